@@ -1,0 +1,190 @@
+"""Layers that the networks of StyleGAN2 and StyleGAN3 have in common.
+
+Trainable weights have unit variance at initialisation and are scaled at run time, which equalises their
+learning rates (Karras et al. 2018, "Progressive Growing of GANs", Sec. 4.1).
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from torch_utils import misc, persistence
+from torch_utils.ops.bias_act import bias_act
+
+
+def normalize_2nd_moment(x: Tensor, dim: int = 1, eps: float = 1e-8) -> Tensor:
+    """Scale vectors along `dim` to a mean square of one."""
+    return x * (x.square().mean(dim=dim, keepdim=True) + eps).rsqrt()
+
+
+def check_resolution(img_resolution: int, minimum: int = 4) -> None:
+    """Refuse image sizes that the networks cannot be built for."""
+    if img_resolution < minimum or img_resolution & (img_resolution - 1) != 0:
+        raise ValueError(
+            f"`img_resolution` must be a power of two from {minimum} on, got {img_resolution}"
+        )
+
+
+def check_noise_mode(noise_mode: str) -> None:
+    """Refuse unknown values of the synthesis networks' `noise_mode`."""
+    if noise_mode not in ("random", "const", "none"):
+        raise ValueError(f'`noise_mode` must be "random", "const" or "none", got {noise_mode!r}')
+
+
+@persistence.persistent_class
+class FullyConnectedLayer(torch.nn.Module):
+    """Fully connected layer with equalised learning rate.
+
+    Args:
+        in_features: Size of the input vectors.
+        out_features: Size of the output vectors.
+        bias: Add a bias before the activation.
+        activation: Name of the activation function, see `torch_utils.ops.bias_act`.
+        lr_multiplier: Learning rate relative to that of other layers.
+        weight_init: Initial standard deviation of the (scaled) weight.
+        bias_init: Initial bias, one number or one for each output.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        bias: bool = True,
+        activation: str = "linear",
+        lr_multiplier: float = 1,
+        weight_init: float = 1,
+        bias_init: float | Sequence[float] = 0,
+    ) -> None:
+        super().__init__()
+        self.in_features = in_features
+        self.out_features = out_features
+        self.activation = activation
+        self.weight_gain = lr_multiplier / np.sqrt(in_features)
+        self.bias_gain = lr_multiplier
+        weight = torch.randn([out_features, in_features]) * (weight_init / lr_multiplier)
+        self.weight = torch.nn.Parameter(weight)
+        self.bias = None
+        if bias:
+            values = np.broadcast_to(np.float32(bias_init), [out_features]) / lr_multiplier
+            self.bias = torch.nn.Parameter(torch.from_numpy(np.float32(values)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map `x` `[N, in_features]` to `[N, out_features]`, in the dtype of `x`."""
+        weight = self.weight.to(x.dtype) * self.weight_gain
+        bias = self.bias
+        if bias is not None:
+            bias = bias.to(x.dtype) * self.bias_gain
+        if self.activation == "linear":
+            return torch.nn.functional.linear(x, weight, bias)
+        return bias_act(x @ weight.t(), bias, act=self.activation)
+
+    def extra_repr(self) -> str:
+        """Sizes and activation."""
+        return f"{self.in_features}, {self.out_features}, activation={self.activation}"
+
+
+@persistence.persistent_class
+class MappingNetwork(torch.nn.Module):
+    """Map latents and labels to styles (Karras et al. 2019, "A Style-Based Generator", Sec. 2).
+
+    Args:
+        z_dim: Size of the latents, 0 for none.
+        c_dim: Size of the labels, 0 for none.
+        w_dim: Size of the styles.
+        num_ws: Number of copies of the style to return, `None` for one without that dimension.
+        num_layers: Number of fully connected layers.
+        embed_features: Size of the embedded label, `None` for `w_dim`.
+        layer_features: Size of the intermediate layers, `None` for `w_dim`.
+        activation: Name of the activation function of the layers.
+        lr_multiplier: Learning rate relative to that of other networks.
+        w_avg_beta: Decay of the moving average of the styles, `None` for no average.
+    """
+
+    def __init__(
+        self,
+        z_dim: int,
+        c_dim: int,
+        w_dim: int,
+        num_ws: int | None,
+        num_layers: int = 8,
+        embed_features: int | None = None,
+        layer_features: int | None = None,
+        activation: str = "lrelu",
+        lr_multiplier: float = 0.01,
+        w_avg_beta: float | None = 0.998,
+    ) -> None:
+        super().__init__()
+        if z_dim == 0 and c_dim == 0:
+            raise ValueError("MappingNetwork: `z_dim` and `c_dim` cannot both be 0")
+        self.z_dim = z_dim
+        self.c_dim = c_dim
+        self.w_dim = w_dim
+        self.num_ws = num_ws
+        self.num_layers = num_layers
+        self.w_avg_beta = w_avg_beta
+        embed_features = (w_dim if embed_features is None else embed_features) if c_dim > 0 else 0
+        layer_features = w_dim if layer_features is None else layer_features
+        if c_dim > 0:
+            self.embed = FullyConnectedLayer(c_dim, embed_features)
+        sizes = [z_dim + embed_features, *[layer_features] * (num_layers - 1), w_dim]
+        for idx in range(num_layers):
+            layer = FullyConnectedLayer(
+                sizes[idx], sizes[idx + 1], activation=activation, lr_multiplier=lr_multiplier
+            )
+            setattr(self, f"fc{idx}", layer)
+        if num_ws is not None and w_avg_beta is not None:
+            self.register_buffer("w_avg", torch.zeros([w_dim]))
+
+    def forward(
+        self,
+        z: Tensor | None,
+        c: Tensor | None,
+        truncation_psi: float = 1,
+        truncation_cutoff: int | None = None,
+        update_emas: bool = False,
+    ) -> Tensor:
+        """Map latents and labels to styles.
+
+        Args:
+            z: Latents `[N, z_dim]`; ignored if `z_dim` is 0.
+            c: Labels `[N, c_dim]`; ignored if `c_dim` is 0.
+            truncation_psi: Pull the styles towards their average: 1 not at all, 0 all the way.
+            truncation_cutoff: Number of leading styles to truncate, `None` for all.
+            update_emas: Let the styles enter the moving average.
+
+        Returns:
+            Styles `[N, num_ws, w_dim]` (`[N, w_dim]` if `num_ws` is `None`), float32.
+
+        Raises:
+            ValueError: If truncation is asked of a network without an average.
+        """
+        inputs = []
+        if self.z_dim > 0:
+            misc.assert_shape(z, [None, self.z_dim])
+            inputs.append(normalize_2nd_moment(z.float()))
+        if self.c_dim > 0:
+            misc.assert_shape(c, [None, self.c_dim])
+            inputs.append(normalize_2nd_moment(self.embed(c.float())))
+        x = torch.cat(inputs, dim=1) if len(inputs) > 1 else inputs[0]
+        for idx in range(self.num_layers):
+            x = getattr(self, f"fc{idx}")(x)
+        if update_emas and self.w_avg_beta is not None:
+            w_mean = x.detach().mean(dim=0)
+            self.w_avg.copy_(w_mean.lerp(self.w_avg, self.w_avg_beta))
+        if self.num_ws is not None:
+            x = x.unsqueeze(1).repeat([1, self.num_ws, 1])
+        return x if truncation_psi == 1 else self._truncate(x, truncation_psi, truncation_cutoff)
+
+    def _truncate(self, ws: Tensor, psi: float, cutoff: int | None) -> Tensor:
+        if self.w_avg_beta is None or self.num_ws is None:
+            raise ValueError("truncation needs a mapping network that tracks the average style")
+        truncated = self.w_avg.lerp(ws, psi)
+        if cutoff is None:
+            return truncated
+        return torch.cat([truncated[:, :cutoff], ws[:, cutoff:]], dim=1)
+
+    def extra_repr(self) -> str:
+        """Sizes of latents, labels and styles."""
+        return f"z_dim={self.z_dim}, c_dim={self.c_dim}, w_dim={self.w_dim}, num_ws={self.num_ws}"

@@ -1,0 +1,32 @@
+"""Definition of `bias_act` and of its activation functions."""
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+# Name -> y = function(x, alpha); only the leaky ReLU has an alpha.
+ACTIVATIONS: dict[str, Callable[[Tensor, float], Tensor]] = {
+    "linear": lambda x, _: x,
+    "relu": lambda x, _: F.relu(x),
+    "lrelu": lambda x, alpha: F.leaky_relu(x, alpha),
+    "tanh": lambda x, _: torch.tanh(x),
+    "sigmoid": lambda x, _: torch.sigmoid(x),
+    "elu": lambda x, _: F.elu(x),
+    "selu": lambda x, _: F.selu(x),
+    "softplus": lambda x, _: F.softplus(x),
+    "swish": lambda x, _: x * torch.sigmoid(x),
+}
+
+
+def bias_act(
+    x: Tensor, b: Tensor | None, dim: int, act: str, alpha: float, gain: float, clamp: float | None
+) -> Tensor:
+    """`clamp(act(x + b) * gain)`; arguments as in the public function, with all defaults filled in."""
+    if b is not None:
+        x = x + b.reshape([-1 if i == dim else 1 for i in range(x.ndim)])
+    x = ACTIVATIONS[act](x, alpha)
+    if gain != 1:
+        x = x * gain
+    return x if clamp is None else x.clamp(-clamp, clamp)

@@ -1,0 +1,227 @@
+"""Pad, upsample, filter and downsample batches of 2D images.
+
+Coordinates are counted on the zero-stuffed image: upsampling by `up` follows every pixel with `up - 1`
+zeros, padding is added to (or, if negative, cropped from) that image, and downsampling by `down` keeps
+the first pixel of every group of `down`. Pairs are `(x, y)`, padding is `(x0, x1, y0, y1)`.
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from torch_utils.ops.reference import upfirdn2d as reference
+
+Factor = int | Sequence[int]
+Padding = int | Sequence[int]
+Impl = Literal["cuda", "ref"]
+
+# From this many taps on, filtering along the two axes in turn beats the 2D filter.
+MIN_SEPARABLE_TAPS = 8
+
+
+def upfirdn2d(
+    x: Tensor,
+    f: Tensor | None,
+    up: Factor = 1,
+    down: Factor = 1,
+    padding: Padding = 0,
+    flip_filter: bool = False,
+    gain: float = 1,
+    impl: Impl = "cuda",
+) -> Tensor:
+    """Pad, upsample, filter and downsample a batch of images; differentiable to any order.
+
+    Args:
+        x: Images `[N, C, H, W]` of any floating-point type.
+        f: Float32 filter `[fh, fw]`, or `[taps]` for a separable filter; `None` is the identity.
+        up: Upsampling factor, an integer or `[x, y]`.
+        down: Downsampling factor, an integer or `[x, y]`.
+        padding: Pixels of the upsampled image to add: an integer, `[x, y]` or `[x0, x1, y0, y1]`.
+            Negative values crop.
+        flip_filter: False convolves, True correlates.
+        gain: Total gain of the 2D operation.
+        impl: `"cuda"` stands for the best kernel there is, `"ref"` for the reference.
+
+    Returns:
+        Images `[N, C, H', W']` with `W' = (W * up + x0 + x1 - fw) // down + 1`, in the dtype of `x`.
+
+    Raises:
+        ValueError: If an argument has the wrong rank, type or range, or nothing is left of the image.
+    """
+    check_impl("upfirdn2d", impl)
+    if x.ndim != 4:
+        raise ValueError(f"upfirdn2d: `x` must be [N, C, H, W], got {tuple(x.shape)}")
+    up, down, padding = parse_factor("up", up), parse_factor("down", down), parse_padding(padding)
+    if f is None:
+        f = torch.ones([1, 1], device=x.device)
+    check_filter("f", f)
+    out_w, out_h = output_size(x, f, up, down, padding)
+    if out_w < 1 or out_h < 1:
+        raise ValueError(
+            f"upfirdn2d: filter {tuple(f.shape)} and padding {padding} leave nothing of an image of "
+            f"{x.shape[3]}x{x.shape[2]} upsampled by {up}"
+        )
+    return reference.upfirdn2d(x, f, up, down, padding, flip_filter, gain)
+
+
+def setup_filter(
+    f: Tensor | np.ndarray | Sequence | float | None,
+    device: torch.device | str = "cpu",
+    normalize: bool = True,
+    flip_filter: bool = False,
+    gain: float = 1,
+    separable: bool | None = None,
+) -> Tensor:
+    """Bring a filter into the form that the functions here take.
+
+    Args:
+        f: Taps: `[fh, fw]`, `[taps]`, a scalar (one tap) or `None` (the identity).
+        device: Where the result goes.
+        normalize: Divide by the sum of the taps.
+        flip_filter: Reverse the filter.
+        gain: Gain of the 2D operation: a separable result carries its square root per axis.
+        separable: Keep a 1D filter 1D; by default if it has at least 8 taps. A 1D filter that is not
+            separable becomes its outer product with itself.
+
+    Returns:
+        Float32 filter, `[taps]` if separable, else `[fh, fw]`.
+
+    Raises:
+        ValueError: If `f` has more than two dimensions or no taps.
+    """
+    f = torch.as_tensor(1 if f is None else f, dtype=torch.float32, device=device)
+    if f.ndim > 2 or f.numel() == 0:
+        raise ValueError(f"setup_filter: `f` must have one or two dimensions, got {tuple(f.shape)}")
+    f = f.reshape(1) if f.ndim == 0 else f
+    if separable is None:
+        separable = f.ndim == 1 and f.numel() >= MIN_SEPARABLE_TAPS
+    if f.ndim == 1 and not separable:
+        f = torch.outer(f, f)
+    if f.ndim != (1 if separable else 2):
+        raise ValueError("setup_filter: a 2D filter cannot be made separable")
+    if normalize:
+        f = f / f.sum()
+    if flip_filter:
+        f = f.flip(list(range(f.ndim)))
+    return f * gain ** (f.ndim / 2)
+
+
+def filter2d(
+    x: Tensor,
+    f: Tensor | None,
+    padding: Padding = 0,
+    flip_filter: bool = False,
+    gain: float = 1,
+    impl: Impl = "cuda",
+) -> Tensor:
+    """Filter images `[N, C, H, W]` and keep their size; `padding` is added to what that takes."""
+    fw, fh = filter_size(f)
+    own = (fw // 2, (fw - 1) // 2, fh // 2, (fh - 1) // 2)
+    return upfirdn2d(
+        x, f, padding=_add(own, padding), flip_filter=flip_filter, gain=gain, impl=impl
+    )
+
+
+def upsample2d(
+    x: Tensor,
+    f: Tensor | None,
+    up: Factor = 2,
+    padding: Padding = 0,
+    flip_filter: bool = False,
+    gain: float = 1,
+    impl: Impl = "cuda",
+) -> Tensor:
+    """Upsample images `[N, C, H, W]` by `up`, aligned with the input and of unchanged brightness.
+
+    `padding` is added to what the alignment takes, in pixels of the output.
+    """
+    ux, uy = parse_factor("up", up)
+    fw, fh = filter_size(f)
+    own = ((fw + ux - 1) // 2, (fw - ux) // 2, (fh + uy - 1) // 2, (fh - uy) // 2)
+    return upfirdn2d(
+        x, f, up, padding=_add(own, padding), flip_filter=flip_filter, gain=gain * ux * uy, impl=impl
+    )
+
+
+def downsample2d(
+    x: Tensor,
+    f: Tensor | None,
+    down: Factor = 2,
+    padding: Padding = 0,
+    flip_filter: bool = False,
+    gain: float = 1,
+    impl: Impl = "cuda",
+) -> Tensor:
+    """Downsample images `[N, C, H, W]` by `down`, aligned with the input.
+
+    `padding` is added to what the alignment takes, in pixels of the input.
+    """
+    dx, dy = parse_factor("down", down)
+    fw, fh = filter_size(f)
+    own = ((fw - dx + 1) // 2, (fw - dx) // 2, (fh - dy + 1) // 2, (fh - dy) // 2)
+    return upfirdn2d(
+        x, f, down=down, padding=_add(own, padding), flip_filter=flip_filter, gain=gain, impl=impl
+    )
+
+
+def parse_factor(name: str, factor: Factor) -> tuple[int, int]:
+    """Turn an integer or `[x, y]` into `(x, y)`; both must be at least 1."""
+    pair = (factor, factor) if isinstance(factor, int) else tuple(factor)
+    if len(pair) != 2 or not all(isinstance(v, int) and v >= 1 for v in pair):
+        raise ValueError(f"`{name}` must be a positive integer or a pair of them, got {factor!r}")
+    return pair
+
+
+def parse_padding(padding: Padding) -> tuple[int, int, int, int]:
+    """Turn an integer, `[x, y]` or `[x0, x1, y0, y1]` into `(x0, x1, y0, y1)`."""
+    values = (padding, padding) if isinstance(padding, int) else tuple(padding)
+    if len(values) == 2:
+        values = (values[0], values[0], values[1], values[1])
+    if len(values) != 4 or not all(isinstance(v, int) for v in values):
+        raise ValueError(f"`padding` must be one, two or four integers, got {padding!r}")
+    return values
+
+
+def filter_size(f: Tensor | None) -> tuple[int, int]:
+    """Width and height of a filter; `None` is a single tap."""
+    if f is None:
+        return 1, 1
+    check_filter("f", f)
+    return f.shape[-1], f.shape[0]
+
+
+def output_size(
+    x: Tensor,
+    f: Tensor,
+    up: tuple[int, int],
+    down: tuple[int, int],
+    padding: tuple[int, int, int, int],
+) -> tuple[int, int]:
+    """Width and height of what `upfirdn2d` returns for these (normalised) arguments."""
+    x0, x1, y0, y1 = padding
+    fw, fh = filter_size(f)
+    return (
+        (x.shape[3] * up[0] + x0 + x1 - fw) // down[0] + 1,
+        (x.shape[2] * up[1] + y0 + y1 - fh) // down[1] + 1,
+    )
+
+
+def check_filter(name: str, f: Tensor) -> None:
+    """Refuse what is not a float32 tensor of one or two dimensions with at least one tap."""
+    if f.ndim not in (1, 2) or f.numel() == 0 or f.dtype != torch.float32:
+        raise ValueError(
+            f"`{name}` must be a float32 filter [taps] or [fh, fw], got {f.dtype} {tuple(f.shape)}"
+        )
+
+
+def check_impl(op: str, impl: str) -> None:
+    """Refuse implementations that do not exist."""
+    if impl not in ("cuda", "ref"):
+        raise ValueError(f'{op}: `impl` must be "cuda" or "ref", got {impl!r}')
+
+
+def _add(own: tuple[int, int, int, int], padding: Padding) -> tuple[int, ...]:
+    return tuple(a + b for a, b in zip(own, parse_padding(padding), strict=True))
