@@ -556,7 +556,9 @@ def modulated_conv2d(
     misc.assert_shape(styles, [x.shape[0], x.shape[1]])
     if x.dtype == torch.float16 and demodulate:
         # Demodulation undoes any scale; this one keeps the sums of the convolution in range.
-        weight = weight / (weight[0].numel() ** 0.5 * weight.abs().amax(dim=[1, 2, 3], keepdim=True))
+        weight = weight / (
+            weight[0].numel() ** 0.5 * weight.abs().amax(dim=[1, 2, 3], keepdim=True)
+        )
         styles = styles / styles.abs().amax(dim=1, keepdim=True)
     x = x * styles.to(x.dtype)[:, :, None, None]
     x = conv2d_resample.conv2d_resample(
@@ -666,9 +668,7 @@ class Discriminator(torch.nn.Module):
         Returns:
             Logits `[N, 1]`, float32: the higher, the more real.
         """
-        misc.assert_shape(
-            img, [None, self.img_channels, self.img_resolution, self.img_resolution]
-        )
+        misc.assert_shape(img, [None, self.img_channels, self.img_resolution, self.img_resolution])
         x = None
         for res in self.block_resolutions:
             x, img = getattr(self, f"b{res}")(x, img, force_fp32=force_fp32)

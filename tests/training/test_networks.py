@@ -82,7 +82,9 @@ def test_lowpass_filters_match_golden(name):
         assert f is None
         return
     assert f.dtype == torch.float32
-    assert np.abs(f.numpy() - case.arrays["f"]).max() <= 6e-8 * max(1, np.abs(case.arrays["f"]).max())
+    assert np.abs(f.numpy() - case.arrays["f"]).max() <= 6e-8 * max(
+        1, np.abs(case.arrays["f"]).max()
+    )
 
 
 def test_lowpass_filter_refuses_bad_tap_counts():
@@ -116,7 +118,9 @@ def test_generator_matches_golden(name):
     check(torch.stack([rms[key] for key in meta["layer_rms_names"]]), "layer_rms", 3e-5)
     inputs = [z] if c is None else [z, c]
     for key, grad in zip(
-        ["dz", "dc"], torch.autograd.grad((img * golden.tensor(case, "r")).sum(), inputs), strict=False
+        ["dz", "dc"],
+        torch.autograd.grad((img * golden.tensor(case, "r")).sum(), inputs),
+        strict=False,
     ):
         check(grad, key, 1e-2)  # kinks of the leaky ReLU, see golden/README-model.md
 
@@ -157,8 +161,12 @@ def test_discriminator_matches_golden(name):
         assert error < tolerance, f"{key}: {error}"
 
     def norms(value: torch.Tensor) -> torch.Tensor:
-        grads = torch.autograd.grad(value, list(D.parameters()), retain_graph=True, allow_unused=True)
-        return torch.stack([torch.zeros([]) if g is None else g.double().norm().float() for g in grads])
+        grads = torch.autograd.grad(
+            value, list(D.parameters()), retain_graph=True, allow_unused=True
+        )
+        return torch.stack(
+            [torch.zeros([]) if g is None else g.double().norm().float() for g in grads]
+        )
 
     rms = _record_rms(D, meta["layer_rms_names"])
     logits = D(img, c, force_fp32=True)
@@ -215,7 +223,9 @@ def test_minibatch_std_takes_batches_that_are_no_multiple_of_its_group():
 
 @pytest.mark.parametrize("module", [networks_stylegan2, networks_stylegan3])
 def test_bad_arguments_are_named(module):
-    with pytest.raises(ValueError, match="`img_resolution` must be a power of two from 4 on, got 24"):
+    with pytest.raises(
+        ValueError, match="`img_resolution` must be a power of two from 4 on, got 24"
+    ):
         module.Generator(8, 0, 8, img_resolution=24, img_channels=3)
     G = module.Generator(8, 0, 8, 16, 3, channel_base=64, channel_max=4)
     with pytest.raises(ValueError, match='must be "random", "const" or "none", got "?\'some'):
@@ -223,7 +233,9 @@ def test_bad_arguments_are_named(module):
 
 
 def test_filters_are_those_of_setup_filter():
-    block = networks_stylegan2.SynthesisBlock(0, 4, 8, 4, 3, is_last=True, resample_filter=[1, 2, 1])
+    block = networks_stylegan2.SynthesisBlock(
+        0, 4, 8, 4, 3, is_last=True, resample_filter=[1, 2, 1]
+    )
     torch.testing.assert_close(block.resample_filter, upfirdn2d.setup_filter([1, 2, 1]))
 
 

@@ -142,7 +142,13 @@ def upsample2d(
     fw, fh = filter_size(f)
     own = ((fw + ux - 1) // 2, (fw - ux) // 2, (fh + uy - 1) // 2, (fh - uy) // 2)
     return upfirdn2d(
-        x, f, up, padding=_add(own, padding), flip_filter=flip_filter, gain=gain * ux * uy, impl=impl
+        x,
+        f,
+        up,
+        padding=_add(own, padding),
+        flip_filter=flip_filter,
+        gain=gain * ux * uy,
+        impl=impl,
     )
 
 

@@ -1,0 +1,166 @@
+"""The conversion itself: read, transform, check, write, count."""
+
+import contextlib
+import io
+import itertools
+import json
+import os
+import sys
+from collections import Counter
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+from tqdm import tqdm
+
+from dataset_conversion.parallel import map_ordered
+from dataset_conversion.sources import Label, Source, SourceImage
+from dataset_conversion.transform import Transform, explain_misfit
+from dataset_conversion.writer import Write, open_destination
+
+MAX_DEFAULT_WORKERS = 8
+IMAGES_PER_WORKER = 64  # starting a process takes about as long as converting these
+
+COLOURS = {"L": "grey", "RGB": "RGB"}
+
+
+@dataclass
+class Summary:
+    """What became of the images of a source."""
+
+    num_kept: int = 0
+    size: tuple[int, int] | None = None  # width and height, of all kept images
+    mode: str | None = None  # L or RGB
+    labels: list[tuple[str, Label]] | None = field(default_factory=list)  # by name in the dataset
+    num_unlabelled: int = 0
+    dropped: Counter[str] = field(default_factory=Counter)  # number of images by reason
+
+
+def convert_dataset(
+    source: Source,
+    dest: Path,
+    transform: Transform | None = None,
+    max_images: int | None = None,
+    on_error: Literal["stop", "skip"] = "stop",
+    num_workers: int | None = None,
+) -> Summary:
+    """Write a dataset archive or folder; the result does not depend on the number of workers.
+
+    Args:
+        source: The images, see `sources.open_source`.
+        dest: `.zip`, or a new or empty folder. Appears only when complete.
+        transform: Crop and size; images stay as they are if `None`.
+        max_images: Look at this many images of the source only; at least one.
+        on_error: What to do about images that cannot be used; `skip` reports each on stderr.
+        num_workers: Processes; `None` means one per core, at most `MAX_DEFAULT_WORKERS`.
+
+    Raises:
+        ValueError: If an image cannot be used and `on_error` is `stop`, or if all were dropped.
+        OSError: If the destination exists or cannot be written.
+    """
+    images, count = source
+    if max_images is not None:
+        images = itertools.islice(images, max(max_images, 1))
+        count = min(count, max(max_images, 1)) if count is not None else None
+    if num_workers is None:
+        num_workers = min(os.cpu_count() or 1, MAX_DEFAULT_WORKERS)
+    if count is not None:
+        num_workers = min(num_workers, -(-count // IMAGES_PER_WORKER))
+
+    summary = Summary()
+    job = partial(_convert_image, transform or Transform())
+    with (
+        open_destination(dest) as write,
+        contextlib.closing(map_ordered(job, images, num_workers)) as results,
+        tqdm(results, total=count, unit="img", disable=None) as progress,
+    ):
+        for index, result in enumerate(progress):
+            problem = result.problem or _find_mismatch(result, summary)
+            if problem is None:
+                _keep(result, index, summary, write)
+            elif result.is_too_small:
+                summary.dropped["too small for --resolution"] += 1
+            elif on_error == "skip":
+                tqdm.write(f"Skipped: {result.name} {problem.partition(';')[0]}", file=sys.stderr)
+                summary.dropped["unusable"] += 1
+            else:
+                raise ValueError(f"{result.name} {problem}")
+        if summary.num_kept == 0 and summary.dropped:
+            reasons = ", ".join(f"{num} {reason}" for reason, num in summary.dropped.items())
+            raise ValueError(f"no image is left ({reasons}); nothing was written")
+        if summary.num_unlabelled > 0:
+            summary.labels = None
+        write("dataset.json", json.dumps({"labels": summary.labels}).encode())
+    return summary
+
+
+@dataclass
+class _Result:
+    """One converted image, or why there is none: `problem` completes "<name> ..."."""
+
+    name: str
+    png: bytes = b""
+    size: tuple[int, int] = (0, 0)
+    mode: str = ""
+    label: Label | None = None
+    problem: str | None = None
+    is_too_small: bool = False
+
+
+def _convert_image(transform: Transform, source_image: SourceImage) -> _Result:
+    name, load = source_image
+    try:
+        image, label = load()
+    except OSError as error:
+        return _Result(
+            name,
+            problem=f"cannot be read ({error}); replace it, or leave such files out with"
+            " --on-error=skip",
+        )
+    except ValueError as error:
+        return _Result(name, problem=str(error))
+    original_size = image.size
+    image = transform(image)
+    if image is None:
+        width, height = original_size
+        return _Result(name, problem=f"is too small ({width}x{height})", is_too_small=True)
+    if problem := explain_misfit(image.size):
+        return _Result(name, problem=problem)
+    png = io.BytesIO()
+    # A fresh image carries no metadata of the source (colour profile, text) into the file.
+    clean = image.copy()
+    clean.info.clear()
+    clean.save(png, "png", compress_level=0)
+    return _Result(name, png.getvalue(), image.size, image.mode, label)
+
+
+def _find_mismatch(result: _Result, summary: Summary) -> str | None:
+    """How a usable image differs from those kept before, with the remedy."""
+    if summary.num_kept == 0:
+        return None
+    if result.size != summary.size:
+        width, height = summary.size
+        return (
+            f"is {result.size[0]}x{result.size[1]}, but the images before it are {width}x{height};"
+            f" --resolution={width}x{height} makes all equal"
+        )
+    if result.mode != summary.mode:
+        return (
+            f"is {COLOURS[result.mode]}, but the images before it are {COLOURS[summary.mode]};"
+            " convert it, or leave such files out with --on-error=skip"
+        )
+    return None
+
+
+def _keep(result: _Result, index: int, summary: Summary, write: Write) -> None:
+    """Write an image under the number that it has in the source: dropped images leave gaps."""
+    number = f"{index:08d}"
+    name = f"{number[:5]}/img{number}.png"
+    write(name, result.png)
+    summary.num_kept += 1
+    summary.size, summary.mode = result.size, result.mode
+    if result.label is None:
+        summary.num_unlabelled += 1
+    else:
+        summary.labels.append((name, result.label))

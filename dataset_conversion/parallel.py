@@ -1,0 +1,72 @@
+"""`map` over several processes: results in order, a bounded number of items in flight."""
+
+import contextlib
+import multiprocessing
+import signal
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from itertools import islice
+from typing import TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+CHUNK_SIZE = 4  # items per message: few enough for large images, enough to pay for small ones
+
+
+def map_ordered(
+    function: Callable[[Item], Result], items: Iterable[Item], num_workers: int
+) -> Iterator[Result]:
+    """Yield `function(item)` for each item; both must be picklable if `num_workers` is above 1.
+
+    Close the generator to stop early: it then waits for the few items in flight.
+
+    Raises:
+        RuntimeError: If a process dies.
+    """
+    if num_workers <= 1:
+        yield from map(function, items)
+        return
+    items = iter(items)
+    pending = deque()
+    # Spawned, since forking a process that has threads (a progress bar's, a library's) may hang.
+    pool = ProcessPoolExecutor(
+        num_workers, multiprocessing.get_context("spawn"), initializer=_leave_interrupts_to_parent
+    )
+    try:
+        while chunk := list(islice(items, CHUNK_SIZE)):
+            with _interrupts_held_back():  # the first calls start the processes
+                pending.append(pool.submit(_map_chunk, function, chunk))
+            if len(pending) > 2 * num_workers:
+                yield from pending.popleft().result()
+        while pending:
+            yield from pending.popleft().result()
+    except BrokenProcessPool as error:
+        raise RuntimeError(
+            "a worker process died, perhaps for lack of memory; try fewer with --workers=1"
+        ) from error
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _map_chunk(function: Callable[[Item], Result], chunk: list[Item]) -> list[Result]:
+    return [function(item) for item in chunk]
+
+
+@contextlib.contextmanager
+def _interrupts_held_back() -> Iterator[None]:
+    """Let Ctrl-C wait, and processes that start meanwhile never see it."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+def _leave_interrupts_to_parent() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

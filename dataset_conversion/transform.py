@@ -1,0 +1,105 @@
+"""Crop and resize to one square power-of-two format."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import PIL.Image
+
+Crop = Literal["center-crop", "center-crop-wide"]
+
+
+@dataclass(frozen=True)
+class Transform:
+    """What happens to every image: an optional crop, then an optional Lanczos resize.
+
+    - No crop: resize to `size` whatever the aspect ratio; images of that size stay untouched.
+    - `center-crop`: the largest centred square, resized to `size`.
+    - `center-crop-wide`: full width and the central `round(W * h / w)` rows of a `w` x `h` image,
+      resized to `size` = `W` x `H` and centred on a black `W` x `W` square. This row count is the
+      one that existing datasets were made with; it keeps proportions only if `w*w*H == W*W*h`.
+
+    Raises:
+        ValueError: If the combination cannot give square power-of-two images.
+    """
+
+    crop: Crop | None = None
+    size: tuple[int, int] | None = None  # width, height
+
+    def __post_init__(self) -> None:
+        if self.size is None:
+            if self.crop is not None:
+                raise ValueError(
+                    f"--transform={self.crop} needs --resolution=WxH, such as --resolution=256x256"
+                )
+            return
+        width, height = self.size
+        option = f"--resolution={width}x{height}"
+        if self.crop == "center-crop-wide":
+            if height > width:
+                raise ValueError(
+                    f"{option}: center-crop-wide needs a width of at least the height;"
+                    f" try --resolution={height}x{width}"
+                )
+        elif width != height:
+            raise ValueError(
+                f"{option}: images must end up square; try --resolution={width}x{width}, or"
+                " --transform=center-crop-wide for black bars above and below"
+            )
+        if not is_power_of_two(width):
+            raise ValueError(
+                f"{option}: the width must be a power of two;"
+                f" try --resolution={suggest_size(width)}"
+            )
+
+    def __call__(self, image: PIL.Image.Image) -> PIL.Image.Image | None:
+        """Apply to an image; `None` if it is too small for `center-crop-wide`."""
+        if self.size is None:
+            return image
+        if self.crop == "center-crop":
+            side = min(image.size)
+            image = _crop_centre(image, side, side)
+        elif self.crop == "center-crop-wide":
+            num_rows = round(self.size[0] * image.height / image.width)
+            if image.width < self.size[0] or num_rows < self.size[1]:
+                return None
+            image = _crop_centre(image, image.width, num_rows)
+        if image.size != self.size:
+            image = image.resize(self.size, PIL.Image.Resampling.LANCZOS)
+        return _letterbox(image) if self.crop == "center-crop-wide" else image
+
+
+def explain_misfit(size: tuple[int, int]) -> str | None:
+    """What keeps an image of this width and height out of a dataset, with the remedy, or `None`."""
+    width, height = size
+    if width != height:
+        return (
+            f"is {width}x{height}, but images must be square; --transform=center-crop"
+            f" --resolution={suggest_size(min(size))} makes them so"
+        )
+    if not is_power_of_two(width):
+        return (
+            f"is {width}x{height}, but the side must be a power of two;"
+            f" --resolution={suggest_size(width)} makes it one"
+        )
+    return None
+
+
+def is_power_of_two(number: int) -> bool:
+    return number > 0 and number & (number - 1) == 0
+
+
+def suggest_size(side: int) -> str:
+    """The next smaller power-of-two square, as a value of --resolution."""
+    power = 1 << (side.bit_length() - 1)
+    return f"{power}x{power}"
+
+
+def _crop_centre(image: PIL.Image.Image, width: int, height: int) -> PIL.Image.Image:
+    left, top = (image.width - width) // 2, (image.height - height) // 2
+    return image.crop((left, top, left + width, top + height))
+
+
+def _letterbox(image: PIL.Image.Image) -> PIL.Image.Image:
+    square = PIL.Image.new(image.mode, (image.width, image.width))
+    square.paste(image, (0, (image.width - image.height) // 2))
+    return square

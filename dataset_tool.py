@@ -1,0 +1,153 @@
+"""Command that converts images into the archives that training reads."""
+
+from pathlib import Path
+
+import click
+
+from dataset_conversion import sources
+from dataset_conversion.convert import COLOURS, MAX_DEFAULT_WORKERS, Summary, convert_dataset
+from dataset_conversion.transform import Transform
+from dataset_conversion.writer import check_destination
+from dnnlib import cli
+
+
+def _not_empty(ctx: click.Context, param: click.Parameter, value: str) -> str:
+    if value == "":
+        raise click.BadParameter("an empty name", ctx, param)
+    return value
+
+
+@click.command(cls=cli.Command)
+@click.option(
+    "--source",
+    metavar="DIR|ZIP|synthetic",
+    required=True,
+    callback=_not_empty,
+    help="Folder (with all below it) or .zip of images, or 'synthetic' for built-in drawings.",
+)
+@click.option(
+    "--dest",
+    metavar="ZIP|DIR",
+    required=True,
+    callback=_not_empty,
+    help="New .zip, or a new or empty folder; appears only when complete.",
+)
+@click.option(
+    "--max-images",
+    type=click.IntRange(min=0),
+    help="Look at the first so many images only (at least one is converted)."
+    f"  [default: all; {sources.SYNTHETIC_COUNT} synthetic ones]",
+)
+@click.option(
+    "--transform",
+    type=click.Choice(["center-crop", "center-crop-wide"]),
+    help="Crop before resizing, see above; needs --resolution.",
+)
+@click.option(
+    "--resolution",
+    type=cli.Size(),
+    help="Width and height to resize to (Lanczos), such as 256x256.  [default: as they are;"
+    f" {sources.SYNTHETIC_RESOLUTION}x{sources.SYNTHETIC_RESOLUTION} for synthetic ones]",
+)
+@click.option(
+    "--on-error",
+    type=click.Choice(["stop", "skip"]),
+    default="stop",
+    show_default=True,
+    help="Stop at the first image that cannot be used, or list and leave out all such images.",
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    help="Processes; the result is the same for any number."
+    f"  [default: one per core, at most {MAX_DEFAULT_WORKERS}]",
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    help="Random seed, for --source=synthetic only.  [default: 0]",
+)
+@cli.version_option
+def main(
+    source: str,
+    dest: str,
+    max_images: int | None,
+    transform: str | None,
+    resolution: tuple[int, int] | None,
+    on_error: str,
+    workers: int | None,
+    seed: int | None,
+) -> None:
+    """Convert images into a dataset that training reads.
+
+    The dataset is an uncompressed ZIP (or a folder) of uncompressed PNGs and a dataset.json with
+    the labels. All images must end up square, of one power-of-two size, and all RGB or all grey;
+    the first that does not stops the conversion with the name of the option that helps.
+
+    Turned photos are set upright (EXIF), palettes expanded, 16-bit and 1-bit grey made 8-bit grey.
+    Transparent and CMYK images are refused: what they should look like is not for us to guess.
+
+    \b
+    Examples:
+      # A thousand drawn images with six classes, to try everything without a download
+      python dataset_tool.py --source=synthetic --dest=shapes.zip --resolution=32x32
+      # Photos of any size, below a folder: central square of each, scaled to 256x256
+      python dataset_tool.py --source=photos/ --dest=photos-256x256.zip \\
+          --transform=center-crop --resolution=256x256
+      # A smaller version of an existing dataset, leaving out damaged files
+      python dataset_tool.py --source=photos-256x256.zip --dest=small.zip \\
+          --resolution=64x64 --on-error=skip
+      # Wide images on black bars, 512x512 with 384 rows of picture
+      python dataset_tool.py --source=cars/ --dest=cars.zip \\
+          --transform=center-crop-wide --resolution=512x384
+
+    \b
+    Transforms:
+      (none)            Resize to --resolution, whatever the aspect ratio.
+      center-crop       Crop to the largest central square, then resize.
+      center-crop-wide  Crop rows at the top and bottom, resize to the WxH of --resolution and
+                        centre on a black WxW square. Images smaller than that are dropped.
+
+    Labels are read from a dataset.json at the top of the source, if there is one:
+    {"labels": [["folder/name.png", 6], ...]}, with a class number (0, 1, ...) or a list of
+    numbers for every image. If an image has none, the dataset is written without labels.
+    """
+    check_destination(Path(dest))
+    if source == "synthetic" and transform is not None:
+        raise click.UsageError("--transform: synthetic images need none; leave it out")
+    fit = Transform(transform, resolution)
+    images = sources.open_source(source, max_images, resolution, seed)
+    summary = convert_dataset(images, Path(dest), fit, max_images, on_error, workers)
+    click.echo(describe(summary, dest))
+    if summary.num_kept == 0:
+        click.echo(f"Warning: there is no image in {source}", err=True)
+
+
+def describe(summary: Summary, dest: str) -> str:
+    """What was kept, what was dropped and why, and the labels, for people."""
+    lines = [f"Wrote {summary.num_kept} images to {dest}"]
+    if summary.size is not None:
+        width, height = summary.size
+        lines[0] += f": {width}x{height}, {COLOURS[summary.mode]}"
+    if summary.dropped:
+        reasons = ", ".join(f"{num} {reason}" for reason, num in summary.dropped.items())
+        lines.append(f"Dropped: {reasons}")
+    lines.append(f"Labels: {_describe_labels(summary)}")
+    return "\n".join(lines)
+
+
+def _describe_labels(summary: Summary) -> str:
+    if not summary.labels:
+        if 0 < summary.num_unlabelled < summary.num_kept:
+            return f"none, because {summary.num_unlabelled} of the images have none"
+        return "none"
+    values = [label for _, label in summary.labels]
+    if isinstance(values[0], list):
+        return f"vectors of length {len(values[0])}"
+    num_seen = len(set(values))
+    missing = max(values) + 1 - num_seen
+    return f"{num_seen} classes" + (f" ({missing} lower numbers do not occur)" if missing else "")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,240 @@
+"""What the scripts' command lines share: value parsers, click types, common options, error reports.
+
+Parsers are plain functions that raise `ValueError`; each click type wraps one of them and refuses
+what would parse but make no sense as an option. `Command` turns expected failures into one line.
+"""
+
+import errno
+import math
+import os
+import re
+import traceback
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from dnnlib.version import __version__
+
+PROJECT_DIR = Path(__file__).resolve().parent.parent
+MAX_SEED = 2**32 - 1  # what numpy.random.RandomState accepts
+
+
+def parse_range(text: str | list[int]) -> list[int]:
+    """Parse whole numbers and inclusive ranges, in order: '1,5-8' gives [1, 5, 6, 7, 8].
+
+    A range that runs backwards ('7-3') is empty. A list is returned as it is.
+
+    Raises:
+        ValueError: If a piece is neither a whole number nor a range.
+    """
+    if isinstance(text, list):
+        return text
+    return [number for piece in text.split(",") for number in _parse_range_piece(piece)]
+
+
+def parse_vec2(text: str | tuple[float, float]) -> tuple[float, float]:
+    """Parse two finite numbers: '0.3,1' gives (0.3, 1.0). A tuple is returned as it is.
+
+    Raises:
+        ValueError: If there are not exactly two of them.
+    """
+    if isinstance(text, tuple):
+        return text
+    try:
+        x, y = (float(piece) for piece in text.split(","))
+    except ValueError:
+        x = y = math.nan
+    if not (math.isfinite(x) and math.isfinite(y)):
+        raise ValueError(f"{text!r} is not a pair of numbers like 0.3,1")
+    return x, y
+
+
+def parse_size(text: str | tuple[int, int]) -> tuple[int, int]:
+    """Parse a width and a height: '4x2' and '4,2' give (4, 2). A tuple is returned as it is.
+
+    Raises:
+        ValueError: If the text is anything else, upper-case 'X', spaces and signs included.
+    """
+    if isinstance(text, tuple):
+        return text
+    match = re.fullmatch(r"(\d+)[x,](\d+)", text, re.ASCII)
+    if match is None:
+        raise ValueError(f"{text!r} is not a width and a height like 4x2")
+    return int(match[1]), int(match[2])
+
+
+def parse_names(text: str | list[str] | None) -> list[str]:
+    """Split a comma-separated list of names; '', 'none' in any case, and None give []."""
+    if isinstance(text, list):
+        return text
+    if text is None or text.strip().lower() in ("", "none"):
+        return []
+    names = [name.strip() for name in text.split(",")]
+    if "" in names:
+        raise ValueError(f"{text!r} has an empty name; write names as in fid50k_full,kid50k_full")
+    return names
+
+
+class SeedRange(click.ParamType):
+    """Random seeds, as `parse_range` reads them; refuses backward ranges and what is no seed."""
+
+    name = "seeds"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> list[int]:
+        if isinstance(value, list):
+            return value
+        seeds = []
+        for piece in value.split(","):
+            try:
+                numbers = _parse_range_piece(piece)
+            except ValueError as error:
+                self.fail(str(error), param, ctx)
+            if len(numbers) == 0:
+                self.fail(f"the range {piece.strip()!r} runs backwards", param, ctx)
+            if numbers[0] < 0 or numbers[-1] > MAX_SEED:
+                self.fail(f"{piece.strip()!r}: seeds go from 0 to {MAX_SEED}", param, ctx)
+            seeds.extend(numbers)
+        return seeds
+
+
+class Vec2(click.ParamType):
+    """Two finite numbers, as `parse_vec2` reads them."""
+
+    name = "x,y"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[float, float]:
+        try:
+            return parse_vec2(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+class Size(click.ParamType):
+    """Width and height, as `parse_size` reads them; both must be at least 1."""
+
+    name = "WxH"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, int]:
+        try:
+            size = parse_size(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+        if min(size) < 1:
+            self.fail(f"{value!r}: width and height must be at least 1", param, ctx)
+        return size
+
+
+class NameList(click.ParamType):
+    """Comma-separated names, as `parse_names` reads them, optionally limited to `choices`."""
+
+    name = "name,name|none"
+
+    def __init__(self, choices: Sequence[str] | None = None) -> None:
+        self.choices = choices
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> list[str]:
+        try:
+            names = parse_names(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+        for name in names:
+            if self.choices is not None and name not in self.choices:
+                self.fail(f"{name!r} is unknown; choose from {', '.join(self.choices)}", param, ctx)
+        return names
+
+
+device_option = click.option(
+    "--device",
+    type=click.Choice(["auto", "cuda", "cpu", "mps"]),
+    default="auto",
+    show_default=True,
+    help="Where to compute; auto takes a GPU if there is one.",
+)
+
+version_option = click.version_option(__version__, message="%(prog)s %(version)s")
+
+
+class Command(click.Command):
+    """A click command whose expected failures end in one `Error:` line and exit code 1.
+
+    Expected are all `OSError`s, running out of memory, and any `ValueError`, `TypeError` or
+    `RuntimeError` that a `raise` statement of this project raised on purpose. Everything else is a
+    bug and keeps its traceback, as everything does when STYLEGAN3_DEBUG=1. Ctrl-C prints "Aborted"
+    and exits with code 130. Warnings for users are shown as one `Warning:` line.
+    """
+
+    def invoke(self, ctx: click.Context) -> Any:
+        if os.environ.get("STYLEGAN3_DEBUG", "0") not in ("", "0"):
+            return super().invoke(ctx)
+        with warnings.catch_warnings():
+            warnings.showwarning = _brief_warnings(warnings.showwarning)
+            try:
+                return super().invoke(ctx)
+            except KeyboardInterrupt:
+                click.echo("Aborted", err=True)
+                ctx.exit(130)
+            except Exception as error:
+                if not is_expected(error):
+                    raise
+                raise click.ClickException(_message(error)) from error
+
+
+def is_expected(error: Exception) -> bool:
+    """Whether the message of `error` alone tells a user what to do; see `Command`."""
+    if isinstance(error, OSError):
+        return error.errno != errno.EPIPE  # click itself ends quietly on a closed pipe
+    if _is_out_of_memory(error):
+        return True
+    if not isinstance(error, (ValueError, TypeError, RuntimeError)):
+        return False
+    if isinstance(error, (NotImplementedError, click.Abort, click.exceptions.Exit)):
+        return False  # RuntimeErrors by inheritance only
+    origin = traceback.extract_tb(error.__traceback__)[-1]
+    path = Path(origin.filename)
+    return (
+        path.is_relative_to(PROJECT_DIR)
+        and "site-packages" not in path.parts  # a virtual environment inside the checkout
+        and (origin.line or "").startswith("raise ")
+    )
+
+
+def _parse_range_piece(piece: str) -> Sequence[int]:
+    match = re.fullmatch(r"\s*(?:(\d+)-(\d+)|(-?\d+))\s*", piece, re.ASCII)
+    if match is None:
+        raise ValueError(f"{piece.strip()!r} is not a number or a range; example: 1,2,5-10")
+    first, last, single = match.groups()
+    return [int(single)] if single is not None else range(int(first), int(last) + 1)
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    # PyTorch's class is matched by name because this package does not import torch.
+    return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+
+
+def _message(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror and error.filename is not None:
+        return f"{error.strerror}: {error.filename}"
+    if _is_out_of_memory(error):
+        return f"out of memory; a smaller batch may help. {str(error).partition(chr(10))[0]}"
+    return str(error) or type(error).__name__
+
+
+def _brief_warnings(show):
+    def show_warning(message, category, filename, lineno, file=None, line=None):
+        if category is UserWarning and file is None:
+            click.echo(f"Warning: {message}", err=True)
+        else:
+            show(message, category, filename, lineno, file, line)
+
+    return show_warning

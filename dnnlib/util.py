@@ -1,0 +1,432 @@
+"""Attribute dictionaries, lookup by name, durations, log files, downloads, atomic writes."""
+
+import contextlib
+import errno
+import hashlib
+import importlib
+import io
+import os
+import re
+import stat
+import sys
+import threading
+import time
+import traceback
+import urllib.parse
+import urllib.request
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO, Any, BinaryIO, TextIO
+
+import requests
+from tqdm import tqdm
+
+_FIRST_DELAY_SEC = 0.5  # before the second attempt of a download; doubles from attempt to attempt
+_MAX_DELAY_SEC = 8.0
+_TIMEOUT_SEC = (10, 60)  # to connect; between two packets
+_CHUNK_BYTES = 1 << 20
+
+
+class EasyDict(dict):
+    """A dictionary whose items are attributes as well: `d.key` is `d["key"]`."""
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self[name]
+        except KeyError:
+            raise AttributeError(f"EasyDict has no item {name!r}") from None
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        self[name] = value
+
+    def __delattr__(self, name: str) -> None:
+        try:
+            del self[name]
+        except KeyError:
+            raise AttributeError(f"EasyDict has no item {name!r}") from None
+
+
+def get_obj_by_name(name: str) -> Any:
+    """Import and return the module, class, function or attribute at a dotted path.
+
+    Raises:
+        ImportError: If some part of the path does not exist or cannot be imported; says which.
+    """
+    parts = name.split(".")
+    if not all(parts):
+        raise ImportError(f"{name!r} is not a dotted path like 'package.module.Class'")
+    obj, num_found = _import_longest_prefix(name, parts)
+    for i, part in enumerate(parts[num_found:], start=num_found):
+        try:
+            obj = getattr(obj, part)
+        except AttributeError as err:
+            found = ".".join(parts[:i])
+            raise ImportError(f"cannot find {name!r}: {found!r} has no attribute {part!r}") from err
+    return obj
+
+
+def call_func_by_name(*args, func_name: str, **kwargs) -> Any:
+    """Call the function at the dotted path `func_name` with the other arguments."""
+    func = get_obj_by_name(func_name)
+    if not callable(func):
+        raise TypeError(f"{func_name!r} is not callable")
+    return func(*args, **kwargs)
+
+
+def construct_class_by_name(*args, class_name: str, **kwargs) -> Any:
+    """Construct the class at the dotted path `class_name` with the other arguments."""
+    return call_func_by_name(*args, func_name=class_name, **kwargs)
+
+
+def format_time(seconds: float) -> str:
+    """A duration in its largest units: `59s`, `1m 00s`, `2h 05m 09s`, `3d 04h 05m`."""
+    total_sec = round(seconds)
+    minutes, sec = divmod(total_sec, 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    if total_sec < 60:
+        return f"{total_sec}s"
+    if total_sec < 60 * 60:
+        return f"{minutes}m {sec:02d}s"
+    if total_sec < 24 * 60 * 60:
+        return f"{hours}h {minutes:02d}m {sec:02d}s"
+    return f"{days}d {hours:02d}h {minutes:02d}m"
+
+
+class Logger:
+    """Repeats everything written to `sys.stdout` and `sys.stderr` in a log file, until closed.
+
+    Lines that are drawn over with carriage returns (progress bars) appear on the console only.
+    When a `with` block ends in an exception, its traceback goes to the file as well.
+
+    Args:
+        file_name: The log file, or `None` to leave the streams as they are.
+        file_mode: `"w"` to start afresh, `"a"` to append.
+        should_flush: Write through to the file and the console at once.
+    """
+
+    def __init__(
+        self,
+        file_name: str | os.PathLike | None = None,
+        file_mode: str = "w",
+        should_flush: bool = True,
+    ):
+        self.file = None
+        if file_name is not None:
+            self.file = open(file_name, file_mode, encoding="utf-8", errors="replace")  # noqa: SIM115
+        lock = threading.RLock()
+        self._stdout = _Tee(sys.stdout, self.file, should_flush, lock)
+        self._stderr = _Tee(sys.stderr, self.file, should_flush, lock)
+        if self.file is not None:
+            sys.stdout, sys.stderr = self._stdout, self._stderr
+
+    def __enter__(self) -> "Logger":
+        return self
+
+    def __exit__(self, exc_type, exc, tb) -> None:
+        if self.file is not None and exc is not None and not isinstance(exc, SystemExit):
+            self.flush()
+            self.file.write("".join(traceback.format_exception(exc_type, exc, tb)))
+        self.close()
+
+    def write(self, text: str | bytes) -> None:
+        """Write to the standard output and to the file."""
+        self._stdout.write(text)
+
+    def flush(self) -> None:
+        """Flush the console and the file."""
+        self._stdout.flush()
+        self._stderr.flush()
+
+    def close(self) -> None:
+        """Give the streams back and close the file; a second call does nothing."""
+        if self.file is None:
+            return
+        self.flush()
+        if sys.stdout is self._stdout:
+            sys.stdout = self._stdout.console
+        if sys.stderr is self._stderr:
+            sys.stderr = self._stderr.console
+        # Whoever still holds a stream (a logging handler, say) keeps writing to the console.
+        self._stdout.file = self._stderr.file = None
+        self.file.close()
+        self.file = None
+
+
+def make_cache_dir_path(*paths: str) -> str:
+    """A path inside the cache folder: `$DNNLIB_CACHE_DIR`, else the user's own for `stylegan3`."""
+    if root := os.environ.get("DNNLIB_CACHE_DIR"):
+        return os.path.join(root, *paths)
+    if os.name == "nt" and (local := os.environ.get("LOCALAPPDATA")):
+        return os.path.join(local, "stylegan3", *paths)
+    root = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    return os.path.join(root, "stylegan3", *paths)
+
+
+def is_url(obj: Any, allow_file_urls: bool = False) -> bool:
+    """Whether `obj` is a string with an `http`, `https` or, if allowed, `file` URL."""
+    if not isinstance(obj, str):
+        return False
+    try:
+        parts = urllib.parse.urlsplit(obj)
+    except ValueError:
+        return False
+    if parts.scheme == "file":
+        return allow_file_urls and bool(parts.path)
+    return parts.scheme in ("http", "https") and bool(parts.netloc)
+
+
+def open_url(
+    url: str,
+    cache_dir: str | None = None,
+    num_attempts: int = 10,
+    verbose: bool = True,
+    return_filename: bool = False,
+    cache: bool = True,
+) -> BinaryIO | str:
+    """Open a web address, a `file:` address or a local path for reading bytes.
+
+    A download goes to the cache folder first, under a temporary name, and is opened from there
+    ever after. Lost connections, short bodies, overload (429) and server errors (5xx) are tried
+    again with growing pauses; other refusals, such as 404, are final.
+
+    Args:
+        url: Address or path.
+        cache_dir: Folder of the downloads; `None` for the one below `make_cache_dir_path()`.
+        num_attempts: How often to try at most.
+        verbose: Say on the standard error what is going on, with a progress bar on a terminal.
+        return_filename: Return the path of the (cached) file in place of the open file.
+        cache: Whether to use the cache; `False` downloads into memory.
+
+    Raises:
+        OSError: If the file cannot be had; the message gives the address and the reason.
+    """
+    url = os.fspath(url)
+    if not is_url(url):
+        path = _local_path(url)
+        return path if return_filename else open(path, "rb")
+    if num_attempts < 1:
+        raise ValueError(f"open_url: `num_attempts` must be at least 1, got {num_attempts}")
+    if not cache:
+        if return_filename:
+            raise ValueError("open_url: `return_filename=True` needs `cache=True`")
+        buffer = io.BytesIO()
+        _download(url, lambda: contextlib.nullcontext(buffer), num_attempts, verbose)
+        buffer.seek(0)
+        return buffer
+    folder = Path(cache_dir or make_cache_dir_path("downloads"))
+    path = folder / _cache_file_name(url)
+    if not path.is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        _download(url, lambda: open_atomic(path), num_attempts, verbose, path)
+    return str(path) if return_filename else path.open("rb")
+
+
+@contextlib.contextmanager
+def open_atomic(path: str | os.PathLike, mode: str = "wb") -> Iterator[IO]:
+    """Open a file for writing that takes its name only when the `with` block ends well.
+
+    Until then the data is in a hidden file of the same folder; after an exception that file is
+    gone and the target is as it was. Text is UTF-8. Links are followed; devices and pipes, which
+    cannot be replaced, are written directly.
+    """
+    if not mode.startswith("w"):
+        raise ValueError(f"open_atomic: `mode` must be 'w' or 'wb', got {mode!r}")
+    target = Path(os.path.realpath(path))
+    old_mode = target.stat().st_mode if target.exists() else None
+    encoding = None if "b" in mode else "utf-8"
+    if old_mode is not None and not stat.S_ISREG(old_mode):
+        with open(target, mode, encoding=encoding) as file:  # a folder raises IsADirectoryError
+            yield file
+        return
+    temp = target.with_name(f".{target.name[:100]}.{uuid.uuid4().hex}.tmp")
+    try:
+        fd = os.open(temp, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
+    except FileNotFoundError as err:
+        message = "the folder to write into does not exist"
+        raise FileNotFoundError(errno.ENOENT, message, str(path)) from err
+    try:
+        with os.fdopen(fd, mode, encoding=encoding) as file:
+            yield file
+            if not file.closed:
+                file.flush()
+                os.fsync(file.fileno())
+        if old_mode is not None:
+            os.chmod(temp, stat.S_IMODE(old_mode))
+        os.replace(temp, target)
+    except BaseException:
+        temp.unlink(missing_ok=True)
+        raise
+
+
+def _import_longest_prefix(name: str, parts: list[str]) -> tuple[Any, int]:
+    """The innermost importable module on a dotted path and the number of parts that name it."""
+    for num_parts in range(len(parts), 0, -1):
+        module_name = ".".join(parts[:num_parts])
+        try:
+            return importlib.import_module(module_name), num_parts
+        except ModuleNotFoundError as err:
+            # A module that exists but lacks something it imports must not pass for a missing one.
+            if err.name is None or not f"{module_name}.".startswith(f"{err.name}."):
+                raise ImportError(f"cannot import {name!r}: {err}") from err
+            if num_parts == 1:
+                raise ImportError(f"cannot find {name!r}: no module {module_name!r}") from err
+    raise AssertionError("unreachable")
+
+
+class _Tee:
+    """A console stream that repeats finished lines in a file; otherwise behaves as the stream."""
+
+    def __init__(
+        self, console: TextIO | None, file: TextIO | None, should_flush: bool, lock: threading.RLock
+    ):
+        self.console = console  # None where there is no console (pythonw)
+        self.file = file
+        self._should_flush = should_flush
+        self._lock = lock
+        self._line = ""  # the current line, as far as it is not in the file yet
+        self._is_line_started = False  # part of the current line is in the file already
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.__dict__["console"], name)
+
+    def write(self, text: str | bytes) -> int:
+        if isinstance(text, bytes):
+            text = text.decode("utf-8", errors="replace")
+        with self._lock:
+            if self.console is not None:
+                self.console.write(text)
+            if self.file is not None:
+                *lines, self._line = (self._line + text).split("\n")
+                for line in lines:
+                    self._finish_line(line.removesuffix("\r"))
+            if self._should_flush:
+                self.flush()
+        return len(text)
+
+    def writelines(self, lines) -> None:
+        for line in lines:
+            self.write(line)
+
+    def flush(self) -> None:
+        with self._lock:
+            if self.console is not None:
+                self.console.flush()
+            if self.file is not None:
+                if self._line and "\r" not in self._line:
+                    self.file.write(self._line)
+                    self._line, self._is_line_started = "", True
+                self.file.flush()
+
+    def _finish_line(self, line: str) -> None:
+        is_progress = "\r" in line
+        if not is_progress:
+            self.file.write(line)
+        if not is_progress or self._is_line_started:
+            self.file.write("\n")
+        self._is_line_started = False
+
+
+def _local_path(url: str) -> str:
+    """The path behind a `file:` address or a plain path."""
+    if is_url(url, allow_file_urls=True):
+        return urllib.request.url2pathname(urllib.parse.urlsplit(url).path)
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", url):
+        raise OSError(f"cannot open {url}: only http, https and file addresses are supported")
+    return url
+
+
+def _cache_file_name(url: str) -> str:
+    tail = urllib.parse.unquote(urllib.parse.urlsplit(url).path).rsplit("/", 1)[-1]
+    readable = re.sub(r"[^A-Za-z0-9._-]+", "_", tail)[-80:].lstrip(".")
+    return f"{hashlib.sha256(url.encode()).hexdigest()[:32]}_{readable or 'download'}"
+
+
+class _TransientError(Exception):
+    """A failure that may be gone at the next attempt."""
+
+    def __init__(self, message: str, delay_sec: float = 0.0):
+        super().__init__(message)
+        self.delay_sec = delay_sec  # what the server asks us to wait
+
+
+def _download(
+    url: str,
+    open_target: Callable[[], contextlib.AbstractContextManager[IO]],
+    num_attempts: int,
+    verbose: bool,
+    path: Path | None = None,
+) -> None:
+    """Write the body of `url` to the target; `path` is where a user could put it by hand."""
+    delay_sec = _FIRST_DELAY_SEC
+    for attempt in range(1, num_attempts + 1):
+        try:
+            with open_target() as file:
+                file.seek(0)
+                file.truncate()
+                _download_once(url, file, verbose)
+            return
+        except _TransientError as err:
+            reason = str(err)
+            if attempt == num_attempts:
+                plural = "attempt" if attempt == 1 else "attempts"
+                place = f", or save it as {path}" if path is not None else ""
+                raise OSError(
+                    f"cannot download {url} ({attempt} {plural}): {reason}. Without a network, "
+                    f"fetch the file elsewhere and give its local path instead{place}."
+                ) from err
+            pause_sec = max(delay_sec, min(err.delay_sec, 60.0))
+        if verbose:
+            print(f"{url}: {reason}; next attempt in {pause_sec:g} s", file=sys.stderr)
+        time.sleep(pause_sec)
+        delay_sec = min(2 * delay_sec, _MAX_DELAY_SEC)
+
+
+def _download_once(url: str, file: IO, verbose: bool) -> None:
+    # Content-Length counts bytes on the wire: compression would make it useless as a check.
+    headers = {"Accept-Encoding": "identity"}
+    try:
+        with requests.get(url, stream=True, timeout=_TIMEOUT_SEC, headers=headers) as response:
+            _check_status(url, response)
+            length = response.headers.get("Content-Length", "")
+            is_known = length.isdigit() and "Content-Encoding" not in response.headers
+            total = int(length) if is_known else None
+            num_bytes = _copy_body(url, response, file, total, verbose)
+    except (requests.exceptions.InvalidURL, requests.exceptions.TooManyRedirects) as err:
+        raise OSError(f"cannot download {url}: {err}") from err
+    except requests.exceptions.RequestException as err:
+        raise _TransientError(f"{type(err).__name__}: {err}") from err
+    if total is not None and num_bytes != total:
+        raise _TransientError(f"got {num_bytes} bytes of {total}")
+
+
+def _check_status(url: str, response: requests.Response) -> None:
+    status = f"the server answers {response.status_code} {response.reason}"
+    if response.status_code == 429 or response.status_code >= 500:
+        retry_after = response.headers.get("Retry-After", "")
+        raise _TransientError(status, float(retry_after) if retry_after.isdigit() else 0.0)
+    if response.status_code != 200:
+        raise OSError(f"cannot download {url}: {status}")
+
+
+def _copy_body(
+    url: str, response: requests.Response, file: IO, total: int | None, verbose: bool
+) -> int:
+    is_terminal = sys.stderr is not None and sys.stderr.isatty()
+    if verbose and not is_terminal:
+        print(f"Downloading {url}", file=sys.stderr)
+    num_bytes = 0
+    with tqdm(
+        total=total,
+        desc=f"Downloading {url}",
+        unit="B",
+        unit_scale=True,
+        unit_divisor=1024,
+        disable=not (verbose and is_terminal),
+    ) as progress:
+        for chunk in response.iter_content(_CHUNK_BYTES):
+            file.write(chunk)
+            num_bytes += len(chunk)
+            progress.update(len(chunk))
+    return num_bytes

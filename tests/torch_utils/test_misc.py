@@ -1,0 +1,284 @@
+"""torch_utils.misc: constants, shapes, sampling, copying, consistency and the module summary."""
+
+import inspect
+import warnings
+from itertools import islice
+
+import numpy as np
+import pytest
+import torch
+
+from dnnlib import util
+from tests import golden
+from torch_utils import misc
+
+
+def test_constant_is_shared():
+    a = misc.constant([1, 2], device="cpu")
+    assert a is misc.constant(np.array([1, 2]), device=torch.device("cpu"))
+    assert a is not misc.constant([1.0, 2.0], dtype=torch.float64)
+    assert a.dtype == torch.float32 and a.tolist() == [1, 2]
+
+
+def test_constant_has_shape_dtype_and_layout():
+    x = misc.constant(2, shape=[1, 3, 4, 5], dtype=torch.int32, memory_format=torch.channels_last)
+    assert x.shape == (1, 3, 4, 5) and x.dtype == torch.int32 and (x == 2).all()
+    assert x.is_contiguous(memory_format=torch.channels_last)
+    assert misc.constant(1, shape=(2, 2)).stride() == (2, 1)
+
+
+def test_constant_made_in_inference_mode_serves_gradients():
+    with torch.inference_mode():
+        factor = misc.constant([3.25, 4.5])
+    x = torch.ones(2, requires_grad=True)
+    (x * misc.constant([3.25, 4.5])).sum().backward()
+    assert misc.constant([3.25, 4.5]) is factor and x.grad.tolist() == [3.25, 4.5]
+
+
+def test_constant_cache_is_bounded():
+    size = misc._cached_constant.cache_info().maxsize
+    for value in range(size + 10):
+        misc.constant(value)
+    assert misc._cached_constant.cache_info().currsize == size
+
+
+def test_nan_to_num():
+    x = torch.tensor([float("nan"), float("inf"), 1.0])
+    assert misc.nan_to_num(x, nan=0.0, posinf=2.0).tolist() == [0.0, 2.0, 1.0]
+
+
+def test_assert_shape_accepts_free_dimensions_and_tensors():
+    x = torch.zeros(2, 3)
+    misc.assert_shape(x, [2, 3])
+    misc.assert_shape(x, [None, torch.tensor(3)])
+    misc.assert_shape(torch.zeros([]), [])
+
+
+@pytest.mark.parametrize(
+    "ref_shape, message",
+    [
+        ([2], "number of dimensions: got 2, expected 1"),
+        ([2, None, 1], "number of dimensions: got 2, expected 3"),
+        ([2, 4], "dimension 1: got 3, expected 4"),
+        ([torch.tensor(1), None], "dimension 0: got 2, expected 1"),
+    ],
+)
+def test_assert_shape_names_what_is_wrong(ref_shape, message):
+    with pytest.raises(AssertionError, match=message):
+        misc.assert_shape(torch.zeros(2, 3), ref_shape)
+
+
+@misc.profiled_function
+def scale(x: torch.Tensor, factor: float = 2.0) -> torch.Tensor:
+    """Scale by a factor."""
+    misc.assert_shape(x, [None, 3])
+    with misc.suppress_tracer_warnings():
+        return x * factor * misc.constant([1, 2, 3], device=x.device)
+
+
+def test_profiled_function_shows_up_in_the_profile():
+    assert scale.__name__ == "scale" and scale.__doc__ == "Scale by a factor."
+    assert list(inspect.signature(scale).parameters) == ["x", "factor"]
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        scale(torch.ones(2, 3))
+    assert "scale" in {event.name for event in profile.events()}
+
+
+def test_helpers_compile_without_graph_breaks():
+    compiled = torch.compile(scale, fullgraph=True, backend="eager", dynamic=True)
+    for size in (2, 5):
+        x = torch.randn(size, 3)
+        torch.testing.assert_close(compiled(x), scale(x))
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")
+def test_tracing_is_free_of_warnings():
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        traced = torch.jit.trace(scale, torch.ones(2, 3))
+    assert not [w for w in caught if issubclass(w.category, torch.jit.TracerWarning)]
+    torch.testing.assert_close(traced(torch.ones(2, 3)), scale(torch.ones(2, 3)))
+
+
+@pytest.mark.parametrize("case", golden.case_names("sampler.npz"))
+def test_sampler_matches_golden_sequence(case):
+    case = golden.load("sampler.npz")[case]
+    sampler = misc.InfiniteSampler(range(case.meta["dataset_len"]), **case.meta["kwargs"])
+    for _ in range(2):  # each iteration starts afresh
+        assert list(islice(sampler, 200)) == case.arrays["indices"].tolist()
+
+
+@pytest.mark.parametrize("start", [0, 1, 5000])
+def test_sampler_resumes_in_the_middle(start):
+    kwargs = {"rank": 1, "num_replicas": 3, "seed": 4}
+    whole = list(islice(misc.InfiniteSampler(range(37), **kwargs), start + 50))
+    rest = list(islice(misc.InfiniteSampler(range(37), **kwargs, start=start), 50))
+    assert rest == whole[start:]
+
+
+def test_sampler_drives_a_data_loader():
+    dataset = list(range(10))
+    loader = torch.utils.data.DataLoader(
+        dataset, sampler=misc.InfiniteSampler(dataset, shuffle=False), batch_size=8
+    )
+    assert [batch.tolist() for batch in islice(loader, 2)] == [
+        [0, 1, 2, 3, 4, 5, 6, 7],
+        [8, 9, 0, 1, 2, 3, 4, 5],
+    ]
+
+
+@pytest.mark.parametrize(
+    "size, kwargs, message",
+    [
+        (0, {}, "empty"),
+        (5, {"rank": 2, "num_replicas": 2}, "no part 2 of 2"),
+        (5, {"window_size": 1.5}, "window_size"),
+        (5, {"start": -1}, "start"),
+    ],
+)
+def test_sampler_refuses_bad_arguments(size, kwargs, message):
+    with pytest.raises(ValueError, match=message):
+        misc.InfiniteSampler(range(size), **kwargs)
+
+
+def make_net(width: int = 3, seed: int = 0) -> torch.nn.Sequential:
+    torch.manual_seed(seed)
+    return torch.nn.Sequential(torch.nn.Linear(2, width), torch.nn.BatchNorm1d(width))
+
+
+def test_params_come_before_buffers():
+    names = [name for name, _ in misc.named_params_and_buffers(make_net())]
+    assert names == ["0.weight", "0.bias", "1.weight", "1.bias"] + [
+        f"1.{name}" for name in ("running_mean", "running_var", "num_batches_tracked")
+    ]
+    assert [t.ndim for t in misc.params_and_buffers(make_net())] == [2, 1, 1, 1, 1, 1, 0]
+
+
+def test_copy_by_name():
+    src, dst = make_net(seed=1), make_net(seed=2)
+    src.requires_grad_(False)
+    src[1].running_mean.fill_(5)
+    misc.copy_params_and_buffers(src, dst, require_all=True)
+    assert torch.equal(dst[0].weight, src[0].weight) and (dst[1].running_mean == 5).all()
+    assert dst[0].weight.requires_grad
+    dst[0].weight.data.zero_()
+    assert src[0].weight.abs().max() > 0
+
+
+def test_copy_leaves_out_what_the_source_lacks():
+    src, dst = make_net()[:1], make_net(seed=2)
+    misc.copy_params_and_buffers(src, dst)
+    assert torch.equal(dst[0].weight, src[0].weight)
+    with pytest.raises(ValueError, match=r"'1\.weight': Sequential lacks it"):
+        misc.copy_params_and_buffers(src, dst, require_all=True)
+
+
+def test_copy_refuses_other_shapes_and_changes_nothing():
+    src, dst = make_net(4, seed=1), make_net(3, seed=2)
+    with pytest.raises(ValueError, match=r"'0\.weight'.*\[4, 2\].*\[3, 2\]"):
+        misc.copy_params_and_buffers(src, dst)
+    torch.testing.assert_close(dst.state_dict(), make_net(3, seed=2).state_dict())
+
+
+def _check_on_rank(rank: int, init_file: str) -> None:
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"file://{init_file}", rank=rank, world_size=2
+    )
+    net = make_net()
+    with torch.no_grad():
+        net[1].running_mean[0] = float("nan")
+    misc.check_ddp_consistency(net)
+    net[1].running_mean[1] = rank
+    misc.check_ddp_consistency(net, ignore_regex=r".*\.running_(mean|var)")
+    with pytest.raises(RuntimeError, match=r"Sequential\.1\.running_mean .* rank 1"):
+        misc.check_ddp_consistency(net)
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.multiprocess
+def test_inconsistent_processes_are_found_on_all_ranks(tmp_path):
+    misc.check_ddp_consistency(make_net())  # without processes there is nothing to check
+    torch.multiprocessing.spawn(_check_on_rank, (str(tmp_path / "init"),), nprocs=2)
+
+
+class Pair(torch.nn.Module):
+    """Returns several things, one of them straight from a part."""
+
+    def __init__(self):
+        super().__init__()
+        self.fc = torch.nn.Sequential(torch.nn.Linear(2, 3))
+        self.scale = torch.nn.Parameter(torch.ones([]))
+        self.register_buffer("offset", torch.zeros(4))
+
+    def forward(self, x):
+        y = self.fc(x)
+        return y * self.scale, None, {"y": y.half()}
+
+
+def summary_rows(text: str) -> list[list[str]]:
+    """Cells of a printed table without its rules."""
+    rows = [
+        [cell.strip() for cell in line.split("  ") if cell.strip()] for line in text.split("\n")
+    ]
+    return [row for row in rows if row and row[0] != "---"]
+
+
+def test_summary_counts_each_tensor_once(capsys):
+    net = torch.nn.Sequential(Pair())
+    x = torch.ones(5, 2)
+    outputs = misc.print_module_summary(net, [x])
+    torch.testing.assert_close(outputs, net(x))
+    out = capsys.readouterr().out
+    assert summary_rows(out) == [
+        ["Sequential", "Parameters", "Buffers", "Output shape", "Datatype"],
+        ["0.fc.0", "9", "-", "[5, 3]", "float32"],
+        ["0:0", "1", "4", "[5, 3]", "float32"],
+        ["0:1", "-", "-", "[5, 3]", "float16"],
+        ["Total", "10", "4", "-", "-"],
+    ]
+    lines = out.strip("\n").split("\n")
+    assert len({line.rstrip().find("Parameters") for line in lines[:1]}) == 1
+    assert lines[2].index("9") == lines[3].index("1", 4) == lines[0].index("Parameters")
+
+
+def test_summary_shows_redundant_calls_on_request(capsys):
+    misc.print_module_summary(torch.nn.Sequential(Pair()), [torch.ones(5, 2)], skip_redundant=False)
+    names = [row[0] for row in summary_rows(capsys.readouterr().out)]
+    expected = ["0.fc.0", "0.fc", "0:0", "0:1", "<top-level>:0", "<top-level>:1"]
+    assert names == ["Sequential", *expected, "Total"]
+
+
+def test_summary_counts_hidden_parts_for_those_above(capsys):
+    net = torch.nn.Sequential(Pair())
+    for nesting, expected in [(1, ["0:0", "0:1"]), (0, ["<top-level>:0", "<top-level>:1"])]:
+        misc.print_module_summary(net, [torch.ones(5, 2)], max_nesting=nesting)
+        rows = summary_rows(capsys.readouterr().out)
+        assert [row[0] for row in rows[1:-1]] == expected
+        assert rows[1][1:3] == rows[-1][1:3] == ["10", "4"]
+
+
+def test_summary_takes_its_hooks_away_after_an_error():
+    net = torch.nn.Sequential(Pair())
+    with pytest.raises(RuntimeError):
+        misc.print_module_summary(net, [torch.ones(5, 7)])
+    assert not any(module._forward_hooks for module in net.modules())
+
+
+@pytest.mark.parametrize("run", ["stylegan2", "stylegan3-r"])
+def test_summary_of_networks_matches_golden_tables(run, capsys):
+    run_data = golden.load_json("run_artifacts.json")["runs"][run]
+    version = run.removesuffix("-r")
+    G = util.construct_class_by_name(
+        class_name=f"training.networks_{version}.Generator", **run_data["G_init_kwargs"]
+    )
+    D = util.construct_class_by_name(
+        class_name="training.networks_stylegan2.Discriminator", **run_data["D_init_kwargs"]
+    )
+    z, c = torch.randn(8, G.z_dim), torch.zeros(8, G.c_dim)
+    with torch.no_grad():
+        img = misc.print_module_summary(G, [z, c])
+        rows_of_G = summary_rows(capsys.readouterr().out)
+        misc.print_module_summary(D, [img, c])
+        rows_of_D = summary_rows(capsys.readouterr().out)
+    assert rows_of_G[1:] == run_data["module_summary_table"]["Generator"]
+    assert rows_of_D[1:] == run_data["module_summary_table"]["Discriminator"]

@@ -1,0 +1,111 @@
+"""The training phases against reference gradients, statistics and states."""
+
+import numpy as np
+import pytest
+import torch
+
+import dnnlib
+from tests import golden
+from torch_utils import training_stats
+from training.augment import AugmentPipe
+from training.loss import StyleGAN2Loss
+
+FILE = "loss.npz"
+CASES = [name for name in golden.case_names(FILE) if not name.endswith("/data")]
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_phase_matches_golden(name):
+    case = golden.load(FILE)[name]
+    group, phase = name.split("/")
+    data = golden.load(FILE)[f"{group}/data"]
+    meta = data.meta
+    G, D = _networks(meta)
+    trained = G if phase.startswith("G") else D
+    trained.requires_grad_(True)
+    augment_kwargs = meta.get("augment_kwargs")
+    pipe = None if augment_kwargs is None else AugmentPipe(**augment_kwargs).train()
+    loss = StyleGAN2Loss(torch.device("cpu"), G, D, augment_pipe=pipe, **meta["loss_kwargs"])
+    collector = training_stats.Collector(regex="Loss/.*")
+
+    torch.manual_seed(0)
+    inputs = {key: golden.tensor(data, key) for key in ("real_img", "real_c", "gen_z", "gen_c")}
+    for _ in range(meta["calls"]):
+        loss.accumulate_gradients(
+            phase, gain=case.meta["gain"], cur_nimg=meta["cur_nimg"], **inputs
+        )
+    collector.update()
+
+    grads = {key: p.grad for key, p in trained.named_parameters()}
+    got_names = [key for key, grad in grads.items() if grad is not None]
+    if case.meta["grads_none"] == "all":
+        assert not got_names
+    else:
+        assert set(got_names) >= set(case.meta["grad_norm_names"])
+        for key in set(got_names) - set(case.meta["grad_norm_names"]):
+            assert grads[key].abs().max() == 0, key
+        for key, want in zip(case.meta["grad_norm_names"], case.arrays["grad_norms"], strict=True):
+            rel = 1e-3 if "noise_strength" in key or grads[key].numel() == 1 else 2e-4
+            assert grads[key].double().norm().item() == pytest.approx(want, rel=rel, abs=1e-9), key
+    for key in [key for key in case.arrays if key.startswith("grad:")]:
+        is_loose = "noise_strength" in key or "pl" in group or phase in ("Greg", "Gboth")
+        error = golden.scaled_error(grads[key.removeprefix("grad:")], case.arrays[key])
+        assert error < (1e-3 if is_loose else 5e-4), f"{key}: {error}"
+
+    for key, (num, mean, std) in _stats(case.meta["stats"]).items():
+        assert collector.num(key) == num, key
+        np.testing.assert_allclose(collector.mean(key), mean, rtol=1e-4, atol=1e-4, err_msg=key)
+        np.testing.assert_allclose(collector.std(key), std, rtol=1e-3, atol=1e-3, err_msg=key)
+    got_stats = {key for key in collector.names() if collector.num(key) > 0}
+    assert got_stats == set(case.meta["stats"])
+    assert loss.pl_mean.item() == pytest.approx(case.meta["pl_mean_after"], rel=1e-5)
+    if "w_avg_after" in case.arrays:
+        assert golden.scaled_error(G.mapping.w_avg, case.arrays["w_avg_after"]) < 5e-6
+    if "magnitude_ema_after" in case.arrays:
+        emas = [v for key, v in G.named_buffers() if key.endswith("magnitude_ema")]
+        assert golden.scaled_error(torch.stack(emas), case.arrays["magnitude_ema_after"]) < 1e-6
+
+
+@pytest.mark.parametrize("example", golden.load_json("training_schedules.json")["blur"])
+def test_blur_schedule_matches_golden(example):
+    loss = StyleGAN2Loss(
+        torch.device("cpu"),
+        G=None,
+        D=lambda img, c, update_emas: img,
+        blur_init_sigma=example["blur_init_sigma"],
+        blur_fade_kimg=example["blur_fade_kimg"],
+    )
+    sigma = loss.blur_sigma(example["cur_nimg"])
+    assert sigma == pytest.approx(example["sigma"], rel=1e-12)
+    # An impulse shows the taps that the discriminator's input is filtered with.
+    size = 2 * example["half_size"] + 5
+    impulse = torch.zeros(1, 1, size, size)
+    impulse[0, 0, size // 2, size // 2] = 1
+    blurred = loss._run_D(impulse, None, sigma)
+    assert (blurred[0, 0].amax(dim=0) > 0).sum() == max(example["num_taps"], 1)
+    if example["taps"] is not None:
+        want = np.outer(example["taps"], example["taps"])
+        np.testing.assert_allclose(blurred[0, 0, 2:-2, 2:-2].numpy(), want, rtol=1e-5, atol=1e-8)
+
+
+def test_unknown_phase_is_refused():
+    loss = StyleGAN2Loss(torch.device("cpu"), G=None, D=None)
+    with pytest.raises(ValueError, match="`phase` must be one of"):
+        loss.accumulate_gradients("Gsome", None, None, None, None, gain=1, cur_nimg=0)
+
+
+def _networks(meta: dict) -> tuple[torch.nn.Module, torch.nn.Module]:
+    G = dnnlib.util.construct_class_by_name(class_name=f"training.{meta['G']}", **meta["G_kwargs"])
+    D = dnnlib.util.construct_class_by_name(
+        class_name="training.networks_stylegan2.Discriminator", **meta["D_kwargs"]
+    )
+    golden.fill_weights(G, meta["G_mapping_lr_multiplier"])
+    golden.fill_weights(D, 0.01)
+    return G.train().requires_grad_(False), D.train().requires_grad_(False)
+
+
+def _stats(stats: dict) -> dict[str, tuple[int, float, float]]:
+    return {
+        key: (v["num"], v["mean"], v["std"]) if isinstance(v, dict) else tuple(v)
+        for key, v in stats.items()
+    }

@@ -1,0 +1,161 @@
+"""Devices and processes: what `--device`, `--gpus` and `torchrun` mean.
+
+A `Worker` says who a process is; it is passed around explicitly. Collective functions do nothing in a run
+of one process.
+"""
+
+import os
+import tempfile
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+DEVICES = ("auto", "cuda", "cpu", "mps")
+
+
+@dataclass(frozen=True)
+class Worker:
+    """One process of a run.
+
+    Attributes:
+        rank: Number of the process, from 0.
+        size: Number of processes.
+        device: Where this process computes.
+    """
+
+    rank: int = 0
+    size: int = 1
+    device: torch.device = torch.device("cpu")
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process prints and writes."""
+        return self.rank == 0
+
+
+def resolve_device(name: str = "auto", index: int = 0) -> torch.device:
+    """Turn the value of `--device` into a device of this machine.
+
+    Args:
+        name: One of `DEVICES`; `"auto"` takes CUDA where there is a GPU, the CPU otherwise.
+        index: Which of several GPUs.
+
+    Raises:
+        ValueError: If the name is unknown.
+        RuntimeError: If the machine does not have the device.
+    """
+    if name not in DEVICES:
+        raise ValueError(f"--device must be one of {', '.join(DEVICES)}, got {name!r}")
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda":
+        present = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if index >= present:
+            raise RuntimeError(
+                f"--device=cuda: this machine has {present} usable GPU(s), number {index + 1} was "
+                "asked for; use --device=cpu, fewer --gpus, or check the driver with nvidia-smi"
+            )
+        return torch.device("cuda", index)
+    if name == "mps" and not torch.backends.mps.is_available():
+        raise RuntimeError("--device=mps: this machine has no Apple GPU; use --device=cpu")
+    return torch.device(name)
+
+
+def is_torchrun() -> bool:
+    """Whether this process was started by `torchrun`, which sets its rank in the environment."""
+    return "WORLD_SIZE" in os.environ and "RANK" in os.environ
+
+
+def torchrun_rank() -> int:
+    """Rank of this process under `torchrun`."""
+    return int(os.environ["RANK"])
+
+
+def launch(function: Callable[..., None], num_processes: int, device_name: str, *args) -> None:
+    """Run `function(worker, *args)` in every process of a run.
+
+    Under `torchrun` this process is one of them. Otherwise `num_processes` local ones are started, each
+    with its own GPU on CUDA; a single one runs right here.
+
+    Args:
+        function: What to run; a module-level function, since other processes must find it.
+        num_processes: Number of processes, `--gpus`.
+        device_name: The value of `--device`.
+        args: Further arguments of the function, which must pickle.
+
+    Raises:
+        RuntimeError: If there are fewer GPUs than processes, or `torchrun` started another number.
+    """
+    if is_torchrun():
+        size = int(os.environ["WORLD_SIZE"])
+        if size != num_processes:
+            raise RuntimeError(
+                f"--gpus={num_processes}, but torchrun started {size} processes: make them equal"
+            )
+        device = resolve_device(device_name, int(os.environ.get("LOCAL_RANK", 0)))
+        worker = Worker(torchrun_rank(), size, device)
+        _run_in_group(function, worker, "env://", args)
+    elif num_processes == 1:
+        function(Worker(device=resolve_device(device_name)), *args)
+    else:
+        resolve_device(device_name, num_processes - 1 if _is_cuda(device_name) else 0)
+        with tempfile.TemporaryDirectory() as folder:
+            init_method = (Path(folder) / "rendezvous").as_uri()
+            torch.multiprocessing.spawn(
+                _run_spawned,
+                args=(function, num_processes, device_name, init_method, args),
+                nprocs=num_processes,
+            )
+
+
+def barrier(worker: Worker) -> None:
+    """Wait for all processes."""
+    if worker.size > 1:
+        torch.distributed.barrier()
+
+
+def broadcast_module(worker: Worker, module: torch.nn.Module | None) -> None:
+    """Give every process the parameters and buffers of rank 0."""
+    if worker.size > 1 and module is not None:
+        for tensor in [*module.parameters(), *module.buffers()]:
+            torch.distributed.broadcast(tensor.detach(), src=0)
+
+
+def average(worker: Worker, tensors: Iterable[Tensor]) -> None:
+    """Replace tensors of one dtype by their averages over all processes, in one reduction."""
+    tensors = list(tensors)
+    if worker.size == 1 or not tensors:
+        return
+    flat = torch.cat([tensor.detach().flatten() for tensor in tensors])
+    torch.distributed.all_reduce(flat)
+    flat /= worker.size
+    for tensor, mean in zip(tensors, flat.split([t.numel() for t in tensors]), strict=True):
+        tensor.detach().copy_(mean.view_as(tensor))
+
+
+def _is_cuda(device_name: str) -> bool:
+    return device_name == "cuda" or (device_name == "auto" and torch.cuda.is_available())
+
+
+def _run_spawned(rank: int, function, size: int, device_name: str, init_method: str, args) -> None:
+    worker = Worker(rank, size, resolve_device(device_name, rank if _is_cuda(device_name) else 0))
+    if worker.device.type == "cpu":
+        # The processes share the cores instead of each claiming all of them.
+        torch.set_num_threads(max((os.cpu_count() or 1) // size, 1))
+    _run_in_group(function, worker, init_method, args)
+
+
+def _run_in_group(function, worker: Worker, init_method: str, args) -> None:
+    backend = "nccl" if worker.device.type == "cuda" and os.name != "nt" else "gloo"
+    if worker.device.type == "cuda":
+        torch.cuda.set_device(worker.device)
+    torch.distributed.init_process_group(
+        backend, init_method=init_method, rank=worker.rank, world_size=worker.size
+    )
+    try:
+        function(worker, *args)
+    finally:
+        torch.distributed.destroy_process_group()

@@ -1,0 +1,45 @@
+"""What goes into a generator: seeds to latents, class numbers to labels."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+def z_from_seeds(seeds: Sequence[int], z_dim: int) -> Tensor:
+    """One latent per seed, float64 on the CPU, `[N, z_dim]`.
+
+    A seed means the same latent everywhere: NumPy's legacy generator, `RandomState(seed).randn`.
+    """
+    rows = [np.random.RandomState(seed).randn(z_dim) for seed in seeds]
+    return torch.from_numpy(np.stack(rows) if rows else np.empty([0, z_dim]))
+
+
+def z_from_seed(seed: int, z_dim: int) -> Tensor:
+    """The latent of one seed, `[1, z_dim]`; see `z_from_seeds`."""
+    return z_from_seeds([seed], z_dim)
+
+
+def label_from_class(
+    class_idx: int | None,
+    c_dim: int,
+    num: int = 1,
+    device: torch.device | str = "cpu",
+) -> Tensor:
+    """The one-hot label of a class, repeated `num` times: float32, `[num, c_dim]`.
+
+    A network without classes (`c_dim` 0) gets its empty label, whatever `class_idx` is.
+
+    Raises:
+        ValueError: If the network has classes and `class_idx` is None or not one of them.
+    """
+    label = torch.zeros([num, c_dim], device=device)
+    if c_dim == 0:
+        return label
+    if class_idx is None:
+        raise ValueError(f"this network is conditional: choose a --class from 0 to {c_dim - 1}")
+    if not 0 <= class_idx < c_dim:
+        raise ValueError(f"--class {class_idx} does not exist: choose one from 0 to {c_dim - 1}")
+    label[:, class_idx] = 1
+    return label

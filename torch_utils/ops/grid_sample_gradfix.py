@@ -1,0 +1,65 @@
+"""Bilinear sampling of images at given positions, with gradients of any order for the images."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def grid_sample(input: Tensor, grid: Tensor) -> Tensor:
+    """Sample images bilinearly; outside of the image there are zeros.
+
+    Differentiable to any order with respect to `input`, once with respect to `grid`.
+
+    Args:
+        input: Images `[N, C, H, W]`.
+        grid: Positions `(x, y)`, `[N, H', W', 2]`; -1 and 1 are the outer edges of the border
+            pixels (`align_corners=False`).
+
+    Returns:
+        Samples `[N, C, H', W']`.
+
+    Raises:
+        RuntimeError: In a second backward pass, if `grid` requires gradients.
+    """
+    return _GridSample.apply(input, grid)
+
+
+class _GridSample(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, input: Tensor, grid: Tensor) -> Tensor:
+        # The image matters to the gradient of the grid only; otherwise its shape will do.
+        values = input if ctx.needs_input_grad[1] else input.new_zeros([]).expand(input.shape)
+        ctx.save_for_backward(values, grid)
+        return F.grid_sample(input, grid, "bilinear", "zeros", align_corners=False)
+
+    @staticmethod
+    def backward(ctx, dy: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        return _GridSampleBackward.apply(dy, *ctx.saved_tensors)
+
+
+class _GridSampleBackward(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, dy: Tensor, input: Tensor, grid: Tensor) -> tuple[Tensor, Tensor | None]:
+        ctx.save_for_backward(grid)
+        needs_grid = ctx.needs_input_grad[2]
+        dx, dgrid = torch.ops.aten.grid_sampler_2d_backward(
+            dy,
+            input,
+            grid,
+            0,
+            0,
+            False,
+            [True, needs_grid],  # 0, 0: bilinear, zeros outside
+        )
+        return dx, dgrid if needs_grid else None
+
+    @staticmethod
+    def backward(ctx, ddx: Tensor, _ddgrid) -> tuple[Tensor, None, None]:
+        if ctx.needs_input_grad[2]:
+            raise RuntimeError(
+                "grid_sample: second derivatives exist for a constant grid only; "
+                "pass `grid.detach()`"
+            )
+        (grid,) = ctx.saved_tensors
+        # Sampling is linear in the image, so the gradient of its adjoint is sampling itself.
+        return _GridSample.apply(ddx, grid), None, None

@@ -1,0 +1,198 @@
+"""Training statistics: report values anywhere, collect their mean and spread over all processes.
+
+`report()` only adds to sums on the device of the value and never waits for it. `Collector.update()`
+brings the sums of all devices and processes together; all processes must call it alike.
+"""
+
+import contextlib
+import re
+import weakref
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import torch
+
+import dnnlib
+
+_rank = 0
+_sync_device: torch.device | None = None  # where processes exchange sums; None: only one process
+
+# Reported by this process and not brought together yet.
+_new_nums: dict[str, int] = {}  # names in the order of their first report
+_new_sums: dict[torch.device, dict[str, torch.Tensor]] = {}  # sum and sum of squares
+
+_agreed_names: list[str] = []  # the same on all processes
+_collectors: "weakref.WeakSet[Collector]" = weakref.WeakSet()
+
+
+def init_multiprocessing(rank: int, sync_device: torch.device | None) -> None:
+    """Say which process this is, before the first report.
+
+    Args:
+        rank: Rank of this process.
+        sync_device: Device on which the process group exchanges sums; `None` for one process.
+    """
+    global _rank, _sync_device
+    _rank = rank
+    _sync_device = None if sync_device is None else torch.device(sync_device)
+
+
+def report(name: str, value: Any) -> Any:
+    """Add the elements of a tensor, array, list or number to the statistics called `name`.
+
+    An empty value makes the name known and adds nothing. Each element passes through float32.
+
+    Returns:
+        `value`, unchanged.
+    """
+    elements = torch.as_tensor(value).detach()
+    _new_nums[name] = _new_nums.get(name, 0) + elements.numel()
+    if elements.numel() > 0:
+        elements = elements.to(torch.float32)
+        sums = torch.stack([elements.sum(), elements.square().sum()])
+        if sums.device.type != "mps":  # which has no float64
+            sums = sums.to(torch.float64)
+        by_name = _new_sums.setdefault(sums.device, {})
+        # Not in place: the sums may have been started in inference mode.
+        by_name[name] = by_name[name] + sums if name in by_name else sums
+    return value
+
+
+def report0(name: str, value: Any) -> Any:
+    """`report()` on rank 0; elsewhere only make the name known. Returns `value`, unchanged."""
+    report(name, value if _rank == 0 else [])
+    return value
+
+
+class Collector:
+    """Number, mean and standard deviation of what was reported since the last update.
+
+    A new collector begins with the reports that no `update()`, of any collector, has seen yet.
+
+    Args:
+        regex: Which names to collect; must match the whole name.
+        keep_previous: Whether a name without new values keeps its last statistics.
+    """
+
+    def __init__(self, regex: str = ".*", keep_previous: bool = True):
+        self._regex = re.compile(regex)
+        self._keep_previous = keep_previous
+        self._arrived: dict[str, np.ndarray] = {}  # number, sum, sum of squares; since `update()`
+        self._moments: dict[str, np.ndarray] = {}  # the same, as of the last `update()`
+        _collectors.add(self)
+
+    def names(self) -> list[str]:
+        """Collected names in the order of their first report on rank 0."""
+        return list(self._moments)
+
+    def update(self) -> None:
+        """Bring all reports together. All processes must call this, in the same order."""
+        _exchange()
+        for name in filter(self._regex.fullmatch, _agreed_names):
+            arrived = self._arrived.pop(name, np.zeros(3))
+            if arrived[0] > 0 or not self._keep_previous or name not in self._moments:
+                self._moments[name] = arrived
+
+    def num(self, name: str) -> int:
+        """Number of values; zero for a name that was never reported."""
+        return int(self._moments_of(name)[0])
+
+    def mean(self, name: str) -> float:
+        """Mean of the values; NaN if there are none."""
+        num, total, _ = self._moments_of(name)
+        return float(total / num) if num > 0 else float("nan")
+
+    def std(self, name: str) -> float:
+        """Population standard deviation; NaN if there are no values, or infinite ones."""
+        num, total, total_squares = self._moments_of(name)
+        if num == 0 or not np.isfinite(total):
+            return float("nan")
+        if num == 1:
+            return 0.0
+        variance = total_squares / num - np.square(total / num)
+        return float(np.sqrt(np.maximum(variance, 0)))  # rounding may bring it below zero
+
+    def as_dict(self) -> dnnlib.EasyDict:
+        """All statistics: name -> `num`, `mean`, `std`."""
+        return dnnlib.EasyDict(
+            (name, dnnlib.EasyDict(num=self.num(name), mean=self.mean(name), std=self.std(name)))
+            for name in self.names()
+        )
+
+    def __getitem__(self, name: str) -> float:
+        return self.mean(name)
+
+    def state_dict(self) -> dict[str, dict[str, list[float]]]:
+        """Everything collected so far; the same on all processes."""
+        return {
+            "moments": {name: row.tolist() for name, row in self._moments.items()},
+            "arrived": {name: row.tolist() for name, row in self._arrived.items()},
+        }
+
+    def load_state_dict(self, state: dict[str, dict[str, list[float]]]) -> None:
+        """Continue from a `state_dict()`. All processes must load the same."""
+        self._moments = {name: np.array(row) for name, row in state["moments"].items()}
+        self._arrived = {name: np.array(row) for name, row in state["arrived"].items()}
+        _agree_on([*self._moments, *self._arrived])
+
+    def _moments_of(self, name: str) -> np.ndarray:
+        if not self._regex.fullmatch(name):
+            raise KeyError(f"{name!r} does not match the collector's regex {self._regex.pattern!r}")
+        return self._moments.get(name, np.zeros(3))
+
+
+def _exchange() -> None:
+    """Hand what all processes have reported to all collectors."""
+    names = list(_agreed_names)
+    num_unknown = _reduce(names)
+    if num_unknown > 0:
+        # At least one process has new names. All learn so from the sum, and take part in this.
+        new_names = _gather_new_names()
+        _agree_on(new_names)
+        _reduce(new_names)
+
+
+def _reduce(names: list[str]) -> int:
+    """Sum the new reports under `names` over all processes and pass them to the collectors.
+
+    Returns:
+        How many reported names are left, added up over the processes.
+    """
+    rows = torch.zeros(len(names) + 1, 3, dtype=torch.float64)
+    row_of_name = {name: i for i, name in enumerate(names)}
+    for name, i in row_of_name.items():
+        rows[i, 0] = _new_nums.pop(name, 0)
+    rows[-1, 0] = len(_new_nums)
+    for by_name in _new_sums.values():
+        taken = [name for name in by_name if name in row_of_name]
+        if taken:
+            sums = torch.stack([by_name.pop(name) for name in taken]).cpu()  # one copy per device
+            rows[[row_of_name[name] for name in taken], 1:] += sums.to(torch.float64)
+    if _sync_device is not None:
+        shared = rows.to(_sync_device)
+        torch.distributed.all_reduce(shared)
+        rows = shared.cpu()
+    for name, row in zip(names, rows.numpy(), strict=False):
+        if row[0] > 0:
+            for collector in _collectors:
+                collector._arrived[name] = collector._arrived.get(name, 0) + row
+    return int(rows[-1, 0])
+
+
+def _gather_new_names() -> list[str]:
+    """Names that are not agreed on yet: those of rank 0 in its order, then those of the others."""
+    if _sync_device is None:
+        return list(_new_nums)
+    is_cuda = _sync_device.type == "cuda"
+    with torch.cuda.device(_sync_device) if is_cuda else contextlib.nullcontext():
+        lists = [None] * torch.distributed.get_world_size()
+        torch.distributed.all_gather_object(lists, list(_new_nums))
+    return list(dict.fromkeys(name for names in lists for name in names))
+
+
+def _agree_on(names: Iterable[str]) -> None:
+    _agreed_names.extend(name for name in dict.fromkeys(names) if name not in _agreed_names)
+
+
+default_collector = Collector()

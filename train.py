@@ -1,0 +1,352 @@
+"""Train a GAN: StyleGAN3-T, StyleGAN3-R or StyleGAN2, with adaptive augmentation."""
+
+import dataclasses
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import click
+import torch
+
+import dnnlib
+import legacy
+from dnnlib import cli
+from torch_utils import distributed, misc
+from training import config as training_config
+from training.config import TrainConfig, TrainOptions
+from training.dataset import ImageFolderDataset
+from training.training_loop import network_kwargs, training_loop
+
+
+@click.command(cls=cli.Command)
+@click.option("--outdir", metavar="DIR", required=True, help="Where the run gets its folder.")
+@click.option(
+    "--cfg",
+    type=click.Choice(training_config.CFGS),
+    required=True,
+    help="Translation (t), translation and rotation (r), or StyleGAN2.",
+)
+@click.option("--data", metavar="ZIP|DIR", required=True, help="Training images.")
+@click.option(
+    "--gpus", type=click.IntRange(min=1), required=True, help="Processes, one on each GPU."
+)
+@click.option("--batch", type=click.IntRange(min=1), required=True, help="Total batch size.")
+@click.option("--gamma", type=click.FloatRange(min=0), required=True, help="R1 weight.")
+@click.option("--cond", type=bool, default=False, show_default=True, help="Train with labels.")
+@click.option("--mirror", type=bool, default=False, show_default=True, help="Add x-flipped images.")
+@click.option(
+    "--aug",
+    type=click.Choice(["noaug", "ada", "fixed"]),
+    default="ada",
+    show_default=True,
+    help="Augmentation.",
+)
+@click.option("--resume", metavar="PATH|URL", help="Start from this network pickle.")
+@click.option(
+    "--freezed",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Freeze the first layers of D.",
+)
+@click.option(
+    "--p",
+    type=click.FloatRange(min=0, max=1),
+    default=0.2,
+    show_default=True,
+    help="Probability for --aug=fixed.",
+)
+@click.option(
+    "--target",
+    type=click.FloatRange(min=0, max=1),
+    default=0.6,
+    show_default=True,
+    help="Target for --aug=ada.",
+)
+@click.option(
+    "--batch-gpu",
+    type=click.IntRange(min=1),
+    help="Samples per process and pass; the rest accumulates.  [default: batch / gpus]",
+)
+@click.option(
+    "--cbase",
+    type=click.IntRange(min=1),
+    default=32768,
+    show_default=True,
+    help="Capacity multiplier.",
+)
+@click.option(
+    "--cmax", type=click.IntRange(min=1), default=512, show_default=True, help="Max. feature maps."
+)
+@click.option(
+    "--glr",
+    type=click.FloatRange(min=0),
+    help="Learning rate of G.  [default: 0.002 for stylegan2, else 0.0025]",
+)
+@click.option(
+    "--dlr",
+    type=click.FloatRange(min=0),
+    default=0.002,
+    show_default=True,
+    help="Learning rate of D.",
+)
+@click.option(
+    "--map-depth",
+    type=click.IntRange(min=1),
+    help="Layers of the mapping network.  [default: 8 for stylegan2, else 2]",
+)
+@click.option(
+    "--mbstd-group",
+    type=click.IntRange(min=1),
+    default=4,
+    show_default=True,
+    help="Group size of the minibatch standard deviation.",
+)
+@click.option("--desc", metavar="STR", help="Appended to the name of the run's folder.")
+@click.option(
+    "--metrics",
+    type=cli.NameList(training_config.METRICS),
+    metavar="NAME,NAME|none",
+    default="none",
+    show_default=True,
+    help="Evaluated at each snapshot; not available yet.",
+)
+@click.option(
+    "--kimg",
+    type=click.IntRange(min=1),
+    default=25000,
+    show_default=True,
+    help="Length of the run, in thousands of images.",
+)
+@click.option(
+    "--tick",
+    type=click.IntRange(min=1),
+    default=4,
+    show_default=True,
+    help="Thousands of images between two status lines.",
+)
+@click.option(
+    "--snap", type=click.IntRange(min=1), default=50, show_default=True, help="Ticks per snapshot."
+)
+@click.option(
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Random seed."
+)
+@click.option("--fp32", type=bool, default=False, show_default=True, help="No mixed precision.")
+@click.option("--nobench", type=bool, default=False, show_default=True, help="No cuDNN autotuning.")
+@click.option(
+    "--workers",
+    type=click.IntRange(min=0),
+    default=3,
+    show_default=True,
+    help="Processes that load images; 0 loads them in the training process.",
+)
+@click.option("-n", "--dry-run", is_flag=True, help="Print the options and exit.")
+@cli.device_option
+@cli.version_option
+def main(
+    outdir: str,
+    data: str,
+    cond: bool,
+    mirror: bool,
+    desc: str | None,
+    metrics: list[str],
+    dry_run: bool,
+    device: str,
+    **options: Any,
+) -> None:
+    """Train a generator of images.
+
+    Each run gets a folder of its own below --outdir, with a log, sheets of generated images
+    (fakes*.png), network pickles (network-snapshot-*.pkl), and statistics for TensorBoard.
+
+    \b
+    Examples:
+      # StyleGAN3-T on 8 GPUs, 256x256
+      python train.py --outdir=training-runs --cfg=stylegan3-t --data=photos-256x256.zip \\
+          --gpus=8 --batch=32 --gamma=2 --mirror=1
+      # The same from a trained network, with a small dataset
+      python train.py --outdir=training-runs --cfg=stylegan3-t --data=pets-256x256.zip \\
+          --gpus=8 --batch=32 --gamma=2 --mirror=1 --kimg=5000 --snap=5 --resume=network.pkl
+      # One GPU: the batch in two passes
+      python train.py --outdir=training-runs --cfg=stylegan2 --data=photos-256x256.zip \\
+          --gpus=1 --batch=16 --batch-gpu=8 --gamma=1 --map-depth=2
+      # A laptop without a GPU: a small network on small images
+      python train.py --outdir=training-runs --cfg=stylegan3-t --data=shapes.zip --device=cpu \\
+          --gpus=1 --batch=8 --gamma=0.5 --cbase=512 --cmax=32 --kimg=8 --tick=1 --snap=2
+
+    \b
+    --batch is shared by the processes, and must be a multiple of --gpus; what does not fit into
+    memory at once goes through in passes of --batch-gpu samples. Under torchrun the processes are
+    there already, and --gpus is their number.
+    """
+    names = tuple(metrics)
+    train_options = TrainOptions(mirror=mirror, metrics=names, **options)
+    training_set = open_training_set(data, use_labels=cond)
+    config = training_config.make_config(
+        train_options, training_set_kwargs(training_set, data, use_labels=cond, xflip=mirror)
+    )
+    description = training_config.run_description(train_options, training_set.name, desc)
+    config = dataclasses.replace(config, run_dir=str(next_run_dir(Path(outdir), description)))
+    click.echo(describe(config, training_set))
+    if not cond and has_labels(data):
+        click.echo("Note: the dataset has labels, which this run ignores; --cond=1 uses them.")
+    if not metrics:
+        click.echo("Note: no metrics are evaluated during this run (--metrics=none).")
+    if dry_run:
+        click.echo("Dry run; exiting.")
+        return
+
+    if metrics:
+        raise click.BadParameter(
+            "metrics cannot be computed by this version; use --metrics=none", param_hint="--metrics"
+        )
+    check_devices(config, device)
+    if isinstance(training_set, ImageFolderDataset):
+        check_images(training_set)
+    if config.resume_pkl is not None:
+        check_resume(config, training_set)
+    if not distributed.is_torchrun() or distributed.torchrun_rank() == 0:
+        create_run_dir(config)
+    distributed.launch(training_loop, config.num_gpus, device, config)
+
+
+def open_training_set(data: str, use_labels: bool) -> ImageFolderDataset:
+    """Open a dataset and make sure that networks can be built for it.
+
+    Raises:
+        click.ClickException: If not; the message names --data or --cond.
+    """
+    try:
+        training_set = ImageFolderDataset(data, use_labels=use_labels)
+        resolution = training_set.resolution
+        if use_labels and not training_set.has_labels:
+            raise click.ClickException(
+                "--cond=1 needs labels, but --data has none: its dataset.json lists them"
+            )
+    except (OSError, AssertionError, KeyError, ValueError) as error:
+        message = error.args[0] if isinstance(error, KeyError) else error
+        raise click.ClickException(f"--data: {message}") from error
+    if resolution < 8 or resolution & (resolution - 1) != 0:
+        raise click.ClickException(
+            f"--data: {data}: the images are {resolution}x{resolution}, but must be of a power-of-two "
+            "size from 8 on; dataset_tool.py --resolution=WxH makes them so"
+        )
+    return training_set
+
+
+def training_set_kwargs(
+    training_set: ImageFolderDataset, data: str, use_labels: bool, xflip: bool
+) -> dict[str, Any]:
+    """How every process, and whoever loads the pickle, constructs the dataset."""
+    return dict(
+        class_name="training.dataset.ImageFolderDataset",
+        path=data,
+        use_labels=use_labels,
+        max_size=len(training_set),
+        xflip=xflip,
+        resolution=training_set.resolution,
+        random_seed=0,
+    )
+
+
+def next_run_dir(outdir: Path, description: str) -> Path:
+    """`<outdir>/<id>-<description>` with the next free number; creates nothing."""
+    taken = [-1]
+    if outdir.is_dir():
+        numbers = [re.match(r"\d+", path.name) for path in outdir.iterdir() if path.is_dir()]
+        taken += [int(number[0]) for number in numbers if number]
+    return outdir / f"{max(taken) + 1:05d}-{description}"
+
+
+def describe(config: TrainConfig, training_set: ImageFolderDataset) -> str:
+    """The options as JSON, and what matters most of them."""
+    shown = dict(config.to_dict())
+    return "\n".join(
+        [
+            "",
+            "Training options:",
+            json.dumps(shown, indent=2),
+            "",
+            f"Output directory:    {config.run_dir}",
+            f"Processes:           {config.num_gpus}",
+            f"Batch size:          {config.batch_size} images",
+            f"Training duration:   {config.total_kimg} kimg",
+            f"Dataset path:        {config.training_set_kwargs['path']}",
+            f"Dataset size:        {len(training_set)} images",
+            f"Dataset resolution:  {training_set.resolution}",
+            f"Dataset labels:      {config.training_set_kwargs['use_labels']}",
+            f"Dataset x-flips:     {config.training_set_kwargs['xflip']}",
+            "",
+        ]
+    )
+
+
+def has_labels(data: str) -> bool:
+    """Whether a dataset comes with labels; one that cannot be read has none."""
+    try:
+        return ImageFolderDataset(data, use_labels=True).has_labels
+    except (OSError, KeyError, ValueError):
+        return False
+
+
+def check_devices(config: TrainConfig, device: str) -> None:
+    """Refuse more processes than the machine has GPUs."""
+    if distributed.is_torchrun():
+        return  # each process looks for its own
+    try:
+        first = distributed.resolve_device(device)
+        if first.type == "cuda":
+            distributed.resolve_device(device, config.num_gpus - 1)
+    except RuntimeError as error:
+        raise click.ClickException(str(error)) from error
+    if first.type == "mps" and config.num_gpus > 1:
+        raise click.ClickException("--gpus: there is one Apple GPU; use --gpus=1")
+
+
+def check_images(training_set: ImageFolderDataset) -> None:
+    """Refuse a dataset with images of several sizes before a run starts."""
+    try:
+        training_set.check_images()
+    except (AssertionError, OSError) as error:
+        raise click.ClickException(f"--data: {error}") from error
+
+
+def check_resume(config: TrainConfig, training_set: ImageFolderDataset) -> None:
+    """Make sure that the pickle to resume from fits the networks, before a run starts."""
+    data = legacy.load_network(config.resume_pkl)
+    with torch.device("meta"):
+        networks = {
+            name: dnnlib.util.construct_class_by_name(**kwargs, **network_kwargs(training_set))
+            for name, kwargs in (("G_ema", config.G_kwargs), ("D", config.D_kwargs))
+        }
+    for name, network in networks.items():
+        if data[name] is None:
+            continue
+        shapes = {key: value.shape for key, value in misc.named_params_and_buffers(data[name])}
+        for key, value in misc.named_params_and_buffers(network):
+            if key in shapes and shapes[key] != value.shape:
+                raise click.ClickException(
+                    f"--resume: {name}.{key} is {list(shapes[key])} in the pickle, but "
+                    f"{list(value.shape)} with these options; check --cfg, --cbase, --cmax, --cond "
+                    "and the resolution of --data"
+                )
+        if not shapes.keys() & dict(misc.named_params_and_buffers(network)).keys():
+            raise click.ClickException(f"--resume: {name} of the pickle has no layer in common")
+
+
+def create_run_dir(config: TrainConfig) -> None:
+    """Create the folder of the run, with its options."""
+    run_dir = Path(config.run_dir)
+    try:
+        run_dir.mkdir(parents=True)
+    except OSError as error:
+        raise click.ClickException(
+            f"--outdir: cannot create {run_dir}: {error.strerror}"
+        ) from error
+    with dnnlib.util.open_atomic(run_dir / "training_options.json", "w") as f:
+        json.dump(config.to_dict(), f, indent=2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,42 @@
+"""Adaptive strength of the augmentation (Karras et al. 2020, "Training GANs with limited data", Sec. 3)."""
+
+import numpy as np
+import torch
+
+from torch_utils import training_stats
+
+
+class AdaptiveAugment:
+    """Moves the strength of an augmentation pipe so that `E[sign(D(real))]` stays at a target.
+
+    Args:
+        augment_pipe: The pipe, with its strength in the buffer `p`.
+        target: What the heuristic r_t is held at.
+        interval: Adjust in each so many-th batch.
+        kimg: Thousands of images in which the strength moves by one.
+    """
+
+    def __init__(
+        self, augment_pipe: torch.nn.Module, target: float, interval: int, kimg: float
+    ) -> None:
+        self.augment_pipe = augment_pipe
+        self.target = target
+        self.interval = interval
+        self.kimg = kimg
+        self.signs = training_stats.Collector(regex="Loss/signs/real")
+
+    def after_batch(self, batch_idx: int, batch_size: int) -> None:
+        """Adjust the strength if `batch_idx` (counted from 1) is due; all processes take part."""
+        if batch_idx % self.interval != 0:
+            return
+        self.signs.update()
+        step = ada_step(
+            self.signs["Loss/signs/real"], self.target, batch_size * self.interval, self.kimg
+        )
+        p = self.augment_pipe.p
+        p.copy_((p + step).clamp(min=0))
+
+
+def ada_step(mean_sign_real: float, target: float, num_images: int, ada_kimg: float) -> float:
+    """Change of the strength after `num_images` images whose mean of `sign(D(real))` is given."""
+    return float(np.sign(mean_sign_real - target)) * num_images / (ada_kimg * 1000)

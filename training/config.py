@@ -1,0 +1,215 @@
+"""A training run as data: what the command line's options mean.
+
+`make_config` is the one place where presets and options become hyperparameters.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Cfg = Literal["stylegan3-t", "stylegan3-r", "stylegan2"]
+Aug = Literal["noaug", "ada", "fixed"]
+
+CFGS: tuple[Cfg, ...] = ("stylegan3-t", "stylegan3-r", "stylegan2")
+METRICS = (
+    "fid50k_full kid50k_full pr50k3_full ppl2_wend eqt50k_int eqt50k_frac eqr50k "
+    "fid50k kid50k pr50k3 is50k"
+).split()
+
+# Augmentations "bgc" of Karras et al. 2020, "Training GANs with limited data", Sec. 3.
+AUGMENTATIONS = (
+    "xflip rotate90 xint scale rotate aniso xfrac brightness contrast lumaflip hue saturation"
+).split()
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """The options of `train.py` that shape a run, under their own names and with their defaults."""
+
+    cfg: Cfg
+    gpus: int
+    batch: int
+    gamma: float
+    mirror: bool = False
+    aug: Aug = "ada"
+    resume: str | None = None
+    freezed: int = 0
+    p: float = 0.2
+    target: float = 0.6
+    batch_gpu: int | None = None
+    cbase: int = 32768
+    cmax: int = 512
+    glr: float | None = None
+    dlr: float = 0.002
+    map_depth: int | None = None
+    mbstd_group: int = 4
+    metrics: tuple[str, ...] = ()
+    kimg: int = 25000
+    tick: int = 4
+    snap: int = 50
+    seed: int = 0
+    fp32: bool = False
+    nobench: bool = False
+    workers: int = 3
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Everything that `training_loop` needs to know; stored as `training_options.json`.
+
+    `*_kwargs` are keyword arguments, with `class_name` where they construct something by name. Counts
+    `*_kimg` are in thousands of images, `*_ticks` in ticks.
+    """
+
+    G_kwargs: dict[str, Any]
+    D_kwargs: dict[str, Any]
+    G_opt_kwargs: dict[str, Any]
+    D_opt_kwargs: dict[str, Any]
+    loss_kwargs: dict[str, Any]
+    data_loader_kwargs: dict[str, Any]
+    training_set_kwargs: dict[str, Any]
+    num_gpus: int
+    batch_size: int
+    batch_gpu: int
+    metrics: list[str]
+    total_kimg: int
+    kimg_per_tick: int
+    image_snapshot_ticks: int
+    network_snapshot_ticks: int
+    random_seed: int
+    ema_kimg: float
+    G_reg_interval: int | None = None
+    D_reg_interval: int | None = 16
+    augment_kwargs: dict[str, Any] | None = None
+    augment_p: float = 0
+    ada_target: float | None = None
+    ada_interval: int = 4
+    ada_kimg: float = 500
+    resume_pkl: str | None = None
+    ema_rampup: float | None = 0.05
+    cudnn_benchmark: bool = True
+    run_dir: str = field(default="")
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields in order, as JSON takes them."""
+        return dataclasses.asdict(self)
+
+
+def make_config(options: TrainOptions, training_set_kwargs: dict[str, Any]) -> TrainConfig:
+    """Turn options into hyperparameters.
+
+    Args:
+        options: The command line.
+        training_set_kwargs: How to construct the dataset; `use_labels` decides whether the networks
+            are conditional.
+
+    Raises:
+        ValueError: If options contradict each other; the message names them.
+    """
+    batch_gpu = _check_batch(options)
+    is_stylegan2 = options.cfg == "stylegan2"
+    map_depth = options.map_depth or (8 if is_stylegan2 else 2)
+    glr = options.glr if options.glr is not None else (0.002 if is_stylegan2 else 0.0025)
+
+    G_kwargs = dict(
+        class_name=f"training.networks_{'stylegan2' if is_stylegan2 else 'stylegan3'}.Generator",
+        z_dim=512,
+        w_dim=512,
+        mapping_kwargs=dict(num_layers=map_depth),
+        channel_base=options.cbase,
+        channel_max=options.cmax,
+    )
+    D_kwargs = dict(
+        class_name="training.networks_stylegan2.Discriminator",
+        block_kwargs=dict(freeze_layers=options.freezed),
+        mapping_kwargs={},
+        epilogue_kwargs=dict(mbstd_group_size=options.mbstd_group),
+        channel_base=options.cbase,
+        channel_max=options.cmax,
+    )
+    loss_kwargs = dict(class_name="training.loss.StyleGAN2Loss", r1_gamma=options.gamma)
+    extra: dict[str, Any] = {}
+
+    if is_stylegan2:
+        G_kwargs["fused_modconv_default"] = "inference_only"
+        loss_kwargs.update(style_mixing_prob=0.9, pl_weight=2, pl_no_weight_grad=True)
+        extra["G_reg_interval"] = 4
+    else:
+        G_kwargs["magnitude_ema_beta"] = 0.5 ** (options.batch / 20e3)
+    if options.cfg == "stylegan3-r":
+        G_kwargs.update(
+            conv_kernel=1,
+            channel_base=options.cbase * 2,
+            channel_max=options.cmax * 2,
+            use_radial_filters=True,
+        )
+        loss_kwargs.update(blur_init_sigma=10, blur_fade_kimg=options.batch * 200 / 32)
+
+    if options.aug != "noaug":
+        extra["augment_kwargs"] = dict(
+            class_name="training.augment.AugmentPipe", **dict.fromkeys(AUGMENTATIONS, 1)
+        )
+        extra.update(
+            dict(ada_target=options.target) if options.aug == "ada" else dict(augment_p=options.p)
+        )
+    if options.resume is not None:
+        # The networks are trained already: adapt faster, average at once, do not blur.
+        extra.update(resume_pkl=options.resume, ada_kimg=100, ema_rampup=None)
+        loss_kwargs["blur_init_sigma"] = 0
+    if options.fp32:
+        G_kwargs.update(num_fp16_res=0, conv_clamp=None)
+        D_kwargs.update(num_fp16_res=0, conv_clamp=None)
+
+    def adam(lr: float) -> dict[str, Any]:
+        return dict(class_name="torch.optim.Adam", betas=[0, 0.99], eps=1e-8, lr=lr)
+
+    return TrainConfig(
+        G_kwargs=G_kwargs,
+        D_kwargs=D_kwargs,
+        G_opt_kwargs=adam(glr),
+        D_opt_kwargs=adam(options.dlr),
+        loss_kwargs=loss_kwargs,
+        data_loader_kwargs=dict(pin_memory=True, prefetch_factor=2, num_workers=options.workers),
+        training_set_kwargs=training_set_kwargs,
+        num_gpus=options.gpus,
+        batch_size=options.batch,
+        batch_gpu=batch_gpu,
+        metrics=list(options.metrics),
+        total_kimg=options.kimg,
+        kimg_per_tick=options.tick,
+        image_snapshot_ticks=options.snap,
+        network_snapshot_ticks=options.snap,
+        random_seed=options.seed,
+        ema_kimg=options.batch * 10 / 32,
+        cudnn_benchmark=not options.nobench,
+        **extra,
+    )
+
+
+def run_description(options: TrainOptions, dataset_name: str, desc: str | None = None) -> str:
+    """The part of the run directory's name after its number."""
+    name = (
+        f"{options.cfg}-{dataset_name}-gpus{options.gpus}-batch{options.batch}"
+        f"-gamma{options.gamma:g}"
+    )
+    return name if desc is None else f"{name}-{desc}"
+
+
+def _check_batch(options: TrainOptions) -> int:
+    """Samples per process and pass."""
+    if options.batch % options.gpus != 0:
+        raise ValueError(f"--batch={options.batch} must be a multiple of --gpus={options.gpus}")
+    batch_gpu = options.batch_gpu or options.batch // options.gpus
+    if options.batch % (options.gpus * batch_gpu) != 0:
+        raise ValueError(
+            f"--batch={options.batch} must be a multiple of --gpus={options.gpus} times "
+            f"--batch-gpu={batch_gpu}"
+        )
+    if batch_gpu < options.mbstd_group:
+        raise ValueError(
+            f"{batch_gpu} samples per process and pass (--batch / --gpus, or --batch-gpu) are fewer "
+            f"than --mbstd-group={options.mbstd_group}; lower --mbstd-group or raise the batch"
+        )
+    return batch_gpu

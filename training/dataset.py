@@ -1,0 +1,348 @@
+"""Training images and their labels, from a folder or a ZIP."""
+
+import contextlib
+import io
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import torch.utils.data
+from tqdm import tqdm
+
+from dnnlib.util import EasyDict
+from training.zip_archive import ZipArchive
+
+try:
+    import pyspng
+except ImportError:
+    pyspng = None  # Pillow reads PNG too, at a third of the speed
+
+HEADER_SIZE = 4096  # bytes of a file that tell its size, but for rare ones with much metadata
+CHANNELS_OF_MODE = {"1": 1, "L": 1, "P": 3, "RGB": 3, "RGBA": 4}
+
+
+class Dataset(torch.utils.data.Dataset):
+    """Images of one shape with optional labels; items are `(uint8 [C, H, W], float32 label)`.
+
+    Subclasses implement `_load_raw_image` and `_load_raw_labels`.
+
+    Args:
+        name: Short name, used in the names of runs and cache files.
+        raw_shape: `[N, C, H, W]` of all images there are.
+        max_size: Use at most this many images, a random choice in their original order.
+        use_labels: Read the labels; otherwise every label is an empty vector.
+        xflip: Append a mirrored copy of every image, after all unmirrored ones.
+        random_seed: For the choice that `max_size` makes.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        raw_shape: list[int],
+        max_size: int | None = None,
+        use_labels: bool = False,
+        xflip: bool = False,
+        random_seed: int = 0,
+    ) -> None:
+        self._name = name
+        self._raw_shape = list(raw_shape)
+        self._use_labels = use_labels
+        self._raw_labels: np.ndarray | None = None  # read on first use
+        self._label_shape: list[int] | None = None
+
+        self._raw_idx = np.arange(self._raw_shape[0], dtype=np.int64)
+        if max_size is not None and max_size < self._raw_idx.size:
+            np.random.RandomState(random_seed).shuffle(self._raw_idx)
+            self._raw_idx = np.sort(self._raw_idx[:max_size])
+        self._xflip = np.zeros(self._raw_idx.size, dtype=bool)
+        if xflip:
+            self._raw_idx = np.tile(self._raw_idx, 2)
+            self._xflip = np.concatenate([self._xflip, ~self._xflip])
+
+    def __len__(self) -> int:
+        return self._raw_idx.size
+
+    def __getitem__(self, idx: int) -> tuple[np.ndarray, np.ndarray]:
+        raw_idx = int(self._raw_idx[idx])
+        image = self._load_raw_image(raw_idx)
+        self._check_shape(raw_idx, image)
+        if self._xflip[idx]:
+            image = image[:, :, ::-1]
+        return np.array(image, order="C"), self.get_label(idx)
+
+    def get_label(self, idx: int) -> np.ndarray:
+        """Label as the networks take it, float32 `[label_dim]`: one-hot for classes."""
+        label = self._get_raw_labels()[self._raw_idx[idx]]
+        if label.dtype != np.int64:
+            return label.copy()
+        onehot = np.zeros(self.label_shape, dtype=np.float32)
+        onehot[label] = 1
+        return onehot
+
+    def get_details(self, idx: int) -> EasyDict:
+        """`raw_idx` (position among all images), `xflip`, `raw_label` (class number or vector)."""
+        raw_idx = int(self._raw_idx[idx])
+        return EasyDict(
+            raw_idx=raw_idx,
+            xflip=bool(self._xflip[idx]),
+            raw_label=self._get_raw_labels()[raw_idx].copy(),
+        )
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    @property
+    def image_shape(self) -> list[int]:
+        """`[C, H, W]`."""
+        return list(self._raw_shape[1:])
+
+    @property
+    def num_channels(self) -> int:
+        return self.image_shape[0]
+
+    @property
+    def resolution(self) -> int:
+        """Height and width of the square images."""
+        _, height, width = self.image_shape
+        if height != width:
+            raise AssertionError(
+                f"{self.name}: the images are {width}x{height}, but must be square;"
+                " dataset_tool.py --transform=center-crop --resolution=WxH makes them so"
+            )
+        return height
+
+    @property
+    def label_shape(self) -> list[int]:
+        if self._label_shape is None:
+            labels = self._get_raw_labels()
+            is_class = labels.dtype == np.int64
+            self._label_shape = [int(labels.max()) + 1] if is_class else list(labels.shape[1:])
+        return list(self._label_shape)
+
+    @property
+    def label_dim(self) -> int:
+        return self.label_shape[0]
+
+    @property
+    def has_labels(self) -> bool:
+        return any(size != 0 for size in self.label_shape)
+
+    @property
+    def has_onehot_labels(self) -> bool:
+        return self._get_raw_labels().dtype == np.int64
+
+    def close(self) -> None:
+        """Release open files; the dataset remains usable."""
+
+    def __getstate__(self) -> dict:
+        return {**self.__dict__, "_raw_labels": None}
+
+    def _load_raw_image(self, raw_idx: int) -> np.ndarray:
+        """The image, `[C, H, W]`, before mirroring."""
+        raise NotImplementedError
+
+    def _load_raw_labels(self) -> np.ndarray | None:
+        """Classes as int64 `[N]`, vectors as float32 `[N, label_dim]`, `None` if there are none."""
+        raise NotImplementedError
+
+    def _check_shape(self, raw_idx: int, image: np.ndarray) -> None:
+        if list(image.shape) != self.image_shape or image.dtype != np.uint8:
+            raise AssertionError(
+                f"{self._describe_image(raw_idx)} is {_describe(image.shape, image.dtype)}, but"
+                f" all images must be {_describe(self.image_shape, np.uint8)} like the first one;"
+                " dataset_tool.py --resolution=WxH makes them equal"
+            )
+
+    def _describe_image(self, raw_idx: int) -> str:
+        return f"{self.name}: image {raw_idx}"
+
+    def _get_raw_labels(self) -> np.ndarray:
+        if self._raw_labels is None:
+            labels = self._load_raw_labels() if self._use_labels else None
+            if labels is None:
+                labels = np.zeros([self._raw_shape[0], 0], dtype=np.float32)
+            self._raw_labels = labels
+        return self._raw_labels
+
+
+class ImageFolderDataset(Dataset):
+    """All images below a folder or in a ZIP, sorted by name, with labels from its `dataset.json`.
+
+    Safe in any number of DataLoader workers, forked or spawned.
+
+    Args:
+        path: Folder or `.zip`.
+        resolution: Refuse images that are not `resolution` pixels high and wide.
+        max_size, use_labels, xflip, random_seed: See `Dataset`.
+
+    Raises:
+        OSError: If `path` is neither, holds no image, or images of another resolution.
+        KeyError: On the first access to labels, if an image has none.
+        ValueError: On the first access to labels, if `dataset.json` is malformed.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike,
+        resolution: int | None = None,
+        max_size: int | None = None,
+        use_labels: bool = False,
+        xflip: bool = False,
+        random_seed: int = 0,
+    ) -> None:
+        self._path = Path(path)
+        self._archive: ZipArchive | None = None
+        if self._path.is_dir():
+            files = _list_files(self._path)
+        elif self._path.suffix.lower() == ".zip" and self._path.is_file():
+            self._archive = ZipArchive(self._path)
+            files = list(self._archive.members)
+        elif self._path.exists():
+            raise OSError(f"{path}: a dataset is a folder or a .zip file")
+        else:
+            raise OSError(f"{path}: no such folder or .zip file")
+
+        self._has_metadata = "dataset.json" in files
+        extensions = PIL.Image.registered_extensions()
+        self._image_fnames = sorted(
+            name for name in files if os.path.splitext(name)[1].lower() in extensions
+        )
+        if not self._image_fnames:
+            raise OSError(f"{path}: no image file in it")
+
+        shape = list(self._load_raw_image(0).shape)
+        if resolution is not None and shape[1:] != [resolution, resolution]:
+            raise OSError(
+                f"{path}: {self._image_fnames[0]} is {shape[2]}x{shape[1]},"
+                f" but resolution {resolution} was asked for;"
+                f" convert with dataset_tool.py --resolution={resolution}x{resolution}"
+            )
+        super().__init__(
+            name=self._path.absolute().stem,  # absolute: "." has a name too
+            raw_shape=[len(self._image_fnames), *shape],
+            max_size=max_size,
+            use_labels=use_labels,
+            xflip=xflip,
+            random_seed=random_seed,
+        )
+
+    def check_images(self) -> None:
+        """Look at the header of every image, with a progress bar on a terminal.
+
+        Raises:
+            AssertionError: If one has another size or number of channels than the first; training
+                would find out only when it comes to it.
+            OSError: If one is no image.
+        """
+        names = tqdm(self._image_fnames, "Checking images", unit="img", leave=False, disable=None)
+        for raw_idx, name in enumerate(names):
+            if self._probe_shape(name) != self.image_shape:
+                self._check_shape(raw_idx, self._load_raw_image(raw_idx))
+
+    def close(self) -> None:
+        if self._archive is not None:
+            self._archive.close()
+
+    def _probe_shape(self, name: str) -> list[int] | None:
+        """`[C, H, W]` by the first bytes of a file, `None` if they do not tell."""
+        if self._archive is not None:
+            head = self._archive.read_start(name, HEADER_SIZE)
+        else:
+            with (self._path / name).open("rb") as file:
+                head = file.read(HEADER_SIZE)
+        with contextlib.suppress(OSError, SyntaxError, ValueError, KeyError):
+            image = PIL.Image.open(io.BytesIO(head))
+            return [CHANNELS_OF_MODE[image.mode], image.height, image.width]
+        return None
+
+    def _load_raw_image(self, raw_idx: int) -> np.ndarray:
+        name = self._image_fnames[raw_idx]
+        try:
+            return _decode(self._read_file(name)).transpose(2, 0, 1)  # HWC to CHW
+        except (OSError, SyntaxError, PIL.Image.DecompressionBombError) as error:
+            raise OSError(
+                f"{self._path}: cannot read the image {name} ({error}); remove or replace it,"
+                " or convert with dataset_tool.py --on-error=skip"
+            ) from error
+
+    def _load_raw_labels(self) -> np.ndarray | None:
+        if not self._has_metadata:
+            return None
+        where = self._path / "dataset.json"
+        try:
+            entries = json.loads(self._read_file("dataset.json"))["labels"]
+            labels = dict(entries) if entries is not None else None
+        except (ValueError, TypeError, KeyError) as error:
+            raise ValueError(
+                f'{where}: expected {{"labels": [[FILE NAME, LABEL], ...]}} or null ({error!r})'
+            ) from error
+        if labels is None:
+            return None
+        missing = [name for name in self._image_fnames if name not in labels]
+        if missing:
+            raise KeyError(
+                f"{where}: no label for {missing[0]} ({len(missing)} of"
+                f" {len(self._image_fnames)} images have none); add them or train without labels"
+            )
+        return _to_label_array([labels[name] for name in self._image_fnames], where)
+
+    def _describe_image(self, raw_idx: int) -> str:
+        return f"{self._path}: {self._image_fnames[raw_idx]}"
+
+    def _read_file(self, name: str) -> bytes:
+        if self._archive is not None:
+            return self._archive.read(name)
+        return (self._path / name).read_bytes()
+
+
+def _list_files(folder: Path) -> list[str]:
+    """Names of all files below `folder`, relative to it, with `/` between the parts."""
+    names = []
+    for parent, _, files in os.walk(folder):
+        prefix = Path(parent).relative_to(folder).as_posix()
+        names += files if prefix == "." else [f"{prefix}/{file}" for file in files]
+    return names
+
+
+def _decode(data: bytes) -> np.ndarray:
+    """Decode to `[H, W, C]`, colour maps expanded; uint8 unless the file has deeper samples."""
+    image = None
+    if pyspng is not None and data.startswith(b"\x89PNG"):
+        # Some layouts, grey with alpha among them, are left to Pillow.
+        with contextlib.suppress(RuntimeError, ValueError):
+            image = pyspng.load(data)
+    if image is None:
+        image = _decode_with_pillow(data)
+    return image if image.ndim == 3 else image[:, :, np.newaxis]
+
+
+def _decode_with_pillow(data: bytes) -> np.ndarray:
+    with PIL.Image.open(io.BytesIO(data)) as image:
+        if image.mode == "P":
+            image = image.convert("RGB")  # like pyspng, without transparency
+        elif image.mode == "1":
+            image = image.convert("L")
+        return np.array(image)
+
+
+def _to_label_array(labels: list, where: Path) -> np.ndarray:
+    try:
+        array = np.array(labels)
+    except ValueError as error:
+        raise ValueError(f"{where}: the labels are vectors of different lengths") from error
+    if np.issubdtype(array.dtype, np.number):
+        if array.ndim == 1 and np.all(array == np.abs(array.astype(np.int64))):
+            return array.astype(np.int64)
+        if array.ndim == 2:
+            return array.astype(np.float32)
+    raise ValueError(
+        f"{where}: labels must all be class numbers (0, 1, ...) or all vectors of numbers"
+    )
+
+
+def _describe(shape: list[int], dtype: np.dtype) -> str:
+    channels, height, width = shape
+    return f"{width}x{height} with {channels} channel(s) of {np.dtype(dtype).name}"

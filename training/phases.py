@@ -1,0 +1,101 @@
+"""Training phases: which network is trained how often, with which optimizer.
+
+With lazy regularisation (Karras et al. 2020, "Analyzing and Improving the Image Quality of StyleGAN",
+Sec. 3.1) the regularisation is a phase of its own that runs in each n-th iteration only.
+"""
+
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+import dnnlib
+
+
+@dataclass
+class Phase:
+    """One kind of update.
+
+    Attributes:
+        name: As `StyleGAN2Loss.accumulate_gradients` takes it.
+        module: The network that is trained.
+        optimizer: Its optimizer, shared by the phases of one network.
+        interval: Run in each so many-th iteration, with the gradients times that number.
+        timer: Measures the executions.
+    """
+
+    name: str
+    module: torch.nn.Module
+    optimizer: torch.optim.Optimizer
+    interval: int = 1
+    timer: "Timer" = field(default_factory=lambda: Timer())
+
+
+def make_phases(
+    name: str, module: torch.nn.Module, opt_kwargs: dict[str, Any], reg_interval: int | None
+) -> list[Phase]:
+    """The phases of one network, in the order in which they run.
+
+    Args:
+        name: `"G"` or `"D"`.
+        module: The network.
+        opt_kwargs: `class_name` and arguments of the optimizer.
+        reg_interval: Interval of lazy regularisation, `None` to regularise in every iteration.
+    """
+    if reg_interval is not None:
+        opt_kwargs = lazy_optimizer_kwargs(opt_kwargs, reg_interval)
+    # Adam refuses integer betas next to float ones.
+    opt_kwargs = {**opt_kwargs, "betas": tuple(float(beta) for beta in opt_kwargs["betas"])}
+    optimizer = dnnlib.util.construct_class_by_name(module.parameters(), **opt_kwargs)
+    if reg_interval is None:
+        return [Phase(f"{name}both", module, optimizer)]
+    return [
+        Phase(f"{name}main", module, optimizer),
+        Phase(f"{name}reg", module, optimizer, interval=reg_interval),
+    ]
+
+
+def lazy_optimizer_kwargs(opt_kwargs: dict[str, Any], reg_interval: int) -> dict[str, Any]:
+    """Adjust learning rate and betas to `reg_interval + 1` updates in place of `reg_interval`."""
+    ratio = reg_interval / (reg_interval + 1)
+    return {
+        **opt_kwargs,
+        "lr": opt_kwargs["lr"] * ratio,
+        "betas": [beta**ratio for beta in opt_kwargs["betas"]],
+    }
+
+
+class Timer:
+    """Measures the last execution of a block, on CUDA what its device spent.
+
+    Reading the duration waits for the device; measuring does not.
+    """
+
+    def __init__(self) -> None:
+        self._start = self._end = None
+
+    def __enter__(self) -> "Timer":
+        self._start = _now()
+        return self
+
+    def __exit__(self, *_exc) -> None:
+        self._end = _now()
+
+    @property
+    def ms(self) -> float | None:
+        """Milliseconds, `None` before the first execution."""
+        if self._end is None:
+            return None
+        if isinstance(self._end, float):
+            return (self._end - self._start) * 1e3
+        self._end.synchronize()
+        return self._start.elapsed_time(self._end)
+
+
+def _now() -> "float | torch.cuda.Event":
+    if not torch.cuda.is_initialized():
+        return time.perf_counter()
+    event = torch.cuda.Event(enable_timing=True)
+    event.record()
+    return event

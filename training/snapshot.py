@@ -1,0 +1,75 @@
+"""What a run writes at its snapshots: sheets of generated images, and network pickles."""
+
+import copy
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dnnlib.util import open_atomic
+from torch_utils.distributed import Worker
+from torch_utils.images import save_image_grid
+from torch_utils.misc import check_ddp_consistency
+from training.snapshot_grid import setup_snapshot_image_grid
+
+
+class SampleSheet:
+    """Images of the same latents and labels, drawn again and again while the generator learns.
+
+    Args:
+        training_set: Dataset that the labels, and the real images beside them, are taken from.
+        z_dim: Size of the latents.
+        batch_gpu: Images per pass.
+        device: Device of the generator.
+    """
+
+    def __init__(self, training_set, z_dim: int, batch_gpu: int, device: torch.device) -> None:
+        self.grid_size, self.real_images, labels = setup_snapshot_image_grid(training_set)
+        self.z = torch.randn([len(labels), z_dim], device=device).split(batch_gpu)
+        self.c = torch.from_numpy(labels).to(device).split(batch_gpu)
+
+    def save_reals(self, path: Path) -> None:
+        """Write the real images."""
+        save_image_grid(self.real_images, path, drange=(0, 255), grid_size=self.grid_size)
+
+    @torch.no_grad()
+    def save_fakes(self, G_ema: torch.nn.Module, path: Path) -> None:
+        """Write the images that a generator makes of the latents, with constant noise."""
+        images: list[Tensor] = [
+            G_ema(z, c, noise_mode="const").cpu() for z, c in zip(self.z, self.c, strict=True)
+        ]
+        save_image_grid(torch.cat(images), path, drange=(-1, 1), grid_size=self.grid_size)
+
+
+def save_network_pickle(
+    worker: Worker,
+    path: Path,
+    networks: dict[str, torch.nn.Module | None],
+    training_set_kwargs: dict[str, Any],
+) -> None:
+    """Write networks as a pickle that carries their source; all processes take part.
+
+    Args:
+        worker: This process; the main one writes.
+        path: The pickle, which appears when it is complete.
+        networks: `G`, `D`, `G_ema` and `augment_pipe`, on any device; they are left as they are.
+        training_set_kwargs: How the dataset was constructed.
+
+    Raises:
+        RuntimeError: If the processes' networks differ.
+    """
+    if worker.size > 1:
+        for module in networks.values():
+            if module is not None:
+                check_ddp_consistency(module)
+    if not worker.is_main:
+        return
+    data: dict[str, Any] = {
+        name: None if module is None else copy.deepcopy(module).eval().requires_grad_(False).cpu()
+        for name, module in networks.items()
+    }
+    data["training_set_kwargs"] = dict(training_set_kwargs)
+    with open_atomic(path) as f:
+        pickle.dump(data, f)
