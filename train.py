@@ -180,19 +180,16 @@ def main(
     memory at once goes through in passes of --batch-gpu samples. Under torchrun the processes are
     there already, and --gpus is their number.
     """
-    names = tuple(metrics)
-    train_options = TrainOptions(mirror=mirror, metrics=names, **options)
+    train_options = TrainOptions(mirror=mirror, metrics=tuple(metrics), **options)
     training_set = open_training_set(data, use_labels=cond)
     config = training_config.make_config(
         train_options, training_set_kwargs(training_set, data, use_labels=cond, xflip=mirror)
     )
     description = training_config.run_description(train_options, training_set.name, desc)
     config = dataclasses.replace(config, run_dir=str(next_run_dir(Path(outdir), description)))
-    click.echo(describe(config, training_set))
-    if not cond and has_labels(data):
-        click.echo("Note: the dataset has labels, which this run ignores; --cond=1 uses them.")
-    if not metrics:
-        click.echo("Note: no metrics are evaluated during this run (--metrics=none).")
+    is_main = distributed.is_main_process()
+    if is_main:
+        click.echo(describe(config, training_set))
     if dry_run:
         click.echo("Dry run; exiting.")
         return
@@ -201,12 +198,11 @@ def main(
         raise click.BadParameter(
             "metrics cannot be computed by this version; use --metrics=none", param_hint="--metrics"
         )
-    check_devices(config, device)
-    if isinstance(training_set, ImageFolderDataset):
-        check_images(training_set)
+    distributed.check_devices(config.num_gpus, device)
+    check_images(training_set)
     if config.resume_pkl is not None:
         check_resume(config, training_set)
-    if not distributed.is_torchrun() or distributed.torchrun_rank() == 0:
+    if is_main:
         create_run_dir(config)
     distributed.launch(training_loop, config.num_gpus, device, config)
 
@@ -229,8 +225,8 @@ def open_training_set(data: str, use_labels: bool) -> ImageFolderDataset:
         raise click.ClickException(f"--data: {message}") from error
     if resolution < 8 or resolution & (resolution - 1) != 0:
         raise click.ClickException(
-            f"--data: {data}: the images are {resolution}x{resolution}, but must be of a power-of-two "
-            "size from 8 on; dataset_tool.py --resolution=WxH makes them so"
+            f"--data: {data}: the images are {resolution}x{resolution}, but must be of a "
+            "power-of-two size from 8 on; dataset_tool.py --resolution=WxH makes them so"
         )
     return training_set
 
@@ -260,48 +256,28 @@ def next_run_dir(outdir: Path, description: str) -> Path:
 
 
 def describe(config: TrainConfig, training_set: ImageFolderDataset) -> str:
-    """The options as JSON, and what matters most of them."""
-    shown = dict(config.to_dict())
-    return "\n".join(
-        [
-            "",
-            "Training options:",
-            json.dumps(shown, indent=2),
-            "",
-            f"Output directory:    {config.run_dir}",
-            f"Processes:           {config.num_gpus}",
-            f"Batch size:          {config.batch_size} images",
-            f"Training duration:   {config.total_kimg} kimg",
-            f"Dataset path:        {config.training_set_kwargs['path']}",
-            f"Dataset size:        {len(training_set)} images",
-            f"Dataset resolution:  {training_set.resolution}",
-            f"Dataset labels:      {config.training_set_kwargs['use_labels']}",
-            f"Dataset x-flips:     {config.training_set_kwargs['xflip']}",
-            "",
-        ]
-    )
-
-
-def has_labels(data: str) -> bool:
-    """Whether a dataset comes with labels; one that cannot be read has none."""
-    try:
-        return ImageFolderDataset(data, use_labels=True).has_labels
-    except (OSError, KeyError, ValueError):
-        return False
-
-
-def check_devices(config: TrainConfig, device: str) -> None:
-    """Refuse more processes than the machine has GPUs."""
-    if distributed.is_torchrun():
-        return  # each process looks for its own
-    try:
-        first = distributed.resolve_device(device)
-        if first.type == "cuda":
-            distributed.resolve_device(device, config.num_gpus - 1)
-    except RuntimeError as error:
-        raise click.ClickException(str(error)) from error
-    if first.type == "mps" and config.num_gpus > 1:
-        raise click.ClickException("--gpus: there is one Apple GPU; use --gpus=1")
+    """The options as JSON, what matters most of them, and what is easily overlooked."""
+    lines = [
+        "",
+        "Training options:",
+        json.dumps(config.to_dict(), indent=2),
+        "",
+        f"Output directory:    {config.run_dir}",
+        f"Processes:           {config.num_gpus}",
+        f"Batch size:          {config.batch_size} images",
+        f"Training duration:   {config.total_kimg} kimg",
+        f"Dataset path:        {config.training_set_kwargs['path']}",
+        f"Dataset size:        {len(training_set)} images",
+        f"Dataset resolution:  {training_set.resolution}",
+        f"Dataset labels:      {config.training_set_kwargs['use_labels']}",
+        f"Dataset x-flips:     {config.training_set_kwargs['xflip']}",
+        "",
+    ]
+    if training_set.has_unused_labels():
+        lines.append("Note: the dataset has labels, which this run ignores; --cond=1 uses them.")
+    if not config.metrics:
+        lines.append("Note: no metrics are evaluated during this run (--metrics=none).")
+    return "\n".join(lines)
 
 
 def check_images(training_set: ImageFolderDataset) -> None:

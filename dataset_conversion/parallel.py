@@ -2,7 +2,9 @@
 
 import contextlib
 import multiprocessing
+import os
 import signal
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -33,7 +35,7 @@ def map_ordered(
     pending = deque()
     # Spawned, since forking a process that has threads (a progress bar's, a library's) may hang.
     pool = ProcessPoolExecutor(
-        num_workers, multiprocessing.get_context("spawn"), initializer=_leave_interrupts_to_parent
+        num_workers, multiprocessing.get_context("spawn"), initializer=_follow_parent
     )
     try:
         while chunk := list(islice(items, CHUNK_SIZE)):
@@ -68,5 +70,12 @@ def _interrupts_held_back() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
-def _leave_interrupts_to_parent() -> None:
+def _follow_parent() -> None:
+    """Leave Ctrl-C to the parent, and end when it ends, killed even."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_exit_after_parent, daemon=True).start()
+
+
+def _exit_after_parent() -> None:
+    multiprocessing.parent_process().join()
+    os._exit(1)

@@ -1,4 +1,4 @@
-"""Shared by all tests: one CPU thread each, a private cache directory, and skipping of GPU tests."""
+"""Shared by all tests: one CPU thread each, a private cache directory, skipping of GPU tests."""
 
 import os
 

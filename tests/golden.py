@@ -20,7 +20,7 @@ def load_json(name: str):
 
 @cache
 def load(name: str) -> dict[str, SimpleNamespace]:
-    """Load `tests/data/<name>`: case -> namespace with `meta` (dict) and `arrays` (dict of NumPy arrays)."""
+    """Load `tests/data/<name>`: case -> namespace of `meta` and `arrays`, a dict of arrays."""
     with np.load(DATA_DIR / name) as npz:
         cases = {
             case: SimpleNamespace(meta=meta, arrays={})
@@ -34,7 +34,7 @@ def load(name: str) -> dict[str, SimpleNamespace]:
 
 
 def case_names(name: str, prefix: str = "") -> list[str]:
-    """Names of the cases in `tests/data/<name>` that start with `prefix`, for `pytest.mark.parametrize`."""
+    """Names of the cases in `tests/data/<name>` that start with `prefix`, to parametrize over."""
     return [case for case in load(name) if case.startswith(prefix)]
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import PIL.Image
+import psutil
 import pytest
 from click.testing import CliRunner
 
@@ -434,3 +435,26 @@ def test_help_shows_examples():
     for text in ("--source=synthetic", "--transform=center-crop", "dataset.json", "--workers"):
         assert text in output
     assert "0.1.0" in run("--version")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs SIGKILL")
+def test_workers_end_with_a_killed_parent(tmp_path):
+    process = subprocess.Popen(
+        [
+            sys.executable, dataset_tool.__file__, "--source=synthetic",
+            f"--dest={tmp_path / 'd.zip'}", "--max-images=100000", "--workers=2",
+        ],
+        stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        deadline = time.monotonic() + 60
+        while (
+            len(workers := psutil.Process(process.pid).children(recursive=True)) < 3
+        ):  # and the tracker
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+    finally:
+        process.kill()
+        process.wait()
+    _, alive = psutil.wait_procs(workers, timeout=30)
+    assert not alive

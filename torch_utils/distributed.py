@@ -1,13 +1,13 @@
 """Devices and processes: what `--device`, `--gpus` and `torchrun` mean.
 
-A `Worker` says who a process is; it is passed around explicitly. Collective functions do nothing in a run
-of one process.
+A `Worker` says who a process is; it is passed around explicitly. Collective functions do nothing in
+a run of one process.
 """
 
 import os
 import tempfile
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -28,7 +28,7 @@ class Worker:
 
     rank: int = 0
     size: int = 1
-    device: torch.device = torch.device("cpu")
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
     @property
     def is_main(self) -> bool:
@@ -69,16 +69,36 @@ def is_torchrun() -> bool:
     return "WORLD_SIZE" in os.environ and "RANK" in os.environ
 
 
-def torchrun_rank() -> int:
-    """Rank of this process under `torchrun`."""
-    return int(os.environ["RANK"])
+def is_main_process() -> bool:
+    """Whether this process writes; before `launch`, only `torchrun` has started others."""
+    return not is_torchrun() or int(os.environ["RANK"]) == 0
+
+
+def check_devices(num_processes: int, device_name: str) -> None:
+    """Refuse more processes than this machine has devices for.
+
+    Raises:
+        RuntimeError: If there are not enough; the message names `--gpus` and `--device`.
+    """
+    if is_torchrun():
+        return  # each process looks for its own device
+    device = resolve_device(device_name)
+    if device.type == "cuda":
+        resolve_device(device_name, num_processes - 1)
+    elif num_processes > 1 and device.type == "mps":
+        raise RuntimeError(f"--gpus={num_processes}: there is one Apple GPU; use --gpus=1")
+    elif num_processes > 1 and device_name == "auto":
+        raise RuntimeError(
+            f"--gpus={num_processes}: this machine has no usable GPU; use --gpus=1, or "
+            "--device=cpu to start so many processes on the processor"
+        )
 
 
 def launch(function: Callable[..., None], num_processes: int, device_name: str, *args) -> None:
     """Run `function(worker, *args)` in every process of a run.
 
-    Under `torchrun` this process is one of them. Otherwise `num_processes` local ones are started, each
-    with its own GPU on CUDA; a single one runs right here.
+    Under `torchrun` this process is one of them. Otherwise `num_processes` local ones are started,
+    each with its own GPU on CUDA; a single one runs right here.
 
     Args:
         function: What to run; a module-level function, since other processes must find it.
@@ -96,12 +116,12 @@ def launch(function: Callable[..., None], num_processes: int, device_name: str, 
                 f"--gpus={num_processes}, but torchrun started {size} processes: make them equal"
             )
         device = resolve_device(device_name, int(os.environ.get("LOCAL_RANK", 0)))
-        worker = Worker(torchrun_rank(), size, device)
+        worker = Worker(int(os.environ["RANK"]), size, device)
         _run_in_group(function, worker, "env://", args)
     elif num_processes == 1:
         function(Worker(device=resolve_device(device_name)), *args)
     else:
-        resolve_device(device_name, num_processes - 1 if _is_cuda(device_name) else 0)
+        check_devices(num_processes, device_name)
         with tempfile.TemporaryDirectory() as folder:
             init_method = (Path(folder) / "rendezvous").as_uri()
             torch.multiprocessing.spawn(
@@ -109,12 +129,6 @@ def launch(function: Callable[..., None], num_processes: int, device_name: str, 
                 args=(function, num_processes, device_name, init_method, args),
                 nprocs=num_processes,
             )
-
-
-def barrier(worker: Worker) -> None:
-    """Wait for all processes."""
-    if worker.size > 1:
-        torch.distributed.barrier()
 
 
 def broadcast_module(worker: Worker, module: torch.nn.Module | None) -> None:

@@ -1,7 +1,7 @@
 """Layers that the networks of StyleGAN2 and StyleGAN3 have in common.
 
-Trainable weights have unit variance at initialisation and are scaled at run time, which equalises their
-learning rates (Karras et al. 2018, "Progressive Growing of GANs", Sec. 4.1).
+Trainable weights have unit variance at initialisation and are scaled at run time, which equalises
+their learning rates (Karras et al. 2018, "Progressive Growing of GANs", Sec. 4.1).
 """
 
 from collections.abc import Sequence

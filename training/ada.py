@@ -1,4 +1,4 @@
-"""Adaptive strength of the augmentation (Karras et al. 2020, "Training GANs with limited data", Sec. 3)."""
+"""Adaptive augmentation strength (Karras et al. 2020, "Training GANs with Limited Data")."""
 
 import numpy as np
 import torch

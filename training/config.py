@@ -14,14 +14,34 @@ Aug = Literal["noaug", "ada", "fixed"]
 
 CFGS: tuple[Cfg, ...] = ("stylegan3-t", "stylegan3-r", "stylegan2")
 METRICS = (
-    "fid50k_full kid50k_full pr50k3_full ppl2_wend eqt50k_int eqt50k_frac eqr50k "
-    "fid50k kid50k pr50k3 is50k"
-).split()
+    "fid50k_full",
+    "kid50k_full",
+    "pr50k3_full",
+    "ppl2_wend",
+    "eqt50k_int",
+    "eqt50k_frac",
+    "eqr50k",
+    "fid50k",
+    "kid50k",
+    "pr50k3",
+    "is50k",
+)
 
 # Augmentations "bgc" of Karras et al. 2020, "Training GANs with limited data", Sec. 3.
 AUGMENTATIONS = (
-    "xflip rotate90 xint scale rotate aniso xfrac brightness contrast lumaflip hue saturation"
-).split()
+    "xflip",
+    "rotate90",
+    "xint",
+    "scale",
+    "rotate",
+    "aniso",
+    "xfrac",
+    "brightness",
+    "contrast",
+    "lumaflip",
+    "hue",
+    "saturation",
+)
 
 
 @dataclass(frozen=True)
@@ -59,8 +79,8 @@ class TrainOptions:
 class TrainConfig:
     """Everything that `training_loop` needs to know; stored as `training_options.json`.
 
-    `*_kwargs` are keyword arguments, with `class_name` where they construct something by name. Counts
-    `*_kimg` are in thousands of images, `*_ticks` in ticks.
+    `*_kwargs` are keyword arguments, with `class_name` where they construct something by name.
+    Counts `*_kimg` are in thousands of images, `*_ticks` in ticks.
     """
 
     G_kwargs: dict[str, Any]
@@ -209,7 +229,8 @@ def _check_batch(options: TrainOptions) -> int:
         )
     if batch_gpu < options.mbstd_group:
         raise ValueError(
-            f"{batch_gpu} samples per process and pass (--batch / --gpus, or --batch-gpu) are fewer "
-            f"than --mbstd-group={options.mbstd_group}; lower --mbstd-group or raise the batch"
+            f"{batch_gpu} samples per process and pass (--batch / --gpus, or --batch-gpu) are "
+            f"fewer than --mbstd-group={options.mbstd_group}; lower --mbstd-group or raise the "
+            "batch"
         )
     return batch_gpu

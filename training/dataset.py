@@ -242,6 +242,12 @@ class ImageFolderDataset(Dataset):
             if self._probe_shape(name) != self.image_shape:
                 self._check_shape(raw_idx, self._load_raw_image(raw_idx))
 
+    def has_unused_labels(self) -> bool:
+        """Whether there are labels that `use_labels=False` leaves out."""
+        with contextlib.suppress(KeyError, ValueError):
+            return not self._use_labels and self._load_raw_labels() is not None
+        return False
+
     def close(self) -> None:
         if self._archive is not None:
             self._archive.close()

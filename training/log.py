@@ -27,7 +27,7 @@ class RunLog:
         self._tensorboard = _open_tensorboard(run_dir)
 
     def write(self, stats: Mapping[str, Mapping[str, float]], cur_nimg: int) -> None:
-        """Append a record: `name -> {num, mean, std}`; TensorBoard's step is in thousands of images."""
+        """Append a record: `name -> {num, mean, std}`; TensorBoard counts thousands of images."""
         record: dict[str, Any] = {**stats, "timestamp": time.time()}
         self._jsonl.write(json.dumps(record) + "\n")
         self._jsonl.flush()
@@ -59,6 +59,7 @@ def report_tick(
         training_stats.report0(name, value)
         return value
 
+    cpu_mem = psutil.Process().memory_info().rss
     is_cuda = device.type == "cuda"
     peak_gpu = torch.cuda.max_memory_allocated(device) if is_cuda else 0
     peak_reserved = torch.cuda.max_memory_reserved(device) if is_cuda else 0
@@ -72,7 +73,7 @@ def report_tick(
             f"sec/tick {report('Timing/sec_per_tick', tick_sec):<7.1f}",
             f"sec/kimg {report('Timing/sec_per_kimg', tick_sec / tick_nimg * 1e3):<7.2f}",
             f"maintenance {report('Timing/maintenance_sec', maintenance_sec):<6.1f}",
-            f"cpumem {report('Resources/cpu_mem_gb', psutil.Process().memory_info().rss / GIB):<6.2f}",
+            f"cpumem {report('Resources/cpu_mem_gb', cpu_mem / GIB):<6.2f}",
             f"gpumem {report('Resources/peak_gpu_mem_gb', peak_gpu / GIB):<6.2f}",
             f"reserved {report('Resources/peak_gpu_mem_reserved_gb', peak_reserved / GIB):<6.2f}",
             f"augment {report('Progress/augment', augment_p):.3f}",

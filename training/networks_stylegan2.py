@@ -1,7 +1,7 @@
 """StyleGAN2: the generator, and the discriminator that all configurations share.
 
-Karras et al. 2020, "Analyzing and Improving the Image Quality of StyleGAN", with the mixed precision and
-conditioning of "Training Generative Adversarial Networks with Limited Data".
+Karras et al. 2020, "Analyzing and Improving the Image Quality of StyleGAN", with the mixed
+precision and conditioning of "Training Generative Adversarial Networks with Limited Data".
 """
 
 from collections.abc import Sequence
@@ -136,7 +136,8 @@ class SynthesisNetwork(torch.nn.Module):
 
         Args:
             ws: Styles `[N, num_ws, w_dim]`: one for each convolution, and one for the last ToRGB.
-            noise_mode: `"random"` draws noise, `"const"` takes the network's own, `"none"` adds none.
+            noise_mode: `"random"` draws noise, `"const"` takes the network's own, `"none"` adds
+                none.
             force_fp32: Never use float16.
             fused_modconv: Accepted because callers pass it, see `modulated_conv2d`.
             update_emas: Accepted as by StyleGAN3; there is nothing to update here.
@@ -260,7 +261,8 @@ class SynthesisBlock(torch.nn.Module):
         """Double the resolution of features and image.
 
         Args:
-            x: Features `[N, in_channels, resolution / 2, resolution / 2]`, `None` for the first block.
+            x: Features `[N, in_channels, resolution / 2, resolution / 2]`, `None` for the first
+                block.
             img: Image so far `[N, img_channels, resolution / 2, resolution / 2]`, or `None`.
             ws: Styles `[N, num_conv + num_torgb, w_dim]`.
             force_fp32: Never use float16.
@@ -434,7 +436,7 @@ class ToRGBLayer(torch.nn.Module):
         self.weight_gain = 1 / np.sqrt(in_channels * kernel_size**2)
 
     def forward(self, x: Tensor, w: Tensor, fused_modconv: bool = True) -> Tensor:
-        """Map features `[N, in_channels, H, W]` and styles `[N, w_dim]` to `[N, out_channels, H, W]`."""
+        """Map `x` `[N, in_channels, H, W]`, `w` `[N, w_dim]` to `[N, out_channels, H, W]`."""
         styles = self.affine(w) * self.weight_gain
         x = modulated_conv2d(x, self.weight, styles, padding=self.padding, demodulate=False)
         return bias_act(x, self.bias.to(x.dtype), clamp=self.conv_clamp)
@@ -790,8 +792,8 @@ class MinibatchStdLayer(torch.nn.Module):
     Karras et al. 2018, "Progressive Growing of GANs", Sec. 3.
 
     Args:
-        group_size: Samples in a group, `None` for the whole batch. Where the batch is no multiple of it,
-            the next smaller size that divides the batch.
+        group_size: Samples in a group, `None` for the whole batch. Where the batch is no multiple
+            of it, the next smaller size that divides the batch.
         num_channels: Number of features to append.
     """
 
@@ -806,7 +808,8 @@ class MinibatchStdLayer(torch.nn.Module):
         group_size = n if self.group_size is None else min(self.group_size, n)
         while n % group_size != 0:
             group_size -= 1
-        # Sample i belongs to group i % (N / group_size); features are averaged in num_channels parts.
+        # Sample i belongs to group i % (N / group_size); features are averaged in num_channels
+        # parts.
         y = x.reshape(group_size, -1, self.num_channels, c // self.num_channels, h, w)
         y = (y - y.mean(dim=0)).square().mean(dim=0)
         y = (y + 1e-8).sqrt().mean(dim=[2, 3, 4])  # [groups, num_channels]
@@ -828,7 +831,8 @@ class DiscriminatorEpilogue(torch.nn.Module):
         resolution: Width and height of the input.
         img_channels: Number of colour channels.
         architecture: One of `ARCHITECTURES`.
-        mbstd_group_size: Group size of the minibatch standard deviation, `None` for the whole batch.
+        mbstd_group_size: Group size of the minibatch standard deviation, `None` for the whole
+            batch.
         mbstd_num_channels: Number of its features, 0 to leave it out.
         activation: Name of the activation function, see `torch_utils.ops.bias_act`.
         conv_clamp: Clamp the output of the convolution, `None` for no limit.

@@ -1,8 +1,9 @@
 """The alias-free generator: StyleGAN3-T and StyleGAN3-R.
 
-Karras et al. 2021, "Alias-Free Generative Adversarial Networks". Signals are continuous and band-limited;
-feature maps sample them. Sizes are in pixels, sampling rates in samples per image width, cutoffs and half
-widths in cycles per image width; a margin around the image hides its borders (Sec. 3.2).
+Karras et al. 2021, "Alias-Free Generative Adversarial Networks". Signals are continuous and
+band-limited; feature maps sample them. Sizes are in pixels, sampling rates in samples per image
+width, cutoffs and half widths in cycles per image width; a margin around the image hides its
+borders (Sec. 3.2).
 """
 
 from dataclasses import dataclass
@@ -34,7 +35,8 @@ class Generator(torch.nn.Module):
         w_dim: Size of the styles.
         img_resolution: Width and height of the images, a power of two.
         img_channels: Number of colour channels.
-        mapping_kwargs: Arguments of `MappingNetwork`, which has two layers unless they say otherwise.
+        mapping_kwargs: Arguments of `MappingNetwork`, which has two layers unless they say
+            otherwise.
         synthesis_kwargs: Arguments of `SynthesisNetwork`.
     """
 
@@ -230,8 +232,8 @@ class Signal:
 class SynthesisInput(torch.nn.Module):
     """Fourier features that the style moves and turns (Sec. 3.1; Appendix F).
 
-    The buffer `transform` `[3, 3]` maps homogeneous coordinates of the image to those of the features; it
-    is the inverse of the transformation that the image undergoes.
+    The buffer `transform` `[3, 3]` maps homogeneous coordinates of the image to those of the
+    features; it is the inverse of the transformation that the image undergoes.
     """
 
     def __init__(
@@ -300,7 +302,8 @@ class SynthesisLayer(torch.nn.Module):
 
     Args:
         w_dim: Size of the styles.
-        is_torgb: The last layer: 1x1 convolution, neither demodulated nor followed by a nonlinearity.
+        is_torgb: The last layer: 1x1 convolution, neither demodulated nor followed by a
+            nonlinearity.
         is_critically_sampled: Its filters are separable even in config R.
         use_fp16: Compute in float16 (CUDA only).
         in_channels: Channels of the input.
@@ -315,7 +318,8 @@ class SynthesisLayer(torch.nn.Module):
         out_half_width: Transition half width f_h of the output.
         conv_kernel: Width and height of the convolution kernel.
         filter_size: Taps of the low-pass filters, relative to the factor of resampling.
-        lrelu_upsampling: Sampling rate of the nonlinearity, relative to the higher of input and output.
+        lrelu_upsampling: Sampling rate of the nonlinearity, relative to the higher of input and
+            output.
         use_radial_filters: Downsample with radially symmetric filters (config R).
         conv_clamp: Clamp the output to [-conv_clamp, conv_clamp], `None` for no limit.
         magnitude_ema_beta: Decay of the moving average of the input's magnitude.
@@ -408,7 +412,7 @@ class SynthesisLayer(torch.nn.Module):
     def forward(
         self, x: Tensor, w: Tensor, force_fp32: bool = False, update_emas: bool = False
     ) -> Tensor:
-        """Map features `[N, in_channels, in_size, in_size]` to `[N, out_channels, out_size, out_size]`.
+        """Map `[N, in_channels, in_size, in_size]` to `[N, out_channels, out_size, out_size]`.
 
         Args:
             x: Features.

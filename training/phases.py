@@ -1,7 +1,7 @@
 """Training phases: which network is trained how often, with which optimizer.
 
-With lazy regularisation (Karras et al. 2020, "Analyzing and Improving the Image Quality of StyleGAN",
-Sec. 3.1) the regularisation is a phase of its own that runs in each n-th iteration only.
+With lazy regularisation (Karras et al. 2020, "Analyzing and Improving the Image Quality of
+StyleGAN", Sec. 3.1) the regularisation is a phase of its own that runs in each n-th iteration only.
 """
 
 import time

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from dnnlib.util import open_atomic
 from torch_utils.distributed import Worker
@@ -36,10 +37,14 @@ class SampleSheet:
 
     @torch.no_grad()
     def save_fakes(self, G_ema: torch.nn.Module, path: Path) -> None:
-        """Write the images that a generator makes of the latents, with constant noise."""
-        images: list[Tensor] = [
-            G_ema(z, c, noise_mode="const").cpu() for z, c in zip(self.z, self.c, strict=True)
-        ]
+        """Write the images that a generator makes of the latents, with constant noise.
+
+        A sheet can hold a thousand images: a progress bar on a terminal shows how far it is.
+        """
+        batches = tqdm(
+            zip(self.z, self.c, strict=True), path.name, len(self.z), leave=False, disable=None
+        )
+        images: list[Tensor] = [G_ema(z, c, noise_mode="const").cpu() for z, c in batches]
         save_image_grid(torch.cat(images), path, drange=(-1, 1), grid_size=self.grid_size)
 
 

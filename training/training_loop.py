@@ -1,4 +1,4 @@
-"""The training algorithm: alternating phases, weight averaging, adaptive augmentation, snapshots."""
+"""The training algorithm: alternating phases, weight averaging, augmentation, snapshots."""
 
 import copy
 import time
@@ -241,8 +241,8 @@ class Trainer:
             torch.nan_to_num(grad, nan=0, posinf=1e5, neginf=-1e5, out=grad)
         phase.optimizer.step()
         if phase.name in ("Dmain", "Dboth"):
-            # The generator's moving averages (w_avg, magnitude_ema) were updated in this phase, each
-            # process from its own samples; their mean is that of all samples.
+            # The generator's moving averages (w_avg, magnitude_ema) were updated in this phase,
+            # each process from its own samples; their mean is that of all samples.
             averages = [b for key, b in self.G.named_buffers() if key.endswith(("_avg", "_ema"))]
             distributed.average(self.worker, averages)
 

@@ -228,7 +228,7 @@ def test_bad_arguments_are_named(module):
     ):
         module.Generator(8, 0, 8, img_resolution=24, img_channels=3)
     G = module.Generator(8, 0, 8, 16, 3, channel_base=64, channel_max=4)
-    with pytest.raises(ValueError, match='must be "random", "const" or "none", got "?\'some'):
+    with pytest.raises(ValueError, match='must be "random", "const" or "none", got \'some\''):
         G(torch.zeros(1, 8), None, noise_mode="some")
 
 
@@ -240,7 +240,7 @@ def test_filters_are_those_of_setup_filter():
 
 
 def _record_rms(network: torch.nn.Module, names: list[str]) -> dict[str, torch.Tensor]:
-    """Record the magnitude of the (first) output of the named submodules at the next forward pass."""
+    """Record the magnitude of the (first) output of named submodules at the next forward pass."""
     rms: dict[str, torch.Tensor] = {}
 
     def record(name: str):

@@ -55,7 +55,8 @@ def filtered_lrelu(
         `W' = (W * up + x0 + x1 - fu_w - fd_w + 1) // down + 1`.
 
     Raises:
-        ValueError: If an argument has the wrong rank, type or range, or nothing is left of the image.
+        ValueError: If an argument has the wrong rank, type or range, or nothing of the image is
+            left.
     """
     check_impl("filtered_lrelu", impl)
     if x.ndim != 4:
@@ -80,8 +81,8 @@ def filtered_lrelu(
     inner_h = x.shape[2] * up + y0 + y1 - (fu_h - 1)
     if inner_w < fd_w or inner_h < fd_h:
         raise ValueError(
-            f"filtered_lrelu: {x.shape[3]}x{x.shape[2]} upsampled by {up} with padding {padding} is "
-            f"too small for filters of {fu_w}x{fu_h} and {fd_w}x{fd_h} taps"
+            f"filtered_lrelu: {x.shape[3]}x{x.shape[2]} upsampled by {up} with padding {padding} "
+            f"is too small for filters of {fu_w}x{fu_h} and {fd_w}x{fd_h} taps"
         )
     return reference.filtered_lrelu(
         x, fu, fd, b, up, down, padding, float(gain), float(slope), clamp, flip_filter

@@ -1,8 +1,9 @@
 """Pad, upsample, filter and downsample batches of 2D images.
 
-Coordinates are counted on the zero-stuffed image: upsampling by `up` follows every pixel with `up - 1`
-zeros, padding is added to (or, if negative, cropped from) that image, and downsampling by `down` keeps
-the first pixel of every group of `down`. Pairs are `(x, y)`, padding is `(x0, x1, y0, y1)`.
+Coordinates are counted on the zero-stuffed image: upsampling by `up` follows every pixel with
+`up - 1` zeros, padding is added to (or, if negative, cropped from) that image, and downsampling by
+`down` keeps the first pixel of every group of `down`. Pairs are `(x, y)`, padding is
+`(x0, x1, y0, y1)`.
 """
 
 from collections.abc import Sequence
@@ -46,10 +47,12 @@ def upfirdn2d(
         impl: `"cuda"` stands for the best kernel there is, `"ref"` for the reference.
 
     Returns:
-        Images `[N, C, H', W']` with `W' = (W * up + x0 + x1 - fw) // down + 1`, in the dtype of `x`.
+        Images `[N, C, H', W']` in the dtype of `x`, with
+        `W' = (W * up + x0 + x1 - fw) // down + 1`.
 
     Raises:
-        ValueError: If an argument has the wrong rank, type or range, or nothing is left of the image.
+        ValueError: If an argument has the wrong rank, type or range, or nothing of the image is
+            left.
     """
     check_impl("upfirdn2d", impl)
     if x.ndim != 4:
@@ -61,8 +64,8 @@ def upfirdn2d(
     out_w, out_h = output_size(x, f, up, down, padding)
     if out_w < 1 or out_h < 1:
         raise ValueError(
-            f"upfirdn2d: filter {tuple(f.shape)} and padding {padding} leave nothing of an image of "
-            f"{x.shape[3]}x{x.shape[2]} upsampled by {up}"
+            f"upfirdn2d: filter {tuple(f.shape)} and padding {padding} leave nothing of an image "
+            f"of {x.shape[3]}x{x.shape[2]} upsampled by {up}"
         )
     return reference.upfirdn2d(x, f, up, down, padding, flip_filter, gain)
 
@@ -83,8 +86,8 @@ def setup_filter(
         normalize: Divide by the sum of the taps.
         flip_filter: Reverse the filter.
         gain: Gain of the 2D operation: a separable result carries its square root per axis.
-        separable: Keep a 1D filter 1D; by default if it has at least 8 taps. A 1D filter that is not
-            separable becomes its outer product with itself.
+        separable: Keep a 1D filter 1D; by default if it has at least 8 taps. A 1D filter that is
+            not separable becomes its outer product with itself.
 
     Returns:
         Float32 filter, `[taps]` if separable, else `[fh, fw]`.

@@ -23,7 +23,7 @@ ACTIVATIONS: dict[str, Callable[[Tensor, float], Tensor]] = {
 def bias_act(
     x: Tensor, b: Tensor | None, dim: int, act: str, alpha: float, gain: float, clamp: float | None
 ) -> Tensor:
-    """`clamp(act(x + b) * gain)`; arguments as in the public function, with all defaults filled in."""
+    """`clamp(act(x + b) * gain)`; arguments as in the public function, all defaults filled in."""
     if b is not None:
         x = x + b.reshape([-1 if i == dim else 1 for i in range(x.ndim)])
     x = ACTIVATIONS[act](x, alpha)

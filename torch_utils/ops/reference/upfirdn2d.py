@@ -15,8 +15,8 @@ def upfirdn2d(
 ) -> Tensor:
     """Zero-stuff, pad, filter and decimate `x` `[N, C, H, W]`; arguments as in the public function.
 
-    Inserting zeros and convolving is a transposed convolution, decimating a strided one, so that the
-    zeros are never multiplied and the dropped samples never computed.
+    Inserting zeros and convolving is a transposed convolution, decimating a strided one, so that
+    the zeros are never multiplied and the dropped samples never computed.
     """
     # Filter and gain meet in float32, whatever the type of the image.
     f = (f * gain ** (f.ndim / 2)).to(x.dtype)
@@ -43,8 +43,8 @@ def _upfirdn(x: Tensor, f: Tensor, up, down, padding, flip_filter: bool) -> Tens
     x = F.conv_transpose2d(
         x, _per_channel(weight, num_channels), stride=(up_y, up_x), groups=num_channels
     )
-    # The transposed convolution reaches `taps - 1` pixels past either end of the zero-stuffed image,
-    # less the `up - 1` zeros behind its last pixel.
+    # The transposed convolution reaches `taps - 1` pixels past either end of the zero-stuffed
+    # image, less the `up - 1` zeros behind its last pixel.
     x = F.pad(x, [x0 - (fw - 1), x1 - (fw - up_x), y0 - (fh - 1), y1 - (fh - up_y)])
     return x[:, :, ::down_y, ::down_x]
 

@@ -1,0 +1,42 @@
+# Two commands for a fresh machine: `make demo` and `make test`. Both set up .venv first.
+PYTHON ?= python3
+VENV := .venv
+JOBS ?= 2
+
+.PHONY: help demo demo-quick test lint clean
+
+help:
+	@echo "make demo   set up .venv, draw a dataset, train on it, generate images (about 8 minutes)"
+	@echo "make test   set up .venv with the test tools, run the tests (JOBS=2 processes)"
+	@echo "make lint   check style and formatting with ruff"
+	@echo "make clean  remove the demo's results (not .venv)"
+
+demo: $(VENV)/.installed
+	$(VENV)/bin/python demo.py
+
+demo-quick: $(VENV)/.installed
+	$(VENV)/bin/python demo.py --quick --outdir=demo/quick
+
+test: $(VENV)/.installed-dev
+	$(VENV)/bin/python -m pytest -n $(JOBS) --dist=loadgroup
+
+lint: $(VENV)/.installed-dev
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+
+clean:
+	rm -rf demo
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
+	  || { echo "Error: Python 3.10 or later is needed; name one with: make PYTHON=python3.12 ..."; exit 1; }
+	$(PYTHON) -m venv $(VENV) \
+	  || { rm -rf $(VENV); echo "Error: no venv; on Debian and Ubuntu: apt install python3-venv"; exit 1; }
+
+$(VENV)/.installed: requirements.txt | $(VENV)/bin/python
+	$(VENV)/bin/python -m pip install --disable-pip-version-check -q -r requirements.txt
+	@touch $@
+
+$(VENV)/.installed-dev: requirements-dev.txt $(VENV)/.installed
+	$(VENV)/bin/python -m pip install --disable-pip-version-check -q -r requirements-dev.txt
+	@touch $@

@@ -1,0 +1,348 @@
+"""Speed of image synthesis beside that of its bare convolutions: `python -m benchmarks.synthesis`.
+
+The bare convolutions of a network are the convolutions that its layers make: the 3x3 ones of
+StyleGAN3-T, the 1x1 ones of StyleGAN3-R, the 3x3 ones of StyleGAN2, which are transposed where they
+upsample, and every ToRGB. They are recorded while the network runs, and repeated on fresh tensors
+of the same shapes, strides and types. Left out is everything else: modulation, bias, noise,
+nonlinearity, type conversion, the affine layers of the styles, the Fourier features, and the FIR
+filters, also where PyTorch computes these as (depthwise) convolutions.
+
+No implementation of the same layers that calls the same convolutions can be faster. The ratio of
+both times tells what all the rest costs: at 1, nothing.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import click
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from benchmarks import timing
+from dnnlib import cli
+from dnnlib.util import construct_class_by_name
+from torch_utils import distributed
+from torch_utils.layers import check_resolution
+from training.config import CFGS, Cfg, TrainOptions, make_config
+
+MAX_ERROR = {torch.float32: 1e-4, torch.float16: 0.1}  # relative to the largest pixel value
+HEADER = (
+    *("config", "sec/image", "spread", "convs only", "spread", "ratio"),
+    *("convs", "GFLOP/image", "GFLOP/s", "runs"),
+)
+
+
+@click.command(cls=cli.Command)
+@click.option(
+    "--configs",
+    type=cli.NameList(CFGS),
+    default=",".join(CFGS),
+    show_default=True,
+    help="Networks to measure.",
+)
+@click.option("--resolution", type=int, default=256, show_default=True, help="Size of the images.")
+@click.option(
+    "--batch", type=click.IntRange(min=1), default=1, show_default=True, help="Images per run."
+)
+@click.option(
+    "--cbase",
+    type=click.IntRange(min=1),
+    default=32768,
+    show_default=True,
+    help="Capacity multiplier, as for train.py.",
+)
+@click.option(
+    "--cmax",
+    type=click.IntRange(min=1),
+    default=512,
+    show_default=True,
+    help="Most feature maps per layer, as for train.py.",
+)
+@click.option(
+    "--fp16",
+    type=bool,
+    help="float16 at the highest resolutions, on cuda only.  [default: as the configs: on cuda]",
+)
+@click.option(
+    "--repeat",
+    type=click.IntRange(min=1),
+    help="Timed runs of each measurement.  "
+    f"[default: as many as fit into 2 seconds, {timing.MIN_RUNS} at least]",
+)
+@click.option(
+    "--threads", type=click.IntRange(min=1), help="CPU threads.  [default: as PyTorch chooses]"
+)
+@cli.device_option
+@cli.version_option
+def main(
+    configs: list[Cfg],
+    resolution: int,
+    batch: int,
+    cbase: int,
+    cmax: int,
+    fp16: bool | None,
+    repeat: int | None,
+    threads: int | None,
+    device: str,
+) -> None:
+    """Time the synthesis networks beside their bare convolutions.
+
+    Prints a table with one row per network: the median time per image, the median time per image of
+    nothing but the convolutions that this network makes (the limit that the machine sets), the
+    ratio of the two, and the rate of the latter. Spread is the slowest minus the fastest run,
+    relative to the median. Weights are random; the mapping network is not included.
+
+    Each network is checked before it is timed: its convolutions are those of its layers, its images
+    are finite, repeat themselves, and in float16 are close to those in float32.
+
+    \b
+    Examples:
+      # All configurations at 256x256; takes about four minutes on two CPU cores.
+      python -m benchmarks.synthesis
+      # A quick look at what filtering costs in one of them.
+      python -m benchmarks.synthesis --configs=stylegan3-t --resolution=64 --cbase=8192
+      # Throughput of a GPU in float32.
+      python -m benchmarks.synthesis --device=cuda --batch=16 --fp16=false
+    """
+    if not configs:
+        raise click.BadParameter("name at least one configuration", param_hint="--configs")
+    try:
+        check_resolution(resolution)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--resolution") from error
+    torch_device = distributed.resolve_device(device)
+    if fp16 and torch_device.type != "cuda":
+        raise click.BadParameter(
+            f"the networks use float16 on cuda only, not on {torch_device.type}; leave it out",
+            param_hint="--fp16",
+        )
+    if threads is not None:
+        torch.set_num_threads(threads)
+    torch.backends.cudnn.benchmark = True  # as in training
+
+    rows = []
+    for cfg in configs:
+        click.echo(f"Measuring {cfg} ...", err=True)
+        G = build_generator(cfg, resolution, cbase, cmax).to(torch_device)
+        rows.append(_row(cfg, measure_synthesis(G.synthesis, batch, fp16 is not False, repeat)))
+    precision = "float16 and float32" if _uses_fp16(torch_device, fp16) else "float32"
+    click.echo(timing.describe_machine(torch_device))
+    click.echo(
+        f"{resolution}x{resolution} images, batch {batch}, cbase {cbase}, cmax {cmax}, {precision}"
+    )
+    click.echo()
+    click.echo(timing.format_table(HEADER, rows))
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a tensor lies in memory."""
+
+    shape: tuple[int, ...]
+    stride: tuple[int, ...]
+    dtype: torch.dtype
+
+    @classmethod
+    def of(cls, x: Tensor) -> "Layout":
+        """The layout of a tensor."""
+        return cls(tuple(x.shape), x.stride(), x.dtype)
+
+    def random(self, device: torch.device) -> Tensor:
+        """A fresh tensor of normal random numbers."""
+        x = torch.empty_strided(self.shape, self.stride, dtype=self.dtype, device=device)
+        return x.normal_()
+
+
+@dataclass(frozen=True)
+class Convolution:
+    """A convolution that took place.
+
+    Attributes:
+        x: Input.
+        weight: Kernels: `[out, in / groups, kh, kw]`, or `[in, out / groups, kh, kw]` transposed.
+        settings: Further arguments of `torch.convolution`, without the bias.
+        is_transposed: Whether it is a transposed convolution.
+        out_shape: Shape of the output `[N, C, H, W]`.
+    """
+
+    x: Layout
+    weight: Layout
+    settings: tuple[Any, ...]
+    is_transposed: bool
+    out_shape: tuple[int, ...]
+
+    @property
+    def kernel(self) -> tuple[int, int, int]:
+        """Channels of the input, channels of the output, and width of the kernels."""
+        return self.x.shape[1], self.out_shape[1], self.weight.shape[3]
+
+    @property
+    def flop(self) -> int:
+        """Multiplications and additions, those with the padding included."""
+        n, _, h, w = self.x.shape if self.is_transposed else self.out_shape
+        return 2 * n * h * w * torch.Size(self.weight.shape).numel()
+
+
+@dataclass(frozen=True)
+class SynthesisResult:
+    """Measurement of a synthesis network."""
+
+    batch: int
+    network: timing.Timing
+    bare_convs: timing.Timing
+    convs: tuple[Convolution, ...]
+
+    @property
+    def ratio(self) -> float:
+        """Time of the network relative to that of its bare convolutions."""
+        return self.network.median_sec / self.bare_convs.median_sec
+
+    @property
+    def gflop(self) -> float:
+        """Work of the bare convolutions of a batch, in 10^9 floating-point operations."""
+        return sum(conv.flop for conv in self.convs) / 1e9
+
+
+def build_generator(cfg: Cfg, resolution: int, cbase: int, cmax: int) -> torch.nn.Module:
+    """The generator that `train.py` would start from, on the CPU, with random weights."""
+    options = TrainOptions(cfg, gpus=1, batch=32, gamma=1, cbase=cbase, cmax=cmax)
+    config = make_config(options, training_set_kwargs={})
+    torch.manual_seed(0)
+    G = construct_class_by_name(
+        **config.G_kwargs, c_dim=0, img_resolution=resolution, img_channels=3
+    )
+    return G.eval().requires_grad_(False)
+
+
+@torch.no_grad()
+def measure_synthesis(
+    synthesis: torch.nn.Module, batch: int, use_fp16: bool = True, num_runs: int | None = None
+) -> SynthesisResult:
+    """Check and time a synthesis network and its bare convolutions.
+
+    Args:
+        synthesis: The network; decides about the device.
+        batch: Images per run.
+        use_fp16: Allow float16 where the network means to use it.
+        num_runs: Timed runs, see `timing.measure`.
+
+    Raises:
+        RuntimeError: If a check fails.
+    """
+    device = next(synthesis.parameters()).device
+    ws = torch.randn(
+        [batch, synthesis.num_ws, synthesis.w_dim], generator=torch.Generator().manual_seed(0)
+    ).to(device)
+
+    def synthesize() -> Tensor:
+        return synthesis(ws, noise_mode="const", force_fp32=not use_fp16)
+
+    # The recorded run warms up, too: it takes half a minute where it is slow.
+    with ConvolutionRecorder() as recorder:
+        first = synthesize()
+    check_convolutions(recorder.convs, synthesis)
+    network = timing.measure(
+        synthesize, device, num_runs, num_warmup=0 if device.type == "cpu" else 1
+    )
+    _check_close("the first run", network.result, first, MAX_ERROR[torch.float32])
+    if any(conv.x.dtype == torch.float16 for conv in recorder.convs):
+        exact = synthesis(ws, noise_mode="const", force_fp32=True)
+        _check_close("float32", network.result, exact, MAX_ERROR[torch.float16])
+
+    bare_convs = timing.measure(Replay(recorder.convs, device), device, num_runs)
+    return SynthesisResult(batch, network, bare_convs, tuple(recorder.convs))
+
+
+class ConvolutionRecorder(TorchDispatchMode):
+    """Context that lists the convolutions inside, depthwise ones left out.
+
+    Attributes:
+        convs: What took place so far.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convs: list[Convolution] = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        """Run an operation, and note it down if it is a convolution."""
+        y = func(*args, **(kwargs or {}))
+        if func is torch.ops.aten.convolution.default:
+            x, weight, _, *settings = args
+            is_depthwise = weight.shape[1] == 1 and settings[-1] == x.shape[1]
+            if not is_depthwise:
+                is_transposed = settings[3]
+                conv = Convolution(
+                    Layout.of(x), Layout.of(weight), tuple(settings), is_transposed, tuple(y.shape)
+                )
+                self.convs.append(conv)
+        return y
+
+
+class Replay:
+    """Repeats convolutions on tensors of their own."""
+
+    def __init__(self, convs: Sequence[Convolution], device: torch.device) -> None:
+        self.calls = [
+            (conv.x.random(device), conv.weight.random(device), None, *conv.settings)
+            for conv in convs
+        ]
+        for conv, call in zip(convs, self.calls, strict=True):
+            y = torch.convolution(*call)
+            if y.shape != conv.out_shape or not y.isfinite().all():
+                raise RuntimeError(f"the repeated convolution does not match {conv}")
+
+    def __call__(self) -> None:
+        """Run all of them, in order."""
+        for call in self.calls:
+            torch.convolution(*call)
+
+
+def check_convolutions(convs: Sequence[Convolution], synthesis: torch.nn.Module) -> None:
+    """Compare recorded convolutions with the kernels that the layers of a network have.
+
+    Raises:
+        RuntimeError: If one is missing, superfluous or different.
+    """
+    weights = [p for name, p in synthesis.named_parameters() if p.ndim == 4]
+    expected = sorted((w.shape[1], w.shape[0], w.shape[3]) for w in weights)
+    recorded = sorted(conv.kernel for conv in convs)
+    if recorded != expected:
+        raise RuntimeError(
+            "the network does not make the convolutions of its layers (in, out, kernel): it made "
+            f"{recorded}, its layers are {expected}"
+        )
+
+
+def _check_close(name: str, img: Tensor, expected: Tensor, max_error: float) -> None:
+    if not img.isfinite().all():
+        raise RuntimeError("the images are not finite")
+    error = float((img - expected).abs().max() / expected.abs().max())
+    if error > max_error:
+        raise RuntimeError(f"the images differ from {name} by {error:.2g} (allowed: {max_error:g})")
+
+
+def _uses_fp16(device: torch.device, fp16: bool | None) -> bool:
+    return device.type == "cuda" and fp16 is not False
+
+
+def _row(cfg: Cfg, result: SynthesisResult) -> list[str]:
+    network, bare_convs = result.network, result.bare_convs
+    return [
+        cfg,
+        f"{network.median_sec / result.batch:.4g}",
+        f"{network.spread:.0%}",
+        f"{bare_convs.median_sec / result.batch:.4g}",
+        f"{bare_convs.spread:.0%}",
+        f"{result.ratio:.2f}",
+        f"{len(result.convs)}",
+        f"{result.gflop / result.batch:.4g}",
+        f"{result.gflop / bare_convs.median_sec:.4g}",
+        f"{len(network.runs_sec)}+{len(bare_convs.runs_sec)}",
+    ]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,112 @@
+"""What the benchmarks share: repeated timing, the machine in words, tables."""
+
+import platform
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Generic, TypeVar
+
+import torch
+
+MIN_RUNS, MAX_RUNS = 2, 100
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Timing(Generic[Result]):
+    """Durations of repeated calls.
+
+    Attributes:
+        runs_sec: Duration of each timed call, in order.
+        result: What the last call returned.
+    """
+
+    runs_sec: tuple[float, ...]
+    result: Result
+
+    @property
+    def median_sec(self) -> float:
+        """Median duration."""
+        return median(self.runs_sec)
+
+    @property
+    def spread(self) -> float:
+        """Slowest minus fastest call, relative to the median."""
+        return (max(self.runs_sec) - min(self.runs_sec)) / self.median_sec
+
+
+def measure(
+    function: Callable[[], Result],
+    device: torch.device,
+    num_runs: int | None = None,
+    num_warmup: int = 1,
+    budget_sec: float = 2,
+) -> Timing[Result]:
+    """Time repeated calls, from an idle device to an idle device.
+
+    Args:
+        function: What to time.
+        device: Where it computes.
+        num_runs: Timed calls; `None` for as many as fit into `budget_sec`, which is `MIN_RUNS` at
+            least and `MAX_RUNS` at most.
+        num_warmup: Calls before the first timed one.
+        budget_sec: Total duration of the timed calls to aim at.
+    """
+    for _ in range(num_warmup):
+        function()
+    runs_sec: list[float] = []
+    while not _is_enough(runs_sec, num_runs, budget_sec):
+        synchronize(device)
+        start = time.perf_counter()
+        result = function()
+        synchronize(device)
+        runs_sec.append(time.perf_counter() - start)
+    return Timing(tuple(runs_sec), result)
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait until a device has done all its work."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
+
+
+def describe_machine(device: torch.device) -> str:
+    """Device, versions and number of CPU threads in one line."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name()
+    cuda = f", CUDA {torch.version.cuda}" if device.type == "cuda" else ""
+    return (
+        f"{device.type}: {name}; {torch.get_num_threads()} CPU threads; torch {torch.__version__}"
+        f"{cuda}, Python {platform.python_version()}"
+    )
+
+
+def format_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Align columns: the first to the left, the others to the right."""
+    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+    lines = []
+    for row in (header, ["-" * width for width in widths], *rows):
+        first, *others = zip(row, widths, strict=True)
+        cells = [first[0].ljust(first[1]), *(cell.rjust(width) for cell, width in others)]
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)
+
+
+def _is_enough(runs_sec: list[float], num_runs: int | None, budget_sec: float) -> bool:
+    if num_runs is not None:
+        return len(runs_sec) >= num_runs
+    if len(runs_sec) < MIN_RUNS:
+        return False
+    return len(runs_sec) >= MAX_RUNS or sum(runs_sec) + median(runs_sec) > budget_sec
+
+
+def _cpu_name() -> str:
+    cpuinfo = Path("/proc/cpuinfo")  # Linux only, where `platform` does not know the model
+    for line in cpuinfo.read_text().splitlines() if cpuinfo.exists() else []:
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

@@ -1,0 +1,129 @@
+"""The whole pipeline in a few minutes: dataset, training, generated images beside real ones.
+
+Every step is a command that you could type; this script prints it and runs it. What is there
+already is not made again.
+"""
+
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import numpy as np
+import PIL.Image
+
+from dnnlib import cli
+from torch_utils.images import make_grid, save_png
+from training.dataset import ImageFolderDataset
+
+COLUMNS, ROWS = 8, 8
+GAP = 8  # pixels between the real and the generated images
+SCALE = 2  # the sheet shows each pixel as so many by so many
+
+
+@click.command(cls=cli.Command)
+@click.option(
+    "--outdir",
+    type=click.Path(path_type=Path),
+    default=Path("demo"),
+    show_default=True,
+    help="Where everything goes.",
+)
+@click.option("--kimg", type=click.IntRange(min=1), help="Length of the training.  [default: 5]")
+@click.option("--quick", is_flag=True, help="A tiny network on tiny images, to see the steps work.")
+@cli.device_option
+@cli.version_option
+def main(outdir: Path, kimg: int | None, quick: bool, device: str) -> None:
+    """Draw a dataset, train a small StyleGAN3-T on it, and show what it generates.
+
+    \b
+    Examples:
+      python demo.py
+      # What does it learn in four times as long?
+      python demo.py --outdir=demo-long --kimg=20
+    """
+    kimg = kimg or (1 if quick else 5)
+    size = 16 if quick else 32
+    capacity = ["--cbase=128", "--cmax=8"] if quick else ["--cbase=512", "--cmax=32"]
+    batch = 32 if quick else 8
+
+    data = outdir / "shapes.zip"
+    if not data.exists():
+        num_images = 200 if quick else 2000
+        run(
+            "dataset_tool.py",
+            "--source=synthetic",
+            f"--dest={data}",
+            f"--resolution={size}x{size}",
+            f"--max-images={num_images}",
+        )
+
+    network = find_network(outdir, kimg)
+    if network is None:
+        run(
+            "train.py",
+            f"--outdir={outdir / 'runs'}",
+            "--cfg=stylegan3-t",
+            f"--data={data}",
+            "--gpus=1",
+            f"--batch={batch}",
+            "--gamma=0.5",
+            "--mirror=1",
+            "--aug=noaug",
+            *capacity,
+            f"--kimg={kimg}",
+            "--tick=1",
+            f"--snap={kimg}",
+            "--workers=1",
+            f"--device={device}",
+        )
+        network = find_network(outdir, kimg)
+
+    last_seed = COLUMNS * ROWS - 1
+    run(
+        "gen_images.py",
+        f"--network={network}",
+        f"--seeds=0-{last_seed}",
+        f"--grid={COLUMNS}x{ROWS}",
+        "--batch=8",
+        f"--outdir={outdir}",
+        f"--device={device}",
+    )
+    save_contact_sheet(data, outdir / "grid.png", outdir / "contact-sheet.png")
+    click.echo(
+        f"\nReal images (left) and generated ones (right): {outdir / 'contact-sheet.png'}\n"
+        f"The trained network:                           {network}\n"
+        f"How the images came about:                     {network.parent}/fakes*.png\n"
+        f"The curves: .venv/bin/tensorboard --logdir={outdir / 'runs'}"
+    )
+
+
+def run(script: str, *args: str) -> None:
+    """Print and run one of the project's commands; ends this one if it fails."""
+    command = [sys.executable, str(Path(__file__).with_name(script)), *args]
+    click.echo(f"\n$ python {script} {shlex.join(args)}")
+    result = subprocess.run(command)
+    if result.returncode != 0:
+        raise click.ClickException(f"{script} failed; its message stands above")
+
+
+def find_network(outdir: Path, kimg: int) -> Path | None:
+    """The final snapshot of the newest run that was trained to the end."""
+    found = sorted(outdir.glob(f"runs/*/network-snapshot-{kimg:06d}.pkl"))
+    return found[-1] if found else None
+
+
+def save_contact_sheet(data: Path, generated: Path, dest: Path) -> None:
+    """Put the first images of a dataset beside a sheet of generated ones."""
+    training_set = ImageFolderDataset(data)
+    real = np.stack([training_set[idx][0] for idx in range(COLUMNS * ROWS)])
+    left = make_grid(real, (COLUMNS, ROWS))
+    right = np.array(PIL.Image.open(generated)).transpose(2, 0, 1)
+    gap = np.full([left.shape[0], left.shape[1], GAP], 255, dtype=np.uint8)
+    sheet = np.concatenate([left, gap, right], axis=2)
+    save_png(sheet.repeat(SCALE, axis=1).repeat(SCALE, axis=2), dest)
+
+
+if __name__ == "__main__":
+    main()
