@@ -181,9 +181,12 @@ def main(
     there already, and --gpus is their number.
     """
     train_options = TrainOptions(mirror=mirror, metrics=tuple(metrics), **options)
-    training_set = open_training_set(data, use_labels=cond)
+    training_set = open_training_set(data, use_labels=cond, aug=train_options.aug)
     config = training_config.make_config(
-        train_options, training_set_kwargs(training_set, data, use_labels=cond, xflip=mirror)
+        train_options,
+        training_set_kwargs(
+            training_set, data, use_labels=cond, xflip=mirror, random_seed=train_options.seed
+        ),
     )
     description = training_config.run_description(train_options, training_set.name, desc)
     config = dataclasses.replace(config, run_dir=str(next_run_dir(Path(outdir), description)))
@@ -207,11 +210,11 @@ def main(
     distributed.launch(training_loop, config.num_gpus, device, config)
 
 
-def open_training_set(data: str, use_labels: bool) -> ImageFolderDataset:
-    """Open a dataset and make sure that networks can be built for it.
+def open_training_set(data: str, use_labels: bool, aug: str) -> ImageFolderDataset:
+    """Open a dataset and make sure that it can be trained on with these options.
 
     Raises:
-        click.ClickException: If not; the message names --data or --cond.
+        click.ClickException: If not; the message names --data, --cond or --aug.
     """
     try:
         training_set = ImageFolderDataset(data, use_labels=use_labels)
@@ -228,11 +231,21 @@ def open_training_set(data: str, use_labels: bool) -> ImageFolderDataset:
             f"--data: {data}: the images are {resolution}x{resolution}, but must be of a "
             "power-of-two size from 8 on; dataset_tool.py --resolution=WxH makes them so"
         )
+    num_channels = training_set.num_channels
+    if num_channels not in (1, 3, 4):
+        raise click.ClickException(
+            f"--data: {data}: the images have {num_channels} channels, but must be grayscale, RGB "
+            "or RGBA; dataset_tool.py converts them"
+        )
+    if num_channels == 4 and aug != "noaug":
+        raise click.ClickException(
+            "--aug: the augmentations take no alpha channel; use --aug=noaug for this dataset"
+        )
     return training_set
 
 
 def training_set_kwargs(
-    training_set: ImageFolderDataset, data: str, use_labels: bool, xflip: bool
+    training_set: ImageFolderDataset, data: str, use_labels: bool, xflip: bool, random_seed: int
 ) -> dict[str, Any]:
     """How every process, and whoever loads the pickle, constructs the dataset."""
     return dict(
@@ -242,7 +255,7 @@ def training_set_kwargs(
         max_size=len(training_set),
         xflip=xflip,
         resolution=training_set.resolution,
-        random_seed=0,
+        random_seed=random_seed,
     )
 
 

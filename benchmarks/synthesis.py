@@ -29,8 +29,17 @@ from training.config import CFGS, Cfg, TrainOptions, make_config
 
 MAX_ERROR = {torch.float32: 1e-4, torch.float16: 0.1}  # relative to the largest pixel value
 HEADER = (
-    *("config", "sec/image", "spread", "convs only", "spread", "ratio"),
-    *("convs", "GFLOP/image", "GFLOP/s", "runs"),
+    "config",
+    "type",
+    "sec/image",
+    "spread",
+    "bare convs",
+    "spread",
+    "ratio",
+    "convs",
+    "GFLOP/image",
+    "GFLOP/s",
+    "runs",
 )
 
 
@@ -91,15 +100,16 @@ def main(
 
     Prints a table with one row per network: the median time per image, the median time per image of
     nothing but the convolutions that this network makes (the limit that the machine sets), the
-    ratio of the two, and the rate of the latter. Spread is the slowest minus the fastest run,
-    relative to the median. Weights are random; the mapping network is not included.
+    ratio of the two, the work of these convolutions, and how fast the machine does it. Spread is
+    the interquartile range relative to the median; with fewer than four runs, the slowest minus the
+    fastest. Weights are random; the mapping network is not included.
 
     Each network is checked before it is timed: its convolutions are those of its layers, its images
     are finite, repeat themselves, and in float16 are close to those in float32.
 
     \b
     Examples:
-      # All configurations at 256x256; takes about four minutes on two CPU cores.
+      # All configurations at 256x256; takes two to four minutes on two CPU cores.
       python -m benchmarks.synthesis
       # A quick look at what filtering costs in one of them.
       python -m benchmarks.synthesis --configs=stylegan3-t --resolution=64 --cbase=8192
@@ -120,18 +130,16 @@ def main(
         )
     if threads is not None:
         torch.set_num_threads(threads)
-    torch.backends.cudnn.benchmark = True  # as in training
+    torch.backends.cudnn.benchmark = True  # this and the next as in training
+    torch.backends.cudnn.allow_tf32 = False
 
     rows = []
     for cfg in configs:
         click.echo(f"Measuring {cfg} ...", err=True)
         G = build_generator(cfg, resolution, cbase, cmax).to(torch_device)
         rows.append(_row(cfg, measure_synthesis(G.synthesis, batch, fp16 is not False, repeat)))
-    precision = "float16 and float32" if _uses_fp16(torch_device, fp16) else "float32"
     click.echo(timing.describe_machine(torch_device))
-    click.echo(
-        f"{resolution}x{resolution} images, batch {batch}, cbase {cbase}, cmax {cmax}, {precision}"
-    )
+    click.echo(f"{resolution}x{resolution} images, batch {batch}, cbase {cbase}, cmax {cmax}")
     click.echo()
     click.echo(timing.format_table(HEADER, rows))
 
@@ -239,19 +247,17 @@ def measure_synthesis(
     def synthesize() -> Tensor:
         return synthesis(ws, noise_mode="const", force_fp32=not use_fp16)
 
-    # The recorded run warms up, too: it takes half a minute where it is slow.
+    # Recording runs the network once, and so does `Replay`: that is enough of a warm-up.
     with ConvolutionRecorder() as recorder:
         first = synthesize()
     check_convolutions(recorder.convs, synthesis)
-    network = timing.measure(
-        synthesize, device, num_runs, num_warmup=0 if device.type == "cpu" else 1
-    )
+    network = timing.measure(synthesize, device, num_runs, num_warmup=0)
     _check_close("the first run", network.result, first, MAX_ERROR[torch.float32])
     if any(conv.x.dtype == torch.float16 for conv in recorder.convs):
         exact = synthesis(ws, noise_mode="const", force_fp32=True)
         _check_close("float32", network.result, exact, MAX_ERROR[torch.float16])
 
-    bare_convs = timing.measure(Replay(recorder.convs, device), device, num_runs)
+    bare_convs = timing.measure(Replay(recorder.convs, device), device, num_runs, num_warmup=0)
     return SynthesisResult(batch, network, bare_convs, tuple(recorder.convs))
 
 
@@ -282,7 +288,7 @@ class ConvolutionRecorder(TorchDispatchMode):
 
 
 class Replay:
-    """Repeats convolutions on tensors of their own."""
+    """Repeats convolutions on tensors of their own, which it makes and tries when constructed."""
 
     def __init__(self, convs: Sequence[Convolution], device: torch.device) -> None:
         self.calls = [
@@ -306,7 +312,7 @@ def check_convolutions(convs: Sequence[Convolution], synthesis: torch.nn.Module)
     Raises:
         RuntimeError: If one is missing, superfluous or different.
     """
-    weights = [p for name, p in synthesis.named_parameters() if p.ndim == 4]
+    weights = [p for p in synthesis.parameters() if p.ndim == 4]
     expected = sorted((w.shape[1], w.shape[0], w.shape[3]) for w in weights)
     recorded = sorted(conv.kernel for conv in convs)
     if recorded != expected:
@@ -324,14 +330,12 @@ def _check_close(name: str, img: Tensor, expected: Tensor, max_error: float) -> 
         raise RuntimeError(f"the images differ from {name} by {error:.2g} (allowed: {max_error:g})")
 
 
-def _uses_fp16(device: torch.device, fp16: bool | None) -> bool:
-    return device.type == "cuda" and fp16 is not False
-
-
 def _row(cfg: Cfg, result: SynthesisResult) -> list[str]:
     network, bare_convs = result.network, result.bare_convs
+    dtypes = {conv.x.dtype for conv in result.convs}
     return [
         cfg,
+        "fp16+fp32" if torch.float16 in dtypes else "fp32",
         f"{network.median_sec / result.batch:.4g}",
         f"{network.spread:.0%}",
         f"{bare_convs.median_sec / result.batch:.4g}",

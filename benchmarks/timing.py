@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
+from statistics import median, quantiles
 from typing import Generic, TypeVar
 
 import torch
@@ -34,8 +34,11 @@ class Timing(Generic[Result]):
 
     @property
     def spread(self) -> float:
-        """Slowest minus fastest call, relative to the median."""
-        return (max(self.runs_sec) - min(self.runs_sec)) / self.median_sec
+        """Interquartile range relative to the median; below four calls, slowest minus fastest."""
+        low, high = min(self.runs_sec), max(self.runs_sec)
+        if len(self.runs_sec) >= 4:
+            low, _, high = quantiles(self.runs_sec, n=4, method="inclusive")
+        return (high - low) / self.median_sec
 
 
 def measure(

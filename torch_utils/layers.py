@@ -33,6 +33,12 @@ def check_noise_mode(noise_mode: str) -> None:
         raise ValueError(f'`noise_mode` must be "random", "const" or "none", got {noise_mode!r}')
 
 
+def compute_dtype(use_fp16: bool, force_fp32: bool, device: torch.device) -> torch.dtype:
+    """The dtype of a layer's features: float16 where the network wants it, on CUDA only."""
+    is_half = use_fp16 and not force_fp32 and device.type == "cuda"
+    return torch.float16 if is_half else torch.float32
+
+
 @persistence.persistent_class
 class FullyConnectedLayer(torch.nn.Module):
     """Fully connected layer with equalised learning rate.

@@ -10,13 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from torch_utils import misc, persistence
-from torch_utils.layers import (
-    FullyConnectedLayer,
-    MappingNetwork,
-    check_noise_mode,
-    check_resolution,
-)
+from torch_utils import layers, misc, persistence
+from torch_utils.layers import FullyConnectedLayer, MappingNetwork
 from torch_utils.ops import conv2d_resample, fma, upfirdn2d
 from torch_utils.ops.bias_act import activation_funcs, bias_act
 
@@ -100,7 +95,7 @@ class SynthesisNetwork(torch.nn.Module):
         **block_kwargs,
     ) -> None:
         super().__init__()
-        check_resolution(img_resolution)
+        layers.check_resolution(img_resolution)
         self.w_dim = w_dim
         self.img_resolution = img_resolution
         self.img_channels = img_channels
@@ -145,7 +140,7 @@ class SynthesisNetwork(torch.nn.Module):
         Returns:
             Images `[N, img_channels, img_resolution, img_resolution]`, float32 in [-1, 1].
         """
-        check_noise_mode(noise_mode)
+        layers.check_noise_mode(noise_mode)
         misc.assert_shape(ws, [None, self.num_ws, self.w_dim])
         ws = ws.float()
         x = img = None
@@ -614,7 +609,7 @@ class Discriminator(torch.nn.Module):
         epilogue_kwargs: dict | None = None,
     ) -> None:
         super().__init__()
-        check_resolution(img_resolution, minimum=8)
+        layers.check_resolution(img_resolution, minimum=8)
         self.c_dim = c_dim
         self.img_resolution = img_resolution
         self.img_channels = img_channels
@@ -914,10 +909,9 @@ def _lowest_fp16_resolution(img_resolution: int, num_fp16_res: int) -> int:
 def _precision(
     use_fp16: bool, channels_last: bool, force_fp32: bool, device: torch.device
 ) -> tuple[torch.dtype, torch.memory_format]:
-    if use_fp16 and not force_fp32 and device.type == "cuda":
-        layout = torch.channels_last if channels_last else torch.contiguous_format
-        return torch.float16, layout
-    return torch.float32, torch.contiguous_format
+    dtype = layers.compute_dtype(use_fp16, force_fp32, device)
+    is_channels_last = channels_last and dtype == torch.float16
+    return dtype, torch.channels_last if is_channels_last else torch.contiguous_format
 
 
 def _new_kernel(

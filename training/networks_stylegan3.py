@@ -14,13 +14,8 @@ import scipy.special
 import torch
 from torch import Tensor
 
-from torch_utils import misc, persistence
-from torch_utils.layers import (
-    FullyConnectedLayer,
-    MappingNetwork,
-    check_noise_mode,
-    check_resolution,
-)
+from torch_utils import layers, misc, persistence
+from torch_utils.layers import FullyConnectedLayer, MappingNetwork
 from torch_utils.ops import conv2d_gradfix
 from torch_utils.ops.filtered_lrelu import filtered_lrelu
 
@@ -118,7 +113,7 @@ class SynthesisNetwork(torch.nn.Module):
         **layer_kwargs,
     ) -> None:
         super().__init__()
-        check_resolution(img_resolution)
+        layers.check_resolution(img_resolution)
         self.w_dim = w_dim
         self.num_ws = num_layers + 2
         self.img_resolution = img_resolution
@@ -200,7 +195,7 @@ class SynthesisNetwork(torch.nn.Module):
         Returns:
             Images `[N, img_channels, img_resolution, img_resolution]`, float32 in [-1, 1].
         """
-        check_noise_mode(noise_mode)
+        layers.check_noise_mode(noise_mode)
         misc.assert_shape(ws, [None, self.num_ws, self.w_dim])
         w_input, *w_layers = ws.float().unbind(dim=1)
         x = self.input(w_input)
@@ -428,8 +423,7 @@ class SynthesisLayer(torch.nn.Module):
         styles = self.affine(w)
         if self.is_torgb:
             styles = styles / np.sqrt(self.in_channels * self.conv_kernel**2)
-        use_fp16 = self.use_fp16 and not force_fp32 and x.device.type == "cuda"
-        dtype = torch.float16 if use_fp16 else torch.float32
+        dtype = layers.compute_dtype(self.use_fp16, force_fp32, x.device)
         x = modulated_conv2d(
             x.to(dtype),
             self.weight,

@@ -6,6 +6,7 @@ import torch
 
 import dnnlib
 from tests import golden
+from torch_utils import layers
 from torch_utils.ops import upfirdn2d
 from training import networks_stylegan2, networks_stylegan3
 
@@ -214,6 +215,40 @@ def test_stylegan3_modulated_convolution_matches_golden(name):
         assert golden.scaled_error(value, case.arrays[key]) < 5e-6, key
 
 
+@pytest.mark.parametrize("name", ["t32", "r32_cond", "s2_skip32", "s2_resnet32"])
+def test_generator_in_half_precision_stays_close(name, monkeypatch):
+    """On the CPU the networks never choose float16 by themselves."""
+    monkeypatch.setattr(layers, "compute_dtype", _half_unless_forced)
+    case = golden.load("nets_generator.npz")[name]
+    kwargs = {**case.meta["kwargs"], "conv_clamp": 256}
+    G = build(case.meta["net"], kwargs, case.meta["mapping_lr_multiplier"])
+    z, c = golden.tensor(case, "z"), golden.tensor(case, "c")
+    full = G(z, c, noise_mode="const", force_fp32=True)
+    half = G(z, c, noise_mode="const")
+    assert half.dtype == torch.float32
+    assert 0 < (half - full).abs().max() / full.abs().max() < 0.02
+
+
+def test_discriminator_in_half_precision_stays_close(monkeypatch):
+    monkeypatch.setattr(layers, "compute_dtype", _half_unless_forced)
+    case = golden.load("nets_discriminator.npz")["resnet32"]
+    channels_last = {**case.meta["kwargs"], "block_kwargs": {"fp16_channels_last": True}}
+    for kwargs in (case.meta["kwargs"], channels_last):
+        D = build(case.meta["net"], kwargs)
+        full = D(golden.tensor(case, "img"), None, force_fp32=True)
+        half = D(golden.tensor(case, "img"), None)
+        assert half.dtype == torch.float32
+        assert 0 < (half - full).abs().max() / full.abs().max() < 0.02
+
+
+def test_demodulation_keeps_large_styles_in_the_range_of_half_precision():
+    x, w = torch.ones(1, 512, 4, 4).half() * 200, torch.ones(4, 512, 3, 3)
+    y = networks_stylegan2.modulated_conv2d(x, w, torch.full([1, 512], 1e4), padding=1)
+    assert y.isfinite().all()
+    y = networks_stylegan3.modulated_conv2d(x, w, torch.full([1, 512], 1e4), padding=2)
+    assert y.isfinite().all()
+
+
 def test_minibatch_std_takes_batches_that_are_no_multiple_of_its_group():
     layer = networks_stylegan2.MinibatchStdLayer(group_size=4)
     x = torch.randn(6, 2, 3, 3)
@@ -237,6 +272,10 @@ def test_filters_are_those_of_setup_filter():
         0, 4, 8, 4, 3, is_last=True, resample_filter=[1, 2, 1]
     )
     torch.testing.assert_close(block.resample_filter, upfirdn2d.setup_filter([1, 2, 1]))
+
+
+def _half_unless_forced(use_fp16: bool, force_fp32: bool, device: torch.device) -> torch.dtype:
+    return torch.float16 if use_fp16 and not force_fp32 else torch.float32
 
 
 def _record_rms(network: torch.nn.Module, names: list[str]) -> dict[str, torch.Tensor]:

@@ -1,0 +1,180 @@
+"""Command lines of `train.py` and the options they stand for, from golden dry runs."""
+
+import json
+import shutil
+import zipfile
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+import train
+from tests import golden
+from training.config import TrainOptions, make_config, run_description
+
+GOLDEN = golden.load_json("train_options.json")
+DATASETS = golden.DATA_DIR / "datasets"
+ARCHIVES = {
+    "data16": "rgb",
+    "data32vec": "float",
+    "data8gray": "gray",
+    "noimages": "noimages",
+    "nonsq": "nonsquare",
+}
+
+# What the `Error:` line of a refused command line must name.
+NAMED = {
+    "data path does not exist": "--data",
+    "archive without images": "--data",
+    "non-square images": "--data",
+    "conditional training without labels": "--cond",
+    "batch not a multiple of gpus": "--batch=4 must be a multiple of --gpus=3",
+    "batch not a multiple of gpus times batch-gpu": "--batch-gpu",
+    "batch per gpu smaller than the minibatch-std group": "--mbstd-group",
+    "unknown metric": "--metrics",
+    "negative gamma": "--gamma",
+    "gamma missing": "--gamma",
+    "unknown cfg": "--cfg",
+    "gpus below 1": "--gpus",
+    "p outside [0,1]": "--p",
+    "map-depth below 1": "--map-depth",
+}
+
+
+@pytest.fixture(scope="module")
+def datasets(tmp_path_factory) -> Path:
+    """A folder with the datasets under the names that the command lines use."""
+    folder = tmp_path_factory.mktemp("datasets")
+    for name, source in ARCHIVES.items():
+        shutil.copy(DATASETS / f"dataset_small_{source}.zip", folder / f"{name}.zip")
+    with zipfile.ZipFile(folder / "data16.zip") as archive:
+        archive.extractall(folder / "folder.d" / "nested")
+    return folder
+
+
+@pytest.fixture
+def dry_run(datasets, monkeypatch):
+    """Run `train.py --dry-run` in the folder of datasets, and make sure that it leaves no trace."""
+
+    def dry_run(line: str):
+        before = sorted(datasets.rglob("*"))
+        arguments = ["--outdir=training-runs", "--dry-run", *line.split()]
+        result = CliRunner().invoke(train.main, arguments)
+        assert sorted(datasets.rglob("*")) == before
+        return result
+
+    monkeypatch.chdir(datasets)
+    return dry_run
+
+
+def printed_options(output: str) -> dict:
+    return json.loads(output[output.index("{\n") : output.index("\n}\n") + 2])
+
+
+@pytest.mark.parametrize("line", GOLDEN["runs"])
+def test_options_match_reference(line, dry_run):
+    # The reference evaluates FID by default; this version evaluates nothing.
+    result = dry_run(line if "--metrics" in line else f"{line} --metrics=fid50k_full")
+    assert result.exit_code == 0, result.output
+    options = printed_options(result.output)
+    expected = GOLDEN["runs"][line]["options"]
+    assert {key: options.get(key) for key in expected} == expected
+    assert options["run_dir"] == GOLDEN["runs"][line]["run_dir"]
+    # Keys beyond the reference's spell out its defaults.
+    unlisted = dict(
+        G_reg_interval=None,
+        D_reg_interval=16,
+        augment_kwargs=None,
+        augment_p=0,
+        ada_target=None,
+        ada_interval=4,
+        ada_kimg=500,
+        resume_pkl=None,
+        ema_rampup=0.05,
+        cudnn_benchmark=True,
+    )
+    beyond = {key: value for key, value in options.items() if key not in expected}
+    assert beyond == {key: unlisted[key] for key in beyond}
+
+
+@pytest.mark.parametrize("line", GOLDEN["rejected"])
+def test_invalid_command_line_is_refused_in_one_line(line, dry_run):
+    case = GOLDEN["rejected"][line]
+    result = dry_run(line)
+    # Click itself refuses an unknown metric, as a usage error; the reference raises later.
+    expected_code = 2 if case["reason"] == "unknown metric" else case["exit_code"]
+    assert result.exit_code == expected_code, result.output
+    assert isinstance(result.exception, SystemExit)
+    (error,) = [text for text in result.output.splitlines() if text.startswith("Error:")]
+    assert result.output.rstrip().endswith(error)
+    assert NAMED[case["reason"]] in error
+
+
+def test_metrics_value_rule(dry_run):
+    line = "--cfg=stylegan2 --data=data16.zip --gpus=1 --batch=4 --gamma=1"
+    for value, names in {
+        "none": [],
+        "NONE": [],
+        "": [],
+        "kid50k,is50k": ["kid50k", "is50k"],
+    }.items():
+        result = dry_run(f"{line} --metrics={value}")
+        assert printed_options(result.output)["metrics"] == names
+
+
+def test_run_directories_are_numbered_as_in_the_reference(tmp_path, monkeypatch):
+    case = GOLDEN["run_dir_numbering"]
+    monkeypatch.chdir(tmp_path)
+    outdir = Path("training-runs")
+    _, _, description = Path(case["result"]).name.partition("-")
+    assert train.next_run_dir(outdir, description) == outdir / f"00000-{description}"
+    assert not outdir.exists()
+    for name in case["existing_directories"]:
+        (outdir / name).mkdir(parents=True)
+    (outdir / "00099-a-file").touch()
+    assert str(train.next_run_dir(outdir, description)) == case["result"]
+
+
+@pytest.mark.parametrize(
+    "expected", GOLDEN["command_line_options"], ids=lambda option: option["names"][-1]
+)
+def test_option_has_the_name_range_and_default_of_the_reference(expected):
+    name = expected["names"][-1]
+    (param,) = [param for param in train.main.params if name in param.opts]
+    info = param.to_info_dict()
+    assert param.opts == expected["names"]
+    assert info["required"] == expected["required"]
+    assert info["is_flag"] == expected["is_flag"]
+    if name == "--metrics":
+        assert info["default"] == "none"  # until there are metrics
+        return
+    assert param.type.name == expected["type"]
+    assert getattr(param.type, "choices", None) in (expected["choices"], None) or list(
+        param.type.choices
+    ) == list(expected["choices"])
+    # Loading images in the training process is a choice of ours.
+    minimum = 0 if name == "--workers" else expected["min"]
+    assert getattr(param.type, "min", None) == minimum
+    assert getattr(param.type, "max", None) == expected["max"]
+    assert (info["default"] or None) == (expected["default"] or None)
+
+
+def test_defaults_of_train_options_are_those_of_the_command_line():
+    by_hand = TrainOptions(cfg="stylegan2", gpus=1, batch=4, gamma=1)
+    for param in train.main.params:
+        if hasattr(by_hand, param.name) and not param.required:
+            default = param.to_info_dict()["default"]
+            default = () if param.name == "metrics" else default
+            assert getattr(by_hand, param.name) == default, param.name
+
+
+def test_learning_rate_zero_is_kept():
+    options = TrainOptions(cfg="stylegan2", gpus=1, batch=4, gamma=1, glr=0.0, dlr=0.0)
+    config = make_config(options, {})
+    assert config.G_opt_kwargs["lr"] == config.D_opt_kwargs["lr"] == 0
+
+
+def test_description_names_the_run():
+    options = TrainOptions(cfg="stylegan3-t", gpus=2, batch=16, gamma=0.50)
+    assert run_description(options, "pets") == "stylegan3-t-pets-gpus2-batch16-gamma0.5"
+    assert run_description(options, "pets", "try").endswith("-gamma0.5-try")

@@ -1,0 +1,130 @@
+"""The scalar rules of the training loop, against worked examples."""
+
+import pytest
+import torch
+
+from tests import golden
+from torch_utils import training_stats
+from training import ada, ema, phases
+from training.config import TrainOptions, make_config
+
+GOLDEN = golden.load_json("training_schedules.json")
+
+
+def exactly(value: float | list[float]):
+    return pytest.approx(value, rel=1e-12, abs=0)
+
+
+class Pipe(torch.nn.Module):
+    """As much of an augmentation pipe as the adaptation needs."""
+
+    def __init__(self, p: float = 0) -> None:
+        super().__init__()
+        self.register_buffer("p", torch.tensor(p, dtype=torch.float32))
+
+
+class Signs(dict):
+    """As much of a collector as the adaptation needs."""
+
+    def update(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize("case", GOLDEN["ada"])
+def test_augmentation_strength_steps_as_in_the_reference(case):
+    num_images = case["batch_size"] * case["ada_interval"]
+    step = ada.ada_step(case["mean_sign_real"], case["ada_target"], num_images, case["ada_kimg"])
+    assert step == exactly(case["adjust"])
+
+    pipe = Pipe(case["p"])
+    adaptive = ada.AdaptiveAugment(
+        pipe, target=case["ada_target"], interval=case["ada_interval"], kimg=case["ada_kimg"]
+    )
+    adaptive.signs = Signs({"Loss/signs/real": case["mean_sign_real"]})
+    adaptive.after_batch(3 * case["ada_interval"], case["batch_size"])
+    assert pipe.p.dtype == torch.float32
+    assert float(pipe.p) == pytest.approx(case["new_p"], rel=1e-7, abs=0)
+
+
+def test_augmentation_follows_the_signs_reported_since_the_last_adjustment():
+    training_stats.Collector().update()  # forget what other tests reported
+    pipe = Pipe(0.5)
+    adaptive = ada.AdaptiveAugment(pipe, target=0.6, interval=2, kimg=1)
+    strengths = []
+    for batch_idx, signs in enumerate([[1, 1], [1, 1], [1, -1], [1, 1], [-1, 1], [1, 1]], start=1):
+        training_stats.report("Loss/signs/real", torch.tensor(signs))
+        adaptive.after_batch(batch_idx, batch_size=10)
+        strengths.append(float(pipe.p))
+    # Means per two batches: 1, 0.5, 0.5; steps of 2 * 10 images in 1 kimg.
+    assert strengths == pytest.approx([0.5, 0.52, 0.52, 0.5, 0.5, 0.48])
+
+
+@pytest.mark.parametrize("case", GOLDEN["ema"])
+def test_ema_beta_matches_reference(case):
+    beta = ema.ema_beta(case["batch_size"], case["cur_nimg"], case["ema_kimg"], case["ema_rampup"])
+    assert beta == exactly(case["ema_beta"])
+
+
+@pytest.mark.parametrize("beta", [0.0, 0.25, 1.0])
+def test_parameters_are_averaged_and_buffers_copied(beta):
+    average, current = torch.nn.BatchNorm1d(3), torch.nn.BatchNorm1d(3)
+    torch.nn.init.constant_(average.weight, 8)
+    torch.nn.init.constant_(current.weight, 4)
+    current.running_mean.fill_(5)
+    current.num_batches_tracked.fill_(7)
+    ema.update_ema(average, current, beta)
+    assert average.weight.tolist() == [8 * beta + 4 * (1 - beta)] * 3
+    assert average.running_mean.tolist() == [5] * 3
+    assert int(average.num_batches_tracked) == 7
+    assert current.weight.tolist() == [4] * 3
+
+
+@pytest.mark.parametrize("case", GOLDEN["lazy_adam"])
+def test_lazy_regularisation_matches_reference(case):
+    opt_kwargs = dict(class_name="torch.optim.Adam", lr=case["lr"], betas=case["betas"], eps=1e-8)
+    if case["reg_interval"] is not None:
+        adjusted = phases.lazy_optimizer_kwargs(opt_kwargs, case["reg_interval"])
+        assert adjusted["lr"] == exactly(case["new_lr"])
+        assert adjusted["betas"] == exactly(case["new_betas"])
+        assert (adjusted["class_name"], adjusted["eps"]) == ("torch.optim.Adam", 1e-8)
+
+    module = torch.nn.Linear(2, 1)
+    made = phases.make_phases("D", module, opt_kwargs, case["reg_interval"])
+    assert [_describe(phase) for phase in made] == case["phases"]
+    for phase in made:
+        assert phase.module is module
+        assert phase.optimizer is made[0].optimizer
+    (group,) = made[0].optimizer.param_groups
+    assert group["lr"] == exactly(case["new_lr"])
+    assert list(group["betas"]) == exactly(case["new_betas"])
+    assert opt_kwargs["betas"] == case["betas"]
+
+    module(torch.ones(1, 2)).sum().backward()  # Adam accepts the betas when it steps, too
+    made[0].optimizer.step()
+    assert all(torch.isfinite(param).all() for param in module.parameters())
+
+
+def _describe(phase: phases.Phase) -> str:
+    kind = phase.name.removeprefix("D")
+    gain = f", gain {phase.interval}" if kind == "reg" else ""  # the gain is the interval
+    return f"{kind} (interval {phase.interval}{gain})"
+
+
+@pytest.mark.parametrize("case", GOLDEN["derived"], ids=lambda case: f"batch{case['batch_size']}")
+def test_values_derived_from_the_batch_size_match_reference(case):
+    options = TrainOptions(cfg="stylegan3-r", gpus=1, batch=case["batch_size"], gamma=1)
+    config = make_config(options, {})
+    assert config.ema_kimg == exactly(case["ema_kimg"])
+    assert config.G_kwargs["magnitude_ema_beta"] == exactly(case["magnitude_ema_beta"])
+    assert config.loss_kwargs["blur_fade_kimg"] == exactly(case["blur_fade_kimg"])
+
+
+def test_timer_measures_the_last_execution(monkeypatch):
+    times = iter([10.0, 10.5, 20.0, 20.25])
+    monkeypatch.setattr(phases, "_now", lambda: next(times))
+    timer = phases.Timer()
+    assert timer.ms is None
+    for ms in (500, 250):
+        with timer:
+            pass
+        assert timer.ms == pytest.approx(ms)
