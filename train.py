@@ -320,8 +320,13 @@ def check_resume(config: TrainConfig, training_set: ImageFolderDataset) -> None:
                     f"{list(value.shape)} with these options; check --cfg, --cbase, --cmax, --cond "
                     "and the resolution of --data"
                 )
-        if not shapes.keys() & dict(misc.named_params_and_buffers(network)).keys():
-            raise click.ClickException(f"--resume: {name} of the pickle has no layer in common")
+        common = shapes.keys() & dict(misc.named_params_and_buffers(network)).keys()
+        # Mapping networks look alike in all configs: each part must have its counterpart.
+        for part in ("mapping.", "synthesis.") if name == "G_ema" else ("",):
+            if not any(key.startswith(part) for key in common):
+                raise click.ClickException(
+                    f"--resume: the pickle has no layer of {name}.{part}* in common with this --cfg"
+                )
 
 
 def create_run_dir(config: TrainConfig) -> None:

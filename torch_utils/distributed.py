@@ -75,13 +75,19 @@ def is_main_process() -> bool:
 
 
 def check_devices(num_processes: int, device_name: str) -> None:
-    """Refuse more processes than this machine has devices for.
+    """Refuse more processes than this machine has devices for, or than `torchrun` started.
 
     Raises:
-        RuntimeError: If there are not enough; the message names `--gpus` and `--device`.
+        RuntimeError: If there are not enough; the message names `--gpus` or `--device`.
     """
     if is_torchrun():
-        return  # each process looks for its own device
+        size = int(os.environ["WORLD_SIZE"])
+        if size != num_processes:
+            raise RuntimeError(
+                f"--gpus={num_processes}, but torchrun started {size} processes: make them equal"
+            )
+        resolve_device(device_name, int(os.environ.get("LOCAL_WORLD_SIZE", 1)) - 1)
+        return
     device = resolve_device(device_name)
     if device.type == "cuda":
         resolve_device(device_name, num_processes - 1)
@@ -109,19 +115,14 @@ def launch(function: Callable[..., None], num_processes: int, device_name: str, 
     Raises:
         RuntimeError: If there are fewer GPUs than processes, or `torchrun` started another number.
     """
+    check_devices(num_processes, device_name)
     if is_torchrun():
-        size = int(os.environ["WORLD_SIZE"])
-        if size != num_processes:
-            raise RuntimeError(
-                f"--gpus={num_processes}, but torchrun started {size} processes: make them equal"
-            )
         device = resolve_device(device_name, int(os.environ.get("LOCAL_RANK", 0)))
-        worker = Worker(int(os.environ["RANK"]), size, device)
+        worker = Worker(int(os.environ["RANK"]), num_processes, device)
         _run_in_group(function, worker, "env://", args)
     elif num_processes == 1:
         function(Worker(device=resolve_device(device_name)), *args)
     else:
-        check_devices(num_processes, device_name)
         with tempfile.TemporaryDirectory() as folder:
             init_method = (Path(folder) / "rendezvous").as_uri()
             torch.multiprocessing.spawn(

@@ -194,3 +194,64 @@ class MappingNetwork(torch.nn.Module):
     def extra_repr(self) -> str:
         """Sizes of latents, labels and styles."""
         return f"z_dim={self.z_dim}, c_dim={self.c_dim}, w_dim={self.w_dim}, num_ws={self.num_ws}"
+
+
+class MappedGenerator(torch.nn.Module):
+    """Mapping and synthesis network, one after the other; what both generators are.
+
+    Subclasses say which synthesis network that is.
+
+    Args:
+        z_dim: Size of the latents.
+        c_dim: Size of the labels, 0 for an unconditional network.
+        w_dim: Size of the styles.
+        img_resolution: Width and height of the images, a power of two.
+        img_channels: Number of colour channels.
+        mapping_kwargs: Arguments of `MappingNetwork`.
+        synthesis_kwargs: Arguments of the synthesis network.
+    """
+
+    mapping_depth = 8  # unless `mapping_kwargs` say otherwise
+
+    def __init__(
+        self,
+        z_dim: int,
+        c_dim: int,
+        w_dim: int,
+        img_resolution: int,
+        img_channels: int,
+        mapping_kwargs: dict | None = None,
+        **synthesis_kwargs,
+    ) -> None:
+        super().__init__()
+        self.z_dim = z_dim
+        self.c_dim = c_dim
+        self.w_dim = w_dim
+        self.img_resolution = img_resolution
+        self.img_channels = img_channels
+        self.synthesis = self.make_synthesis(
+            w_dim, img_resolution, img_channels, **synthesis_kwargs
+        )
+        self.num_ws = self.synthesis.num_ws
+        mapping_kwargs = {"num_layers": self.mapping_depth, **(mapping_kwargs or {})}
+        self.mapping = MappingNetwork(z_dim, c_dim, w_dim, self.num_ws, **mapping_kwargs)
+
+    def make_synthesis(self, *args, **kwargs) -> torch.nn.Module:
+        """Construct the synthesis network."""
+        raise NotImplementedError
+
+    def forward(
+        self,
+        z: Tensor,
+        c: Tensor | None,
+        truncation_psi: float = 1,
+        truncation_cutoff: int | None = None,
+        update_emas: bool = False,
+        **synthesis_kwargs,
+    ) -> Tensor:
+        """Generate images `[N, img_channels, img_resolution, img_resolution]`, float32 in [-1, 1].
+
+        Arguments as for the `forward` of `MappingNetwork` and of the synthesis network.
+        """
+        ws = self.mapping(z, c, truncation_psi, truncation_cutoff, update_emas)
+        return self.synthesis(ws, update_emas=update_emas, **synthesis_kwargs)

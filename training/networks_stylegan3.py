@@ -15,63 +15,21 @@ import torch
 from torch import Tensor
 
 from torch_utils import layers, misc, persistence
-from torch_utils.layers import FullyConnectedLayer, MappingNetwork
+from torch_utils.layers import FullyConnectedLayer, MappedGenerator
+from torch_utils.layers import MappingNetwork as MappingNetwork
 from torch_utils.ops import conv2d_gradfix
 from torch_utils.ops.filtered_lrelu import filtered_lrelu
 
 
 @persistence.persistent_class
-class Generator(torch.nn.Module):
-    """Mapping and synthesis network.
+class Generator(MappedGenerator):
+    """Mapping network and `SynthesisNetwork`; arguments as for `MappedGenerator`."""
 
-    Args:
-        z_dim: Size of the latents.
-        c_dim: Size of the labels, 0 for an unconditional network.
-        w_dim: Size of the styles.
-        img_resolution: Width and height of the images, a power of two.
-        img_channels: Number of colour channels.
-        mapping_kwargs: Arguments of `MappingNetwork`, which has two layers unless they say
-            otherwise.
-        synthesis_kwargs: Arguments of `SynthesisNetwork`.
-    """
+    mapping_depth = 2
 
-    def __init__(
-        self,
-        z_dim: int,
-        c_dim: int,
-        w_dim: int,
-        img_resolution: int,
-        img_channels: int,
-        mapping_kwargs: dict | None = None,
-        **synthesis_kwargs,
-    ) -> None:
-        super().__init__()
-        self.z_dim = z_dim
-        self.c_dim = c_dim
-        self.w_dim = w_dim
-        self.img_resolution = img_resolution
-        self.img_channels = img_channels
-        self.synthesis = SynthesisNetwork(w_dim, img_resolution, img_channels, **synthesis_kwargs)
-        self.num_ws = self.synthesis.num_ws
-        self.mapping = MappingNetwork(
-            z_dim, c_dim, w_dim, self.num_ws, **{"num_layers": 2, **(mapping_kwargs or {})}
-        )
-
-    def forward(
-        self,
-        z: Tensor,
-        c: Tensor | None,
-        truncation_psi: float = 1,
-        truncation_cutoff: int | None = None,
-        update_emas: bool = False,
-        **synthesis_kwargs,
-    ) -> Tensor:
-        """Generate images `[N, img_channels, img_resolution, img_resolution]`, float32 in [-1, 1].
-
-        Arguments as for `MappingNetwork.forward` and `SynthesisNetwork.forward`.
-        """
-        ws = self.mapping(z, c, truncation_psi, truncation_cutoff, update_emas)
-        return self.synthesis(ws, update_emas=update_emas, **synthesis_kwargs)
+    def make_synthesis(self, *args, **kwargs) -> torch.nn.Module:
+        """Construct the synthesis network."""
+        return SynthesisNetwork(*args, **kwargs)
 
 
 @persistence.persistent_class
