@@ -11,6 +11,7 @@ import re
 import shutil
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -548,6 +549,7 @@ def train_and_save(worker: Worker, config: TrainConfig, folder: Path) -> None:
         networks={name: state(getattr(trainer, name)) for name in ("G", "D", "G_ema")},
         optimizers=[phase.optimizer.state_dict()["state"] for phase in trainer.phases],
         p=trainer.augment_pipe.p,
+        drawn=torch.randn(3),
     )
     torch.save(result, folder / f"rank{worker.rank}.pt")
 
@@ -566,7 +568,8 @@ def test_processes_stay_equal_and_their_gradients_are_those_of_one(make_trainer,
     for part in ("networks", "optimizers", "p"):
         torch.testing.assert_close(first[part], second[part], rtol=0, atol=0)
     assert float(first["p"]) == pytest.approx(4 * 8 / 1000)
-    assert not torch.equal(first["images"], second["images"])
+    for part in ("images", "drawn"):  # each process has samples of its own
+        assert not torch.equal(first[part], second[part])
 
     single = make_trainer()
     expected = phase_gradients(single, slice(8))
@@ -598,6 +601,22 @@ def test_two_processes_make_one_run(launcher, workspace, request):
     assert run.stats[0]["Loss/scores/fake"]["num"] == 500
     data = run.load()
     assert all(value.isfinite().all() for value in data["G_ema"].state_dict().values())
+
+
+@pytest.mark.slow
+@pytest.mark.multiprocess
+def test_failure_in_one_of_two_processes_is_one_line(tmp_path):
+    with zipfile.ZipFile(GRAY) as source, zipfile.ZipFile(tmp_path / "cut.zip", "w") as copy:
+        for name in source.namelist():
+            data = source.read(name)
+            copy.writestr(name, data[:-25] if name == "g/2.png" else data)
+    script = [PROJECT / "train.py", *SHORT, *RUNS["gray"], "--gpus=2", "--data=cut.zip"]
+    done = run_python([*script, "--outdir=runs"], tmp_path)
+    assert done.returncode == 1
+    (error,) = [line for line in done.stderr.splitlines() if line.startswith("Error:")]
+    assert "g/2.png" in error
+    assert done.stderr.endswith(f"{error}\n")
+    assert "Traceback" not in done.stderr
 
 
 # Refusals.

@@ -13,6 +13,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from dnnlib import cli
+
 DEVICES = ("auto", "cuda", "cpu", "mps")
 
 
@@ -113,7 +115,8 @@ def launch(function: Callable[..., None], num_processes: int, device_name: str, 
         args: Further arguments of the function, which must pickle.
 
     Raises:
-        RuntimeError: If there are fewer GPUs than processes, or `torchrun` started another number.
+        RuntimeError: If there are fewer GPUs than processes, or `torchrun` started another number;
+            or for what a local process raised with a message for users.
     """
     check_devices(num_processes, device_name)
     if is_torchrun():
@@ -124,12 +127,17 @@ def launch(function: Callable[..., None], num_processes: int, device_name: str, 
         function(Worker(device=resolve_device(device_name)), *args)
     else:
         with tempfile.TemporaryDirectory() as folder:
-            init_method = (Path(folder) / "rendezvous").as_uri()
-            torch.multiprocessing.spawn(
-                _run_spawned,
-                args=(function, num_processes, device_name, init_method, args),
-                nprocs=num_processes,
-            )
+            try:
+                torch.multiprocessing.spawn(
+                    _run_spawned,
+                    args=(function, num_processes, device_name, Path(folder), args),
+                    nprocs=num_processes,
+                )
+            except torch.multiprocessing.ProcessRaisedException as error:
+                messages = [path.read_text("utf-8") for path in Path(folder).glob("error*")]
+                if not messages:
+                    raise
+                raise RuntimeError(messages[0]) from error
 
 
 def broadcast_module(worker: Worker, module: torch.nn.Module | None) -> None:
@@ -155,12 +163,17 @@ def _is_cuda(device_name: str) -> bool:
     return device_name == "cuda" or (device_name == "auto" and torch.cuda.is_available())
 
 
-def _run_spawned(rank: int, function, size: int, device_name: str, init_method: str, args) -> None:
+def _run_spawned(rank: int, function, size: int, device_name: str, folder: Path, args) -> None:
     worker = Worker(rank, size, resolve_device(device_name, rank if _is_cuda(device_name) else 0))
     if worker.device.type == "cpu":
         # The processes share the cores instead of each claiming all of them.
         torch.set_num_threads(max((os.cpu_count() or 1) // size, 1))
-    _run_in_group(function, worker, init_method, args)
+    try:
+        _run_in_group(function, worker, (folder / "rendezvous").as_uri(), args)
+    except Exception as error:
+        if cli.is_expected(error):  # its message alone tells the user what to do
+            (folder / f"error{rank}").write_text(str(error), "utf-8")
+        raise
 
 
 def _run_in_group(function, worker: Worker, init_method: str, args) -> None:
