@@ -15,7 +15,7 @@ demo: $(VENV)/.installed
 	$(VENV)/bin/python demo.py
 
 demo-quick: $(VENV)/.installed
-	$(VENV)/bin/python demo.py --quick --outdir=demo/quick
+	$(VENV)/bin/python demo.py --quick
 
 test: $(VENV)/.installed-dev
 	$(VENV)/bin/python -m pytest -n $(JOBS) --dist=loadgroup
@@ -28,8 +28,8 @@ clean:
 	rm -rf demo
 
 $(VENV)/bin/python:
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
-	  || { echo "Error: Python 3.10 or later is needed; name one with: make PYTHON=python3.12 ..."; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' \
+	  || { echo "Error: Python 3.10 - 3.13 is needed; name one with: make PYTHON=python3.12 ..."; exit 1; }
 	$(PYTHON) -m venv $(VENV) \
 	  || { rm -rf $(VENV); echo "Error: no venv; on Debian and Ubuntu: apt install python3-venv"; exit 1; }
 

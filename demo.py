@@ -26,15 +26,13 @@ SCALE = 2  # the sheet shows each pixel as so many by so many
 @click.option(
     "--outdir",
     type=click.Path(path_type=Path),
-    default=Path("demo"),
-    show_default=True,
-    help="Where everything goes.",
+    help="Where everything goes.  [default: demo, or demo/quick]",
 )
 @click.option("--kimg", type=click.IntRange(min=1), help="Length of the training.  [default: 5]")
 @click.option("--quick", is_flag=True, help="A tiny network on tiny images, to see the steps work.")
 @cli.device_option
 @cli.version_option
-def main(outdir: Path, kimg: int | None, quick: bool, device: str) -> None:
+def main(outdir: Path | None, kimg: int | None, quick: bool, device: str) -> None:
     """Draw a dataset, train a small StyleGAN3-T on it, and show what it generates.
 
     \b
@@ -43,10 +41,11 @@ def main(outdir: Path, kimg: int | None, quick: bool, device: str) -> None:
       # What does it learn in four times as long?
       python demo.py --outdir=demo-long --kimg=20
     """
+    outdir = outdir or Path("demo/quick" if quick else "demo")
     kimg = kimg or (1 if quick else 5)
     size = 16 if quick else 32
     capacity = ["--cbase=128", "--cmax=8"] if quick else ["--cbase=512", "--cmax=32"]
-    batch = 32 if quick else 8
+    batch, gamma = (32, 0.5) if quick else (4, 1)
 
     data = outdir / "shapes.zip"
     if not data.exists():
@@ -68,7 +67,7 @@ def main(outdir: Path, kimg: int | None, quick: bool, device: str) -> None:
             f"--data={data}",
             "--gpus=1",
             f"--batch={batch}",
-            "--gamma=0.5",
+            f"--gamma={gamma}",
             "--mirror=1",
             "--aug=noaug",
             *capacity,

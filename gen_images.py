@@ -31,7 +31,9 @@ from torch_utils import distributed, images, latents
     metavar="LIST",
     help="Random seeds, e.g. 0,1,4-7; required without --projected-w.",
 )
-@click.option("--trunc", type=float, default=1, show_default=True, help="Truncation psi.")
+@click.option(
+    "--trunc", type=cli.FiniteFloat(), default=1, show_default=True, help="Truncation psi."
+)
 @click.option("--class", "class_idx", type=int, help="Class, for conditional networks.")
 @click.option(
     "--noise-mode",
@@ -112,11 +114,11 @@ def main(
             "--seeds, --class and --trunc have no effect with --projected-w", stacklevel=1
         )
     torch_device = distributed.resolve_device(device)
+    distributed.configure_backends()
     styles = None if projected_w is None else load_ws(projected_w)
-    prepare_outdir(outdir)
 
     click.echo(f"Loading {network} ...")
-    G = legacy.load_network(network)["G_ema"].to(torch_device)
+    G = legacy.load_network(network, option="--network")["G_ema"].to(torch_device)
     written = generate_images(
         G,
         seeds,
@@ -185,6 +187,8 @@ def generate_images(
         batches = ws.split(batch)
     elif seeds is not None:
         _check_class(G, class_idx)
+        if grid is None:
+            seeds = list(dict.fromkeys(seeds))  # one file each
         names = [f"seed{seed:04d}.png" for seed in seeds]
         batches = _map_seeds(G, seeds, class_idx, truncation_psi, batch)
     else:

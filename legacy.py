@@ -3,6 +3,7 @@
 A pickle carries Python code that runs when it is loaded: load only files from people you trust.
 """
 
+import contextlib
 import copy
 import io
 import os
@@ -20,9 +21,20 @@ from torch_utils import misc
 NETWORKS = ("G", "D", "G_ema")
 
 
-def load_network(source: str | os.PathLike, force_fp16: bool = False) -> dict[str, Any]:
-    """Load a network pickle from a file or a URL; see `load_network_pkl`."""
-    with util.open_url(os.fspath(source)) as f:
+def load_network(
+    source: str | os.PathLike, force_fp16: bool = False, option: str | None = None
+) -> dict[str, Any]:
+    """Load a network pickle from a file or a URL; see `load_network_pkl`.
+
+    Args:
+        source: Path or URL.
+        force_fp16: As for `load_network_pkl`.
+        option: Command-line option that the source came from, for error messages.
+    """
+    with (
+        contextlib.nullcontext() if option is None else cli.blame(option),
+        util.open_url(os.fspath(source)) as f,
+    ):
         return load_network_pkl(f, force_fp16, name=os.fspath(source))
 
 
@@ -83,9 +95,9 @@ def main(source: str, dest: Path, force_fp16: bool) -> None:
       python legacy.py --source=https://example.com/old.pkl --dest=new.pkl
       python legacy.py --source=net.pkl --dest=net-fp16.pkl --force-fp16=1
     """
-    dest.parent.mkdir(parents=True, exist_ok=True)
     click.echo(f"Loading {source} ...")
-    data = load_network(source, force_fp16)
+    data = load_network(source, force_fp16, option="--source")
+    dest.parent.mkdir(parents=True, exist_ok=True)
     with util.open_atomic(dest) as f:
         pickle.dump(data, f)
     click.echo(f"Wrote {dest}")

@@ -2,21 +2,18 @@
 
 import dataclasses
 import json
-import re
 from pathlib import Path
 from typing import Any
 
 import click
-import torch
 
-import dnnlib
-import legacy
 from dnnlib import cli
-from torch_utils import distributed, misc
+from torch_utils import distributed
 from training import config as training_config
+from training import preflight
 from training.config import TrainConfig, TrainOptions
 from training.dataset import ImageFolderDataset
-from training.training_loop import network_kwargs, training_loop
+from training.training_loop import training_loop
 
 
 @click.command(cls=cli.Command)
@@ -32,7 +29,7 @@ from training.training_loop import network_kwargs, training_loop
     "--gpus", type=click.IntRange(min=1), required=True, help="Processes, one on each GPU."
 )
 @click.option("--batch", type=click.IntRange(min=1), required=True, help="Total batch size.")
-@click.option("--gamma", type=click.FloatRange(min=0), required=True, help="R1 weight.")
+@click.option("--gamma", type=cli.FiniteFloat(min=0), required=True, help="R1 weight.")
 @click.option("--cond", type=bool, default=False, show_default=True, help="Train with labels.")
 @click.option("--mirror", type=bool, default=False, show_default=True, help="Add x-flipped images.")
 @click.option(
@@ -52,14 +49,14 @@ from training.training_loop import network_kwargs, training_loop
 )
 @click.option(
     "--p",
-    type=click.FloatRange(min=0, max=1),
+    type=cli.FiniteFloat(min=0, max=1),
     default=0.2,
     show_default=True,
     help="Probability for --aug=fixed.",
 )
 @click.option(
     "--target",
-    type=click.FloatRange(min=0, max=1),
+    type=cli.FiniteFloat(min=0, max=1),
     default=0.6,
     show_default=True,
     help="Target for --aug=ada.",
@@ -81,12 +78,12 @@ from training.training_loop import network_kwargs, training_loop
 )
 @click.option(
     "--glr",
-    type=click.FloatRange(min=0),
+    type=cli.FiniteFloat(min=0),
     help="Learning rate of G.  [default: 0.002 for stylegan2, else 0.0025]",
 )
 @click.option(
     "--dlr",
-    type=click.FloatRange(min=0),
+    type=cli.FiniteFloat(min=0),
     default=0.002,
     show_default=True,
     help="Learning rate of D.",
@@ -181,7 +178,7 @@ def main(
     there already, and --gpus is their number.
     """
     train_options = TrainOptions(mirror=mirror, metrics=tuple(metrics), **options)
-    training_set = open_training_set(data, use_labels=cond, aug=train_options.aug)
+    training_set = preflight.open_training_set(data, use_labels=cond, aug=train_options.aug)
     config = training_config.make_config(
         train_options,
         training_set_kwargs(
@@ -189,7 +186,9 @@ def main(
         ),
     )
     description = training_config.run_description(train_options, training_set.name, desc)
-    config = dataclasses.replace(config, run_dir=str(next_run_dir(Path(outdir), description)))
+    config = dataclasses.replace(
+        config, run_dir=str(preflight.next_run_dir(Path(outdir), description))
+    )
     is_main = distributed.is_main_process()
     if is_main:
         click.echo(describe(config, training_set))
@@ -202,46 +201,11 @@ def main(
             "metrics cannot be computed by this version; use --metrics=none", param_hint="--metrics"
         )
     distributed.check_devices(config.num_gpus, device)
-    check_images(training_set)
-    if config.resume_pkl is not None:
-        check_resume(config, training_set)
     if is_main:
-        create_run_dir(config)
+        preflight.check_images(training_set)
+        preflight.check_networks(config, training_set)
+        preflight.create_run_dir(config)
     distributed.launch(training_loop, config.num_gpus, device, config)
-
-
-def open_training_set(data: str, use_labels: bool, aug: str) -> ImageFolderDataset:
-    """Open a dataset and make sure that it can be trained on with these options.
-
-    Raises:
-        click.ClickException: If not; the message names --data, --cond or --aug.
-    """
-    try:
-        training_set = ImageFolderDataset(data, use_labels=use_labels)
-        resolution = training_set.resolution
-        if use_labels and not training_set.has_labels:
-            raise click.ClickException(
-                "--cond=1 needs labels, but --data has none: its dataset.json lists them"
-            )
-    except (OSError, AssertionError, KeyError, ValueError) as error:
-        message = error.args[0] if isinstance(error, KeyError) else error
-        raise click.ClickException(f"--data: {message}") from error
-    if resolution < 8 or resolution & (resolution - 1) != 0:
-        raise click.ClickException(
-            f"--data: {data}: the images are {resolution}x{resolution}, but must be of a "
-            "power-of-two size from 8 on; dataset_tool.py --resolution=WxH makes them so"
-        )
-    num_channels = training_set.num_channels
-    if num_channels not in (1, 3, 4):
-        raise click.ClickException(
-            f"--data: {data}: the images have {num_channels} channels, but must be grayscale, RGB "
-            "or RGBA; dataset_tool.py converts them"
-        )
-    if num_channels == 4 and aug != "noaug":
-        raise click.ClickException(
-            "--aug: the augmentations take no alpha channel; use --aug=noaug for this dataset"
-        )
-    return training_set
 
 
 def training_set_kwargs(
@@ -257,15 +221,6 @@ def training_set_kwargs(
         resolution=training_set.resolution,
         random_seed=random_seed,
     )
-
-
-def next_run_dir(outdir: Path, description: str) -> Path:
-    """`<outdir>/<id>-<description>` with the next free number; creates nothing."""
-    taken = [-1]
-    if outdir.is_dir():
-        numbers = [re.match(r"\d+", path.name) for path in outdir.iterdir() if path.is_dir()]
-        taken += [int(number[0]) for number in numbers if number]
-    return outdir / f"{max(taken) + 1:05d}-{description}"
 
 
 def describe(config: TrainConfig, training_set: ImageFolderDataset) -> str:
@@ -291,55 +246,6 @@ def describe(config: TrainConfig, training_set: ImageFolderDataset) -> str:
     if not config.metrics:
         lines.append("Note: no metrics are evaluated during this run (--metrics=none).")
     return "\n".join(lines)
-
-
-def check_images(training_set: ImageFolderDataset) -> None:
-    """Refuse a dataset with images of several sizes before a run starts."""
-    try:
-        training_set.check_images()
-    except (AssertionError, OSError) as error:
-        raise click.ClickException(f"--data: {error}") from error
-
-
-def check_resume(config: TrainConfig, training_set: ImageFolderDataset) -> None:
-    """Make sure that the pickle to resume from fits the networks, before a run starts."""
-    data = legacy.load_network(config.resume_pkl)
-    with torch.device("meta"):
-        networks = {
-            name: dnnlib.util.construct_class_by_name(**kwargs, **network_kwargs(training_set))
-            for name, kwargs in (("G_ema", config.G_kwargs), ("D", config.D_kwargs))
-        }
-    for name, network in networks.items():
-        if data[name] is None:
-            continue
-        shapes = {key: value.shape for key, value in misc.named_params_and_buffers(data[name])}
-        for key, value in misc.named_params_and_buffers(network):
-            if key in shapes and shapes[key] != value.shape:
-                raise click.ClickException(
-                    f"--resume: {name}.{key} is {list(shapes[key])} in the pickle, but "
-                    f"{list(value.shape)} with these options; check --cfg, --cbase, --cmax, --cond "
-                    "and the resolution of --data"
-                )
-        common = shapes.keys() & dict(misc.named_params_and_buffers(network)).keys()
-        # Mapping networks look alike in all configs: each part must have its counterpart.
-        for part in ("mapping.", "synthesis.") if name == "G_ema" else ("",):
-            if not any(key.startswith(part) for key in common):
-                raise click.ClickException(
-                    f"--resume: the pickle has no layer of {name}.{part}* in common with this --cfg"
-                )
-
-
-def create_run_dir(config: TrainConfig) -> None:
-    """Create the folder of the run, with its options."""
-    run_dir = Path(config.run_dir)
-    try:
-        run_dir.mkdir(parents=True)
-    except OSError as error:
-        raise click.ClickException(
-            f"--outdir: cannot create {run_dir}: {error.strerror}"
-        ) from error
-    with dnnlib.util.open_atomic(run_dir / "training_options.json", "w") as f:
-        json.dump(config.to_dict(), f, indent=2)
 
 
 if __name__ == "__main__":

@@ -130,8 +130,7 @@ def main(
         )
     if threads is not None:
         torch.set_num_threads(threads)
-    torch.backends.cudnn.benchmark = True  # this and the next as in training
-    torch.backends.cudnn.allow_tf32 = False
+    distributed.configure_backends()
 
     rows = []
     for cfg in configs:

@@ -10,6 +10,8 @@ from typing import Generic, TypeVar
 
 import torch
 
+from torch_utils import distributed
+
 MIN_RUNS, MAX_RUNS = 2, 100
 
 Result = TypeVar("Result")
@@ -62,20 +64,12 @@ def measure(
         function()
     runs_sec: list[float] = []
     while not _is_enough(runs_sec, num_runs, budget_sec):
-        synchronize(device)
+        distributed.synchronize(device)
         start = time.perf_counter()
         result = function()
-        synchronize(device)
+        distributed.synchronize(device)
         runs_sec.append(time.perf_counter() - start)
     return Timing(tuple(runs_sec), result)
-
-
-def synchronize(device: torch.device) -> None:
-    """Wait until a device has done all its work."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    elif device.type == "mps":
-        torch.mps.synchronize()
 
 
 def describe_machine(device: torch.device) -> str:

@@ -1,6 +1,5 @@
 """Where images come from: one function per kind of source, each returning a `Source`."""
 
-import json
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -11,11 +10,10 @@ from typing import NamedTuple
 import PIL.Image
 
 from dataset_conversion import decode
-from dataset_conversion.transform import is_power_of_two
+from dnnlib.util import is_power_of_two
 from training import synthetic_images
+from training.dataset_json import Label, parse_labels
 from training.zip_archive import Member, ZipArchive, read_member
-
-Label = int | list[float]
 
 SYNTHETIC_COUNT = 1000
 SYNTHETIC_RESOLUTION = 64
@@ -101,7 +99,7 @@ def _open_folder(folder: Path) -> Source:
         names += [Path(parent, file).relative_to(folder).parts for file in files]
     names = sorted(name for name in names if _is_image(name[-1]))
     metadata = folder / "dataset.json"
-    labels = _parse_labels(metadata.read_bytes(), metadata) if metadata.is_file() else {}
+    labels = (parse_labels(metadata.read_bytes(), metadata) if metadata.is_file() else None) or {}
     images = (
         SourceImage(
             str(folder.joinpath(*name)),
@@ -125,7 +123,8 @@ def _open_zip(path: Path) -> Source:
     labels = {}
     if "dataset.json" in members:
         _check_file_size(members["dataset.json"].size)
-        labels = _parse_labels(read_member(path, members["dataset.json"]), path / "dataset.json")
+        text = read_member(path, members["dataset.json"])
+        labels = parse_labels(text, path / "dataset.json") or {}
     names = sorted(name for name in members if _is_image(name))
     images = (
         SourceImage(str(path / name), partial(_load_member, path, members[name], labels.get(name)))
@@ -162,30 +161,3 @@ def _check_member_name(name: str, path: Path) -> None:
             f"--source={path}: the member {name!r} points outside the archive;"
             " archives like that are refused, remove it (zip -d) if you trust the rest"
         )
-
-
-def _parse_labels(data: bytes, where: Path) -> dict[str, Label]:
-    """Labels by file name; empty if there are none."""
-    try:
-        labels = dict(json.loads(data)["labels"] or [])
-    except (ValueError, TypeError, KeyError) as error:
-        raise ValueError(
-            f'{where}: expected {{"labels": [[FILE NAME, LABEL], ...]}} or null ({error!r})'
-        ) from error
-    for name, label in labels.items():
-        if not _is_label(label):
-            raise ValueError(
-                f"{where}: the label of {name} is {json.dumps(label)[:50]}; labels are class"
-                " numbers (0, 1, ...) or lists of numbers"
-            )
-    if len({len(label) if isinstance(label, list) else None for label in labels.values()}) > 1:
-        raise ValueError(
-            f"{where}: labels must all be class numbers, or all be lists of the same length"
-        )
-    return labels
-
-
-def _is_label(label: object) -> bool:
-    if isinstance(label, list):
-        return all(type(value) in (int, float) for value in label)
-    return type(label) is int and label >= 0

@@ -5,6 +5,8 @@ from typing import Literal
 
 import PIL.Image
 
+from dnnlib.util import is_power_of_two
+
 Crop = Literal["center-crop", "center-crop-wide"]
 
 
@@ -82,10 +84,6 @@ def explain_misfit(size: tuple[int, int]) -> str | None:
             f" --resolution={suggest_size(width)} makes it one"
         )
     return None
-
-
-def is_power_of_two(number: int) -> bool:
-    return number > 0 and number & (number - 1) == 0
 
 
 def suggest_size(side: int) -> str:

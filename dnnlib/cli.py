@@ -10,7 +10,8 @@ import os
 import re
 import traceback
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from dnnlib.version import __version__
 
 PROJECT_DIR = Path(__file__).resolve().parent.parent
 MAX_SEED = 2**32 - 1  # what numpy.random.RandomState accepts
+MAX_NUM_SEEDS = 1_000_000  # more on a command line are a slip of the keyboard
 
 
 def parse_range(text: str | list[int]) -> list[int]:
@@ -98,8 +100,22 @@ class SeedRange(click.ParamType):
                 self.fail(f"the range {piece.strip()!r} runs backwards", param, ctx)
             if numbers[0] < 0 or numbers[-1] > MAX_SEED:
                 self.fail(f"{piece.strip()!r}: seeds go from 0 to {MAX_SEED}", param, ctx)
+            if len(seeds) + len(numbers) > MAX_NUM_SEEDS:
+                self.fail(f"more than {MAX_NUM_SEEDS} seeds", param, ctx)
             seeds.extend(numbers)
         return seeds
+
+
+class FiniteFloat(click.FloatRange):
+    """A number, perhaps within limits; refuses NaN and infinities, which pass for floats."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is not a finite number", param, ctx)
+        return number
 
 
 class Vec2(click.ParamType):
@@ -187,7 +203,18 @@ class Command(click.Command):
             except Exception as error:
                 if not is_expected(error):
                     raise
-                raise click.ClickException(_message(error)) from error
+                raise click.ClickException(message_of(error)) from error
+
+
+@contextmanager
+def blame(option: str) -> Iterator[None]:
+    """Name the option in the message of an expected failure inside."""
+    try:
+        yield
+    except Exception as error:
+        if not is_expected(error):
+            raise
+        raise click.ClickException(f"{option}: {message_of(error)}") from error
 
 
 def is_expected(error: Exception) -> bool:
@@ -209,6 +236,15 @@ def is_expected(error: Exception) -> bool:
     )
 
 
+def message_of(error: Exception) -> str:
+    """What an expected error says to a user, in one line."""
+    if isinstance(error, OSError) and error.strerror and error.filename is not None:
+        return f"{error.strerror}: {error.filename}"
+    if _is_out_of_memory(error):
+        return f"out of memory; a smaller batch may help. {str(error).partition(chr(10))[0]}"
+    return str(error) or type(error).__name__
+
+
 def _parse_range_piece(piece: str) -> Sequence[int]:
     match = re.fullmatch(r"\s*(?:(\d+)-(\d+)|(-?\d+))\s*", piece, re.ASCII)
     if match is None:
@@ -219,15 +255,11 @@ def _parse_range_piece(piece: str) -> Sequence[int]:
 
 def _is_out_of_memory(error: Exception) -> bool:
     # PyTorch's class is matched by name because this package does not import torch.
-    return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
-
-
-def _message(error: Exception) -> str:
-    if isinstance(error, OSError) and error.strerror and error.filename is not None:
-        return f"{error.strerror}: {error.filename}"
-    if _is_out_of_memory(error):
-        return f"out of memory; a smaller batch may help. {str(error).partition(chr(10))[0]}"
-    return str(error) or type(error).__name__
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or "DefaultCPUAllocator" in str(error)
+    )
 
 
 def _brief_warnings(show):

@@ -94,6 +94,11 @@ def format_time(seconds: float) -> str:
     return f"{days}d {hours:02d}h {minutes:02d}m"
 
 
+def is_power_of_two(number: int) -> bool:
+    """Whether `number` is 1, 2, 4, 8, ..."""
+    return number > 0 and number & (number - 1) == 0
+
+
 class Logger:
     """Repeats everything written to `sys.stdout` and `sys.stderr` in a log file, until closed.
 

@@ -246,12 +246,39 @@ def test_unreadable_pickle_is_named(run, folder):
     (folder / "broken.pkl").write_bytes(b"\x80\x04half")
     result = run("broken", "--seeds=0")
     assert result.exit_code == 1
-    assert result.stderr.startswith(f"Error: {folder / 'broken.pkl'}: ")
+    assert result.stderr.startswith(f"Error: --network: {folder / 'broken.pkl'}: ")
     assert result.stderr.count("\n") == 1
 
 
-def test_unwritable_outdir_is_refused_before_the_network_is_loaded(run, tmp_path):
+def test_unwritable_outdir_is_refused(run, tmp_path):
     (tmp_path / "file").touch()
-    result = run("nowhere", "--seeds=0", outdir=tmp_path / "file" / "out")
+    result = run("t", "--seeds=0", outdir=tmp_path / "file" / "out")
     assert result.exit_code == 1
     assert f"--outdir {tmp_path / 'file' / 'out'} cannot be written" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("network", "options"),
+    [("nowhere", ["--seeds=0"]), ("t", ["--seeds=0-3", "--grid=1x1"]), ("t", ["--seeds=1-0"])],
+    ids=["no-network", "small-grid", "backward-range"],
+)
+def test_refusal_leaves_no_folder(network, options, run, tmp_path):
+    result = run(network, *options, outdir=tmp_path / "new" / "out")
+    assert result.exit_code != 0
+    assert not (tmp_path / "new").exists()
+
+
+def test_repeated_seeds_give_one_file_each(run, tmp_path):
+    result = run("t", "--seeds=1,1,2", outdir=tmp_path / "out")
+    assert "Wrote 2 files" in result.output
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "seed0001.png",
+        "seed0002.png",
+    ]
+
+
+@pytest.mark.parametrize("option", ["--trunc=nan", "--seeds=0-99999999"])
+def test_senseless_numbers_are_usage_errors(option, run):
+    result = run("t", "--seeds=0", option)
+    assert result.exit_code == 2
+    assert option.partition("=")[0] in result.stderr

@@ -121,10 +121,13 @@ def test_command_rewrites_a_pickle(networks, pickled, tmp_path):
 def test_command_reports_failures_in_one_line(tmp_path):
     source = tmp_path / "a.pkl"
     source.write_bytes(b"")
-    args = [f"--source={source}", f"--dest={tmp_path / 'b.pkl'}"]
+    args = [f"--source={source}", f"--dest={tmp_path / 'new' / 'b.pkl'}"]
     result = CliRunner().invoke(legacy.main, args)
-    assert (result.exit_code, result.stderr) == (1, f"Error: {source}: the file is empty\n")
-    assert not (tmp_path / "b.pkl").exists()
+    assert (result.exit_code, result.stderr) == (
+        1,
+        f"Error: --source: {source}: the file is empty\n",
+    )
+    assert not (tmp_path / "new").exists()
     source.unlink()
     result = CliRunner().invoke(legacy.main, args)
     assert result.exit_code == 1

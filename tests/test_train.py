@@ -506,6 +506,44 @@ def test_gradients_that_are_not_finite_are_replaced(make_trainer):
     assert weight.grad.view(-1)[:5].tolist() == [0, 1e5, -1e5, 2.5, 0]
 
 
+def test_generator_without_training_copy_starts_from_its_average(make_trainer, tmp_path, capsys):
+    trainer = make_trainer()
+    with torch.no_grad():
+        for parameter in trainer.G_ema.parameters():
+            parameter.fill_(3)
+    with open(tmp_path / "net.pkl", "wb") as f:
+        pickle.dump({"G_ema": trainer.G_ema}, f)
+    other = make_trainer()
+    training_loop.resume_from_pickle(
+        str(tmp_path / "net.pkl"), dict(G=other.G, D=other.D, G_ema=other.G_ema)
+    )
+    assert_same(state(other.G), state(trainer.G_ema))
+    assert "there is no D in" in capsys.readouterr().out
+
+
+class DamagedDataset(torch.utils.data.Dataset):
+    """Every image is unreadable."""
+
+    def __len__(self) -> int:
+        return 8
+
+    def __getitem__(self, idx: int):
+        raise OSError("data.zip: cannot read the image 3.png")
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_damaged_image_is_one_line_whoever_loads_it(num_workers, make_trainer):
+    trainer = make_trainer()
+    trainer.batches = iter(
+        torch.utils.data.DataLoader(DamagedDataset(), batch_size=4, num_workers=num_workers)
+    )
+    with pytest.raises(RuntimeError) as info:
+        trainer._load_batch()
+    assert "\n" not in str(info.value)
+    assert str(info.value).startswith("loading training images failed: ")
+    assert str(info.value).endswith("data.zip: cannot read the image 3.png")
+
+
 def test_networks_start_from_the_pickle(make_trainer, tmp_path):
     trained = make_trainer()
     for _ in range(2):
@@ -714,7 +752,22 @@ def test_unreadable_pickle_is_refused(content, message, refuse, tmp_path):
         return  # the rest takes seconds; once is enough
     done = run_python([*script, "--device=cpu"], tmp_path)
     assert done.returncode == 1
-    assert done.stderr == f"{error}\n"
+    assert done.stderr == error.replace("--resume", "--network") + "\n"
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("option", "named"),
+    [
+        pytest.param("--seed=4294967296", "--seed=4294967296 is too large", id="seed"),
+        pytest.param("--cbase=1", "leaves no channels", id="capacity"),
+        pytest.param("--desc=a/b", "--desc='a/b'", id="desc"),
+        pytest.param("--desc=..\\\\b", "--desc=", id="desc-windows"),
+    ],
+)
+def test_impossible_value_is_refused(option, named, refuse):
+    for cfg in ("stylegan2", "stylegan3-r"):
+        assert named in refuse(*GRAY_RUN, f"--cfg={cfg}", option)
 
 
 @pytest.mark.parametrize(
@@ -738,6 +791,8 @@ def test_batch_that_does_not_divide_is_refused(options, named, refuse):
         pytest.param("--cfg=stylegan1", "--cfg", id="cfg"),
         pytest.param("--batch=0", "--batch", id="batch"),
         pytest.param("--gamma=x", "--gamma", id="gamma"),
+        pytest.param("--gamma=nan", "--gamma", id="gamma-nan"),
+        pytest.param("--glr=inf", "--glr", id="glr-inf"),
         pytest.param("--workers=-1", "--workers", id="workers"),
     ],
 )
@@ -766,6 +821,12 @@ def test_other_number_of_processes_than_torchrun_started_is_refused(refuse, monk
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("RANK", "0")
     assert "--gpus=1" in refuse(*GRAY_RUN)
+
+
+def test_senseless_environment_of_torchrun_is_refused(refuse, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    monkeypatch.setenv("RANK", "abc")
+    assert "RANK='abc'" in refuse(*GRAY_RUN)
 
 
 @pytest.mark.parametrize(("cond", "is_noted"), [(0, True), (1, False)])

@@ -73,7 +73,7 @@ def is_torchrun() -> bool:
 
 def is_main_process() -> bool:
     """Whether this process writes; before `launch`, only `torchrun` has started others."""
-    return not is_torchrun() or int(os.environ["RANK"]) == 0
+    return not is_torchrun() or _from_environment("RANK") == 0
 
 
 def check_devices(num_processes: int, device_name: str) -> None:
@@ -83,12 +83,12 @@ def check_devices(num_processes: int, device_name: str) -> None:
         RuntimeError: If there are not enough; the message names `--gpus` or `--device`.
     """
     if is_torchrun():
-        size = int(os.environ["WORLD_SIZE"])
+        size = _from_environment("WORLD_SIZE")
         if size != num_processes:
             raise RuntimeError(
                 f"--gpus={num_processes}, but torchrun started {size} processes: make them equal"
             )
-        resolve_device(device_name, int(os.environ.get("LOCAL_WORLD_SIZE", 1)) - 1)
+        resolve_device(device_name, _from_environment("LOCAL_WORLD_SIZE", default=1) - 1)
         return
     device = resolve_device(device_name)
     if device.type == "cuda":
@@ -120,8 +120,8 @@ def launch(function: Callable[..., None], num_processes: int, device_name: str, 
     """
     check_devices(num_processes, device_name)
     if is_torchrun():
-        device = resolve_device(device_name, int(os.environ.get("LOCAL_RANK", 0)))
-        worker = Worker(int(os.environ["RANK"]), num_processes, device)
+        device = resolve_device(device_name, _from_environment("LOCAL_RANK", default=0))
+        worker = Worker(_from_environment("RANK"), num_processes, device)
         _run_in_group(function, worker, "env://", args)
     elif num_processes == 1:
         function(Worker(device=resolve_device(device_name)), *args)
@@ -138,6 +138,21 @@ def launch(function: Callable[..., None], num_processes: int, device_name: str, 
                 if not messages:
                     raise
                 raise RuntimeError(messages[0]) from error
+
+
+def configure_backends(cudnn_benchmark: bool = True) -> None:
+    """Compute in full float32 on GPUs (no TF32), and let cuDNN try its algorithms or not."""
+    torch.backends.cudnn.benchmark = cudnn_benchmark
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = False
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait until a device has done all its work."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
 
 
 def broadcast_module(worker: Worker, module: torch.nn.Module | None) -> None:
@@ -159,6 +174,13 @@ def average(worker: Worker, tensors: Iterable[Tensor]) -> None:
         tensor.detach().copy_(mean.view_as(tensor))
 
 
+def _from_environment(name: str, default: int = -1) -> int:
+    text = os.environ.get(name, str(default))
+    if not text.isdecimal():
+        raise RuntimeError(f"the environment variable {name}={text!r} should be a number")
+    return int(text)
+
+
 def _is_cuda(device_name: str) -> bool:
     return device_name == "cuda" or (device_name == "auto" and torch.cuda.is_available())
 
@@ -172,7 +194,7 @@ def _run_spawned(rank: int, function, size: int, device_name: str, folder: Path,
         _run_in_group(function, worker, (folder / "rendezvous").as_uri(), args)
     except Exception as error:
         if cli.is_expected(error):  # its message alone tells the user what to do
-            (folder / f"error{rank}").write_text(str(error), "utf-8")
+            (folder / f"error{rank}").write_text(cli.message_of(error), "utf-8")
         raise
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dnnlib.util import is_power_of_two
 from torch_utils import misc, persistence
 from torch_utils.ops.bias_act import bias_act
 
@@ -21,7 +22,7 @@ def normalize_2nd_moment(x: Tensor, dim: int = 1, eps: float = 1e-8) -> Tensor:
 
 def check_resolution(img_resolution: int, minimum: int = 4) -> None:
     """Refuse image sizes that the networks cannot be built for."""
-    if img_resolution < minimum or img_resolution & (img_resolution - 1) != 0:
+    if img_resolution < minimum or not is_power_of_two(img_resolution):
         raise ValueError(
             f"`img_resolution` must be a power of two from {minimum} on, got {img_resolution}"
         )

@@ -6,8 +6,11 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from dataclasses import dataclass, field
 from typing import Any, Literal
+
+from dnnlib.cli import MAX_SEED
 
 Cfg = Literal["stylegan3-t", "stylegan3-r", "stylegan2"]
 Aug = Literal["noaug", "ada", "fixed"]
@@ -129,6 +132,11 @@ def make_config(options: TrainOptions, training_set_kwargs: dict[str, Any]) -> T
         ValueError: If options contradict each other; the message names them.
     """
     batch_gpu = _check_batch(options)
+    if (options.seed + 1) * options.gpus - 1 > MAX_SEED:
+        raise ValueError(
+            f"--seed={options.seed} is too large: with --gpus={options.gpus} the largest is "
+            f"{(MAX_SEED + 1) // options.gpus - 1}"
+        )
     is_stylegan2 = options.cfg == "stylegan2"
     map_depth = options.map_depth or (8 if is_stylegan2 else 2)
     glr = options.glr if options.glr is not None else (0.002 if is_stylegan2 else 0.0025)
@@ -209,7 +217,13 @@ def make_config(options: TrainOptions, training_set_kwargs: dict[str, Any]) -> T
 
 
 def run_description(options: TrainOptions, dataset_name: str, desc: str | None = None) -> str:
-    """The part of the run directory's name after its number."""
+    """The part of the run directory's name after its number.
+
+    Raises:
+        ValueError: If `desc` cannot be part of a file name.
+    """
+    if desc is not None and re.search(r"[/\\\0]", desc):
+        raise ValueError(f"--desc={desc!r} becomes part of a folder's name: leave out slashes")
     name = (
         f"{options.cfg}-{dataset_name}-gpus{options.gpus}-batch{options.batch}"
         f"-gamma{options.gamma:g}"

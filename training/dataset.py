@@ -2,7 +2,6 @@
 
 import contextlib
 import io
-import json
 import os
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import torch.utils.data
 from tqdm import tqdm
 
 from dnnlib.util import EasyDict
+from training.dataset_json import parse_labels
 from training.zip_archive import ZipArchive
 
 try:
@@ -278,13 +278,7 @@ class ImageFolderDataset(Dataset):
         if not self._has_metadata:
             return None
         where = self._path / "dataset.json"
-        try:
-            entries = json.loads(self._read_file("dataset.json"))["labels"]
-            labels = dict(entries) if entries is not None else None
-        except (ValueError, TypeError, KeyError) as error:
-            raise ValueError(
-                f'{where}: expected {{"labels": [[FILE NAME, LABEL], ...]}} or null ({error!r})'
-            ) from error
+        labels = parse_labels(self._read_file("dataset.json"), where)
         if labels is None:
             return None
         missing = [name for name in self._image_fnames if name not in labels]
@@ -293,7 +287,8 @@ class ImageFolderDataset(Dataset):
                 f"{where}: no label for {missing[0]} ({len(missing)} of"
                 f" {len(self._image_fnames)} images have none); add them or train without labels"
             )
-        return _to_label_array([labels[name] for name in self._image_fnames], where)
+        array = np.array([labels[name] for name in self._image_fnames])
+        return array.astype(np.int64 if array.ndim == 1 else np.float32)
 
     def _describe_image(self, raw_idx: int) -> str:
         return f"{self._path}: {self._image_fnames[raw_idx]}"
@@ -332,21 +327,6 @@ def _decode_with_pillow(data: bytes) -> np.ndarray:
         elif image.mode == "1":
             image = image.convert("L")
         return np.array(image)
-
-
-def _to_label_array(labels: list, where: Path) -> np.ndarray:
-    try:
-        array = np.array(labels)
-    except ValueError as error:
-        raise ValueError(f"{where}: the labels are vectors of different lengths") from error
-    if np.issubdtype(array.dtype, np.number):
-        if array.ndim == 1 and np.all(array == np.abs(array.astype(np.int64))):
-            return array.astype(np.int64)
-        if array.ndim == 2:
-            return array.astype(np.float32)
-    raise ValueError(
-        f"{where}: labels must all be class numbers (0, 1, ...) or all vectors of numbers"
-    )
 
 
 def _describe(shape: list[int], dtype: np.dtype) -> str:

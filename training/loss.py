@@ -117,7 +117,7 @@ class StyleGAN2Loss:
     def _path_length(self, gen_z: Tensor, gen_c: Tensor, gain: float) -> None:
         """Path length regularisation (Karras et al. 2020, Sec. 3.2, Eq. 4)."""
         with torch.autograd.profiler.record_function("Gpl_forward"):
-            batch_size = gen_z.shape[0] // self.pl_batch_shrink
+            batch_size = max(gen_z.shape[0] // self.pl_batch_shrink, 1)
             img, ws = self._run_G(gen_z[:batch_size], gen_c[:batch_size])
             noise = torch.randn_like(img) / np.sqrt(img.shape[2] * img.shape[3])
             with conv2d_gradfix.no_weight_gradients(self.pl_no_weight_grad):

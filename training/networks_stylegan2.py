@@ -857,7 +857,13 @@ def _resolutions_up_to(img_resolution: int) -> list[int]:
 
 
 def _num_channels(resolution: int, channel_base: int, channel_max: int) -> int:
-    return min(channel_base // resolution, channel_max)
+    num_channels = min(channel_base // resolution, channel_max)
+    if num_channels < 1:
+        raise ValueError(
+            f"`channel_base` (--cbase) of {channel_base} leaves no channels at {resolution}x"
+            f"{resolution}; it must be at least {resolution}"
+        )
+    return num_channels
 
 
 def _lowest_fp16_resolution(img_resolution: int, num_fp16_res: int) -> int:

@@ -97,6 +97,11 @@ class SynthesisNetwork(torch.nn.Module):
         sizes[-2:] = img_resolution
         channels = np.rint(np.minimum((channel_base / 2) / cutoffs, channel_max))
         channels[-1] = img_channels
+        if channels.min() < 1:
+            raise ValueError(
+                f"`channel_base` (--cbase) of {channel_base} leaves no channels in the last "
+                f"layers; it must be at least {img_resolution}"
+            )
         signals = [
             Signal(int(size), int(num_channels), float(rate), float(cutoff), float(half_width))
             for size, num_channels, rate, cutoff, half_width in zip(

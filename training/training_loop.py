@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 import dnnlib
 import legacy
+from dnnlib import cli
 from torch_utils import distributed, misc, training_stats
 from torch_utils.distributed import Worker
 from torch_utils.images import save_image_grid as save_image_grid
@@ -85,9 +86,7 @@ class Trainer:
         seed = self.config.random_seed * self.worker.size + self.worker.rank
         np.random.seed(seed)
         torch.manual_seed(seed)
-        torch.backends.cudnn.benchmark = self.config.cudnn_benchmark
-        torch.backends.cuda.matmul.allow_tf32 = False
-        torch.backends.cudnn.allow_tf32 = False
+        distributed.configure_backends(self.config.cudnn_benchmark)
         training_stats.init_multiprocessing(
             self.worker.rank, self.device if self.worker.size > 1 else None
         )
@@ -191,7 +190,7 @@ class Trainer:
 
     def _train_batch(self) -> None:
         """Run the phases that are due on one batch, then average weights and adapt augmentation."""
-        real_img, real_c = next(self.batches)
+        real_img, real_c = self._load_batch()
         real_img = real_img.to(self.device, torch.float32, non_blocking=True) / 127.5 - 1
         real_c = real_c.to(self.device, non_blocking=True)
         batch_size = len(real_img)
@@ -209,6 +208,14 @@ class Trainer:
         self.batch_idx += 1
         if self.ada is not None:
             self.ada.after_batch(self.batch_idx, self.config.batch_size)
+
+    def _load_batch(self) -> tuple[Tensor, Tensor]:
+        try:
+            return next(self.batches)
+        except Exception as error:
+            # What a loading process raised arrives with its traceback; the message comes last.
+            message = cli.message_of(error).strip().splitlines()[-1]
+            raise RuntimeError(f"loading training images failed: {message}") from error
 
     def _run_phase(
         self, phase: phases.Phase, real_img: Tensor, real_c: Tensor, gen_z: Tensor, gen_c: Tensor
@@ -254,6 +261,7 @@ class Trainer:
 
     def _finish_tick(self, is_done: bool) -> None:
         """Print and log the tick that ends now; save snapshots when they are due."""
+        distributed.synchronize(self.device)
         tick_end_time = time.time()
         augment_p = 0.0 if self.augment_pipe is None else float(self.augment_pipe.p)
         line = log.report_tick(
@@ -316,10 +324,16 @@ def resume_from_pickle(source: str, networks: dict[str, torch.nn.Module]) -> Non
         source: Path or URL of the pickle.
         networks: Where they go, by the pickle's keys (`G`, `D`, `G_ema`).
 
+    A pickle without `G` (published for generating only) stands in with its `G_ema`.
+
     Raises:
         ValueError: If a tensor has another shape.
     """
-    data = legacy.load_network(source)
+    data = legacy.load_network(source, option="--resume")
+    if data["G"] is None:
+        data["G"] = data["G_ema"]
     for name, module in networks.items():
-        if data[name] is not None:
+        if data[name] is None:
+            print(f"Note: there is no {name} in {source}; it starts from scratch.")
+        else:
             misc.copy_params_and_buffers(data[name], module, require_all=False)

@@ -10,6 +10,7 @@ from click.testing import CliRunner
 
 import train
 from tests import golden
+from training import preflight
 from training.config import TrainOptions, make_config, run_description
 
 GOLDEN = golden.load_json("train_options.json")
@@ -127,12 +128,12 @@ def test_run_directories_are_numbered_as_in_the_reference(tmp_path, monkeypatch)
     monkeypatch.chdir(tmp_path)
     outdir = Path("training-runs")
     _, _, description = Path(case["result"]).name.partition("-")
-    assert train.next_run_dir(outdir, description) == outdir / f"00000-{description}"
+    assert preflight.next_run_dir(outdir, description) == outdir / f"00000-{description}"
     assert not outdir.exists()
     for name in case["existing_directories"]:
         (outdir / name).mkdir(parents=True)
     (outdir / "00099-a-file").touch()
-    assert str(train.next_run_dir(outdir, description)) == case["result"]
+    assert str(preflight.next_run_dir(outdir, description)) == case["result"]
 
 
 @pytest.mark.parametrize(

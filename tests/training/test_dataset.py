@@ -186,7 +186,8 @@ def test_names_the_damaged_image(tmp_path, compression):
         ('{"labels": [["000.png", -1], ["001.png", 0]]}', "class numbers"),
         ('{"labels": [["000.png", "cat"], ["001.png", "dog"]]}', "class numbers"),
         ('{"labels": [["000.png", 0.5], ["001.png", 1.5]]}', "class numbers"),
-        ('{"labels": [["000.png", [0, 1]], ["001.png", [0]]]}', "different lengths"),
+        ('{"labels": [["000.png", [0, NaN]], ["001.png", [0, 1]]]}', "finite"),
+        ('{"labels": [["000.png", [0, 1]], ["001.png", [0]]]}', "lists of the same length"),
     ],
 )
 def test_refuses_malformed_labels(text, message, tmp_path):

@@ -88,6 +88,15 @@ def test_blur_schedule_matches_golden(example):
         np.testing.assert_allclose(blurred[0, 0, 2:-2, 2:-2].numpy(), want, rtol=1e-5, atol=1e-8)
 
 
+def test_path_length_of_a_single_sample_is_finite():
+    data = golden.load(FILE)["s2_16_pl/data"]
+    G, D = _networks(data.meta)
+    loss = StyleGAN2Loss(torch.device("cpu"), G.requires_grad_(True), D, pl_weight=2)
+    z, c = golden.tensor(data, "gen_z")[:1], golden.tensor(data, "gen_c")[:1]
+    loss.accumulate_gradients("Greg", None, None, z, c, gain=4, cur_nimg=0)
+    assert loss.pl_mean.isfinite() and loss.pl_mean > 0
+
+
 def test_unknown_phase_is_refused():
     loss = StyleGAN2Loss(torch.device("cpu"), G=None, D=None)
     with pytest.raises(ValueError, match="`phase` must be one of"):

@@ -1,0 +1,113 @@
+"""What can be known to go wrong before a run starts; and the folder that it gets.
+
+Everything here raises `ValueError` or `OSError`, and names the option and the way out.
+"""
+
+import json
+import re
+from pathlib import Path
+
+import torch
+
+import dnnlib
+import legacy
+from torch_utils import misc
+from training.config import TrainConfig
+from training.dataset import ImageFolderDataset
+from training.training_loop import network_kwargs
+
+
+def open_training_set(data: str, use_labels: bool, aug: str) -> ImageFolderDataset:
+    """Open the dataset of `--data` and make sure that it can be trained on with these options."""
+    try:
+        training_set = ImageFolderDataset(data, use_labels=use_labels)
+        resolution = training_set.resolution
+        is_lacking_labels = use_labels and not training_set.has_labels
+    except (OSError, AssertionError, KeyError, ValueError) as error:
+        message = error.args[0] if isinstance(error, KeyError) else error
+        raise ValueError(f"--data: {message}") from error
+    if is_lacking_labels:
+        raise ValueError(
+            f"--cond=1 needs labels, but {data} has none: its dataset.json would list them"
+        )
+    if resolution < 8 or not dnnlib.util.is_power_of_two(resolution):
+        raise ValueError(
+            f"--data: {data}: the images are {resolution}x{resolution}, but must be of a "
+            "power-of-two size from 8 on; dataset_tool.py --resolution=WxH makes them so"
+        )
+    num_channels = training_set.num_channels
+    if num_channels not in (1, 3, 4):
+        raise ValueError(
+            f"--data: {data}: the images have {num_channels} channels, but must be grayscale, RGB "
+            "or RGBA; dataset_tool.py converts them"
+        )
+    if num_channels == 4 and aug != "noaug":
+        raise ValueError(
+            f"--aug={aug}: the augmentations take no alpha channel; use --aug=noaug for {data}"
+        )
+    return training_set
+
+
+def check_images(training_set: ImageFolderDataset) -> None:
+    """Refuse a dataset with images of several sizes."""
+    try:
+        training_set.check_images()
+    except (AssertionError, OSError) as error:
+        raise ValueError(f"--data: {error}") from error
+
+
+def check_networks(config: TrainConfig, training_set: ImageFolderDataset) -> None:
+    """Refuse options without a network, or with one that the pickle of `--resume` does not fit."""
+    with torch.device("meta"):  # without memory, and at once
+        networks = {
+            name: dnnlib.util.construct_class_by_name(**kwargs, **network_kwargs(training_set))
+            for name, kwargs in (("G_ema", config.G_kwargs), ("D", config.D_kwargs))
+        }
+    if config.resume_pkl is None:
+        return
+    data = legacy.load_network(config.resume_pkl, option="--resume")
+    for name, network in networks.items():
+        if data[name] is not None:
+            _check_resumable(name, network, data[name])
+
+
+def next_run_dir(outdir: Path, description: str) -> Path:
+    """`<outdir>/<id>-<description>` with the next free number; creates nothing."""
+    taken = [-1]
+    if outdir.is_dir():
+        numbers = [re.match(r"\d+", path.name) for path in outdir.iterdir() if path.is_dir()]
+        taken += [int(number[0]) for number in numbers if number]
+    return outdir / f"{max(taken) + 1:05d}-{description}"
+
+
+def create_run_dir(config: TrainConfig) -> None:
+    """Create the folder of the run, with its options."""
+    run_dir = Path(config.run_dir)
+    try:
+        run_dir.mkdir(parents=True)
+    except OSError as error:
+        raise OSError(f"--outdir: cannot create {run_dir}: {error.strerror}") from error
+    with dnnlib.util.open_atomic(run_dir / "training_options.json", "w") as f:
+        json.dump(config.to_dict(), f, indent=2)
+
+
+def _check_resumable(name: str, network: torch.nn.Module, found: torch.nn.Module) -> None:
+    """Compare the tensors of `network` with those of the same names in a pickle."""
+    shapes = {key: value.shape for key, value in misc.named_params_and_buffers(found)}
+    common = set()
+    for key, value in misc.named_params_and_buffers(network):
+        if key not in shapes:
+            continue
+        common.add(key)
+        if shapes[key] != value.shape:
+            raise ValueError(
+                f"--resume: {name}.{key} is {list(shapes[key])} in the pickle, but "
+                f"{list(value.shape)} with these options; check --cfg, --cbase, --cmax, --cond "
+                "and the resolution of --data"
+            )
+    # Mapping networks look alike in all configs: each part must have its counterpart.
+    for part in ("mapping.", "synthesis.") if name == "G_ema" else ("",):
+        if not any(key.startswith(part) for key in common):
+            raise ValueError(
+                f"--resume: the pickle has no layer of {name}.{part}* in common with this --cfg"
+            )
