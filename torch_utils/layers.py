@@ -34,10 +34,13 @@ def check_noise_mode(noise_mode: str) -> None:
         raise ValueError(f'`noise_mode` must be "random", "const" or "none", got {noise_mode!r}')
 
 
-def compute_dtype(use_fp16: bool, force_fp32: bool, device: torch.device) -> torch.dtype:
-    """The dtype of a layer's features: float16 where the network wants it, on CUDA only."""
-    is_half = use_fp16 and not force_fp32 and device.type == "cuda"
-    return torch.float16 if is_half else torch.float32
+def compute_dtype(weight: Tensor, use_fp16: bool, force_fp32: bool) -> torch.dtype:
+    """The dtype of a layer's features: float16 where the network wants it, on CUDA only.
+
+    Otherwise that of the weights: float32, unless the network was converted (`G.double()`).
+    """
+    is_half = use_fp16 and not force_fp32 and weight.device.type == "cuda"
+    return torch.float16 if is_half else weight.dtype
 
 
 @persistence.persistent_class
@@ -123,8 +126,8 @@ class MappingNetwork(torch.nn.Module):
         w_avg_beta: float | None = 0.998,
     ) -> None:
         super().__init__()
-        if z_dim == 0 and c_dim == 0:
-            raise ValueError("MappingNetwork: `z_dim` and `c_dim` cannot both be 0")
+        if c_dim == 0 and (z_dim == 0 or num_layers == 0):
+            raise ValueError("MappingNetwork: nothing to map without labels, latents and layers")
         self.z_dim = z_dim
         self.c_dim = c_dim
         self.w_dim = w_dim
@@ -162,18 +165,20 @@ class MappingNetwork(torch.nn.Module):
             update_emas: Let the styles enter the moving average.
 
         Returns:
-            Styles `[N, num_ws, w_dim]` (`[N, w_dim]` if `num_ws` is `None`), float32.
+            Styles `[N, num_ws, w_dim]` (`[N, w_dim]` if `num_ws` is `None`), in the dtype of the
+            weights.
 
         Raises:
             ValueError: If truncation is asked of a network without an average.
         """
+        dtype = (self.fc0 if self.num_layers > 0 else self.embed).weight.dtype
         inputs = []
         if self.z_dim > 0:
             misc.assert_shape(z, [None, self.z_dim])
-            inputs.append(normalize_2nd_moment(z.float()))
+            inputs.append(normalize_2nd_moment(z.to(dtype)))
         if self.c_dim > 0:
             misc.assert_shape(c, [None, self.c_dim])
-            inputs.append(normalize_2nd_moment(self.embed(c.float())))
+            inputs.append(normalize_2nd_moment(self.embed(c.to(dtype))))
         x = torch.cat(inputs, dim=1) if len(inputs) > 1 else inputs[0]
         for idx in range(self.num_layers):
             x = getattr(self, f"fc{idx}")(x)

@@ -100,7 +100,7 @@ class SynthesisNetwork(torch.nn.Module):
         """
         layers.check_noise_mode(noise_mode)
         misc.assert_shape(ws, [None, self.num_ws, self.w_dim])
-        ws = ws.float()
+        ws = ws.to(self.b4.const.dtype)
         x = img = None
         first = 0
         for res in self.block_resolutions:
@@ -228,7 +228,7 @@ class SynthesisBlock(torch.nn.Module):
         """
         misc.assert_shape(ws, [None, self.num_conv + self.num_torgb, self.w_dim])
         w_conv, w_torgb = ws[:, : self.num_conv].unbind(dim=1), ws[:, -1]
-        dtype, memory_format = _precision(self.use_fp16, self.channels_last, force_fp32, ws.device)
+        dtype, memory_format = _precision(self, force_fp32)
         if self.in_channels == 0:
             x = self.const.to(dtype).unsqueeze(0).repeat([ws.shape[0], 1, 1, 1])
             x = x.contiguous(memory_format=memory_format)
@@ -246,7 +246,7 @@ class SynthesisBlock(torch.nn.Module):
         if img is not None:
             img = upfirdn2d.upsample2d(img, self.resample_filter)
         if self.num_torgb:
-            rgb = self.torgb(x, w_torgb).to(dtype=torch.float32)
+            rgb = self.torgb(x, w_torgb).to(ws.dtype)
             img = rgb if img is None else img + rgb
         return x, img
 
@@ -329,7 +329,8 @@ class SynthesisLayer(torch.nn.Module):
         noise = None
         if self.use_noise and noise_mode == "random":
             shape = [x.shape[0], 1, self.resolution, self.resolution]
-            noise = torch.randn(shape, device=x.device) * self.noise_strength
+            noise = torch.randn(shape, device=x.device).to(self.noise_strength.dtype)
+            noise = noise * self.noise_strength
         elif self.use_noise and noise_mode == "const":
             noise = self.noise_const * self.noise_strength
         x = modulated_conv2d(
@@ -716,8 +717,7 @@ class DiscriminatorBlock(torch.nn.Module):
             Features `[N, out_channels, resolution / 2, resolution / 2]`, and the image for the next
             block or `None`.
         """
-        device = (x if x is not None else img).device
-        dtype, memory_format = _precision(self.use_fp16, self.channels_last, force_fp32, device)
+        dtype, memory_format = _precision(self, force_fp32)
         if x is not None:
             misc.assert_shape(x, [None, self.in_channels, self.resolution, self.resolution])
             x = x.to(dtype=dtype, memory_format=memory_format)
@@ -834,9 +834,9 @@ class DiscriminatorEpilogue(torch.nn.Module):
             cmap: Mapped labels `[N, cmap_dim]`, for a conditional network.
         """
         misc.assert_shape(x, [None, self.in_channels, self.resolution, self.resolution])
-        x = x.to(dtype=torch.float32, memory_format=torch.contiguous_format)
+        x = x.to(dtype=self.out.weight.dtype, memory_format=torch.contiguous_format)
         if self.architecture == "skip":
-            img = img.to(dtype=torch.float32, memory_format=torch.contiguous_format)
+            img = img.to(dtype=x.dtype, memory_format=torch.contiguous_format)
             x = x + self.fromrgb(img)
         if self.mbstd is not None:
             x = self.mbstd(x)
@@ -871,10 +871,11 @@ def _lowest_fp16_resolution(img_resolution: int, num_fp16_res: int) -> int:
 
 
 def _precision(
-    use_fp16: bool, channels_last: bool, force_fp32: bool, device: torch.device
+    block: SynthesisBlock | DiscriminatorBlock, force_fp32: bool
 ) -> tuple[torch.dtype, torch.memory_format]:
-    dtype = layers.compute_dtype(use_fp16, force_fp32, device)
-    is_channels_last = channels_last and dtype == torch.float16
+    """Dtype and layout of a block's features."""
+    dtype = layers.compute_dtype(block.conv1.weight, block.use_fp16, force_fp32)
+    is_channels_last = block.channels_last and dtype == torch.float16
     return dtype, torch.channels_last if is_channels_last else torch.contiguous_format
 
 

@@ -160,11 +160,12 @@ class SynthesisNetwork(torch.nn.Module):
         """
         layers.check_noise_mode(noise_mode)
         misc.assert_shape(ws, [None, self.num_ws, self.w_dim])
-        w_input, *w_layers = ws.float().unbind(dim=1)
+        ws = ws.to(self.input.weight.dtype)
+        w_input, *w_layers = ws.unbind(dim=1)
         x = self.input(w_input)
         for name, w in zip(self.layer_names, w_layers, strict=True):
             x = getattr(self, name)(x, w, force_fp32=force_fp32, update_emas=update_emas)
-        return x.float() * self.output_scale
+        return x.to(ws.dtype) * self.output_scale
 
     def extra_repr(self) -> str:
         """Sizes and numbers of layers."""
@@ -217,7 +218,7 @@ class SynthesisInput(torch.nn.Module):
         self.register_buffer("phases", phases)
 
     def forward(self, w: Tensor) -> Tensor:
-        """Return features `[N, channels, size, size]` for styles `[N, w_dim]`, float32."""
+        """Return features `[N, channels, size, size]` for styles `[N, w_dim]`."""
         transform = self._transform_of_style(w) @ self.transform  # [N, 3, 3]
 
         # Moving the image turns phases; turning or scaling it does the same to frequencies.
@@ -228,7 +229,8 @@ class SynthesisInput(torch.nn.Module):
         excess = (freqs.norm(dim=2) - self.bandwidth) / (self.sampling_rate / 2 - self.bandwidth)
         amplitudes = (1 - excess).clamp(0, 1)  # [N, C]
 
-        steps = (torch.arange(self.size, device=w.device) + 0.5) / self.size - 0.5
+        steps = torch.arange(self.size, dtype=w.dtype, device=w.device)
+        steps = (steps + 0.5) / self.size - 0.5
         coords = steps * (self.size / self.sampling_rate)  # pixel centres, in image widths
         arg_x = freqs[:, None, None, :, 0] * coords[None, None, :, None]  # [N, 1, W, C]
         arg_y = freqs[:, None, None, :, 1] * coords[None, :, None, None]  # [N, H, 1, C]
@@ -381,12 +383,12 @@ class SynthesisLayer(torch.nn.Module):
         misc.assert_shape(x, [None, self.in_channels, self.in_size, self.in_size])
         misc.assert_shape(w, [x.shape[0], self.w_dim])
         if update_emas:
-            magnitude = x.detach().float().square().mean()
+            magnitude = x.detach().to(self.magnitude_ema.dtype).square().mean()
             self.magnitude_ema.copy_(magnitude.lerp(self.magnitude_ema, self.magnitude_ema_beta))
         styles = self.affine(w)
         if self.is_torgb:
             styles = styles / np.sqrt(self.in_channels * self.conv_kernel**2)
-        dtype = layers.compute_dtype(self.use_fp16, force_fp32, x.device)
+        dtype = layers.compute_dtype(self.weight, self.use_fp16, force_fp32)
         x = modulated_conv2d(
             x.to(dtype),
             self.weight,

@@ -79,7 +79,7 @@ def test_empty_batch_keeps_its_shape():
     [
         (dict(x=torch.zeros(3, 4, 5)), r"must be \[N, C, H, W\]"),
         (dict(f=torch.ones(2, 2, 2)), "must be a float32 filter"),
-        (dict(f=torch.ones(3, dtype=torch.float64)), "must be a float32 filter"),
+        (dict(f=torch.ones(3, dtype=torch.int32)), "must be a float32 filter"),
         (dict(up=0), "`up` must be a positive integer"),
         (dict(down=[1, 2, 3]), "`down` must be a positive integer"),
         (dict(padding=[1, 2, 3]), "`padding` must be one, two or four integers"),

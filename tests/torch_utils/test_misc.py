@@ -108,6 +108,14 @@ def test_sampler_matches_golden_sequence(case):
         assert list(islice(sampler, 200)) == case.arrays["indices"].tolist()
 
 
+@pytest.mark.parametrize("case", golden.case_names("dataset.npz", "sampler_"))
+def test_sampler_matches_golden_order(case):
+    case = golden.load("dataset.npz")[case]
+    sampler = misc.InfiniteSampler(range(case.meta["len"]), **case.meta["kwargs"])
+    order = case.arrays["order"].tolist()
+    assert list(islice(sampler, len(order))) == order
+
+
 @pytest.mark.parametrize("start", [0, 1, 5000])
 def test_sampler_resumes_in_the_middle(start):
     kwargs = {"rank": 1, "num_replicas": 3, "seed": 4}

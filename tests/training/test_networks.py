@@ -148,6 +148,31 @@ def test_generator_matches_golden(name):
             check(emas, "magnitude_ema_after", 1e-6)
 
 
+@pytest.mark.parametrize("name", golden.case_names("nets_generator.npz"))
+def test_generator_in_double_precision_matches_golden_gradients(name):
+    case = golden.load("nets_generator.npz")[name]
+    G = build(case.meta["net"], case.meta["kwargs"], case.meta["mapping_lr_multiplier"]).double()
+    z, c = (golden.tensor(case, key) for key in ("z", "c"))
+    inputs = [value.double().requires_grad_(True) for value in (z, c) if value is not None]
+    img = G(*inputs, *[None] * (2 - len(inputs)), noise_mode="const", force_fp32=True)
+    assert img.dtype == torch.float64
+    grads = torch.autograd.grad((img * golden.tensor(case, "r")).sum(), inputs)
+    for key, grad in zip(["dz_f64", "dc_f64"], grads, strict=False):
+        assert golden.scaled_error(grad, case.arrays[key]) < 1e-7, key
+
+
+@pytest.mark.parametrize("name", golden.case_names("nets_discriminator.npz"))
+def test_discriminator_in_double_precision_matches_golden(name):
+    case = golden.load("nets_discriminator.npz")[name]
+    D = build(case.meta["net"], case.meta["kwargs"], case.meta["mapping_lr_multiplier"]).double()
+    img = golden.tensor(case, "img").double().requires_grad_(True)
+    logits = D(img, golden.tensor(case, "c"), force_fp32=True)
+    assert golden.scaled_error(logits, case.arrays["logits_f64"]) < 1e-7
+    if "dimg_f64" in case.arrays:
+        (dimg,) = torch.autograd.grad((logits * golden.tensor(case, "r")).sum(), img)
+        assert golden.scaled_error(dimg, case.arrays["dimg_f64"]) < 1e-7
+
+
 @pytest.mark.parametrize("name", golden.case_names("nets_discriminator.npz"))
 def test_discriminator_matches_golden(name):
     case = golden.load("nets_discriminator.npz")[name]
@@ -274,8 +299,8 @@ def test_filters_are_those_of_setup_filter():
     torch.testing.assert_close(block.resample_filter, upfirdn2d.setup_filter([1, 2, 1]))
 
 
-def _half_unless_forced(use_fp16: bool, force_fp32: bool, device: torch.device) -> torch.dtype:
-    return torch.float16 if use_fp16 and not force_fp32 else torch.float32
+def _half_unless_forced(weight: torch.Tensor, use_fp16: bool, force_fp32: bool) -> torch.dtype:
+    return torch.float16 if use_fp16 and not force_fp32 else weight.dtype
 
 
 def _record_rms(network: torch.nn.Module, names: list[str]) -> dict[str, torch.Tensor]:

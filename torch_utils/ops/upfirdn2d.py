@@ -219,8 +219,11 @@ def output_size(
 
 
 def check_filter(name: str, f: Tensor) -> None:
-    """Refuse what is not a float32 tensor of one or two dimensions with at least one tap."""
-    if f.ndim not in (1, 2) or f.numel() == 0 or f.dtype != torch.float32:
+    """Refuse what is not a tensor of one or two dimensions with at least one tap.
+
+    Taps are float32; as part of a network that was converted they may be of another type.
+    """
+    if f.ndim not in (1, 2) or f.numel() == 0 or not f.is_floating_point():
         raise ValueError(
             f"`{name}` must be a float32 filter [taps] or [fh, fw], got {f.dtype} {tuple(f.shape)}"
         )
