@@ -8,6 +8,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 
 import torch
@@ -16,6 +17,9 @@ from torch import Tensor
 from dnnlib import cli
 
 DEVICES = ("auto", "cuda", "cpu", "mps")
+
+# Processes wait while the main one exports sheets of images, which takes long without a GPU.
+COLLECTIVE_TIMEOUT = timedelta(hours=2)
 
 
 @dataclass(frozen=True)
@@ -203,7 +207,11 @@ def _run_in_group(function, worker: Worker, init_method: str, args) -> None:
     if worker.device.type == "cuda":
         torch.cuda.set_device(worker.device)
     torch.distributed.init_process_group(
-        backend, init_method=init_method, rank=worker.rank, world_size=worker.size
+        backend,
+        init_method=init_method,
+        rank=worker.rank,
+        world_size=worker.size,
+        timeout=COLLECTIVE_TIMEOUT,
     )
     try:
         function(worker, *args)
