@@ -30,7 +30,7 @@ METRICS = (
     "is50k",
 )
 
-# Augmentations "bgc" of Karras et al. 2020, "Training GANs with limited data", Sec. 3.
+# Augmentations "bgc" of Karras et al. 2020, "Training GANs with limited data", Sec. 2.3.
 AUGMENTATIONS = (
     "xflip",
     "rotate90",
@@ -138,67 +138,13 @@ def make_config(options: TrainOptions, training_set_kwargs: dict[str, Any]) -> T
             f"{(MAX_SEED + 1) // options.gpus - 1}"
         )
     is_stylegan2 = options.cfg == "stylegan2"
-    map_depth = options.map_depth or (8 if is_stylegan2 else 2)
     glr = options.glr if options.glr is not None else (0.002 if is_stylegan2 else 0.0025)
-
-    G_kwargs = dict(
-        class_name=f"training.networks_{'stylegan2' if is_stylegan2 else 'stylegan3'}.Generator",
-        z_dim=512,
-        w_dim=512,
-        mapping_kwargs=dict(num_layers=map_depth),
-        channel_base=options.cbase,
-        channel_max=options.cmax,
-    )
-    D_kwargs = dict(
-        class_name="training.networks_stylegan2.Discriminator",
-        block_kwargs=dict(freeze_layers=options.freezed),
-        mapping_kwargs={},
-        epilogue_kwargs=dict(mbstd_group_size=options.mbstd_group),
-        channel_base=options.cbase,
-        channel_max=options.cmax,
-    )
-    loss_kwargs = dict(class_name="training.loss.StyleGAN2Loss", r1_gamma=options.gamma)
-    extra: dict[str, Any] = {}
-
-    if is_stylegan2:
-        G_kwargs["fused_modconv_default"] = "inference_only"
-        loss_kwargs.update(style_mixing_prob=0.9, pl_weight=2, pl_no_weight_grad=True)
-        extra["G_reg_interval"] = 4
-    else:
-        G_kwargs["magnitude_ema_beta"] = 0.5 ** (options.batch / 20e3)
-    if options.cfg == "stylegan3-r":
-        G_kwargs.update(
-            conv_kernel=1,
-            channel_base=options.cbase * 2,
-            channel_max=options.cmax * 2,
-            use_radial_filters=True,
-        )
-        loss_kwargs.update(blur_init_sigma=10, blur_fade_kimg=options.batch * 200 / 32)
-
-    if options.aug != "noaug":
-        extra["augment_kwargs"] = dict(
-            class_name="training.augment.AugmentPipe", **dict.fromkeys(AUGMENTATIONS, 1)
-        )
-        extra.update(
-            dict(ada_target=options.target) if options.aug == "ada" else dict(augment_p=options.p)
-        )
-    if options.resume is not None:
-        # The networks are trained already: adapt faster, average at once, do not blur.
-        extra.update(resume_pkl=options.resume, ada_kimg=100, ema_rampup=None)
-        loss_kwargs["blur_init_sigma"] = 0
-    if options.fp32:
-        G_kwargs.update(num_fp16_res=0, conv_clamp=None)
-        D_kwargs.update(num_fp16_res=0, conv_clamp=None)
-
-    def adam(lr: float) -> dict[str, Any]:
-        return dict(class_name="torch.optim.Adam", betas=[0, 0.99], eps=1e-8, lr=lr)
-
     return TrainConfig(
-        G_kwargs=G_kwargs,
-        D_kwargs=D_kwargs,
-        G_opt_kwargs=adam(glr),
-        D_opt_kwargs=adam(options.dlr),
-        loss_kwargs=loss_kwargs,
+        G_kwargs=_generator_kwargs(options),
+        D_kwargs=_discriminator_kwargs(options),
+        G_opt_kwargs=_adam(glr),
+        D_opt_kwargs=_adam(options.dlr),
+        loss_kwargs=_loss_kwargs(options),
         data_loader_kwargs=dict(pin_memory=True, prefetch_factor=2, num_workers=options.workers),
         training_set_kwargs=training_set_kwargs,
         num_gpus=options.gpus,
@@ -211,8 +157,10 @@ def make_config(options: TrainOptions, training_set_kwargs: dict[str, Any]) -> T
         network_snapshot_ticks=options.snap,
         random_seed=options.seed,
         ema_kimg=options.batch * 10 / 32,
+        G_reg_interval=4 if is_stylegan2 else None,  # path length, which StyleGAN3 does without
         cudnn_benchmark=not options.nobench,
-        **extra,
+        **_augmentation_fields(options),
+        **_resume_fields(options),
     )
 
 
@@ -248,3 +196,75 @@ def _check_batch(options: TrainOptions) -> int:
             "batch"
         )
     return batch_gpu
+
+
+def _generator_kwargs(options: TrainOptions) -> dict[str, Any]:
+    is_stylegan2 = options.cfg == "stylegan2"
+    kwargs = dict(
+        class_name=f"training.networks_{'stylegan2' if is_stylegan2 else 'stylegan3'}.Generator",
+        z_dim=512,
+        w_dim=512,
+        mapping_kwargs=dict(num_layers=options.map_depth or (8 if is_stylegan2 else 2)),
+        channel_base=options.cbase,
+        channel_max=options.cmax,
+    )
+    if is_stylegan2:
+        kwargs["fused_modconv_default"] = "inference_only"
+    else:
+        kwargs["magnitude_ema_beta"] = 0.5 ** (options.batch / 20e3)
+    if options.cfg == "stylegan3-r":
+        kwargs.update(
+            conv_kernel=1,
+            channel_base=options.cbase * 2,
+            channel_max=options.cmax * 2,
+            use_radial_filters=True,
+        )
+    return kwargs | _precision_kwargs(options)
+
+
+def _discriminator_kwargs(options: TrainOptions) -> dict[str, Any]:
+    return dict(
+        class_name="training.networks_stylegan2.Discriminator",
+        block_kwargs=dict(freeze_layers=options.freezed),
+        mapping_kwargs={},
+        epilogue_kwargs=dict(mbstd_group_size=options.mbstd_group),
+        channel_base=options.cbase,
+        channel_max=options.cmax,
+        **_precision_kwargs(options),
+    )
+
+
+def _precision_kwargs(options: TrainOptions) -> dict[str, Any]:
+    return dict(num_fp16_res=0, conv_clamp=None) if options.fp32 else {}
+
+
+def _adam(lr: float) -> dict[str, Any]:
+    return dict(class_name="torch.optim.Adam", betas=[0, 0.99], eps=1e-8, lr=lr)
+
+
+def _loss_kwargs(options: TrainOptions) -> dict[str, Any]:
+    kwargs = dict(class_name="training.loss.StyleGAN2Loss", r1_gamma=options.gamma)
+    if options.cfg == "stylegan2":
+        kwargs.update(style_mixing_prob=0.9, pl_weight=2, pl_no_weight_grad=True)
+    if options.cfg == "stylegan3-r":
+        kwargs.update(blur_init_sigma=10, blur_fade_kimg=options.batch * 200 / 32)
+    if options.resume is not None:
+        kwargs["blur_init_sigma"] = 0
+    return kwargs
+
+
+def _augmentation_fields(options: TrainOptions) -> dict[str, Any]:
+    if options.aug == "noaug":
+        return {}
+    kwargs = dict(class_name="training.augment.AugmentPipe", **dict.fromkeys(AUGMENTATIONS, 1))
+    strength = (
+        dict(ada_target=options.target) if options.aug == "ada" else dict(augment_p=options.p)
+    )
+    return dict(augment_kwargs=kwargs, **strength)
+
+
+def _resume_fields(options: TrainOptions) -> dict[str, Any]:
+    """The networks are trained already: adapt faster, and average at once."""
+    if options.resume is None:
+        return {}
+    return dict(resume_pkl=options.resume, ada_kimg=100, ema_rampup=None)

@@ -99,7 +99,7 @@ class StyleGAN2Loss:
                 self._real_loss(real_img, real_c, blur_sigma, gain, fake_loss, is_reg)
 
     def blur_sigma(self, cur_nimg: int) -> float:
-        """Standard deviation of the blur after `cur_nimg` images, in pixels (Appendix G)."""
+        """Standard deviation of the blur after `cur_nimg` images, in pixels (config R)."""
         if self.blur_fade_kimg <= 0:
             return 0.0
         return max(1 - cur_nimg / (self.blur_fade_kimg * 1e3), 0) * self.blur_init_sigma

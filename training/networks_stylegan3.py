@@ -82,33 +82,18 @@ class SynthesisNetwork(torch.nn.Module):
         self.output_scale = output_scale
         self.num_fp16_res = num_fp16_res
 
-        # Geometric progression of cutoffs f_c and minimum stopbands f_t (Sec. 3.2, Eq. 5).
-        last_cutoff = img_resolution / 2
-        last_stopband = last_cutoff * last_stopband_rel
-        layer_idxs = np.arange(num_layers + 1)
-        exponents = np.minimum(layer_idxs / (num_layers - num_critical), 1)
-        cutoffs = first_cutoff * (last_cutoff / first_cutoff) ** exponents
-        stopbands = first_stopband * (last_stopband / first_stopband) ** exponents
-
-        # Sampling rates s, transition half widths f_h, and the sizes and channels they lead to.
-        rates = np.exp2(np.ceil(np.log2(np.minimum(stopbands * 2, img_resolution))))
-        half_widths = np.maximum(stopbands, rates / 2) - cutoffs
-        sizes = rates + margin_size * 2
-        sizes[-2:] = img_resolution
-        channels = np.rint(np.minimum((channel_base / 2) / cutoffs, channel_max))
-        channels[-1] = img_channels
-        if channels.min() < 1:
-            raise ValueError(
-                f"`channel_base` (--cbase) of {channel_base} leaves no channels in the last "
-                f"layers; it must be at least {img_resolution}"
-            )
-        signals = [
-            Signal(int(size), int(num_channels), float(rate), float(cutoff), float(half_width))
-            for size, num_channels, rate, cutoff, half_width in zip(
-                sizes, channels, rates, cutoffs, half_widths, strict=True
-            )
-        ]
-
+        signals = design_signals(
+            img_resolution,
+            img_channels,
+            channel_base,
+            channel_max,
+            num_layers,
+            num_critical,
+            first_cutoff,
+            first_stopband,
+            last_stopband_rel,
+            margin_size,
+        )
         self.input = SynthesisInput(
             w_dim,
             channels=signals[0].channels,
@@ -178,7 +163,7 @@ class SynthesisNetwork(torch.nn.Module):
 
 @dataclass(frozen=True)
 class Signal:
-    """How feature maps between two layers sample the continuous signal."""
+    """How feature maps sample the continuous signal behind a layer."""
 
     size: int
     channels: int
@@ -187,9 +172,53 @@ class Signal:
     half_width: float
 
 
+def design_signals(
+    img_resolution: int,
+    img_channels: int,
+    channel_base: int,
+    channel_max: int,
+    num_layers: int,
+    num_critical: int,
+    first_cutoff: float,
+    first_stopband: float,
+    last_stopband_rel: float,
+    margin_size: int,
+) -> list[Signal]:
+    """The output of every layer, ToRGB included; arguments as for `SynthesisNetwork`.
+
+    Raises:
+        ValueError: If a layer would have no channels.
+    """
+    # Geometric progression of cutoffs f_c and minimum stopbands f_t (Sec. 3.2).
+    last_cutoff = img_resolution / 2
+    last_stopband = last_cutoff * last_stopband_rel
+    exponents = np.minimum(np.arange(num_layers + 1) / (num_layers - num_critical), 1)
+    cutoffs = first_cutoff * (last_cutoff / first_cutoff) ** exponents
+    stopbands = first_stopband * (last_stopband / first_stopband) ** exponents
+
+    # Sampling rates s, transition half widths f_h, and the sizes and channels they lead to.
+    rates = np.exp2(np.ceil(np.log2(np.minimum(stopbands * 2, img_resolution))))
+    half_widths = np.maximum(stopbands, rates / 2) - cutoffs
+    sizes = rates + margin_size * 2
+    sizes[-2:] = img_resolution
+    channels = np.rint(np.minimum((channel_base / 2) / cutoffs, channel_max))
+    channels[-1] = img_channels
+    if channels.min() < 1:
+        raise ValueError(
+            f"`channel_base` (--cbase) of {channel_base} leaves no channels in the last layers; it "
+            f"must be at least {img_resolution}"
+        )
+    return [
+        Signal(int(size), int(num_channels), float(rate), float(cutoff), float(half_width))
+        for size, num_channels, rate, cutoff, half_width in zip(
+            sizes, channels, rates, cutoffs, half_widths, strict=True
+        )
+    ]
+
+
 @persistence.persistent_class
 class SynthesisInput(torch.nn.Module):
-    """Fourier features that the style moves and turns (Sec. 3.1; Appendix F).
+    """Fourier features that the style moves and turns (Secs. 3.1 and 3.2).
 
     The buffer `transform` `[3, 3]` maps homogeneous coordinates of the image to those of the
     features; it is the inverse of the transformation that the image undergoes.
@@ -414,7 +443,7 @@ class SynthesisLayer(torch.nn.Module):
     def design_lowpass_filter(
         numtaps: int, cutoff: float, width: float, fs: float, radial: bool = False
     ) -> Tensor | None:
-        """Design a Kaiser-windowed low-pass filter (Sec. 3.2 and Appendix C).
+        """Design a Kaiser-windowed low-pass filter (Sec. 3.2).
 
         Args:
             numtaps: Number of taps per axis; a radial filter needs an even number.
