@@ -52,7 +52,7 @@ from torch_utils import distributed, images, latents
 )
 @click.option(
     "--rotate",
-    type=float,
+    type=cli.FiniteFloat(),
     metavar="DEG",
     default=0,
     show_default=True,

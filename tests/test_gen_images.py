@@ -199,7 +199,7 @@ def test_class_on_an_unconditional_network_only_warns(run, tmp_path):
         ("sg2", ["--seeds=1,x"], 2, "'--seeds': 'x' is not a number or a range"),
         ("sg2", ["--seeds=5-1"], 2, "'--seeds': the range '5-1' runs backwards"),
         ("sg2", ["--seeds=0", "--translate=1"], 2, "'--translate'"),
-        ("sg2", ["--seeds=0", "--rotate=nan"], 1, "--rotate must be finite"),
+        ("sg2", ["--seeds=0", "--rotate=nan"], 2, "'--rotate'"),
         ("sg2", ["--seeds=0", "--noise-mode=loud"], 2, "'--noise-mode'"),
         ("sg2", ["--seeds=0", "--batch=0"], 2, "'--batch'"),
         ("sg2", ["--seeds=0-4", "--grid=2x2"], 1, "--grid 2x2 is too small for 5 images"),

@@ -193,7 +193,7 @@ def _run_spawned(rank: int, function, size: int, device_name: str, folder: Path,
     worker = Worker(rank, size, resolve_device(device_name, rank if _is_cuda(device_name) else 0))
     if worker.device.type == "cpu":
         # The processes share the cores instead of each claiming all of them.
-        torch.set_num_threads(max((os.cpu_count() or 1) // size, 1))
+        torch.set_num_threads(max(min(torch.get_num_threads(), (os.cpu_count() or 1) // size), 1))
     try:
         _run_in_group(function, worker, (folder / "rendezvous").as_uri(), args)
     except Exception as error:

@@ -1,5 +1,7 @@
 """Layers that the networks of StyleGAN2 and StyleGAN3 have in common.
 
+The sources inside network pickles import these names: they are kept as they are.
+
 Trainable weights have unit variance at initialisation and are scaled at run time, which equalises
 their learning rates (Karras et al. 2018, "Progressive Growing of GANs", Sec. 4.1).
 """
@@ -217,8 +219,6 @@ class MappedGenerator(torch.nn.Module):
         synthesis_kwargs: Arguments of the synthesis network.
     """
 
-    mapping_depth = 8  # unless `mapping_kwargs` say otherwise
-
     def __init__(
         self,
         z_dim: int,
@@ -239,8 +239,11 @@ class MappedGenerator(torch.nn.Module):
             w_dim, img_resolution, img_channels, **synthesis_kwargs
         )
         self.num_ws = self.synthesis.num_ws
-        mapping_kwargs = {"num_layers": self.mapping_depth, **(mapping_kwargs or {})}
-        self.mapping = MappingNetwork(z_dim, c_dim, w_dim, self.num_ws, **mapping_kwargs)
+        self.mapping = self.make_mapping(z_dim, c_dim, w_dim, self.num_ws, **(mapping_kwargs or {}))
+
+    def make_mapping(self, *args, **kwargs) -> torch.nn.Module:
+        """Construct the mapping network."""
+        return MappingNetwork(*args, **kwargs)
 
     def make_synthesis(self, *args, **kwargs) -> torch.nn.Module:
         """Construct the synthesis network."""
@@ -255,9 +258,10 @@ class MappedGenerator(torch.nn.Module):
         update_emas: bool = False,
         **synthesis_kwargs,
     ) -> Tensor:
-        """Generate images `[N, img_channels, img_resolution, img_resolution]`, float32 in [-1, 1].
+        """Generate images `[N, img_channels, img_resolution, img_resolution]`.
 
-        Arguments as for the `forward` of `MappingNetwork` and of the synthesis network.
+        Float32 (as the weights), nominally in [-1, 1]. Arguments as for the `forward` of
+        `MappingNetwork` and of the synthesis network.
         """
         ws = self.mapping(z, c, truncation_psi, truncation_cutoff, update_emas)
         return self.synthesis(ws, update_emas=update_emas, **synthesis_kwargs)

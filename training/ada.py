@@ -39,4 +39,6 @@ class AdaptiveAugment:
 
 def ada_step(mean_sign_real: float, target: float, num_images: int, ada_kimg: float) -> float:
     """Change of the strength after `num_images` images whose mean of `sign(D(real))` is given."""
+    if not np.isfinite(mean_sign_real):
+        return 0.0  # the discriminator has lost its way: the strength shall not
     return float(np.sign(mean_sign_real - target)) * num_images / (ada_kimg * 1000)

@@ -152,8 +152,8 @@ class Dataset(torch.utils.data.Dataset):
         if list(image.shape) != self.image_shape or image.dtype != np.uint8:
             raise AssertionError(
                 f"{self._describe_image(raw_idx)} is {_describe(image.shape, image.dtype)}, but"
-                f" all images must be {_describe(self.image_shape, np.uint8)} like the first one;"
-                " dataset_tool.py --resolution=WxH makes them equal"
+                f" {self._describe_image(0)} is {_describe(self.image_shape, np.uint8)}, and all"
+                " must be alike; dataset_tool.py --resolution=WxH makes them equal"
             )
 
     def _describe_image(self, raw_idx: int) -> str:

@@ -96,7 +96,8 @@ class SynthesisNetwork(torch.nn.Module):
             update_emas: Accepted as by StyleGAN3; there is nothing to update here.
 
         Returns:
-            Images `[N, img_channels, img_resolution, img_resolution]`, float32 in [-1, 1].
+            Images `[N, img_channels, img_resolution, img_resolution]`, float32 (as the weights),
+            nominally in [-1, 1].
         """
         layers.check_noise_mode(noise_mode)
         misc.assert_shape(ws, [None, self.num_ws, self.w_dim])
@@ -224,7 +225,8 @@ class SynthesisBlock(torch.nn.Module):
             layer_kwargs: Arguments of `SynthesisLayer.forward`.
 
         Returns:
-            Features `[N, out_channels, resolution, resolution]`, and the image in float32.
+            Features `[N, out_channels, resolution, resolution]`, and the image, never in
+            float16.
         """
         misc.assert_shape(ws, [None, self.num_conv + self.num_torgb, self.w_dim])
         w_conv, w_torgb = ws[:, : self.num_conv].unbind(dim=1), ws[:, -1]
@@ -622,7 +624,7 @@ class Discriminator(torch.nn.Module):
             force_fp32: Never use float16.
 
         Returns:
-            Logits `[N, 1]`, float32: the higher, the more real.
+            Logits `[N, 1]`, float32 (as the weights): the higher, the more real.
         """
         misc.assert_shape(img, [None, self.img_channels, self.img_resolution, self.img_resolution])
         x = None
@@ -776,7 +778,7 @@ class MinibatchStdLayer(torch.nn.Module):
 
 @persistence.persistent_class
 class DiscriminatorEpilogue(torch.nn.Module):
-    """The last layers of the discriminator, always in float32.
+    """The last layers of the discriminator, never in float16.
 
     Args:
         in_channels: Channels of the input.

@@ -6,6 +6,7 @@ width, cutoffs and half widths in cycles per image width; a margin around the im
 borders (Sec. 3.2).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +17,6 @@ from torch import Tensor
 
 from torch_utils import layers, misc, persistence
 from torch_utils.layers import FullyConnectedLayer, MappedGenerator
-from torch_utils.layers import MappingNetwork as MappingNetwork
 from torch_utils.ops import conv2d_gradfix
 from torch_utils.ops.filtered_lrelu import filtered_lrelu
 
@@ -25,11 +25,23 @@ from torch_utils.ops.filtered_lrelu import filtered_lrelu
 class Generator(MappedGenerator):
     """Mapping network and `SynthesisNetwork`; arguments as for `MappedGenerator`."""
 
-    mapping_depth = 2
+    def make_mapping(self, *args, **kwargs) -> torch.nn.Module:
+        """Construct the mapping network."""
+        return MappingNetwork(*args, **kwargs)
 
     def make_synthesis(self, *args, **kwargs) -> torch.nn.Module:
         """Construct the synthesis network."""
         return SynthesisNetwork(*args, **kwargs)
+
+
+@persistence.persistent_class
+class MappingNetwork(layers.MappingNetwork):
+    """As for StyleGAN2, with two layers in place of eight (Sec. 3.1)."""
+
+    def __init__(
+        self, z_dim: int, c_dim: int, w_dim: int, num_ws: int, num_layers: int = 2, **kwargs
+    ) -> None:
+        super().__init__(z_dim, c_dim, w_dim, num_ws, num_layers, **kwargs)
 
 
 @persistence.persistent_class
@@ -141,7 +153,8 @@ class SynthesisNetwork(torch.nn.Module):
             update_emas: Let the magnitudes of the layers' inputs enter their moving averages.
 
         Returns:
-            Images `[N, img_channels, img_resolution, img_resolution]`, float32 in [-1, 1].
+            Images `[N, img_channels, img_resolution, img_resolution]`, float32 (as the weights),
+            nominally in [-1, 1].
         """
         layers.check_noise_mode(noise_mode)
         misc.assert_shape(ws, [None, self.num_ws, self.w_dim])
@@ -225,12 +238,17 @@ class SynthesisInput(torch.nn.Module):
     """
 
     def __init__(
-        self, w_dim: int, channels: int, size: int, sampling_rate: float, bandwidth: float
+        self,
+        w_dim: int,
+        channels: int,
+        size: int | Sequence[int],
+        sampling_rate: float,
+        bandwidth: float,
     ) -> None:
         super().__init__()
         self.w_dim = w_dim
         self.channels = channels
-        self.size = size
+        self.size = _width_and_height(size)
         self.sampling_rate = sampling_rate
         self.bandwidth = bandwidth
 
@@ -247,7 +265,7 @@ class SynthesisInput(torch.nn.Module):
         self.register_buffer("phases", phases)
 
     def forward(self, w: Tensor) -> Tensor:
-        """Return features `[N, channels, size, size]` for styles `[N, w_dim]`."""
+        """Return features `[N, channels, height, width]` for styles `[N, w_dim]`."""
         transform = self._transform_of_style(w) @ self.transform  # [N, 3, 3]
 
         # Moving the image turns phases; turning or scaling it does the same to frequencies.
@@ -258,11 +276,14 @@ class SynthesisInput(torch.nn.Module):
         excess = (freqs.norm(dim=2) - self.bandwidth) / (self.sampling_rate / 2 - self.bandwidth)
         amplitudes = (1 - excess).clamp(0, 1)  # [N, C]
 
-        steps = torch.arange(self.size, dtype=w.dtype, device=w.device)
-        steps = (steps + 0.5) / self.size - 0.5
-        coords = steps * (self.size / self.sampling_rate)  # pixel centres, in image widths
-        arg_x = freqs[:, None, None, :, 0] * coords[None, None, :, None]  # [N, 1, W, C]
-        arg_y = freqs[:, None, None, :, 1] * coords[None, :, None, None]  # [N, H, 1, C]
+        # Pixel centres, in image widths from the centre.
+        x, y = (
+            (torch.arange(size, dtype=w.dtype, device=w.device) + (1 - size) / 2)
+            / self.sampling_rate
+            for size in self.size
+        )
+        arg_x = freqs[:, None, None, :, 0] * x[None, None, :, None]  # [N, 1, W, C]
+        arg_y = freqs[:, None, None, :, 1] * y[None, :, None, None]  # [N, H, 1, C]
         x = torch.sin((arg_x + arg_y + phases[:, None, None]) * (2 * np.pi))
         x = x * amplitudes[:, None, None]  # [N, H, W, C]
         x = x @ (self.weight / np.sqrt(self.channels)).t()
@@ -297,8 +318,8 @@ class SynthesisLayer(torch.nn.Module):
         use_fp16: Compute in float16 (CUDA only).
         in_channels: Channels of the input.
         out_channels: Channels of the output.
-        in_size: Width and height of the input.
-        out_size: Width and height of the output.
+        in_size: Width and height of the input, one number or two.
+        out_size: Width and height of the output, likewise.
         in_sampling_rate: Sampling rate s of the input.
         out_sampling_rate: Sampling rate s of the output.
         in_cutoff: Cutoff f_c of the input.
@@ -322,8 +343,8 @@ class SynthesisLayer(torch.nn.Module):
         use_fp16: bool,
         in_channels: int,
         out_channels: int,
-        in_size: int,
-        out_size: int,
+        in_size: int | Sequence[int],
+        out_size: int | Sequence[int],
         in_sampling_rate: float,
         out_sampling_rate: float,
         in_cutoff: float,
@@ -344,8 +365,8 @@ class SynthesisLayer(torch.nn.Module):
         self.use_fp16 = use_fp16
         self.in_channels = in_channels
         self.out_channels = out_channels
-        self.in_size = in_size
-        self.out_size = out_size
+        self.in_size = _width_and_height(in_size)
+        self.out_size = _width_and_height(out_size)
         self.in_sampling_rate = in_sampling_rate
         self.out_sampling_rate = out_sampling_rate
         self.in_cutoff = in_cutoff
@@ -391,12 +412,14 @@ class SynthesisLayer(torch.nn.Module):
             ),
         )
 
-        # Padding that brings the output to its size and keeps it centred on the input.
-        pad_total = (out_size - 1) * self.down_factor + 1  # at the temporary rate, after `fd`
-        pad_total -= (in_size + self.conv_kernel - 1) * self.up_factor
-        pad_total += self.up_taps + self.down_taps - 2
-        pad_lo = (pad_total + self.up_factor) // 2
-        self.padding = [pad_lo, pad_total - pad_lo] * 2
+        # Padding that brings the output to its size and keeps it centred on the input, for x and y.
+        self.padding = []
+        for size_in, size_out in zip(self.in_size, self.out_size, strict=True):
+            total = (size_out - 1) * self.down_factor + 1  # at the temporary rate, after `fd`
+            total -= (size_in + self.conv_kernel - 1) * self.up_factor
+            total += self.up_taps + self.down_taps - 2
+            low = (total + self.up_factor) // 2
+            self.padding += [low, total - low]
 
     def forward(
         self, x: Tensor, w: Tensor, force_fp32: bool = False, update_emas: bool = False
@@ -409,7 +432,8 @@ class SynthesisLayer(torch.nn.Module):
             force_fp32: Never use float16.
             update_emas: Let the magnitude of the input enter its moving average, before it is used.
         """
-        misc.assert_shape(x, [None, self.in_channels, self.in_size, self.in_size])
+        in_width, in_height = self.in_size
+        misc.assert_shape(x, [None, self.in_channels, in_height, in_width])
         misc.assert_shape(w, [x.shape[0], self.w_dim])
         if update_emas:
             magnitude = x.detach().to(self.magnitude_ema.dtype).square().mean()
@@ -522,6 +546,11 @@ def modulated_conv2d(
     x = x * s.to(x.dtype)[:, :, None, None]
     x = conv2d_gradfix.conv2d(x, w.to(x.dtype), padding=padding)
     return x if out_scale is None else x * out_scale.to(x.dtype)[:, :, None, None]
+
+
+def _width_and_height(size: int | Sequence[int]) -> list[int]:
+    width, height = np.broadcast_to(size, [2]).tolist()
+    return [width, height]
 
 
 def _ratio(high: float, low: float) -> int:

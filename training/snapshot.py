@@ -20,20 +20,20 @@ class SampleSheet:
     """Images of the same latents and labels, drawn again and again while the generator learns.
 
     Args:
-        training_set: Dataset that the labels, and the real images beside them, are taken from.
+        training_set: Dataset that the labels are taken from.
+        reals_path: Where to write the real images that belong to the labels.
         z_dim: Size of the latents.
         batch_gpu: Images per pass.
         device: Device of the generator.
     """
 
-    def __init__(self, training_set, z_dim: int, batch_gpu: int, device: torch.device) -> None:
-        self.grid_size, self.real_images, labels = setup_snapshot_image_grid(training_set)
+    def __init__(
+        self, training_set, reals_path: Path, z_dim: int, batch_gpu: int, device: torch.device
+    ) -> None:
+        self.grid_size, real_images, labels = setup_snapshot_image_grid(training_set)
+        save_image_grid(real_images, reals_path, drange=(0, 255), grid_size=self.grid_size)
         self.z = torch.randn([len(labels), z_dim], device=device).split(batch_gpu)
         self.c = torch.from_numpy(labels).to(device).split(batch_gpu)
-
-    def save_reals(self, path: Path) -> None:
-        """Write the real images."""
-        save_image_grid(self.real_images, path, drange=(0, 255), grid_size=self.grid_size)
 
     @torch.no_grad()
     def save_fakes(self, G_ema: torch.nn.Module, path: Path) -> None:

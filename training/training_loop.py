@@ -2,6 +2,7 @@
 
 import copy
 import time
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -104,14 +105,16 @@ class Trainer:
         if loader_kwargs["num_workers"] == 0:
             del loader_kwargs["prefetch_factor"]
         loader_kwargs["pin_memory"] &= self.device.type == "cuda"
-        self.batches = iter(
-            torch.utils.data.DataLoader(
+        with warnings.catch_warnings():
+            # A default of three processes is fine on two cores.
+            warnings.filterwarnings("ignore", "This DataLoader will create")
+            loader = torch.utils.data.DataLoader(
                 self.training_set,
                 sampler=sampler,
                 batch_size=self.config.batch_size // self.worker.size,
                 **loader_kwargs,
             )
-        )
+            self.batches = iter(loader)
         self._print(f"Num images:  {len(self.training_set)}")
         self._print(f"Image shape: {self.training_set.image_shape}")
         self._print(f"Label shape: {self.training_set.label_shape}\n")
@@ -182,16 +185,20 @@ class Trainer:
         if self.worker.is_main:
             self._print("Exporting sample images...")
             self.sheet = snapshot.SampleSheet(
-                self.training_set, self.G.z_dim, self.config.batch_gpu, self.device
+                self.training_set,
+                self.run_dir / "reals.png",
+                self.G.z_dim,
+                self.config.batch_gpu,
+                self.device,
             )
-            self.sheet.save_reals(self.run_dir / "reals.png")
             self.sheet.save_fakes(self.G_ema, self.run_dir / "fakes_init.png")
             self.log = log.RunLog(self.run_dir)
 
     def _train_batch(self) -> None:
         """Run the phases that are due on one batch, then average weights and adapt augmentation."""
         real_img, real_c = self._load_batch()
-        real_img = real_img.to(self.device, torch.float32, non_blocking=True) / 127.5 - 1
+        # Bytes travel, and become numbers there.
+        real_img = real_img.to(self.device, non_blocking=True).to(torch.float32) / 127.5 - 1
         real_c = real_c.to(self.device, non_blocking=True)
         batch_size = len(real_img)
         gen_z = torch.randn([len(self.phases), batch_size, self.G.z_dim], device=self.device)
@@ -236,6 +243,7 @@ class Trainer:
                 )
             phase.module.requires_grad_(False)
             self._step(phase)
+            phase.optimizer.zero_grad(set_to_none=True)  # not kept while the others run
 
     @torch.no_grad()
     def _step(self, phase: phases.Phase) -> None:
@@ -255,9 +263,14 @@ class Trainer:
 
     def _draw_labels(self, num: int) -> Tensor:
         """Labels of random training images, `[num, label_dim]`."""
+        if self.training_set.label_dim == 0:
+            return torch.zeros([num, 0], device=self.device)
         indices = np.random.randint(len(self.training_set), size=num)
         labels = np.stack([self.training_set.get_label(idx) for idx in indices])
-        return torch.from_numpy(labels).to(self.device)
+        labels = torch.from_numpy(labels)
+        if self.device.type == "cuda":
+            labels = labels.pin_memory()  # or the copy would wait for the work that is queued
+        return labels.to(self.device, non_blocking=True)
 
     def _finish_tick(self, is_done: bool) -> None:
         """Print and log the tick that ends now; save snapshots when they are due."""

@@ -40,6 +40,11 @@ def test_gradients_of_second_order(act):
     assert torch.autograd.gradgradcheck(function, [x, b])
 
 
+def test_result_has_the_dtype_of_the_features():
+    x, b = torch.randn(2, 3).bfloat16(), torch.randn(3)
+    assert bias_act.bias_act(x, b, act="lrelu", clamp=1).dtype == torch.bfloat16
+
+
 def test_default_gains_and_slopes_match_published_table():
     assert bias_act.activation_funcs["lrelu"] == dict(
         def_gain=2**0.5, def_alpha=0.2, has_2nd_grad=False

@@ -44,7 +44,7 @@ def test_gradients_of_second_order(up, down):
         (dict(b=torch.zeros(2)), "does not fit 3 channels"),
         (dict(up=[2, 2]), "`up` must be a positive integer"),
         (dict(down=0), "`down` must be a positive integer"),
-        (dict(fu=torch.ones(2, 2, 2)), "`fu` must be a float32 filter"),
+        (dict(fu=torch.ones(2, 2, 2)), "`fu` must be a floating-point filter"),
         (dict(clamp=-1), "`clamp` must not be negative"),
         (dict(fd=torch.ones(12)), "too small for filters of 1x1 and 12x12"),
     ],

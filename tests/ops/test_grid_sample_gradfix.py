@@ -19,12 +19,15 @@ def test_value_and_gradients_match_golden(name):
         assert golden.scaled_error(value, case.arrays[key]) < TOLERANCE, key
 
 
+@pytest.mark.parametrize("needs_grid", [False, True], ids=["constant-grid", "grid"])
 @pytest.mark.parametrize("name", golden.case_names("ops_misc.npz", "gridsample_"))
-def test_second_order_gradient_matches_golden(name):
+def test_second_order_gradient_matches_golden(name, needs_grid):
     case = golden.load("ops_misc.npz")[name]
     x, r = golden.tensor(case, "x", requires_grad=True), golden.tensor(case, "r", True)
-    y = grid_sample(x, golden.tensor(case, "grid"))
-    (dx,) = torch.autograd.grad((y * r).sum(), [x], create_graph=True)
+    grid = golden.tensor(case, "grid", requires_grad=needs_grid)
+    y = grid_sample(x, grid)
+    wanted = [x, grid] if needs_grid else [x]
+    dx, *_ = torch.autograd.grad((y * r).sum(), wanted, create_graph=True)
     (ddr,) = torch.autograd.grad((dx * golden.tensor(case, "r2")).sum(), [r])
     assert golden.scaled_error(dx, case.arrays["dx"]) < TOLERANCE
     assert golden.scaled_error(ddr, case.arrays["ddr"]) < TOLERANCE
@@ -45,12 +48,23 @@ def test_third_order_gradient_exists():
     assert torch.autograd.gradgradcheck(gradient, [x])
 
 
-def test_second_derivative_refuses_a_grid_that_requires_gradients():
+def test_gradient_of_the_image_depends_on_the_grid():
+    x, grid = _inputs(torch.float64)
+    r = torch.randn_like(grid_sample(x, grid)).requires_grad_(True)
+
+    def gradient(r, grid):
+        (dx,) = torch.autograd.grad((grid_sample(x, grid) * r).sum(), [x], create_graph=True)
+        return dx
+
+    assert torch.autograd.gradcheck(gradient, [r, grid.requires_grad_(True)])
+
+
+def test_gradient_of_the_grid_cannot_be_differentiated():
     x, grid = _inputs()
     y = grid_sample(x, grid.requires_grad_(True))
-    (dx,) = torch.autograd.grad(y.square().sum(), [x], create_graph=True)
+    (dgrid,) = torch.autograd.grad(y.square().sum(), [grid], create_graph=True)
     with pytest.raises(RuntimeError, match=r"grid\.detach\(\)"):
-        dx.sum().backward()
+        dgrid.sum().backward()
 
 
 def test_constant_grid_does_not_keep_the_image():

@@ -70,6 +70,12 @@ def test_gradients_of_second_order():
     assert torch.autograd.gradgradcheck(function, [x])
 
 
+def test_numpy_integers_pass_for_integers():
+    x, f = torch.randn(1, 2, 5, 4), torch.randn(4)
+    got = upfirdn2d.upfirdn2d(x, f, up=np.int64(2), down=[np.int32(3), 1], padding=np.array([1, 2]))
+    torch.testing.assert_close(got, upfirdn2d.upfirdn2d(x, f, up=2, down=[3, 1], padding=[1, 2]))
+
+
 def test_empty_batch_keeps_its_shape():
     assert upfirdn2d.upsample2d(torch.zeros(0, 3, 4, 5), torch.ones(4)).shape == (0, 3, 8, 10)
 
@@ -78,8 +84,8 @@ def test_empty_batch_keeps_its_shape():
     ("kwargs", "message"),
     [
         (dict(x=torch.zeros(3, 4, 5)), r"must be \[N, C, H, W\]"),
-        (dict(f=torch.ones(2, 2, 2)), "must be a float32 filter"),
-        (dict(f=torch.ones(3, dtype=torch.int32)), "must be a float32 filter"),
+        (dict(f=torch.ones(2, 2, 2)), "must be a floating-point filter"),
+        (dict(f=torch.ones(3, dtype=torch.int32)), "must be a floating-point filter"),
         (dict(up=0), "`up` must be a positive integer"),
         (dict(down=[1, 2, 3]), "`down` must be a positive integer"),
         (dict(padding=[1, 2, 3]), "`padding` must be one, two or four integers"),

@@ -42,7 +42,7 @@ def test_layer_schedule_matches_golden(name):
         network = networks_stylegan3.SynthesisNetwork(w_dim=8, **want["kwargs"])
     assert network.num_ws == want["num_ws"]
     source = network.input
-    assert [source.size] * 2 == want["input"]["size"]
+    assert source.size == want["input"]["size"]
     assert source.channels == want["input"]["channels"]
     assert source.bandwidth == pytest.approx(want["input"]["bandwidth"], rel=1e-12)
     assert source.sampling_rate == want["input"]["sampling_rate"]
@@ -56,7 +56,7 @@ def test_layer_schedule_matches_golden(name):
                 taps = getattr(got, field.removesuffix("_shape"))
                 assert value == (None if taps is None else list(taps.shape)), field
             elif field.endswith("_size"):
-                assert [getattr(got, field)] * 2 == value, field
+                assert getattr(got, field) == value, field
             elif field.endswith(FLOAT_FIELDS):
                 assert getattr(got, field) == pytest.approx(value, rel=1e-12), field
             else:
@@ -290,6 +290,20 @@ def test_bad_arguments_are_named(module):
     G = module.Generator(8, 0, 8, 16, 3, channel_base=64, channel_max=4)
     with pytest.raises(ValueError, match='must be "random", "const" or "none", got \'some\''):
         G(torch.zeros(1, 8), None, noise_mode="some")
+
+
+def test_mapping_networks_have_their_own_depths():
+    assert networks_stylegan3.MappingNetwork(8, 0, 8, num_ws=4).num_layers == 2
+    assert networks_stylegan2.MappingNetwork(8, 0, 8, num_ws=4).num_layers == 8
+
+
+def test_sizes_may_be_width_and_height():
+    source = networks_stylegan3.SynthesisInput(8, 4, [6, 4], sampling_rate=4, bandwidth=1)
+    x = source(torch.zeros(2, 8))
+    assert x.shape == (2, 4, 4, 6)
+    # Both axes are sampled alike: the middle of the wide one is what a narrow one would see.
+    source.size = [4, 4]
+    torch.testing.assert_close(source(torch.zeros(2, 8)), x[..., 1:5])
 
 
 def test_filters_are_those_of_setup_filter():

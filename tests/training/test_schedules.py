@@ -30,6 +30,10 @@ class Signs(dict):
         pass
 
 
+def test_augmentation_strength_stays_when_the_discriminator_is_lost():
+    assert ada.ada_step(float("nan"), 0.6, num_images=100, ada_kimg=1) == 0
+
+
 @pytest.mark.parametrize("case", GOLDEN["ada"])
 def test_augmentation_strength_steps_as_in_the_reference(case):
     num_images = case["batch_size"] * case["ada_interval"]

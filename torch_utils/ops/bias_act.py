@@ -43,7 +43,7 @@ def bias_act(
 
     Args:
         x: Activations of any shape and floating-point type.
-        b: Bias `[x.shape[dim]]` in the dtype of `x`, or `None`.
+        b: Bias `[x.shape[dim]]`, or `None`.
         dim: Dimension of `x` that the bias belongs to.
         act: Name of the activation function, a key of `activation_funcs`.
         alpha: Slope of `"lrelu"` below zero; `None` for the default.

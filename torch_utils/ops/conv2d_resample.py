@@ -1,5 +1,7 @@
 """2D convolution with up- or downsampling, in the cheapest order of the two."""
 
+from numbers import Integral
+
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -45,7 +47,7 @@ def conv2d_resample(
             f"{tuple(x.shape)}"
         )
     for name, factor in [("up", up), ("down", down)]:
-        if not isinstance(factor, int) or factor < 1:
+        if not isinstance(factor, Integral) or factor < 1:
             raise ValueError(
                 f"conv2d_resample: `{name}` must be a positive integer, got {factor!r}"
             )

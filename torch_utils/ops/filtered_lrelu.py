@@ -3,6 +3,7 @@
 Karras et al. 2021, "Alias-Free Generative Adversarial Networks", Sec. 3.2 and Fig. 4b.
 """
 
+from numbers import Integral
 from typing import Literal
 
 import numpy as np
@@ -66,7 +67,7 @@ def filtered_lrelu(
             f"filtered_lrelu: bias {tuple(b.shape)} does not fit {x.shape[1]} channels"
         )
     for name, factor in (("up", up), ("down", down)):
-        if not isinstance(factor, int) or factor < 1:
+        if not isinstance(factor, Integral) or factor < 1:
             raise ValueError(f"filtered_lrelu: `{name}` must be a positive integer, got {factor!r}")
     if clamp is not None and clamp < 0:
         raise ValueError(f"filtered_lrelu: `clamp` must not be negative, got {clamp}")
@@ -85,5 +86,5 @@ def filtered_lrelu(
             f"is too small for filters of {fu_w}x{fu_h} and {fd_w}x{fd_h} taps"
         )
     return reference.filtered_lrelu(
-        x, fu, fd, b, up, down, padding, float(gain), float(slope), clamp, flip_filter
+        x, fu, fd, b, int(up), int(down), padding, float(gain), float(slope), clamp, flip_filter
     )

@@ -8,7 +8,8 @@ from torch import Tensor
 def grid_sample(input: Tensor, grid: Tensor) -> Tensor:
     """Sample images bilinearly; outside of the image there are zeros.
 
-    Differentiable to any order with respect to `input`, once with respect to `grid`.
+    Differentiable to any order with respect to `input`; with respect to `grid` once, and once more
+    where the first derivative was that of `input`.
 
     Args:
         input: Images `[N, C, H, W]`.
@@ -19,7 +20,7 @@ def grid_sample(input: Tensor, grid: Tensor) -> Tensor:
         Samples `[N, C, H', W']`.
 
     Raises:
-        RuntimeError: In a second backward pass, if `grid` requires gradients.
+        RuntimeError: In a second backward pass through the gradient of `grid`.
     """
     return _GridSample.apply(input, grid)
 
@@ -40,26 +41,28 @@ class _GridSample(torch.autograd.Function):
 class _GridSampleBackward(torch.autograd.Function):
     @staticmethod
     def forward(ctx, dy: Tensor, input: Tensor, grid: Tensor) -> tuple[Tensor, Tensor | None]:
-        ctx.save_for_backward(grid)
+        ctx.set_materialize_grads(False)
         needs_grid = ctx.needs_input_grad[2]
+        ctx.save_for_backward(dy if needs_grid else None, grid)
+        bilinear, zeros, align_corners = 0, 0, False
         dx, dgrid = torch.ops.aten.grid_sampler_2d_backward(
-            dy,
-            input,
-            grid,
-            0,
-            0,
-            False,
-            [True, needs_grid],  # 0, 0: bilinear, zeros outside
+            dy, input, grid, bilinear, zeros, align_corners, [True, needs_grid]
         )
         return dx, dgrid if needs_grid else None
 
     @staticmethod
-    def backward(ctx, ddx: Tensor, _ddgrid) -> tuple[Tensor, None, None]:
-        if ctx.needs_input_grad[2]:
+    def backward(
+        ctx, ddx: Tensor | None, ddgrid: Tensor | None
+    ) -> tuple[Tensor | None, None, Tensor | None]:
+        if ddgrid is not None:
             raise RuntimeError(
-                "grid_sample: second derivatives exist for a constant grid only; "
+                "grid_sample: the gradient of the grid cannot be differentiated again; "
                 "pass `grid.detach()`"
             )
-        (grid,) = ctx.saved_tensors
-        # Sampling is linear in the image, so the gradient of its adjoint is sampling itself.
-        return _GridSample.apply(ddx, grid), None, None
+        if ddx is None:
+            return None, None, None
+        # Sampling is linear in the image, so the gradient of its adjoint is sampling itself; and
+        # sum(dx * ddx) = sum(dy * sample(ddx, grid)), whose gradient of the grid is known.
+        dy, grid = ctx.saved_tensors
+        dgrid = _GridSampleBackward.apply(dy, ddx, grid)[1] if ctx.needs_input_grad[2] else None
+        return _GridSample.apply(ddx, grid), None, dgrid

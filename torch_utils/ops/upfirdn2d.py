@@ -7,6 +7,7 @@ Coordinates are counted on the zero-stuffed image: upsampling by `up` follows ev
 """
 
 from collections.abc import Sequence
+from numbers import Integral
 from typing import Literal
 
 import numpy as np
@@ -178,20 +179,21 @@ def downsample2d(
 
 def parse_factor(name: str, factor: Factor) -> tuple[int, int]:
     """Turn an integer or `[x, y]` into `(x, y)`; both must be at least 1."""
-    pair = (factor, factor) if isinstance(factor, int) else tuple(factor)
-    if len(pair) != 2 or not all(isinstance(v, int) and v >= 1 for v in pair):
+    pair = (factor, factor) if isinstance(factor, Integral) else tuple(factor)
+    if len(pair) != 2 or not all(isinstance(v, Integral) and v >= 1 for v in pair):
         raise ValueError(f"`{name}` must be a positive integer or a pair of them, got {factor!r}")
-    return pair
+    return int(pair[0]), int(pair[1])
 
 
 def parse_padding(padding: Padding) -> tuple[int, int, int, int]:
     """Turn an integer, `[x, y]` or `[x0, x1, y0, y1]` into `(x0, x1, y0, y1)`."""
-    values = (padding, padding) if isinstance(padding, int) else tuple(padding)
+    values = (padding, padding) if isinstance(padding, Integral) else tuple(padding)
     if len(values) == 2:
         values = (values[0], values[0], values[1], values[1])
-    if len(values) != 4 or not all(isinstance(v, int) for v in values):
+    if len(values) != 4 or not all(isinstance(v, Integral) for v in values):
         raise ValueError(f"`padding` must be one, two or four integers, got {padding!r}")
-    return values
+    x0, x1, y0, y1 = (int(v) for v in values)
+    return x0, x1, y0, y1
 
 
 def filter_size(f: Tensor | None) -> tuple[int, int]:
@@ -221,11 +223,12 @@ def output_size(
 def check_filter(name: str, f: Tensor) -> None:
     """Refuse what is not a tensor of one or two dimensions with at least one tap.
 
-    Taps are float32; as part of a network that was converted they may be of another type.
+    Taps are float32, unless they are part of a network that was converted (`G.double()`).
     """
     if f.ndim not in (1, 2) or f.numel() == 0 or not f.is_floating_point():
         raise ValueError(
-            f"`{name}` must be a float32 filter [taps] or [fh, fw], got {f.dtype} {tuple(f.shape)}"
+            f"`{name}` must be a floating-point filter [taps] or [fh, fw], "
+            f"got {f.dtype} {tuple(f.shape)}"
         )
 
 

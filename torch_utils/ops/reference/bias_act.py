@@ -25,7 +25,7 @@ def bias_act(
 ) -> Tensor:
     """`clamp(act(x + b) * gain)`; arguments as in the public function, all defaults filled in."""
     if b is not None:
-        x = x + b.reshape([-1 if i == dim else 1 for i in range(x.ndim)])
+        x = x + b.to(x.dtype).reshape([-1 if i == dim else 1 for i in range(x.ndim)])
     x = ACTIVATIONS[act](x, alpha)
     if gain != 1:
         x = x * gain
