@@ -6,7 +6,7 @@ JOBS ?= 2
 .PHONY: help demo demo-quick test lint clean
 
 help:
-	@echo "make demo   set up .venv, draw a dataset, train on it, generate images (about 8 minutes)"
+	@echo "make demo   set up .venv, draw a dataset, train on it, generate images (about 7 minutes)"
 	@echo "make test   set up .venv with the test tools, run the tests (JOBS=2 processes)"
 	@echo "make lint   check style and formatting with ruff"
 	@echo "make clean  remove the demo's results (not .venv)"
