@@ -38,7 +38,7 @@ def main(outdir: Path | None, kimg: int | None, quick: bool, device: str) -> Non
     \b
     Examples:
       python demo.py
-      # What does it learn in four times as long?
+      # What does it learn in five times as long?
       python demo.py --outdir=demo-long --kimg=20
     """
     outdir = outdir or Path("demo/quick" if quick else "demo")

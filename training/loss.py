@@ -24,7 +24,8 @@ class StyleGAN2Loss:
         pl_weight: Weight of the path length penalty, 0 to leave it out.
         pl_batch_shrink: Use that fraction of the batch for the path length.
         pl_decay: Decay of the moving average of the path length.
-        pl_no_weight_grad: Leave the weights' part out of the path length's gradient graph.
+        pl_no_weight_grad: Take kernels for constant where the path length is differentiated; it
+            matters to networks whose kernels depend on the styles, which ours do not.
         blur_init_sigma: Standard deviation of the blur at the start, in pixels.
         blur_fade_kimg: Thousands of images until the blur is gone.
     """

@@ -277,13 +277,13 @@ class SynthesisInput(torch.nn.Module):
         amplitudes = (1 - excess).clamp(0, 1)  # [N, C]
 
         # Pixel centres, in image widths from the centre.
-        x, y = (
+        coords_x, coords_y = (
             (torch.arange(size, dtype=w.dtype, device=w.device) + (1 - size) / 2)
             / self.sampling_rate
             for size in self.size
         )
-        arg_x = freqs[:, None, None, :, 0] * x[None, None, :, None]  # [N, 1, W, C]
-        arg_y = freqs[:, None, None, :, 1] * y[None, :, None, None]  # [N, H, 1, C]
+        arg_x = freqs[:, None, None, :, 0] * coords_x[None, None, :, None]  # [N, 1, W, C]
+        arg_y = freqs[:, None, None, :, 1] * coords_y[None, :, None, None]  # [N, H, 1, C]
         x = torch.sin((arg_x + arg_y + phases[:, None, None]) * (2 * np.pi))
         x = x * amplitudes[:, None, None]  # [N, H, W, C]
         x = x @ (self.weight / np.sqrt(self.channels)).t()

@@ -219,7 +219,7 @@ class Trainer:
     def _load_batch(self) -> tuple[Tensor, Tensor]:
         try:
             return next(self.batches)
-        except Exception as error:
+        except (OSError, AssertionError, ValueError, RuntimeError) as error:
             # What a loading process raised arrives with its traceback; the message comes last.
             message = cli.message_of(error).strip().splitlines()[-1]
             raise RuntimeError(f"loading training images failed: {message}") from error
@@ -228,7 +228,6 @@ class Trainer:
         self, phase: phases.Phase, real_img: Tensor, real_c: Tensor, gen_z: Tensor, gen_c: Tensor
     ) -> None:
         with torch.autograd.profiler.record_function(phase.name), phase.timer:
-            phase.optimizer.zero_grad(set_to_none=True)
             phase.module.requires_grad_(True)
             passes = [t.split(self.config.batch_gpu) for t in (real_img, real_c, gen_z, gen_c)]
             for pass_real_img, pass_real_c, pass_gen_z, pass_gen_c in zip(*passes, strict=True):
@@ -333,11 +332,11 @@ def network_kwargs(training_set) -> dict[str, int]:
 def resume_from_pickle(source: str, networks: dict[str, torch.nn.Module]) -> None:
     """Copy parameters and buffers of the same names out of a network pickle.
 
+    In a pickle that was published for generating only, `G_ema` stands in for `G`.
+
     Args:
         source: Path or URL of the pickle.
         networks: Where they go, by the pickle's keys (`G`, `D`, `G_ema`).
-
-    A pickle without `G` (published for generating only) stands in with its `G_ema`.
 
     Raises:
         ValueError: If a tensor has another shape.
