@@ -1,8 +1,15 @@
 """Shared by all tests: one CPU thread each, a private cache directory, skipping of GPU tests."""
 
+import getpass
 import os
+import tempfile
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Kernels are built once, not by every test: their names cover all that they depend on.
+os.environ.setdefault(
+    "STYLEGAN3_KERNEL_CACHE_DIR",
+    os.path.join(tempfile.gettempdir(), f"stylegan3-test-kernels-{getpass.getuser()}"),
+)
 
 import pytest
 import torch

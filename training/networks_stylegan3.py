@@ -163,7 +163,8 @@ class SynthesisNetwork(torch.nn.Module):
         x = self.input(w_input)
         for name, w in zip(self.layer_names, w_layers, strict=True):
             x = getattr(self, name)(x, w, force_fp32=force_fp32, update_emas=update_emas)
-        return x.to(ws.dtype) * self.output_scale
+        x = x.to(dtype=ws.dtype, memory_format=torch.contiguous_format)
+        return x * self.output_scale
 
     def extra_repr(self) -> str:
         """Sizes and numbers of layers."""
@@ -287,7 +288,9 @@ class SynthesisInput(torch.nn.Module):
         x = torch.sin((arg_x + arg_y + phases[:, None, None]) * (2 * np.pi))
         x = x * amplitudes[:, None, None]  # [N, H, W, C]
         x = x @ (self.weight / np.sqrt(self.channels)).t()
-        return x.permute(0, 3, 1, 2).contiguous()
+        x = x.permute(0, 3, 1, 2)
+        # Channels come last already, which is what CPUs convolve fastest.
+        return x if x.device.type == "cpu" else x.contiguous()
 
     def _transform_of_style(self, w: Tensor) -> Tensor:
         t = self.affine(w)  # r_c, r_s, t_x, t_y

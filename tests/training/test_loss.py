@@ -41,10 +41,12 @@ def test_phase_matches_golden(name):
     if case.meta["grads_none"] == "all":
         assert not got_names
     else:
-        assert set(got_names) >= set(case.meta["grad_norm_names"])
         for key in set(got_names) - set(case.meta["grad_norm_names"]):
             assert grads[key].abs().max() == 0, key
         for key, want in zip(case.meta["grad_norm_names"], case.arrays["grad_norms"], strict=True):
+            if grads[key] is None:  # what does not matter may also have no gradient at all
+                assert want == 0, key
+                continue
             rel = 1e-3 if "noise_strength" in key or grads[key].numel() == 1 else 2e-4
             assert grads[key].double().norm().item() == pytest.approx(want, rel=rel, abs=1e-9), key
     for key in [key for key in case.arrays if key.startswith("grad:")]:

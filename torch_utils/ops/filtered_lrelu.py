@@ -3,6 +3,7 @@
 Karras et al. 2021, "Alias-Free Generative Adversarial Networks", Sec. 3.2 and Fig. 4b.
 """
 
+from collections.abc import Sequence
 from numbers import Integral
 from typing import Literal
 
@@ -10,6 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from torch_utils.ops.cpu import filtered_lrelu as cpu
+from torch_utils.ops.cpu.resample import is_supported
+from torch_utils.ops.layout import output_format
 from torch_utils.ops.reference import filtered_lrelu as reference
 from torch_utils.ops.upfirdn2d import (
     Padding,
@@ -85,6 +89,167 @@ def filtered_lrelu(
             f"filtered_lrelu: {x.shape[3]}x{x.shape[2]} upsampled by {up} with padding {padding} "
             f"is too small for filters of {fu_w}x{fu_h} and {fd_w}x{fd_h} taps"
         )
-    return reference.filtered_lrelu(
-        x, fu, fd, b, int(up), int(down), padding, float(gain), float(slope), clamp, flip_filter
+    up, down, gain, slope = int(up), int(down), float(gain), float(slope)
+    # The kernel folds the gain into a filter, which needs it to be positive.
+    if impl == "ref" or gain <= 0 or not is_supported(x, fu, fd):
+        return reference.filtered_lrelu(
+            x, fu, fd, b, up, down, padding, gain, slope, clamp, flip_filter
+        )
+    needs_mask = torch.is_grad_enabled() and (
+        x.requires_grad or (b is not None and b.requires_grad)
     )
+    y, _ = _filtered_lrelu(
+        x,
+        fu,
+        fd,
+        b,
+        up,
+        down,
+        padding,
+        gain,
+        slope,
+        None if clamp is None else float(clamp),
+        bool(flip_filter),
+        needs_mask,
+    )
+    return y
+
+
+@torch.library.custom_op("stylegan3::filtered_lrelu", mutates_args=())
+def _filtered_lrelu(
+    x: Tensor,
+    fu: Tensor,
+    fd: Tensor,
+    b: Tensor | None,
+    up: int,
+    down: int,
+    padding: Sequence[int],
+    gain: float,
+    slope: float,
+    clamp: float | None,
+    flip_filter: bool,
+    write_mask: bool,
+) -> tuple[Tensor, Tensor]:
+    tmp_w, tmp_h = _inner_size(x, fu, up, padding)
+    mask = cpu.empty_mask(x, tmp_h, tmp_w, write_mask)
+    y = cpu.filtered_lrelu(
+        x,
+        fu,
+        fd,
+        b,
+        up,
+        down,
+        padding,
+        gain,
+        slope,
+        clamp,
+        flip_filter,
+        mask if write_mask else None,
+    )
+    return y, mask
+
+
+@_filtered_lrelu.register_fake
+def _(x, fu, fd, b, up, down, padding, gain, slope, clamp, flip_filter, write_mask):
+    tmp_w, tmp_h = _inner_size(x, fu, up, padding)
+    fd_w, fd_h = filter_size(fd)
+    shape = [*x.shape[:2], (tmp_h - fd_h) // down + 1, (tmp_w - fd_w) // down + 1]
+    mask_shape = cpu.mask_shape(x, tmp_h, tmp_w) if write_mask else [0]
+    y = x.new_empty(shape).contiguous(memory_format=output_format(x))
+    return y, x.new_empty(mask_shape, dtype=torch.uint8)
+
+
+def _setup_lrelu(ctx, inputs, output) -> None:
+    x, fu, fd, b, ctx.up, ctx.down, ctx.padding, ctx.gain, ctx.slope, _, ctx.flip, _ = inputs
+    ctx.in_size = x.shape[3], x.shape[2]
+    ctx.has_bias = b is not None
+    ctx.save_for_backward(fu, fd, output[1])
+
+
+def _backward_lrelu(ctx, dy: Tensor, _) -> tuple[Tensor | None, ...]:
+    fu, fd, mask = ctx.saved_tensors
+    gain = ctx.gain * ctx.up**2
+    dx = _adjoint(ctx, dy, fu, fd, mask, ctx.padding, (0, 0, 0, 0), gain)
+    db = dx.sum([0, 2, 3]) if ctx.has_bias else None
+    return dx, None, None, db, *[None] * 8
+
+
+_filtered_lrelu.register_autograd(_backward_lrelu, setup_context=_setup_lrelu)
+
+
+@torch.library.custom_op("stylegan3::filtered_mask", mutates_args=())
+def _filtered_mask(
+    x: Tensor,
+    fu: Tensor,
+    fd: Tensor,
+    mask: Tensor,
+    up: int,
+    down: int,
+    padding: Sequence[int],
+    mid_padding: Sequence[int],
+    gain: float,
+    slope: float,
+    flip_filter: bool,
+) -> Tensor:
+    """Upsample, multiply by the derivative of the nonlinearity, pad and downsample; linear."""
+    return cpu.filtered_mask(
+        x, fu, fd, mask, up, down, padding, mid_padding, gain, slope, flip_filter
+    )
+
+
+@_filtered_mask.register_fake
+def _(x, fu, fd, mask, up, down, padding, mid_padding, gain, slope, flip_filter):
+    tmp_w, tmp_h = _inner_size(x, fu, up, padding)
+    fd_w, fd_h = filter_size(fd)
+    x0, x1, y0, y1 = mid_padding
+    shape = [(tmp_h + y0 + y1 - fd_h) // down + 1, (tmp_w + x0 + x1 - fd_w) // down + 1]
+    return x.new_empty([*x.shape[:2], *shape]).contiguous(memory_format=output_format(x))
+
+
+def _setup_mask(ctx, inputs, output) -> None:
+    x, fu, fd, mask, ctx.up, ctx.down, ctx.padding, ctx.mid, ctx.gain, ctx.slope, ctx.flip = inputs
+    ctx.in_size = x.shape[3], x.shape[2]
+    ctx.save_for_backward(fu, fd, mask)
+
+
+def _backward_mask(ctx, dy: Tensor) -> tuple[Tensor | None, ...]:
+    fu, fd, mask = ctx.saved_tensors
+    dx = _adjoint(ctx, dy, fu, fd, mask, ctx.padding, ctx.mid, ctx.gain)
+    return dx, *[None] * 10
+
+
+_filtered_mask.register_autograd(_backward_mask, setup_context=_setup_mask)
+
+
+def _adjoint(ctx, dy, fu, fd, mask, padding, mid_padding, gain) -> Tensor:
+    """The adjoint of `_filtered_mask`: the same with the roles of up and down swapped."""
+    sizes = zip(
+        ctx.in_size, (dy.shape[3], dy.shape[2]), filter_size(fu), filter_size(fd), strict=True
+    )
+    first_padding, second_padding = [], []
+    for axis, (size_in, size_out, fu_taps, fd_taps) in enumerate(sizes):
+        before, after = padding[2 * axis : 2 * axis + 2]
+        tmp_size = size_in * ctx.up + before + after - (fu_taps - 1)
+        mid = mid_padding[2 * axis]
+        first_padding += [fd_taps - 1 - mid, tmp_size - size_out * ctx.down + mid]
+        second_padding += [fu_taps - 1 - before, (size_in - 1) * ctx.up + 1 + before - tmp_size]
+    return _filtered_mask(
+        dy,
+        fd,
+        fu,
+        mask,
+        ctx.down,
+        ctx.up,
+        first_padding,
+        second_padding,
+        gain,
+        ctx.slope,
+        not ctx.flip,
+    )
+
+
+def _inner_size(x: Tensor, fu: Tensor, up: int, padding: Sequence[int]) -> tuple[int, int]:
+    """Width and height at the nonlinearity."""
+    x0, x1, y0, y1 = padding
+    fu_w, fu_h = filter_size(fu)
+    return x.shape[3] * up + x0 + x1 - (fu_w - 1), x.shape[2] * up + y0 + y1 - (fu_h - 1)

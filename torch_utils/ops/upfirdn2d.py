@@ -14,6 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from torch_utils.ops.cpu import upfirdn2d as cpu
+from torch_utils.ops.cpu.resample import is_supported
+from torch_utils.ops.layout import output_format
 from torch_utils.ops.reference import upfirdn2d as reference
 
 Factor = int | Sequence[int]
@@ -68,7 +71,51 @@ def upfirdn2d(
             f"upfirdn2d: filter {tuple(f.shape)} and padding {padding} leave nothing of an image "
             f"of {x.shape[3]}x{x.shape[2]} upsampled by {up}"
         )
-    return reference.upfirdn2d(x, f, up, down, padding, flip_filter, gain)
+    if impl == "ref" or not is_supported(x, f):
+        return reference.upfirdn2d(x, f, up, down, padding, flip_filter, gain)
+    return _upfirdn2d(x, f, up, down, padding, bool(flip_filter), float(gain))
+
+
+@torch.library.custom_op("stylegan3::upfirdn2d", mutates_args=())
+def _upfirdn2d(
+    x: Tensor,
+    f: Tensor,
+    up: Sequence[int],
+    down: Sequence[int],
+    padding: Sequence[int],
+    flip_filter: bool,
+    gain: float,
+) -> Tensor:
+    return cpu.upfirdn2d(x, f, up, down, padding, flip_filter, gain)
+
+
+@_upfirdn2d.register_fake
+def _(x, f, up, down, padding, flip_filter, gain):
+    out_w, out_h = output_size(x, f, up, down, padding)
+    return x.new_empty([*x.shape[:2], out_h, out_w]).contiguous(memory_format=output_format(x))
+
+
+def _setup_context(ctx, inputs, output) -> None:
+    x, f, *ctx.settings = inputs
+    ctx.in_size = x.shape[3], x.shape[2]
+    ctx.save_for_backward(f)
+
+
+def _backward(ctx, dy: Tensor):
+    (f,) = ctx.saved_tensors
+    up, down, padding, flip_filter, gain = ctx.settings
+    # The adjoint swaps the roles of the factors and mirrors the filter.
+    sizes = zip(ctx.in_size, (dy.shape[3], dy.shape[2]), filter_size(f), strict=True)
+    adjoint_padding = []
+    for axis, (size_in, size_out, taps) in enumerate(sizes):
+        first = padding[2 * axis]
+        last = (size_in - 1) * up[axis] + 1 + first - size_out * down[axis]
+        adjoint_padding += [taps - 1 - first, last]
+    dx = _upfirdn2d(dy, f, down, up, adjoint_padding, not flip_filter, gain)
+    return dx, None, None, None, None, None, None
+
+
+_upfirdn2d.register_autograd(_backward, setup_context=_setup_context)
 
 
 def setup_filter(

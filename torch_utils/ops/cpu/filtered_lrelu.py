@@ -1,0 +1,77 @@
+"""Launchers of `filtered_lrelu` and of its masked, linear form on the CPU."""
+
+import torch
+from torch import Tensor
+
+from torch_utils.ops.cpu import resample
+
+mask_shape = resample.mask_shape
+
+
+def filtered_lrelu(
+    x: Tensor,
+    fu: Tensor,
+    fd: Tensor,
+    b: Tensor | None,
+    up: int,
+    down: int,
+    padding: tuple[int, ...],
+    gain: float,
+    slope: float,
+    clamp: float | None,
+    flip_filter: bool,
+    mask: Tensor | None,
+) -> Tensor:
+    """The op; `gain` is positive. Signs go to `mask` unless that is `None`."""
+    return resample.resample(
+        x,
+        fu,
+        fd,
+        (up, up),
+        (down, down),
+        padding,
+        (0, 0, 0, 0),
+        flip_filter,
+        up_gain=up**2 * gain,
+        mode=resample.ACT if mask is None else resample.ACT_WRITE_MASK,
+        b=b,
+        slope=slope,
+        clamp=clamp,
+        mask=mask,
+    )
+
+
+def filtered_mask(
+    x: Tensor,
+    fu: Tensor,
+    fd: Tensor,
+    mask: Tensor,
+    up: int,
+    down: int,
+    padding: list[int],
+    mid_padding: list[int],
+    gain: float,
+    slope: float,
+    flip_filter: bool,
+) -> Tensor:
+    """Upsample, multiply by the derivative of the nonlinearity, downsample."""
+    return resample.resample(
+        x,
+        fu,
+        fd,
+        (up, up),
+        (down, down),
+        tuple(padding),
+        tuple(mid_padding),
+        flip_filter,
+        up_gain=gain,
+        mode=resample.READ_MASK,
+        slope=slope,
+        mask=mask,
+    )
+
+
+def empty_mask(x: Tensor, tmp_h: int, tmp_w: int, is_needed: bool) -> Tensor:
+    """Memory for the signs, of size 0 if they are not needed."""
+    shape = mask_shape(x, tmp_h, tmp_w) if is_needed else [0]
+    return torch.empty(shape, dtype=torch.uint8)
