@@ -20,6 +20,4 @@ def upfirdn2d(
     identity = torch.ones([1, 1])
     no_padding = (0, 0, 0, 0)
     filters = (identity, f) if tuple(up) == (1, 1) else (f, identity)
-    return resample(
-        x, *filters, tuple(up), tuple(down), tuple(padding), no_padding, flip_filter
-    )
+    return resample(x, *filters, tuple(up), tuple(down), tuple(padding), no_padding, flip_filter)
