@@ -7,7 +7,7 @@ from torch import Tensor
 
 import dnnlib
 from torch_utils.ops.reference import bias_act as reference
-from torch_utils.ops.upfirdn2d import check_impl
+from torch_utils.ops.selection import wants_reference
 
 
 def _entry(def_gain: float, def_alpha: float, has_2nd_grad: bool) -> dnnlib.EasyDict:
@@ -57,7 +57,7 @@ def bias_act(
     Raises:
         ValueError: If the activation is unknown, the bias does not fit, or the clamp is negative.
     """
-    check_impl("bias_act", impl)
+    wants_reference("bias_act", impl)
     if act not in activation_funcs:
         raise ValueError(f"bias_act: unknown `act` {act!r}; known: {', '.join(activation_funcs)}")
     if clamp is not None and clamp < 0:

@@ -15,10 +15,10 @@ from torch_utils.ops.cpu import filtered_lrelu as cpu
 from torch_utils.ops.cpu.resample import is_supported
 from torch_utils.ops.layout import output_format
 from torch_utils.ops.reference import filtered_lrelu as reference
+from torch_utils.ops.selection import wants_reference
 from torch_utils.ops.upfirdn2d import (
     Padding,
     check_filter,
-    check_impl,
     filter_size,
     parse_padding,
 )
@@ -63,7 +63,7 @@ def filtered_lrelu(
         ValueError: If an argument has the wrong rank, type or range, or nothing of the image is
             left.
     """
-    check_impl("filtered_lrelu", impl)
+    is_reference = wants_reference("filtered_lrelu", impl)
     if x.ndim != 4:
         raise ValueError(f"filtered_lrelu: `x` must be [N, C, H, W], got {tuple(x.shape)}")
     if b is not None and b.shape != (x.shape[1],):
@@ -91,7 +91,7 @@ def filtered_lrelu(
         )
     up, down, gain, slope = int(up), int(down), float(gain), float(slope)
     # The kernel folds the gain into a filter, which needs it to be positive.
-    if impl == "ref" or gain <= 0 or not is_supported(x, fu, fd):
+    if is_reference or gain <= 0 or not is_supported(x, fu, fd):
         return reference.filtered_lrelu(
             x, fu, fd, b, up, down, padding, gain, slope, clamp, flip_filter
         )

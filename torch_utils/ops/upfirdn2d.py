@@ -18,6 +18,7 @@ from torch_utils.ops.cpu import upfirdn2d as cpu
 from torch_utils.ops.cpu.resample import is_supported
 from torch_utils.ops.layout import output_format
 from torch_utils.ops.reference import upfirdn2d as reference
+from torch_utils.ops.selection import wants_reference
 
 Factor = int | Sequence[int]
 Padding = int | Sequence[int]
@@ -58,7 +59,7 @@ def upfirdn2d(
         ValueError: If an argument has the wrong rank, type or range, or nothing of the image is
             left.
     """
-    check_impl("upfirdn2d", impl)
+    is_reference = wants_reference("upfirdn2d", impl)
     if x.ndim != 4:
         raise ValueError(f"upfirdn2d: `x` must be [N, C, H, W], got {tuple(x.shape)}")
     up, down, padding = parse_factor("up", up), parse_factor("down", down), parse_padding(padding)
@@ -71,7 +72,7 @@ def upfirdn2d(
             f"upfirdn2d: filter {tuple(f.shape)} and padding {padding} leave nothing of an image "
             f"of {x.shape[3]}x{x.shape[2]} upsampled by {up}"
         )
-    if impl == "ref" or not is_supported(x, f):
+    if is_reference or not is_supported(x, f):
         return reference.upfirdn2d(x, f, up, down, padding, flip_filter, gain)
     return _upfirdn2d(x, f, up, down, padding, bool(flip_filter), float(gain))
 
@@ -277,12 +278,6 @@ def check_filter(name: str, f: Tensor) -> None:
             f"`{name}` must be a floating-point filter [taps] or [fh, fw], "
             f"got {f.dtype} {tuple(f.shape)}"
         )
-
-
-def check_impl(op: str, impl: str) -> None:
-    """Refuse implementations that do not exist."""
-    if impl not in ("cuda", "ref"):
-        raise ValueError(f'{op}: `impl` must be "cuda" or "ref", got {impl!r}')
 
 
 def _add(own: tuple[int, int, int, int], padding: Padding) -> tuple[int, ...]:
