@@ -79,7 +79,7 @@ def bias_act(
     gain = defaults.def_gain if gain is None else float(gain)
     clamp = None if clamp is None else float(clamp)
     if is_reference or x.ndim == 0 or not is_supported(x):
-        return reference.bias_act(x, b, scale, noise, dim, act, alpha, gain, clamp)
+        return reference.bias_act(x, b, dim, act, alpha, gain, clamp, scale, noise)
     dtype = _dtype_of_sums(x)
     b, scale, noise = (None if t is None else t.to(dtype) for t in (b, scale, noise))
     if not defaults.has_2nd_grad:

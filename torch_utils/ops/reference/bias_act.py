@@ -23,13 +23,13 @@ ACTIVATIONS: dict[str, Callable[[Tensor, float], Tensor]] = {
 def bias_act(
     x: Tensor,
     b: Tensor | None,
-    scale: Tensor | None,
-    noise: Tensor | None,
     dim: int,
     act: str,
     alpha: float,
     gain: float,
     clamp: float | None,
+    scale: Tensor | None = None,
+    noise: Tensor | None = None,
 ) -> Tensor:
     """`clamp(act(x * scale + noise + b) * gain)`; arguments as in the public function.
 
