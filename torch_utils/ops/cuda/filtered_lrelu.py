@@ -157,7 +157,7 @@ def specialisation(
     if any(len(set(f.shape)) > 1 or f.shape[0] > MAX_TAPS for f in (fu, fd)):
         return None
     fu_is_2d, fd_is_2d = (f.ndim == 2 and f.shape[0] > 1 for f in (fu, fd))
-    if (fu_is_2d and fd_is_2d) or (fd_is_2d and down > 2):
+    if fu_is_2d and fd_is_2d:
         return None
     filters = (up, down, fu.shape[0], fd.shape[0], fu_is_2d, fd_is_2d)
     is_channels_last = output_format(x) == torch.channels_last
