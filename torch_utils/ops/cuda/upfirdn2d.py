@@ -1,6 +1,7 @@
 """Launches `upfirdn2d.cu`: pad, upsample, filter and downsample on CUDA devices."""
 
-from ctypes import c_double, c_float, c_int32, c_int64, c_void_p
+import ctypes
+from ctypes import c_void_p
 from functools import lru_cache
 
 import torch
@@ -24,6 +25,34 @@ NAMES = {
 TILES = [(64, 32, 1), (32, 16, 1), (16, 8, 1)]
 SMALL_IMAGE_TILES = [(16, 16, 8), (16, 16, 4), (16, 16, 2), (16, 16, 1), (8, 8, 1)]
 CHANNELS_LAST_TILES = [(8, 8, 32), (8, 8, 16), (8, 8, 8), (8, 8, 4), (8, 8, 1)]
+
+
+def _fields(ctype: type, names: str) -> list[tuple[str, type]]:
+    return [(name, ctype) for name in names.split()]
+
+
+class Tiled(ctypes.Structure):
+    """The structure in `upfirdn2d.cu`."""
+
+    _fields_ = [
+        *_fields(ctypes.c_float, "tap_gain"),
+        *_fields(
+            ctypes.c_int32, "is_flipped num_planes channels in_w in_h out_w out_h pad_x pad_y"
+        ),
+        *_fields(ctypes.c_int32, "first_x first_y tiles_x tiles_y"),
+        *_fields(ctypes.c_int64, "x_n x_c x_h x_w y_n y_c y_h y_w"),
+    ]
+
+
+class General(ctypes.Structure):
+    """The structure in `upfirdn2d.cu`."""
+
+    _fields_ = [
+        *_fields(ctypes.c_double, "gain"),
+        *_fields(ctypes.c_int32, "is_flipped is_channels_last channels in_w in_h out_w out_h"),
+        *_fields(ctypes.c_int32, "up_x up_y down_x down_y pad_x pad_y fw fh"),
+        *_fields(ctypes.c_int64, "num_outputs x_n x_c x_h x_w"),
+    ]
 
 
 def upfirdn2d(
@@ -88,17 +117,14 @@ def _launch_specialised(
     # Tiles start where the window of an output starts at an input.
     first_x, first_y = -(-x0 % up), -(-y0 % up)
     tiles_x, tiles_y = -(-(out_w - first_x) // tile[0]), -(-(out_h - first_y) // tile[1])
-    args = [
-        *map(c_void_p, (x.data_ptr(), y.data_ptr(), f.data_ptr())),
-        *(c_float(gain), c_int32(flip_filter)),
-        *map(
-            c_int32,
-            (n * c, c, in_w, in_h, out_w, out_h, x0, y0, first_x, first_y, tiles_x, tiles_y),
-        ),
-        *map(c_int64, (*x.stride(), *y.stride())),
-    ]
+    args = Tiled(
+        *(gain, flip_filter, n * c, c, in_w, in_h, out_w, out_h, x0, y0),
+        *(first_x, first_y, tiles_x, tiles_y),
+        *x.stride(),
+        *y.stride(),
+    )
     grid = (tiles_x * tiles_y * -(-n * c // tile[2]), 1, 1)
-    compiler.launch(SOURCE, specialisation, x.device, grid, (THREADS, 1, 1), args)
+    _launch(specialisation, grid, x, y, f, args)
     return y
 
 
@@ -150,17 +176,29 @@ def _launch_general(
     if y.numel() == 0:
         return y
     types = NAMES[x.dtype], NAMES[dtype], NAMES[f.dtype], _index_type(x, y)
-    number = c_double if f.dtype == torch.float64 else c_float
-    args = [
-        *map(c_void_p, (x.data_ptr(), y.data_ptr(), f.data_ptr())),
-        *(number(gain), c_int32(flip_filter), c_int32(_is_channels_last(y)), c_int64(y.numel())),
-        *map(c_int32, (c, in_w, in_h, out_w, out_h, up_x, up_y, down_x, down_y, x0, y0, fw, fh)),
-        *map(c_int64, x.stride()),
-    ]
+    args = General(
+        *(gain, flip_filter, _is_channels_last(y), c, in_w, in_h, out_w, out_h),
+        *(up_x, up_y, down_x, down_y, x0, y0, fw, fh),
+        y.numel(),
+        *x.stride(),
+    )
     grid = (-(-y.numel() // THREADS), 1, 1)
     name = f"upfirdn2d_general<{', '.join(types)}>"
-    compiler.launch(SOURCE, name, x.device, grid, (THREADS, 1, 1), args)
+    _launch(name, grid, x, y, f, args)
     return y
+
+
+def _launch(
+    specialisation: str,
+    grid: tuple[int, int, int],
+    x: Tensor,
+    y: Tensor,
+    f: Tensor,
+    args: ctypes.Structure,
+) -> None:
+    tensors = c_void_p(x.data_ptr()), c_void_p(y.data_ptr()), c_void_p(f.data_ptr())
+    block = (THREADS, 1, 1)
+    compiler.launch(SOURCE, specialisation, x.device, grid, block, [*tensors, args])
 
 
 def _empty(x: Tensor, height: int, width: int, dtype: torch.dtype) -> Tensor:
