@@ -71,9 +71,3 @@ def filtered_mask(
         slope=slope,
         mask=mask,
     )
-
-
-def empty_mask(x: Tensor, tmp_h: int, tmp_w: int, is_needed: bool) -> Tensor:
-    """Memory for the signs, of size 0 if they are not needed."""
-    shape = mask_shape(x, tmp_h, tmp_w) if is_needed else [0]
-    return torch.empty(shape, dtype=torch.uint8)
