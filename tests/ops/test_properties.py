@@ -151,8 +151,8 @@ def assert_close(got: Tensor, want: Tensor, terms: Tensor) -> None:
     """Compare with the float64 `want`; `terms` has the sums of the absolute values of its terms."""
     assert got.shape == want.shape
     arithmetic, storage = ERRORS[got.dtype]
-    # A gradient of the bias is a sum of stored numbers.
-    stored = terms if got.ndim == 1 else want.abs()
+    # A gradient of the bias is a sum of stored numbers, and PyTorch may store parts of the sum.
+    stored = 3 * terms if got.ndim == 1 else want.abs()
     excess = (got.double() - want).abs() - arithmetic * terms - storage * stored
     assert not excess.isnan().any()
     assert (excess <= 1e-30).all(), f"the largest error is {float(excess.max())} too much"
