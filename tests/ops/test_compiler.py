@@ -165,6 +165,7 @@ def test_windows_is_named(cache, monkeypatch):
 @pytest.mark.parametrize(
     ("script", "message"),
     [
+        ("echo error: old; exit 1", "g++ failed: error: old; update it"),
         ('case "$*" in *-shared*) echo bad news; exit 1; esac', "g++ failed: bad news; update it"),
         ("echo out.s: No space left on device; exit 1", "disk is full (out.s: No space left"),
         ("exec /nonexistent/cc1plus", "g++ failed: "),
