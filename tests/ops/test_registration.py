@@ -10,6 +10,7 @@ from torch_utils.ops import upfirdn2d as upfirdn_module
 from torch_utils.ops.cpu import compiler
 from torch_utils.ops.filtered_lrelu import filtered_lrelu
 from torch_utils.ops.upfirdn2d import upfirdn2d
+from training.networks_stylegan3 import Generator
 
 
 @pytest.fixture(autouse=True)
@@ -123,3 +124,19 @@ def test_ops_compile_to_one_graph_with_their_gradients(backend, channels_last):
     torch.testing.assert_close(
         torch.autograd.grad(got, [x, b], dy), torch.autograd.grad(want, [x, b], dy)
     )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("options", "backend"),
+    [({}, "inductor"), (dict(conv_kernel=1, use_radial_filters=True), "aot_eager")],
+    ids=["stylegan3-t", "stylegan3-r"],
+)
+def test_synthesis_compiles_to_one_graph(options, backend):
+    torch.manual_seed(0)
+    sizes = dict(z_dim=8, c_dim=0, w_dim=8, img_resolution=16, img_channels=3, num_layers=4)
+    capacity = dict(channel_base=64, channel_max=8, mapping_kwargs=dict(num_layers=1))
+    G = Generator(**sizes, **capacity, **options).eval().requires_grad_(False)
+    ws = G.mapping(torch.randn(2, 8), None)
+    compiled = torch.compile(G.synthesis, fullgraph=True, backend=backend)
+    torch.testing.assert_close(compiled(ws), G.synthesis(ws), rtol=1e-4, atol=1e-5)

@@ -12,12 +12,13 @@ FILE = "ops_upfirdn2d.npz"
 FILTER_CASES = [name for name in golden.case_names(FILE) if not name.startswith("setup_")]
 
 
+@pytest.mark.parametrize("impl", ["cuda", "ref"])
 @pytest.mark.parametrize("name", FILTER_CASES)
-def test_value_and_gradient_match_golden(name):
+def test_value_and_gradient_match_golden(name, impl):
     case = golden.load(FILE)[name]
     function = getattr(upfirdn2d, case.meta["func"].rpartition(".")[2])
     x, f = golden.tensor(case, "x", requires_grad=True), golden.tensor(case, "f")
-    y = function(x, f, **case.meta["kwargs"])
+    y = function(x, f, **case.meta["kwargs"], impl=impl)
     (dx,) = torch.autograd.grad((y * golden.tensor(case, "r")).sum(), x)
     tolerance = 1e-12 if x.dtype == torch.float64 else 2e-6
     assert y.dtype == x.dtype
