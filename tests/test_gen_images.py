@@ -1,6 +1,10 @@
 """The image generation command: real runs with tiny networks, and every refusal."""
 
+import os
 import pickle
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import PIL.Image
@@ -282,3 +286,19 @@ def test_senseless_numbers_are_usage_errors(option, run):
     result = run("t", "--seeds=0", option)
     assert result.exit_code == 2
     assert option.partition("=")[0] in result.stderr
+
+
+def test_without_a_compiler_one_warning_says_what_to_install(folder, tmp_path):
+    """The kernels are for speed only."""
+    args = ["--seeds=0,1", f"--network={folder / 't.pkl'}", f"--outdir={tmp_path / 'out'}"]
+    result = subprocess.run(
+        [sys.executable, "gen_images.py", "--device=cpu", *args],
+        cwd=Path(gen_images.__file__).parent,
+        env={**os.environ, "PATH": str(tmp_path), "CXX": ""},
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stderr
+    assert sorted(written(tmp_path)) == ["seed0000.png", "seed0001.png"]
+    assert result.stderr.count("Warning") == 1
+    assert "CPU kernels: no C++ compiler was found; install one (apt install g++" in result.stderr

@@ -9,12 +9,13 @@ from torch_utils.ops.filtered_lrelu import filtered_lrelu
 FILE = "ops_filtered_lrelu.npz"
 
 
+@pytest.mark.parametrize("impl", ["cuda", "ref"])
 @pytest.mark.parametrize("name", golden.case_names(FILE))
-def test_value_and_gradients_match_golden(name):
+def test_value_and_gradients_match_golden(name, impl):
     case = golden.load(FILE)[name]
     x, b, r = (golden.tensor(case, key, requires_grad=True) for key in ("x", "b", "r"))
     fu, fd = golden.tensor(case, "fu"), golden.tensor(case, "fd")
-    y = filtered_lrelu(x, fu, fd, b, **case.meta["kwargs"])
+    y = filtered_lrelu(x, fu, fd, b, **case.meta["kwargs"], impl=impl)
     got = {"y": y}
     got["dx"], *db = torch.autograd.grad(
         (y * r).sum(), [x] if b is None else [x, b], create_graph=True

@@ -12,12 +12,13 @@ FILE = "ops_upfirdn2d.npz"
 FILTER_CASES = [name for name in golden.case_names(FILE) if not name.startswith("setup_")]
 
 
+@pytest.mark.parametrize("impl", ["cuda", "ref"])
 @pytest.mark.parametrize("name", FILTER_CASES)
-def test_value_and_gradient_match_golden(name):
+def test_value_and_gradient_match_golden(name, impl):
     case = golden.load(FILE)[name]
     function = getattr(upfirdn2d, case.meta["func"].rpartition(".")[2])
     x, f = golden.tensor(case, "x", requires_grad=True), golden.tensor(case, "f")
-    y = function(x, f, **case.meta["kwargs"])
+    y = function(x, f, **case.meta["kwargs"], impl=impl)
     (dx,) = torch.autograd.grad((y * golden.tensor(case, "r")).sum(), x)
     tolerance = 1e-12 if x.dtype == torch.float64 else 2e-6
     assert y.dtype == x.dtype
@@ -70,6 +71,23 @@ def test_gradients_of_second_order():
     assert torch.autograd.gradgradcheck(function, [x])
 
 
+def test_padding_may_make_up_for_what_is_cropped_at_the_other_end():
+    x, f = torch.randn(1, 1, 2, 1), torch.ones(1)
+    got = upfirdn2d.upfirdn2d(x, f, padding=[0, 0, 3, -4], impl="ref")
+    assert torch.equal(got, torch.zeros(1, 1, 1, 1))
+    got = upfirdn2d.upfirdn2d(x, f, up=2, padding=[-2, 2, -1, 1], impl="ref")
+    assert torch.equal(got, torch.tensor([[[[0.0, 0], [0, 0], [0, 0], [0, 0]]]]))
+
+
+def test_images_of_one_channel_may_be_channels_last():
+    """Both layouts are one then, though the strides that PyTorch reports differ."""
+    x = torch.randn(2, 1, 3, 5).to(memory_format=torch.channels_last)
+    assert x.is_contiguous() and x.stride(1) == 1
+    f = torch.randn(4)
+    got = upfirdn2d.upfirdn2d(x, f, up=2, padding=3)
+    torch.testing.assert_close(got, upfirdn2d.upfirdn2d(x, f, up=2, padding=3, impl="ref"))
+
+
 def test_numpy_integers_pass_for_integers():
     x, f = torch.randn(1, 2, 5, 4), torch.randn(4)
     got = upfirdn2d.upfirdn2d(x, f, up=np.int64(2), down=[np.int32(3), 1], padding=np.array([1, 2]))
@@ -90,6 +108,7 @@ def test_empty_batch_keeps_its_shape():
         (dict(down=[1, 2, 3]), "`down` must be a positive integer"),
         (dict(padding=[1, 2, 3]), "`padding` must be one, two or four integers"),
         (dict(padding=-5), "leave nothing of an image of 5x4"),
+        (dict(gain=-1), "`gain` of a separable filter must not be negative"),
         (dict(impl="fast"), '`impl` must be "cuda" or "ref"'),
     ],
 )

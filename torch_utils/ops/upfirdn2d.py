@@ -66,6 +66,10 @@ def upfirdn2d(
     if f is None:
         f = torch.ones([1, 1], device=x.device)
     check_filter("f", f)
+    if gain < 0 and f.ndim == 1:  # each axis has the square root of the gain
+        raise ValueError(
+            f"upfirdn2d: `gain` of a separable filter must not be negative, got {gain}"
+        )
     out_w, out_h = output_size(x, f, up, down, padding)
     if out_w < 1 or out_h < 1:
         raise ValueError(

@@ -1,82 +1,146 @@
 """Builds the C++ kernels beside this file on first use, and loads them.
 
 The library has a plain C interface, so that neither PyTorch's headers nor its ABI are involved. It
-is built in a private folder and renamed into the cache when complete: a build that was killed
-leaves nothing that could be taken for a library, and processes that build at once do not disturb
-each other. The name in the cache covers all that the result depends on.
+is built in a private folder and renamed into the cache when complete. Its name there covers all
+that it depends on, and its contents: builds that were killed, processes that build at once and
+files that were cut off need no locks.
 """
 
+import contextlib
 import ctypes
 import functools
 import hashlib
 import os
 import platform
 import shutil
-import subprocess
+import sys
 import tempfile
+import threading
+import time
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
 
 from dnnlib.util import make_cache_dir_path
+from torch_utils.ops.cpu.toolchain import BuildError, Toolchain, toolchains
 
 SOURCES = sorted(Path(__file__).parent.glob("*.cpp"))
 HEADERS = sorted(Path(__file__).parent.glob("*.h"))
-FLAGS = ["-O3", "-std=gnu++17", "-fPIC", "-shared", "-fopenmp", "-fno-math-errno", "-Wno-psabi"]
 CACHE_DIR_VARIABLE = "STYLEGAN3_KERNEL_CACHE_DIR"
-
-
-class BuildError(RuntimeError):
-    """The kernels cannot be built here; the message says why, and what to do."""
+LEFTOVER_SEC = 24 * 3600  # builds older than that were killed
 
 
 @functools.cache
 def library() -> ctypes.CDLL | None:
     """The kernels, or `None` (with one warning) where they cannot be built."""
     try:
-        return ctypes.CDLL(str(_build()))
-    except (BuildError, OSError) as error:
+        return _load(Path(os.environ.get(CACHE_DIR_VARIABLE) or make_cache_dir_path("cpu_kernels")))
+    except BuildError as error:
         warnings.warn(f"CPU kernels: {error} Using slower PyTorch operations.", stacklevel=2)
-        return None
+    except OSError as error:
+        warnings.warn(
+            f"CPU kernels: {error}; set {CACHE_DIR_VARIABLE} and TMPDIR to folders that can be "
+            "written to. Using slower PyTorch operations.",
+            stacklevel=2,
+        )
+    return None
 
 
-def _build() -> Path:
-    """Path of the finished library."""
-    compiler = os.environ.get("CXX") or shutil.which("g++") or shutil.which("c++")
-    if compiler is None or shutil.which(compiler) is None:
-        raise BuildError("no C++ compiler was found; install one, on Debian: apt install g++.")
-    flags = [*FLAGS, "-mcpu=native" if platform.machine() == "aarch64" else "-march=native"]
-    folder = Path(os.environ.get(CACHE_DIR_VARIABLE) or make_cache_dir_path("cpu_kernels"))
-    target = folder / f"kernels-{_key(compiler, flags)}.so"
-    if target.exists():
-        return target
+def _load(cache_dir: Path) -> ctypes.CDLL:
+    """Load from the cache, or build, with the best flags that work."""
+    error = None
+    for toolchain in toolchains():
+        prefix = f"kernels-{_key(toolchain)}-"
+        for path in cache_dir.glob(f"{prefix}*.so"):
+            with contextlib.suppress(OSError, BuildError):  # gone, or made on another system
+                if path.name == f"{prefix}{_digest(path)}.so":
+                    return _open(path)
+        try:
+            toolchain.check()
+        except BuildError as failure:
+            error = error or failure
+            continue
+        return _build(toolchain, cache_dir, prefix)
+    raise error
+
+
+def _build(toolchain: Toolchain, cache_dir: Path, prefix: str) -> ctypes.CDLL:
+    build_dir, is_cached = _make_build_dir(cache_dir)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        build_dir = Path(tempfile.mkdtemp(dir=folder, prefix="build-"))
-    except OSError:  # a read-only cache: build for this process alone
-        build_dir = Path(tempfile.mkdtemp(prefix="stylegan3-kernels-"))
-        target = build_dir / target.name
-    output = build_dir / "kernels.so"
-    try:
-        command = [compiler, *flags, *map(str, SOURCES), "-o", str(output)]
-        result = subprocess.run(command, capture_output=True, text=True, errors="replace")
-        if result.returncode != 0:
-            raise BuildError(f"{' '.join(command)} failed: {result.stderr[-2000:]}")
-        os.replace(output, target)
+        with _progress("Building CPU kernels (once, ~10 s) ..."):
+            path = toolchain.build(SOURCES, build_dir)
+        if is_cached:
+            path = path.replace(cache_dir / f"{prefix}{_digest(path)}.so")
+        return _open(path)
     finally:
-        if target.parent != build_dir:
-            shutil.rmtree(build_dir, ignore_errors=True)
-    return target
+        shutil.rmtree(build_dir, ignore_errors=True)
 
 
-def _key(compiler: str, flags: list[str]) -> str:
-    """Hash of sources, flags, compiler, PyTorch and what the processor can do."""
-    version = subprocess.run([compiler, "--version"], capture_output=True, text=True).stdout
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    features = next((line for line in lines if line.startswith(("flags", "Features"))), "")
-    model = next((line for line in lines if line.startswith("model name")), platform.processor())
-    parts = [*(p.read_text() for p in SOURCES + HEADERS), *flags, compiler, version]
-    parts += [torch.__version__, platform.machine(), model, features]
+def _make_build_dir(cache_dir: Path) -> tuple[Path, bool]:
+    """A fresh folder, in the cache if that can be written to; whether it is."""
+    try:
+        cache_dir.mkdir(parents=True, exist_ok=True)
+        for path in cache_dir.glob("build-*"):
+            with contextlib.suppress(OSError):
+                if time.time() - path.stat().st_mtime > LEFTOVER_SEC:
+                    shutil.rmtree(path, ignore_errors=True)
+        return Path(tempfile.mkdtemp(dir=cache_dir, prefix="build-")), True
+    except OSError as error:
+        warnings.warn(
+            f"CPU kernels: {cache_dir} cannot be written to ({error.strerror}), so every process "
+            f"builds its own; set {CACHE_DIR_VARIABLE} to a folder that can.",
+            stacklevel=2,
+        )
+        return Path(tempfile.mkdtemp(prefix="stylegan3-kernels-")), False
+
+
+def _open(path: Path) -> ctypes.CDLL:
+    """Load a library, from a copy if its own folder must not hold programs (`noexec`)."""
+    try:
+        return ctypes.CDLL(str(path))
+    except OSError as error:
+        with tempfile.TemporaryDirectory() as folder:
+            try:
+                return ctypes.CDLL(shutil.copy(path, folder))
+            except OSError:
+                raise BuildError(
+                    f"the finished library cannot be loaded ({error}); if {path.parent} and "
+                    f"{tempfile.gettempdir()} are mounted noexec, set {CACHE_DIR_VARIABLE} to "
+                    "another folder."
+                ) from error
+
+
+@contextlib.contextmanager
+def _progress(text: str) -> Iterator[None]:
+    """Say on the standard error what is going on, if it takes longer than a second."""
+    start, is_shown = time.monotonic(), threading.Event()
+
+    def show() -> None:
+        print(text, end="", file=sys.stderr, flush=True)
+        is_shown.set()
+
+    timer = threading.Timer(1, show)
+    timer.start()
+    outcome = "failed"
+    try:
+        yield
+        outcome = "done"
+    finally:
+        timer.cancel()
+        timer.join()
+        if is_shown.is_set():
+            print(f" {outcome} in {time.monotonic() - start:.0f} s", file=sys.stderr)
+
+
+def _key(toolchain: Toolchain) -> str:
+    """Hash of sources, compiler, flags, PyTorch and what the processor can do."""
+    parts = [text for path in SOURCES + HEADERS for text in (path.name, path.read_text())]
+    parts += [*toolchain.command, *toolchain.flags, toolchain.macros]
+    parts += [torch.__version__, platform.machine()]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24]
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]

@@ -1,6 +1,5 @@
 """Launchers of `filtered_lrelu` and of its masked, linear form on the CPU."""
 
-import torch
 from torch import Tensor
 
 from torch_utils.ops.cpu import resample

@@ -320,10 +320,12 @@ class Task {
         return is_any_set;
     }
 
-    // Tiles overlap: each writes the samples that its outputs start at.
+    // Tiles overlap: each writes the samples that its outputs start at, which are whole bytes.
     void write_bits(int64_t y) {
         if (y < own_y0 || y >= own_y1 || own_x1 <= own_x0) return;
         for (int which = 0; which < 2; which++) {
+            // Bits behind the row are zero: equal inputs give equal masks.
+            if (own_x1 == a.tmp_w) mask_row(which, y)[(a.tmp_w - 1) / 8] = 0;
             reverse_phases(which);
             join_phases(phase_bits.data(), bit_row, ceil_div(groups, 8), a.up_x);
             copy_bits(bit_row, own_x0 - group_first, mask_row(which, y), own_x0, own_x1 - own_x0);
@@ -353,7 +355,7 @@ void run(const ResampleArgs& args) {
     const int64_t num_strips = ceil_div(args.out_h, plan.strip_h);
     parallel_for(num_planes * num_strips, args.num_threads, [&](int64_t i) {
         thread_local Arena arena;
-        // Tiles of a plane share bytes of the mask, so one thread makes them all.
+        // Tiles of a plane share its cache lines, so one thread makes them all.
         for (int64_t tile = 0; tile * plan.tile_w < args.out_w; tile++)
             Task<T, S>(plan, i / num_strips, tile, i % num_strips, arena).run();
     });

@@ -35,7 +35,7 @@ def _upfirdn(x: Tensor, f: Tensor, up, down, padding, flip_filter: bool) -> Tens
     (up_x, up_y), (down_x, down_y) = up, down
     if up == (1, 1):
         weight = f if flip_filter else f.flip([0, 1])  # conv2d correlates
-        x = F.pad(x, padding) if any(padding) else x
+        x = _pad(x, padding)
         return F.conv2d(
             x, _per_channel(weight, num_channels), stride=(down_y, down_x), groups=num_channels
         )
@@ -45,8 +45,15 @@ def _upfirdn(x: Tensor, f: Tensor, up, down, padding, flip_filter: bool) -> Tens
     )
     # The transposed convolution reaches `taps - 1` pixels past either end of the zero-stuffed
     # image, less the `up - 1` zeros behind its last pixel.
-    x = F.pad(x, [x0 - (fw - 1), x1 - (fw - up_x), y0 - (fh - 1), y1 - (fh - up_y)])
+    x = _pad(x, (x0 - (fw - 1), x1 - (fw - up_x), y0 - (fh - 1), y1 - (fh - up_y)))
     return x[:, :, ::down_y, ::down_x]
+
+
+def _pad(x: Tensor, padding: tuple[int, ...]) -> Tensor:
+    """Add zeros, then crop: more may be cropped at one end than there was without the other's."""
+    added, cropped = [max(p, 0) for p in padding], [min(p, 0) for p in padding]
+    x = F.pad(x, added) if any(added) else x
+    return F.pad(x, cropped) if any(cropped) else x
 
 
 def _per_channel(f: Tensor, num_channels: int) -> Tensor:

@@ -1,0 +1,144 @@
+"""What PyTorch expects of ops: opcheck, gradients of first and second order, compilation."""
+
+from unittest import mock
+
+import pytest
+import torch
+
+from torch_utils.ops import filtered_lrelu as lrelu_module
+from torch_utils.ops import upfirdn2d as upfirdn_module
+from torch_utils.ops.cpu import compiler
+from torch_utils.ops.filtered_lrelu import filtered_lrelu
+from torch_utils.ops.upfirdn2d import upfirdn2d
+from training.networks_stylegan3 import Generator
+
+
+@pytest.fixture(autouse=True)
+def needs_kernels(tmp_path, monkeypatch):
+    if compiler.library() is None:
+        pytest.skip("no C++ compiler")
+    # Graphs in the user's cache may come from kernels before a change: their key does not cover it.
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+
+
+def images(
+    *shape: int, dtype=torch.float32, channels_last: bool = False, requires_grad: bool = False
+) -> torch.Tensor:
+    x = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(dtype)
+    if channels_last:
+        x = x.to(memory_format=torch.channels_last)
+    return x.requires_grad_(requires_grad)
+
+
+def taps(*shape: int) -> torch.Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(1))
+
+
+SEPARABLE, IMAGE = taps(4), taps(3, 5)
+UPFIRDN_CASES = {
+    "identity": dict(f=None),
+    "up": dict(f=SEPARABLE, up=2, padding=2),
+    "down": dict(f=SEPARABLE, down=3, padding=[4, 1]),
+    "2D": dict(f=IMAGE, up=[1, 3], down=[2, 1], padding=[5, 4, -1, 3], gain=2.0),
+    "flipped": dict(f=IMAGE, up=4, down=4, padding=3, flip_filter=True),
+}
+LRELU_CASES = {
+    "identity": dict(),
+    "up 1, down 2": dict(fd=SEPARABLE, down=2, padding=2, clamp=0.8),
+    "up 2, down 1": dict(fu=SEPARABLE, up=2, padding=[3, 2], gain=1.0),
+    "up 2, down 2": dict(fu=SEPARABLE, fd=taps(6), up=2, down=2, padding=[4, 5, 3, 6], clamp=1.0),
+    "up 3, 2D": dict(fu=SEPARABLE, fd=IMAGE, up=3, down=2, padding=[1, -1, 2, 0], flip_filter=True),
+    "up 4, 2D": dict(fu=taps(8, 8), fd=taps(3), up=4, down=3, padding=6, slope=0.0, clamp=2.0),
+    "down 4": dict(fu=taps(2), fd=taps(8), down=4, padding=7, slope=-0.5),
+}
+upfirdn_cases = pytest.mark.parametrize("case", UPFIRDN_CASES.values(), ids=UPFIRDN_CASES)
+lrelu_cases = pytest.mark.parametrize("case", LRELU_CASES.values(), ids=LRELU_CASES)
+layouts = pytest.mark.parametrize("channels_last", [False, True], ids=["", "channels last"])
+
+
+def arguments(module, name: str, function, *args, **kwargs) -> tuple[tuple, dict]:
+    """What the public function passes to the op `name` of its module."""
+    with mock.patch.object(module, name, wraps=getattr(module, name)) as op:
+        function(*args, **kwargs)
+    return op.call_args.args, op.call_args.kwargs
+
+
+@upfirdn_cases
+def test_upfirdn2d_passes_opcheck(case):
+    x = images(2, 3, 6, 5, channels_last=case["f"] is IMAGE, requires_grad=True)
+    args, kwargs = arguments(upfirdn_module, "_upfirdn2d", upfirdn2d, x, **case)
+    torch.library.opcheck(upfirdn_module._upfirdn2d, args, kwargs)
+
+
+@lrelu_cases
+def test_filtered_lrelu_passes_opcheck(case):
+    dtype = torch.bfloat16 if "clamp" in case else torch.float32
+    x = images(2, 3, 6, 5, dtype=dtype, channels_last="fu" in case, requires_grad=True)
+    b = images(3, dtype=dtype, requires_grad=True)
+    args, kwargs = arguments(lrelu_module, "_filtered_lrelu", filtered_lrelu, x, b=b, **case)
+    torch.library.opcheck(lrelu_module._filtered_lrelu, args, kwargs)
+
+
+@lrelu_cases
+def test_gradient_of_filtered_lrelu_passes_opcheck(case):
+    x = images(2, 3, 6, 5, requires_grad=True)
+    y = filtered_lrelu(x, **case)
+    dy = images(*y.shape, channels_last="fu" in case, requires_grad=True)
+    args, kwargs = arguments(lrelu_module, "_filtered_mask", torch.autograd.grad, y, x, dy)
+    args = (dy, *args[1:])
+    torch.library.opcheck(lrelu_module._filtered_mask, args, kwargs)
+
+
+@upfirdn_cases
+@layouts
+def test_gradients_of_upfirdn2d_up_to_second_order(case, channels_last):
+    x = images(1, 2, 4, 3, dtype=torch.float64, channels_last=channels_last, requires_grad=True)
+    function = lambda x: upfirdn2d(x, **case)  # noqa: E731
+    assert torch.autograd.gradcheck(function, [x])
+    assert torch.autograd.gradgradcheck(function, [x], fast_mode=True)
+
+
+@lrelu_cases
+@layouts
+def test_gradients_of_filtered_lrelu_up_to_second_order(case, channels_last):
+    x = images(1, 2, 4, 3, dtype=torch.float64, channels_last=channels_last, requires_grad=True)
+    b = images(2, dtype=torch.float64, requires_grad=True)
+    function = lambda x, b: filtered_lrelu(x, b=b, **case)  # noqa: E731
+    assert torch.autograd.gradcheck(function, [x, b])
+    assert torch.autograd.gradgradcheck(function, [x, b], fast_mode=True)
+
+
+def resample_twice(x: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    y = upfirdn2d(x, SEPARABLE, up=2, padding=[2, 1])
+    return filtered_lrelu(y, SEPARABLE, IMAGE, b, up=2, down=2, padding=5, clamp=1.0)
+
+
+@pytest.mark.parametrize("backend", ["aot_eager", pytest.param("inductor", marks=pytest.mark.slow)])
+@layouts
+def test_ops_compile_to_one_graph_with_their_gradients(backend, channels_last):
+    x = images(2, 3, 6, 5, channels_last=channels_last, requires_grad=True)
+    b = images(3, requires_grad=True)
+    compiled = torch.compile(resample_twice, fullgraph=True, backend=backend)
+    got, want = compiled(x, b), resample_twice(x, b)
+    assert got.stride() == want.stride()
+    torch.testing.assert_close(got, want)
+    dy = torch.ones_like(want)
+    torch.testing.assert_close(
+        torch.autograd.grad(got, [x, b], dy), torch.autograd.grad(want, [x, b], dy)
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("options", "backend"),
+    [({}, "inductor"), (dict(conv_kernel=1, use_radial_filters=True), "aot_eager")],
+    ids=["stylegan3-t", "stylegan3-r"],
+)
+def test_synthesis_compiles_to_one_graph(options, backend):
+    torch.manual_seed(0)
+    sizes = dict(z_dim=8, c_dim=0, w_dim=8, img_resolution=16, img_channels=3, num_layers=4)
+    capacity = dict(channel_base=64, channel_max=8, mapping_kwargs=dict(num_layers=1))
+    G = Generator(**sizes, **capacity, **options).eval().requires_grad_(False)
+    ws = G.mapping(torch.randn(2, 8), None)
+    compiled = torch.compile(G.synthesis, fullgraph=True, backend=backend)
+    torch.testing.assert_close(compiled(ws), G.synthesis(ws), rtol=1e-4, atol=1e-5)
