@@ -114,7 +114,7 @@ struct Sizes {
     static constexpr int kTapsPitch = round_up(kTaps2d, 4);
     static constexpr int kNumFloats =
         Tile::kChannels * (kFirstPlane + (kInPlace ? 0 : kSecondPlane));
-    static_assert((kNumFloats + kTaps2d * kTapsPitch) * sizeof(float) <= 48 << 10);
+    static_assert(kNumFloats * sizeof(float) <= 48 << 10);
 };
 
 template <class T>
@@ -145,17 +145,13 @@ struct Block {
     int p_x, p_y;  // its first sample p
     int num_outputs_x, num_outputs_y, cols, rows;  // of outputs, of samples p
 
-    __device__ Block(const Call<T>& call, int64 index, int down, int taps) {
+    __device__ Block(const Call<T>& call, int down, int taps) {
         const int groups = (call.num_channels + Tile::kChannels - 1) / Tile::kChannels;
-        const int tiles_x = (call.out_w + call.tile_w - 1) / call.tile_w;
+        n = static_cast<int>(blockIdx.x) / groups;
         // Neighbouring blocks share what they read of images whose channels are interleaved.
-        c = static_cast<int>(index % groups) * Tile::kChannels;
-        index /= groups;
-        o_x = static_cast<int>(index % tiles_x) * call.tile_w;
-        index /= tiles_x;
-        const int tiles_y = (call.out_h + call.tile_h - 1) / call.tile_h;
-        o_y = static_cast<int>(index % tiles_y) * call.tile_h;
-        n = static_cast<int>(index / tiles_y);
+        c = (static_cast<int>(blockIdx.x) - n * groups) * Tile::kChannels;
+        o_x = static_cast<int>(blockIdx.y) * call.tile_w;
+        o_y = static_cast<int>(blockIdx.z) * call.tile_h;
         x = call.x + n * call.x_n + c * call.x_c;
         y = call.y + n * call.y_n + c * call.y_c;
         p_x = o_x * down;
@@ -165,65 +161,106 @@ struct Block {
         cols = (num_outputs_x - 1) * down + taps;
         rows = (num_outputs_y - 1) * down + taps;
     }
+    __device__ T* output(const Call<T>& call, int channel, int x, int y_) const {
+        return y + channel * call.y_c + (o_y + y_) * call.y_h + (o_x + x) * call.y_w;
+    }
 };
 
-// Taps of a separable filter along one axis, in the order of a correlation.
-template <int kTaps>
-__device__ void load_taps(float (&taps)[kTaps], const float* f, int flip, bool is_one, float gain) {
-#pragma unroll
-    for (int k = 0; k < kTaps; k++)
-        taps[k] = is_one ? gain : gain * __ldg(f + (flip ? k : kTaps - 1 - k));
-}
+// The filters in shared memory, in the order of a correlation; filled up with zeros.
+template <class F, class S>
+struct Taps {
+    __align__(16) float fu_x[round_up(F::kFu, 4)];
+    __align__(16) float fu_y[round_up(F::kFu, 4)];  // with the gain
+    __align__(16) float fd_x[round_up(F::kFd, 4)];
+    __align__(16) float fd_y[round_up(F::kFd, 4)];
+    __align__(16) float both[larger(4, S::kTaps2d * S::kTapsPitch)];  // the 2D one
 
-// A 2D filter into shared memory, likewise, with zeros up to a multiple of kUp.
-template <int kTaps, int kRows, int kPitch>
-__device__ void stage_taps2d(float* shared, const float* f, int flip, float gain) {
-    for (int k = threadIdx.x; k < kRows * kPitch; k += blockDim.x) {
-        const int y = k / kPitch, x = k % kPitch;
-        const int at = y * kTaps + x;
-        const bool is_inside = y < kTaps && x < kTaps;
-        shared[k] = is_inside ? gain * __ldg(f + (flip ? at : kTaps * kTaps - 1 - at)) : 0.0f;
+    template <class T>
+    __device__ void stage(const Call<T>& call) {
+        const int flip = call.flip_filter;
+        if constexpr (F::kFu2d)
+            copy2d<F::kFu>(call.fu, flip, call.gain);
+        else
+            for (int k = threadIdx.x; k < F::kFu; k += blockDim.x) {
+                fu_x[k] = call.fu[flip ? k : F::kFu - 1 - k];
+                fu_y[k] = call.gain * (call.fu_once ? 1.0f : fu_x[k]);
+            }
+        if constexpr (F::kFd2d)
+            copy2d<F::kFd>(call.fd, flip, 1.0f);
+        else
+            for (int k = threadIdx.x; k < F::kFd; k += blockDim.x) {
+                fd_x[k] = call.fd[flip ? k : F::kFd - 1 - k];
+                fd_y[k] = call.fd_once ? 1.0f : fd_x[k];
+            }
+    }
+    template <int kTaps>
+    __device__ void copy2d(const float* f, int flip, float gain) {
+        for (int k = threadIdx.x; k < S::kTaps2d * S::kTapsPitch; k += blockDim.x) {
+            const int y = k / S::kTapsPitch, x = k % S::kTapsPitch, at = y * kTaps + x;
+            const bool is_inside = y < kTaps && x < kTaps;
+            both[k] = is_inside ? gain * f[flip ? at : kTaps * kTaps - 1 - at] : 0.0f;
+        }
+    }
+};
+
+// Taps in registers.
+template <int kTaps>
+__device__ __forceinline__ void load_taps(float (&taps)[kTaps], const float* shared) {
+    constexpr int kVector = kTaps % 4 == 0 ? 4 : 1;
+#pragma unroll
+    for (int k = 0; k < kTaps; k += kVector) {
+        if constexpr (kVector == 4)
+            *reinterpret_cast<float4*>(taps + k) = *reinterpret_cast<const float4*>(shared + k);
+        else
+            taps[k] = shared[k];
     }
 }
 
 // Step 1: columns of the input, upsampled along y unless `fu` is 2D.
 template <class F, class Tile, class S, class T>
-__device__ void read_columns(const Call<T>& call, const Block<T, Tile>& block, float* first) {
+__device__ void read_columns(const Call<T>& call, const Block<T, Tile>& block,
+                             const float* fu_y, float* first) {
     constexpr int kStrip = 16;  // rows of `first` per thread
     constexpr bool kUpsample = !F::kFu2d;
     constexpr int kInputs = kUpsample ? S::Y::num_inputs(kStrip) : kStrip;
     constexpr int kUpY = kUpsample ? F::kUp : 1;
     float taps[F::kFu];
-    if constexpr (kUpsample)
-        load_taps(taps, call.fu, call.flip_filter, call.fu_once, call.gain);
-    // Samples p are multiples of kUp here, so that only the sum with the phase is divided: exact.
-    constexpr int kPhaseX = S::kPhaseX, kPhaseY = S::kPhaseY;
-    const int i_x0 = (block.p_x - call.pad_x - kPhaseX) / F::kUp;
-    const int i_y0 = (block.p_y - call.pad_y - kPhaseY) / F::kUp;
+    if constexpr (kUpsample) load_taps(taps, fu_y);
+    // Samples p are multiples of kUp here, so that the divisions are exact.
+    const int i_x0 = (block.p_x - call.pad_x - S::kPhaseX) / F::kUp;
+    const int i_y0 = (block.p_y - call.pad_y - S::kPhaseY) / F::kUp;
     const int num_rows = kUpsample ? block.rows : S::Y::num_inputs(block.rows);
     const int num_cols = S::X::num_inputs(block.cols);
     const int num_strips = (num_rows + kStrip - 1) / kStrip;
     const int row_stride = static_cast<int>(call.x_h);
 
-    for (int item = threadIdx.x; item < Tile::kChannels * S::kInCols * num_strips;
-         item += blockDim.x) {
-        const int c = item % Tile::kChannels;
-        const int col = item / Tile::kChannels % S::kInCols;
-        const int row = item / (Tile::kChannels * S::kInCols) * kStrip;
+    const int c = threadIdx.x % Tile::kChannels;  // the number of threads is a multiple of it
+    const bool is_channel = block.c + c < call.num_channels;
+    float scale = 1, bias = 0;
+    if (is_channel && call.scale) scale = call.scale[block.n * call.num_channels + block.c + c];
+    if (is_channel && call.b) bias = static_cast<float>(call.b[block.c + c]);
+    const T* image = block.x + c * call.x_c;
+#pragma unroll 1
+    for (int item = threadIdx.x / Tile::kChannels; item < S::kInCols * num_strips;
+         item += blockDim.x / Tile::kChannels) {
+        const int col = item % S::kInCols, row = item / S::kInCols * kStrip;
         if (col >= num_cols) continue;
         const int i_x = i_x0 + col, i_y = i_y0 + row / kUpY;
-        const bool is_inside = static_cast<unsigned>(i_x) < static_cast<unsigned>(call.in_w) &&
-                               block.c + c < call.num_channels;
-        float scale = 1, bias = 0;
-        if (is_inside && call.scale) scale = call.scale[block.n * int64{call.num_channels} + block.c + c];
-        if (is_inside && call.b) bias = static_cast<float>(call.b[block.c + c]);
-        const T* x = block.x + c * call.x_c + i_x * call.x_w + i_y * call.x_h;
+        const bool is_inside =
+            static_cast<unsigned>(i_x) < static_cast<unsigned>(call.in_w) && is_channel;
+        const T* x = image + i_x * call.x_w + i_y * call.x_h;
         float in[kInputs];
+        if (is_inside && i_y >= 0 && i_y + kInputs <= call.in_h) {
 #pragma unroll
-        for (int m = 0; m < kInputs; m++) {
-            const bool is_valid =
-                is_inside && static_cast<unsigned>(i_y + m) < static_cast<unsigned>(call.in_h);
-            in[m] = is_valid ? static_cast<float>(x[m * row_stride]) * scale + bias : 0.0f;
+            for (int m = 0; m < kInputs; m++)
+                in[m] = static_cast<float>(x[m * row_stride]) * scale + bias;
+        } else {
+#pragma unroll
+            for (int m = 0; m < kInputs; m++) {
+                const bool is_valid =
+                    is_inside && static_cast<unsigned>(i_y + m) < static_cast<unsigned>(call.in_h);
+                in[m] = is_valid ? static_cast<float>(x[m * row_stride]) * scale + bias : 0.0f;
+            }
         }
         float* out = first + c * S::kFirstPlane + row * S::kFirstPitch + col;
 #pragma unroll
@@ -301,10 +338,7 @@ struct RowUpsampler {
     float in[kInputs];
     const float* next;  // the first input that has not been read
 
-    template <class T>
-    __device__ explicit RowUpsampler(const Call<T>& call) {
-        load_taps(taps, call.fu, call.flip_filter, false, 1.0f);
-    }
+    __device__ explicit RowUpsampler(const float* fu_x) { load_taps(taps, fu_x); }
     __device__ void start(const float* row) {
 #pragma unroll
         for (int m = 0; m < kOld; m++) in[kNew + m] = row[m];
@@ -336,8 +370,7 @@ struct RowUpsampler2d {
     const float* taps;  // the first row of taps that meets inputs
     const float* next;  // the inputs there
 
-    template <class T>
-    __device__ RowUpsampler2d(const Call<T>&, const float* shared_taps, int row) {
+    __device__ RowUpsampler2d(const float* shared_taps, int row) {
         const int first_tap = S::Y::first_tap(row);
         taps = shared_taps + first_tap * S::kTapsPitch;
     }
@@ -351,10 +384,7 @@ struct RowUpsampler2d {
 #pragma unroll
             for (int i = 0; i < kInputs; i++) in[i] = next[m * S::kFirstPitch + i];
             float row[S::kTapsPitch];
-#pragma unroll
-            for (int k = 0; k < S::kTapsPitch; k += 4)
-                *reinterpret_cast<float4*>(row + k) = *reinterpret_cast<const float4*>(
-                    taps + m * F::kUp * S::kTapsPitch + k);
+            load_taps(row, taps + m * F::kUp * S::kTapsPitch);
 #pragma unroll
             for (int j = 0; j < S::kStride; j++) {
 #pragma unroll
@@ -383,14 +413,15 @@ __device__ void write_mask(const Call<T>& call, const Block<T, Tile>& block, int
 // Step 2 with a separable `fd`: a thread walks along a row.
 template <Mode kMode, class F, class Tile, class S, class T, class Upsampler>
 __device__ __forceinline__ void filter_row(const Call<T>& call, const Block<T, Tile>& block,
-                                           Upsampler& upsampler, const float* in, float* out,
-                                           int64 plane, int row) {
+                                           const float* fd_x, Upsampler& upsampler,
+                                           const float* in, float* out, int64 plane, int row) {
     float taps[F::kFd], sums[S::kOutputs];
-    load_taps(taps, call.fd, call.flip_filter, false, 1.0f);
+    load_taps(taps, fd_x);
     MaskReader reader;
     if constexpr (kMode == kReadMask)
         reader = MaskReader(call, plane, block.p_x, block.p_y + row - call.mid_y);
     upsampler.start(in);
+#pragma unroll 1
     for (int p = 0; p < block.cols; p += S::kStride) {
         uint32 bits[S::kStride / 16] = {};
         if constexpr (kMode == kReadMask) {
@@ -425,7 +456,7 @@ __device__ __forceinline__ void filter_row(const Call<T>& call, const Block<T, T
 
 template <Mode kMode, class F, class Tile, class S, class T>
 __device__ void filter_rows(const Call<T>& call, const Block<T, Tile>& block,
-                            const float* taps2d, const float* first, float* second) {
+                            const Taps<F, S>& taps, const float* first, float* second) {
     const int rows = blockDim.x / Tile::kChannels;
     const int c = threadIdx.x / rows, row = threadIdx.x % rows;
     if (row >= block.rows || block.c + c >= call.num_channels) return;
@@ -433,23 +464,24 @@ __device__ void filter_rows(const Call<T>& call, const Block<T, Tile>& block,
     const float* in = first + c * S::kFirstPlane;
     float* out = second + c * S::kRowPlane + row * S::kRowPitch;
     if constexpr (F::kFu2d) {
-        RowUpsampler2d<F, S> upsampler(call, taps2d, row);
+        RowUpsampler2d<F, S> upsampler(taps.both, row);
         in += S::Y::first_input(row) * S::kFirstPitch;
-        filter_row<kMode, F, Tile, S>(call, block, upsampler, in, out, plane, row);
+        filter_row<kMode, F, Tile, S>(call, block, taps.fd_x, upsampler, in, out, plane, row);
     } else {
-        RowUpsampler<F, S> upsampler(call);
+        RowUpsampler<F, S> upsampler(taps.fu_x);
         in += row * S::kFirstPitch;
-        filter_row<kMode, F, Tile, S>(call, block, upsampler, in, out, plane, row);
+        filter_row<kMode, F, Tile, S>(call, block, taps.fd_x, upsampler, in, out, plane, row);
     }
 }
 
 // Step 2 with a 2D `fd`: a thread computes samples of one stride of a row.
 template <Mode kMode, class F, class Tile, class S, class T>
-__device__ void sample_rows(const Call<T>& call, const Block<T, Tile>& block, const float* first,
-                            float* second) {
-    RowUpsampler<F, S> upsampler(call);
+__device__ void sample_rows(const Call<T>& call, const Block<T, Tile>& block, const float* fu_x,
+                            const float* first, float* second) {
+    RowUpsampler<F, S> upsampler(fu_x);
     const int num_strides = (block.cols + S::kStride - 1) / S::kStride;
     const int num_items = Tile::kChannels * Tile::kRows * num_strides;
+#pragma unroll 1
     for (int item = threadIdx.x; item < num_items; item += blockDim.x) {
         const int row = item % Tile::kRows, c = item / Tile::kRows % Tile::kChannels;
         const int p = item / (Tile::kRows * Tile::kChannels) * S::kStride;
@@ -469,28 +501,22 @@ __device__ void sample_rows(const Call<T>& call, const Block<T, Tile>& block, co
     }
 }
 
-template <class T, class Tile>
-__device__ void store(const Call<T>& call, const Block<T, Tile>& block, int c, int o_x, int o_y,
-                      float value) {
-    if (o_x < block.num_outputs_x && o_y < block.num_outputs_y)
-        block.y[c * call.y_c + (block.o_y + o_y) * call.y_h + (block.o_x + o_x) * call.y_w] =
-            static_cast<T>(value);
-}
-
 // Step 3 with a separable `fd`: threads are pieces of columns.
 template <class F, class Tile, class S, class T>
 __device__ void write_columns(const Call<T>& call, const Block<T, Tile>& block,
-                              const float* second) {
+                              const float* fd_y, const float* second) {
     constexpr int kStrip = 8;  // outputs per thread
     float taps[F::kFd];
-    load_taps(taps, call.fd, call.flip_filter, call.fd_once, 1.0f);
+    load_taps(taps, fd_y);
     const int num_strips = (block.num_outputs_y + kStrip - 1) / kStrip;
-    for (int item = threadIdx.x; item < Tile::kChannels * Tile::kWidth * num_strips;
-         item += blockDim.x) {
-        const int c = item % Tile::kChannels;
-        const int col = item / Tile::kChannels % Tile::kWidth;
-        const int strip = item / (Tile::kChannels * Tile::kWidth) * kStrip;
-        if (col >= block.num_outputs_x || block.c + c >= call.num_channels) continue;
+    const int row_stride = static_cast<int>(call.y_h);
+    const int c = threadIdx.x % Tile::kChannels;
+    if (block.c + c >= call.num_channels) return;
+#pragma unroll 1
+    for (int item = threadIdx.x / Tile::kChannels; item < Tile::kWidth * num_strips;
+         item += blockDim.x / Tile::kChannels) {
+        const int col = item % Tile::kWidth, strip = item / Tile::kWidth * kStrip;
+        if (col >= block.num_outputs_x) continue;
         const float* in = second + c * S::kRowPlane + strip * F::kDown * S::kRowPitch + col;
         float sums[kStrip] = {};
 #pragma unroll
@@ -502,8 +528,11 @@ __device__ void write_columns(const Call<T>& call, const Block<T, Tile>& block,
                 if (k >= 0 && k < F::kFd) sums[o] += taps[k] * v;
             }
         }
+        T* out = block.output(call, c, col, strip);
+        const int num_outputs = block.num_outputs_y - strip;
 #pragma unroll
-        for (int o = 0; o < kStrip; o++) store(call, block, c, col, strip + o, sums[o]);
+        for (int o = 0; o < kStrip; o++)
+            if (o < num_outputs) out[o * row_stride] = static_cast<T>(sums[o]);
     }
 }
 
@@ -515,6 +544,7 @@ __device__ void write_patches(const Call<T>& call, const Block<T, Tile>& block,
     static_assert(Tile::kWidth % kWide == 0);
     constexpr int kAcross = Tile::kWidth / kWide;
     const int num_down = (block.num_outputs_y + kHigh - 1) / kHigh;
+#pragma unroll 1
     for (int item = threadIdx.x; item < Tile::kChannels * kAcross * num_down; item += blockDim.x) {
         const int col = item % kAcross * kWide;
         const int row = item / kAcross % num_down * kHigh;
@@ -533,10 +563,7 @@ __device__ void write_patches(const Call<T>& call, const Block<T, Tile>& block,
                 const int k_y = r - F::kDown * o_y;
                 if (k_y < 0 || k_y >= F::kFd) continue;
                 float taps[S::kTapsPitch];
-#pragma unroll
-                for (int k = 0; k < S::kTapsPitch; k += 4)
-                    *reinterpret_cast<float4*>(taps + k) =
-                        *reinterpret_cast<const float4*>(taps2d + k_y * S::kTapsPitch + k);
+                load_taps(taps, taps2d + k_y * S::kTapsPitch);
 #pragma unroll
                 for (int o = 0; o < kWide; o++) {
 #pragma unroll
@@ -547,9 +574,11 @@ __device__ void write_patches(const Call<T>& call, const Block<T, Tile>& block,
         }
 #pragma unroll
         for (int o_y = 0; o_y < kHigh; o_y++) {
+            if (row + o_y >= block.num_outputs_y) break;
+            T* out = block.output(call, c, col, row + o_y);
 #pragma unroll
             for (int o = 0; o < kWide; o++)
-                store(call, block, c, col + o, row + o_y, sums[o_y][o]);
+                if (col + o < block.num_outputs_x) out[o * call.y_w] = static_cast<T>(sums[o_y][o]);
         }
     }
 }
@@ -560,32 +589,27 @@ __global__ void __launch_bounds__(Tile::kThreads) filtered_lrelu(
     const float* fd, int fu_once, int fd_once, int flip_filter, float gain, float slope,
     float clamp, int num_channels, int in_h, int in_w, int tmp_h, int tmp_w, int out_h, int out_w,
     int64 x_n, int64 x_c, int64 x_h, int64 x_w, int64 y_n, int64 y_c, int64 y_h, int64 y_w,
-    int pad_x, int pad_y, int mid_x, int mid_y, int tile_w, int tile_h, int64 num_blocks) {
+    int pad_x, int pad_y, int mid_x, int mid_y, int tile_w, int tile_h) {
     using S = Sizes<F, Tile, kPhaseX, kPhaseY>;
     __shared__ float first[S::kNumFloats];
-    __shared__ __align__(16) float taps2d[larger(4, S::kTaps2d * S::kTapsPitch)];
+    __shared__ Taps<F, S> taps;
     float* second = S::kInPlace ? first : first + Tile::kChannels * S::kFirstPlane;
     const Call<T> call = {x,     y,     mask,  scale, b,     fu,    fd,     fu_once, fd_once,
                           flip_filter,  gain,  slope, clamp, num_channels,  in_h,    in_w,
                           tmp_h, tmp_w, out_h, out_w, x_n,   x_c,   x_h,    x_w,     y_n,
                           y_c,   y_h,   y_w,   pad_x, pad_y, mid_x, mid_y,  tile_w,  tile_h};
-    if constexpr (F::kFu2d)
-        stage_taps2d<F::kFu, S::kTaps2d, S::kTapsPitch>(taps2d, fu, flip_filter, gain);
+    taps.stage(call);
+    __syncthreads();
+    const Block<T, Tile> block(call, F::kDown, F::kFd);
+    read_columns<F, Tile, S>(call, block, taps.fu_y, first);
+    __syncthreads();
     if constexpr (F::kFd2d)
-        stage_taps2d<F::kFd, S::kTaps2d, S::kTapsPitch>(taps2d, fd, flip_filter, 1.0f);
-    for (int64 index = blockIdx.x; index < num_blocks; index += gridDim.x) {
-        const Block<T, Tile> block(call, index, F::kDown, F::kFd);
-        read_columns<F, Tile, S>(call, block, first);
-        __syncthreads();
-        if constexpr (F::kFd2d)
-            sample_rows<kMode, F, Tile, S>(call, block, first, second);
-        else
-            filter_rows<kMode, F, Tile, S>(call, block, taps2d, first, second);
-        __syncthreads();
-        if constexpr (F::kFd2d)
-            write_patches<F, Tile, S>(call, block, taps2d, second);
-        else
-            write_columns<F, Tile, S>(call, block, second);
-        __syncthreads();  // before the next tile takes the memory
-    }
+        sample_rows<kMode, F, Tile, S>(call, block, taps.fu_x, first, second);
+    else
+        filter_rows<kMode, F, Tile, S>(call, block, taps, first, second);
+    __syncthreads();
+    if constexpr (F::kFd2d)
+        write_patches<F, Tile, S>(call, block, taps.both, second);
+    else
+        write_columns<F, Tile, S>(call, block, taps.fd_y, second);
 }

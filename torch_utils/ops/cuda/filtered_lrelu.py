@@ -234,7 +234,7 @@ def _launch_special(call: _Call, name: str, tile: Tile, tensors, fu, fd, tmp_w, 
     stride = _stride(call.down, fd.shape[0], fd.ndim == 2) // call.down
     tile_w = _even_tile(out_w, tile.width, stride)
     tile_h = _even_tile(out_h, tile.max_height(call.down, fd.shape[0]), 4)
-    num_blocks = -(-out_w // tile_w) * -(-out_h // tile_h) * n * -(-c // tile.channels)
+    grid = n * -(-c // tile.channels), -(-out_w // tile_w), -(-out_h // tile_h)
     threads = tile.threads
     if tile.threads == tile.rows * tile.channels:
         rows = (tile_h - 1) * call.down + fd.shape[0]
@@ -248,9 +248,7 @@ def _launch_special(call: _Call, name: str, tile: Tile, tensors, fu, fd, tmp_w, 
         *map(c_int32, (c, in_h, in_w, tmp_h, tmp_w, out_h, out_w)),
         *map(c_int64, (*x.stride(), *y.stride())),
         *map(c_int32, (x_pad, y_pad, call.mid_padding[0], call.mid_padding[2], tile_w, tile_h)),
-        c_int64(num_blocks),
     ]
-    grid = (min(num_blocks, MAX_GRID), 1, 1)
     compiler.launch(SOURCE, name, x.device, grid, (threads, 1, 1), args)
 
 
