@@ -44,7 +44,7 @@ def wants_reference(op: str, impl: str) -> bool:
 def has_kernels(x: Tensor, *filters: Tensor) -> bool:
     """Whether the device of `x` has kernels for images and (constant) filters.
 
-    The meta device stands for CUDA: nothing is computed there, but what would be can be recorded.
+    The meta device stands for CUDA: what would be launched there can be recorded.
     """
     if x.device.type == "cpu":
         return cpu.is_supported(x, *filters)

@@ -92,6 +92,8 @@ def _upfirdn2d(
 
 @_upfirdn2d.register_fake
 def _(x, f, up, down, padding, flip_filter, gain):
+    if x.device.type == "meta":
+        return cuda.upfirdn2d(x, f, up, down, padding, flip_filter, gain)
     out_w, out_h = output_size(x, f, up, down, padding)
     return x.new_empty([*x.shape[:2], out_h, out_w]).contiguous(memory_format=output_format(x))
 

@@ -110,7 +110,9 @@ def test_index_type_follows_the_largest_offset():
 
 def test_empty_batch_launches_nothing(monkeypatch):
     monkeypatch.setattr(compiler, "launch", None)
-    y = upfirdn2d.upfirdn2d(torch.zeros(0, 3, 5, 5), taps(4, 4), [2, 2], [1, 1], [0] * 4, False, 1.0)
+    y = upfirdn2d.upfirdn2d(
+        torch.zeros(0, 3, 5, 5), taps(4, 4), [2, 2], [1, 1], [0] * 4, False, 1.0
+    )
     assert y.shape == (0, 3, 7, 7)
 
 

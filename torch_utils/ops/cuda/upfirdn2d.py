@@ -91,7 +91,10 @@ def _launch_specialised(
     args = [
         *map(c_void_p, (x.data_ptr(), y.data_ptr(), f.data_ptr())),
         *(c_float(gain), c_int32(flip_filter)),
-        *map(c_int32, (n * c, c, in_w, in_h, out_w, out_h, x0, y0, first_x, first_y, tiles_x, tiles_y)),
+        *map(
+            c_int32,
+            (n * c, c, in_w, in_h, out_w, out_h, x0, y0, first_x, first_y, tiles_x, tiles_y),
+        ),
         *map(c_int64, (*x.stride(), *y.stride())),
     ]
     grid = (tiles_x * tiles_y * -(-n * c // tile[2]), 1, 1)
