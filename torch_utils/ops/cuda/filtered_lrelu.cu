@@ -506,6 +506,7 @@ template <class F, class Tile, class S, class T>
 __device__ void write_columns(const Call<T>& call, const Block<T, Tile>& block,
                               const float* fd_y, const float* second) {
     constexpr int kStrip = 8;  // outputs per thread
+    constexpr int kRows = F::kDown * (kStrip - 1) + F::kFd;
     float taps[F::kFd];
     load_taps(taps, fd_y);
     const int num_strips = (block.num_outputs_y + kStrip - 1) / kStrip;
@@ -518,15 +519,14 @@ __device__ void write_columns(const Call<T>& call, const Block<T, Tile>& block,
         const int col = item % Tile::kWidth, strip = item / Tile::kWidth * kStrip;
         if (col >= block.num_outputs_x) continue;
         const float* in = second + c * S::kRowPlane + strip * F::kDown * S::kRowPitch + col;
+        float v[kRows];
+#pragma unroll
+        for (int r = 0; r < kRows; r++) v[r] = in[r * S::kRowPitch];
         float sums[kStrip] = {};
 #pragma unroll
-        for (int r = 0; r < F::kDown * (kStrip - 1) + F::kFd; r++) {
-            const float v = in[r * S::kRowPitch];
+        for (int o = 0; o < kStrip; o++) {
 #pragma unroll
-            for (int o = 0; o < kStrip; o++) {
-                const int k = r - F::kDown * o;
-                if (k >= 0 && k < F::kFd) sums[o] += taps[k] * v;
-            }
+            for (int k = 0; k < F::kFd; k++) sums[o] += taps[k] * v[F::kDown * o + k];
         }
         T* out = block.output(call, c, col, strip);
         const int num_outputs = block.num_outputs_y - strip;
