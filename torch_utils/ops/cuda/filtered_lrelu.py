@@ -22,6 +22,7 @@ TYPES = {
 FACTORS = (1, 2, 4)
 MAX_TAPS = 32
 MAX_STRIDE = 1 << 23  # elements; offsets inside a tile have 32 bits
+MAX_SIZE = 1 << 17  # width and height at the nonlinearity; there are at most 65535 tiles along y
 MAX_GRID = (1 << 31) - 1
 GENERAL_THREADS = 128
 
@@ -155,6 +156,9 @@ def specialisation(
     if slope > 1 or max(x.stride()[2:]) >= MAX_STRIDE:
         return None
     if any(len(set(f.shape)) > 1 or f.shape[0] > MAX_TAPS for f in (fu, fd)):
+        return None
+    sizes = [x.shape[3 - k] * up + sum(padding[2 * k : 2 * k + 2]) for k in (0, 1)]
+    if max(sizes) >= MAX_SIZE or x.shape[0] * x.shape[1] > MAX_GRID:
         return None
     fu_is_2d, fd_is_2d = (f.ndim == 2 and f.shape[0] > 1 for f in (fu, fd))
     if fu_is_2d and fd_is_2d:
