@@ -41,7 +41,7 @@ __device__ void read_columns(const Call<T>& call, const Block<T, Tile>& block,
     const int num_rows = kUpsample ? block.rows : S::Y::num_inputs(block.rows);
     const int num_cols = S::X::num_inputs(block.cols);
     const int num_strips = (num_rows + kStrip - 1) / kStrip;
-    const int row_stride = static_cast<int>(call.x_h);
+    const int64 row_stride = call.x_h;
 
     const int c = threadIdx.x % Tile::kChannels;  // the number of threads is a multiple of it
     const bool is_channel = block.c + c < call.num_channels;
@@ -61,14 +61,14 @@ __device__ void read_columns(const Call<T>& call, const Block<T, Tile>& block,
         float in[kInputs];
         if (is_inside && i_y >= 0 && i_y + kInputs <= call.in_h) {
 #pragma unroll
-            for (int m = 0; m < kInputs; m++)
-                in[m] = static_cast<float>(x[m * row_stride]) * scale + bias;
+            for (int m = 0; m < kInputs; m++, x += row_stride)
+                in[m] = static_cast<float>(*x) * scale + bias;
         } else {
 #pragma unroll
-            for (int m = 0; m < kInputs; m++) {
+            for (int m = 0; m < kInputs; m++, x += row_stride) {
                 const bool is_valid =
                     is_inside && static_cast<unsigned>(i_y + m) < static_cast<unsigned>(call.in_h);
-                in[m] = is_valid ? static_cast<float>(x[m * row_stride]) * scale + bias : 0.0f;
+                in[m] = is_valid ? static_cast<float>(*x) * scale + bias : 0.0f;
             }
         }
         float* out = first + c * S::kFirstPlane + row * S::kFirstPitch + col;
@@ -98,7 +98,6 @@ __device__ void write_columns(const Call<T>& call, const Block<T, Tile>& block,
     float taps[F::kFd];
     load_taps(taps, fd_y);
     const int num_strips = (block.num_outputs_y + kStrip - 1) / kStrip;
-    const int row_stride = static_cast<int>(call.y_h);
     const int c = threadIdx.x % Tile::kChannels;
     if (block.c + c >= call.num_channels) return;
 #pragma unroll 1
@@ -119,8 +118,8 @@ __device__ void write_columns(const Call<T>& call, const Block<T, Tile>& block,
         T* out = block.output(call, c, col, strip);
         const int num_outputs = block.num_outputs_y - strip;
 #pragma unroll
-        for (int o = 0; o < kStrip; o++)
-            if (o < num_outputs) out[o * row_stride] = static_cast<T>(sums[o]);
+        for (int o = 0; o < kStrip; o++, out += call.y_h)
+            if (o < num_outputs) *out = static_cast<T>(sums[o]);
     }
 }
 

@@ -21,7 +21,6 @@ TYPES = {
 }
 FACTORS = (1, 2, 4)
 MAX_TAPS = 32
-MAX_STRIDE = 1 << 23  # elements; offsets inside a tile have 32 bits
 MAX_SIZE = 1 << 17  # width and height at the nonlinearity; there are at most 65535 tiles along y
 MAX_GRID = (1 << 31) - 1
 GENERAL_THREADS = 128
@@ -151,9 +150,7 @@ def specialisation(
         slope: Of the leaky ReLU.
         mode: `ACT`, `WRITE_MASK` or `READ_MASK`.
     """
-    if x.dtype == torch.float64 or up not in FACTORS or down not in FACTORS:
-        return None
-    if slope > 1 or max(x.stride()[2:]) >= MAX_STRIDE:
+    if x.dtype == torch.float64 or slope > 1 or up not in FACTORS or down not in FACTORS:
         return None
     if any(len(set(f.shape)) > 1 or f.shape[0] > MAX_TAPS for f in (fu, fd)):
         return None
