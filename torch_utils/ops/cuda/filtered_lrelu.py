@@ -1,7 +1,7 @@
 """Launches `filtered_lrelu.cu`, or `filtered_lrelu_general.cu`, on CUDA devices."""
 
 import functools
-from ctypes import c_double, c_float, c_int32, c_int64, c_void_p
+from ctypes import Structure, c_double, c_float, c_int32, c_int64, c_void_p
 from dataclasses import dataclass
 
 import torch
@@ -117,7 +117,6 @@ def choose_tile(
                 limit = (48 if channels > 1 else 40) * 1024
                 if height < 1 or not is_aligned or num_bytes > limit:
                     continue
-                # A thread per row wants long rows, but not fewer than two warps.
                 cost = rows * cols / (height * width)
                 if cost < best_cost:
                     best, best_cost = tile, cost
@@ -194,6 +193,23 @@ class _Call:
     flip_filter: bool
 
 
+def _fields(ctype: type, names: str) -> list[tuple[str, type]]:
+    return [(name, ctype) for name in names.split()]
+
+
+class _Arguments(Structure):
+    """`Call` in `filtered_lrelu_tile.cuh`."""
+
+    _fields_ = [
+        *_fields(c_void_p, "x y mask scale b fu fd"),
+        *_fields(c_int64 * 4, "x_strides y_strides"),
+        *_fields(c_float, "gain slope clamp"),
+        *_fields(c_int32, "fu_once fd_once flip_filter"),
+        *_fields(c_int32, "num_channels in_h in_w tmp_h tmp_w out_h out_w"),
+        *_fields(c_int32, "pad_x pad_y mid_x mid_y tile_w tile_h"),
+    ]
+
+
 def _launch(
     call: _Call,
     mode: str,
@@ -240,17 +256,18 @@ def _launch_special(call: _Call, name: str, tile: Tile, tensors, fu, fd, tmp_w, 
     if tile.threads == tile.rows * tile.channels:
         rows = (tile_h - 1) * call.down + fd.shape[0]
         threads = tile.channels * _round_up(rows, 32 if tile.channels == 1 else 16)
-    once = [f.ndim == 2 and f.numel() == 1 for f in (fu, fd)]
-    x_pad, _, y_pad, _ = map(sum, zip(call.padding, call.mid_padding, strict=True))
-    args = [
-        *map(_pointer, (*tensors, fu, fd)),
-        *map(c_int32, (*once, call.flip_filter)),
-        *map(c_float, (call.gain, call.slope, call.clamp)),
-        *map(c_int32, (c, in_h, in_w, tmp_h, tmp_w, out_h, out_w)),
-        *map(c_int64, (*x.stride(), *y.stride())),
-        *map(c_int32, (x_pad, y_pad, call.mid_padding[0], call.mid_padding[2], tile_w, tile_h)),
-    ]
-    compiler.launch(SOURCE, name, x.device, grid, (threads, 1, 1), args)
+    args = _Arguments(
+        *map(_address, (*tensors, fu, fd)),
+        *((c_int64 * 4)(*t.stride()) for t in (x, y)),
+        *(call.gain, call.slope, call.clamp),
+        *(f.ndim == 2 and f.numel() == 1 for f in (fu, fd)),
+        call.flip_filter,
+        *(c, in_h, in_w, tmp_h, tmp_w, out_h, out_w),
+        *(call.padding[k] + call.mid_padding[k] for k in (0, 2)),
+        *(call.mid_padding[k] for k in (0, 2)),
+        *(tile_w, tile_h),
+    )
+    compiler.launch(SOURCE, name, x.device, grid, (threads, 1, 1), [args])
 
 
 def _launch_general(call: _Call, mode: str, tensors, fu, fd, tmp_w, tmp_h) -> None:
@@ -289,8 +306,12 @@ def _general_grid(num_threads: int) -> tuple[int, int, int]:
     return min(-(-num_threads // GENERAL_THREADS), MAX_GRID), 1, 1
 
 
+def _address(t: Tensor | None) -> int | None:
+    return None if t is None else t.data_ptr()
+
+
 def _pointer(t: Tensor | None) -> c_void_p:
-    return c_void_p(None if t is None else t.data_ptr())
+    return c_void_p(_address(t))
 
 
 def _even_tile(size: int, largest: int, multiple: int) -> int:
