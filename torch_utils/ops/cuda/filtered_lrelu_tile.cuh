@@ -101,7 +101,7 @@ struct Strides {
     int64 n, c, h, w;
 };
 
-// Arguments of the kernel; `_Arguments` in filtered_lrelu.py is the same.
+// Arguments of the kernel; `Arguments` in filtered_lrelu_plan.py is the same.
 template <class T>
 struct Call {
     const T* x;            // [N, C, in_h, in_w], any strides
