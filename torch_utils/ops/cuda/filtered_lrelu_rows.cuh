@@ -101,7 +101,7 @@ struct RowUpsampler2d {
     __device__ void advance() {
 #pragma unroll
         for (int j = 0; j < S::kStride; j++) samples[j] = 0;
-#pragma unroll
+#pragma unroll 2
         for (int m = 0; m < S::Y::kMaxTaps; m++) {
             float in[kInputs];
 #pragma unroll
