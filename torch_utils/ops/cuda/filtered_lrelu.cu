@@ -127,7 +127,7 @@ __device__ void write_columns(const Call<T>& call, const Block<T, Tile>& block,
 template <class F, class Tile, class S, class T>
 __device__ void write_patches(const Call<T>& call, const Block<T, Tile>& block,
                               const float* taps2d, const float* second) {
-    constexpr int kWide = 5, kHigh = 2;  // odd, for different banks
+    constexpr int kWide = 5, kHigh = 2;  // kWide is odd, for different banks
     static_assert(Tile::kWidth % kWide == 0);
     constexpr int kAcross = Tile::kWidth / kWide;
     const int num_down = (block.num_outputs_y + kHigh - 1) / kHigh;

@@ -114,9 +114,10 @@ class Tile(NamedTuple):
         cols = round_up((self.width - 1) * down + fd_taps, filters.stride())
         in_rows = self._num_inputs(self.rows, filters) if fu_is_2d else self.rows
         first = self._plane(in_rows * (self._num_inputs(cols, filters) | 1))
-        second = self._plane(self.rows * (self.width | 1))
+        rows = (self.max_height(filters) - 1) * down + fd_taps
+        second = self._plane(rows * (self.width | 1))
         if fd_is_2d:
-            second = self._plane(self.rows * down * (round_up(cols // down, 8) + 2))
+            second = self._plane(rows * down * (round_up(cols // down, 8) + 2))
         elif up <= down and not fu_is_2d:
             second = 0  # takes the place of the first
         taps = round_up(fu_taps, up) if fu_is_2d else fd_taps if fd_is_2d else 1
@@ -224,8 +225,8 @@ def choose_tile(filters: Filters, is_channels_last: bool) -> Tile | None:
     """The tile that computes the fewest samples more than once, of those that fit.
 
     Up to 40 KiB of shared memory let four or more blocks share a multiprocessor of data-centre
-    GPUs, and at least two that of others but sm_75. Images in channels-last layout need several
-    channels per block, and get 48 KiB.
+    GPUs, and two that of others but sm_75. A 2D `fd`, or several channels per block, which images in
+    channels-last layout need, get 48 KiB.
     """
     if filters.fu_is_2d and filters.fd_is_2d:
         return None
@@ -237,8 +238,8 @@ def choose_tile(filters: Filters, is_channels_last: bool) -> Tile | None:
             for width in (40, 32, 24, 16, 8)
         ]
         if filters.fd_is_2d:
-            tiles = [Tile(40, 64, channels, 96)]  # a thread for each of the 8 x 12 patches
-        max_bytes = (48 if channels > 1 else 40) * 1024
+            tiles = [Tile(40, 80, channels, 128)]  # a thread for each of the 8 x 16 patches
+        max_bytes = (48 if channels > 1 or filters.fd_is_2d else 40) * 1024
         tiles = [
             tile
             for tile in tiles

@@ -78,7 +78,9 @@ struct Sizes {
     // once is then not kDown apart, but in different banks.
     static constexpr int kSplitPitch = round_up(kPaddedCols / F::kDown, 8) + 2;
     static constexpr int kSecondPitch = F::kFd2d ? kSplitPitch : Tile::kWidth | 1;
-    static constexpr int kSplitPlane = Tile::kRows * kSecondPitch;
+    static constexpr int kMaxHeight = ((Tile::kRows - F::kFd) / F::kDown + 1) / 8 * 8;
+    static constexpr int kSecondRows = F::kDown * (kMaxHeight - 1) + F::kFd;
+    static constexpr int kSplitPlane = kSecondRows * kSecondPitch;
     static constexpr int kSecondPlane =
         padded_plane((F::kFd2d ? F::kDown : 1) * kSplitPlane, Tile::kChannels);
 
