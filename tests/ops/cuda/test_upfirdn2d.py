@@ -52,12 +52,17 @@ def images(*shape, dtype=torch.float32):
     return torch.randn(*shape, generator=torch.Generator().manual_seed(1)).to(dtype)
 
 
-@pytest.mark.parametrize("dtype", TOLERANCES, ids=str)
 @pytest.mark.parametrize("shape", [(4, 4), (12,), (3, 2), (5,)], ids=str)
 @pytest.mark.parametrize(("up", "down"), FACTORS, ids=str)
-def test_matches_reference(up, down, shape, dtype):
+def test_matches_reference(up, down, shape):
+    check(images(2, 3, 20, 19), taps(*shape), up, down, padding=(5, 4, 2, 6), gain=2.5)
+
+
+@pytest.mark.parametrize("dtype", TOLERANCES, ids=str)
+@pytest.mark.parametrize("shape", [(4, 4), (12,), (5,)], ids=str)
+def test_types(shape, dtype):
     x = images(2, 3, 20, 19, dtype=dtype)
-    check(x, taps(*shape), up, down, padding=(5, 4, 2, 6), gain=2.5)
+    check(x, taps(*shape), up=(2, 2), padding=(5, 4, 2, 6), gain=2.5)
 
 
 @pytest.mark.parametrize("padding", [(1, 2, 2, 1), (-3, 1, 2, -5), (0, 0, -1, -2)], ids=str)

@@ -96,16 +96,27 @@ def main(archs: list[str], cfgs: list[Cfg], resolutions: list[int], jobs: int | 
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(jobs or os.cpu_count(), mp_context=context) as pool:
         click.echo(f"Looking for the kernels of {len(networks)} networks ...")
-        kernels = set().union(*pool.map(kernels_of_training, *zip(*networks, strict=True)))
+        kernels_of = dict(
+            zip(networks, pool.map(kernels_of_training, *zip(*networks, strict=True)), strict=True)
+        )
+        kernels = sorted(set().union(*kernels_of.values()))
         click.echo(HEADER)
         futures = {
-            pool.submit(compiler.compile_cubin, *kernel, arch): (*kernel, arch)
+            pool.submit(compiler.compile_cubin, *kernel, arch): (kernel, arch)
             for arch in archs
-            for kernel in sorted(kernels)
+            for kernel in kernels
         }
+        compile_sec = {}
         for future in as_completed(futures):
-            _, specialisation, arch = futures[future]
+            (_, specialisation), arch = futures[future]
+            compile_sec[futures[future]] = future.result().compile_sec
             click.echo(_row(specialisation, arch, future.result()))
+    click.echo("CPU seconds per architecture that training compiles for when it starts:")
+    for (cfg, resolution, is_fp32), needed in kernels_of.items():
+        secs = [sum(compile_sec[kernel, arch] for kernel in needed) for arch in archs]
+        secs = ", ".join(f"{sec:.1f}" for sec in secs)
+        name = f"{cfg} {resolution}x{resolution}{' --fp32' * is_fp32}"
+        click.echo(f"{name:<30} {len(needed):>3} kernels  {secs}")
     sec = time.perf_counter() - start
     click.echo(f"{len(kernels)} kernels for {', '.join(archs)} in {sec:.1f} s")
 
