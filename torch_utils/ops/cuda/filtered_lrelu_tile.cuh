@@ -149,8 +149,9 @@ struct Block {
         cols = (num_outputs_x - 1) * down + taps;
         rows = (num_outputs_y - 1) * down + taps;
     }
-    __device__ T* output(const Call<T>& call, int channel, int x, int y_) const {
-        return y + channel * call.y_strides.c + (o_y + y_) * call.y_strides.h + (o_x + x) * call.y_strides.w;
+    __device__ T* output(const Call<T>& call, int channel, int col, int row) const {
+        const Strides& strides = call.y_strides;
+        return y + channel * strides.c + (o_y + row) * strides.h + (o_x + col) * strides.w;
     }
 };
 
