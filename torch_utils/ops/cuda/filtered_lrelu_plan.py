@@ -225,8 +225,8 @@ def choose_tile(filters: Filters, is_channels_last: bool) -> Tile | None:
     """The tile that computes the fewest samples more than once, of those that fit.
 
     Up to 40 KiB of shared memory let four or more blocks share a multiprocessor of data-centre
-    GPUs, and two that of others but sm_75. A 2D `fd`, or several channels per block, which images in
-    channels-last layout need, get 48 KiB.
+    GPUs, and two that of others but sm_75. A 2D `fd` gets 48 KiB, and so do several channels per
+    block, which images in channels-last layout need.
     """
     if filters.fu_is_2d and filters.fd_is_2d:
         return None
