@@ -87,7 +87,9 @@ def main(archs: list[str], cfgs: list[Cfg], resolutions: list[int], jobs: int | 
       # For others.
       python -m torch_utils.ops.cuda.precompile --arch=sm_80,sm_90 --cfg=stylegan3-t
     """
-    archs = archs or _local_archs()
+    archs = archs or compiler.local_archs()
+    if not archs:
+        raise click.BadParameter("this machine has no GPU; name architectures", param_hint="--arch")
     for arch in archs:
         if re.fullmatch(r"sm_\d+", arch) is None:
             raise click.BadParameter(f"{arch!r} is not like sm_90", param_hint="--arch")
@@ -148,14 +150,6 @@ def kernels_of_training(cfg: Cfg, resolution: int, is_fp32: bool) -> set[tuple[s
             with torch.no_grad():
                 G(z, c, force_fp32=True)
     return kernels
-
-
-def _local_archs() -> list[str]:
-    capabilities = map(torch.cuda.get_device_capability, range(torch.cuda.device_count()))
-    archs = sorted({f"sm_{major}{minor}" for major, minor in capabilities})
-    if not archs:
-        raise click.BadParameter("this machine has no GPU; name architectures", param_hint="--arch")
-    return archs
 
 
 def _row(specialisation: str, arch: str, cubin: compiler.Cubin) -> str:
