@@ -220,12 +220,22 @@ def test_order_of_threads_does_not_matter(emulated, name):
     assert all(map(torch.equal, *results))
 
 
-def test_nan_and_infinity_reach_the_output(emulated):
+def test_nan_reaches_the_output(emulated):
     inputs = emulated(T2)
     inputs["x"][0, 0, 8, 7] = float("nan")
     y, _ = run(T2, **inputs)
     y_ref, _ = run_reference(T2, **inputs)
     assert y_ref.isnan().any() and torch.equal(y.isnan(), y_ref.isnan())
+
+
+def test_zeros_have_the_slope_of_negative_numbers(emulated):
+    inputs = emulated(T2)
+    for name in ("x", "b"):
+        inputs[name].zero_()
+    y, mask = run(T2, **inputs)
+    y_ref, x_ref = run_reference(T2, **inputs)
+    dx = run_adjoint(T2, torch.ones_like(y), inputs["x"], inputs["fu"], inputs["fd"], mask)
+    assert_close(dx, torch.autograd.grad(y_ref.sum(), x_ref)[0], T2.dtype)
 
 
 @pytest.mark.parametrize("shape", [(0, 3, 8, 8), (2, 0, 8, 8)])

@@ -13,8 +13,8 @@
 //   2. threads are rows: upsample along x, act, downsample along x    -> `second` [p_y, o_x]
 //      The samples between the two are never stored.
 //   3. threads are columns again: downsample along y                  -> y
-// If `fu` is 2D, step 1 only reads x (`first` is [i_y, i_x]) and step 2 does all the upsampling.
-// If `fd` is 2D, `second` holds the samples after the nonlinearity and step 3 does the downsampling.
+// If `fu` is 2D, step 1 only reads x (`first` is [i_y, i_x]) and step 2 does all the upsampling. If
+// `fd` is 2D, `second` holds the samples after the nonlinearity and step 3 does the downsampling.
 //
 // The mask has 2 bits per sample t: 2k for "not positive", 2k + 1 for "clamped", 16 samples
 // along x to a word, words of neighbouring rows side by side: [N, C, ceil(tmp_w / 16), tmp_h].
@@ -165,7 +165,8 @@ __device__ void write_patches(const Call<T>& call, const Block<T, Tile>& block,
             T* out = block.output(call, c, col, row + o_y);
 #pragma unroll
             for (int o = 0; o < kWide; o++)
-                if (col + o < block.num_outputs_x) out[o * call.y_strides.w] = static_cast<T>(sums[o_y][o]);
+                if (col + o < block.num_outputs_x)
+                    out[o * call.y_strides.w] = static_cast<T>(sums[o_y][o]);
         }
     }
 }

@@ -17,7 +17,7 @@ TYPES = {
     torch.float64: "double",
 }
 FACTORS = (1, 2, 4)
-MAX_TAPS = 32
+MAX_TAPS = 32  # per axis, not more than the threads of the smallest block
 MAX_SIZE = 1 << 17  # width and height at the nonlinearity; there are at most 65535 tiles along y
 MAX_PLANES = (1 << 31) - 1
 

@@ -149,8 +149,9 @@ struct Block {
         cols = (num_outputs_x - 1) * down + taps;
         rows = (num_outputs_y - 1) * down + taps;
     }
-    __device__ T* output(const Call<T>& call, int channel, int x, int y_) const {
-        return y + channel * call.y_strides.c + (o_y + y_) * call.y_strides.h + (o_x + x) * call.y_strides.w;
+    __device__ T* output(const Call<T>& call, int channel, int col, int row) const {
+        const Strides& strides = call.y_strides;
+        return y + channel * strides.c + (o_y + row) * strides.h + (o_x + col) * strides.w;
     }
 };
 
@@ -163,23 +164,23 @@ struct Taps {
     __align__(16) float fd_y[round_up(F::kFd, 4)];
     __align__(16) float both[larger(4, S::kTaps2d * S::kTapsPitch)];  // the 2D one
 
+    // A block has at least as many threads as a separable filter has taps.
     template <class T>
     __device__ void stage(const Call<T>& call) {
-        const int flip = call.flip_filter;
-        if constexpr (F::kFu2d)
+        static_assert(F::kFu <= 32 && F::kFd <= 32);
+        const int k = threadIdx.x, flip = call.flip_filter;
+        if constexpr (F::kFu2d) {
             copy2d<F::kFu>(call.fu, flip, call.gain);
-        else
-            for (int k = threadIdx.x; k < F::kFu; k += blockDim.x) {
-                fu_x[k] = call.fu[flip ? k : F::kFu - 1 - k];
-                fu_y[k] = call.gain * (call.fu_once ? 1.0f : fu_x[k]);
-            }
-        if constexpr (F::kFd2d)
+        } else if (k < F::kFu) {
+            fu_x[k] = call.fu[flip ? k : F::kFu - 1 - k];
+            fu_y[k] = call.gain * (call.fu_once ? 1.0f : fu_x[k]);
+        }
+        if constexpr (F::kFd2d) {
             copy2d<F::kFd>(call.fd, flip, 1.0f);
-        else
-            for (int k = threadIdx.x; k < F::kFd; k += blockDim.x) {
-                fd_x[k] = call.fd[flip ? k : F::kFd - 1 - k];
-                fd_y[k] = call.fd_once ? 1.0f : fd_x[k];
-            }
+        } else if (k < F::kFd) {
+            fd_x[k] = call.fd[flip ? k : F::kFd - 1 - k];
+            fd_y[k] = call.fd_once ? 1.0f : fd_x[k];
+        }
     }
     template <int kTaps>
     __device__ void copy2d(const float* f, int flip, float gain) {
