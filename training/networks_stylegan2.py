@@ -463,15 +463,20 @@ class Conv2dLayer(torch.nn.Module):
 
     def forward(self, x: Tensor, gain: float = 1) -> Tensor:
         """Map features `[N, in_channels, H, W]` to `[N, out_channels, H', W']`, times `gain`."""
+        # A convolution that nothing follows, as on the way around others, can take the gain along.
+        is_bare = self.bias is None and self.activation == "linear" and self.conv_clamp is None
+        weight_gain = self.weight_gain * gain if is_bare else self.weight_gain
         x = conv2d_resample.conv2d_resample(
             x,
-            (self.weight * self.weight_gain).to(x.dtype),
+            (self.weight * weight_gain).to(x.dtype),
             f=self.resample_filter,
             up=self.up,
             down=self.down,
             padding=self.padding,
             flip_weight=(self.up == 1),
         )
+        if is_bare:
+            return x
         clamp = None if self.conv_clamp is None else self.conv_clamp * gain
         return bias_act(x, self.bias, act=self.activation, gain=self.act_gain * gain, clamp=clamp)
 

@@ -15,11 +15,10 @@
 
 namespace {
 
-constexpr int64_t kMinSegment = 64, kMaxSegment = 2048;  // pixels of a plane
-constexpr int64_t kSegmentsPerPlane = 16;                // unless that makes them too small
-constexpr int64_t kMinRow = 256;             // channels last: pixels with fewer channels are joined
-constexpr int64_t kTaskElements = 65536;     // channels last
-constexpr int64_t kSerialElements = 32768;   // up to here a second thread costs more than it saves
+constexpr int64_t kTaskElements = 65536;                  // at most, as far as possible
+constexpr int64_t kMinSegment = 256, kMaxSegment = 4096;  // pixels of a plane
+constexpr int64_t kMinRow = 256;            // channels last: pixels with fewer channels are joined
+constexpr int64_t kSerialElements = 32768;  // up to here a second thread costs more than it saves
 
 #define LAMBDA_INLINE __attribute__((always_inline))
 
@@ -163,8 +162,7 @@ class Job {
         : a(args), act(args), noise(static_cast<const T*>(a.noise)),
           scale(static_cast<const T*>(a.scale)), bias(static_cast<const T*>(a.bias)) {
         if (PLANES) {
-            row_size = round_up(ceil_div(a.s, kSegmentsPerPlane), kMinSegment);
-            row_size = std::min(row_size, kMaxSegment);
+            row_size = std::clamp(kTaskElements / a.c, kMinSegment, kMaxSegment);
             num_rows = ceil_div(a.s, row_size);
             task_rows = 1;
             width = a.c;

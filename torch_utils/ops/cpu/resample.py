@@ -6,9 +6,10 @@ import torch
 from torch import Tensor
 
 from torch_utils.ops.cpu import compiler
+from torch_utils.ops.cpu.filters import separable_sum
 from torch_utils.ops.layout import output_format
 
-LINEAR, ACT, ACT_WRITE_MASK, READ_MASK = range(4)  # as in stages.h
+LINEAR, ACT, ACT_WRITE_MASK, READ_MASK = range(4)  # as in rows.h
 
 # dtype of the images -> name of the kernel, dtype of the arithmetic
 KERNELS = {
@@ -26,11 +27,11 @@ class ResampleArgs(ctypes.Structure):
     """The structure in `resample.h`."""
 
     _fields_ = [
-        *_fields(ctypes.c_void_p, "x y mask scale bias fu fd"),
+        *_fields(ctypes.c_void_p, "x y mask scale bias fu_x fu_y fd_x fd_y"),
         *_fields(ctypes.c_int64, "n c in_h in_w tmp_h tmp_w out_h out_w"),
-        *_fields(ctypes.c_int64 * 4, "x_strides y_strides"),
+        *_fields(ctypes.c_int64 * 3, "x_strides"),
         *_fields(ctypes.c_int32, "up_x up_y down_x down_y pad_x pad_y mid_x mid_y"),
-        *_fields(ctypes.c_int32, "fu_w fu_h fd_w fd_h fu_is_2d fd_is_2d mode num_threads"),
+        *_fields(ctypes.c_int32, "fu_w fu_h fu_rank fd_w fd_h fd_rank mode num_threads"),
         *_fields(ctypes.c_double, "slope clamp"),
     ]
 
@@ -51,12 +52,12 @@ def _has_kernels() -> bool:
 
 
 def mask_shape(x: Tensor, tmp_h: int, tmp_w: int) -> list[int]:
-    """Shape of the signs that `ACT_WRITE_MASK` writes for samples `[N, C, tmp_h, tmp_w]`."""
+    """Shape of what `ACT_WRITE_MASK` writes for samples `[N, C, tmp_h, tmp_w]`, in bytes.
+
+    Two rows of bits for each row of samples: where the slope applies, where the clamp cuts.
+    """
     n, c = x.shape[:2]
-    name = str(KERNELS[x.dtype][1]).removeprefix("torch.")
-    lib = compiler.library()
-    lanes = getattr(lib, f"lanes_{name}")()
-    return [n, -(-c // lanes), tmp_h, tmp_w, getattr(lib, f"signs_bytes_{name}")()]
+    return [n, c, 2, tmp_h, (tmp_w + 7) // 8]
 
 
 def resample(
@@ -79,7 +80,7 @@ def resample(
     """Filter `x` `[N, C, H, W]` twice with a nonlinearity between, see `resample.cpp`.
 
     Args:
-        x: Images of any strides.
+        x: Images of any strides; rows of neighbouring pixels are read as they are.
         fu: Filter of the upsampling, `[taps]` or `[fh, fw]`.
         fd: Filter of the downsampling, likewise.
         up: Factors x and y.
@@ -93,60 +94,33 @@ def resample(
         b: Bias `[C]` added to that.
         slope: Of the leaky ReLU.
         clamp: Of the leaky ReLU.
-        mask: Signs to write or to read.
+        mask: Bits to write or to read.
     """
     n, c, in_h, in_w = x.shape
     (up_x, up_y), (down_x, down_y) = up, down
     kernel, dtype = KERNELS[x.dtype]
-    fu_is_2d, fu_w, fu_h, fu = _taps(fu, up_gain, flip_filter, dtype)
-    fd_is_2d, fd_w, fd_h, fd = _taps(fd, 1, flip_filter, dtype)
+    fu_w, fu_h, fd_w, fd_h = fu.shape[-1], fu.shape[0], fd.shape[-1], fd.shape[0]
+    fu_sum = separable_sum(fu, up_gain, flip_filter, dtype)
+    fd_sum = separable_sum(fd, 1, flip_filter, dtype)
     tmp_w = in_w * up_x + padding[0] + padding[1] - fu_w + 1
     tmp_h = in_h * up_y + padding[2] + padding[3] - fu_h + 1
     out_w = (tmp_w + mid_padding[0] + mid_padding[1] - fd_w) // down_x + 1
     out_h = (tmp_h + mid_padding[2] + mid_padding[3] - fd_h) // down_y + 1
-    y = torch.empty([n, c, out_h, out_w], dtype=x.dtype, memory_format=output_format(x))
-    if y.numel() == 0:
-        return y
-    scale = None if scale is None else scale.to(dtype).contiguous()
-    b = None if b is None else b.to(dtype).contiguous()
-    x_strides, y_strides = x.stride(), y.stride()
-    if mode == LINEAR and x.is_contiguous() and y.is_contiguous():
-        # All planes are alike: let them fill the vectors, whatever the number of channels.
-        n, c = 1, n * c
-    args = ResampleArgs(
-        *(None if t is None else t.data_ptr() for t in (x, y, mask, scale, b, fu, fd)),
-        *(n, c, in_h, in_w, tmp_h, tmp_w, out_h, out_w),
-        *((ctypes.c_int64 * 4)(*strides) for strides in (x_strides, y_strides)),
-        *(up_x, up_y, down_x, down_y),
-        *(padding[0], padding[2], mid_padding[0], mid_padding[2]),
-        *(fu_w, fu_h, fd_w, fd_h, fu_is_2d, fd_is_2d, mode, torch.get_num_threads()),
-        *(slope, float("inf") if clamp is None else clamp),
-    )
-    getattr(compiler.library(), f"resample_{kernel}")(ctypes.byref(args))
-    return y
-
-
-def _taps(
-    f: Tensor, gain: float, flip_filter: bool, dtype: torch.dtype
-) -> tuple[bool, int, int, Tensor]:
-    """Whether a filter is 2D, its size, and its taps as `ResampleArgs` has them."""
-    f = f.to(torch.float64)
-    f = f if flip_filter else f.flip(list(range(f.ndim)))  # the kernel correlates
-    width, height = f.shape[-1], f.shape[0]
-    if f.ndim == 2 and (separated := _separate(f, dtype)) is not None:
-        f = torch.cat([separated[0] * gain, separated[1]])
-        return False, width, height, f.to(dtype)
-    if f.ndim == 1:
-        return False, width, height, torch.cat([f * gain, f]).to(dtype)
-    return True, width, height, (f * gain).to(dtype).contiguous()
-
-
-def _separate(f: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor] | None:
-    """Taps along x and y whose outer product is `f`, if `f` is one to the precision of `dtype`."""
-    pivot = int(f.abs().argmax())
-    row, column = f[pivot // f.shape[1]], f[:, pivot % f.shape[1]]
-    peak = f.flatten()[pivot]
-    if peak != 0:
-        row = row / peak
-    error = (torch.outer(column, row) - f).abs().max()
-    return (row, column) if error <= torch.finfo(dtype).eps * peak.abs() else None
+    memory_format = output_format(x)
+    y = torch.empty([n, c, out_h, out_w], dtype=x.dtype)
+    if y.numel() > 0:
+        x = x if x.stride(3) == 1 else x.contiguous()
+        scale = None if scale is None else scale.to(dtype).contiguous()
+        b = None if b is None else b.to(dtype).contiguous()
+        tensors = (x, y, mask, scale, b, fu_sum.x, fu_sum.y, fd_sum.x, fd_sum.y)
+        args = ResampleArgs(
+            *(None if t is None else t.data_ptr() for t in tensors),
+            *(n, c, in_h, in_w, tmp_h, tmp_w, out_h, out_w),
+            (ctypes.c_int64 * 3)(*x.stride()[:3]),
+            *(up_x, up_y, down_x, down_y),
+            *(padding[0], padding[2], mid_padding[0], mid_padding[2]),
+            *(fu_w, fu_h, fu_sum.rank, fd_w, fd_h, fd_sum.rank),
+            *(mode, torch.get_num_threads(), slope, float("inf") if clamp is None else clamp),
+        )
+        getattr(compiler.library(), f"resample_{kernel}")(ctypes.byref(args))
+    return y.contiguous(memory_format=memory_format)

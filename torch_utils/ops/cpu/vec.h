@@ -1,7 +1,6 @@
 // Vectors of the machine's width, written with the vector extensions of GCC and Clang.
 //
-// One vector holds as many channels as fit into a register: "lanes". Arithmetic is in float or
-// double; bfloat16 exists in memory only.
+// Arithmetic is in float or double; bfloat16 exists in memory only.
 #pragma once
 
 #include <cstdint>
@@ -9,6 +8,10 @@
 
 #if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512DQ__) && defined(__AVX512VL__)
 #define VEC_AVX512 1
+#elif defined(__AVX2__)
+#define VEC_AVX2 1
+#endif
+#if defined(__SSE2__)
 #include <immintrin.h>
 #endif
 
@@ -16,7 +19,7 @@
 
 #if defined(VEC_AVX512)
 constexpr int kVectorBytes = 64;
-#elif defined(__AVX__)
+#elif defined(VEC_AVX2)
 constexpr int kVectorBytes = 32;
 #else
 constexpr int kVectorBytes = 16;
@@ -49,7 +52,7 @@ struct VecOf<double> {
 template <class T>
 using Vec = typename VecOf<T>::type;
 
-// ---- Memory: T is the type of the arithmetic, S the type in memory.
+// ---- Memory. One value: `widen` and `narrow`; a vector of any alignment: `load` and `store`.
 
 INLINE float widen(float v) { return v; }
 INLINE double widen(double v) { return v; }
@@ -103,84 +106,103 @@ INLINE void store(bfloat16* p, Vec<float> v) {
     *reinterpret_cast<V::halves*>(p) = __builtin_convertvector(chosen, V::halves);
 }
 
-// The first `count` lanes; those behind are zero, or left alone in memory.
-template <class T, class S>
-INLINE Vec<T> load_lanes(const S* p, int64_t stride, int count) {
-    Vec<T> v{};
-    for (int i = 0; i < count; i++) v[i] = widen(p[i * stride]);
-    return v;
+// ---- The smaller and the larger of a limit and a value; of NaN, NaN.
+
+template <class T>
+INLINE Vec<T> at_most(Vec<T> limit, Vec<T> v) {
+#if defined(VEC_AVX512)
+    if constexpr (sizeof(T) == 4) return Vec<T>(_mm512_min_ps(__m512(limit), __m512(v)));
+    if constexpr (sizeof(T) == 8) return Vec<T>(_mm512_min_pd(__m512d(limit), __m512d(v)));
+#elif defined(VEC_AVX2)
+    if constexpr (sizeof(T) == 4) return Vec<T>(_mm256_min_ps(__m256(limit), __m256(v)));
+    if constexpr (sizeof(T) == 8) return Vec<T>(_mm256_min_pd(__m256d(limit), __m256d(v)));
+#else
+    return limit < v ? limit : v;
+#endif
 }
-template <class T, class S>
-INLINE void store_lanes(S* p, int64_t stride, Vec<T> v, int count) {
-    for (int i = 0; i < count; i++) p[i * stride] = narrow<S>(v[i]);
+template <class T>
+INLINE Vec<T> at_least(Vec<T> limit, Vec<T> v) {
+#if defined(VEC_AVX512)
+    if constexpr (sizeof(T) == 4) return Vec<T>(_mm512_max_ps(__m512(limit), __m512(v)));
+    if constexpr (sizeof(T) == 8) return Vec<T>(_mm512_max_pd(__m512d(limit), __m512d(v)));
+#elif defined(VEC_AVX2)
+    if constexpr (sizeof(T) == 4) return Vec<T>(_mm256_max_ps(__m256(limit), __m256(v)));
+    if constexpr (sizeof(T) == 8) return Vec<T>(_mm256_max_pd(__m256d(limit), __m256d(v)));
+#else
+    return limit > v ? limit : v;
+#endif
 }
 
 // ---- One bit per lane.
 
+// The bits of a comparison.
 template <class T>
-struct Bits {
-    using type = uint8_t;
-};
-#if defined(VEC_AVX512)
-template <>
-struct Bits<float> {
-    using type = uint16_t;
-};
-#endif
-
-// Bits of the lanes where `a <= b`, and where `a != b`.
-template <class T>
-INLINE typename Bits<T>::type bits_of(typename VecOf<T>::ints truth) {
+INLINE uint32_t bits_of(typename VecOf<T>::ints truth) {
 #if defined(VEC_AVX512)
     if constexpr (sizeof(T) == 4) return _mm512_movepi32_mask(__m512i(truth));
     if constexpr (sizeof(T) == 8) return _mm512_movepi64_mask(__m512i(truth));
+#elif defined(VEC_AVX2)
+    if constexpr (sizeof(T) == 4) return _mm256_movemask_ps(__m256(truth));
+    if constexpr (sizeof(T) == 8) return _mm256_movemask_pd(__m256d(truth));
 #else
-    typename Bits<T>::type bits = 0;
-    for (int i = 0; i < kLanes<T>; i++) bits |= (truth[i] & 1) << i;
+    uint32_t bits = 0;
+    for (int i = 0; i < kLanes<T>; i++) bits |= uint32_t(truth[i] & 1) << i;
     return bits;
 #endif
 }
 
-// Lanes of `a` where the bit is set, else of `b`.
+// Bits of one vector in a row of bits: sample `i` is bit `i % 8` of byte `i / 8`. Rows are written
+// from left to right; `x` is a multiple of the number of lanes.
 template <class T>
-INLINE Vec<T> select(typename Bits<T>::type bits, Vec<T> a, Vec<T> b) {
+INLINE void put_lanes(uint8_t* row, int64_t x, uint32_t bits) {
+    if constexpr (kLanes<T> >= 8) {
+        std::memcpy(row + x / 8, &bits, kLanes<T> / 8);
+    } else {
+        uint8_t& byte = row[x / 8];
+        byte = (x % 8 == 0 ? 0 : byte) | bits << (x % 8);
+    }
+}
+
+// Lanes of `a` where the bit is set in a row of bits, else of `b`. Reads 4 bytes of the row.
+template <class T>
+INLINE Vec<T> select(const uint8_t* row, int64_t x, Vec<T> a, Vec<T> b) {
+    int32_t bits;
+    std::memcpy(&bits, row + x / 8, 4);
+    if constexpr (kLanes<T> < 8) bits >>= x % 8;
 #if defined(VEC_AVX512)
     if constexpr (sizeof(T) == 4) return Vec<T>(_mm512_mask_mov_ps(__m512(b), bits, __m512(a)));
     if constexpr (sizeof(T) == 8) return Vec<T>(_mm512_mask_mov_pd(__m512d(b), bits, __m512d(a)));
+#elif defined(VEC_AVX2)
+    // Blending looks at the sign: move the bit of every lane there.
+    if constexpr (sizeof(T) == 4) {
+        const __m256i to_sign = _mm256_setr_epi32(31, 30, 29, 28, 27, 26, 25, 24);
+        __m256i sign = _mm256_sllv_epi32(_mm256_set1_epi32(bits), to_sign);
+        return Vec<T>(_mm256_blendv_ps(__m256(b), __m256(a), _mm256_castsi256_ps(sign)));
+    } else {
+        const __m256i to_sign = _mm256_setr_epi64x(63, 62, 61, 60);
+        __m256i sign = _mm256_sllv_epi64(_mm256_set1_epi64x(bits), to_sign);
+        return Vec<T>(_mm256_blendv_pd(__m256d(b), __m256d(a), _mm256_castsi256_pd(sign)));
+    }
 #else
-    using Ints = typename VecOf<T>::ints;
-    Ints lane_bit;
+    typename VecOf<T>::ints lane_bit{};
     for (int i = 0; i < kLanes<T>; i++) lane_bit[i] = 1 << i;
-    return ((Ints{} + bits) & lane_bit) != 0 ? a : b;
+    return ((lane_bit - lane_bit + bits) & lane_bit) != 0 ? a : b;
 #endif
 }
 
-// ---- Transposing a square of lanes x lanes.
-
-template <class T>
-INLINE void transpose(Vec<T>* rows) {
-    using Ints = typename VecOf<T>::ints;
-    constexpr int n = kLanes<T>;
-#pragma GCC unroll 4
-    for (int step = 1; step < n; step *= 2) {
-        Ints low, high;  // where each lane comes from: 0..n-1 of the first, n.. of the second row
-        for (int i = 0; i < n; i++) {
-            low[i] = (i & step) ? n + i - step : i;
-            high[i] = (i & step) ? n + i : i + step;
-        }
-#pragma GCC unroll 16
-        for (int i = 0; i < n; i++) {
-            if (i & step) continue;
-            Vec<T> a = rows[i], b = rows[i + step];
-#if defined(__clang__)
-            for (int k = 0; k < n; k++) {
-                rows[i][k] = low[k] < n ? a[low[k]] : b[low[k] - n];
-                rows[i + step][k] = high[k] < n ? a[high[k]] : b[high[k] - n];
-            }
-#else
-            rows[i] = __builtin_shuffle(a, b, low);
-            rows[i + step] = __builtin_shuffle(a, b, high);
+// Compilers would rather load a value once more than keep it, and keep a register for every offset
+// from an address rather than the address.
+template <class X>
+INLINE void keep_address(X*& p) {
+    asm("" : "+r"(p));
+}
+template <class V>
+INLINE void keep_in_register(V& v) {
+#if defined(__SSE2__) && defined(__AVX512F__)
+    asm("" : "+v"(v));
+#elif defined(__SSE2__)
+    asm("" : "+x"(v));
+#elif defined(__aarch64__)
+    asm("" : "+w"(v));
 #endif
-        }
-    }
 }

@@ -1,0 +1,81 @@
+"""Filters as the CPU kernels take them: sums of a few separable filters."""
+
+import functools
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+# Parts of a filter are left out that change no tap by more than this, relative to the largest one
+# and to the precision of the arithmetic: sums over all taps are not more exact than that.
+MAX_ERROR = 4
+
+
+@dataclass(frozen=True)
+class SeparableSum:
+    """A filter as the sum of `rank` outer products, in the order of a correlation.
+
+    Attributes:
+        x: Taps along x, `[rank, width]`.
+        y: Taps along y, `[rank, height]`.
+    """
+
+    x: Tensor
+    y: Tensor
+
+    @property
+    def rank(self) -> int:
+        """Number of separable filters."""
+        return self.x.shape[0]
+
+
+def separable_sum(f: Tensor, gain: float, flip_filter: bool, dtype: torch.dtype) -> SeparableSum:
+    """Write a filter times `gain` as a sum of separable ones, exact to the precision of `dtype`.
+
+    Any 2D filter can be written so (its singular value decomposition). The radial low-pass filters
+    of StyleGAN3-R take three or four terms, which is fewer operations than their 12x12 taps.
+
+    Args:
+        f: Filter `[taps]` (separable) or `[fh, fw]` on the CPU.
+        gain: Total gain of the 2D operation.
+        flip_filter: Correlate instead of convolve.
+        dtype: Type of the arithmetic.
+    """
+    f = f.detach().contiguous()
+    data = f.to(torch.float64).numpy().tobytes()
+    return _separable_sum(data, tuple(f.shape), gain, flip_filter, dtype)
+
+
+@functools.lru_cache(maxsize=256)
+def _separable_sum(
+    data: bytes, shape: tuple[int, ...], gain: float, flip_filter: bool, dtype: torch.dtype
+) -> SeparableSum:
+    f = np.frombuffer(data).reshape(shape)
+    f = f if flip_filter else np.flip(f)  # the kernel correlates
+    if f.ndim == 1:
+        x, y = f[None], f[None]
+    elif not np.isfinite(f).all():
+        x, y = f, np.eye(len(f))  # row by row: NaN goes where it belongs
+    else:
+        x, y = _low_rank(f, MAX_ERROR * torch.finfo(dtype).eps)
+    return SeparableSum(_tensor(x * gain, dtype), _tensor(y, dtype))
+
+
+def _tensor(taps: np.ndarray, dtype: torch.dtype) -> Tensor:
+    return torch.from_numpy(np.array(taps, order="C")).to(dtype)
+
+
+def _low_rank(f: np.ndarray, max_error: float) -> tuple[np.ndarray, np.ndarray]:
+    """The fewest terms that give `f` to `max_error`, relative to its largest tap."""
+    u, s, vt = np.linalg.svd(f, full_matrices=False)
+    y, x = (u * np.sqrt(s)).T, vt * np.sqrt(s)[:, None]
+    peak = np.abs(f).max()
+    rank = 1
+    while rank < len(s) and np.abs(y[:rank].T @ x[:rank] - f).max() > max_error * peak:
+        rank += 1
+    x, y = x[:rank], y[:rank]
+    # Symmetric filters have symmetric terms: exactly, then the kernel can use it.
+    if np.array_equal(f, f[::-1]):
+        y = (y + y[:, ::-1]) / 2
+    return x, y
