@@ -1,8 +1,10 @@
 """What the benchmarks share: repeated timing, the machine in words, tables."""
 
+import contextlib
+import ctypes
 import platform
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median, quantiles
@@ -13,6 +15,8 @@ import torch
 from torch_utils import distributed
 
 MIN_RUNS, MAX_RUNS = 2, 100
+CUDA_FLUSH_BYTES = 256 << 20  # more than the caches of any GPU
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # as in malloc.h
 
 Result = TypeVar("Result")
 
@@ -70,6 +74,63 @@ def measure(
         distributed.synchronize(device)
         runs_sec.append(time.perf_counter() - start)
     return Timing(tuple(runs_sec), result)
+
+
+def measure_kernels(
+    function: Callable[[], Result],
+    device: torch.device,
+    num_runs: int | None = None,
+    budget_sec: float = 0.5,
+) -> Timing[Result]:
+    """Time what a call keeps the device busy with; on CPUs the same as `measure`.
+
+    On CUDA, launching short kernels takes longer than running them. The calls are therefore queued
+    behind a pause that is long enough, and timed by events; between them the cache of the device is
+    overwritten, so that every call finds its inputs in memory.
+    """
+    if device.type != "cuda":
+        return measure(function, device, num_runs, budget_sec=budget_sec)
+    flush = torch.empty([CUDA_FLUSH_BYTES], dtype=torch.uint8, device=device)
+    result = function()
+    distributed.synchronize(device)
+    start = time.perf_counter()
+    function()
+    launch_sec = time.perf_counter() - start
+    distributed.synchronize(device)
+    total_sec = time.perf_counter() - start
+    num_runs = num_runs or max(3, min(50, int(budget_sec / total_sec)))
+    # Twice the time of launching, at about 2 GHz.
+    torch.cuda._sleep(int(4e9 * min(num_runs * launch_sec, budget_sec)))
+    events = []
+    for _ in range(num_runs):
+        flush.zero_()
+        before, after = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        before.record()
+        result = function()
+        after.record()
+        events.append((before, after))
+    distributed.synchronize(device)
+    return Timing(tuple(a.elapsed_time(b) / 1e3 for a, b in events), result)
+
+
+@contextlib.contextmanager
+def warm_allocations() -> Iterator[None]:
+    """Let the C library keep and reuse freed memory inside, as long as it can (glibc only).
+
+    Large tensors otherwise come from the operating system each time, which zeroes their pages:
+    on a CPU that can take longer than a fast op itself.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is None:
+        yield
+        return
+    mallopt(M_MMAP_MAX, 0)
+    mallopt(M_TRIM_THRESHOLD, -1)
+    try:
+        yield
+    finally:
+        mallopt(M_MMAP_MAX, 65536)  # the defaults of glibc
+        mallopt(M_TRIM_THRESHOLD, 128 << 10)
 
 
 def describe_machine(device: torch.device) -> str:
