@@ -1,0 +1,353 @@
+"""Compiles the CUDA kernels beside this file on first use, and launches them.
+
+NVRTC compiles one specialisation of a template at a time, for the architecture of the GPU at hand,
+through NVIDIA's `cuda-core`; neither a GPU nor a host compiler is needed for that. What comes out
+is kept on disk under a name that covers all it depends on. It is written beside its place and
+renamed: a process that was killed leaves nothing that could be taken for a kernel, and processes
+that compile at once do not disturb each other.
+"""
+
+import contextlib
+import functools
+import hashlib
+import io
+import json
+import os
+import re
+import tempfile
+import threading
+import time
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import SimpleNamespace
+
+import torch
+
+from dnnlib.util import make_cache_dir_path
+from torch_utils.ops.cpu.compiler import CACHE_DIR_VARIABLE, BuildError
+
+SOURCE_DIR = Path(__file__).parent
+OPTIONS = {"std": "c++17", "ptxas_options": ["-v"]}  # -v reports the resources
+MAX_PLAIN_SHARED_BYTES = 48 * 1024  # dynamic shared memory beyond it has to be asked for
+INCLUDE = re.compile(r'^\s*#\s*include\s*"([^"]+)"', re.MULTILINE)
+
+_lock = threading.RLock()  # compiling and loading; launching kernels that are loaded needs none
+_loaded = {}  # (source, specialisation, device index) -> kernel
+_thread = threading.local()  # .kernels: those of `_loaded` that this thread has launched
+_recorders: list[set[tuple[str, str]]] = []
+
+
+@dataclass(frozen=True)
+class Cubin:
+    """A compiled kernel.
+
+    Attributes:
+        code: Machine code, or PTX, which the driver compiles.
+        kind: `"cubin"` or `"ptx"`.
+        symbol: Mangled name of the kernel.
+        registers: Registers per thread; 0 if unknown, as in PTX.
+        shared_bytes: Static shared memory per block.
+        spill_bytes: Bytes of registers per thread that are stored to memory.
+        stack_bytes: Bytes of local memory per thread, that of spills included.
+        compile_sec: How long compiling took.
+    """
+
+    code: bytes
+    kind: str
+    symbol: str
+    registers: int
+    shared_bytes: int
+    spill_bytes: int
+    stack_bytes: int
+    compile_sec: float
+
+
+@functools.cache
+def is_available() -> bool:
+    """Whether kernels can be compiled here; if not, one warning tells why and what to do."""
+    try:
+        _compile("#include <cuda_fp16.h>\ntemplate <class T> __global__ void probe(T*) {}\n",
+                 "probe<__half>", *_newest_target())  # fmt: skip
+    except BuildError as error:
+        warnings.warn(
+            f"CUDA kernels: {error} Using PyTorch operations, which are several times slower and "
+            "take more memory.",
+            stacklevel=2,
+        )
+        return False
+    return True
+
+
+def launch(
+    source: str,
+    specialisation: str,
+    device: torch.device,
+    grid: tuple[int, int, int],
+    block: tuple[int, int, int],
+    args: Sequence,
+    shared_bytes: int = 0,
+) -> None:
+    """Launch a kernel on PyTorch's current stream of a device.
+
+    The first launch of a kernel on a device compiles and loads it. Later ones neither allocate nor
+    wait, so that they can become part of a CUDA graph.
+
+    Args:
+        source: File name beside this module.
+        specialisation: C++ name of the kernel with its template arguments.
+        device: Where.
+        grid: Number of blocks.
+        block: Number of threads per block.
+        args: Values of the C types that the kernel takes, from `ctypes`.
+        shared_bytes: Dynamic shared memory per block.
+
+    Raises:
+        BuildError: If the kernel cannot be compiled or loaded.
+    """
+    if _recorders:
+        for recorder in _recorders:
+            recorder.add((source, specialisation))
+        return
+    current = torch.cuda.current_device()
+    index = current if device.index is None else device.index
+    with contextlib.nullcontext() if index == current else torch.cuda.device(index):
+        kernel = _kernel(source, specialisation, index)
+        if shared_bytes > MAX_PLAIN_SHARED_BYTES:
+            _allow_shared_memory(kernel, index)
+        stream = _stream(torch.cuda.current_stream(index).cuda_stream)
+        core().launch(stream, _config(grid, block, shared_bytes), kernel, *args)
+
+
+@contextlib.contextmanager
+def record_launches() -> Iterator[set[tuple[str, str]]]:
+    """Collect `(source, specialisation)` of what would be launched inside, and launch nothing."""
+    recorder: set[tuple[str, str]] = set()
+    _recorders.append(recorder)
+    try:
+        yield recorder
+    finally:
+        _recorders.remove(recorder)
+
+
+def compile_cubin(source: str, specialisation: str, arch: str) -> Cubin:
+    """Compile a kernel, or take it from the cache on disk; needs no GPU.
+
+    Args:
+        source: File name beside this module.
+        specialisation: C++ name of the kernel with its template arguments.
+        arch: Architecture of the GPU, as in `"sm_90"`. An architecture newer than NVRTC gets PTX.
+
+    Raises:
+        BuildError: If a package is missing, NVRTC is too new for the GPU, or the code is faulty.
+    """
+    kind, target = _target(arch)
+    path = _cache_dir() / f"{Path(source).stem}-{_key(source, specialisation, kind, target)}.bin"
+    cubin = _read(path)
+    if cubin is None:
+        code = (SOURCE_DIR / source).read_text(encoding="utf-8")
+        cubin = _compile(code, specialisation, kind, target, source)
+        _write(path, cubin)
+    return cubin
+
+
+@functools.cache
+def core() -> SimpleNamespace:
+    """What is used of `cuda-core`, the version of NVRTC, and where the headers of CUDA are.
+
+    Raises:
+        BuildError: If a package is missing.
+    """
+    major = (torch.version.cuda or "13").partition(".")[0]
+    suffix = "-cu12" if major == "12" else ""
+    try:
+        from cuda.bindings import driver, nvrtc
+    except ImportError as error:
+        raise BuildError(f'no cuda-bindings; pip install "cuda-bindings=={major}.*".') from error
+    try:
+        from cuda import core as cuda_core
+        from cuda import pathfinder
+    except ImportError as error:
+        raise BuildError("no cuda-core; pip install cuda-core==1.2.2.") from error
+    try:
+        (_, *version), (_, archs) = nvrtc.nvrtcVersion(), nvrtc.nvrtcGetSupportedArchs()
+    except (RuntimeError, OSError) as error:  # the library was not found, or does not load
+        raise BuildError(f"NVRTC does not load; pip install nvidia-cuda-nvrtc{suffix}.") from error
+    include_dir = pathfinder.find_nvidia_header_directory("cudart")
+    if include_dir is None or not (Path(include_dir) / "cuda_fp16.h").exists():
+        raise BuildError(f"no cuda_fp16.h; pip install nvidia-cuda-runtime{suffix}.")
+    return SimpleNamespace(
+        Device=cuda_core.Device,
+        LaunchConfig=cuda_core.LaunchConfig,
+        ObjectCode=cuda_core.ObjectCode,
+        Program=cuda_core.Program,
+        ProgramOptions=cuda_core.ProgramOptions,
+        Stream=cuda_core.Stream,
+        launch=cuda_core.launch,
+        driver=driver,
+        include_dir=include_dir,
+        nvrtc_version=".".join(map(str, version)),
+        archs=sorted(archs),
+    )
+
+
+def _target(arch: str) -> tuple[str, str]:
+    """What to compile for a GPU of an architecture: kind and architecture."""
+    number, known = int(arch.removeprefix("sm_")), core().archs
+    if number in known:
+        return "cubin", arch
+    older = [other for other in known if other < number]
+    if not older:
+        raise BuildError(
+            f"NVRTC {core().nvrtc_version} compiles for sm_{known[0]} and later, not for {arch}; "
+            "use a PyTorch made for an older CUDA, with the NVRTC that it brings."
+        )
+    return "ptx", f"compute_{older[-1]}"
+
+
+def _newest_target() -> tuple[str, str]:
+    return "cubin", f"sm_{core().archs[-1]}"
+
+
+def _compile(
+    code: str, specialisation: str, kind: str, target: str, source: str = "kernel.cu"
+) -> Cubin:
+    options = core().ProgramOptions(
+        name=source,
+        arch=target,
+        include_path=[str(SOURCE_DIR), core().include_dir],
+        **OPTIONS,
+    )
+    log, start = io.StringIO(), time.perf_counter()
+    with _lock:
+        try:
+            program = core().Program(code, "c++", options)
+            compiled = program.compile(kind, name_expressions=[specialisation], logs=log)
+        except Exception as error:  # of a private class of cuda-core
+            raise BuildError(
+                f"NVRTC {core().nvrtc_version} cannot compile {specialisation} of {source} for "
+                f"{target}: {error}"
+            ) from error
+    symbol = compiled.symbol_mapping[specialisation]
+    return Cubin(
+        bytes(compiled.code),
+        kind,
+        symbol.decode() if isinstance(symbol, bytes) else symbol,
+        registers=_reported(log.getvalue(), r"Used (\d+) registers"),
+        shared_bytes=_reported(log.getvalue(), r"(\d+) bytes smem"),
+        spill_bytes=_reported(log.getvalue(), r"(\d+) bytes spill stores"),
+        stack_bytes=_reported(log.getvalue(), r"(\d+) bytes stack frame"),
+        compile_sec=time.perf_counter() - start,
+    )
+
+
+def _reported(log: str, pattern: str) -> int:
+    """A number in the report of ptxas; it leaves out what there is nothing of."""
+    return max(map(int, re.findall(pattern, log)), default=0)
+
+
+def _cache_dir() -> Path:
+    return Path(os.environ.get(CACHE_DIR_VARIABLE) or make_cache_dir_path("cuda_kernels"))
+
+
+def _key(source: str, specialisation: str, kind: str, target: str) -> str:
+    """Hash of source, included files, specialisation, architecture, NVRTC and options."""
+    parts = [*_texts(SOURCE_DIR / source, set()), specialisation, kind, target]
+    parts += [core().nvrtc_version, json.dumps(OPTIONS, sort_keys=True)]
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24]
+
+
+def _texts(path: Path, seen: set[Path]) -> Iterator[str]:
+    """The text of a source and of all that it includes from its folder."""
+    if path in seen or not path.exists():
+        return
+    seen.add(path)
+    text = path.read_text(encoding="utf-8")
+    yield text
+    for name in INCLUDE.findall(text):
+        yield from _texts(path.parent / name, seen)
+
+
+def _read(path: Path) -> Cubin | None:
+    """What `_write` wrote, or `None` if it is missing or damaged."""
+    try:
+        digest, header, code = path.read_bytes().split(b"\n", 2)
+        if hashlib.sha256(header + code).hexdigest().encode() != digest:
+            return None
+    except (OSError, ValueError):
+        return None
+    return Cubin(code=code, **json.loads(header))
+
+
+def _write(path: Path, cubin: Cubin) -> None:
+    """Keep a kernel for later processes, if that can be done."""
+    fields = asdict(cubin)
+    code = fields.pop("code")
+    header = json.dumps(fields).encode()
+    digest = hashlib.sha256(header + code).hexdigest().encode()
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix="new-", delete=False) as file:
+            temporary = Path(file.name)
+            file.write(b"\n".join([digest, header, code]))
+        os.replace(temporary, path)
+    except OSError:  # a read-only cache, or a full one: compile in every process
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def _kernel(source: str, specialisation: str, index: int):
+    """The kernel, loaded for the current device `index` and with a CUDA context in this thread."""
+    key = source, specialisation, index
+    try:
+        return _thread.kernels[key]
+    except (AttributeError, KeyError):
+        pass
+    if not hasattr(_thread, "kernels"):
+        _thread.kernels = {}
+        # PyTorch makes the context of a device current when it first calls CUDA in a thread, which
+        # need not have happened: memory may have come from its cache.
+        core().Device(index).set_current()
+    with _lock:
+        if key not in _loaded:
+            _loaded[key] = _load(source, specialisation, index)
+    _thread.kernels[key] = _loaded[key]
+    return _loaded[key]
+
+
+def _load(source: str, specialisation: str, index: int):
+    arch = "sm_{}{}".format(*torch.cuda.get_device_capability(index))
+    cubin = compile_cubin(source, specialisation, arch)
+    create = core().ObjectCode.from_cubin if cubin.kind == "cubin" else core().ObjectCode.from_ptx
+    try:
+        code = create(cubin.code, name=source, symbol_mapping={specialisation: cubin.symbol})
+        return code.get_kernel(specialisation)
+    except Exception as error:  # of a private class of cuda-core
+        raise BuildError(
+            f"the driver does not load {specialisation} of {source} for {arch}, made by NVRTC "
+            f"{core().nvrtc_version}: {error}; a newer driver or PyTorch may."
+        ) from error
+
+
+@functools.lru_cache(maxsize=4096)
+def _config(grid: tuple[int, int, int], block: tuple[int, int, int], shared_bytes: int):
+    return core().LaunchConfig(grid=grid, block=block, shmem_size=shared_bytes)
+
+
+@functools.lru_cache(maxsize=256)
+def _stream(handle: int):
+    return core().Stream.from_handle(handle)
+
+
+@functools.lru_cache(maxsize=4096)
+def _allow_shared_memory(kernel, index: int) -> None:
+    """Let a kernel use all the shared memory that a block of the device can have."""
+    driver = core().driver
+    limit = torch.cuda.get_device_properties(index).shared_memory_per_block_optin
+    attribute = driver.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
+    dynamic = limit - kernel.attributes[index].shared_size_bytes
+    (error,) = driver.cuKernelSetAttribute(attribute, dynamic, kernel.handle, index)
+    if error != driver.CUresult.CUDA_SUCCESS:
+        raise RuntimeError(f"CUDA kernels: {dynamic} bytes of shared memory are refused: {error}")
