@@ -25,6 +25,12 @@ class Peaks:
     flop_per_sec: float
     byte_per_sec: float
 
+    def best(self, other: "Peaks") -> "Peaks":
+        """The higher rates of two measurements."""
+        return Peaks(
+            max(self.flop_per_sec, other.flop_per_sec), max(self.byte_per_sec, other.byte_per_sec)
+        )
+
     def floor_sec(self, work: Work) -> float:
         """The shortest time that work can take."""
         return max(self.seconds(work, "flops"), self.seconds(work, "bytes"))

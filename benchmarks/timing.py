@@ -154,6 +154,13 @@ def format_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(lines)
 
 
+def format_markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown: the first column to the left, the others to the right."""
+    ruler = ["---", *["---:"] * (len(header) - 1)]
+    cells = [[str(cell).replace("|", "\\|") for cell in row] for row in (header, ruler, *rows)]
+    return "\n".join(f"| {' | '.join(row)} |" for row in cells)
+
+
 def _is_enough(runs_sec: list[float], num_runs: int | None, budget_sec: float) -> bool:
     if num_runs is not None:
         return len(runs_sec) >= num_runs

@@ -319,13 +319,17 @@ def measure_phase(
 
 
 def measure_convolutions(
-    training: Training, phase: str, device: torch.device, num_runs: int | None = None
+    training: Training,
+    phase: str,
+    device: torch.device,
+    num_runs: int | None = None,
+    budget_sec: float = 2,
 ) -> float:
     """Seconds that the convolutions of a phase and their gradients take by themselves."""
     with calls.ConvolutionCallRecorder() as recorder:
         training.run(phase)
     training.module(phase).zero_grad(set_to_none=True)
-    return calls.measure_calls(recorder.calls, device, num_runs, budget_sec=2)
+    return calls.measure_calls(recorder.calls, device, num_runs, budget_sec)
 
 
 def check_close(result: PhaseResult, reference: PhaseResult, max_error: float) -> None:
