@@ -12,6 +12,7 @@ from benchmarks.calls import Layout
 from benchmarks.ops import NETWORKS, OPS, OpCall, cfg_of, network_calls
 from benchmarks.training import Setup
 from torch_utils.ops.bias_act import activation_funcs
+from torch_utils.ops.cuda.compiler import record_launches
 
 # A sample that rounding takes across the kink of a nonlinearity has another gradient, rightly so.
 # It is rare: with other random numbers, a kernel that is right agrees.
@@ -27,12 +28,16 @@ class Errors:
         worst: For each order the call that it belongs to.
         failures: Calls that are not close to the reference, or raised, and why.
         num_calls: How many calls were tried.
+        num_kernels: How many different CUDA kernels they launch, with their gradients.
+        num_by_reference: How many of the calls launch none; on CPUs this is not known.
     """
 
     largest: tuple[float, ...]
     worst: tuple[str, ...]
     failures: tuple[str, ...]
     num_calls: int
+    num_kernels: int
+    num_by_reference: int
 
 
 def calls_to_try(resolution: int, device: torch.device) -> list[OpCall]:
@@ -58,9 +63,13 @@ def measure_errors(
     """
     num_orders = len(accuracy.ORDERS)
     largest, worst, failures = [0.0] * num_orders, [""] * num_orders, []
-    for call in calls:
+    kernels, num_by_reference = set(), 0
+    for call in (_in_layout(call.with_dtype(dtype), channels_last) for call in calls):
         try:
-            errors = _errors_of_call(_in_layout(call.with_dtype(dtype), channels_last), device)
+            launched = _kernels_of_call(call, device)
+            kernels |= launched
+            num_by_reference += not launched
+            errors = _errors_of_call(call, device)
         except Exception as error:  # a kernel that cannot be compiled or launched is a finding
             failures.append(f"{call.layer}: {type(error).__name__}: {error}")
             continue
@@ -69,7 +78,9 @@ def measure_errors(
         for order, error in enumerate(errors):
             if error >= largest[order]:
                 largest[order], worst[order] = error, call.layer
-    return Errors(tuple(largest), tuple(worst), tuple(failures), len(calls))
+    return Errors(
+        tuple(largest), tuple(worst), tuple(failures), len(calls), len(kernels), num_by_reference
+    )
 
 
 def unusual_calls() -> list[OpCall]:
@@ -98,6 +109,15 @@ def unusual_calls() -> list[OpCall]:
         calls.append(_call("bias_act", act, [2, 7, 9, 10], act=act, gain=1.5, clamp=0.8))
         calls.append(_call("bias_act", f"{act}, no clamp", [2, 7, 9, 10], act=act))
     return calls
+
+
+def _kernels_of_call(call: OpCall, device: torch.device) -> set[tuple[str, str]]:
+    if device.type != "cuda":
+        return set()
+    function, data = call.prepare(device)
+    with record_launches() as kernels:
+        accuracy.derivatives(function, data, len(accuracy.ORDERS))
+    return set(kernels)
 
 
 def _errors_of_call(call: OpCall, device: torch.device) -> list[float]:

@@ -6,19 +6,20 @@ and what synthesis and training amount to. The same code measures the kernels of
 """
 
 import datetime
+import functools
 import os
 import shutil
 import subprocess
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import click
 import torch
 
-from benchmarks import accuracy, correctness, ops, synthesis, timing, training
+from benchmarks import accuracy, correctness, memory, ops, synthesis, timing, training
 from benchmarks.peaks import Peaks, measure_peaks
 from benchmarks.report import Item, Report, Rows, Section, write_report
 from benchmarks.training import Setup, Training
@@ -26,12 +27,11 @@ from dnnlib import cli
 from torch_utils import distributed
 from torch_utils.ops.cpu.compiler import CACHE_DIR_VARIABLE
 from torch_utils.ops.cuda import compiler as cuda_compiler
-from training.config import CFGS
+from training.config import CFGS, Cfg
 
 SECTIONS = ("correctness", "compile", "layers", "synthesis", "training")
 TOTAL_SEC = 450  # with the start of the program, less than 8 minutes
 MIN_TRAINING_BATCH = 4  # what minibatch standard deviation needs
-MEMORY_SHARE = 0.9  # of the GPU's memory that a batch may take
 
 
 @click.command(cls=cli.Command)
@@ -81,8 +81,10 @@ def main(
     if not sections:
         raise click.BadParameter("name at least one section", param_hint="--sections")
     torch_device = distributed.resolve_device(device)
-    distributed.configure_backends()
+    distributed.configure_backends(cudnn_benchmark=False)  # trying algorithms takes minutes
     plan = Plan.tiny(torch_device) if quick else Plan(torch_device)
+    if torch_device.type == "cpu":  # which has no kernels for float16
+        plan = replace(plan, dtypes=tuple(t for t in plan.dtypes if t != torch.float16))
     report = make_report(plan, sections, seconds, out, start)
     click.echo(report.text)
     if report.failures:
@@ -101,6 +103,7 @@ class Plan:
         check_resolution: Size of the images behind the calls that are checked.
         layer_batch: Images per call of a layer.
         max_batch: Most images per pass of synthesis and training.
+        dtypes: Types of the calls that are checked.
         num_runs: Timed runs of everything; `None` for as many as fit into a budget.
         peak_sizes: Arguments of `measure_peaks`.
     """
@@ -111,7 +114,8 @@ class Plan:
     cmax: int = 512
     check_resolution: int = 32
     layer_batch: int = 4
-    max_batch: int = 512
+    max_batch: int = 256
+    dtypes: tuple[torch.dtype, ...] = tuple(accuracy.MAX_ERROR)
     num_runs: int | None = None
     peak_sizes: tuple[int | None, int | None] = (None, None)
 
@@ -119,9 +123,17 @@ class Plan:
     def tiny(cls, device: torch.device) -> "Plan":
         """A plan that takes seconds."""
         return cls(
-            device, (8,), cbase=64, cmax=8, check_resolution=8, layer_batch=1, max_batch=4,
-            num_runs=1, peak_sizes=(256, 1 << 20),
-        )  # fmt: skip
+            device,
+            resolutions=(8,),
+            cbase=64,
+            cmax=8,
+            check_resolution=8,
+            layer_batch=1,
+            max_batch=4,
+            dtypes=(torch.float32,),
+            num_runs=1,
+            peak_sizes=(256, 1 << 20),
+        )
 
     def setup(self, network: str, resolution: int, batch: int) -> Setup:
         """A network of `ops.NETWORKS` at some size."""
@@ -163,9 +175,11 @@ def all_sections(plan: Plan, peaks: Peaks) -> list[Section]:
             "correctness",
             "Correctness",
             "Largest error of all calls (those of the networks with few channels, and unusual "
-            "ones) relative to the reference in float64: the norm of the difference over the norm.",
-            ("op", "type", "layout", "calls", *accuracy.ORDERS, "allowed", "worst", "verdict"),
-            75,
+            "ones) relative to the reference in float64: the norm of the difference over the norm. "
+            "Kernels are the different ones that were launched; calls without any used the "
+            "reference.",
+            ("op", "type", "layout", "calls", "kernels", "by reference", *accuracy.ORDERS, "allowed", "worst", "verdict"),
+            60,
             lambda: correctness_items(plan),
         ),
         Section(
@@ -174,7 +188,7 @@ def all_sections(plan: Plan, peaks: Peaks) -> list[Section]:
             "All phases of training run once in a new process: with an empty cache of kernels, and "
             "again with what the first process left there.",
             ("network", "first start s", "second start s", "files in cache", "NVRTC s"),
-            75,
+            60,
             lambda: [_compile_item(plan, cfg) for cfg in CFGS],
         ),
         Section(
@@ -184,26 +198,27 @@ def all_sections(plan: Plan, peaks: Peaks) -> list[Section]:
             "float32 matrix product or its memory traffic at that of a copy, whichever takes "
             "longer (bound); the share is the floor relative to the time.",
             ("pass", "resolution", *ops.HEADER[:12], "error"),
-            110,
+            80,
             lambda: layer_items(plan, peaks),
         ),
         Section(
             "synthesis",
             "Synthesis",
-            "Images per second with the largest batch that fits, beside the bare convolutions.",
+            "Images per second with a batch that fills the memory, beside the bare convolutions. "
+            "In this section and the next, cuDNN chooses algorithms without trying them.",
             ("network", "resolution", "batch", "images/s", "spread", "bare convs images/s",
              "ratio", "peak GB"),
-            80,
+            70,
             lambda: [_network_item(plan, synthesis_rows, *network) for network in plan.networks],
         ),
         Section(
             "training",
             "Training",
-            "Forward and backward passes of all phases, augmented, with the largest batch that "
-            "fits, beside the bare convolutions and their gradients.",
+            "Forward and backward passes of all phases, augmented, with a batch that fills the "
+            "memory, beside the bare convolutions and their gradients.",
             ("network", "resolution", "batch", "s/kimg", "bare convs s/kimg", "ratio", "peak GB",
              "phases s/iteration"),
-            110,
+            180,
             lambda: [_network_item(plan, training_rows, *network) for network in plan.networks],
         ),
     ]  # fmt: skip
@@ -224,20 +239,21 @@ def describe_setup(device: torch.device, peaks: Peaks) -> str:
 def correctness_items(plan: Plan) -> list[Item]:
     """One item for each op, type and layout."""
     found = correctness.calls_to_try(plan.check_resolution, plan.device)
-    dtypes = [torch.float32, torch.float64, torch.bfloat16]
-    if plan.device.type == "cuda":  # CPUs have no kernels for float16
-        dtypes.append(torch.float16)
+
+    def kernel_cells(result: correctness.Errors) -> list[str]:
+        is_cuda = plan.device.type == "cuda"
+        return [str(result.num_kernels), str(result.num_by_reference)] if is_cuda else ["-", "-"]
 
     def item(op: str, dtype: torch.dtype, channels_last: bool) -> Item:
         type_name = str(dtype).removeprefix("torch.")
         layout = "channels_last" if channels_last else "contiguous"
 
-        def measure(_: float) -> Rows:
+        def measure() -> Rows:
             calls = [call for call in found if call.op == op]
             result = correctness.measure_errors(calls, dtype, channels_last, plan.device)
             if result.failures:
                 raise RuntimeError("; ".join(result.failures))
-            row = [op, type_name, layout, str(result.num_calls)]
+            row = [op, type_name, layout, str(result.num_calls), *kernel_cells(result)]
             row += [f"{error:.1e}" for error in result.largest]
             return [[*row, f"{accuracy.MAX_ERROR[dtype]:g}", result.worst[0], "ok"]]
 
@@ -245,7 +261,7 @@ def correctness_items(plan: Plan) -> list[Item]:
 
     return [
         item(op, dtype, channels_last)
-        for dtype in dtypes
+        for dtype in plan.dtypes
         for op in ops.OPS
         for channels_last in (False, True)
     ]
@@ -257,7 +273,7 @@ def layer_items(plan: Plan, peaks: Peaks) -> list[Item]:
     def item(network: str, resolution: int, with_grad: bool) -> Item:
         name = "forward and backward" if with_grad else "forward"
 
-        def measure(_: float) -> Rows:
+        def measure() -> Rows:
             setup = plan.setup(network, resolution, plan.layer_batch)
             results = [
                 ops.measure_call(
@@ -283,112 +299,58 @@ def layer_items(plan: Plan, peaks: Peaks) -> list[Item]:
     ]
 
 
-def synthesis_rows(plan: Plan, cfg: str, resolution: int, deadline: float) -> Rows:
+def synthesis_rows(plan: Plan, cfg: Cfg, resolution: int) -> Rows:
     """Measure one synthesis network."""
-    G = synthesis.build_generator(cfg, resolution, plan.cbase, plan.cmax).to(plan.device)
+    device = plan.device
+    G = synthesis.build_generator(cfg, resolution, plan.cbase, plan.cmax).to(device)
 
-    def run_once(batch: int) -> None:
-        ws = torch.zeros([batch, G.num_ws, G.w_dim], device=plan.device)
+    def run(batch: int, force_fp32: bool = True) -> None:  # float32 is what is checked
+        ws = torch.zeros([batch, G.num_ws, G.w_dim], device=device)
         with torch.no_grad():
-            G.synthesis(ws, noise_mode="const", force_fp32=True)  # as the check in `measure`
+            G.synthesis(ws, noise_mode="const", force_fp32=force_fp32)
 
-    def measure(batch: int) -> synthesis.SynthesisResult:
-        return synthesis.measure_synthesis(G.synthesis, batch, num_runs=plan.num_runs)
+    def measure(batch: int) -> tuple[synthesis.SynthesisResult, int | None]:
+        memory.reset_peak(device)
+        run(batch, force_fp32=False)
+        peak = memory.peak_bytes(device)
+        return synthesis.measure_synthesis(G.synthesis, batch, num_runs=plan.num_runs), peak
 
-    batch, result, peak = fill_memory(plan, run_once, measure, 1, deadline)
+    batch = memory.filling_batch(run, device, 1, plan.max_batch)
+    batch, (result, peak) = memory.measure_filling(measure, batch, 1)
     sec, bare_sec = result.network.median_sec, result.bare_convs.median_sec
-    return [
-        [
-            cfg,
-            str(resolution),
-            str(batch),
-            f"{batch / sec:.4g}",
-            f"{result.network.spread:.0%}",
-            f"{batch / bare_sec:.4g}",
-            f"{result.ratio:.2f}",
-            peak,
-        ]
-    ]
+    row = [cfg, str(resolution), str(batch), f"{batch / sec:.4g}", f"{result.network.spread:.0%}"]
+    return [[*row, f"{batch / bare_sec:.4g}", f"{result.ratio:.2f}", memory.gigabytes(peak)]]
 
 
-def training_rows(plan: Plan, cfg: str, resolution: int, deadline: float) -> Rows:
+def training_rows(plan: Plan, cfg: Cfg, resolution: int) -> Rows:
     """Measure all phases of training of one configuration."""
+    device, smallest = plan.device, MIN_TRAINING_BATCH
 
-    def run_once(batch: int) -> None:
-        run = Training(plan.setup(cfg, resolution, batch), plan.device)
-        for phase in run.intervals:
-            run.run(phase)
+    def run(batch: int) -> None:
+        Training(plan.setup(cfg, resolution, batch), device).run("Gmain")
 
-    def measure(batch: int) -> tuple[dict[str, float], dict[str, float]]:
-        run = Training(plan.setup(cfg, resolution, batch), plan.device)
+    def measure(batch: int) -> tuple[dict[str, float], dict[str, float], int | None]:
+        networks = Training(plan.setup(cfg, resolution, batch), device)
+        memory.reset_peak(device)
         phase_sec, bare_sec = {}, {}
-        for phase in run.intervals:
-            step = lambda phase=phase: run.run(phase)  # noqa: E731
-            timed = timing.measure(step, plan.device, plan.num_runs, budget_sec=1)
+        for phase in networks.intervals:
+            step = functools.partial(networks.run, phase)
+            timed = timing.measure_kernels(step, device, plan.num_runs)
             phase_sec[phase] = timed.median_sec
+        peak = memory.peak_bytes(device)
+        for phase in networks.intervals:
             bare_sec[phase] = training.measure_convolutions(
-                run, phase, plan.device, plan.num_runs, budget_sec=0.5
+                networks, phase, device, plan.num_runs, budget_sec=0.5
             )
-        return phase_sec, bare_sec
+        return phase_sec, bare_sec, peak
 
-    first = MIN_TRAINING_BATCH
-    batch, (phase_sec, bare_sec), peak = fill_memory(plan, run_once, measure, first, deadline)
+    batch = memory.filling_batch(run, device, smallest, plan.max_batch)
+    batch, (phase_sec, bare_sec, peak) = memory.measure_filling(measure, batch, smallest)
     setup = plan.setup(cfg, resolution, batch)
     sec, bare = training.mean_sec(setup, phase_sec), training.mean_sec(setup, bare_sec)
     row = [cfg, str(resolution), str(batch), f"{sec * 1000 / batch:.4g}"]
-    row += [f"{bare * 1000 / batch:.4g}", f"{sec / bare:.2f}", peak]
+    row += [f"{bare * 1000 / batch:.4g}", f"{sec / bare:.2f}", memory.gigabytes(peak)]
     return [[*row, ", ".join(f"{phase} {value:.3g}" for phase, value in phase_sec.items())]]
-
-
-def fill_memory(
-    plan: Plan,
-    run_once: Callable[[int], None],
-    measure: Callable[[int], object],
-    batch: int,
-    deadline: float,
-) -> tuple[int, object, str]:
-    """Measure with the largest batch that fits into the memory of the device.
-
-    The batch doubles until twice the memory it took would be too much, or it does not fit.
-
-    Args:
-        plan: Device and largest batch.
-        run_once: Runs a batch of a size.
-        measure: Measures with a batch of a size.
-        batch: Smallest batch.
-        deadline: Stop doubling then, of `time.perf_counter`.
-
-    Returns:
-        Batch, what `measure` returned, and its peak memory in GB as text.
-
-    Raises:
-        RuntimeError: If the smallest batch does not fit.
-    """
-    distributed.configure_backends(cudnn_benchmark=False)  # no trying of algorithms while probing
-    smallest = batch
-    try:
-        while 2 * batch <= plan.max_batch and time.perf_counter() < deadline:
-            _reset_memory(plan.device)
-            run_once(batch)
-            if not _has_memory_for_twice(plan.device):
-                break
-            batch *= 2
-    except torch.OutOfMemoryError:
-        batch = max(batch // 2, smallest)
-    finally:
-        distributed.configure_backends()
-    while True:
-        _reset_memory(plan.device)
-        try:
-            result = measure(batch)
-            break
-        except torch.OutOfMemoryError as error:
-            if batch == smallest:
-                raise RuntimeError(f"out of memory with a batch of {batch}") from error
-        batch //= 2
-    is_cuda = plan.device.type == "cuda"
-    peak = f"{torch.cuda.max_memory_allocated(plan.device) / 1e9:.3g}" if is_cuda else "-"
-    return batch, result, peak
 
 
 def start_network(setup: Setup, device_type: str, cache_dir: str) -> tuple[float, float]:
@@ -417,7 +379,7 @@ def start_network(setup: Setup, device_type: str, cache_dir: str) -> tuple[float
 
 
 def _compile_item(plan: Plan, cfg: str) -> Item:
-    def measure(_: float) -> Rows:
+    def measure() -> Rows:
         setup = plan.setup(cfg, plan.resolutions[0], MIN_TRAINING_BATCH)
         with tempfile.TemporaryDirectory() as folder:
             arguments = start_network, setup, plan.device.type, folder
@@ -431,20 +393,7 @@ def _compile_item(plan: Plan, cfg: str) -> Item:
 
 
 def _network_item(plan: Plan, function: Callable[..., Rows], cfg: str, resolution: int) -> Item:
-    return Item(f"{cfg} {resolution}", lambda deadline: function(plan, cfg, resolution, deadline))
-
-
-def _reset_memory(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats(device)
-
-
-def _has_memory_for_twice(device: torch.device) -> bool:
-    if device.type != "cuda":
-        return True
-    total = torch.cuda.get_device_properties(device).total_memory
-    return 2 * torch.cuda.max_memory_allocated(device) <= MEMORY_SHARE * total
+    return Item(f"{cfg} {resolution}", lambda: function(plan, cfg, resolution))
 
 
 def _driver_version() -> str:

@@ -18,10 +18,10 @@ Rows = Sequence[Sequence[str]]
 
 @dataclass(frozen=True)
 class Item:
-    """A part of a section: `measure(deadline)` returns its rows, or raises."""
+    """A part of a section: `measure()` returns its rows, or raises."""
 
     name: str
-    measure: Callable[[float], Rows]
+    measure: Callable[[], Rows]
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Report:
                 continue
             click.echo(f"{section.name}: {item.name} ...", err=True)
             try:
-                rows += item.measure(deadline)
+                rows += item.measure()
             except Exception as error:  # an error is a finding; the report goes on
                 rows.append(self._failed(section, item.name, error))
         self.left_out += [f"{section.name}: {name}" for name in left_out]
@@ -86,7 +86,7 @@ class Report:
             return list(section.items())
         except Exception as error:
             # Becomes a row of its own.
-            def fail(_: float, error: Exception = error) -> Rows:
+            def fail(error: Exception = error) -> Rows:
                 raise error
 
             return [Item("setting up", fail)]

@@ -15,18 +15,17 @@ themselves. That of CUDA is `torch.cuda.max_memory_allocated`, of the timed runs
 import dataclasses
 import math
 import multiprocessing
-import re
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from pathlib import Path
 
 import click
 import numpy as np
 import torch
 
 from benchmarks import calls, timing
+from benchmarks.memory import gigabytes, peak_bytes, reset_peak, resident_bytes
 from dnnlib import cli
 from dnnlib.util import construct_class_by_name
 from torch_utils import distributed, training_stats
@@ -305,13 +304,11 @@ def measure_phase(
         losses = {name: collector.mean(name) for name in collector.names()}
         if not np.isfinite(gradients).all():
             raise RuntimeError(f"the gradients of {phase} of {setup.cfg} are not finite")
-        if device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(device)  # cuDNN tried algorithms in the first run
+        reset_peak(device)  # the first run tried algorithms for convolutions
         timed = timing.measure(lambda: training.run(phase), device, num_runs, num_warmup=0)
-    if device.type == "cuda":
-        peak = torch.cuda.max_memory_allocated(device)
-    else:
-        peak = None if baseline is None else resident_bytes("VmHWM") - baseline
+    peak = peak_bytes(device)
+    if device.type == "cpu" and baseline is not None:
+        peak = resident_bytes("VmHWM") - baseline
     bare_convs_sec = 0.0
     if not use_reference:
         bare_convs_sec = measure_convolutions(training, phase, device, num_runs)
@@ -363,17 +360,6 @@ def mean_sec(setup: Setup, phase_sec: dict[str, float]) -> float:
     return sum(sec / setup.phases[phase] for phase, sec in phase_sec.items())
 
 
-def resident_bytes(field: str) -> int | None:
-    """Memory of this process: `"VmRSS"` now, `"VmHWM"` at most so far; `None` if not on Linux.
-
-    Unlike `ru_maxrss`, the latter begins anew with a new program.
-    """
-    status = Path("/proc/self/status")
-    text = status.read_text() if status.exists() else ""
-    found = re.search(rf"^{field}:\s+(\d+) kB", text, re.MULTILINE)
-    return None if found is None else int(found[1]) * 1024
-
-
 def in_fresh_process(function, *args):
     """Call a module-level function in a new process, and return its result.
 
@@ -396,7 +382,7 @@ def _row(cfg: str, phase: str, native: PhaseResult, reference: PhaseResult | Non
     row = [cfg, phase, f"{sec:.4g}", f"{native.timed.spread:.0%}", f"{bare:.4g}"]
     row.append(f"{sec / bare:.2f}")
     if reference is None:
-        return [*row, "-", "-", _gigabytes(native.peak_bytes), "-", "-", "-", runs]
+        return [*row, "-", "-", gigabytes(native.peak_bytes), "-", "-", "-", runs]
     ref_sec = reference.timed.median_sec
     row += [f"{ref_sec:.4g}", f"{ref_sec / sec:.2f}"]
     row += _memory_cells(native.peak_bytes, reference.peak_bytes)
@@ -426,11 +412,7 @@ def _mean_row(
 
 def _memory_cells(peak: int | None, ref_peak: int | None) -> list[str]:
     share = "-" if peak is None or ref_peak is None else f"{peak / ref_peak:.0%}"
-    return [_gigabytes(peak), _gigabytes(ref_peak), share]
-
-
-def _gigabytes(size: int | None) -> str:
-    return "-" if size is None else f"{size / 1e9:.3g}"
+    return [gigabytes(peak), gigabytes(ref_peak), share]
 
 
 if __name__ == "__main__":
