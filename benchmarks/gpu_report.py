@@ -31,6 +31,20 @@ from training.config import CFGS, Cfg
 
 SECTIONS = ("correctness", "compile", "layers", "synthesis", "training")
 TOTAL_SEC = 450  # with the start of the program, less than 8 minutes
+CORRECTNESS_HEADER = (
+    *("op", "type", "layout", "calls", "kernels", "by reference"),
+    *(*accuracy.ORDERS, "allowed", "worst", "verdict"),
+)
+COMPILE_HEADER = ("network", "first start s", "second start s", "files in cache", "NVRTC s")
+LAYERS_HEADER = ("pass", "resolution", *ops.HEADER[:12], "error")
+SYNTHESIS_HEADER = (
+    *("network", "resolution", "batch", "images/s", "spread", "bare convs images/s"),
+    *("ratio", "peak GB"),
+)
+TRAINING_HEADER = (
+    *("network", "resolution", "batch", "s/kimg", "bare convs s/kimg", "ratio"),
+    *("peak GB", "phases s/iteration"),
+)
 MIN_TRAINING_BATCH = 4  # what minibatch standard deviation needs
 
 
@@ -178,7 +192,7 @@ def all_sections(plan: Plan, peaks: Peaks) -> list[Section]:
             "ones) relative to the reference in float64: the norm of the difference over the norm. "
             "Kernels are the different ones that were launched; calls without any used the "
             "reference.",
-            ("op", "type", "layout", "calls", "kernels", "by reference", *accuracy.ORDERS, "allowed", "worst", "verdict"),
+            CORRECTNESS_HEADER,
             60,
             lambda: correctness_items(plan),
         ),
@@ -187,7 +201,7 @@ def all_sections(plan: Plan, peaks: Peaks) -> list[Section]:
             "Cold start",
             "All phases of training run once in a new process: with an empty cache of kernels, and "
             "again with what the first process left there.",
-            ("network", "first start s", "second start s", "files in cache", "NVRTC s"),
+            COMPILE_HEADER,
             60,
             lambda: [_compile_item(plan, cfg) for cfg in CFGS],
         ),
@@ -197,7 +211,7 @@ def all_sections(plan: Plan, peaks: Peaks) -> list[Section]:
             f"Batch {plan.layer_batch}; the floor of a call is its arithmetic at the rate of a "
             "float32 matrix product or its memory traffic at that of a copy, whichever takes "
             "longer (bound); the share is the floor relative to the time.",
-            ("pass", "resolution", *ops.HEADER[:12], "error"),
+            LAYERS_HEADER,
             80,
             lambda: layer_items(plan, peaks),
         ),
@@ -206,8 +220,7 @@ def all_sections(plan: Plan, peaks: Peaks) -> list[Section]:
             "Synthesis",
             "Images per second with a batch that fills the memory, beside the bare convolutions. "
             "In this section and the next, cuDNN chooses algorithms without trying them.",
-            ("network", "resolution", "batch", "images/s", "spread", "bare convs images/s",
-             "ratio", "peak GB"),
+            SYNTHESIS_HEADER,
             70,
             lambda: [_network_item(plan, synthesis_rows, *network) for network in plan.networks],
         ),
@@ -216,12 +229,11 @@ def all_sections(plan: Plan, peaks: Peaks) -> list[Section]:
             "Training",
             "Forward and backward passes of all phases, augmented, with a batch that fills the "
             "memory, beside the bare convolutions and their gradients.",
-            ("network", "resolution", "batch", "s/kimg", "bare convs s/kimg", "ratio", "peak GB",
-             "phases s/iteration"),
+            TRAINING_HEADER,
             180,
             lambda: [_network_item(plan, training_rows, *network) for network in plan.networks],
         ),
-    ]  # fmt: skip
+    ]
 
 
 def describe_setup(device: torch.device, peaks: Peaks) -> str:
