@@ -44,7 +44,7 @@ def calls_to_try(resolution: int, device: torch.device) -> list[OpCall]:
     """The calls of all networks, with few channels, and some that no network makes."""
     found: list[OpCall] = []
     for network in NETWORKS:
-        setup = Setup(cfg_of(network), resolution, batch=2, cbase=resolution * 8, cmax=12)
+        setup = Setup(cfg_of(network), resolution, batch=2, cbase=resolution * 16, cmax=12)
         for call in network_calls(network, setup, device):
             found.append(dataclasses.replace(call, layer=f"{network} {call.layer}".strip()))
     return found + unusual_calls()

@@ -40,7 +40,7 @@ OPS = dict(
     bias_act=bias_act.bias_act,
 )
 NETWORKS = (*CFGS, "discriminator", "augment")
-DATA = ("x", "b", "scale")  # arguments that are data; other tensors are filters
+DATA = ("x", "b", "scale", "noise")  # arguments that are data; other tensors are filters
 DTYPES = {name: getattr(torch, name) for name in ("float32", "float64", "bfloat16", "float16")}
 # Of many samples, rounding takes some across the kink of a nonlinearity to another slope.
 MAX_GRAD_ERROR = 2e-3

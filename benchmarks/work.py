@@ -16,8 +16,9 @@ counts both filters with the roles of up and down swapped, and 2 for every sampl
 
 **Memory.** Every input and output once, in its own type. With gradients, `filtered_lrelu` keeps 2
 bits for each sample of the nonlinearity, written forward and read backward; the backward pass reads
-the gradient of the output and writes that of the input. `bias_act` keeps its output, where the
-activation needs it. What an implementation stores in between is overhead, not work.
+the gradient of the output and writes that of the input. `bias_act` keeps one tensor, where the
+activation or the gradient of a scale needs it. What an implementation stores in between is
+overhead, not work, and what is as small as a bias is not counted.
 """
 
 from dataclasses import dataclass
@@ -161,14 +162,20 @@ def _bias_act(
     gain: float | None,
     clamp: float | None,
     with_grad: bool,
+    scale: Layout | None = None,
+    noise: Layout | None = None,
     **_,
 ) -> Work:
+    num_operands = sum(operand is not None for operand in (b, scale, noise))
     has_gain = gain != 1 and not (gain is None and act == "linear")
-    per_sample = (b is not None) + ACTIVATION_FLOP[act] + has_gain + 2 * (clamp is not None)
+    per_sample = num_operands + ACTIVATION_FLOP[act] + has_gain + 2 * (clamp is not None)
     num_bytes = x.numel * x.dtype.itemsize
-    forward = Work(x.numel * per_sample, 2 * num_bytes)
+    noise_bytes = 0 if noise is None else noise.numel * noise.dtype.itemsize
+    forward = Work(x.numel * per_sample, 2 * num_bytes + noise_bytes)
     if not with_grad:
         return forward
+    # The slope is told by the output, the gradient of the scale takes the input.
+    keeps_tensor = act != "linear" or clamp is not None or scale is not None
     is_nonlinear = act != "linear" or clamp is not None
-    backward_flop = has_gain + 2 * is_nonlinear + (b is not None)
-    return forward + Work(x.numel * backward_flop, (2 + is_nonlinear) * num_bytes)
+    backward_flop = has_gain + 2 * is_nonlinear + num_operands + 2 * (scale is not None)
+    return forward + Work(x.numel * backward_flop, (2 + keeps_tensor) * num_bytes + noise_bytes)
