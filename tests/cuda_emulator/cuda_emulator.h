@@ -31,7 +31,7 @@
 #define __forceinline__ inline __attribute__((always_inline))
 #define __noinline__ __attribute__((noinline))
 #define __launch_bounds__(...)
-#define __align__(n) alignas(n)
+#define __align__(n) __attribute__((aligned(n)))
 #define __grid_constant__
 // Blocks run one after another, so one copy is enough. The section makes it poisonable.
 #define __shared__ static __attribute__((section("emulated_shared")))

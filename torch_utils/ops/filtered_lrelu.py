@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from torch_utils.ops.cpu import filtered_lrelu as cpu
-from torch_utils.ops.cpu.resample import is_supported
+from torch_utils.ops.cuda import filtered_lrelu as cuda
 from torch_utils.ops.layout import output_format
 from torch_utils.ops.reference import filtered_lrelu as reference
-from torch_utils.ops.selection import wants_reference
+from torch_utils.ops.selection import has_kernels, wants_reference
 from torch_utils.ops.upfirdn2d import (
     Padding,
     check_filter,
@@ -91,7 +91,7 @@ def filtered_lrelu(
         )
     up, down, gain, slope = int(up), int(down), float(gain), float(slope)
     # The kernel folds the gain into a filter, which needs it to be positive.
-    if is_reference or gain <= 0 or not is_supported(x, fu, fd):
+    if is_reference or gain <= 0 or not has_kernels(x, fu, fd):
         return reference.filtered_lrelu(
             x, fu, fd, b, up, down, padding, gain, slope, clamp, flip_filter
         )
@@ -149,12 +149,42 @@ def _filtered_lrelu(
     return y, mask
 
 
+@_filtered_lrelu.register_kernel("cuda")
+def _filtered_lrelu_cuda(
+    x, fu, fd, b, up, down, padding, gain, slope, clamp, flip_filter, write_mask
+):
+    tmp_w, tmp_h = _inner_size(x, fu, up, padding)
+    mask_shape = cuda.mask_shape(x, tmp_h, tmp_w) if write_mask else [0]
+    mask = x.new_empty(mask_shape, dtype=torch.uint8)
+    y = cuda.filtered_lrelu(
+        x,
+        fu,
+        fd,
+        b,
+        None,
+        up,
+        down,
+        padding,
+        gain,
+        slope,
+        clamp,
+        flip_filter,
+        mask if write_mask else None,
+    )
+    return y, mask
+
+
 @_filtered_lrelu.register_fake
 def _(x, fu, fd, b, up, down, padding, gain, slope, clamp, flip_filter, write_mask):
+    if x.device.type == "meta":
+        return _filtered_lrelu_cuda(
+            x, fu, fd, b, up, down, padding, gain, slope, clamp, flip_filter, write_mask
+        )
     tmp_w, tmp_h = _inner_size(x, fu, up, padding)
     fd_w, fd_h = filter_size(fd)
     shape = [*x.shape[:2], (tmp_h - fd_h) // down + 1, (tmp_w - fd_w) // down + 1]
-    mask_shape = cpu.mask_shape(x, tmp_h, tmp_w) if write_mask else [0]
+    kernels = cuda if x.device.type == "cuda" else cpu
+    mask_shape = kernels.mask_shape(x, tmp_h, tmp_w) if write_mask else [0]
     y = x.new_empty(shape).contiguous(memory_format=output_format(x))
     return y, x.new_empty(mask_shape, dtype=torch.uint8)
 
@@ -197,8 +227,15 @@ def _filtered_mask(
     )
 
 
+_filtered_mask.register_kernel("cuda", cuda.filtered_mask)
+
+
 @_filtered_mask.register_fake
 def _(x, fu, fd, mask, up, down, padding, mid_padding, gain, slope, flip_filter):
+    if x.device.type == "meta":
+        return cuda.filtered_mask(
+            x, fu, fd, mask, up, down, padding, mid_padding, gain, slope, flip_filter
+        )
     tmp_w, tmp_h = _inner_size(x, fu, up, padding)
     fd_w, fd_h = filter_size(fd)
     x0, x1, y0, y1 = mid_padding

@@ -3,6 +3,14 @@
 import contextlib
 from collections.abc import Iterator
 
+import torch
+from torch import Tensor
+
+from torch_utils.ops.cpu import resample as cpu
+from torch_utils.ops.cuda import compiler as cuda
+
+CUDA_DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+
 _is_reference_forced = False
 
 
@@ -31,3 +39,23 @@ def wants_reference(op: str, impl: str) -> bool:
     if impl not in ("cuda", "ref"):
         raise ValueError(f'{op}: `impl` must be "cuda" or "ref", got {impl!r}')
     return impl == "ref" or _is_reference_forced
+
+
+def has_kernels(x: Tensor, *filters: Tensor) -> bool:
+    """Whether the device of `x` has kernels for images and (constant) filters.
+
+    The meta device stands for CUDA: what would be launched there can be recorded.
+    """
+    if x.device.type == "cpu":
+        return cpu.is_supported(x, *filters)
+    return (
+        x.device.type in ("cuda", "meta")
+        and x.dtype in CUDA_DTYPES
+        and not any(f.requires_grad for f in filters)
+        and (x.device.type == "meta" or _has_cuda_kernels())
+    )
+
+
+@torch.compiler.assume_constant_result
+def _has_cuda_kernels() -> bool:
+    return cuda.is_available()

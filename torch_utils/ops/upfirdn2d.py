@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 
 from torch_utils.ops.cpu import upfirdn2d as cpu
-from torch_utils.ops.cpu.resample import is_supported
+from torch_utils.ops.cuda import upfirdn2d as cuda
 from torch_utils.ops.layout import output_format
 from torch_utils.ops.reference import upfirdn2d as reference
-from torch_utils.ops.selection import wants_reference
+from torch_utils.ops.selection import has_kernels, wants_reference
 
 Factor = int | Sequence[int]
 Padding = int | Sequence[int]
@@ -72,7 +72,7 @@ def upfirdn2d(
             f"upfirdn2d: filter {tuple(f.shape)} and padding {padding} leave nothing of an image "
             f"of {x.shape[3]}x{x.shape[2]} upsampled by {up}"
         )
-    if is_reference or not is_supported(x, f):
+    if is_reference or not has_kernels(x, f):
         return reference.upfirdn2d(x, f, up, down, padding, flip_filter, gain)
     return _upfirdn2d(x, f, up, down, padding, bool(flip_filter), float(gain))
 
@@ -92,6 +92,8 @@ def _upfirdn2d(
 
 @_upfirdn2d.register_fake
 def _(x, f, up, down, padding, flip_filter, gain):
+    if x.device.type == "meta":
+        return cuda.upfirdn2d(x, f, up, down, padding, flip_filter, gain)
     out_w, out_h = output_size(x, f, up, down, padding)
     return x.new_empty([*x.shape[:2], out_h, out_w]).contiguous(memory_format=output_format(x))
 
@@ -116,6 +118,7 @@ def _backward(ctx, dy: Tensor):
     return dx, None, None, None, None, None, None
 
 
+_upfirdn2d.register_kernel("cuda", cuda.upfirdn2d)
 _upfirdn2d.register_autograd(_backward, setup_context=_setup_context)
 
 

@@ -1,0 +1,131 @@
+"""The CUDA kernels of upfirdn2d, run by the emulator, against the reference."""
+
+import functools
+
+import pytest
+import torch
+
+from tests.cuda_emulator import emulator
+from torch_utils.ops import upfirdn2d as ops
+from torch_utils.ops.cuda import compiler, upfirdn2d
+from torch_utils.ops.reference import upfirdn2d as reference
+
+TOLERANCES = {
+    torch.float16: 2e-3,
+    torch.bfloat16: 2e-2,
+    torch.float32: 2e-6,
+    torch.float64: 1e-13,
+}
+FACTORS = [((1, 1), (1, 1)), ((2, 2), (1, 1)), ((1, 1), (2, 2)), ((3, 1), (2, 4))]
+
+
+@pytest.fixture(autouse=True)
+def emulated(monkeypatch):
+    """Kernels run on the CPU, in guarded memory, with their threads in random order."""
+    monkeypatch.setattr(compiler, "launch", functools.partial(emulator.launch, seed=1))
+    monkeypatch.setattr(torch, "empty", emulator.guarded_empty)
+
+
+def check(x, f, up=(1, 1), down=(1, 1), padding=(0, 0, 0, 0), flip_filter=False, gain=1.0):
+    """Compare with the reference, which computes in float64 with the taps of the type of `f`."""
+    settings = up, down, padding, flip_filter, gain
+    want = reference.upfirdn2d(x.double(), f, *settings)
+    got = upfirdn2d.upfirdn2d(emulator.guarded(x), f, *map(_listed, settings[:3]), *settings[3:])
+    assert got.dtype == x.dtype
+    assert got.shape == want.shape
+    scale = want.abs().amax().item() if want.numel() else 1
+    torch.testing.assert_close(
+        got.double(), want, rtol=0, atol=TOLERANCES[x.dtype] * max(scale, 1e-3)
+    )
+    return got
+
+
+def _listed(values):
+    return list(values)
+
+
+def taps(*shape):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(2))
+
+
+def images(*shape, dtype=torch.float32):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(1)).to(dtype)
+
+
+@pytest.mark.parametrize("dtype", TOLERANCES, ids=str)
+@pytest.mark.parametrize("shape", [(4, 4), (12,), (3, 2), (5,)], ids=str)
+@pytest.mark.parametrize(("up", "down"), FACTORS, ids=str)
+def test_matches_reference(up, down, shape, dtype):
+    x = images(2, 3, 20, 19, dtype=dtype)
+    check(x, taps(*shape), up, down, padding=(5, 4, 2, 6), gain=2.5)
+
+
+@pytest.mark.parametrize("padding", [(1, 2, 2, 1), (-3, 1, 2, -5), (0, 0, -1, -2)], ids=str)
+@pytest.mark.parametrize("flip_filter", [False, True])
+@pytest.mark.parametrize("shape", [(4, 4), (12,)], ids=str)
+@pytest.mark.parametrize(("up", "down"), FACTORS, ids=str)
+def test_padding_and_flip(up, down, shape, flip_filter, padding):
+    check(images(1, 2, 23, 17), taps(*shape), up, down, padding, flip_filter)
+
+
+@pytest.mark.parametrize("size", [(67, 70), (16, 9), (40, 130)], ids=str)
+@pytest.mark.parametrize("channels_last", [False, True])
+@pytest.mark.parametrize("shape", [(4, 4), (12,)], ids=str)
+@pytest.mark.parametrize(("up", "down"), FACTORS[:3], ids=str)
+def test_many_tiles(up, down, shape, channels_last, size):
+    x = images(2, 37, *size) if max(size) < 20 else images(1, 3, *size)
+    format = torch.channels_last if channels_last else torch.contiguous_format
+    y = check(x.contiguous(memory_format=format), taps(*shape), up, down, padding=(6, 5, 7, 6))
+    assert y.is_contiguous(memory_format=format)
+
+
+@pytest.mark.parametrize("shape", [(4, 4), (12,)], ids=str)
+@pytest.mark.parametrize(("up", "down"), FACTORS, ids=str)
+def test_one_pixel(up, down, shape):
+    check(images(3, 2, 1, 1), taps(*shape), up, down, padding=(7, 6, 6, 7))
+
+
+@pytest.mark.parametrize("shape", [(4, 4), (12,), (5,)], ids=str)
+def test_any_strides(shape):
+    x = images(19, 2, 4, 26).permute(1, 2, 3, 0)[:, 1:, ::2]
+    assert not x.is_contiguous()
+    check(x, taps(*shape), up=(2, 2), padding=(6, 5, 6, 5))
+
+
+def test_wide_index(monkeypatch):
+    """The kernels for tensors of more than 2^31 elements, on smaller ones."""
+    monkeypatch.setattr(upfirdn2d, "_index_type", lambda *_: "long long")
+    check(images(2, 3, 9, 8), taps(4, 4), up=(2, 2), padding=(3, 2, 3, 2))
+    check(images(2, 3, 9, 8), taps(3, 3), up=(3, 3), padding=(3, 2, 3, 2))
+
+
+def test_index_type_follows_the_largest_offset():
+    def index_type(*strides):
+        return upfirdn2d._index_type(torch.empty_strided([3, 1, 2, 2], strides, device="meta"))
+
+    assert index_type(4, 4, 2, 1) == "int"
+    assert index_type(2**30 - 2, 4, 2, 1) == "int"
+    assert index_type(2**30 - 1, 4, 2, 1) == "long long"
+
+
+def test_empty_batch_launches_nothing(monkeypatch):
+    monkeypatch.setattr(compiler, "launch", None)
+    y = upfirdn2d.upfirdn2d(
+        torch.zeros(0, 3, 5, 5), taps(4, 4), [2, 2], [1, 1], [0] * 4, False, 1.0
+    )
+    assert y.shape == (0, 3, 7, 7)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float64], ids=str)
+def test_taps_of_a_converted_network(dtype):
+    f = taps(4, 4).to(dtype)
+    x = images(1, 2, 9, 8, dtype=dtype)
+    check(x, f, up=(2, 2), padding=(3, 2, 3, 2))
+
+
+def test_op_sends_meta_tensors_to_no_device():
+    """What is recorded there is what a CUDA device would run."""
+    x = torch.empty(1, 8, 32, 32, device="meta", dtype=torch.float16)
+    y = ops.upsample2d(x, torch.empty(4, 4, device="meta"))
+    assert y.shape == (1, 8, 64, 64)
+    assert y.dtype == torch.float16

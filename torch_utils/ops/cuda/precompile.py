@@ -1,0 +1,163 @@
+"""Compiles the CUDA kernels of the standard networks: `python -m torch_utils.ops.cuda.precompile`.
+
+Which those are is not written down anywhere: the networks, their losses and the augmentations run
+on the meta device, which computes nothing, and the launches that they come to are recorded.
+"""
+
+import itertools
+import multiprocessing
+import os
+import re
+import time
+from concurrent.futures import ProcessPoolExecutor, as_completed
+
+import click
+import torch
+
+from dnnlib import cli
+from dnnlib.util import construct_class_by_name
+from torch_utils.layers import check_resolution
+from torch_utils.ops.cuda import compiler
+from training.config import CFGS, Cfg, TrainOptions, make_config
+
+BATCH = 8
+IMG_CHANNELS = 3
+COLUMNS = "{:>8}  {:>9}  {:>6}  {:>5}  {:>5}  {:>7}  {}"
+HEADER = COLUMNS.format("arch", "registers", "shared", "stack", "spill", "CPU sec", "kernel")
+
+
+class Resolutions(click.ParamType):
+    """Image sizes, separated by commas."""
+
+    name = "size,size"
+
+    def convert(self, value, param, ctx) -> list[int]:
+        if isinstance(value, list):
+            return value
+        try:
+            resolutions = cli.parse_range(value)
+            for resolution in resolutions:
+                check_resolution(resolution)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+        return resolutions
+
+
+@click.command(cls=cli.Command)
+@click.option(
+    "--arch",
+    "archs",
+    type=cli.NameList(),
+    default="",
+    help="Architectures, e.g. sm_80,sm_90.  [default: those of the GPUs of this machine]",
+)
+@click.option(
+    "--cfg",
+    "cfgs",
+    type=cli.NameList(CFGS),
+    default=",".join(CFGS),
+    show_default=True,
+    help="Configurations of networks and training.",
+)
+@click.option(
+    "--resolution",
+    "resolutions",
+    type=Resolutions(),
+    default="256,512,1024",
+    show_default=True,
+    help="Sizes of the images.",
+)
+@click.option(
+    "--jobs", type=click.IntRange(min=1), help="Processes.  [default: one for each CPU core]"
+)
+@cli.version_option
+def main(archs: list[str], cfgs: list[Cfg], resolutions: list[int], jobs: int | None) -> None:
+    """Compile the CUDA kernels of the standard networks into the cache.
+
+    Covers generator, discriminator, augmentation and all phases of training, with and without
+    --fp32. Needs no GPU: a machine with a GPU finds the kernels if it has the cache, the same
+    version of NVRTC and the same sources. Prints what each kernel takes: registers per thread,
+    bytes of static shared memory per block, bytes of stack and of spilled registers per thread, and
+    the CPU time that it took to compile, now or when it entered the cache.
+
+    \b
+    Examples:
+      # For the GPUs of this machine.
+      python -m torch_utils.ops.cuda.precompile
+      # For others.
+      python -m torch_utils.ops.cuda.precompile --arch=sm_80,sm_90 --cfg=stylegan3-t
+    """
+    archs = archs or _local_archs()
+    for arch in archs:
+        if re.fullmatch(r"sm_\d+", arch) is None:
+            raise click.BadParameter(f"{arch!r} is not like sm_90", param_hint="--arch")
+    start = time.perf_counter()
+    networks = list(itertools.product(cfgs, resolutions, (False, True)))
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(jobs or os.cpu_count(), mp_context=context) as pool:
+        click.echo(f"Looking for the kernels of {len(networks)} networks ...")
+        kernels = set().union(*pool.map(kernels_of_training, *zip(*networks, strict=True)))
+        click.echo(HEADER)
+        futures = {
+            pool.submit(compiler.compile_cubin, *kernel, arch): (*kernel, arch)
+            for arch in archs
+            for kernel in sorted(kernels)
+        }
+        for future in as_completed(futures):
+            _, specialisation, arch = futures[future]
+            click.echo(_row(specialisation, arch, future.result()))
+    sec = time.perf_counter() - start
+    click.echo(f"{len(kernels)} kernels for {', '.join(archs)} in {sec:.1f} s")
+
+
+def kernels_of_training(cfg: Cfg, resolution: int, is_fp32: bool) -> set[tuple[str, str]]:
+    """Sources and specialisations of all kernels that training and synthesis launch.
+
+    Args:
+        cfg: Configuration.
+        resolution: Width and height of the images.
+        is_fp32: Whether to train in float32 throughout.
+    """
+    options = TrainOptions(cfg=cfg, gpus=1, batch=BATCH, gamma=1, fp32=is_fp32)
+    config = make_config(options, training_set_kwargs={})
+    device = torch.device("meta")
+    images = dict(c_dim=0, img_resolution=resolution, img_channels=IMG_CHANNELS)
+    with device:
+        G = construct_class_by_name(**config.G_kwargs, **images).to(device)
+        D = construct_class_by_name(**config.D_kwargs, **images).to(device)
+        augment_pipe = construct_class_by_name(**config.augment_kwargs).to(device)
+        loss = construct_class_by_name(
+            **config.loss_kwargs, device=device, G=G, D=D, augment_pipe=augment_pipe
+        )
+        real_img = torch.empty(BATCH, IMG_CHANNELS, resolution, resolution)
+        z, c = torch.empty(BATCH, G.z_dim), torch.empty(BATCH, 0)
+        with compiler.record_launches() as kernels:
+            for phase in ("Gboth", "Dboth"):
+                loss.accumulate_gradients(phase, real_img, c, z, c, gain=1, cur_nimg=0)
+            with torch.no_grad():
+                G(z, c, force_fp32=True)
+    return kernels
+
+
+def _local_archs() -> list[str]:
+    capabilities = map(torch.cuda.get_device_capability, range(torch.cuda.device_count()))
+    archs = sorted({f"sm_{major}{minor}" for major, minor in capabilities})
+    if not archs:
+        raise click.BadParameter("this machine has no GPU; name architectures", param_hint="--arch")
+    return archs
+
+
+def _row(specialisation: str, arch: str, cubin: compiler.Cubin) -> str:
+    return COLUMNS.format(
+        arch if cubin.kind == "cubin" else f"{arch} (PTX)",
+        cubin.registers,
+        cubin.shared_bytes,
+        cubin.stack_bytes,
+        cubin.spill_bytes,
+        f"{cubin.compile_sec:.2f}",
+        specialisation,
+    )
+
+
+if __name__ == "__main__":
+    main()
