@@ -68,9 +68,10 @@ def derivatives(
 
 
 def _random_like(x: Tensor, seed: int) -> Tensor:
-    """Numbers that bfloat16 can represent, the same for every type and device."""
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(x.shape, generator=generator).bfloat16().to(x.device, x.dtype)
+    """Numbers that bfloat16 can represent, the same for every type."""
+    generator = torch.Generator(x.device).manual_seed(seed)
+    numbers = torch.randn(x.shape, generator=generator, device=x.device)
+    return numbers.bfloat16().to(x.dtype)
 
 
 def _relative_error(x: Tensor, expected: Tensor) -> float:

@@ -1,8 +1,12 @@
 """Calls that try every kernel of the ops, and their errors beside the reference in float64."""
 
+import contextlib
 import dataclasses
 import inspect
+import itertools
+import multiprocessing
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 
 import torch
@@ -12,7 +16,7 @@ from benchmarks.calls import Layout
 from benchmarks.ops import NETWORKS, OPS, OpCall, cfg_of, network_calls
 from benchmarks.training import Setup
 from torch_utils.ops.bias_act import activation_funcs
-from torch_utils.ops.cuda.compiler import record_launches
+from torch_utils.ops.cuda.compiler import compile_cubin, record_launches
 
 # A sample that rounding takes across the kink of a nonlinearity has another gradient, rightly so.
 # It is rare: with other random numbers, a kernel that is right agrees.
@@ -81,6 +85,27 @@ def measure_errors(
     return Errors(
         tuple(largest), tuple(worst), tuple(failures), len(calls), len(kernels), num_by_reference
     )
+
+
+def compile_kernels(
+    calls: Sequence[OpCall], dtypes: Sequence[torch.dtype], device: torch.device
+) -> int:
+    """Compile the CUDA kernels of calls in both layouts into the cache, on all cores.
+
+    Returns:
+        How many kernels these are.
+    """
+    kernels: set[tuple[str, str]] = set()
+    for call, dtype, channels_last in itertools.product(calls, dtypes, (False, True)):
+        # What cannot even be launched will be found when it is measured.
+        with contextlib.suppress(Exception):
+            kernels |= _kernels_of_call(_in_layout(call.with_dtype(dtype), channels_last), device)
+    arch = "sm_{}{}".format(*torch.cuda.get_device_capability(device))
+    with ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn")) as pool:
+        compiled = [pool.submit(compile_cubin, *kernel, arch) for kernel in sorted(kernels)]
+        for future in compiled:
+            future.result()
+    return len(kernels)
 
 
 def unusual_calls() -> list[OpCall]:

@@ -21,7 +21,7 @@ import torch
 
 from benchmarks import accuracy, correctness, memory, ops, synthesis, timing, training
 from benchmarks.peaks import Peaks, measure_peaks
-from benchmarks.report import Item, Report, Rows, Section, write_report
+from benchmarks.report import Incomplete, Item, Report, Rows, Section, write_report
 from benchmarks.training import Setup, Training
 from dnnlib import cli
 from torch_utils import distributed
@@ -249,12 +249,16 @@ def describe_setup(device: torch.device, peaks: Peaks) -> str:
 
 
 def correctness_items(plan: Plan) -> list[Item]:
-    """One item for each op, type and layout."""
+    """One item for each op, type and layout, after one that compiles their CUDA kernels."""
     found = correctness.calls_to_try(plan.check_resolution, plan.device)
+    is_cuda = plan.device.type == "cuda"
 
-    def kernel_cells(result: correctness.Errors) -> list[str]:
-        is_cuda = plan.device.type == "cuda"
-        return [str(result.num_kernels), str(result.num_by_reference)] if is_cuda else ["-", "-"]
+    def compile_all() -> Rows:
+        start = time.perf_counter()
+        count = correctness.compile_kernels(found, plan.dtypes, plan.device)
+        row = ["all", "all", "all", str(2 * len(plan.dtypes) * len(found)), str(count)]
+        sec = time.perf_counter() - start
+        return [[*row, *[""] * (len(CORRECTNESS_HEADER) - 6), f"compiled in {sec:.1f} s"]]
 
     def item(op: str, dtype: torch.dtype, channels_last: bool) -> Item:
         type_name = str(dtype).removeprefix("torch.")
@@ -263,20 +267,21 @@ def correctness_items(plan: Plan) -> list[Item]:
         def measure() -> Rows:
             calls = [call for call in found if call.op == op]
             result = correctness.measure_errors(calls, dtype, channels_last, plan.device)
-            if result.failures:
-                raise RuntimeError("; ".join(result.failures))
-            row = [op, type_name, layout, str(result.num_calls), *kernel_cells(result)]
+            kernels = [str(result.num_kernels), str(result.num_by_reference)]
+            row = [op, type_name, layout, str(result.num_calls)]
+            row += kernels if is_cuda else ["-", "-"]
             row += [f"{error:.1e}" for error in result.largest]
-            return [[*row, f"{accuracy.MAX_ERROR[dtype]:g}", result.worst[0], "ok"]]
+            row += [f"{accuracy.MAX_ERROR[dtype]:g}", result.worst[0]]
+            if result.failures:
+                raise Incomplete("; ".join(result.failures), [[*row, "WRONG"]])
+            return [[*row, "ok"]]
 
         return Item(f"{op} {type_name} {layout}", measure)
 
-    return [
-        item(op, dtype, channels_last)
-        for dtype in plan.dtypes
-        for op in ops.OPS
-        for channels_last in (False, True)
-    ]
+    items = [Item("compile", compile_all)] if is_cuda else []
+    for dtype in plan.dtypes:
+        items += [item(op, dtype, is_last) for op in ops.OPS for is_last in (False, True)]
+    return items
 
 
 def layer_items(plan: Plan, peaks: Peaks) -> list[Item]:
@@ -287,19 +292,17 @@ def layer_items(plan: Plan, peaks: Peaks) -> list[Item]:
 
         def measure() -> Rows:
             setup = plan.setup(network, resolution, plan.layer_batch)
-            results = [
-                ops.measure_call(
-                    call,
-                    plan.device,
-                    with_grad=with_grad,
-                    with_reference=False,
-                    num_runs=plan.num_runs,
-                    budget_sec=0.05,
-                )
-                for call in ops.network_calls(network, setup, plan.device)
-            ]
+            results, failures = [], []
+            for call in ops.network_calls(network, setup, plan.device):
+                try:
+                    results.append(_measure_layer(plan, call, with_grad))
+                except Exception as error:  # other layers may be fine
+                    failures.append(f"{call.op} of {call.layer}: {error}")
             rows = ops.format_rows(network, results, peaks)
-            return [[name, str(resolution), *row[:12], row[-1]] for row in rows]
+            rows = [[name, str(resolution), *row[:12], row[-1]] for row in rows]
+            if failures:
+                raise Incomplete("; ".join(failures), rows)
+            return rows
 
         return Item(f"{network} {resolution} {name}", measure)
 
@@ -347,7 +350,7 @@ def training_rows(plan: Plan, cfg: Cfg, resolution: int) -> Rows:
         phase_sec, bare_sec = {}, {}
         for phase in networks.intervals:
             step = functools.partial(networks.run, phase)
-            timed = timing.measure_kernels(step, device, plan.num_runs)
+            timed = timing.measure(step, device, plan.num_runs or 1)  # seconds with large batches
             phase_sec[phase] = timed.median_sec
         peak = memory.peak_bytes(device)
         for phase in networks.intervals:
@@ -388,6 +391,17 @@ def start_network(setup: Setup, device_type: str, cache_dir: str) -> tuple[float
     arch = "sm_{}{}".format(*torch.cuda.get_device_capability(device))
     compiled = [cuda_compiler.compile_cubin(*kernel, arch) for kernel in kernels]
     return start_sec, sum(cubin.compile_sec for cubin in compiled)
+
+
+def _measure_layer(plan: Plan, call: ops.OpCall, with_grad: bool) -> ops.CallResult:
+    return ops.measure_call(
+        call,
+        plan.device,
+        with_grad=with_grad,
+        with_reference=False,
+        num_runs=plan.num_runs,
+        budget_sec=0.05,
+    )
 
 
 def _compile_item(plan: Plan, cfg: str) -> Item:

@@ -71,18 +71,14 @@ def measure_peaks(
     size = matrix_size or MATRIX_SIZE.get(device.type, MATRIX_SIZE["cpu"])
     a, b = (torch.rand([size, size], dtype=dtype, device=device) for _ in range(2))
     product = torch.empty_like(a)
-    # [N, C, H, W] with C * 9 times the output's channels and pixels making the same product.
-    channels = max(size // 8, 1)
-    width = max(size // 32, 1)
+    # With as many multiplications as the product; kernels of 1x1, for which there are no shortcuts.
+    channels, width = max(size // 4, 1), max(int((2 * size) ** 0.5), 1)
     images = torch.rand([8, channels, width, width], dtype=dtype, device=device)
     images = images.contiguous(memory_format=torch.channels_last)
-    kernels = torch.rand([channels, channels, 3, 3], dtype=dtype, device=device)
+    kernels = torch.rand([channels, channels, 1, 1], dtype=dtype, device=device)
     rates = [
         2 * size**3 / _best_sec(lambda: torch.mm(a, b, out=product), device),
-        2
-        * images.numel()
-        * kernels[0].numel()
-        / _best_sec(lambda: F.conv2d(images, kernels, padding=1), device),
+        2 * images.numel() * channels / _best_sec(lambda: F.conv2d(images, kernels), device),
     ]
     num_bytes = copy_bytes or COPY_BYTES.get(device.type, COPY_BYTES["cpu"])
     source = torch.ones([num_bytes // 4], device=device)

@@ -16,9 +16,17 @@ from benchmarks import timing
 Rows = Sequence[Sequence[str]]
 
 
+class Incomplete(RuntimeError):
+    """Says what failed of an item that has `rows` nevertheless."""
+
+    def __init__(self, message: str, rows: Rows) -> None:
+        super().__init__(message)
+        self.rows = rows
+
+
 @dataclass(frozen=True)
 class Item:
-    """A part of a section: `measure()` returns its rows, or raises."""
+    """A part of a section: `measure()` returns its rows, or raises, perhaps `Incomplete`."""
 
     name: str
     measure: Callable[[], Rows]
@@ -72,6 +80,7 @@ class Report:
             try:
                 rows += item.measure()
             except Exception as error:  # an error is a finding; the report goes on
+                rows += error.rows if isinstance(error, Incomplete) else []
                 rows.append(self._failed(section, item.name, error))
         self.left_out += [f"{section.name}: {name}" for name in left_out]
         self.text += f"\n## {section.title}\n\n{section.about}\n\n"

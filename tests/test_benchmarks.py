@@ -23,7 +23,7 @@ from benchmarks import (
 )
 from benchmarks.calls import Layout
 from benchmarks.peaks import Peaks, measure_peaks
-from benchmarks.report import Item, Section, write_report
+from benchmarks.report import Incomplete, Item, Section, write_report
 from benchmarks.training import Setup, Training
 from torch_utils.ops.selection import wants_reference
 from training import networks_stylegan3
@@ -404,14 +404,21 @@ def test_report_survives_failures_and_saves_each_section():
     def fail():
         raise ValueError("no such\nkernel | at all")
 
+    def fail_in_part():
+        raise Incomplete("one of two", [["4", "5", "6"]])
+
     saved = []
-    sections = [_section("x", lambda: [["1", "2", "3"]], fail), _section("y", list)]
+    sections = [_section("x", lambda: [["1", "2", "3"]], fail), _section("y", fail_in_part)]
     report = write_report("# Head\n", sections, 60, saved.append)
     assert len(saved) == 3 and "## X" in saved[0] and "## Y" not in saved[0]
     assert "| 1 | 2 | 3 |" in report.text
     assert "| x1 | failed: ValueError: no such kernel \\| at all |  |" in report.text
-    assert report.failures == ["x: x1: ValueError: no such kernel | at all"]
-    assert "- 1 failures" in report.text
+    assert "| 4 | 5 | 6 |\n| y0 | failed: Incomplete: one of two |  |" in report.text
+    assert report.failures == [
+        "x: x1: ValueError: no such kernel | at all",
+        "y: y0: Incomplete: one of two",
+    ]
+    assert "- 2 failures" in report.text
 
 
 def test_report_leaves_out_what_comes_too_late(monkeypatch):
