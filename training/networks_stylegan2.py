@@ -248,7 +248,8 @@ class SynthesisBlock(torch.nn.Module):
         if img is not None:
             img = upfirdn2d.upsample2d(img, self.resample_filter)
         if self.num_torgb:
-            rgb = self.torgb(x, w_torgb).to(ws.dtype)
+            rgb = self.torgb(x, w_torgb)
+            rgb = rgb.to(dtype=ws.dtype, memory_format=torch.contiguous_format)
             img = rgb if img is None else img + rgb
         return x, img
 
@@ -334,20 +335,25 @@ class SynthesisLayer(torch.nn.Module):
             noise = torch.randn(shape, device=x.device).to(self.noise_strength.dtype)
             noise = noise * self.noise_strength
         elif self.use_noise and noise_mode == "const":
-            noise = self.noise_const * self.noise_strength
-        x = modulated_conv2d(
+            noise = (self.noise_const * self.noise_strength)[None, None]
+        x, scale = _modulate_and_convolve(
             x,
             self.weight,
             self.affine(w),
-            noise=noise,
+            demodulate=True,
+            f=self.resample_filter,
             up=self.up,
             padding=self.padding,
-            resample_filter=self.resample_filter,
             flip_weight=(self.up == 1),
         )
-        clamp = None if self.conv_clamp is None else self.conv_clamp * gain
         return bias_act(
-            x, self.bias.to(x.dtype), act=self.activation, gain=self.act_gain * gain, clamp=clamp
+            x,
+            self.bias,
+            act=self.activation,
+            gain=self.act_gain * gain,
+            clamp=None if self.conv_clamp is None else self.conv_clamp * gain,
+            scale=scale,
+            noise=noise,
         )
 
     def extra_repr(self) -> str:
@@ -394,8 +400,10 @@ class ToRGBLayer(torch.nn.Module):
     def forward(self, x: Tensor, w: Tensor, fused_modconv: bool = True) -> Tensor:
         """Map `x` `[N, in_channels, H, W]`, `w` `[N, w_dim]` to `[N, out_channels, H, W]`."""
         styles = self.affine(w) * self.weight_gain
-        x = modulated_conv2d(x, self.weight, styles, padding=self.padding, demodulate=False)
-        return bias_act(x, self.bias.to(x.dtype), clamp=self.conv_clamp)
+        x, _ = _modulate_and_convolve(
+            x, self.weight, styles, demodulate=False, padding=self.padding
+        )
+        return bias_act(x, self.bias, clamp=self.conv_clamp)
 
     def extra_repr(self) -> str:
         """Sizes."""
@@ -464,9 +472,8 @@ class Conv2dLayer(torch.nn.Module):
             padding=self.padding,
             flip_weight=(self.up == 1),
         )
-        bias = None if self.bias is None else self.bias.to(x.dtype)
         clamp = None if self.conv_clamp is None else self.conv_clamp * gain
-        return bias_act(x, bias, act=self.activation, gain=self.act_gain * gain, clamp=clamp)
+        return bias_act(x, self.bias, act=self.activation, gain=self.act_gain * gain, clamp=clamp)
 
     def extra_repr(self) -> str:
         """Sizes and activation."""
@@ -510,29 +517,58 @@ def modulated_conv2d(
     Returns:
         Features `[N, O, H', W']` in the dtype of `x`.
     """
-    misc.assert_shape(weight, [None, x.shape[1], None, None])
-    misc.assert_shape(styles, [x.shape[0], x.shape[1]])
-    if x.dtype == torch.float16 and demodulate:
-        # Demodulation undoes any scale; this one keeps the sums of the convolution in range.
-        weight = weight / (
-            weight[0].numel() ** 0.5 * weight.abs().amax(dim=[1, 2, 3], keepdim=True)
-        )
-        styles = styles / styles.abs().amax(dim=1, keepdim=True)
-    x = x * styles.to(x.dtype)[:, :, None, None]
-    x = conv2d_resample.conv2d_resample(
+    x, out_scale = _modulate_and_convolve(
         x,
-        weight.to(x.dtype),
+        weight,
+        styles,
+        demodulate,
         f=resample_filter,
         up=up,
         down=down,
         padding=padding,
         flip_weight=flip_weight,
     )
-    if not demodulate:
-        return x if noise is None else x + noise.to(x.dtype)
-    norm = styles.square() @ weight.square().sum(dim=[2, 3]).t()  # [N, O]
-    out_scale = (norm + 1e-8).rsqrt().to(x.dtype)[:, :, None, None]
-    return x * out_scale if noise is None else fma.fma(x, out_scale, noise.to(x.dtype))
+    noise = None if noise is None else noise.to(x.dtype)
+    if out_scale is None:
+        return x if noise is None else x + noise
+    out_scale = out_scale.to(x.dtype)[:, :, None, None]
+    return x * out_scale if noise is None else fma.fma(x, out_scale, noise)
+
+
+def _modulate_and_convolve(
+    x: Tensor, weight: Tensor, styles: Tensor, demodulate: bool, **resampling
+) -> tuple[Tensor, Tensor | None]:
+    """`modulated_conv2d` up to the scale of its output, which the next op can apply.
+
+    Returns:
+        Features in the dtype of `x`, and their factors `[N, O]` (`None` without demodulation).
+    """
+    misc.assert_shape(weight, [None, x.shape[1], None, None])
+    misc.assert_shape(styles, [x.shape[0], x.shape[1]])
+    out_scale = None
+    if demodulate:
+        if x.dtype == torch.float16:
+            # Demodulation undoes any scale; this one keeps the sums of the convolution in range.
+            weight = weight / (
+                weight[0].numel() ** 0.5 * weight.abs().amax(dim=[1, 2, 3], keepdim=True)
+            )
+            styles = styles / styles.abs().amax(dim=1, keepdim=True)
+        out_scale = _demodulation(weight, styles)
+    if x.shape[0] == 1 and weight.numel() <= x.numel():
+        weight = weight * styles[0, :, None, None]  # the same, on fewer numbers
+    else:
+        x = bias_act(x, scale=styles)
+    return conv2d_resample.conv2d_resample(x, weight.to(x.dtype), **resampling), out_scale
+
+
+def _demodulation(weight: Tensor, styles: Tensor) -> Tensor:
+    """Reciprocal norms `[N, O]` of the kernels `[O, I, kh, kw]` scaled by styles `[N, I]`."""
+    if weight.dtype == torch.bfloat16:
+        weight, styles = weight.float(), styles.float()
+    # One matrix product: sums over a few adjacent numbers, as those of a kernel, are slow.
+    factors = styles.square().repeat_interleave(weight[0, 0].numel(), dim=1)
+    norm = factors @ weight.square().flatten(1).t()
+    return (norm + 1e-8).rsqrt()
 
 
 @persistence.persistent_class
@@ -725,8 +761,8 @@ class DiscriminatorBlock(torch.nn.Module):
             x = x.to(dtype=dtype, memory_format=memory_format)
         if self.in_channels == 0 or self.architecture == "skip":
             misc.assert_shape(img, [None, self.img_channels, self.resolution, self.resolution])
-            img = img.to(dtype=dtype, memory_format=memory_format)
-            y = self.fromrgb(img)
+            img = img.to(dtype)
+            y = self.fromrgb(img.contiguous(memory_format=memory_format))
             x = y if x is None else x + y
             is_skip = self.architecture == "skip"
             img = upfirdn2d.downsample2d(img, self.resample_filter) if is_skip else None
@@ -878,7 +914,14 @@ def _precision(
     """Dtype and layout of a block's features."""
     dtype = layers.compute_dtype(block.conv1.weight, block.use_fp16, force_fp32)
     is_channels_last = block.channels_last and dtype == torch.float16
-    return dtype, torch.channels_last if is_channels_last else torch.contiguous_format
+    # oneDNN, which convolves these types on the CPU, does so fastest in channels last, as our kernels
+    # work; but not the gradients of weights, which take two to five times as long.
+    weight = block.conv1.weight
+    is_onednn = weight.device.type == "cpu" and dtype in (torch.float32, torch.bfloat16)
+    needs_weight_gradient = torch.is_grad_enabled() and weight.requires_grad
+    if is_channels_last or (is_onednn and not needs_weight_gradient):
+        return dtype, torch.channels_last
+    return dtype, torch.contiguous_format
 
 
 def _new_kernel(

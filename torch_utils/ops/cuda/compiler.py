@@ -19,6 +19,7 @@ import threading
 import time
 import warnings
 from collections.abc import Iterator, Sequence
+from ctypes import addressof, c_void_p
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -34,8 +35,8 @@ MAX_PLAIN_SHARED_BYTES = 48 * 1024  # dynamic shared memory beyond it has to be 
 INCLUDE = re.compile(r'^\s*#\s*include\s*"([^"]+)"', re.MULTILINE)
 
 _lock = threading.RLock()  # compiling and loading; launching kernels that are loaded needs none
-_loaded = {}  # (source, specialisation, device index) -> kernel
-_thread = threading.local()  # .kernels: those of `_loaded` that this thread has launched
+_kernels = {}  # (source, specialisation, device index) -> loaded kernel
+_thread = threading.local()  # .functions: those of `_kernels` that this thread has launched
 _recorders: list[set[tuple[str, str]]] = []
 
 
@@ -100,24 +101,36 @@ def launch(
         device: Where; on the meta device nothing happens, see `record_launches`.
         grid: Number of blocks.
         block: Number of threads per block.
-        args: Values of the C types that the kernel takes, from `ctypes`.
+        args: What the kernel takes: scalars and structures of `ctypes`.
         shared_bytes: Dynamic shared memory per block.
 
     Raises:
         BuildError: If the kernel cannot be compiled or loaded.
+        RuntimeError: If the driver refuses the launch.
     """
     if device.type == "meta":
         for recorder in _recorders:
             recorder.add((source, specialisation))
         return
     current = torch.cuda.current_device()
-    index = current if device.index is None else device.index
-    with contextlib.nullcontext() if index == current else torch.cuda.device(index):
-        kernel = _kernel(source, specialisation, index)
-        if shared_bytes > MAX_PLAIN_SHARED_BYTES:
-            _allow_shared_memory(kernel, index)
-        stream = _stream(torch.cuda.current_stream(index).cuda_stream)
-        core().launch(stream, _config(grid, block, shared_bytes), kernel, *args)
+    if device.index is not None and device.index != current:
+        with torch.cuda.device(device):
+            launch(source, specialisation, device, grid, block, args, shared_bytes)
+        return
+    function = _function(source, specialisation, current)
+    if shared_bytes > MAX_PLAIN_SHARED_BYTES:
+        _allow_shared_memory(source, specialisation, current)
+    # The driver's own call, because that of cuda-core takes longer and no structures.
+    stream = torch.cuda.current_stream(current).cuda_stream
+    pointers = (c_void_p * len(args))(*map(addressof, args))
+    (error,) = core().driver.cuLaunchKernel(
+        function, *grid, *block, shared_bytes, stream, addressof(pointers), 0
+    )
+    if error != 0:
+        raise RuntimeError(
+            f"CUDA kernels: launching {specialisation} of {source} with grid {grid}, block {block} "
+            f"and {shared_bytes} bytes of shared memory failed: {error.name}"
+        )
 
 
 @contextlib.contextmanager
@@ -179,12 +192,9 @@ def core() -> SimpleNamespace:
         raise BuildError(f"no cuda_fp16.h; pip install nvidia-cuda-runtime{suffix}.")
     return SimpleNamespace(
         Device=cuda_core.Device,
-        LaunchConfig=cuda_core.LaunchConfig,
         ObjectCode=cuda_core.ObjectCode,
         Program=cuda_core.Program,
         ProgramOptions=cuda_core.ProgramOptions,
-        Stream=cuda_core.Stream,
-        launch=cuda_core.launch,
         driver=driver,
         include_dir=include_dir,
         nvrtc_version=".".join(map(str, version)),
@@ -298,23 +308,23 @@ def _write(path: Path, cubin: Cubin) -> None:
             temporary.unlink(missing_ok=True)
 
 
-def _kernel(source: str, specialisation: str, index: int):
-    """The kernel, loaded for the current device `index` and with a CUDA context in this thread."""
+def _function(source: str, specialisation: str, index: int):
+    """The kernel as the driver launches it, on the current device `index`, from this thread."""
     key = source, specialisation, index
     try:
-        return _thread.kernels[key]
+        return _thread.functions[key]
     except (AttributeError, KeyError):
         pass
-    if not hasattr(_thread, "kernels"):
-        _thread.kernels = {}
+    if not hasattr(_thread, "functions"):
         # PyTorch makes the context of a device current when it first calls CUDA in a thread, which
         # need not have happened: memory may have come from its cache.
         core().Device(index).set_current()
+        _thread.functions = {}
     with _lock:
-        if key not in _loaded:
-            _loaded[key] = _load(source, specialisation, index)
-    _thread.kernels[key] = _loaded[key]
-    return _loaded[key]
+        if key not in _kernels:
+            _kernels[key] = _load(source, specialisation, index)
+    _thread.functions[key] = core().driver.CUfunction(int(_kernels[key].handle))
+    return _thread.functions[key]
 
 
 def _load(source: str, specialisation: str, index: int):
@@ -322,8 +332,7 @@ def _load(source: str, specialisation: str, index: int):
     cubin = compile_cubin(source, specialisation, arch)
     create = core().ObjectCode.from_cubin if cubin.kind == "cubin" else core().ObjectCode.from_ptx
     try:
-        code = create(cubin.code, name=source, symbol_mapping={specialisation: cubin.symbol})
-        return code.get_kernel(specialisation)
+        return create(cubin.code, name=source).get_kernel(cubin.symbol.encode())
     except Exception as error:  # of a private class of cuda-core
         raise BuildError(
             f"the driver does not load {specialisation} of {source} for {arch}, made by NVRTC "
@@ -331,23 +340,16 @@ def _load(source: str, specialisation: str, index: int):
         ) from error
 
 
-@functools.lru_cache(maxsize=4096)
-def _config(grid: tuple[int, int, int], block: tuple[int, int, int], shared_bytes: int):
-    return core().LaunchConfig(grid=grid, block=block, shmem_size=shared_bytes)
-
-
-@functools.lru_cache(maxsize=256)
-def _stream(handle: int):
-    return core().Stream.from_handle(handle)
-
-
-@functools.lru_cache(maxsize=4096)
-def _allow_shared_memory(kernel, index: int) -> None:
-    """Let a kernel use all the shared memory that a block of the device can have."""
-    driver = core().driver
+@functools.cache
+def _allow_shared_memory(source: str, specialisation: str, index: int) -> None:
+    """Let a kernel use all the shared memory that a block of a device can have."""
+    driver, kernel = core().driver, _kernels[source, specialisation, index]
     limit = torch.cuda.get_device_properties(index).shared_memory_per_block_optin
-    attribute = driver.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
     dynamic = limit - kernel.attributes[index].shared_size_bytes
+    attribute = driver.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
     (error,) = driver.cuKernelSetAttribute(attribute, dynamic, kernel.handle, index)
-    if error != driver.CUresult.CUDA_SUCCESS:
-        raise RuntimeError(f"CUDA kernels: {dynamic} bytes of shared memory are refused: {error}")
+    if error != 0:
+        raise RuntimeError(
+            f"CUDA kernels: {specialisation} of {source} cannot have {dynamic} bytes of shared "
+            f"memory: {error.name}"
+        )

@@ -22,6 +22,7 @@ TYPES = {
 FACTORS = (1, 2, 4)
 MAX_TAPS = 32
 MAX_STRIDE = 1 << 23  # elements; offsets inside a tile have 32 bits
+MAX_SIZE = 1 << 17  # width and height at the nonlinearity; there are at most 65535 tiles along y
 MAX_GRID = (1 << 31) - 1
 GENERAL_THREADS = 128
 
@@ -156,6 +157,9 @@ def specialisation(
         return None
     if any(len(set(f.shape)) > 1 or f.shape[0] > MAX_TAPS for f in (fu, fd)):
         return None
+    sizes = [x.shape[3 - k] * up + sum(padding[2 * k : 2 * k + 2]) for k in (0, 1)]
+    if max(sizes) >= MAX_SIZE or x.shape[0] * x.shape[1] > MAX_GRID:
+        return None
     fu_is_2d, fd_is_2d = (f.ndim == 2 and f.shape[0] > 1 for f in (fu, fd))
     if fu_is_2d and fd_is_2d:
         return None
@@ -234,7 +238,7 @@ def _launch_special(call: _Call, name: str, tile: Tile, tensors, fu, fd, tmp_w, 
     stride = _stride(call.down, fd.shape[0], fd.ndim == 2) // call.down
     tile_w = _even_tile(out_w, tile.width, stride)
     tile_h = _even_tile(out_h, tile.max_height(call.down, fd.shape[0]), 4)
-    num_blocks = -(-out_w // tile_w) * -(-out_h // tile_h) * n * -(-c // tile.channels)
+    grid = n * -(-c // tile.channels), -(-out_w // tile_w), -(-out_h // tile_h)
     threads = tile.threads
     if tile.threads == tile.rows * tile.channels:
         rows = (tile_h - 1) * call.down + fd.shape[0]
@@ -248,9 +252,7 @@ def _launch_special(call: _Call, name: str, tile: Tile, tensors, fu, fd, tmp_w, 
         *map(c_int32, (c, in_h, in_w, tmp_h, tmp_w, out_h, out_w)),
         *map(c_int64, (*x.stride(), *y.stride())),
         *map(c_int32, (x_pad, y_pad, call.mid_padding[0], call.mid_padding[2], tile_w, tile_h)),
-        c_int64(num_blocks),
     ]
-    grid = (min(num_blocks, MAX_GRID), 1, 1)
     compiler.launch(SOURCE, name, x.device, grid, (threads, 1, 1), args)
 
 

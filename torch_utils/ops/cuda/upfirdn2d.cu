@@ -33,9 +33,19 @@ struct Polyphase {
     }
 };
 
-template <class Index>
-struct Strides {
-    Index n, c, h, w;
+// As in upfirdn2d.py, names included.
+struct Tiled {
+    float tap_gain;
+    int is_flipped, num_planes, channels, in_w, in_h, out_w, out_h, pad_x, pad_y;
+    int first_x, first_y, tiles_x, tiles_y;
+    long long x_n, x_c, x_h, x_w, y_n, y_c, y_h, y_w;  // strides
+};
+
+struct General {
+    double gain;
+    int is_flipped, is_channels_last, channels, in_w, in_h, out_w, out_h;
+    int up_x, up_y, down_x, down_y, pad_x, pad_y, fw, fh;
+    long long num_outputs, x_n, x_c, x_h, x_w;
 };
 
 template <class T, class Index, int UP, int DOWN, int TAPS, bool IS_SEPARABLE, int TILE_W,
@@ -44,10 +54,7 @@ __global__ void __launch_bounds__(THREADS) upfirdn2d(
     const T* __restrict__ x,      // [N, C, in_h, in_w]
     T* __restrict__ y,            // [N, C, out_h, out_w]
     const float* __restrict__ f,  // [TAPS] or [TAPS, TAPS]
-    float tap_gain, int is_flipped, int num_planes, int channels, int in_w, int in_h,
-    int out_w, int out_h, int pad_x, int pad_y, int first_x, int first_y, int tiles_x, int tiles_y,
-    long long x_n, long long x_c, long long x_h, long long x_w, long long y_n, long long y_c,
-    long long y_h, long long y_w) {
+    Tiled a) {
     static_assert(UP == 1 || DOWN == 1, "no more than one of the factors");
     using Axis = Polyphase<UP, DOWN, TAPS>;
     constexpr int ROWS = 4;  // outputs of a thread along y; along x they are the UP phases
@@ -61,19 +68,19 @@ __global__ void __launch_bounds__(THREADS) upfirdn2d(
     __shared__ Index x_plane[TILE_C], y_plane[TILE_C];  // where planes start; -1 beyond the last
 
     const int thread = threadIdx.x;
-    const int tile_x = blockIdx.x % tiles_x, tile_y = blockIdx.x / tiles_x % tiles_y;
-    const int first_plane = blockIdx.x / (tiles_x * tiles_y) * TILE_C;
+    const int tile_x = blockIdx.x % a.tiles_x, tile_y = blockIdx.x / a.tiles_x % a.tiles_y;
+    const int first_plane = blockIdx.x / (a.tiles_x * a.tiles_y) * TILE_C;
     // Windows of outputs at multiples of UP from out_x0 and out_y0 start at an input.
-    const int out_x0 = first_x + tile_x * TILE_W, out_y0 = first_y + tile_y * TILE_H;
-    const int in_x0 = (out_x0 * DOWN - pad_x) / UP, in_y0 = (out_y0 * DOWN - pad_y) / UP;
+    const int out_x0 = a.first_x + tile_x * TILE_W, out_y0 = a.first_y + tile_y * TILE_H;
+    const int in_x0 = (out_x0 * DOWN - a.pad_x) / UP, in_y0 = (out_y0 * DOWN - a.pad_y) / UP;
 
     for (int i = thread; i < NUM_TAPS; i += THREADS)
-        taps[i] = f[is_flipped ? i : NUM_TAPS - 1 - i] * tap_gain;
+        taps[i] = f[a.is_flipped ? i : NUM_TAPS - 1 - i] * a.tap_gain;
     for (int i = thread; i < TILE_C; i += THREADS) {
-        const int n = (first_plane + i) / channels, c = first_plane + i - n * channels;
-        const bool exists = first_plane + i < num_planes;
-        x_plane[i] = exists ? Index(n * x_n + c * x_c) : Index(-1);
-        y_plane[i] = exists ? Index(n * y_n + c * y_c) : Index(-1);
+        const int n = (first_plane + i) / a.channels, c = first_plane + i - n * a.channels;
+        const bool exists = first_plane + i < a.num_planes;
+        x_plane[i] = exists ? Index(n * a.x_n + c * a.x_c) : Index(-1);
+        y_plane[i] = exists ? Index(n * a.y_n + c * a.y_c) : Index(-1);
     }
     __syncthreads();
 
@@ -95,8 +102,8 @@ __global__ void __launch_bounds__(THREADS) upfirdn2d(
         split(i, IN_W, IN_H, column, row, c);
         const int in_x = in_x0 + column, in_y = in_y0 + row;
         float value = 0;
-        if (x_plane[c] >= 0 && (unsigned)in_x < (unsigned)in_w && (unsigned)in_y < (unsigned)in_h)
-            value = float(x[x_plane[c] + in_y * Index(x_h) + in_x * Index(x_w)]);
+        if (x_plane[c] >= 0 && (unsigned)in_x < (unsigned)a.in_w && (unsigned)in_y < (unsigned)a.in_h)
+            value = float(x[x_plane[c] + in_y * Index(a.x_h) + in_x * Index(a.x_w)]);
         staged[i] = value;
     }
     __syncthreads();
@@ -160,8 +167,8 @@ __global__ void __launch_bounds__(THREADS) upfirdn2d(
 #pragma unroll
             for (int q = 0; q < UP; q++) {
                 const int out_x = out_x0 + group * UP + q;
-                if ((unsigned)out_x < (unsigned)out_w && (unsigned)out_y < (unsigned)out_h)
-                    y[y_plane[c] + out_y * Index(y_h) + out_x * Index(y_w)] = T(sum[r][q]);
+                if ((unsigned)out_x < (unsigned)a.out_w && (unsigned)out_y < (unsigned)a.out_h)
+                    y[y_plane[c] + out_y * Index(a.y_h) + out_x * Index(a.y_w)] = T(sum[r][q]);
             }
         }
     }
@@ -173,39 +180,37 @@ __global__ void __launch_bounds__(THREADS) upfirdn2d_general(
     const In* __restrict__ x,      // [N, C, in_h, in_w]
     Out* __restrict__ y,           // [N, C, out_h, out_w], without gaps
     const Number* __restrict__ f,  // [fh, fw]
-    Number gain, int is_flipped, int channels_last, long long num_outputs, int channels, int in_w,
-    int in_h, int out_w, int out_h, int up_x, int up_y, int down_x, int down_y, int pad_x,
-    int pad_y, int fw, int fh, long long x_n, long long x_c, long long x_h, long long x_w) {
+    General a) {
     const long long position = (long long)blockIdx.x * THREADS + threadIdx.x;
-    if (position >= num_outputs) return;
+    if (position >= a.num_outputs) return;
     Index rest = Index(position), c = 0;
-    if (channels_last) {
-        c = rest % channels;
-        rest /= channels;
+    if (a.is_channels_last) {
+        c = rest % a.channels;
+        rest /= a.channels;
     }
-    const int out_x = int(rest % out_w);
-    rest /= out_w;
-    const int out_y = int(rest % out_h);
-    rest /= out_h;
-    if (!channels_last) {
-        c = rest % channels;
-        rest /= channels;
+    const int out_x = int(rest % a.out_w);
+    rest /= a.out_w;
+    const int out_y = int(rest % a.out_h);
+    rest /= a.out_h;
+    if (!a.is_channels_last) {
+        c = rest % a.channels;
+        rest /= a.channels;
     }
-    const In* const plane = x + (rest * Index(x_n) + c * Index(x_c));
+    const In* const plane = x + (rest * Index(a.x_n) + c * Index(a.x_c));
 
     // The first input at or after the start of the window, and the tap that it meets.
-    const long long x0 = (long long)out_x * down_x - pad_x, y0 = (long long)out_y * down_y - pad_y;
-    const long long in_x0 = x0 > 0 ? (x0 + up_x - 1) / up_x : 0;
-    const long long in_y0 = y0 > 0 ? (y0 + up_y - 1) / up_y : 0;
+    const long long x0 = (long long)out_x * a.down_x - a.pad_x, y0 = (long long)out_y * a.down_y - a.pad_y;
+    const long long in_x0 = x0 > 0 ? (x0 + a.up_x - 1) / a.up_x : 0;
+    const long long in_y0 = y0 > 0 ? (y0 + a.up_y - 1) / a.up_y : 0;
     Number sum = 0;
     long long in_y = in_y0;
-    for (long long ky = in_y0 * up_y - y0; ky < fh && in_y < in_h; ky += up_y, in_y++) {
+    for (long long ky = in_y0 * a.up_y - y0; ky < a.fh && in_y < a.in_h; ky += a.up_y, in_y++) {
         long long in_x = in_x0;
-        for (long long kx = in_x0 * up_x - x0; kx < fw && in_x < in_w; kx += up_x, in_x++) {
-            const long long k = ky * fw + kx;
-            const Number value = Number(plane[Index(in_y) * Index(x_h) + Index(in_x) * Index(x_w)]);
-            sum += value * f[is_flipped ? k : (long long)fw * fh - 1 - k];
+        for (long long kx = in_x0 * a.up_x - x0; kx < a.fw && in_x < a.in_w; kx += a.up_x, in_x++) {
+            const long long k = ky * a.fw + kx;
+            const Number value = Number(plane[Index(in_y) * Index(a.x_h) + Index(in_x) * Index(a.x_w)]);
+            sum += value * f[a.is_flipped ? k : (long long)a.fw * a.fh - 1 - k];
         }
     }
-    y[Index(position)] = Out(sum * gain);
+    y[Index(position)] = Out(sum * Number(a.gain));
 }

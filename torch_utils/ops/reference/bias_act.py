@@ -21,9 +21,24 @@ ACTIVATIONS: dict[str, Callable[[Tensor, float], Tensor]] = {
 
 
 def bias_act(
-    x: Tensor, b: Tensor | None, dim: int, act: str, alpha: float, gain: float, clamp: float | None
+    x: Tensor,
+    b: Tensor | None,
+    dim: int,
+    act: str,
+    alpha: float,
+    gain: float,
+    clamp: float | None,
+    scale: Tensor | None = None,
+    noise: Tensor | None = None,
 ) -> Tensor:
-    """`clamp(act(x + b) * gain)`; arguments as in the public function, all defaults filled in."""
+    """`clamp(act(x * scale + noise + b) * gain)`; arguments as in the public function.
+
+    All defaults are filled in.
+    """
+    if scale is not None:
+        x = x * scale.to(x.dtype)[:, :, None, None]
+    if noise is not None:
+        x = x + noise.to(x.dtype)
     if b is not None:
         x = x + b.to(x.dtype).reshape([-1 if i == dim else 1 for i in range(x.ndim)])
     x = ACTIVATIONS[act](x, alpha)
