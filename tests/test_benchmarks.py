@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -472,6 +473,17 @@ def test_filling_batch_doubles_to_the_limit_where_memory_is_not_known():
     tried = []
     assert memory.filling_batch(tried.append, CPU, smallest=3, largest=13) == 12
     assert tried == [3, 6]
+
+
+def test_filling_batch_is_the_largest_that_should_fit(monkeypatch):
+    tried = []
+    gpu = SimpleNamespace(total_memory=1000)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: gpu)
+    monkeypatch.setattr(memory, "reset_peak", lambda _: None)
+    monkeypatch.setattr(memory, "peak_bytes", lambda _: 100 + 20 * tried[-1])
+    # 900 are for use: 32 images take 740, 64 would take 1380.
+    assert memory.filling_batch(tried.append, torch.device("cuda"), 4, 512) == 32
+    assert tried == [4, 8]
 
 
 def test_measure_filling_halves_what_does_not_fit():
