@@ -117,8 +117,8 @@ def main(
     Prints one row per network and phase: the median time of an iteration, that of nothing but the
     convolutions in it and of their gradients (the limit that the machine sets) and the ratio of
     both; the same iteration with the reference ops; peak memory of both, and the memory relative to
-    that of the reference. The row "mean" is an average iteration, to which phases of lazy
-    regularisation contribute less, and the highest of the peaks.
+    that of the reference. The row "mean" is an average iteration of these phases, to which those of
+    lazy regularisation contribute less, and the highest of the peaks.
 
     Losses and gradients of the kernels are compared with those of the reference ops; "grad error"
     is the norm of the difference of all gradients relative to the norm of the gradients.

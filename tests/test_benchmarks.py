@@ -360,6 +360,7 @@ def test_training_compares_losses_and_gradients():
         training.check_close(off, reference, training.MAX_ERROR["cpu"])
 
 
+@pytest.mark.slow
 def test_training_measures_memory_in_a_process_of_its_own():
     setup = Setup("stylegan2", 16, batch=2, cbase=256, cmax=64)
     arguments = setup, "Dreg", "cpu", 1, False, 1
@@ -446,6 +447,7 @@ def test_report_leaves_out_what_comes_too_late(monkeypatch):
     assert "- 2 items left out for want of time" in report.text
 
 
+@pytest.mark.slow
 def test_gpu_report_on_a_cpu(tmp_path):
     args = ["--quick", "--device=cpu", f"--out={tmp_path / 'report.md'}"]
     args += ["--sections=correctness,layers,synthesis,training"]
