@@ -914,8 +914,8 @@ def _precision(
     """Dtype and layout of a block's features."""
     dtype = layers.compute_dtype(block.conv1.weight, block.use_fp16, force_fp32)
     is_channels_last = block.channels_last and dtype == torch.float16
-    # oneDNN, which convolves these types on the CPU, does so fastest in channels last, as our kernels
-    # work; but not the gradients of weights, which take two to five times as long.
+    # oneDNN, which convolves these types on the CPU, does so fastest in channels last, as do our
+    # kernels; but not the gradients of weights, which take two to five times as long.
     weight = block.conv1.weight
     is_onednn = weight.device.type == "cpu" and dtype in (torch.float32, torch.bfloat16)
     needs_weight_gradient = torch.is_grad_enabled() and weight.requires_grad

@@ -8,10 +8,10 @@ from torch import Tensor
 
 import dnnlib
 from torch_utils.ops.cpu import bias_act as cpu
-from torch_utils.ops.cpu.resample import is_supported
+from torch_utils.ops.cuda import bias_act as cuda
 from torch_utils.ops.layout import channels_format
 from torch_utils.ops.reference import bias_act as reference
-from torch_utils.ops.selection import wants_reference
+from torch_utils.ops.selection import has_kernels, wants_reference
 
 
 def _entry(def_gain: float, def_alpha: float, has_2nd_grad: bool) -> dnnlib.EasyDict:
@@ -78,10 +78,10 @@ def bias_act(
     alpha = defaults.def_alpha if alpha is None else float(alpha)
     gain = defaults.def_gain if gain is None else float(gain)
     clamp = None if clamp is None else float(clamp)
-    if is_reference or x.ndim == 0 or not is_supported(x):
+    if is_reference or x.ndim == 0 or not has_kernels(x):
         return reference.bias_act(x, b, dim, act, alpha, gain, clamp, scale, noise)
     dtype = _dtype_of_sums(x)
-    b, scale, noise = (None if t is None else t.to(dtype) for t in (b, scale, noise))
+    b, scale, noise = (None if t is None else t.to(dtype).contiguous() for t in (b, scale, noise))
     if not defaults.has_2nd_grad:
         return _bias_act(x, b, scale, noise, dim, act, alpha, gain, clamp)
     # Smooth functions spend their time in exp and tanh, which PyTorch has vectorised.
@@ -111,6 +111,8 @@ def _bias_act(
 
 @_bias_act.register_fake
 def _(x, b, scale, noise, dim, act, alpha, gain, clamp):
+    if x.device.type == "meta":
+        return cuda.bias_act(x, b, scale, noise, dim, act, alpha, gain, clamp)
     return torch.empty_like(x, memory_format=channels_format(x, dim))
 
 
@@ -152,6 +154,7 @@ def _backward(ctx, dy: Tensor):
     return dx, db, None, dnoise, *[None] * 5
 
 
+_bias_act.register_kernel("cuda", cuda.bias_act)
 _bias_act.register_autograd(_backward, setup_context=_setup_context)
 
 
@@ -199,23 +202,10 @@ def _bias_act_grad(
 
 
 @_bias_act_grad.register_fake
-def _(
-    dy,
-    saved,
-    b,
-    scale,
-    noise,
-    dim,
-    act,
-    alpha,
-    gain,
-    clamp,
-    is_output_saved,
-    scales_dx,
-    needs_b,
-    needs_scale,
-    needs_noise,
-):
+def _(dy, saved, b, scale, noise, dim, *settings):
+    if saved.device.type == "meta":
+        return cuda.bias_act_grad(dy, saved, b, scale, noise, dim, *settings)
+    needs_b, needs_scale, needs_noise = settings[-3:]
     dtype = _dtype_of_sums(saved)
     return (
         torch.empty_like(saved, memory_format=channels_format(saved, dim)),
@@ -260,6 +250,7 @@ def _backward_grad(ctx, g_dx, g_db, g_dscale, g_dnoise):
     return g_dy, g_saved, None, g_scale, *[None] * 11
 
 
+_bias_act_grad.register_kernel("cuda", cuda.bias_act_grad)
 _bias_act_grad.register_autograd(_backward_grad, setup_context=_setup_grad)
 
 

@@ -1,5 +1,7 @@
 """How ops lay out what they return."""
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -17,3 +19,15 @@ def output_format(x: Tensor) -> torch.memory_format:
 def channels_format(x: Tensor, dim: int) -> torch.memory_format:
     """The same for ops on tensors of any rank, whose channels are dimension `dim`."""
     return output_format(x) if x.ndim == 4 and dim == 1 else torch.contiguous_format
+
+
+def channel_sizes(x: Tensor, dim: int, is_per_sample: bool) -> tuple[int, int, int, bool]:
+    """Samples, channels and pixels of a tensor in this format, and whether channels come last.
+
+    Dimensions before `dim` are samples and those behind it pixels. Where channels come last and
+    nothing differs from sample to sample, all pixels count as those of one.
+    """
+    n, c, s = math.prod(x.shape[:dim]), x.shape[dim], math.prod(x.shape[dim + 1 :])
+    if s > 1 and channels_format(x, dim) == torch.contiguous_format:
+        return n, c, s, False
+    return (n, c, s, True) if is_per_sample else (1, c, n * s, True)

@@ -30,7 +30,7 @@ template <class T> __global__ void probe(T* x, int i, long long l, float f, doub
 @pytest.fixture(autouse=True)
 def fresh():
     """What was found out about this machine is found out anew, before and after a test."""
-    cached = compiler.core, compiler.is_available
+    cached = compiler.core, compiler.is_available, compiler._arch
     for function in cached:
         function.cache_clear()
     yield
@@ -168,7 +168,7 @@ def test_faulty_code_is_reported_with_its_place(source_dir):
 
 
 def fail(*_):
-    raise RuntimeError("libnvrtc.so was not found")
+    raise RuntimeError("libnvrtc.so was not found\nin many places")
 
 
 MISSING = {
@@ -202,6 +202,14 @@ def test_missing_package_is_named(what, source_dir, monkeypatch):
 
 def test_is_available_here():
     assert compiler.is_available()
+
+
+def test_is_not_available_for_an_old_gpu(monkeypatch):
+    capabilities = [(8, 0), (5, 2)]
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: len(capabilities))
+    monkeypatch.setattr(torch.cuda, "get_device_capability", capabilities.__getitem__)
+    with pytest.warns(UserWarning, match="compiles for sm_75 and later, not for sm_52; use a PyT"):
+        assert not compiler.is_available()
 
 
 def test_launches_on_the_meta_device_are_recorded():

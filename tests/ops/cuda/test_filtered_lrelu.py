@@ -1,6 +1,5 @@
 """The CUDA kernels of filtered_lrelu, run by the emulator, against the reference in float64."""
 
-import functools
 from dataclasses import dataclass, replace
 
 import pytest
@@ -8,6 +7,13 @@ import torch
 
 from tests.cuda_emulator import emulator
 from torch_utils.ops.cuda import compiler, filtered_lrelu
+from torch_utils.ops.cuda.filtered_lrelu_plan import (
+    ACT,
+    READ_MASK,
+    WRITE_MASK,
+    Call,
+    specialisation,
+)
 from torch_utils.ops.reference import filtered_lrelu as reference
 
 TOLERANCES = {  # relative to the largest value
@@ -229,20 +235,21 @@ def test_empty_batches_launch_nothing(shape):
     assert y.shape == (*shape[:2], *((size - 12) // 2 + 1 for size in inner_size(case)))
 
 
-@functools.cache
 def standard_names() -> list[str]:
     """Kernels of StyleGAN3-T and -R in float16, forward without and with mask, and backward."""
     names = set()
-    for case in (T2, T4, R2, R4):
-        fu, fd = torch.ones(case.fu), torch.ones(case.fd)
-        x = torch.empty(1, 1, 8, 8, dtype=torch.float16)
-        padding = {2: (-1,) * 4, 4: (2,) * 4}[case.up]
-        mid = (1,) * 4 if case.up == 2 else (0,) * 4
-        for mode in (filtered_lrelu.ACT, filtered_lrelu.WRITE_MASK):
-            args = x, fu, fd, case.up, case.down, padding, (0,) * 4, 0.2, mode
-            names.add(filtered_lrelu.specialisation(*args)[0])
-        args = x, fd, fu, case.down, case.up, mid, (0,) * 4, 0.2, filtered_lrelu.READ_MASK
-        names.add(filtered_lrelu.specialisation(*args)[0])
+    for up, fu, fd in (
+        (2, (12,), (12,)),
+        (2, (12,), (12, 12)),
+        (4, (24,), (12,)),
+        (4, (24,), (12, 12)),
+    ):
+        layout = torch.float16, (1, 1, 8, 8), (64, 64, 8, 1)
+        rest = (0,) * 4, 1.0, 0.2, 256.0, False
+        padding, adjoint_padding = ((-1,) * 4, (1,) * 4) if up == 2 else ((2,) * 4, (0,) * 4)
+        calls = [Call(mode, *layout, fu, fd, up, 2, padding, *rest) for mode in (ACT, WRITE_MASK)]
+        calls.append(Call(READ_MASK, *layout, fd, fu, 2, up, adjoint_padding, *rest))
+        names |= {specialisation(call)[0] for call in calls}
     return sorted(names)
 
 

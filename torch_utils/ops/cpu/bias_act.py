@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from torch_utils.ops.cpu import compiler
-from torch_utils.ops.layout import channels_format
+from torch_utils.ops.layout import channel_sizes, channels_format
 
 KERNELS = {torch.float32: "float32", torch.float64: "float64", torch.bfloat16: "bfloat16"}
 
@@ -97,12 +97,13 @@ def _launch(
     x = images[0]
     if x.numel() == 0:
         return
-    operands = [None if t is None else t.contiguous() for t in operands]
     b, scale, noise = operands
     act, alpha, gain, clamp = settings
     is_per_sample = scale is not None or noise is not None
-    has_channels = is_per_sample or b is not None or sums[0] is not None
-    n, c, s, is_channels_last = _sizes(x, dim, has_channels, is_per_sample)
+    if is_per_sample or b is not None or sums[0] is not None:
+        n, c, s, is_channels_last = channel_sizes(x, dim, is_per_sample)
+    else:
+        n, c, s, is_channels_last = 1, 1, x.numel(), True
     x, dy, y, b, scale, noise, db, dscale, dnoise = (
         None if t is None else t.data_ptr() for t in (*images, *operands, *sums)
     )
@@ -118,15 +119,3 @@ def _launch(
         *(is_output_saved, scales_dx, torch.get_num_threads()),
     )
     getattr(compiler.library(), f"bias_act_{KERNELS[images[0].dtype]}")(ctypes.byref(args))
-
-
-def _sizes(
-    x: Tensor, dim: int, has_channels: bool, is_per_sample: bool
-) -> tuple[int, int, int, bool]:
-    """Samples, channels and pixels as the kernel sees them, and whether channels come last."""
-    if not has_channels:
-        return 1, 1, x.numel(), True
-    n, c, s = math.prod(x.shape[:dim]), x.shape[dim], math.prod(x.shape[dim + 1 :])
-    if s > 1 and channels_format(x, dim) == torch.contiguous_format:
-        return n, c, s, False
-    return (n, c, s, True) if is_per_sample else (1, c, n * s, True)

@@ -41,14 +41,14 @@ __device__ void read_columns(const Call<T>& call, const Block<T, Tile>& block,
     const int num_rows = kUpsample ? block.rows : S::Y::num_inputs(block.rows);
     const int num_cols = S::X::num_inputs(block.cols);
     const int num_strips = (num_rows + kStrip - 1) / kStrip;
-    const int row_stride = static_cast<int>(call.x_h);
+    const int64 row_stride = call.x_strides.h;
 
     const int c = threadIdx.x % Tile::kChannels;  // the number of threads is a multiple of it
     const bool is_channel = block.c + c < call.num_channels;
     float scale = 1, bias = 0;
     if (is_channel && call.scale) scale = call.scale[block.n * call.num_channels + block.c + c];
     if (is_channel && call.b) bias = static_cast<float>(call.b[block.c + c]);
-    const T* image = block.x + c * call.x_c;
+    const T* image = block.x + c * call.x_strides.c;
 #pragma unroll 1
     for (int item = threadIdx.x / Tile::kChannels; item < S::kInCols * num_strips;
          item += blockDim.x / Tile::kChannels) {
@@ -57,18 +57,18 @@ __device__ void read_columns(const Call<T>& call, const Block<T, Tile>& block,
         const int i_x = i_x0 + col, i_y = i_y0 + row / kUpY;
         const bool is_inside =
             static_cast<unsigned>(i_x) < static_cast<unsigned>(call.in_w) && is_channel;
-        const T* x = image + i_x * call.x_w + i_y * call.x_h;
+        const T* x = image + i_x * call.x_strides.w + i_y * call.x_strides.h;
         float in[kInputs];
         if (is_inside && i_y >= 0 && i_y + kInputs <= call.in_h) {
 #pragma unroll
-            for (int m = 0; m < kInputs; m++)
-                in[m] = static_cast<float>(x[m * row_stride]) * scale + bias;
+            for (int m = 0; m < kInputs; m++, x += row_stride)
+                in[m] = static_cast<float>(*x) * scale + bias;
         } else {
 #pragma unroll
-            for (int m = 0; m < kInputs; m++) {
+            for (int m = 0; m < kInputs; m++, x += row_stride) {
                 const bool is_valid =
                     is_inside && static_cast<unsigned>(i_y + m) < static_cast<unsigned>(call.in_h);
-                in[m] = is_valid ? static_cast<float>(x[m * row_stride]) * scale + bias : 0.0f;
+                in[m] = is_valid ? static_cast<float>(*x) * scale + bias : 0.0f;
             }
         }
         float* out = first + c * S::kFirstPlane + row * S::kFirstPitch + col;
@@ -98,7 +98,6 @@ __device__ void write_columns(const Call<T>& call, const Block<T, Tile>& block,
     float taps[F::kFd];
     load_taps(taps, fd_y);
     const int num_strips = (block.num_outputs_y + kStrip - 1) / kStrip;
-    const int row_stride = static_cast<int>(call.y_h);
     const int c = threadIdx.x % Tile::kChannels;
     if (block.c + c >= call.num_channels) return;
 #pragma unroll 1
@@ -119,8 +118,8 @@ __device__ void write_columns(const Call<T>& call, const Block<T, Tile>& block,
         T* out = block.output(call, c, col, strip);
         const int num_outputs = block.num_outputs_y - strip;
 #pragma unroll
-        for (int o = 0; o < kStrip; o++)
-            if (o < num_outputs) out[o * row_stride] = static_cast<T>(sums[o]);
+        for (int o = 0; o < kStrip; o++, out += call.y_strides.h)
+            if (o < num_outputs) *out = static_cast<T>(sums[o]);
     }
 }
 
@@ -128,7 +127,7 @@ __device__ void write_columns(const Call<T>& call, const Block<T, Tile>& block,
 template <class F, class Tile, class S, class T>
 __device__ void write_patches(const Call<T>& call, const Block<T, Tile>& block,
                               const float* taps2d, const float* second) {
-    constexpr int kWide = 5, kHigh = 2;  // odd, for different banks
+    constexpr int kWide = 5, kHigh = 2;  // kWide is odd, for different banks
     static_assert(Tile::kWidth % kWide == 0);
     constexpr int kAcross = Tile::kWidth / kWide;
     const int num_down = (block.num_outputs_y + kHigh - 1) / kHigh;
@@ -166,27 +165,18 @@ __device__ void write_patches(const Call<T>& call, const Block<T, Tile>& block,
             T* out = block.output(call, c, col, row + o_y);
 #pragma unroll
             for (int o = 0; o < kWide; o++)
-                if (col + o < block.num_outputs_x) out[o * call.y_w] = static_cast<T>(sums[o_y][o]);
+                if (col + o < block.num_outputs_x) out[o * call.y_strides.w] = static_cast<T>(sums[o_y][o]);
         }
     }
 }
 
 template <class T, class F, class Tile, Mode kMode, int kPhaseX, int kPhaseY>
-__global__ void __launch_bounds__(Tile::kThreads) filtered_lrelu(
-    const T* x, T* y, uint32* mask, const float* scale, const T* b, const float* fu,
-    const float* fd, int fu_once, int fd_once, int flip_filter, float gain, float slope,
-    float clamp, int num_channels, int in_h, int in_w, int tmp_h, int tmp_w, int out_h, int out_w,
-    int64 x_n, int64 x_c, int64 x_h, int64 x_w, int64 y_n, int64 y_c, int64 y_h, int64 y_w,
-    int pad_x, int pad_y, int mid_x, int mid_y, int tile_w, int tile_h) {
+__global__ void __launch_bounds__(Tile::kThreads) filtered_lrelu(const Call<T> call) {
     using S = Sizes<F, Tile, kPhaseX, kPhaseY>;
     __shared__ float first[S::kNumFloats];
     __shared__ Taps<F, S> taps;
     static_assert(sizeof(first) + sizeof(taps) <= 48 << 10);
     float* second = S::kInPlace ? first : first + Tile::kChannels * S::kFirstPlane;
-    const Call<T> call = {x,     y,     mask,  scale, b,     fu,    fd,     fu_once, fd_once,
-                          flip_filter,  gain,  slope, clamp, num_channels,  in_h,    in_w,
-                          tmp_h, tmp_w, out_h, out_w, x_n,   x_c,   x_h,    x_w,     y_n,
-                          y_c,   y_h,   y_w,   pad_x, pad_y, mid_x, mid_y,  tile_w,  tile_h};
     taps.stage(call);
     __syncthreads();
     const Block<T, Tile> block(call, F::kDown, F::kFd);

@@ -101,7 +101,7 @@ struct RowUpsampler2d {
     __device__ void advance() {
 #pragma unroll
         for (int j = 0; j < S::kStride; j++) samples[j] = 0;
-#pragma unroll
+#pragma unroll 2
         for (int m = 0; m < S::Y::kMaxTaps; m++) {
             float in[kInputs];
 #pragma unroll
@@ -203,11 +203,11 @@ __device__ void sample_rows(const Call<T>& call, const Block<T, Tile>& block, co
                             const float* first, float* second) {
     RowUpsampler<F, S> upsampler(fu_x);
     const int num_strides = (block.cols + S::kStride - 1) / S::kStride;
-    const int num_items = Tile::kChannels * Tile::kRows * num_strides;
+    const int num_items = Tile::kChannels * S::kSecondRows * num_strides;
 #pragma unroll 1
     for (int item = threadIdx.x; item < num_items; item += blockDim.x) {
-        const int row = item % Tile::kRows, c = item / Tile::kRows % Tile::kChannels;
-        const int p = item / (Tile::kRows * Tile::kChannels) * S::kStride;
+        const int row = item % S::kSecondRows, c = item / S::kSecondRows % Tile::kChannels;
+        const int p = item / (S::kSecondRows * Tile::kChannels) * S::kStride;
         if (row >= block.rows || block.c + c >= call.num_channels) continue;
         const int64 plane = block.n * int64{call.num_channels} + block.c + c;
         uint32 bits = 0;

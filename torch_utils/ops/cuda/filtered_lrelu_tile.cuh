@@ -78,7 +78,9 @@ struct Sizes {
     // once is then not kDown apart, but in different banks.
     static constexpr int kSplitPitch = round_up(kPaddedCols / F::kDown, 8) + 2;
     static constexpr int kSecondPitch = F::kFd2d ? kSplitPitch : Tile::kWidth | 1;
-    static constexpr int kSplitPlane = Tile::kRows * kSecondPitch;
+    static constexpr int kMaxHeight = ((Tile::kRows - F::kFd) / F::kDown + 1) / 8 * 8;
+    static constexpr int kSecondRows = F::kDown * (kMaxHeight - 1) + F::kFd;
+    static constexpr int kSplitPlane = kSecondRows * kSecondPitch;
     static constexpr int kSecondPlane =
         padded_plane((F::kFd2d ? F::kDown : 1) * kSplitPlane, Tile::kChannels);
 
@@ -97,7 +99,11 @@ struct Sizes {
         Tile::kChannels * (kFirstPlane + (kInPlace ? 0 : kSecondPlane));
 };
 
-// Arguments of the kernel.
+struct Strides {
+    int64 n, c, h, w;
+};
+
+// Arguments of the kernel; `Arguments` in filtered_lrelu_plan.py is the same.
 template <class T>
 struct Call {
     const T* x;            // [N, C, in_h, in_w], any strides
@@ -107,11 +113,11 @@ struct Call {
     const T* b;            // [C] or null
     const float* fu;       // [kFu] or [kFu, kFu]
     const float* fd;       // [kFd] or [kFd, kFd]
+    Strides x_strides, y_strides;
+    float gain, slope, clamp;
     int fu_once, fd_once;  // one tap [1, 1] that counts once, not once per axis
     int flip_filter;       // correlate instead of convolve
-    float gain, slope, clamp;
     int num_channels, in_h, in_w, tmp_h, tmp_w, out_h, out_w;
-    int64 x_n, x_c, x_h, x_w, y_n, y_c, y_h, y_w;  // strides
     int pad_x, pad_y, mid_x, mid_y;
     int tile_w, tile_h;
 };
@@ -134,8 +140,8 @@ struct Block {
         c = (static_cast<int>(blockIdx.x) - n * groups) * Tile::kChannels;
         o_x = static_cast<int>(blockIdx.y) * call.tile_w;
         o_y = static_cast<int>(blockIdx.z) * call.tile_h;
-        x = call.x + n * call.x_n + c * call.x_c;
-        y = call.y + n * call.y_n + c * call.y_c;
+        x = call.x + n * call.x_strides.n + c * call.x_strides.c;
+        y = call.y + n * call.y_strides.n + c * call.y_strides.c;
         p_x = o_x * down;
         p_y = o_y * down;
         num_outputs_x = min(call.tile_w, call.out_w - o_x);
@@ -144,7 +150,7 @@ struct Block {
         rows = (num_outputs_y - 1) * down + taps;
     }
     __device__ T* output(const Call<T>& call, int channel, int x, int y_) const {
-        return y + channel * call.y_c + (o_y + y_) * call.y_h + (o_x + x) * call.y_w;
+        return y + channel * call.y_strides.c + (o_y + y_) * call.y_strides.h + (o_x + x) * call.y_strides.w;
     }
 };
 
