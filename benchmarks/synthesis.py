@@ -21,6 +21,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from benchmarks import timing
+from benchmarks.calls import Layout, is_depthwise
 from dnnlib import cli
 from dnnlib.util import construct_class_by_name
 from torch_utils import distributed
@@ -144,25 +145,6 @@ def main(
 
 
 @dataclass(frozen=True)
-class Layout:
-    """How a tensor lies in memory."""
-
-    shape: tuple[int, ...]
-    stride: tuple[int, ...]
-    dtype: torch.dtype
-
-    @classmethod
-    def of(cls, x: Tensor) -> "Layout":
-        """The layout of a tensor."""
-        return cls(tuple(x.shape), x.stride(), x.dtype)
-
-    def random(self, device: torch.device) -> Tensor:
-        """A fresh tensor of normal random numbers."""
-        x = torch.empty_strided(self.shape, self.stride, dtype=self.dtype, device=device)
-        return x.normal_()
-
-
-@dataclass(frozen=True)
 class Convolution:
     """A convolution that took place.
 
@@ -276,8 +258,7 @@ class ConvolutionRecorder(TorchDispatchMode):
         y = func(*args, **(kwargs or {}))
         if func is torch.ops.aten.convolution.default:
             x, weight, _, *settings = args
-            is_depthwise = weight.shape[1] == 1 and settings[-1] == x.shape[1]
-            if not is_depthwise:
+            if not is_depthwise(x, weight, groups=settings[-1]):
                 is_transposed = settings[3]
                 conv = Convolution(
                     Layout.of(x), Layout.of(weight), tuple(settings), is_transposed, tuple(y.shape)

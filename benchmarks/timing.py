@@ -1,8 +1,10 @@
 """What the benchmarks share: repeated timing, the machine in words, tables."""
 
+import contextlib
+import ctypes
 import platform
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median, quantiles
@@ -13,6 +15,8 @@ import torch
 from torch_utils import distributed
 
 MIN_RUNS, MAX_RUNS = 2, 100
+CUDA_FLUSH_BYTES = 256 << 20  # more than the caches of any GPU
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # as in malloc.h
 
 Result = TypeVar("Result")
 
@@ -72,6 +76,66 @@ def measure(
     return Timing(tuple(runs_sec), result)
 
 
+def measure_kernels(
+    function: Callable[[], Result],
+    device: torch.device,
+    num_runs: int | None = None,
+    budget_sec: float = 0.5,
+) -> Timing[Result]:
+    """Time what a call keeps the device busy with; on CPUs the same as `measure`.
+
+    On CUDA, launching short kernels takes longer than running them. The calls are therefore queued
+    behind a pause that is long enough, and timed by events; between them the cache of the device is
+    overwritten, so that every call finds its inputs in memory.
+    """
+    if device.type != "cuda":
+        return measure(function, device, num_runs, budget_sec=budget_sec)
+    flush = torch.empty([CUDA_FLUSH_BYTES], dtype=torch.uint8, device=device)
+    function()
+    distributed.synchronize(device)
+    start = time.perf_counter()
+    result = function()
+    launch_sec = time.perf_counter() - start
+    distributed.synchronize(device)
+    total_sec = time.perf_counter() - start
+    if total_sec > budget_sec and num_runs in (None, 1):
+        return Timing((total_sec,), result)  # too long for launching to matter
+    num_runs = num_runs or min(50, int(budget_sec / total_sec))
+    # Twice the time of launching, at about 2 GHz.
+    torch.cuda._sleep(int(4e9 * min(num_runs * launch_sec, budget_sec)))
+    events = []
+    for _ in range(num_runs):
+        flush.zero_()
+        before, after = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        before.record()
+        result = function()
+        after.record()
+        events.append((before, after))
+    distributed.synchronize(device)
+    return Timing(tuple(a.elapsed_time(b) / 1e3 for a, b in events), result)
+
+
+@contextlib.contextmanager
+def warm_allocations() -> Iterator[None]:
+    """Let the C library keep and reuse freed memory inside, as long as it can (glibc only).
+
+    Large tensors otherwise come from the operating system each time, which zeroes their pages:
+    on a CPU that can take longer than a fast op itself.
+    """
+    library = ctypes.CDLL(None) if platform.libc_ver()[0] == "glibc" else None
+    if library is None:
+        yield
+        return
+    library.mallopt(M_MMAP_MAX, 0)
+    library.mallopt(M_TRIM_THRESHOLD, -1)
+    try:
+        yield
+    finally:
+        library.mallopt(M_MMAP_MAX, 65536)  # the defaults of glibc
+        library.mallopt(M_TRIM_THRESHOLD, 128 << 10)
+        library.malloc_trim(0)
+
+
 def describe_machine(device: torch.device) -> str:
     """Device, versions and number of CPU threads in one line."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name()
@@ -91,6 +155,13 @@ def format_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
         cells = [first[0].ljust(first[1]), *(cell.rjust(width) for cell, width in others)]
         lines.append("  ".join(cells).rstrip())
     return "\n".join(lines)
+
+
+def format_markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown: the first column to the left, the others to the right."""
+    ruler = ["---", *["---:"] * (len(header) - 1)]
+    cells = [[str(cell).replace("|", "\\|") for cell in row] for row in (header, ruler, *rows)]
+    return "\n".join(f"| {' | '.join(row)} |" for row in cells)
 
 
 def _is_enough(runs_sec: list[float], num_runs: int | None, budget_sec: float) -> bool:

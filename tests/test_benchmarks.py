@@ -1,10 +1,34 @@
 """The benchmarks run, count what they mean to count, and refuse what they cannot measure."""
 
+import dataclasses
+import os
+import time
+from types import SimpleNamespace
+
+import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from click.testing import CliRunner
 
-from benchmarks import synthesis, timing
+from benchmarks import (
+    calls,
+    correctness,
+    gpu_report,
+    memory,
+    ops,
+    synthesis,
+    timing,
+    training,
+    work,
+)
+from benchmarks.calls import Layout
+from benchmarks.peaks import Peaks, measure_peaks
+from benchmarks.report import Incomplete, Item, Section, write_report
+from benchmarks.training import Setup, Training
+from torch_utils.ops.selection import wants_reference
+from training import networks_stylegan3
+from training.config import AUGMENTATIONS
 
 CPU = torch.device("cpu")
 TINY = ["--resolution=16", "--cbase=256", "--cmax=8", "--repeat=1", "--threads=1", "--device=cpu"]
@@ -99,3 +123,377 @@ def test_spread_is_the_range_of_few_and_interquartile_of_many():
 
 def test_format_table_aligns_columns():
     assert timing.format_table(["a", "bc"], [["def", "1"]]) == "a    bc\n---  --\ndef   1"
+
+
+# Recorded calls
+
+
+def test_layout_random_repeats_expanded_and_transposed_tensors():
+    for x in (torch.zeros([2, 1, 3]).expand(2, 4, 3), torch.zeros([2, 3, 5]).transpose(0, 2)):
+        y = Layout.of(x).random(CPU)
+        assert (y.shape, y.stride(), y.dtype) == (x.shape, x.stride(), x.dtype)
+        assert y.isfinite().all() and y.std() > 0
+    assert Layout.of(torch.zeros([0, 3])).random(CPU).shape == (0, 3)
+
+
+def test_convolution_calls_include_gradients_but_no_filters():
+    x, w = torch.randn([2, 4, 8, 8], requires_grad=True), torch.randn([6, 4, 3, 3])
+    with calls.ConvolutionCallRecorder() as recorder:
+        y = F.conv2d(x, w) + F.conv2d(x, w)
+        F.conv2d(y, torch.ones([6, 1, 3, 3]), groups=6).sum().backward()
+    counted = {call.function: count for call, count in calls.count_calls(recorder.calls)}
+    aten = torch.ops.aten
+    assert counted == {aten.convolution.default: 2, aten.convolution_backward.default: 2}
+    assert calls.measure_calls(recorder.calls, CPU, num_runs=1, budget_sec=0) > 0
+    dx, dw, _ = recorder.calls[-1].prepare(CPU)()
+    assert dx.shape == x.shape and dw is None
+
+
+def test_record_calls_notes_layers_and_leaves_no_trace():
+    setup = Setup("stylegan3-t", 16, batch=2, cbase=256, cmax=8)
+    before = networks_stylegan3.filtered_lrelu
+    found = ops.network_calls("stylegan3-t", setup, CPU)
+    assert networks_stylegan3.filtered_lrelu is before
+    assert {call.op for call in found} == {"filtered_lrelu"}
+    assert sum(call.count for call in found) == 15
+    assert found[0].layer.startswith("L0_") and found[-1].layer.startswith("L14_16_3")
+    assert found[-1].arguments["x"].shape == (2, 3, 16, 16)
+    assert found[-1].arguments["slope"] == 1
+
+
+def test_record_calls_finds_resampling_of_all_other_networks():
+    setup = Setup("stylegan2", 16, batch=1, cbase=256, cmax=8)
+    factors = {}
+    for network in ("stylegan2", "discriminator", "augment"):
+        found = [c for c in ops.network_calls(network, setup, CPU) if c.op == "upfirdn2d"]
+        factors[network] = [(c.arguments["up"], c.arguments["down"]) for c in found]
+    assert set(factors["stylegan2"]) == {(1, 1), (2, 1)}
+    assert set(factors["discriminator"]) == {(1, 2), (1, 1)}
+    assert factors["augment"] == [(2, 1), (1, 2)]
+
+
+# Work by formula
+
+
+def test_filter_flop_counts_taps_that_do_not_meet_zeros():
+    f = torch.ones(6)
+    # Up-sampled twofold, 3 of 6 taps meet an input: 4x8 samples along y, then 8x8 along x.
+    assert work.filter_flop(f, (4, 4), (8, 8), up=(2, 2)) == 2 * (4 * 8 * 3 + 8 * 8 * 3)
+    # Rows first is cheaper where the output is narrow: 2x9 and then 2x4.
+    assert work.filter_flop(f, (9, 9), (2, 4), planes=5) == 2 * 5 * (2 * 9 * 6 + 2 * 4 * 6)
+    radial = torch.ones([6, 6])
+    radial[0, 0] = 0
+    assert work.filter_flop(radial, (8, 8), (3, 3)) == 2 * 9 * 36
+    assert work.filter_flop(torch.ones([6, 6]), (8, 8), (3, 3)) == 2 * (8 * 3 * 6 + 3 * 3 * 6)
+    assert work.filter_flop(torch.ones([1, 1]), (8, 8), (8, 8)) == 0
+
+
+def test_work_of_filtered_lrelu():
+    f = torch.ones(12) / 12
+    x = Layout.of(torch.empty([2, 3, 10, 10]))
+    arguments = dict(
+        x=x, fu=f, fd=f, b=Layout.of(torch.empty(3)), up=2, down=2, padding=11, gain=1.0,
+        slope=0.2, clamp=256, flip_filter=False, impl="cuda",
+    )  # fmt: skip
+    # 10 -> 2 * 10 + 2 * 11 - 11 = 31 samples -> (31 - 12) // 2 + 1 = 10
+    up = 2 * (10 * 31 * 6 + 31 * 31 * 6)
+    down = 2 * (31 * 10 * 12 + 10 * 10 * 12)
+    forward = work.work_of("filtered_lrelu", arguments, with_grad=False)
+    assert forward.flop == 6 * (100 + up + 4 * 31 * 31 + down)
+    assert forward.byte == 6 * (100 + 100) * 4
+    both = work.work_of("filtered_lrelu", arguments, with_grad=True)
+    adjoint_up = 2 * (10 * 31 * 6 + 31 * 31 * 6)  # with `fd`
+    adjoint_down = 2 * (31 * 10 * 12 + 10 * 10 * 12)  # with `fu`
+    assert both.flop - forward.flop == 6 * (adjoint_up + 2 * 31 * 31 + adjoint_down + 100)
+    mask = 6 * 31 * 31 * 2 // 8
+    assert both.byte - forward.byte == 6 * 200 * 4 + 2 * mask
+
+
+def test_work_of_bias_act_and_upfirdn2d():
+    x = Layout.of(torch.empty([2, 3, 8, 8], dtype=torch.bfloat16))
+    bias_act = dict(x=x, b=None, act="lrelu", gain=None, clamp=256, alpha=None, dim=1, impl="ref")
+    assert work.work_of("bias_act", bias_act, with_grad=False) == work.Work(384 * 5, 384 * 4)
+    assert work.work_of("bias_act", bias_act, with_grad=True).byte == 384 * 2 * (2 + 3)
+    fir = dict(x=x, f=torch.ones(4), up=1, down=2, padding=[1, 1, 1, 1], gain=1, impl="ref")
+    flop = 6 * 2 * (8 * 4 * 4 + 4 * 4 * 4)
+    assert work.work_of("upfirdn2d", fir, with_grad=False) == work.Work(flop, 6 * (64 + 16) * 2)
+    assert work.work_of("upfirdn2d", fir, with_grad=True).byte == 2 * 6 * (64 + 16) * 2
+
+
+def test_peaks_say_which_rate_binds():
+    peaks = Peaks(flop_per_sec=100, byte_per_sec=10)
+    assert peaks.bound(work.Work(200, 10)) == "flops" and peaks.floor_sec(work.Work(200, 10)) == 2
+    assert peaks.bound(work.Work(200, 30)) == "bytes" and peaks.floor_sec(work.Work(200, 30)) == 3
+    measured = measure_peaks(CPU, matrix_size=64, copy_bytes=1 << 16)
+    assert 0 < measured.flop_per_sec < 1e15 and 0 < measured.byte_per_sec < 1e15
+    assert measured.best(Peaks(1e15, 1)) == Peaks(1e15, measured.byte_per_sec)
+
+
+def test_warm_allocations_keep_freed_memory_until_they_end():
+    size = 64 << 20
+    before = memory.resident_bytes("VmRSS")
+    if before is None or timing.platform.libc_ver()[0] != "glibc":
+        pytest.skip("needs Linux with glibc")
+    with timing.warm_allocations():
+        torch.ones([size // 4])
+        assert memory.resident_bytes("VmRSS") - before > 0.9 * size
+    assert memory.resident_bytes("VmRSS") - before < 0.5 * size
+
+
+# benchmarks.ops
+
+
+def test_ops_prints_calls_and_totals(monkeypatch):
+    monkeypatch.setattr(ops, "measure_peaks", lambda _: Peaks(1e11, 1e10))
+    args = [*TINY, "--grad", "--networks=stylegan3-r,discriminator"]
+    result = CliRunner().invoke(ops.main, args)
+    assert result.exit_code == 0, result.output
+    assert "GFLOP/s" in result.stdout.splitlines()[1]
+    rows = [line.split() for line in result.stdout.splitlines()[6:]]
+    assert {row[0] for row in rows} == {"filtered_lrelu", "upfirdn2d", "bias_act"}
+    totals = [row for row in rows if row[2] == "total"]
+    assert [(row[0], row[1], row[3]) for row in totals] == [
+        ("filtered_lrelu", "stylegan3-r", "15"),
+        ("upfirdn2d", "discriminator", "4"),
+        ("bias_act", "discriminator", "8"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("command", "args", "message"),
+    [
+        (ops, ["--ops=fma"], "'fma' is unknown"),
+        (ops, ["--networks=none"], "name at least one of each"),
+        (ops, ["--resolution=4"], "must be a power of two from 8 on, got 4"),
+        (training, ["--phases=Gboth"], "'Gboth' is unknown"),
+        (training, ["--configs=stylegan3-t", "--phases=Greg"], "none of these takes place"),
+        (gpu_report, ["--sections=none"], "name at least one section"),
+    ],
+)
+def test_benchmarks_refuse_bad_options(command, args, message):
+    result = CliRunner().invoke(command.main, args)
+    assert result.exit_code == 2
+    assert message in " ".join(result.output.split())
+
+
+def _wrong(function, slope):
+    """An op whose kernel is off by a factor, in its value or only in its gradient."""
+
+    class Scale(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, y):
+            return y if slope else y * 1.01
+
+        @staticmethod
+        def backward(ctx, dy):
+            return dy * 1.01
+
+    def op(**kwargs):
+        y = function(**kwargs)
+        return y if wants_reference("op", "cuda") else Scale.apply(y)
+
+    return op
+
+
+@pytest.mark.parametrize("only_gradient", [False, True])
+def test_ops_are_checked_before_they_are_timed(monkeypatch, only_gradient):
+    (call, *_) = [c for c in correctness.unusual_calls() if c.op == "bias_act"]
+    ops.measure_call(call, CPU, with_grad=True, num_runs=1)
+    monkeypatch.setitem(ops.OPS, "bias_act", _wrong(ops.OPS["bias_act"], only_gradient))
+    with pytest.raises(RuntimeError, match="differs from the reference by"):
+        ops.measure_call(call, CPU, with_grad=True, num_runs=1)
+
+
+# benchmarks.training
+
+
+def test_training_prints_phases_and_their_mean(monkeypatch):
+    monkeypatch.setattr(training, "in_fresh_process", lambda function, *args: function(*args))
+    args = [*TINY, "--batch=2", "--configs=stylegan2", "--phases=Dreg"]
+    result = CliRunner().invoke(training.main, args)
+    assert result.exit_code == 0, result.output
+    phase, mean = (line.split() for line in result.stdout.splitlines()[5:])
+    assert phase[:2] == ["stylegan2", "Dreg"] and phase[-1] == "1+1"
+    assert mean[:2] == ["stylegan2", "mean"]
+    # Every 16th iteration regularises.
+    assert float(mean[2]) == pytest.approx(float(phase[2]) / 16, rel=1e-2)
+    assert float(phase[11]) < 1e-3  # error of the gradients
+
+
+@pytest.mark.parametrize(
+    ("cfg", "phases"),
+    [
+        ("stylegan3-r", dict(Gmain=1, Dmain=1, Dreg=16)),
+        ("stylegan2", dict(Gmain=1, Greg=4, Dmain=1, Dreg=16)),
+    ],
+)
+def test_training_runs_what_the_training_loop_runs(cfg, phases):
+    setup = Setup(cfg, 8, batch=4, cbase=64, cmax=8)
+    assert setup.phases == phases
+    networks = Training(setup, CPU)
+    pipe, loss = networks.loss.augment_pipe, networks.loss
+    assert float(pipe.p) == 1 and all(getattr(pipe, name) == 1 for name in AUGMENTATIONS)
+    assert loss.blur_sigma(networks.cur_nimg) == 0
+    for phase in phases:
+        networks.run(phase)
+        gradients = networks.gradients(phase)
+        assert np.isfinite(gradients).all() and np.abs(gradients).max() > 0
+    assert training.mean_sec(setup, dict.fromkeys(phases, 1.0)) == sum(
+        1 / n for n in phases.values()
+    )
+
+
+def test_training_compares_losses_and_gradients():
+    setup = Setup("stylegan3-t", 8, batch=2, cbase=64, cmax=8)
+    native, reference = (
+        training.measure_phase(setup, "Gmain", "cpu", 1, use_reference, 1)
+        for use_reference in (False, True)
+    )
+    assert native.bare_convs_sec > 0 and "Loss/G/loss" in native.losses
+    training.check_close(native, reference, 1e-5)
+    off = dataclasses.replace(native, gradients=native.gradients * 1.02)
+    assert training.gradient_error(off, native) == pytest.approx(0.02)
+    with pytest.raises(RuntimeError, match=r"the gradients differ from the reference by 0\.02"):
+        training.check_close(off, reference, training.MAX_ERROR["cpu"])
+    off = dataclasses.replace(native, losses={**native.losses, "Loss/G/loss": 9.0})
+    with pytest.raises(RuntimeError, match="Loss/G/loss is 9, with the reference ops"):
+        training.check_close(off, reference, training.MAX_ERROR["cpu"])
+
+
+@pytest.mark.slow
+def test_training_measures_memory_in_a_process_of_its_own():
+    setup = Setup("stylegan2", 16, batch=2, cbase=256, cmax=64)
+    arguments = setup, "Dreg", "cpu", 1, False, 1
+    result = training.in_fresh_process(training.measure_phase, *arguments)
+    assert len(result.gradients) > 1e5
+    if result.peak_bytes is not None:  # not Linux
+        weights = 4 * len(result.gradients)
+        assert 2 * weights < result.peak_bytes < 100e6  # and their gradients; but not PyTorch
+
+
+def test_a_killed_measurement_is_an_error():
+    with pytest.raises(RuntimeError, match="the measuring process was killed"):
+        training.in_fresh_process(os._exit, 1)
+
+
+def test_resident_bytes_remember_the_peak():
+    if memory.resident_bytes("VmRSS") is None:
+        pytest.skip("needs Linux")
+    torch.ones([memory.resident_bytes("VmHWM") // 4])  # twice as much as ever
+    assert memory.resident_bytes("VmHWM") > 1.5 * memory.resident_bytes("VmRSS")
+
+
+# benchmarks.gpu_report
+
+
+def test_correctness_finds_a_wrong_gradient(monkeypatch):
+    tried = [call for call in correctness.unusual_calls() if call.op == "upfirdn2d"]
+    result = correctness.measure_errors(tried, torch.float32, False, CPU)
+    assert result.num_calls == len(tried) and not result.failures
+    assert max(result.largest) < 1e-5
+    monkeypatch.setitem(ops.OPS, "upfirdn2d", _wrong(ops.OPS["upfirdn2d"], True))
+    result = correctness.measure_errors(tried, torch.float32, True, CPU)
+    assert len(result.failures) == len(tried) and result.largest[0] < 1e-5
+    assert result.largest[1] == pytest.approx(0.01, rel=0.1)
+
+
+def _section(name, *functions, share=1):
+    items = [Item(f"{name}{idx}", function) for idx, function in enumerate(functions)]
+    return Section(name, name.upper(), "About.", ("a", "b", "c"), share, lambda: items)
+
+
+def test_report_survives_failures_and_saves_each_section():
+    def fail():
+        raise ValueError("no such\nkernel | at all")
+
+    def fail_in_part():
+        raise Incomplete("one of two", [["4", "5", "6"]])
+
+    saved = []
+    sections = [_section("x", lambda: [["1", "2", "3"]], fail), _section("y", fail_in_part)]
+    report = write_report("# Head\n", sections, 60, saved.append)
+    assert len(saved) == 3 and "## X" in saved[0] and "## Y" not in saved[0]
+    assert "| 1 | 2 | 3 |" in report.text
+    assert "| x1 | failed: ValueError: no such kernel \\| at all |  |" in report.text
+    assert "| 4 | 5 | 6 |\n| y0 | failed: Incomplete: one of two |  |" in report.text
+    assert report.failures == [
+        "x: x1: ValueError: no such kernel | at all",
+        "y: y0: Incomplete: one of two",
+    ]
+    assert "- 2 failures" in report.text
+
+
+def test_report_leaves_out_what_comes_too_late(monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr(time, "perf_counter", lambda: clock[0])
+
+    def take(seconds):
+        def measure():
+            clock[0] += seconds
+            return [["1", "2", "3"]]
+
+        return measure
+
+    # 10 s each: the second item of x ends too late, and takes from y, which leaves some to z.
+    sections = [
+        _section("x", take(6), take(6), take(6)),
+        _section("y", take(5)),
+        _section("z", take(8), take(5), take(1)),
+    ]
+    report = write_report("", sections, 30, lambda _: None)
+    assert report.left_out == ["x: x2", "z: z2"] and clock == [30]
+    assert "Left out for want of time: x2." in report.text
+    assert report.text.count("| 1 | 2 | 3 |") == 5
+    assert "- 2 items left out for want of time" in report.text
+
+
+@pytest.mark.slow
+def test_gpu_report_on_a_cpu(tmp_path):
+    args = ["--quick", "--device=cpu", f"--out={tmp_path / 'report.md'}"]
+    args += ["--sections=correctness,layers,synthesis,training"]
+    result = CliRunner().invoke(gpu_report.main, args)
+    assert result.exit_code == 0, result.output
+    text = (tmp_path / "report.md").read_text()
+    assert text in result.stdout
+    for title in ("Correctness", "Every layer", "Synthesis", "Training", "Conclusion"):
+        assert f"\n## {title}\n" in text
+    assert text.count("| ok |") == 6  # ops and layouts
+    assert "- 0 failures\n- 0 items left out" in text
+
+
+def test_gpu_report_times_a_cold_start(monkeypatch):
+    cache_dir = os.environ[gpu_report.CACHE_DIR_VARIABLE]
+    monkeypatch.setenv(gpu_report.CACHE_DIR_VARIABLE, cache_dir)
+    monkeypatch.setattr(training, "in_fresh_process", lambda function, *args: function(*args))
+    plan = gpu_report.Plan.tiny(CPU)
+    (section,) = [s for s in gpu_report.all_sections(plan, Peaks(1, 1)) if s.name == "compile"]
+    (row,) = section.items()[0].measure()
+    assert row[0] == "stylegan3-t" and float(row[1]) > 0 and float(row[2]) > 0
+
+
+def test_filling_batch_doubles_to_the_limit_where_memory_is_not_known():
+    tried = []
+    assert memory.filling_batch(tried.append, CPU, smallest=3, largest=13) == 12
+    assert tried == [3, 6]
+
+
+def test_filling_batch_is_the_largest_that_should_fit(monkeypatch):
+    tried = []
+    gpu = SimpleNamespace(total_memory=1000)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: gpu)
+    monkeypatch.setattr(memory, "reset_peak", lambda _: None)
+    monkeypatch.setattr(memory, "peak_bytes", lambda _: 100 + 20 * tried[-1])
+    # 900 are for use: 32 images take 740, 64 would take 1380.
+    assert memory.filling_batch(tried.append, torch.device("cuda"), 4, 512) == 32
+    assert tried == [4, 8]
+
+
+def test_measure_filling_halves_what_does_not_fit():
+    def measure(batch):
+        if batch > 5:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return -batch
+
+    assert memory.measure_filling(measure, 16, smallest=4) == (4, -4)
+    with pytest.raises(RuntimeError, match="out of memory with a batch of 8"):
+        memory.measure_filling(measure, 16, smallest=8)

@@ -1,0 +1,453 @@
+"""Speed of the ops in every layer of the standard networks: `python -m benchmarks.ops`.
+
+The calls are those that the networks make: they are recorded while a network runs, equal ones are
+counted, and each is repeated on random tensors of the same shapes, strides and types. Beside its
+time stands what it has to do, by the formulas of `benchmarks/work.py`, relative to what the machine
+can do, measured in the same run by `benchmarks/peaks.py`: the rate of a large matrix product and
+that of copying memory. Whichever of the two takes longer is the floor of the call; the share is the
+floor relative to the time. Calls whose data stays in a cache may be faster than their floor.
+"""
+
+import contextlib
+import dataclasses
+import functools
+import inspect
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import click
+import torch
+from torch import Tensor
+
+from benchmarks import accuracy, timing
+from benchmarks.calls import Layout
+from benchmarks.peaks import Peaks, measure_peaks
+from benchmarks.training import Setup
+from benchmarks.work import Work, is_separable, work_of
+from dnnlib import cli
+from dnnlib.util import construct_class_by_name
+from torch_utils import distributed
+from torch_utils.layers import check_resolution
+from torch_utils.ops import bias_act, filtered_lrelu, upfirdn2d
+from torch_utils.ops.selection import force_reference
+from training.config import CFGS, Cfg
+
+OPS = dict(
+    filtered_lrelu=filtered_lrelu.filtered_lrelu,
+    upfirdn2d=upfirdn2d.upfirdn2d,
+    bias_act=bias_act.bias_act,
+)
+NETWORKS = (*CFGS, "discriminator", "augment")
+DATA = ("x", "b", "scale", "noise")  # arguments that are data; other tensors are filters
+DTYPES = {name: getattr(torch, name) for name in ("float32", "float64", "bfloat16", "float16")}
+# Of many samples, rounding takes some across the kink of a nonlinearity to another slope.
+MAX_GRAD_ERROR = 2e-3
+HEADER = (
+    "op",
+    "network",
+    "layer",
+    "input",
+    "up/down",
+    "calls",
+    "ms",
+    "spread",
+    "GFLOP/s",
+    "GB/s",
+    "bound",
+    "share",
+    "ref ms",
+    "speedup",
+    "error",
+)
+
+
+@click.command(cls=cli.Command)
+@click.option(
+    "--ops",
+    type=cli.NameList(OPS),
+    default=",".join(OPS),
+    show_default=True,
+    help="Ops to measure.",
+)
+@click.option(
+    "--networks",
+    type=cli.NameList(NETWORKS),
+    default=",".join(NETWORKS),
+    show_default=True,
+    help="Networks to take the calls from.",
+)
+@click.option("--resolution", type=int, default=256, show_default=True, help="Size of the images.")
+@click.option(
+    "--batch", type=click.IntRange(min=1), default=1, show_default=True, help="Images per call."
+)
+@click.option(
+    "--cbase",
+    type=click.IntRange(min=1),
+    default=32768,
+    show_default=True,
+    help="Capacity multiplier, as for train.py.",
+)
+@click.option(
+    "--cmax",
+    type=click.IntRange(min=1),
+    default=512,
+    show_default=True,
+    help="Most feature maps per layer, as for train.py.",
+)
+@click.option(
+    "--dtype", type=click.Choice(DTYPES), help="Type of the images.  [default: as the networks]"
+)
+@click.option("--grad", is_flag=True, help="Measure a forward and a backward pass.")
+@click.option(
+    "--cold",
+    is_flag=True,
+    help="Let every output be memory that the system has to clear first (CPU).",
+)
+@click.option("--skip-reference", is_flag=True, help="Do not time the reference ops.")
+@click.option(
+    "--repeat",
+    type=click.IntRange(min=1),
+    help="Timed runs of each call.  [default: as many as fit into half a second]",
+)
+@click.option(
+    "--threads", type=click.IntRange(min=1), help="CPU threads.  [default: as PyTorch chooses]"
+)
+@cli.device_option
+@cli.version_option
+def main(
+    ops: list[str],
+    networks: list[str],
+    resolution: int,
+    batch: int,
+    cbase: int,
+    cmax: int,
+    dtype: str | None,
+    grad: bool,
+    cold: bool,
+    skip_reference: bool,
+    repeat: int | None,
+    threads: int | None,
+    device: str,
+) -> None:
+    """Time each op in each layer of the standard networks beside what the machine can do.
+
+    Prints one row per op, network and kind of call: the median time of a call, the rates of
+    arithmetic and of memory that it reaches, which of the two is the limit and how much of it is
+    reached, and the time with the reference ops. "calls" is how many such calls the network makes;
+    "total" sums up all its calls of an op. Every result (and gradient) is compared with the
+    reference before it is timed; "error" is the norm of the difference relative to the norm.
+
+    \b
+    Examples:
+      # All ops and networks at 256x256; takes a few minutes on two CPU cores.
+      python -m benchmarks.ops
+      # Forward and backward passes of one network in training.
+      python -m benchmarks.ops --networks=stylegan3-t --resolution=64 --batch=4 --grad
+    """
+    if not ops or not networks:
+        raise click.BadParameter("name at least one of each", param_hint="--ops, --networks")
+    try:
+        check_resolution(resolution, minimum=8)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--resolution") from error
+    torch_device = distributed.resolve_device(device)
+    if threads is not None:
+        torch.set_num_threads(threads)
+    distributed.configure_backends()
+    torch_dtype = None if dtype is None else DTYPES[dtype]
+    with contextlib.nullcontext() if cold else timing.warm_allocations():
+        peaks = measure_peaks(torch_device)
+        measured = {}
+        for network in networks:
+            click.echo(f"Measuring {network} ...", err=True)
+            setup = Setup(cfg_of(network), resolution, batch, cbase, cmax)
+            found = [c for c in network_calls(network, setup, torch_device) if c.op in ops]
+            measured[network] = [
+                measure_call(call, torch_device, torch_dtype, grad, not skip_reference, repeat)
+                for call in found
+            ]
+        peaks = peaks.best(measure_peaks(torch_device))  # in case something else ran before
+    rows = [row for name, results in measured.items() for row in format_rows(name, results, peaks)]
+    click.echo(timing.describe_machine(torch_device))
+    click.echo(f"Peaks: {peaks}")
+    passes = "forward and backward passes" if grad else "forward passes"
+    click.echo(f"{resolution}x{resolution} images, batch {batch}, {passes}")
+    click.echo()
+    click.echo(timing.format_table(HEADER, rows))
+
+
+@dataclass(frozen=True)
+class OpCall:
+    """A call of an op that a network makes.
+
+    Attributes:
+        op: Name of the op.
+        layer: The first module that makes it.
+        arguments: All arguments by name; a `Layout` for each of `DATA` that is a tensor.
+        count: How often the network makes this call.
+    """
+
+    op: str
+    layer: str
+    arguments: dict[str, Any]
+    count: int
+
+    @property
+    def key(self) -> tuple:
+        """Equal for calls that do the same work: what taps a filter has does not matter."""
+        values = (
+            (tuple(v.shape), is_separable(v)) if isinstance(v, Tensor) else v
+            for v in self.arguments.values()
+        )
+        return self.op, *(tuple(v) if isinstance(v, list) else v for v in values)
+
+    def with_dtype(self, dtype: torch.dtype) -> "OpCall":
+        """The same call on images (and what goes with them) of another type."""
+        old = self.arguments["x"].dtype
+        arguments = {
+            name: dataclasses.replace(v, dtype=dtype)
+            if isinstance(v, Layout) and v.dtype == old
+            else v
+            for name, v in self.arguments.items()
+        }
+        return dataclasses.replace(self, arguments=arguments)
+
+    def prepare(self, device: torch.device) -> tuple[Callable[..., Tensor], list[Tensor]]:
+        """The op as a function of its data alone, and random data."""
+        layouts = {k: v for k, v in self.arguments.items() if isinstance(v, Layout)}
+        constants = {
+            k: v.to(device) if isinstance(v, Tensor) else v
+            for k, v in self.arguments.items()
+            if k not in layouts
+        }
+
+        def function(*data: Tensor) -> Tensor:
+            return OPS[self.op](**dict(zip(layouts, data, strict=True)), **constants)
+
+        return function, [layout.random(device) for layout in layouts.values()]
+
+
+@dataclass(frozen=True)
+class CallResult:
+    """Measurement of a call."""
+
+    call: OpCall
+    work: Work
+    native: timing.Timing
+    reference: timing.Timing | None
+    error: float
+
+
+def cfg_of(network: str) -> Cfg:
+    """The configuration that a network of `NETWORKS` belongs to."""
+    return network if network in CFGS else "stylegan2"  # discriminators are all alike
+
+
+def network_calls(network: str, setup: Setup, device: torch.device) -> list[OpCall]:
+    """The distinct calls of ops on images that a network makes in a forward pass.
+
+    Args:
+        network: One of `NETWORKS`.
+        setup: Configuration and sizes.
+        device: Where it runs, which decides about layouts and types.
+    """
+    config, size = setup.config, setup.resolution
+    common = dict(c_dim=0, img_resolution=size, img_channels=3)
+    img = torch.randn([setup.batch, 3, size, size], device=device)
+    torch.manual_seed(0)
+    if network == "discriminator":
+        module = construct_class_by_name(**config.D_kwargs, **common)
+        inputs = (img, None)
+    elif network == "augment":
+        module = construct_class_by_name(**config.augment_kwargs)
+        inputs = (img,)
+    else:
+        module = construct_class_by_name(**config.G_kwargs, **common).synthesis
+        ws = torch.randn([setup.batch, module.num_ws, module.w_dim], device=device)
+        inputs = (ws,)
+    module = module.eval().requires_grad_(False).to(device)
+    with torch.no_grad(), record_calls(module) as recorded:
+        module(*inputs)
+    counted: dict[tuple, OpCall] = {}
+    for call in recorded:
+        if len(call.arguments["x"].shape) == 4:
+            before = counted.get(call.key, dataclasses.replace(call, count=0))
+            counted[call.key] = dataclasses.replace(before, count=before.count + 1)
+    return list(counted.values())
+
+
+@contextlib.contextmanager
+def record_calls(network: torch.nn.Module) -> Iterator[list[OpCall]]:
+    """List the calls of ops that the modules of a network make inside.
+
+    Wherever a module of this project refers to an op, it finds one that takes notes.
+    """
+    calls: list[OpCall] = []
+    active = [""]  # names of the modules that are running, innermost last
+    handles = []
+    for name, module in network.named_modules():
+        handles += [
+            module.register_forward_pre_hook(lambda *_, name=name: active.append(name)),
+            module.register_forward_hook(lambda *_: [active.pop(), None][1]),
+        ]
+    patched = []
+    for op, function in OPS.items():
+        noting = _noting(op, function, calls, active)
+        for name, module in list(sys.modules.items()):
+            if name.startswith(("training.", "torch_utils.")):
+                names = [key for key, value in vars(module).items() if value is function]
+                patched += [(module, key, function) for key in names]
+                for key in names:
+                    setattr(module, key, noting)
+    try:
+        yield calls
+    finally:
+        for module, key, function in patched:
+            setattr(module, key, function)
+        for handle in handles:
+            handle.remove()
+
+
+def measure_call(
+    call: OpCall,
+    device: torch.device,
+    dtype: torch.dtype | None = None,
+    with_grad: bool = False,
+    with_reference: bool = True,
+    num_runs: int | None = None,
+    budget_sec: float = 0.5,
+) -> CallResult:
+    """Check a call, then time it, see `timing.measure_kernels`.
+
+    Args:
+        call: What to repeat.
+        device: Where.
+        dtype: Type of the images, `None` for that of the network.
+        with_grad: Also run the backward pass, for all data that the op is differentiable in.
+        with_reference: Also time the reference.
+        num_runs: Timed runs.
+        budget_sec: Duration of the timed runs to aim at.
+
+    Raises:
+        RuntimeError: If the result or a gradient is not close to that of the reference.
+    """
+    call = call if dtype is None else call.with_dtype(dtype)
+    dtype = call.arguments["x"].dtype
+    function, data = call.prepare(device)
+    num_orders = 2 if with_grad else 1
+    exact = torch.promote_types(dtype, torch.float32)
+    max_error = accuracy.MAX_ERROR[dtype]
+    value_error, *grad_error = accuracy.errors(function, data, num_orders, exact)
+    if value_error > max_error or max(grad_error, default=0) > max(max_error, MAX_GRAD_ERROR):
+        raise RuntimeError(
+            f"{call.op} of {call.layer} differs from the reference by {value_error:.2g}, its "
+            f"gradients by {grad_error} (allowed for {dtype}: {max_error:g}, {MAX_GRAD_ERROR:g})"
+        )
+    timed = {}
+    for use_reference in (False, True) if with_reference else (False,):
+        with force_reference(use_reference):
+            run = _forward_and_backward(function, data) if with_grad else _forward(function, data)
+            timed[use_reference] = timing.measure_kernels(run, device, num_runs, budget_sec)
+    work = work_of(call.op, call.arguments, with_grad)
+    return CallResult(call, work, timed[False], timed.get(True), max([value_error, *grad_error]))
+
+
+def format_rows(network: str, results: Sequence[CallResult], peaks: Peaks) -> list[list[str]]:
+    """Rows for `HEADER`: one per call, and for each op the total of its calls."""
+    rows = []
+    for op in OPS:
+        of_op = [result for result in results if result.call.op == op]
+        rows += [_row(network, result, peaks) for result in of_op]
+        if len(of_op) > 1:
+            rows.append(_total_row(op, network, of_op, peaks))
+    return rows
+
+
+def _noting(op: str, function: Callable, calls: list[OpCall], active: list[str]) -> Callable:
+    signature = inspect.signature(function)
+
+    @functools.wraps(function)
+    def noting(*args, **kwargs) -> Tensor:
+        bound = signature.bind(*args, **kwargs)
+        bound.apply_defaults()
+        arguments = {
+            name: Layout.of(v) if name in DATA and isinstance(v, Tensor) else v
+            for name, v in bound.arguments.items()
+        }
+        calls.append(OpCall(op, active[-1], arguments, 1))
+        return function(*args, **kwargs)
+
+    return noting
+
+
+def _forward(function: Callable[..., Tensor], data: Sequence[Tensor]) -> Callable[[], Tensor]:
+    def run() -> Tensor:
+        with torch.no_grad():
+            return function(*data)
+
+    return run
+
+
+def _forward_and_backward(
+    function: Callable[..., Tensor], data: Sequence[Tensor]
+) -> Callable[[], tuple[Tensor, ...]]:
+    data = [x.detach().requires_grad_() for x in data]
+    dy = torch.randn_like(function(*data))
+    return lambda: torch.autograd.grad(function(*data), data, dy)
+
+
+def _row(network: str, result: CallResult, peaks: Peaks) -> list[str]:
+    call, work = result.call, result.work
+    x = call.arguments["x"]
+    is_channels_last = x.stride[1] == 1 and x.shape[1] > 1
+    text = "x".join(map(str, x.shape)) + f" {str(x.dtype).removeprefix('torch.')}"
+    factors = [call.arguments.get(name, "-") for name in ("up", "down")]
+    return [
+        call.op,
+        network,
+        call.layer or "-",
+        text + (" channels_last" if is_channels_last else ""),
+        "/".join(str(v).replace(", ", ",") for v in factors),
+        str(call.count),
+        *_time_cells(result.native.median_sec, f"{result.native.spread:.0%}", work, peaks),
+        *_reference_cells(result),
+        f"{result.error:.1e}",
+    ]
+
+
+def _total_row(op: str, network: str, results: Sequence[CallResult], peaks: Peaks) -> list[str]:
+    sec = sum(r.native.median_sec * r.call.count for r in results)
+    floor_sec = sum(peaks.floor_sec(r.work) * r.call.count for r in results)
+    work = sum((r.work * r.call.count for r in results), Work(0, 0))
+    cells = _time_cells(sec, "", work, peaks)
+    cells[-1] = f"{floor_sec / sec:.0%}"
+    count = sum(r.call.count for r in results)
+    reference = ["-", "-"]
+    if all(r.reference is not None for r in results):
+        ref_sec = sum(r.reference.median_sec * r.call.count for r in results)
+        reference = [f"{ref_sec * 1e3:.4g}", f"{ref_sec / sec:.2f}"]
+    return [op, network, "total", "", "", str(count), *cells, *reference, ""]
+
+
+def _time_cells(sec: float, spread: str, work: Work, peaks: Peaks) -> list[str]:
+    return [
+        f"{sec * 1e3:.4g}",
+        spread,
+        f"{work.flop / sec / 1e9:.4g}",
+        f"{work.byte / sec / 1e9:.4g}",
+        peaks.bound(work),
+        f"{peaks.floor_sec(work) / sec:.0%}",
+    ]
+
+
+def _reference_cells(result: CallResult) -> list[str]:
+    if result.reference is None:
+        return ["-", "-"]
+    ref_sec = result.reference.median_sec
+    return [f"{ref_sec * 1e3:.4g}", f"{ref_sec / result.native.median_sec:.2f}"]
+
+
+if __name__ == "__main__":
+    main()
