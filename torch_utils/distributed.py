@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from dnnlib import cli
+from torch_utils.host_memory import keep_freed_memory
 
 DEVICES = ("auto", "cuda", "cpu", "mps")
 
@@ -145,7 +146,11 @@ def launch(function: Callable[..., None], num_processes: int, device_name: str, 
 
 
 def configure_backends(cudnn_benchmark: bool = True) -> None:
-    """Compute in full float32 on GPUs (no TF32), and let cuDNN try its algorithms or not."""
+    """Compute in full float32 on GPUs (no TF32), and let cuDNN try its algorithms or not.
+
+    On CPUs, keep memory that was freed: see `keep_freed_memory`.
+    """
+    keep_freed_memory()
     torch.backends.cudnn.benchmark = cudnn_benchmark
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cuda.matmul.allow_tf32 = False

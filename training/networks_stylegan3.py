@@ -288,9 +288,7 @@ class SynthesisInput(torch.nn.Module):
         x = torch.sin((arg_x + arg_y + phases[:, None, None]) * (2 * np.pi))
         x = x * amplitudes[:, None, None]  # [N, H, W, C]
         x = x @ (self.weight / np.sqrt(self.channels)).t()
-        x = x.permute(0, 3, 1, 2)
-        # Channels come last already, which is what CPUs convolve fastest.
-        return x if x.device.type == "cpu" else x.contiguous()
+        return x.permute(0, 3, 1, 2).contiguous()
 
     def _transform_of_style(self, w: Tensor) -> Tensor:
         t = self.affine(w)  # r_c, r_s, t_x, t_y
@@ -445,7 +443,7 @@ class SynthesisLayer(torch.nn.Module):
         if self.is_torgb:
             styles = styles / np.sqrt(self.in_channels * self.conv_kernel**2)
         dtype = layers.compute_dtype(self.weight, self.use_fp16, force_fp32)
-        x = modulated_conv2d(
+        x, out_scale = _conv2d_before_scale(
             x.to(dtype),
             self.weight,
             styles,
@@ -464,6 +462,7 @@ class SynthesisLayer(torch.nn.Module):
             gain=1 if self.is_torgb else np.sqrt(2),
             slope=1 if self.is_torgb else 0.2,
             clamp=self.conv_clamp,
+            scale=out_scale,
         )
 
     @staticmethod
@@ -534,21 +533,42 @@ def modulated_conv2d(
     Returns:
         Features `[N, O, H', W']` in the dtype of `x`.
     """
+    x, out_scale = _conv2d_before_scale(x, w, s, demodulate, padding, input_gain)
+    return x if out_scale is None else x * out_scale.to(x.dtype)[:, :, None, None]
+
+
+def _conv2d_before_scale(
+    x: Tensor,
+    w: Tensor,
+    s: Tensor,
+    demodulate: bool,
+    padding: int | list[int],
+    input_gain: Tensor | None,
+) -> tuple[Tensor, Tensor | None]:
+    """`modulated_conv2d`, and the scale `[N, O]` that its result lacks: it costs less later on."""
     misc.assert_shape(w, [None, x.shape[1], None, None])
     misc.assert_shape(s, [x.shape[0], x.shape[1]])
     out_scale = None
     if demodulate:
-        # Unit-norm kernels: in float16 the sums of the convolution then stay in range.
-        fan_in = w[0].numel()
-        w = w * w.square().sum(dim=[1, 2, 3], keepdim=True).rsqrt()
+        squares = w.square().sum(dim=[2, 3])  # [O, I]
+        w_norm = squares.sum(dim=1).rsqrt()  # of kernels to unit norm, [O]
         s = s * s.square().mean().rsqrt()
-        norm = s.square() @ w.square().sum(dim=[2, 3]).t()  # [N, O]
-        out_scale = (norm + 1e-8 / fan_in).rsqrt()
+        norm = s.square() @ (squares * w_norm.square()[:, None]).t()  # [N, O]
+        out_scale = (norm + 1e-8 / w[0].numel()).rsqrt()
+        if x.dtype == torch.float16:
+            # The sums of the convolution stay in range.
+            w = w * w_norm[:, None, None, None]
+        else:
+            out_scale = out_scale * w_norm
     if input_gain is not None:
         s = s * input_gain
-    x = x * s.to(x.dtype)[:, :, None, None]
-    x = conv2d_gradfix.conv2d(x, w.to(x.dtype), padding=padding)
-    return x if out_scale is None else x * out_scale.to(x.dtype)[:, :, None, None]
+    # For one image, scale what is less: weights or features.
+    is_cheaper_on_weights = x.shape[0] == 1 and w[:, 0].numel() < x[0, 0].numel()
+    if is_cheaper_on_weights and not torch.is_grad_enabled():
+        w = w * s[:, :, None, None]  # [1, I, 1, 1]
+    else:
+        x = x * s.to(x.dtype)[:, :, None, None]
+    return conv2d_gradfix.conv2d(x, w.to(x.dtype), padding=padding), out_scale
 
 
 def _width_and_height(size: int | Sequence[int]) -> list[int]:

@@ -3,8 +3,8 @@
 // The threads of a block are fibers that run until their next barrier, in an order that a seed
 // shuffles anew at every barrier: code that lacks one computes something else. Shared memory
 // holds NaNs when a block begins. Reported as errors: threads that wait at different barriers or
-// leave while others wait, arguments that do not fit the kernel, and accesses to guard pages, one of
-// which follows the dynamic shared memory.
+// leave while others wait, arguments that do not fit the kernel, and accesses to guard pages, one
+// of which follows the dynamic shared memory.
 // Not modelled: the order of memory operations between blocks, and inline PTX.
 #pragma once
 
@@ -167,7 +167,8 @@ inline void run_block(std::vector<int>& order, std::mt19937* random) {
 
 inline void handle_fault(int, siginfo_t* info, void*) {
     std::snprintf(run.error, sizeof run.error,
-                  "block (%u, %u, %u), thread (%u, %u, %u) accesses address %p, which is not its own",
+                  "block (%u, %u, %u), thread (%u, %u, %u) accesses address %p, which is not its "
+                  "own",
                   block_idx.x, block_idx.y, block_idx.z, thread_idx.x, thread_idx.y, thread_idx.z,
                   info->si_addr);
     siglongjmp(on_fault, 1);
@@ -231,7 +232,8 @@ extern "C" char __stop_emulated_shared[] __attribute__((weak, visibility("hidden
 inline void poison_shared(size_t dynamic_bytes) {
     std::memset(dynamic_shared_begin, 0xff, dynamic_bytes);
     if (__start_emulated_shared)
-        std::memset(__start_emulated_shared, 0xff, __stop_emulated_shared - __start_emulated_shared);
+        std::memset(__start_emulated_shared, 0xff,
+                    __stop_emulated_shared - __start_emulated_shared);
 }
 
 __attribute__((noinline)) inline void run_grid(size_t shared_bytes, uint32_t seed) {
@@ -323,6 +325,12 @@ inline uint32_t ballot(uint32_t mask, bool predicate, int line) {
 
 inline int lane() { return run.current % kWarp; }
 
+// The lane that far away; this one if there is none.
+inline int lane_at(int distance) {
+    const int at = lane() + distance;
+    return at >= 0 && at < kWarp ? at : lane();
+}
+
 }  // namespace emulator
 
 #define threadIdx (const_cast<const dim3&>(emulator::thread_idx))
@@ -342,13 +350,10 @@ constexpr int warpSize = emulator::kWarp;
 #define __shfl_xor_sync(mask, value, bits) \
     emulator::exchange<decltype(+(value))>(mask, value, emulator::lane() ^ (bits), __LINE__)
 #define __shfl_down_sync(mask, value, delta) \
-    emulator::exchange<decltype(+(value))>( \
-        mask, value, emulator::lane() + (delta) < 32 ? emulator::lane() + (delta) : emulator::lane(), \
-        __LINE__)
+    emulator::exchange<decltype(+(value))>(mask, value, emulator::lane_at(delta), __LINE__)
 #define __shfl_up_sync(mask, value, delta) \
     emulator::exchange<decltype(+(value))>( \
-        mask, value, emulator::lane() >= (delta) ? emulator::lane() - (delta) : emulator::lane(), \
-        __LINE__)
+        mask, value, emulator::lane_at(-static_cast<int>(delta)), __LINE__)
 
 namespace emulator {
 inline uint32_t mask_or_all(uint32_t mask = 0xffffffff) { return mask; }

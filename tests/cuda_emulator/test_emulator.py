@@ -14,7 +14,7 @@ SOURCE = Path(__file__).parent / "test_kernels.cu"
 @pytest.fixture(scope="module", autouse=True)
 def kernels():
     names = ["static_shared", "divergent", "leaves_early", "warp_sum", "write_at"]
-    names += ["shared_beyond_end", "reverse<half, true>"]
+    names += ["shared_beyond_end", "neighbours", "reverse<half, true>"]
     names += ["reverse<float, true>", "reverse<float, false>"]
     emulator.prepare(SOURCE, names)
 
@@ -53,6 +53,14 @@ def test_lanes_of_a_warp_exchange(seed):
     torch.testing.assert_close(y, x.view(2, 32).sum(1).repeat_interleave(32))
     expected = ((x.view(2, 32) > 0) * 2 ** torch.arange(32)).sum(1).to(torch.int32)
     assert torch.equal(bits, expected.repeat_interleave(32))
+
+
+def test_lanes_shift_and_those_at_the_end_keep_their_value():
+    x, y = torch.arange(32.0), torch.empty(32)
+    run("neighbours", 1, 32, x, y, seed=1)
+    left = [0, *range(31)]
+    right = [*range(2, 32), 30, 31]
+    assert y.tolist() == [100 * a + b for a, b in zip(left, right, strict=True)]
 
 
 @pytest.mark.parametrize(

@@ -37,6 +37,7 @@ def filtered_lrelu(
     clamp: float | None = None,
     flip_filter: bool = False,
     impl: Literal["cuda", "ref"] = "cuda",
+    scale: Tensor | None = None,
 ) -> Tensor:
     """Add a bias, upsample, apply a leaky ReLU and downsample; differentiable to any order.
 
@@ -54,6 +55,8 @@ def filtered_lrelu(
         clamp: Limit of the absolute value after the gain; `None` for no limit.
         flip_filter: False convolves with both filters, True correlates.
         impl: `"cuda"` stands for the best kernel there is, `"ref"` for the reference.
+        scale: Factors `[N, C]` of `x`, applied before the bias; `None` for none. What demodulation
+            does after a convolution costs nothing here.
 
     Returns:
         Feature maps `[N, C, H', W']` in the dtype of `x`, where
@@ -69,6 +72,10 @@ def filtered_lrelu(
     if b is not None and b.shape != (x.shape[1],):
         raise ValueError(
             f"filtered_lrelu: bias {tuple(b.shape)} does not fit {x.shape[1]} channels"
+        )
+    if scale is not None and scale.shape != x.shape[:2]:
+        raise ValueError(
+            f"filtered_lrelu: scale {tuple(scale.shape)} does not fit {tuple(x.shape[:2])}"
         )
     for name, factor in (("up", up), ("down", down)):
         if not isinstance(factor, Integral) or factor < 1:
@@ -93,16 +100,17 @@ def filtered_lrelu(
     # The kernel folds the gain into a filter, which needs it to be positive.
     if is_reference or gain <= 0 or not has_kernels(x, fu, fd):
         return reference.filtered_lrelu(
-            x, fu, fd, b, up, down, padding, gain, slope, clamp, flip_filter
+            x, fu, fd, b, up, down, padding, gain, slope, clamp, flip_filter, scale
         )
-    needs_mask = torch.is_grad_enabled() and (
-        x.requires_grad or (b is not None and b.requires_grad)
+    needs_mask = torch.is_grad_enabled() and any(
+        t is not None and t.requires_grad for t in (x, b, scale)
     )
     y, _ = _filtered_lrelu(
         x,
         fu,
         fd,
         b,
+        scale,
         up,
         down,
         padding,
@@ -121,6 +129,7 @@ def _filtered_lrelu(
     fu: Tensor,
     fd: Tensor,
     b: Tensor | None,
+    scale: Tensor | None,
     up: int,
     down: int,
     padding: Sequence[int],
@@ -130,55 +139,32 @@ def _filtered_lrelu(
     flip_filter: bool,
     write_mask: bool,
 ) -> tuple[Tensor, Tensor]:
-    tmp_w, tmp_h = _inner_size(x, fu, up, padding)
-    mask = cpu.empty_mask(x, tmp_h, tmp_w, write_mask)
-    y = cpu.filtered_lrelu(
-        x,
-        fu,
-        fd,
-        b,
-        up,
-        down,
-        padding,
-        gain,
-        slope,
-        clamp,
-        flip_filter,
-        mask if write_mask else None,
+    return _launch(
+        cpu, x, fu, fd, b, scale, up, down, padding, gain, slope, clamp, flip_filter, write_mask
     )
-    return y, mask
 
 
 @_filtered_lrelu.register_kernel("cuda")
-def _filtered_lrelu_cuda(
-    x, fu, fd, b, up, down, padding, gain, slope, clamp, flip_filter, write_mask
-):
+def _filtered_lrelu_cuda(*args) -> tuple[Tensor, Tensor]:
+    return _launch(cuda, *args)
+
+
+def _launch(kernels, x, fu, fd, b, scale, up, down, padding, *settings) -> tuple[Tensor, Tensor]:
+    *settings, write_mask = settings  # gain, slope, clamp, flip_filter
     tmp_w, tmp_h = _inner_size(x, fu, up, padding)
-    mask_shape = cuda.mask_shape(x, tmp_h, tmp_w) if write_mask else [0]
-    mask = x.new_empty(mask_shape, dtype=torch.uint8)
-    y = cuda.filtered_lrelu(
-        x,
-        fu,
-        fd,
-        b,
-        None,
-        up,
-        down,
-        padding,
-        gain,
-        slope,
-        clamp,
-        flip_filter,
-        mask if write_mask else None,
+    shape = kernels.mask_shape(x, tmp_h, tmp_w) if write_mask else [0]
+    mask = x.new_empty(shape, dtype=torch.uint8)
+    y = kernels.filtered_lrelu(
+        x, fu, fd, b, scale, up, down, padding, *settings, mask if write_mask else None
     )
     return y, mask
 
 
 @_filtered_lrelu.register_fake
-def _(x, fu, fd, b, up, down, padding, gain, slope, clamp, flip_filter, write_mask):
+def _(x, fu, fd, b, scale, up, down, padding, gain, slope, clamp, flip_filter, write_mask):
     if x.device.type == "meta":
         return _filtered_lrelu_cuda(
-            x, fu, fd, b, up, down, padding, gain, slope, clamp, flip_filter, write_mask
+            x, fu, fd, b, scale, up, down, padding, gain, slope, clamp, flip_filter, write_mask
         )
     tmp_w, tmp_h = _inner_size(x, fu, up, padding)
     fd_w, fd_h = filter_size(fd)
@@ -190,18 +176,25 @@ def _(x, fu, fd, b, up, down, padding, gain, slope, clamp, flip_filter, write_ma
 
 
 def _setup_lrelu(ctx, inputs, output) -> None:
-    x, fu, fd, b, ctx.up, ctx.down, ctx.padding, ctx.gain, ctx.slope, _, ctx.flip, _ = inputs
+    x, fu, fd, b, scale, *settings = inputs
+    ctx.up, ctx.down, ctx.padding, ctx.gain, ctx.slope, _, ctx.flip, _ = settings
     ctx.in_size = x.shape[3], x.shape[2]
     ctx.has_bias = b is not None
-    ctx.save_for_backward(fu, fd, output[1])
+    is_trained = scale is not None and scale.requires_grad
+    ctx.save_for_backward(fu, fd, output[1], scale, x if is_trained else None)
 
 
 def _backward_lrelu(ctx, dy: Tensor, _) -> tuple[Tensor | None, ...]:
-    fu, fd, mask = ctx.saved_tensors
+    fu, fd, mask, scale, x = ctx.saved_tensors
     gain = ctx.gain * ctx.up**2
     dx = _adjoint(ctx, dy, fu, fd, mask, ctx.padding, (0, 0, 0, 0), gain)
     db = dx.sum([0, 2, 3]) if ctx.has_bias else None
-    return dx, None, None, db, *[None] * 8
+    dscale = None if x is None else sum_of_products(dx, x)
+    if scale is not None:
+        factors = scale.to(dx.dtype)[:, :, None, None]
+        # Nothing else needs the unscaled gradient, unless it is to be differentiated again.
+        dx = dx * factors if torch.is_grad_enabled() else dx.mul_(factors)
+    return dx, None, None, db, dscale, *[None] * 8
 
 
 _filtered_lrelu.register_autograd(_backward_lrelu, setup_context=_setup_lrelu)
@@ -283,6 +276,14 @@ def _adjoint(ctx, dy, fu, fd, mask, padding, mid_padding, gain) -> Tensor:
         ctx.slope,
         not ctx.flip,
     )
+
+
+def sum_of_products(x: Tensor, y: Tensor) -> Tensor:
+    """Sum of `x * y` `[N, C, H, W]` over the pixels, `[N, C]`, without the product in memory."""
+    n, c, h, w = x.shape
+    if x.is_contiguous() and y.is_contiguous():
+        return torch.bmm(x.reshape(n * c, 1, h * w), y.reshape(n * c, h * w, 1)).reshape(n, c)
+    return (x * y).sum([2, 3])
 
 
 def _inner_size(x: Tensor, fu: Tensor, up: int, padding: Sequence[int]) -> tuple[int, int]:

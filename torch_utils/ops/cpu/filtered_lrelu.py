@@ -13,6 +13,7 @@ def filtered_lrelu(
     fu: Tensor,
     fd: Tensor,
     b: Tensor | None,
+    scale: Tensor | None,
     up: int,
     down: int,
     padding: tuple[int, ...],
@@ -34,6 +35,7 @@ def filtered_lrelu(
         flip_filter,
         up_gain=up**2 * gain,
         mode=resample.ACT if mask is None else resample.ACT_WRITE_MASK,
+        scale=scale,
         b=b,
         slope=slope,
         clamp=clamp,
@@ -69,9 +71,3 @@ def filtered_mask(
         slope=slope,
         mask=mask,
     )
-
-
-def empty_mask(x: Tensor, tmp_h: int, tmp_w: int, is_needed: bool) -> Tensor:
-    """Memory for the signs, of size 0 if they are not needed."""
-    shape = mask_shape(x, tmp_h, tmp_w) if is_needed else [0]
-    return torch.empty(shape, dtype=torch.uint8)

@@ -20,7 +20,7 @@ import time
 import warnings
 from collections.abc import Iterator, Sequence
 from ctypes import addressof, c_void_p
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -33,6 +33,7 @@ SOURCE_DIR = Path(__file__).parent
 OPTIONS = {"std": "c++17", "ptxas_options": ["-v"]}  # -v reports the resources
 MAX_PLAIN_SHARED_BYTES = 48 * 1024  # dynamic shared memory beyond it has to be asked for
 INCLUDE = re.compile(r'^\s*#\s*include\s*"([^"]+)"', re.MULTILINE)
+PROBE = "#include <cuda_fp16.h>\ntemplate <class T> __global__ void probe(T* x) {}\n"
 
 _lock = threading.RLock()  # compiling and loading; launching kernels that are loaded needs none
 _kernels = {}  # (source, specialisation, device index) -> loaded kernel
@@ -69,8 +70,8 @@ class Cubin:
 def is_available() -> bool:
     """Whether kernels can be compiled here; if not, one warning tells why and what to do."""
     try:
-        _compile("#include <cuda_fp16.h>\ntemplate <class T> __global__ void probe(T*) {}\n",
-                 "probe<__half>", *_newest_target())  # fmt: skip
+        for arch in local_archs() or [f"sm_{core().archs[-1]}"]:
+            _compile(PROBE, "probe<__half>", *_target(arch), "probe.cu")
     except BuildError as error:
         warnings.warn(
             f"CUDA kernels: {error} Using PyTorch operations, which are several times slower and "
@@ -79,6 +80,11 @@ def is_available() -> bool:
         )
         return False
     return True
+
+
+def local_archs() -> list[str]:
+    """Architectures of the GPUs of this machine, as in `"sm_90"`."""
+    return sorted({_arch(index) for index in range(torch.cuda.device_count())})
 
 
 def launch(
@@ -172,24 +178,23 @@ def core() -> SimpleNamespace:
     Raises:
         BuildError: If a package is missing.
     """
-    major = (torch.version.cuda or "13").partition(".")[0]
-    suffix = "-cu12" if major == "12" else ""
     try:
         from cuda.bindings import driver, nvrtc
     except ImportError as error:
-        raise BuildError(f'no cuda-bindings; pip install "cuda-bindings=={major}.*".') from error
+        raise _missing("cuda-bindings", f"=={_cuda_major()}.*", error) from error
     try:
         from cuda import core as cuda_core
         from cuda import pathfinder
     except ImportError as error:
-        raise BuildError("no cuda-core; pip install cuda-core==1.2.2.") from error
+        raise _missing("cuda-core", "==1.2.2", error) from error
+    suffix = "-cu12" if _cuda_major() == "12" else f"=={_cuda_major()}.*"
     try:
         (_, *version), (_, archs) = nvrtc.nvrtcVersion(), nvrtc.nvrtcGetSupportedArchs()
     except (RuntimeError, OSError) as error:  # the library was not found, or does not load
-        raise BuildError(f"NVRTC does not load; pip install nvidia-cuda-nvrtc{suffix}.") from error
+        raise _missing("nvidia-cuda-nvrtc", suffix, error) from error
     include_dir = pathfinder.find_nvidia_header_directory("cudart")
     if include_dir is None or not (Path(include_dir) / "cuda_fp16.h").exists():
-        raise BuildError(f"no cuda_fp16.h; pip install nvidia-cuda-runtime{suffix}.")
+        raise _missing("nvidia-cuda-runtime", suffix, "no cuda_fp16.h")
     return SimpleNamespace(
         Device=cuda_core.Device,
         ObjectCode=cuda_core.ObjectCode,
@@ -200,6 +205,15 @@ def core() -> SimpleNamespace:
         nvrtc_version=".".join(map(str, version)),
         archs=sorted(archs),
     )
+
+
+def _cuda_major() -> str:
+    return (torch.version.cuda or "13").partition(".")[0]
+
+
+def _missing(package: str, version: str, reason: Exception | str) -> BuildError:
+    reason = str(reason).partition("\n")[0]
+    return BuildError(f'{package} is missing ({reason}); pip install "{package}{version}".')
 
 
 def _target(arch: str) -> tuple[str, str]:
@@ -216,13 +230,12 @@ def _target(arch: str) -> tuple[str, str]:
     return "ptx", f"compute_{older[-1]}"
 
 
-def _newest_target() -> tuple[str, str]:
-    return "cubin", f"sm_{core().archs[-1]}"
+@functools.cache
+def _arch(index: int) -> str:
+    return "sm_{}{}".format(*torch.cuda.get_device_capability(index))
 
 
-def _compile(
-    code: str, specialisation: str, kind: str, target: str, source: str = "kernel.cu"
-) -> Cubin:
+def _compile(code: str, specialisation: str, kind: str, target: str, source: str) -> Cubin:
     options = core().ProgramOptions(
         name=source,
         arch=target,
@@ -262,9 +275,10 @@ def _cache_dir() -> Path:
 
 
 def _key(source: str, specialisation: str, kind: str, target: str) -> str:
-    """Hash of source, included files, specialisation, architecture, NVRTC and options."""
+    """Hash of source, included files, specialisation, architecture, NVRTC, options and format."""
     parts = [*_texts(SOURCE_DIR / source, set()), specialisation, kind, target]
     parts += [core().nvrtc_version, json.dumps(OPTIONS, sort_keys=True)]
+    parts += [field.name for field in fields(Cubin)]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24]
 
 
@@ -292,9 +306,9 @@ def _read(path: Path) -> Cubin | None:
 
 def _write(path: Path, cubin: Cubin) -> None:
     """Keep a kernel for later processes, if that can be done."""
-    fields = asdict(cubin)
-    code = fields.pop("code")
-    header = json.dumps(fields).encode()
+    values = asdict(cubin)
+    code = values.pop("code")
+    header = json.dumps(values).encode()
     digest = hashlib.sha256(header + code).hexdigest().encode()
     temporary = None
     try:
@@ -302,6 +316,7 @@ def _write(path: Path, cubin: Cubin) -> None:
         with tempfile.NamedTemporaryFile(dir=path.parent, prefix="new-", delete=False) as file:
             temporary = Path(file.name)
             file.write(b"\n".join([digest, header, code]))
+        temporary.chmod(0o644)  # for others who share the cache
         os.replace(temporary, path)
     except OSError:  # a read-only cache, or a full one: compile in every process
         if temporary is not None:
@@ -328,15 +343,14 @@ def _function(source: str, specialisation: str, index: int):
 
 
 def _load(source: str, specialisation: str, index: int):
-    arch = "sm_{}{}".format(*torch.cuda.get_device_capability(index))
-    cubin = compile_cubin(source, specialisation, arch)
+    cubin = compile_cubin(source, specialisation, _arch(index))
     create = core().ObjectCode.from_cubin if cubin.kind == "cubin" else core().ObjectCode.from_ptx
     try:
         return create(cubin.code, name=source).get_kernel(cubin.symbol.encode())
     except Exception as error:  # of a private class of cuda-core
         raise BuildError(
-            f"the driver does not load {specialisation} of {source} for {arch}, made by NVRTC "
-            f"{core().nvrtc_version}: {error}; a newer driver or PyTorch may."
+            f"the driver does not load {specialisation} of {source} for {_arch(index)}, made by "
+            f"NVRTC {core().nvrtc_version}: {error}; a newer driver or PyTorch may."
         ) from error
 
 

@@ -87,7 +87,9 @@ def main(archs: list[str], cfgs: list[Cfg], resolutions: list[int], jobs: int | 
       # For others.
       python -m torch_utils.ops.cuda.precompile --arch=sm_80,sm_90 --cfg=stylegan3-t
     """
-    archs = archs or _local_archs()
+    archs = archs or compiler.local_archs()
+    if not archs:
+        raise click.BadParameter("this machine has no GPU; name architectures", param_hint="--arch")
     for arch in archs:
         if re.fullmatch(r"sm_\d+", arch) is None:
             raise click.BadParameter(f"{arch!r} is not like sm_90", param_hint="--arch")
@@ -96,16 +98,27 @@ def main(archs: list[str], cfgs: list[Cfg], resolutions: list[int], jobs: int | 
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(jobs or os.cpu_count(), mp_context=context) as pool:
         click.echo(f"Looking for the kernels of {len(networks)} networks ...")
-        kernels = set().union(*pool.map(kernels_of_training, *zip(*networks, strict=True)))
+        kernels_of = dict(
+            zip(networks, pool.map(kernels_of_training, *zip(*networks, strict=True)), strict=True)
+        )
+        kernels = sorted(set().union(*kernels_of.values()))
         click.echo(HEADER)
         futures = {
-            pool.submit(compiler.compile_cubin, *kernel, arch): (*kernel, arch)
+            pool.submit(compiler.compile_cubin, *kernel, arch): (kernel, arch)
             for arch in archs
-            for kernel in sorted(kernels)
+            for kernel in kernels
         }
+        compile_sec = {}
         for future in as_completed(futures):
-            _, specialisation, arch = futures[future]
+            (_, specialisation), arch = futures[future]
+            compile_sec[futures[future]] = future.result().compile_sec
             click.echo(_row(specialisation, arch, future.result()))
+    click.echo("CPU seconds per architecture that training compiles for when it starts:")
+    for (cfg, resolution, is_fp32), needed in kernels_of.items():
+        secs = [sum(compile_sec[kernel, arch] for kernel in needed) for arch in archs]
+        secs = ", ".join(f"{sec:.1f}" for sec in secs)
+        name = f"{cfg} {resolution}x{resolution}{' --fp32' * is_fp32}"
+        click.echo(f"{name:<30} {len(needed):>3} kernels  {secs}")
     sec = time.perf_counter() - start
     click.echo(f"{len(kernels)} kernels for {', '.join(archs)} in {sec:.1f} s")
 
@@ -137,14 +150,6 @@ def kernels_of_training(cfg: Cfg, resolution: int, is_fp32: bool) -> set[tuple[s
             with torch.no_grad():
                 G(z, c, force_fp32=True)
     return kernels
-
-
-def _local_archs() -> list[str]:
-    capabilities = map(torch.cuda.get_device_capability, range(torch.cuda.device_count()))
-    archs = sorted({f"sm_{major}{minor}" for major, minor in capabilities})
-    if not archs:
-        raise click.BadParameter("this machine has no GPU; name architectures", param_hint="--arch")
-    return archs
 
 
 def _row(specialisation: str, arch: str, cubin: compiler.Cubin) -> str:

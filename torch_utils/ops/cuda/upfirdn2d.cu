@@ -74,8 +74,11 @@ __global__ void __launch_bounds__(THREADS) upfirdn2d(
     const int out_x0 = a.first_x + tile_x * TILE_W, out_y0 = a.first_y + tile_y * TILE_H;
     const int in_x0 = (out_x0 * DOWN - a.pad_x) / UP, in_y0 = (out_y0 * DOWN - a.pad_y) / UP;
 
+    // Not unrolling loops of few rounds halves the code and the time it takes to compile.
+#pragma unroll 1
     for (int i = thread; i < NUM_TAPS; i += THREADS)
         taps[i] = f[a.is_flipped ? i : NUM_TAPS - 1 - i] * a.tap_gain;
+#pragma unroll 1
     for (int i = thread; i < TILE_C; i += THREADS) {
         const int n = (first_plane + i) / a.channels, c = first_plane + i - n * a.channels;
         const bool exists = first_plane + i < a.num_planes;
@@ -110,6 +113,7 @@ __global__ void __launch_bounds__(THREADS) upfirdn2d(
 
     if constexpr (IS_SEPARABLE) {
         constexpr int GROUPS = TILE_W / UP;
+#pragma unroll 1
         for (int i = thread; i < GROUPS * IN_H * TILE_C; i += THREADS) {
             int group, row, c;
             split(i, GROUPS, IN_H, group, row, c);
@@ -130,6 +134,7 @@ __global__ void __launch_bounds__(THREADS) upfirdn2d(
     }
 
     constexpr int GROUPS = TILE_W / UP, STRIPS = TILE_H / ROWS;
+#pragma unroll 1
     for (int i = thread; i < GROUPS * STRIPS * TILE_C; i += THREADS) {
         int group, strip, c;
         split(i, GROUPS, STRIPS, group, strip, c);

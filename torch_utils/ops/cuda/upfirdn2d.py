@@ -2,6 +2,7 @@
 
 import ctypes
 from ctypes import c_void_p
+from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
@@ -11,7 +12,7 @@ from torch_utils.ops.cuda import compiler
 from torch_utils.ops.layout import output_format
 
 SOURCE = "upfirdn2d.cu"
-THREADS = 256
+BLOCK = (256, 1, 1)
 MAX_TAPS = {1: 32, 2: 8}  # dimensions of the filter -> taps per axis that are compiled in
 MAX_SHARED_BYTES = 24 * 1024  # so that several blocks fit on a multiprocessor
 NAMES = {
@@ -55,6 +56,18 @@ class General(ctypes.Structure):
     ]
 
 
+@dataclass(frozen=True)
+class Plan:
+    """How a kernel is launched; the same for all images of the same layout."""
+
+    specialisation: str
+    grid: tuple[int, int, int]
+    shape: tuple[int, ...]  # of the output
+    dtype: torch.dtype  # likewise
+    memory_format: torch.memory_format  # likewise
+    args: ctypes.Structure
+
+
 def upfirdn2d(
     x: Tensor,
     f: Tensor,
@@ -68,26 +81,38 @@ def upfirdn2d(
     gain = gain ** (f.ndim / 2)
     if x.dtype == torch.float64:
         # Filter and gain meet in the type of the filter, by definition.
-        f, gain = (f * gain).to(torch.float64), 1.0
+        f, gain = f * gain, 1.0
     f = f.to(_arithmetic(x.dtype)).contiguous()
-    if _is_specialised(x.dtype, f, tuple(up), tuple(down)):
-        return _launch_specialised(x, f, up[0], down[0], padding, flip_filter, gain)
-    settings = [*up, *down, *padding]
+    up, down, padding = tuple(up), tuple(down), tuple(padding)
+    layout = x.shape, x.stride(), x.dtype
+    if _is_tiled(x.dtype, f.shape, up, down):
+        return _launch(_tiled(*layout, f.shape, up[0], down[0], padding, flip_filter, gain), x, f)
     if f.ndim == 2:
-        return _launch_general(x, f, *settings, flip_filter, gain, x.dtype)
-    up_x, up_y, down_x, down_y, x0, x1, y0, y1 = settings
-    along_x = (x, f[None, :], up_x, 1, down_x, 1, x0, x1, 0, 0)
-    between = _launch_general(*along_x, flip_filter, gain, f.dtype)
-    along_y = (between, f[:, None], 1, up_y, 1, down_y, 0, 0, y0, y1)
-    return _launch_general(*along_y, flip_filter, gain, x.dtype)
+        plan = _general(*layout, f.shape, up, down, padding, flip_filter, gain, x.dtype)
+        return _launch(plan, x, f)
+    (up_x, up_y), (down_x, down_y), (x0, x1, y0, y1) = up, down, padding
+    along_x = f[None, :].shape, (up_x, 1), (down_x, 1), (x0, x1, 0, 0)
+    along_y = f[:, None].shape, (1, up_y), (1, down_y), (0, 0, y0, y1)
+    between = _launch(_general(*layout, *along_x, flip_filter, gain, f.dtype), x, f)
+    layout = between.shape, between.stride(), between.dtype
+    return _launch(_general(*layout, *along_y, flip_filter, gain, x.dtype), between, f)
+
+
+def _launch(plan: Plan, x: Tensor, f: Tensor) -> Tensor:
+    y = torch.empty(plan.shape, dtype=plan.dtype, device=x.device, memory_format=plan.memory_format)
+    if plan.grid[0] > 0:
+        args = (*map(c_void_p, (x.data_ptr(), y.data_ptr(), f.data_ptr())), plan.args)
+        compiler.launch(SOURCE, plan.specialisation, x.device, plan.grid, BLOCK, args)
+    return y
 
 
 def _arithmetic(dtype: torch.dtype) -> torch.dtype:
     return torch.float64 if dtype == torch.float64 else torch.float32
 
 
-def _is_specialised(
-    dtype: torch.dtype, f: Tensor, up: tuple[int, ...], down: tuple[int, ...]
+@lru_cache(maxsize=1024)
+def _is_tiled(
+    dtype: torch.dtype, taps: tuple[int, ...], up: tuple[int, int], down: tuple[int, int]
 ) -> bool:
     """Whether a kernel is compiled for factors and taps; filters of many sizes get none each.
 
@@ -96,49 +121,43 @@ def _is_specialised(
     factors = up[0], down[0]
     if dtype == torch.float64 or up[0] != up[1] or down[0] != down[1]:
         return False
-    if factors not in ((1, 1), (2, 1), (1, 2)) or (f.ndim == 1 and factors == (1, 1)):
+    if factors not in ((1, 1), (2, 1), (1, 2)) or (len(taps) == 1 and factors == (1, 1)):
         return False
-    return f.shape[0] == f.shape[-1] <= MAX_TAPS[f.ndim]
+    return taps[0] == taps[-1] <= MAX_TAPS[len(taps)]
 
 
-def _launch_specialised(
-    x: Tensor, f: Tensor, up: int, down: int, padding: list[int], flip_filter: bool, gain: float
-) -> Tensor:
-    (n, c, in_h, in_w), taps, (x0, x1, y0, y1) = x.shape, f.shape[0], padding
+@lru_cache(maxsize=1024)
+def _tiled(
+    shape: tuple[int, ...],
+    strides: tuple[int, ...],
+    dtype: torch.dtype,
+    f_shape: tuple[int, ...],
+    up: int,
+    down: int,
+    padding: tuple[int, int, int, int],
+    flip_filter: bool,
+    gain: float,
+) -> Plan:
+    (n, c, in_h, in_w), taps, (x0, x1, y0, y1) = shape, f_shape[0], padding
     out_w = (in_w * up + x0 + x1 - taps) // down + 1
     out_h = (in_h * up + y0 + y1 - taps) // down + 1
-    y = _empty(x, out_h, out_w, x.dtype)
-    if y.numel() == 0:
-        return y
-    is_last = _is_channels_last(y)
-    is_small = out_w <= 16 and out_h <= 16
-    tile = _tile(up, down, taps, f.ndim == 1, is_last, is_small)
-    specialisation = _name(x.dtype, _index_type(x, y), up, down, taps, f.ndim == 1, tile, is_last)
+    x = torch.empty_strided(shape, strides, device="meta")
+    y = torch.empty([n, c, out_h, out_w], device="meta", memory_format=output_format(x))
+    is_last, is_separable = _is_channels_last(y), len(f_shape) == 1
+    tile = _tile(up, down, taps, is_separable, is_last, out_w <= 16 and out_h <= 16)
     # Tiles start where the window of an output starts at an input.
     first_x, first_y = -(-x0 % up), -(-y0 % up)
     tiles_x, tiles_y = -(-(out_w - first_x) // tile[0]), -(-(out_h - first_y) // tile[1])
     args = Tiled(
         *(gain, flip_filter, n * c, c, in_w, in_h, out_w, out_h, x0, y0),
-        *(first_x, first_y, tiles_x, tiles_y),
-        *x.stride(),
-        *y.stride(),
+        *(first_x, first_y, tiles_x, tiles_y, *strides, *y.stride()),
     )
+    parameters = [NAMES[dtype], _index_type(x, y), up, down, taps, is_separable, *tile, is_last]
+    name = f"upfirdn2d<{', '.join(map(str, parameters)).lower()}>"
     grid = (tiles_x * tiles_y * -(-n * c // tile[2]), 1, 1)
-    _launch(specialisation, grid, x, y, f, args)
-    return y
+    return Plan(name, grid, tuple(y.shape), dtype, output_format(y), args)
 
 
-@lru_cache(maxsize=1024)
-def _name(dtype, index, up, down, taps, is_separable, tile, is_last) -> str:
-    flags = [str(flag).lower() for flag in (is_separable, is_last)]
-    tile_w, tile_h, tile_c = tile
-    return (
-        f"upfirdn2d<{NAMES[dtype]}, {index}, {up}, {down}, {taps}, {flags[0]}, "
-        f"{tile_w}, {tile_h}, {tile_c}, {flags[1]}>"
-    )
-
-
-@lru_cache(maxsize=1024)
 def _tile(
     up: int, down: int, taps: int, is_separable: bool, is_last: bool, is_small: bool
 ) -> tuple[int, int, int]:
@@ -153,57 +172,33 @@ def _tile(
     raise AssertionError(f"no tile for up {up}, down {down}, {taps} taps")
 
 
-def _launch_general(
-    x: Tensor,
-    f: Tensor,
-    up_x: int,
-    up_y: int,
-    down_x: int,
-    down_y: int,
-    x0: int,
-    x1: int,
-    y0: int,
-    y1: int,
+@lru_cache(maxsize=1024)
+def _general(
+    shape: tuple[int, ...],
+    strides: tuple[int, ...],
+    dtype: torch.dtype,
+    f_shape: tuple[int, int],
+    up: tuple[int, int],
+    down: tuple[int, int],
+    padding: tuple[int, int, int, int],
     flip_filter: bool,
     gain: float,
-    dtype: torch.dtype,
-) -> Tensor:
-    c, in_h, in_w = x.shape[1:]
-    fh, fw = f.shape
-    out_w = (in_w * up_x + x0 + x1 - fw) // down_x + 1
-    out_h = (in_h * up_y + y0 + y1 - fh) // down_y + 1
-    y = _empty(x, out_h, out_w, dtype)
-    if y.numel() == 0:
-        return y
-    types = NAMES[x.dtype], NAMES[dtype], NAMES[f.dtype], _index_type(x, y)
+    out_dtype: torch.dtype,
+) -> Plan:
+    (n, c, in_h, in_w), (fh, fw), (x0, x1, y0, y1) = shape, f_shape, padding
+    out_w = (in_w * up[0] + x0 + x1 - fw) // down[0] + 1
+    out_h = (in_h * up[1] + y0 + y1 - fh) // down[1] + 1
+    x = torch.empty_strided(shape, strides, device="meta")
+    y = torch.empty([n, c, out_h, out_w], device="meta", memory_format=output_format(x))
     args = General(
         *(gain, flip_filter, _is_channels_last(y), c, in_w, in_h, out_w, out_h),
-        *(up_x, up_y, down_x, down_y, x0, y0, fw, fh),
-        y.numel(),
-        *x.stride(),
+        *(*up, *down, x0, y0, fw, fh, y.numel(), *strides),
     )
-    grid = (-(-y.numel() // THREADS), 1, 1)
+    number = torch.float64 if torch.float64 in (dtype, out_dtype) else torch.float32
+    types = [NAMES[dtype], NAMES[out_dtype], NAMES[number], _index_type(x, y)]
     name = f"upfirdn2d_general<{', '.join(types)}>"
-    _launch(name, grid, x, y, f, args)
-    return y
-
-
-def _launch(
-    specialisation: str,
-    grid: tuple[int, int, int],
-    x: Tensor,
-    y: Tensor,
-    f: Tensor,
-    args: ctypes.Structure,
-) -> None:
-    tensors = c_void_p(x.data_ptr()), c_void_p(y.data_ptr()), c_void_p(f.data_ptr())
-    block = (THREADS, 1, 1)
-    compiler.launch(SOURCE, specialisation, x.device, grid, block, [*tensors, args])
-
-
-def _empty(x: Tensor, height: int, width: int, dtype: torch.dtype) -> Tensor:
-    shape = [*x.shape[:2], height, width]
-    return torch.empty(shape, dtype=dtype, device=x.device, memory_format=output_format(x))
+    grid = (-(-y.numel() // BLOCK[0]), 1, 1)
+    return Plan(name, grid, tuple(y.shape), out_dtype, output_format(y), args)
 
 
 def _is_channels_last(y: Tensor) -> bool:

@@ -18,8 +18,11 @@ def filtered_lrelu(
     slope: float,
     clamp: float | None,
     flip_filter: bool,
+    scale: Tensor | None = None,
 ) -> Tensor:
     """Bias, upsample, leaky ReLU, downsample; arguments as in the public function."""
+    if scale is not None:
+        x = x * scale.to(x.dtype)[:, :, None, None]
     x = bias_act(x, b, dim=1, act="linear", alpha=0.0, gain=1.0, clamp=None)
     x = upfirdn2d(x, fu, (up, up), (1, 1), padding, flip_filter, gain=up**2)
     x = bias_act(x, None, dim=1, act="lrelu", alpha=slope, gain=gain, clamp=clamp)

@@ -1,0 +1,258 @@
+"""Compiling CUDA kernels without a GPU: cache and messages; launching them on a fake driver."""
+
+import os
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import pytest
+import torch
+
+from torch_utils.ops.cuda import compiler
+
+pathfinder = pytest.importorskip("cuda.pathfinder")
+nvrtc = pytest.importorskip("cuda.bindings.nvrtc")
+
+HERE = Path(__file__).parent
+SOURCE = "probe.cu"
+NAME = "probe<float>"
+CODE = """
+#include <cuda_fp16.h>
+#include "scale.cuh"
+struct Pair { int a; double b; };
+template <class T> __global__ void probe(T* x, int i, long long l, float f, double d, Pair p) {
+    x[threadIdx.x] = scale(T(i + l + f + d + p.a + p.b));
+}
+"""
+
+
+@pytest.fixture(autouse=True)
+def fresh():
+    """What was found out about this machine is found out anew, before and after a test."""
+    cached = compiler.core, compiler.is_available, compiler._arch
+    for function in cached:
+        function.cache_clear()
+    yield
+    for function in cached:
+        function.cache_clear()
+
+
+@pytest.fixture
+def source_dir(tmp_path, monkeypatch):
+    """A folder of sources and a cache of their own; the cache is `tmp_path / "cache"`."""
+    folder = tmp_path / "sources"
+    folder.mkdir()
+    (folder / SOURCE).write_text(CODE)
+    (folder / "scale.cuh").write_text("template <class T> __device__ T scale(T x) { return x; }")
+    monkeypatch.setattr(compiler, "SOURCE_DIR", folder)
+    monkeypatch.setenv("STYLEGAN3_KERNEL_CACHE_DIR", str(tmp_path / "cache"))
+    return folder
+
+
+def cached_files(source_dir):
+    return sorted((source_dir.parent / "cache").iterdir())
+
+
+def count_compilations(monkeypatch):
+    """A list that grows with every compilation."""
+    compilations, compile = [], compiler._compile
+
+    def counted(*args):
+        compilations.append(args)
+        return compile(*args)
+
+    monkeypatch.setattr(compiler, "_compile", counted)
+    return compilations
+
+
+def test_compiles_and_reports_resources(source_dir):
+    cubin = compiler.compile_cubin(SOURCE, NAME, "sm_90")
+    assert cubin.kind == "cubin"
+    assert cubin.code.startswith(b"\x7fELF")
+    assert cubin.symbol.encode() in cubin.code
+    assert 0 < cubin.registers < 64
+    assert (cubin.shared_bytes, cubin.spill_bytes, cubin.stack_bytes) == (0, 0, 0)
+
+
+def test_second_time_comes_from_the_cache(source_dir, monkeypatch):
+    compilations = count_compilations(monkeypatch)
+    first = compiler.compile_cubin(SOURCE, NAME, "sm_90")
+    assert compiler.compile_cubin(SOURCE, NAME, "sm_90") == first
+    assert len(compilations) == len(cached_files(source_dir)) == 1
+
+
+@pytest.mark.parametrize("change", ["source", "header", "specialisation", "arch", "nvrtc"])
+def test_key_covers_what_a_kernel_depends_on(change, source_dir, monkeypatch):
+    compiler.compile_cubin(SOURCE, NAME, "sm_90")
+    compilations = count_compilations(monkeypatch)
+    name, arch = NAME, "sm_90"
+    if change == "source":
+        (source_dir / SOURCE).write_text(CODE + "\n")
+    elif change == "header":
+        header = source_dir / "scale.cuh"
+        header.write_text(header.read_text().replace("return x", "return 2 * x"))
+    elif change == "specialisation":
+        name = "probe<double>"
+    elif change == "arch":
+        arch = "sm_80"
+    else:
+        monkeypatch.setattr(compiler.core(), "nvrtc_version", "0.1")
+    compiler.compile_cubin(SOURCE, name, arch)
+    assert len(compilations) == 1
+
+
+@pytest.mark.parametrize("damage", ["empty", "truncated", "flipped", "text"])
+def test_damaged_entry_is_compiled_again(damage, source_dir, monkeypatch):
+    first = compiler.compile_cubin(SOURCE, NAME, "sm_90")
+    (path,) = cached_files(source_dir)
+    data = path.read_bytes()
+    damaged = {
+        "empty": b"",
+        "truncated": data[: len(data) // 2],
+        "flipped": data[:-5] + bytes([data[-5] ^ 1]) + data[-4:],
+        "text": b"a\nb\nc",
+    }
+    path.write_bytes(damaged[damage])
+    compilations = count_compilations(monkeypatch)
+    assert compiler.compile_cubin(SOURCE, NAME, "sm_90").code == first.code
+    assert len(compilations) == 1
+    assert compiler.compile_cubin(SOURCE, NAME, "sm_90").code == first.code
+    assert len(compilations) == 1
+
+
+def test_works_without_a_cache(source_dir, monkeypatch):
+    """Where the folder cannot be written to, not even by root: its parent is a file."""
+    obstacle = source_dir / "file"
+    obstacle.write_text("")
+    monkeypatch.setenv("STYLEGAN3_KERNEL_CACHE_DIR", str(obstacle / "cache"))
+    assert compiler.compile_cubin(SOURCE, NAME, "sm_90").registers > 0
+
+
+def test_nothing_is_left_when_the_disk_is_full(source_dir, monkeypatch):
+    def refuse(*_):
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(os, "replace", refuse)
+    assert compiler.compile_cubin(SOURCE, NAME, "sm_90").registers > 0
+    assert cached_files(source_dir) == []
+
+
+def test_processes_that_compile_at_once_agree(source_dir):
+    code = (
+        "import pathlib, sys; from torch_utils.ops.cuda import compiler;"
+        "compiler.SOURCE_DIR = pathlib.Path(sys.argv[1]);"
+        f"print(compiler.compile_cubin({SOURCE!r}, {NAME!r}, 'sm_90').symbol)"
+    )
+    command = [sys.executable, "-c", code, str(source_dir)]
+    processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    symbols = [process.communicate()[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0]
+    assert symbols == [compiler.compile_cubin(SOURCE, NAME, "sm_90").symbol + "\n"] * 2
+    assert len(cached_files(source_dir)) == 1
+
+
+def test_architecture_newer_than_nvrtc_gets_ptx():
+    assert compiler._target("sm_999") == ("ptx", f"compute_{compiler.core().archs[-1]}")
+
+
+def test_architecture_older_than_nvrtc_is_refused(source_dir):
+    with pytest.raises(compiler.BuildError, match="sm_75 and later, not for sm_37; use a PyTorch"):
+        compiler.compile_cubin(SOURCE, NAME, "sm_37")
+
+
+def test_faulty_code_is_reported_with_its_place(source_dir):
+    (source_dir / SOURCE).write_text(CODE.replace("scale(", "scales("))
+    with pytest.raises(compiler.BuildError, match=r'probe\.cu\(6\): error: .*"scales"'):
+        compiler.compile_cubin(SOURCE, NAME, "sm_90")
+
+
+def fail(*_):
+    raise RuntimeError("libnvrtc.so was not found\nin many places")
+
+
+MISSING = {
+    "bindings": ("cuda-bindings", lambda m: m.setitem(sys.modules, "cuda.bindings", None)),
+    "core": ("cuda-core", lambda m: m.setitem(sys.modules, "cuda.core", None)),
+    "nvrtc": ("nvidia-cuda-nvrtc", lambda m: m.setattr(nvrtc, "nvrtcVersion", fail)),
+    "headers": (
+        "nvidia-cuda-runtime",
+        lambda m: m.setattr(pathfinder, "find_nvidia_header_directory", lambda _: None),
+    ),
+}
+
+
+@pytest.mark.parametrize("what", MISSING)
+def test_missing_package_is_named(what, source_dir, monkeypatch):
+    package, remove = MISSING[what]
+    import cuda
+
+    for name in ("bindings", "core"):  # what was imported is an attribute, too
+        monkeypatch.delattr(cuda, name, raising=False)
+    remove(monkeypatch)
+    with pytest.raises(compiler.BuildError, match=f'pip install "?{package}') as error:
+        compiler.compile_cubin(SOURCE, NAME, "sm_90")
+    assert "\n" not in str(error.value)
+    with pytest.warns(UserWarning, match=f"{package}.*Using PyTorch operations, which are several"):
+        assert not compiler.is_available()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert not compiler.is_available()  # the warning comes once
+
+
+def test_is_available_here():
+    assert compiler.is_available()
+
+
+def test_is_not_available_for_an_old_gpu(monkeypatch):
+    capabilities = [(8, 0), (5, 2)]
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: len(capabilities))
+    monkeypatch.setattr(torch.cuda, "get_device_capability", capabilities.__getitem__)
+    with pytest.warns(UserWarning, match="compiles for sm_75 and later, not for sm_52; use a PyT"):
+        assert not compiler.is_available()
+
+
+def test_launches_on_the_meta_device_are_recorded():
+    meta = torch.device("meta")
+    compiler.launch("a.cu", "f<1>", meta, (1, 1, 1), (1, 1, 1), [])
+    with compiler.record_launches() as kernels:
+        compiler.launch("a.cu", "f<2>", meta, (1, 1, 1), (1, 1, 1), [])
+        compiler.launch("a.cu", "f<2>", meta, (9, 1, 1), (1, 1, 1), [])
+    compiler.launch("a.cu", "f<3>", meta, (1, 1, 1), (1, 1, 1), [])
+    assert kernels == {("a.cu", "f<2>")}
+
+
+def test_launch_calls_the_driver(source_dir):
+    """Contexts, streams, arguments and attributes, as a driver sees them."""
+    kernel = f"kernel {compiler.compile_cubin(SOURCE, NAME, 'sm_90').symbol}"
+    folder = source_dir.parent
+    library = folder / "libcuda.so.1"
+    flags = ["-shared", "-fPIC", "-o", str(library)]
+    subprocess.run(["gcc", *flags, str(HERE / "fake_driver.c")], check=True)
+    command = [sys.executable, "-m", "tests.ops.cuda.launch_on_fake_driver"]
+    result = subprocess.run(
+        [*command, str(source_dir), SOURCE],
+        env={**os.environ, "LD_LIBRARY_PATH": str(folder)},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert result.returncode == 0, result.stderr
+
+    def launched(stream, block=256, shared_bytes=0):
+        return (
+            f"launch 0x88 grid 7 2 3 block {block} 1 1 shared {shared_bytes} stream {stream:#x} "
+            "args 0xdeadbeef -5 -1099511627776 1.5 2.25 6 0.125"
+        )
+
+    on_0 = launched(0xAB00)
+    assert result.stderr.splitlines() == [
+        *("-- first", "context 0x1000", "load cubin", kernel, on_0),
+        *("-- again", on_0),
+        *("-- other device", "load ptx", kernel, launched(0xAB01)),
+        *("-- shared memory", f"attribute 8 = {232448 - 128} on device 0"),
+        *(launched(0xAB00, shared_bytes=60000), launched(0xAB00, shared_bytes=50000)),
+        *("-- thread", "context 0x1000", on_0),
+        *("-- refused", launched(0xAB00, block=2048)),
+        f"-- CUDA kernels: launching {NAME} of {SOURCE} with grid (7, 2, 3), block (2048, 1, 1) "
+        "and 0 bytes of shared memory failed: CUDA_ERROR_INVALID_VALUE",
+    ]
