@@ -25,14 +25,19 @@ constexpr int64_t kSerialElements = 32768;  // up to here a second thread costs 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
 
-// `count` lanes exist: all of them, known when compiling, except at the end of a row.
+// `count` lanes exist: all of them, known when compiling, except at the end of a row. Those behind
+// are zero, or left alone in memory.
 template <class T, class S>
 INLINE Vec<T> load_some(const S* p, int count) {
-    return count == kLanes<T> ? load<T>(p) : load_lanes<T, S>(p, 1, count);
+    if (count == kLanes<T>) return load<T>(p);
+    Vec<T> v{};
+    for (int i = 0; i < count; i++) v[i] = widen(p[i]);
+    return v;
 }
 template <class T, class S>
 INLINE void store_some(S* p, Vec<T> v, int count) {
-    count == kLanes<T> ? store<T>(p, v) : store_lanes<T, S>(p, 1, v, count);
+    if (count == kLanes<T>) return store<T>(p, v);
+    for (int i = 0; i < count; i++) p[i] = narrow<S>(v[i]);
 }
 template <class T, class F>
 INLINE void for_vectors(int64_t size, const F& body) {
