@@ -919,14 +919,7 @@ def _precision(
     """Dtype and layout of a block's features."""
     dtype = layers.compute_dtype(block.conv1.weight, block.use_fp16, force_fp32)
     is_channels_last = block.channels_last and dtype == torch.float16
-    # oneDNN, which convolves these types on the CPU, does so fastest in channels last, as do our
-    # kernels; but not the gradients of weights, which take two to five times as long.
-    weight = block.conv1.weight
-    is_onednn = weight.device.type == "cpu" and dtype in (torch.float32, torch.bfloat16)
-    needs_weight_gradient = torch.is_grad_enabled() and weight.requires_grad
-    if is_channels_last or (is_onednn and not needs_weight_gradient):
-        return dtype, torch.channels_last
-    return dtype, torch.contiguous_format
+    return dtype, torch.channels_last if is_channels_last else torch.contiguous_format
 
 
 def _new_kernel(

@@ -18,6 +18,7 @@ from torch import Tensor
 from torch_utils import layers, misc, persistence
 from torch_utils.layers import FullyConnectedLayer, MappedGenerator
 from torch_utils.ops import conv2d_gradfix
+from torch_utils.ops.bias_act import bias_act
 from torch_utils.ops.filtered_lrelu import filtered_lrelu
 
 
@@ -550,11 +551,12 @@ def _conv2d_before_scale(
     misc.assert_shape(s, [x.shape[0], x.shape[1]])
     out_scale = None
     if demodulate:
-        squares = w.square().sum(dim=[2, 3])  # [O, I]
+        squares = w.square().flatten(1)  # [O, I * kh * kw]
         w_norm = squares.sum(dim=1).rsqrt()  # of kernels to unit norm, [O]
         s = s * s.square().mean().rsqrt()
-        norm = s.square() @ (squares * w_norm.square()[:, None]).t()  # [N, O]
-        out_scale = (norm + 1e-8 / w[0].numel()).rsqrt()
+        # One matrix product: sums over a few adjacent numbers, as those of a kernel, are slow.
+        norm = s.square().repeat_interleave(w[0, 0].numel(), dim=1) @ squares.t()  # [N, O]
+        out_scale = (norm * w_norm.square() + 1e-8 / w[0].numel()).rsqrt()
         if x.dtype == torch.float16:
             # The sums of the convolution stay in range.
             w = w * w_norm[:, None, None, None]
@@ -567,7 +569,7 @@ def _conv2d_before_scale(
     if is_cheaper_on_weights and not torch.is_grad_enabled():
         w = w * s[:, :, None, None]  # [1, I, 1, 1]
     else:
-        x = x * s.to(x.dtype)[:, :, None, None]
+        x = bias_act(x, scale=s)
     return conv2d_gradfix.conv2d(x, w.to(x.dtype), padding=padding), out_scale
 
 

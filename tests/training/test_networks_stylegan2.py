@@ -55,22 +55,6 @@ def test_gradients_match_those_of_reference_ops(num):
         assert golden.scaled_error(value, wanted.numpy()) < 1e-9
 
 
-def test_features_are_channels_last_unless_weights_need_gradients():
-    G = generator()
-    formats = []
-    G.synthesis.b16.conv1.register_forward_hook(
-        lambda layer, args, y: formats.append(
-            y.is_contiguous(memory_format=torch.channels_last) and not y.is_contiguous()
-        )
-    )
-    with_gradients = [G.synthesis(styles(G), noise_mode="const")]
-    G.requires_grad_(True)
-    with_gradients.append(G.synthesis(styles(G), noise_mode="const").detach())
-    assert formats == [True, False]
-    assert golden.scaled_error(with_gradients[0], with_gradients[1].numpy()) < 1e-5
-    assert all(img.is_contiguous() for img in with_gradients)
-
-
 def test_bfloat16_stays_close_to_float32():
     G = generator()
     ws = styles(G)
