@@ -114,7 +114,7 @@ def main(
             "--seeds, --class and --trunc have no effect with --projected-w", stacklevel=1
         )
     torch_device = distributed.resolve_device(device)
-    distributed.configure_backends()
+    distributed.configure_backends(torch_device)
     styles = None if projected_w is None else load_ws(projected_w)
 
     click.echo(f"Loading {network} ...")

@@ -95,7 +95,8 @@ def main(
     if not sections:
         raise click.BadParameter("name at least one section", param_hint="--sections")
     torch_device = distributed.resolve_device(device)
-    distributed.configure_backends(cudnn_benchmark=False)  # trying algorithms takes minutes
+    # Trying cuDNN's algorithms takes minutes.
+    distributed.configure_backends(torch_device, cudnn_benchmark=False)
     plan = Plan.tiny(torch_device) if quick else Plan(torch_device)
     if torch_device.type == "cpu":  # which has no kernels for float16
         plan = replace(plan, dtypes=tuple(t for t in plan.dtypes if t != torch.float16))
@@ -376,7 +377,7 @@ def start_network(setup: Setup, device_type: str, cache_dir: str) -> tuple[float
     """
     os.environ[CACHE_DIR_VARIABLE] = cache_dir
     device = distributed.resolve_device(device_type)
-    distributed.configure_backends(cudnn_benchmark=False)
+    distributed.configure_backends(device, cudnn_benchmark=False)
     run = Training(setup, device)
     start = time.perf_counter()
     for phase in run.intervals:

@@ -155,20 +155,20 @@ def main(
     torch_device = distributed.resolve_device(device)
     if threads is not None:
         torch.set_num_threads(threads)
-    distributed.configure_backends()
+    if not cold or torch_device.type != "cpu":  # keeps memory warm on CPUs
+        distributed.configure_backends(torch_device)
     torch_dtype = None if dtype is None else DTYPES[dtype]
-    with contextlib.nullcontext() if cold else timing.warm_allocations():
-        peaks = measure_peaks(torch_device)
-        measured = {}
-        for network in networks:
-            click.echo(f"Measuring {network} ...", err=True)
-            setup = Setup(cfg_of(network), resolution, batch, cbase, cmax)
-            found = [c for c in network_calls(network, setup, torch_device) if c.op in ops]
-            measured[network] = [
-                measure_call(call, torch_device, torch_dtype, grad, not skip_reference, repeat)
-                for call in found
-            ]
-        peaks = peaks.best(measure_peaks(torch_device))  # in case something else ran before
+    peaks = measure_peaks(torch_device)
+    measured = {}
+    for network in networks:
+        click.echo(f"Measuring {network} ...", err=True)
+        setup = Setup(cfg_of(network), resolution, batch, cbase, cmax)
+        found = [c for c in network_calls(network, setup, torch_device) if c.op in ops]
+        measured[network] = [
+            measure_call(call, torch_device, torch_dtype, grad, not skip_reference, repeat)
+            for call in found
+        ]
+    peaks = peaks.best(measure_peaks(torch_device))  # in case something else ran before
     rows = [row for name, results in measured.items() for row in format_rows(name, results, peaks)]
     click.echo(timing.describe_machine(torch_device))
     click.echo(f"Peaks: {peaks}")

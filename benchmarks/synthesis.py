@@ -131,7 +131,7 @@ def main(
         )
     if threads is not None:
         torch.set_num_threads(threads)
-    distributed.configure_backends()
+    distributed.configure_backends(torch_device)
 
     rows = []
     for cfg in configs:

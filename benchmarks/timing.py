@@ -1,10 +1,8 @@
 """What the benchmarks share: repeated timing, the machine in words, tables."""
 
-import contextlib
-import ctypes
 import platform
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median, quantiles
@@ -16,7 +14,6 @@ from torch_utils import distributed
 
 MIN_RUNS, MAX_RUNS = 2, 100
 CUDA_FLUSH_BYTES = 256 << 20  # more than the caches of any GPU
-M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # as in malloc.h
 
 Result = TypeVar("Result")
 
@@ -113,27 +110,6 @@ def measure_kernels(
         events.append((before, after))
     distributed.synchronize(device)
     return Timing(tuple(a.elapsed_time(b) / 1e3 for a, b in events), result)
-
-
-@contextlib.contextmanager
-def warm_allocations() -> Iterator[None]:
-    """Let the C library keep and reuse freed memory inside, as long as it can (glibc only).
-
-    Large tensors otherwise come from the operating system each time, which zeroes their pages:
-    on a CPU that can take longer than a fast op itself.
-    """
-    library = ctypes.CDLL(None) if platform.libc_ver()[0] == "glibc" else None
-    if library is None:
-        yield
-        return
-    library.mallopt(M_MMAP_MAX, 0)
-    library.mallopt(M_TRIM_THRESHOLD, -1)
-    try:
-        yield
-    finally:
-        library.mallopt(M_MMAP_MAX, 65536)  # the defaults of glibc
-        library.mallopt(M_TRIM_THRESHOLD, 128 << 10)
-        library.malloc_trim(0)
 
 
 def describe_machine(device: torch.device) -> str:

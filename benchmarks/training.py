@@ -293,7 +293,7 @@ def measure_phase(
     if threads is not None:
         torch.set_num_threads(threads)
     device = distributed.resolve_device(device_type)
-    distributed.configure_backends()
+    distributed.configure_backends(device)
     training_stats.init_multiprocessing(0, None)
     with force_reference(use_reference):
         Training(dataclasses.replace(setup, **TINY), device).run(phase)  # loads all libraries

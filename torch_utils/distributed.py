@@ -145,12 +145,13 @@ def launch(function: Callable[..., None], num_processes: int, device_name: str, 
                 raise RuntimeError(messages[0]) from error
 
 
-def configure_backends(cudnn_benchmark: bool = True) -> None:
+def configure_backends(device: torch.device, cudnn_benchmark: bool = True) -> None:
     """Compute in full float32 on GPUs (no TF32), and let cuDNN try its algorithms or not.
 
-    On CPUs, keep memory that was freed: see `keep_freed_memory`.
+    Where the CPU computes, it keeps memory that was freed: see `keep_freed_memory`.
     """
-    keep_freed_memory()
+    if device.type == "cpu":
+        keep_freed_memory()
     torch.backends.cudnn.benchmark = cudnn_benchmark
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cuda.matmul.allow_tf32 = False

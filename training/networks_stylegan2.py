@@ -559,8 +559,11 @@ def _modulate_and_convolve(
             )
             styles = styles / styles.abs().amax(dim=1, keepdim=True)
         out_scale = _demodulation(weight, styles)
-    if x.shape[0] == 1 and weight.numel() <= x.numel():
-        weight = weight * styles[0, :, None, None]  # the same, on fewer numbers
+    # For one image the weights may be fewer than the features. With gradients the features it is:
+    # the styles must not count as weights, whose gradients `no_weight_gradients` leaves out.
+    is_cheaper_on_weights = x.shape[0] == 1 and weight.numel() <= x.numel()
+    if is_cheaper_on_weights and not torch.is_grad_enabled():
+        weight = weight * styles[0, :, None, None]
     else:
         x = bias_act(x, scale=styles)
     return conv2d_resample.conv2d_resample(x, weight.to(x.dtype), **resampling), out_scale

@@ -564,7 +564,8 @@ def _conv2d_before_scale(
             out_scale = out_scale * w_norm
     if input_gain is not None:
         s = s * input_gain
-    # For one image, scale what is less: weights or features.
+    # For one image the weights may be fewer than the features. With gradients the features it is:
+    # the styles must not count as weights, whose gradients `no_weight_gradients` leaves out.
     is_cheaper_on_weights = x.shape[0] == 1 and w[:, 0].numel() < x[0, 0].numel()
     if is_cheaper_on_weights and not torch.is_grad_enabled():
         w = w * s[:, :, None, None]  # [1, I, 1, 1]

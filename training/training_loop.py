@@ -87,7 +87,7 @@ class Trainer:
         seed = self.config.random_seed * self.worker.size + self.worker.rank
         np.random.seed(seed)
         torch.manual_seed(seed)
-        distributed.configure_backends(self.config.cudnn_benchmark)
+        distributed.configure_backends(self.device, self.config.cudnn_benchmark)
         training_stats.init_multiprocessing(
             self.worker.rank, self.device if self.worker.size > 1 else None
         )

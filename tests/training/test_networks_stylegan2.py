@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from tests import golden
+from torch_utils.ops import conv2d_gradfix
 from torch_utils.ops.selection import force_reference
 from training import networks_stylegan2 as stylegan2
 
@@ -82,3 +83,15 @@ def test_gradients_of_compiled_synthesis():
     weight = G.synthesis.b8.conv0.weight
     (want,), (got,) = (torch.autograd.grad(img.square().sum(), weight) for img in imgs)
     assert golden.scaled_error(got, want.numpy()) < 1e-4
+
+
+def test_styles_of_one_image_get_gradients_without_those_of_weights():
+    """Path length leaves out the gradients of weights, but needs those of styles."""
+    G = generator()
+    gradients = []
+    for disable in (False, True):
+        ws = styles(G, 1).requires_grad_(True)
+        img = G.synthesis(ws, noise_mode="const")
+        with conv2d_gradfix.no_weight_gradients(disable):
+            gradients.append(torch.autograd.grad(img.square().sum(), ws)[0])
+    torch.testing.assert_close(*gradients)

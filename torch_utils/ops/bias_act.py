@@ -78,7 +78,7 @@ def bias_act(
     alpha = defaults.def_alpha if alpha is None else float(alpha)
     gain = defaults.def_gain if gain is None else float(gain)
     clamp = None if clamp is None else float(clamp)
-    if is_reference or x.ndim == 0 or not has_kernels(x):
+    if is_reference or x.ndim == 0 or not has_kernels(x, (), (b, scale, noise)):
         return reference.bias_act(x, b, dim, act, alpha, gain, clamp, scale, noise)
     dtype = _dtype_of_sums(x)
     b, scale, noise = (None if t is None else t.to(dtype).contiguous() for t in (b, scale, noise))

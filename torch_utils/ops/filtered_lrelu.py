@@ -39,7 +39,7 @@ def filtered_lrelu(
     impl: Literal["cuda", "ref"] = "cuda",
     scale: Tensor | None = None,
 ) -> Tensor:
-    """Add a bias, upsample, apply a leaky ReLU and downsample; differentiable to any order.
+    """Scale, add a bias, upsample, apply a leaky ReLU and downsample; differentiable to any order.
 
     Args:
         x: Feature maps `[N, C, H, W]` of any floating-point type.
@@ -98,7 +98,7 @@ def filtered_lrelu(
         )
     up, down, gain, slope = int(up), int(down), float(gain), float(slope)
     # The kernel folds the gain into a filter, which needs it to be positive.
-    if is_reference or gain <= 0 or not has_kernels(x, fu, fd):
+    if is_reference or gain <= 0 or not has_kernels(x, (fu, fd), (b, scale)):
         return reference.filtered_lrelu(
             x, fu, fd, b, up, down, padding, gain, slope, clamp, flip_filter, scale
         )
@@ -180,7 +180,7 @@ def _setup_lrelu(ctx, inputs, output) -> None:
     ctx.up, ctx.down, ctx.padding, ctx.gain, ctx.slope, _, ctx.flip, _ = settings
     ctx.in_size = x.shape[3], x.shape[2]
     ctx.has_bias = b is not None
-    is_trained = scale is not None and scale.requires_grad
+    is_trained = scale is not None and ctx.needs_input_grad[4]
     ctx.save_for_backward(fu, fd, output[1], scale, x if is_trained else None)
 
 
@@ -281,9 +281,10 @@ def _adjoint(ctx, dy, fu, fd, mask, padding, mid_padding, gain) -> Tensor:
 def sum_of_products(x: Tensor, y: Tensor) -> Tensor:
     """Sum of `x * y` `[N, C, H, W]` over the pixels, `[N, C]`, without the product in memory."""
     n, c, h, w = x.shape
-    if x.is_contiguous() and y.is_contiguous():
+    is_half = x.dtype in (torch.float16, torch.bfloat16)
+    if x.is_contiguous() and y.is_contiguous() and not is_half:
         return torch.bmm(x.reshape(n * c, 1, h * w), y.reshape(n * c, h * w, 1)).reshape(n, c)
-    return (x * y).sum([2, 3])
+    return (x * y).sum([2, 3], dtype=torch.float32 if is_half else None)
 
 
 def _inner_size(x: Tensor, fu: Tensor, up: int, padding: Sequence[int]) -> tuple[int, int]:

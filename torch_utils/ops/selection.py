@@ -1,7 +1,7 @@
 """Which implementation of an op is used: the kernels of the device, or the reference."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -41,11 +41,16 @@ def wants_reference(op: str, impl: str) -> bool:
     return impl == "ref" or _is_reference_forced
 
 
-def has_kernels(x: Tensor, *filters: Tensor) -> bool:
-    """Whether the device of `x` has kernels for images and (constant) filters.
+def has_kernels(
+    x: Tensor, filters: Sequence[Tensor] = (), others: Sequence[Tensor | None] = ()
+) -> bool:
+    """Whether the device of `x` has kernels for images, (constant) filters and other operands.
 
-    The meta device stands for CUDA: what would be launched there can be recorded.
+    Operands on several devices are left to the reference, which refuses them. The meta device
+    stands for CUDA: what would be launched there can be recorded.
     """
+    if any(t is not None and t.device != x.device for t in (*filters, *others)):
+        return False
     if x.device.type == "cpu":
         return cpu.is_supported(x, *filters)
     return (

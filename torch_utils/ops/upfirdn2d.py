@@ -76,7 +76,7 @@ def upfirdn2d(
             f"upfirdn2d: filter {tuple(f.shape)} and padding {padding} leave nothing of an image "
             f"of {x.shape[3]}x{x.shape[2]} upsampled by {up}"
         )
-    if is_reference or not has_kernels(x, f):
+    if is_reference or not has_kernels(x, (f,)):
         return reference.upfirdn2d(x, f, up, down, padding, flip_filter, gain)
     return _upfirdn2d(x, f, up, down, padding, bool(flip_filter), float(gain))
 

@@ -1,6 +1,10 @@
 // Rows of bits: sample `i` of a row is bit `i % 8` of byte `i / 8`.
 #pragma once
 
+#if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+#error "rows of bits are read and written as little-endian integers"
+#endif
+
 #include <cstdint>
 #include <cstring>
 

@@ -22,7 +22,7 @@ def filtered_lrelu(
     flip_filter: bool,
     mask: Tensor | None,
 ) -> Tensor:
-    """The op; `gain` is positive. Signs go to `mask` unless that is `None`."""
+    """The op; `gain` is positive. Bits for the derivative go to `mask`, if any."""
     return resample.resample(
         x,
         fu,

@@ -20,6 +20,7 @@
 
 #include <cstdlib>
 #include <memory>
+#include <new>
 
 #include "bits.h"
 #include "parallel.h"
@@ -46,6 +47,7 @@ class Arena {
         if (bytes <= size_) return;
         size_ = round_up(bytes, 4096);
         data_.reset(static_cast<char*>(std::aligned_alloc(64, size_)));
+        if (!data_) throw std::bad_alloc();
         std::memset(data_.get(), 0, size_);
     }
 

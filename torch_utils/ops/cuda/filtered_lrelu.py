@@ -42,7 +42,7 @@ def filtered_lrelu(
     flip_filter: bool,
     mask: Tensor | None,
 ) -> Tensor:
-    """The op; `gain` is positive. Signs go to `mask` unless that is `None`.
+    """The op; `gain` is positive. Bits for the derivative go to `mask`, if any.
 
     `scale` `[N, C]` multiplies `x` before the bias.
     """
@@ -95,9 +95,10 @@ def _launch(
     y = torch.empty(plan.shape, dtype=call.dtype, device=x.device, memory_format=plan.memory_format)
     if y.numel() == 0:
         return y
-    scale = None if scale is None else scale.to(torch.float32).contiguous()
+    dtype = torch.float64 if call.dtype == torch.float64 else torch.float32
+    scale = None if scale is None else scale.to(dtype).contiguous()
     b = None if b is None else b.to(call.dtype).contiguous()
-    fu, fd = fu.to(torch.float32).contiguous(), fd.to(torch.float32).contiguous()
+    fu, fd = fu.to(dtype).contiguous(), fd.to(dtype).contiguous()
     if plan.name is None:
         _upsample_and_downsample(call, x, y, fu, fd, b, scale, mask)
         return y

@@ -20,7 +20,7 @@ def filtered_lrelu(
     flip_filter: bool,
     scale: Tensor | None = None,
 ) -> Tensor:
-    """Bias, upsample, leaky ReLU, downsample; arguments as in the public function."""
+    """Scale, bias, upsample, leaky ReLU, downsample; arguments as in the public function."""
     if scale is not None:
         x = x * scale.to(x.dtype)[:, :, None, None]
     x = bias_act(x, b, dim=1, act="linear", alpha=0.0, gain=1.0, clamp=None)
