@@ -14,7 +14,14 @@ os.environ.setdefault(
 import pytest
 import torch
 
+from torch_utils.ops.cpu import compiler
+
 torch.set_num_threads(1)
+
+
+def pytest_configure(config):
+    """Build the CPU kernels before the first test: building says so where tests read the output."""
+    compiler.library()
 
 
 def pytest_collection_modifyitems(items):
