@@ -1,6 +1,7 @@
 """The benchmarks run, count what they mean to count, and refuse what they cannot measure."""
 
 import dataclasses
+import mmap
 import os
 import time
 from types import SimpleNamespace
@@ -155,6 +156,7 @@ def test_record_calls_notes_layers_and_leaves_no_trace():
     found = ops.network_calls("stylegan3-t", setup, CPU)
     assert networks_stylegan3.filtered_lrelu is before
     assert {call.op for call in found} == {"bias_act", "filtered_lrelu"}
+    found = [call for call in found if call.op == "filtered_lrelu"]
     assert sum(call.count for call in found) == 15
     assert found[0].layer.startswith("L0_") and found[-1].layer.startswith("L14_16_3")
     assert found[-1].arguments["x"].shape == (2, 3, 16, 16)
@@ -244,7 +246,7 @@ def test_ops_prints_calls_and_totals(monkeypatch):
     assert [(row[0], row[1], row[3]) for row in totals] == [
         ("filtered_lrelu", "stylegan3-r", "15"),
         ("upfirdn2d", "discriminator", "4"),
-        ("bias_act", "discriminator", "8"),
+        ("bias_act", "discriminator", "6"),
     ]
 
 
@@ -368,8 +370,10 @@ def test_a_killed_measurement_is_an_error():
 def test_resident_bytes_remember_the_peak():
     if memory.resident_bytes("VmRSS") is None:
         pytest.skip("needs Linux")
-    torch.ones([memory.resident_bytes("VmHWM") // 4])  # twice as much as ever
-    assert memory.resident_bytes("VmHWM") > 1.5 * memory.resident_bytes("VmRSS")
+    with mmap.mmap(-1, memory.resident_bytes("VmHWM")) as block:
+        for page in range(0, len(block), mmap.PAGESIZE):
+            block[page] = 1
+    assert memory.resident_bytes("VmHWM") > 1.2 * memory.resident_bytes("VmRSS")
 
 
 # benchmarks.gpu_report

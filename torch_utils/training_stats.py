@@ -47,6 +47,8 @@ def report(name: str, value: Any) -> Any:
         `value`, unchanged.
     """
     elements = torch.as_tensor(value).detach()
+    if elements.device.type == "meta":  # has no numbers
+        return value
     _new_nums[name] = _new_nums.get(name, 0) + elements.numel()
     if elements.numel() > 0:
         elements = elements.to(torch.float32)

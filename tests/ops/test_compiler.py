@@ -56,6 +56,7 @@ def fake_compiler(tmp_path, monkeypatch):
 
     def make(script: str) -> Path:
         path, log = tmp_path / "fake-g++", tmp_path / "calls"
+        path.unlink(missing_ok=True)  # a file that runs still cannot be written to
         path.write_text(f'#!/bin/sh\necho "$*" >> {log}\n{script}\nexec {GXX} "$@"\n')
         path.chmod(0o755)
         log.write_text("")
