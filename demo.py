@@ -28,7 +28,7 @@ SCALE = 2  # the sheet shows each pixel as so many by so many
     type=click.Path(path_type=Path),
     help="Where everything goes.  [default: demo, or demo/quick]",
 )
-@click.option("--kimg", type=click.IntRange(min=1), help="Length of the training.  [default: 4]")
+@click.option("--kimg", type=click.IntRange(min=1), help="Length of the training.  [default: 6]")
 @click.option("--quick", is_flag=True, help="A tiny network on tiny images, to see the steps work.")
 @cli.device_option
 @cli.version_option
@@ -42,7 +42,7 @@ def main(outdir: Path | None, kimg: int | None, quick: bool, device: str) -> Non
       python demo.py --outdir=demo-long --kimg=20
     """
     outdir = outdir or Path("demo/quick" if quick else "demo")
-    kimg = kimg or (1 if quick else 4)
+    kimg = kimg or (1 if quick else 6)
     size = 16 if quick else 32
     capacity = ["--cbase=128", "--cmax=8"] if quick else ["--cbase=512", "--cmax=32"]
     batch, gamma = (32, 0.5) if quick else (4, 1)
