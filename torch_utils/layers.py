@@ -36,6 +36,13 @@ def check_noise_mode(noise_mode: str) -> None:
         raise ValueError(f'`noise_mode` must be "random", "const" or "none", got {noise_mode!r}')
 
 
+def scale_channels(x: Tensor, s: Tensor) -> Tensor:
+    """Features `x` `[N, C, H, W]` times factors `s` `[N, C]`."""
+    if torch.is_grad_enabled():
+        return bias_act(x, scale=s)  # both gradients in one pass
+    return x * s.to(x.dtype)[:, :, None, None]
+
+
 def compute_dtype(weight: Tensor, use_fp16: bool, force_fp32: bool) -> torch.dtype:
     """The dtype of a layer's features: float16 where the network wants it, on CUDA only.
 

@@ -565,7 +565,7 @@ def _modulate_and_convolve(
     if is_cheaper_on_weights and not torch.is_grad_enabled():
         weight = weight * styles[0, :, None, None]
     else:
-        x = bias_act(x, scale=styles)
+        x = layers.scale_channels(x, styles)
     return conv2d_resample.conv2d_resample(x, weight.to(x.dtype), **resampling), out_scale
 
 

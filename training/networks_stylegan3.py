@@ -18,7 +18,6 @@ from torch import Tensor
 from torch_utils import layers, misc, persistence
 from torch_utils.layers import FullyConnectedLayer, MappedGenerator
 from torch_utils.ops import conv2d_gradfix
-from torch_utils.ops.bias_act import bias_act
 from torch_utils.ops.filtered_lrelu import filtered_lrelu
 
 
@@ -570,7 +569,7 @@ def _conv2d_before_scale(
     if is_cheaper_on_weights and not torch.is_grad_enabled():
         w = w * s[:, :, None, None]  # [1, I, 1, 1]
     else:
-        x = bias_act(x, scale=s)
+        x = layers.scale_channels(x, s)
     return conv2d_gradfix.conv2d(x, w.to(x.dtype), padding=padding), out_scale
 
 
