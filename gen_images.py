@@ -24,7 +24,7 @@ from torch_utils import distributed, images, latents
 
 
 @click.command(cls=cli.Command)
-@click.option("--network", metavar="PATH|URL", required=True, help="Network pickle.")
+@click.option("--network", metavar="PATH|URL", required=True, help="Trained network.")
 @click.option(
     "--seeds",
     type=cli.SeedRange(),
@@ -75,6 +75,7 @@ from torch_utils import distributed, images, latents
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Take the styles `w` from a file instead of seeds.",
 )
+@cli.allow_untrusted_option
 @cli.device_option
 @cli.version_option
 def main(
@@ -89,12 +90,13 @@ def main(
     batch: int,
     grid: tuple[int, int] | None,
     projected_w: Path | None,
+    allow_untrusted: bool,
     device: str,
 ) -> None:
     """Generate images with a trained network.
 
-    Writes seed0000.png and so on to --outdir. Loading a pickle runs code that it carries: use only
-    files from people you trust.
+    Writes seed0000.png and so on to --outdir. The network can be a pickle of this project, of the
+    published StyleGAN2, StyleGAN2-ADA and StyleGAN3, or a safetensors file; see legacy.py.
 
     \b
     Examples:
@@ -118,7 +120,8 @@ def main(
     styles = None if projected_w is None else load_ws(projected_w)
 
     click.echo(f"Loading {network} ...")
-    G = legacy.load_network(network, option="--network")["G_ema"].to(torch_device)
+    data = legacy.load_network(network, option="--network", allow_untrusted=allow_untrusted)
+    G = data["G_ema"].to(torch_device)
     written = generate_images(
         G,
         seeds,

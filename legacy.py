@@ -1,6 +1,7 @@
 """Load network pickles: `load_network_pkl()`, and a command that rewrites them.
 
-A pickle carries Python code that runs when it is loaded: load only files from people you trust.
+Nothing that a file contains is executed: networks are rebuilt as this project's classes, see
+`network_files`. Only `allow_untrusted` runs the source inside a pickle.
 """
 
 import contextlib
@@ -8,7 +9,8 @@ import copy
 import io
 import os
 import pickle
-from collections.abc import Callable
+import re
+import warnings
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -16,66 +18,118 @@ import click
 import torch
 
 from dnnlib import cli, util
+from network_files import foreign, rebuild, safetensors_file, tensorflow, unpickler
+from network_files.safetensors_file import is_safetensors
+from network_files.unpickler import Record
 from torch_utils import misc
 
 NETWORKS = ("G", "D", "G_ema")
+UNTRUSTED_VARIABLE = "STYLEGAN3_ALLOW_UNTRUSTED"
 
 
 def load_network(
-    source: str | os.PathLike, force_fp16: bool = False, option: str | None = None
+    source: str | os.PathLike,
+    force_fp16: bool = False,
+    option: str | None = None,
+    allow_untrusted: bool | None = None,
 ) -> dict[str, Any]:
-    """Load a network pickle from a file or a URL; see `load_network_pkl`.
+    """Load networks from a file or a URL; see `load_network_pkl`.
 
     Args:
         source: Path or URL.
         force_fp16: As for `load_network_pkl`.
         option: Command-line option that the source came from, for error messages.
+        allow_untrusted: As for `load_network_pkl`.
     """
     with (
         contextlib.nullcontext() if option is None else cli.blame(option),
         util.open_url(os.fspath(source)) as f,
     ):
-        return load_network_pkl(f, force_fp16, name=os.fspath(source))
+        return load_network_pkl(f, force_fp16, os.fspath(source), allow_untrusted)
 
 
 def load_network_pkl(
-    f: BinaryIO, force_fp16: bool = False, name: str | None = None
+    f: BinaryIO,
+    force_fp16: bool = False,
+    name: str | None = None,
+    allow_untrusted: bool | None = None,
 ) -> dict[str, Any]:
-    """Load a network pickle, on the CPU. This runs code from the file: load only trusted ones.
+    """Load networks, on the CPU, as this project's classes.
+
+    Understands pickles of this project, of the PyTorch versions of StyleGAN2-ADA and StyleGAN3
+    (and of their forks as far as their networks are the same), of the TensorFlow versions of
+    StyleGAN2 and StyleGAN2-ADA, and the safetensors files that `legacy.py` writes.
 
     Args:
-        f: The pickle, open for reading in binary mode.
+        f: The file, open for reading in binary mode.
         force_fp16: Rebuild the networks with half precision at their four highest resolutions.
         name: What error messages call the file; by default the name that `f` has.
+        allow_untrusted: Run the Python source inside a pickle if its networks are none of ours:
+            it can do anything. `None`: if the environment has `STYLEGAN3_ALLOW_UNTRUSTED=1`.
 
     Returns:
         A dictionary with at least the keys `G`, `D`, `G_ema`, `augment_pipe` (modules) and
-        `training_set_kwargs` (dict). What the pickle lacks is None, except the required `G_ema`.
+        `training_set_kwargs` (dict). What the file lacks is None, except the required `G_ema`.
 
     Raises:
-        ValueError: If the file is damaged or holds something else; the message says what.
+        ValueError: If the file is damaged, holds something else, or networks that are not ours;
+            the message says what.
     """
     if name is None:
         name = str(getattr(f, "name", "network pickle"))
+    if allow_untrusted is None:
+        allow_untrusted = os.environ.get(UNTRUSTED_VARIABLE, "0") not in ("", "0")
     start = f.tell()
+    head = f.read(200)
+    f.seek(start)
     try:
-        data = _NetworkUnpickler(f).load()
+        data = _load_safetensors(f) if is_safetensors(head) else _load_pickle(f, name)
+    except (unpickler.ForbiddenGlobalError, rebuild.MismatchError) as error:
+        text = f"{name}: {error}"
+        if not allow_untrusted:
+            raise ValueError(
+                f"{text}. --allow-untrusted (or {UNTRUSTED_VARIABLE}=1) runs the code in such a "
+                f"file: only if you trust where it comes from"
+            ) from error
+        warnings.warn(f"{text}. Running the code in the file, as allowed.", stacklevel=2)
+        f.seek(start)
+        data = _run_pickle(f, name, head)
+    except _FileError as error:
+        raise ValueError(f"{name}: {error}") from error
     except Exception as error:  # damaged bytes can make unpickling raise anything
-        raise ValueError(f"{name}: {_explain(f, start, error)}") from error
+        raise ValueError(f"{name}: {foreign.explain(head, f.read(1), error)}") from error
     data = _checked(data, name)
     if force_fp16:
         data.update({key: _with_fp16(data[key]) for key in NETWORKS if data[key] is not None})
     return data
 
 
+def save_networks(path: Path, data: dict[str, Any]) -> None:
+    """Write networks to a native pickle or, if the name ends so, a safetensors file.
+
+    Args:
+        path: The file; a missing folder is made.
+        data: As returned by `load_network_pkl`.
+
+    Raises:
+        ValueError: If the networks do not fit into a safetensors file.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with util.open_atomic(path) as f:
+        if path.suffix == ".safetensors":
+            safetensors_file.save(f, data)
+        else:
+            pickle.dump(data, f)
+
+
 @click.command(cls=cli.Command)
-@click.option("--source", metavar="PATH|URL", required=True, help="Pickle to read.")
+@click.option("--source", metavar="PATH|URL", required=True, help="Networks to read.")
 @click.option(
     "--dest",
     metavar="PATH",
     type=click.Path(dir_okay=False, path_type=Path),
     required=True,
-    help="Pickle to write.",
+    help="File to write: .pkl, or .safetensors, which cannot carry code.",
 )
 @click.option(
     "--force-fp16",
@@ -84,69 +138,86 @@ def load_network_pkl(
     show_default=True,
     help="Use half precision at the four highest resolutions.",
 )
+@cli.allow_untrusted_option
 @cli.version_option
-def main(source: str, dest: Path, force_fp16: bool) -> None:
-    """Load a network pickle and write it in this project's own format.
+def main(source: str, dest: Path, force_fp16: bool, allow_untrusted: bool) -> None:
+    """Load networks and write them in this project's own format.
 
-    Loading a pickle runs code that it carries: only convert files from people you trust.
+    Reads pickles of StyleGAN2 and StyleGAN2-ADA (TensorFlow), StyleGAN2-ADA and StyleGAN3
+    (PyTorch), this project's own, and safetensors files.
 
     \b
     Examples:
       python legacy.py --source=https://example.com/old.pkl --dest=new.pkl
+      python legacy.py --source=net.pkl --dest=net.safetensors
       python legacy.py --source=net.pkl --dest=net-fp16.pkl --force-fp16=1
     """
     click.echo(f"Loading {source} ...")
-    data = load_network(source, force_fp16, option="--source")
-    dest.parent.mkdir(parents=True, exist_ok=True)
-    with util.open_atomic(dest) as f:
-        pickle.dump(data, f)
+    data = load_network(source, force_fp16, "--source", allow_untrusted)
+    with cli.blame("--dest"):
+        save_networks(dest, data)
     click.echo(f"Wrote {dest}")
 
 
-class _NetworkUnpickler(pickle.Unpickler):
-    """Looks up the globals that a pickle names."""
+class _FileError(ValueError):
+    """Says in its message what is wrong with a file."""
+
+
+def _load_safetensors(f: BinaryIO) -> dict[str, Any]:
+    try:
+        return safetensors_file.load(f)
+    except ValueError as error:
+        raise _FileError(str(error)) from error
+
+
+def _load_pickle(f: BinaryIO, name: str) -> dict[str, Any]:
+    content = unpickler.load(f)
+    if isinstance(content, tuple) and any(
+        isinstance(part, tensorflow.TensorFlowNetwork) for part in content
+    ):
+        try:
+            return tensorflow.convert(content)
+        except ValueError as error:
+            raise _FileError(f"a TensorFlow pickle; {error}") from error
+    if not isinstance(content, dict):
+        kind = "network" if isinstance(content, Record) else type(content).__name__
+        raise _FileError(f"holds a {kind}, not a dictionary of networks")
+    data, unknown = {}, set()
+    for key, value in content.items():
+        try:
+            if isinstance(value, Record):
+                data[key] = rebuild.rebuild(value)
+                unknown.update(rebuild.unknown_sources(value))
+            else:
+                data[key] = value if isinstance(value, torch.Tensor) else unpickler.plain(value)
+        except rebuild.MismatchError as error:
+            raise rebuild.MismatchError(f"{key} cannot be rebuilt: {error}") from error
+        except ValueError as error:
+            raise _FileError(f"{key}: {error}") from error
+    if unknown:
+        hashes = ", ".join(digest[:12] for digest in sorted(unknown))
+        warnings.warn(
+            f"{name} was written by a version of the networks' source that is not known here "
+            f"(SHA-256 {hashes}); its networks match this project's, which are used",
+            stacklevel=4,
+        )
+    return data
+
+
+def _run_pickle(f: BinaryIO, name: str, head: bytes) -> Any:
+    try:
+        return _TrustingUnpickler(f).load()
+    except Exception as error:
+        raise ValueError(f"{name}: {foreign.explain(head, f.read(1), error)}") from error
+
+
+class _TrustingUnpickler(pickle.Unpickler):
+    """Runs whatever the pickle says; tensors that were saved on a GPU load without one."""
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) == ("torch.storage", "_load_from_bytes"):
-            return _load_storage
+            return lambda b: torch.load(io.BytesIO(b), map_location="cpu", weights_only=False)
         return super().find_class(module, name)
-
-
-def _load_storage(data: bytes) -> Any:
-    # As torch.storage does it, but tensors that were saved on a GPU load without one.
-    return torch.load(io.BytesIO(data), map_location="cpu", weights_only=False)
-
-
-def _explain(f: BinaryIO, start: int, error: Exception) -> str:
-    """What seems to be wrong with a file that does not unpickle, judged by its first bytes."""
-    f.seek(start)
-    head = f.read(200)
-    kind = next((kind for kind, matches in _FOREIGN_FILES.items() if matches(head)), None)
-    if len(head) == 0:
-        return "the file is empty"
-    if kind is not None:
-        return f"this is {kind}, not a network pickle"
-    if isinstance(error, ModuleNotFoundError) and error.name and "tflib" in error.name:
-        return "this is a TensorFlow network pickle, which is not supported"
-    if head[:1] != b"\x80":
-        return "this is not a network pickle"
-    if isinstance(error, EOFError) or "truncated" in str(error):
-        return "the pickle is truncated; download or copy it again"
-    return f"the pickle cannot be loaded ({type(error).__name__}: {error})"
-
-
-def _starts_with(*prefixes: bytes) -> Callable[[bytes], bool]:
-    return lambda head: head.lstrip().lower().startswith(prefixes)
-
-
-_FOREIGN_FILES = {  # in the order of checking; prefixes in lower case
-    "a web page (a failed download?)": _starts_with(b"<!doctype", b"<html", b"<?xml"),
-    "a Git LFS pointer (run `git lfs pull`)": _starts_with(b"version https://git-lfs"),
-    "a ZIP archive (a dataset, or a torch.save file)": _starts_with(b"pk\x03\x04", b"pk\x05\x06"),
-    "a gzip file": _starts_with(b"\x1f\x8b"),
-    "an image": _starts_with(b"\x89png", b"\xff\xd8\xff", b"gif8"),
-    "an HDF5 file": _starts_with(b"\x89hdf"),
-}
 
 
 def _checked(data: Any, name: str) -> dict[str, Any]:
@@ -162,6 +233,11 @@ def _checked(data: Any, name: str) -> dict[str, Any]:
         if not isinstance(data.setdefault(key, None), (kind, type(None))):
             found = type(data[key]).__name__
             raise ValueError(f"{name}: {key!r} must be a {kind.__name__} or None, found {found}")
+    if data["training_set_kwargs"] is not None:
+        # Whoever opens the dataset constructs this class by name.
+        class_name = data["training_set_kwargs"].get("class_name", "training.dataset.Dataset")
+        if not re.fullmatch(r"training\.\w+\.\w+", str(class_name)):
+            raise ValueError(f"{name}: names {class_name!r} as the class of its dataset")
     return data
 
 

@@ -39,7 +39,8 @@ from training.training_loop import training_loop
     show_default=True,
     help="Augmentation.",
 )
-@click.option("--resume", metavar="PATH|URL", help="Start from this network pickle.")
+@click.option("--resume", metavar="PATH|URL", help="Start from trained networks.")
+@cli.allow_untrusted_option
 @click.option(
     "--freezed",
     type=click.IntRange(min=0),

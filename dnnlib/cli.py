@@ -178,6 +178,13 @@ device_option = click.option(
     help="Where to compute; auto takes a GPU if there is one.",
 )
 
+allow_untrusted_option = click.option(
+    "--allow-untrusted",
+    is_flag=True,
+    envvar="STYLEGAN3_ALLOW_UNTRUSTED",
+    help="Run the code in a network pickle if its networks are none of this project's.",
+)
+
 version_option = click.version_option(__version__, message="%(prog)s %(version)s")
 
 

@@ -124,6 +124,20 @@ def import_hook(hook: Callable[[dnnlib.EasyDict], dnnlib.EasyDict]) -> Callable:
     return hook
 
 
+def check_version(meta: dict) -> None:
+    """Refuse the `meta` of kinds of persistent objects that nobody has ever written.
+
+    Raises:
+        UnpicklingError: If its type or version is not the one there is.
+    """
+    kind, version = meta.get("type"), meta.get("version")
+    if kind != "class" or version != VERSION:
+        raise pickle.UnpicklingError(
+            f"persistent object of type {kind!r}, version {version!r}: only 'class', version "
+            f"{VERSION}, is supported"
+        )
+
+
 def _reconstruct_persistent_obj(meta: dict) -> Any:
     """Rebuild one object; every pickle with persistent objects names this function."""
     meta = dnnlib.EasyDict(meta)
@@ -132,11 +146,7 @@ def _reconstruct_persistent_obj(meta: dict) -> Any:
         meta = hook(meta)
         if not isinstance(meta, dict):
             raise TypeError(f"import hook {hook!r} must return `meta`, got {type(meta).__name__}")
-    if meta["type"] != "class" or meta["version"] != VERSION:
-        raise pickle.UnpicklingError(
-            f"persistent object of type {meta['type']!r}, version {meta['version']!r}: only "
-            f"'class', version {VERSION}, is supported"
-        )
+    check_version(meta)
     module = _module_of_text(meta["module_src"])
     orig_class = vars(module).get(meta["class_name"])
     if not isinstance(orig_class, type):
@@ -209,7 +219,7 @@ def _text_of_module(module_name: str, class_name: str) -> str:
 
 def _module_of_text(text: str) -> ModuleType:
     """The module with exactly this text; executes it if there is none."""
-    text = _normalised(text)
+    text = normalised(text)
     with _modules_lock:
         module = sys.modules.get(_module_names.get(text))
         if module is None:
@@ -237,7 +247,7 @@ def _execute(text: str) -> ModuleType:
 
 def _register(module_name: str, text: str) -> str:
     """Note the text of a module; returns the one string object that stands for this text."""
-    text = _normalised(text)
+    text = normalised(text)
     with _modules_lock:
         old_text = _texts.get(module_name)
         if old_text == text:
@@ -257,5 +267,6 @@ def _forget(module_name: str) -> None:
         del _module_names[text]
 
 
-def _normalised(text: str) -> str:
+def normalised(text: str) -> str:
+    """A module's source as pickles carry it: no byte order mark, lines end in "\\n"."""
     return text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")

@@ -58,6 +58,7 @@ class TrainOptions:
     mirror: bool = False
     aug: Aug = "ada"
     resume: str | None = None
+    allow_untrusted: bool = False
     freezed: int = 0
     p: float = 0.2
     target: float = 0.6
@@ -111,6 +112,7 @@ class TrainConfig:
     ada_interval: int = 4
     ada_kimg: float = 500
     resume_pkl: str | None = None
+    allow_untrusted: bool = False
     ema_rampup: float | None = 0.05
     cudnn_benchmark: bool = True
     run_dir: str = field(default="")
@@ -267,4 +269,9 @@ def _resume_fields(options: TrainOptions) -> dict[str, Any]:
     """The networks are trained already: adapt faster, and average at once."""
     if options.resume is None:
         return {}
-    return dict(resume_pkl=options.resume, ada_kimg=100, ema_rampup=None)
+    return dict(
+        resume_pkl=options.resume,
+        allow_untrusted=options.allow_untrusted,
+        ada_kimg=100,
+        ema_rampup=None,
+    )

@@ -10,8 +10,7 @@ from pathlib import Path
 import torch
 
 import dnnlib
-import legacy
-from torch_utils import misc
+from training import transfer
 from training.config import TrainConfig
 from training.dataset import ImageFolderDataset
 from training.training_loop import network_kwargs
@@ -65,10 +64,10 @@ def check_networks(config: TrainConfig, training_set: ImageFolderDataset) -> Non
         }
     if config.resume_pkl is None:
         return
-    data = legacy.load_network(config.resume_pkl, option="--resume")
+    data = transfer.load(config)
     for name, network in networks.items():
         if data[name] is not None:
-            _check_resumable(name, network, data[name])
+            transfer.check(data[name], network)
 
 
 def next_run_dir(outdir: Path, description: str) -> Path:
@@ -89,25 +88,3 @@ def create_run_dir(config: TrainConfig) -> None:
         raise OSError(f"--outdir: cannot create {run_dir}: {error.strerror}") from error
     with dnnlib.util.open_atomic(run_dir / "training_options.json", "w") as f:
         json.dump(config.to_dict(), f, indent=2)
-
-
-def _check_resumable(name: str, network: torch.nn.Module, found: torch.nn.Module) -> None:
-    """Compare the tensors of `network` with those of the same names in a pickle."""
-    shapes = {key: value.shape for key, value in misc.named_params_and_buffers(found)}
-    common = set()
-    for key, value in misc.named_params_and_buffers(network):
-        if key not in shapes:
-            continue
-        common.add(key)
-        if shapes[key] != value.shape:
-            raise ValueError(
-                f"--resume: {name}.{key} is {list(shapes[key])} in the pickle, but "
-                f"{list(value.shape)} with these options; check --cfg, --cbase, --cmax, --cond "
-                "and the resolution of --data"
-            )
-    # Mapping networks look alike in all configs: each part must have its counterpart.
-    for part in ("mapping.", "synthesis.") if name == "G_ema" else ("",):
-        if not any(key.startswith(part) for key in common):
-            raise ValueError(
-                f"--resume: the pickle has no layer of {name}.{part}* in common with this --cfg"
-            )

@@ -11,12 +11,11 @@ from torch import Tensor
 from tqdm import tqdm
 
 import dnnlib
-import legacy
 from dnnlib import cli
 from torch_utils import distributed, misc, training_stats
 from torch_utils.distributed import Worker
 from torch_utils.images import save_image_grid as save_image_grid
-from training import ema, log, phases, snapshot
+from training import ema, log, phases, snapshot, transfer
 from training.ada import AdaptiveAugment
 from training.config import TrainConfig
 from training.snapshot_grid import setup_snapshot_image_grid as setup_snapshot_image_grid
@@ -130,9 +129,7 @@ class Trainer:
         if self.config.resume_pkl is not None:
             self._print(f"Resuming from {self.config.resume_pkl}")
             if self.worker.is_main:
-                resume_from_pickle(
-                    self.config.resume_pkl, dict(G=self.G, D=self.D, G_ema=self.G_ema)
-                )
+                self._copy_trained_networks()
         for module in (self.G, self.D, self.G_ema):
             distributed.broadcast_module(self.worker, module)
         if self.worker.is_main:
@@ -141,6 +138,14 @@ class Trainer:
             with torch.no_grad():
                 img = misc.print_module_summary(self.G, [z, c])
                 misc.print_module_summary(self.D, [img, c])
+
+    def _copy_trained_networks(self) -> None:
+        data = transfer.load(self.config)
+        for name, network in dict(G=self.G, D=self.D, G_ema=self.G_ema).items():
+            if data[name] is None:
+                self._print(f"Note: there is no {name} in the file; it starts from scratch.")
+            else:
+                self._print(transfer.table(name, network, transfer.copy(data[name], network)))
 
     def _set_up_augmentation(self) -> None:
         self.augment_pipe = self.ada = None
@@ -327,25 +332,3 @@ def network_kwargs(training_set) -> dict[str, int]:
         img_resolution=training_set.resolution,
         img_channels=training_set.num_channels,
     )
-
-
-def resume_from_pickle(source: str, networks: dict[str, torch.nn.Module]) -> None:
-    """Copy parameters and buffers of the same names out of a network pickle.
-
-    In a pickle that was published for generating only, `G_ema` stands in for `G`.
-
-    Args:
-        source: Path or URL of the pickle.
-        networks: Where they go, by the pickle's keys (`G`, `D`, `G_ema`).
-
-    Raises:
-        ValueError: If a tensor has another shape.
-    """
-    data = legacy.load_network(source, option="--resume")
-    if data["G"] is None:
-        data["G"] = data["G_ema"]
-    for name, module in networks.items():
-        if data[name] is None:
-            print(f"Note: there is no {name} in {source}; it starts from scratch.")
-        else:
-            misc.copy_params_and_buffers(data[name], module, require_all=False)

@@ -91,6 +91,7 @@ def test_options_match_reference(line, dry_run):
         ada_interval=4,
         ada_kimg=500,
         resume_pkl=None,
+        allow_untrusted=False,
         ema_rampup=0.05,
         cudnn_benchmark=True,
     )

@@ -1,0 +1,38 @@
+"""What a file is that does not load as a network."""
+
+from collections.abc import Callable
+
+
+def explain(head: bytes, rest: bytes, error: Exception) -> str:
+    """What seems to be wrong with a file, in a few words.
+
+    Args:
+        head: Its first bytes, some hundred of them.
+        rest: What of it has not been read.
+        error: What came of unpickling it.
+    """
+    kind = next((kind for kind, matches in _FOREIGN_FILES.items() if matches(head)), None)
+    if len(head) == 0:
+        return "the file is empty"
+    if kind is not None:
+        return f"this is {kind}, not a network pickle"
+    if head[:1] != b"\x80":
+        return "this is not a network pickle"
+    if not rest:
+        return "the pickle is truncated or damaged; download or copy it again"
+    text = str(error).partition("\n")[0]
+    return f"the pickle is damaged, or not one of networks ({type(error).__name__}: {text})"
+
+
+def _starts_with(*prefixes: bytes) -> Callable[[bytes], bool]:
+    return lambda head: head.lstrip().lower().startswith(prefixes)
+
+
+_FOREIGN_FILES = {  # in the order of checking; prefixes in lower case
+    "a web page (a failed download?)": _starts_with(b"<!doctype", b"<html", b"<?xml"),
+    "a Git LFS pointer (run `git lfs pull`)": _starts_with(b"version https://git-lfs"),
+    "a ZIP archive (a dataset, or a torch.save file)": _starts_with(b"pk\x03\x04", b"pk\x05\x06"),
+    "a gzip file": _starts_with(b"\x1f\x8b"),
+    "an image": _starts_with(b"\x89png", b"\xff\xd8\xff", b"gif8"),
+    "an HDF5 file": _starts_with(b"\x89hdf"),
+}

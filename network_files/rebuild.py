@@ -1,0 +1,300 @@
+"""Build this project's networks from what a pickle says about its own.
+
+The class name and the constructor's arguments in the pickle choose one of our classes; nothing of
+the source in the pickle is executed. Every parameter and buffer must match by name and shape.
+"""
+
+import dataclasses
+import hashlib
+import importlib
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from network_files.unpickler import Record, plain
+from torch_utils import persistence
+
+PROJECT_DIR = Path(__file__).resolve().parent.parent
+PACKAGE = "training"  # where the classes are that networks can be rebuilt as
+SHIPPED = ("networks_stylegan3", "networks_stylegan2", "augment")
+
+# What arguments may be at most, so that a damaged number does not keep the constructor busy.
+MAX_NUMBERS = {"channel_base": 1 << 24, "num_layers": 1000, "filter_size": 1000}
+MAX_NUMBER = 1 << 20
+MAX_MODULES = 10_000
+
+# Defaults of StyleGAN2-ADA's classes where they differ from those of StyleGAN3's.
+_ADA_SYNTHESIS = dict(num_fp16_res=0, conv_clamp=None)
+_ADA_MAPPING = dict(w_avg_beta=0.995)
+
+
+class MismatchError(ValueError):
+    """A network in a pickle cannot be rebuilt as one of our classes."""
+
+
+@dataclasses.dataclass
+class Contents:
+    """What a network consists of; paths are dotted, "" is the network itself."""
+
+    class_names: dict[str, str] = dataclasses.field(default_factory=dict)  # by path of the module
+    attributes: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)  # by path
+    tensors: dict[str, Tensor] = dataclasses.field(default_factory=dict)  # parameters and buffers
+    sources: set[str] = dataclasses.field(default_factory=set)  # texts of the classes' modules
+
+
+def rebuild(record: Record) -> torch.nn.Module:
+    """The network that a record describes, as one of our classes, on the CPU.
+
+    Raises:
+        MismatchError: If there is no such class of ours, or if it consists of other tensors; the
+            message lists the differences.
+        ValueError: If the record is damaged.
+    """
+    theirs = contents_of_record(record)
+    best = None
+    for cls in _candidates(record, theirs):
+        for args, kwargs in _variants(cls, record):
+            attempt = _attempt(cls, args, kwargs, theirs)
+            if best is None or attempt.badness < best.badness:
+                best = attempt
+    if best is None:
+        raise MismatchError(f"this project has no class {record.class_name!r}")
+    if best.module is None or best.differences:
+        raise MismatchError(_mismatch(best.cls, best.differences))
+    fill(best.module, theirs.tensors)
+    for path, module in best.module.named_modules():
+        module.training = bool(theirs.attributes[path].get("training", False))
+    for name, param in best.module.named_parameters():
+        param.requires_grad_(theirs.tensors[name].requires_grad)
+    return best.module
+
+
+def unknown_sources(record: Record) -> list[str]:
+    """SHA-256 of the sources that are neither published ones nor our files as they are now."""
+    own = {text for _, text in _own_sources()}
+    hashes = {_sha256(text) for text in contents_of_record(record).sources - own}
+    return sorted(hashes - _known_sources().keys())
+
+
+def contents_of_record(record: Record) -> Contents:
+    """The modules and tensors of a record.
+
+    Raises:
+        ValueError: If the record is not that of a network.
+    """
+    contents = Contents()
+    _add_record(contents, "", record)
+    return contents
+
+
+def contents_of_module(module: torch.nn.Module) -> Contents:
+    """The modules and tensors of a network."""
+    contents = Contents()
+    for path, part in module.named_modules():
+        contents.class_names[path] = type(part).__name__
+        contents.attributes[path] = vars(part)
+    contents.tensors.update(module.named_parameters())
+    contents.tensors.update(module.named_buffers())
+    return contents
+
+
+def build_empty(cls: type, args: tuple, kwargs: Mapping[str, Any]) -> torch.nn.Module:
+    """Construct a network without memory for its tensors: on the meta device.
+
+    Raises:
+        ValueError: If the arguments are out of all proportion.
+        Exception: Whatever the constructor raises.
+    """
+    _check_numbers({**dict(enumerate(args)), **kwargs})
+    with torch.device("meta"):
+        return cls(*args, **kwargs)
+
+
+def require_match(module: torch.nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Refuse tensors that are not those of a network.
+
+    Raises:
+        MismatchError: If any is missing, has another shape, or is unknown; the message says which.
+    """
+    differences = differences_of_tensors(tensors, contents_of_module(module).tensors)
+    if differences:
+        raise MismatchError(_mismatch(type(module), differences))
+
+
+@torch.no_grad()
+def fill(module: torch.nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """Give a network from `build_empty` memory on the CPU and copies of all its tensors."""
+    module.to_empty(device="cpu")
+    for name, tensor in contents_of_module(module).tensors.items():
+        tensor.copy_(tensors[name])
+
+
+def differences_of_tensors(theirs: Mapping[str, Tensor], ours: Mapping[str, Tensor]) -> list[str]:
+    """What stands in the way of copying all of their tensors to ours, one text for each."""
+    differences = []
+    for name, tensor in ours.items():
+        if name not in theirs:
+            differences.append(f"{name} is missing")
+        elif theirs[name].shape != tensor.shape:
+            shapes = f"{list(theirs[name].shape)} in the file and {list(tensor.shape)} here"
+            differences.append(f"{name} is {shapes}")
+        elif theirs[name].is_floating_point() != tensor.is_floating_point():
+            dtypes = f"{theirs[name].dtype} in the file and {tensor.dtype} here"
+            differences.append(f"{name} is {dtypes}")
+    return differences + [f"{name} is unknown here" for name in theirs if name not in ours]
+
+
+def _add_record(contents: Contents, path: str, record: Record) -> None:
+    if len(contents.class_names) >= MAX_MODULES:
+        raise ValueError("the network has no end")
+    contents.class_names[path] = record.class_name
+    contents.attributes[path] = record.state
+    contents.sources.add(persistence.normalised(record.module_src))
+    for kind in ("_parameters", "_buffers"):
+        for name, tensor in _items(record.state, kind):
+            if tensor is not None:
+                if not isinstance(tensor, Tensor):
+                    raise ValueError(f"{_join(path, name)} is a {type(tensor).__name__}")
+                contents.tensors[_join(path, name)] = tensor
+    for name, part in _items(record.state, "_modules"):
+        if part is not None:
+            if not isinstance(part, Record):
+                raise ValueError(f"{_join(path, name)} is a {type(part).__name__}")
+            _add_record(contents, _join(path, name), part)
+
+
+def _items(state: dict, kind: str) -> Iterator[tuple[str, Any]]:
+    members = state.get(kind)
+    if not isinstance(members, dict) or not all(isinstance(name, str) for name in members):
+        raise ValueError("it is not a network")
+    yield from members.items()
+
+
+def _join(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name
+
+
+def _candidates(record: Record, theirs: Contents) -> Iterator[type]:
+    """Our classes that a record could be: that with the very source, or those with the names."""
+    text = persistence.normalised(record.module_src)
+    for module_name, own_text in _own_sources():
+        if own_text == text:
+            cls = vars(importlib.import_module(module_name)).get(record.class_name)
+            if persistence.is_persistent(cls):
+                yield cls
+                return
+    modules = [importlib.import_module(f"{PACKAGE}.{name}") for name in SHIPPED]
+    modules = [module for module in modules if _has_persistent(module, record.class_name)]
+    names = set(theirs.class_names.values())
+    complete = [m for m in modules if all(_has_persistent(m, name) for name in names)]
+    for module in complete or modules:
+        yield vars(module)[record.class_name]
+
+
+def _has_persistent(module: ModuleType, class_name: str) -> bool:
+    return persistence.is_persistent(vars(module).get(class_name))
+
+
+def _variants(cls: type, record: Record) -> Iterator[tuple[tuple, dict[str, Any]]]:
+    """The constructor's arguments, as they are and as StyleGAN2-ADA would have meant them."""
+    args = plain(record.state.get("_init_args", ()))
+    kwargs = plain(record.state.get("_init_kwargs", {}))
+    if not isinstance(args, tuple) or not isinstance(kwargs, dict):
+        raise ValueError("it does not say how it was constructed")
+    synthesis_kwargs = kwargs.pop("synthesis_kwargs", {})
+    if not isinstance(synthesis_kwargs, dict):
+        raise ValueError("its `synthesis_kwargs` are not options")
+    kwargs = {**kwargs, **synthesis_kwargs}
+    yield args, kwargs
+    if cls.__module__ == f"{PACKAGE}.networks_stylegan2":
+        ada_kwargs = {**_ADA_SYNTHESIS, **kwargs}
+        if cls.__name__ == "Generator":
+            mapping_kwargs = kwargs.get("mapping_kwargs") or {}
+            ada_kwargs["mapping_kwargs"] = {**_ADA_MAPPING, **mapping_kwargs}
+        yield args, ada_kwargs
+
+
+@dataclasses.dataclass
+class _Attempt:
+    cls: type
+    module: torch.nn.Module | None
+    differences: list[str]
+    num_other_values: int = 0  # of attributes, which do not prevent the match
+
+    @property
+    def badness(self) -> tuple:
+        return self.module is None, len(self.differences), self.num_other_values
+
+
+def _attempt(cls: type, args: tuple, kwargs: dict[str, Any], theirs: Contents) -> _Attempt:
+    try:
+        module = build_empty(cls, args, kwargs)
+    except Exception as error:  # the arguments can be anything
+        text = str(error).partition("\n")[0]
+        return _Attempt(cls, None, [f"its options are refused ({text})"])
+    ours = contents_of_module(module)
+    differences = differences_of_tensors(theirs.tensors, ours.tensors)
+    for path, name in theirs.class_names.items():
+        our_name = ours.class_names.get(path)
+        if our_name != name:
+            differences.append(f"{path or 'it'} is a {name} in the file and a {our_name} here")
+    differences += [
+        f"{path} is missing" for path in ours.class_names if path not in theirs.class_names
+    ]
+    num_other_values = sum(
+        _is_other_value(theirs.attributes[path][key], value)
+        for path, attributes in ours.attributes.items()
+        for key, value in attributes.items()
+        if path in theirs.attributes and key in theirs.attributes[path] and key != "training"
+    )
+    return _Attempt(cls, module, differences, num_other_values)
+
+
+def _is_other_value(theirs: Any, ours: Any) -> bool:
+    """Whether two attributes are plain and different."""
+    kinds = (bool, int, float, str, np.number, type(None))
+    return isinstance(theirs, kinds) and isinstance(ours, kinds) and theirs != ours
+
+
+def _mismatch(cls: type, differences: list[str], num_shown: int = 4) -> str:
+    shown = differences[:num_shown]
+    if len(differences) > num_shown:
+        shown.append(f"and {len(differences) - num_shown} more differences")
+    module = cls.__module__.removeprefix(f"{PACKAGE}.")
+    return f"it does not match this project's {module}.{cls.__qualname__}: {'; '.join(shown)}"
+
+
+def _check_numbers(options: Mapping[Any, Any]) -> None:
+    for key, value in options.items():
+        if isinstance(value, Mapping):
+            _check_numbers(value)
+        elif isinstance(value, (list, tuple)):
+            _check_numbers(dict(enumerate(value)))
+        elif isinstance(value, (int, float)) and abs(value) > MAX_NUMBERS.get(key, MAX_NUMBER):
+            raise ValueError(f"{key} = {value} is too large")
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _known_sources() -> dict[str, str]:
+    path = Path(__file__).with_name("known_sources.json")
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def own_modules() -> dict[str, Path]:
+    """Our modules whose classes a file may contain: their names and where they are."""
+    paths = [*sorted((PROJECT_DIR / PACKAGE).glob("*.py")), PROJECT_DIR / "torch_utils/layers.py"]
+    return {f"{path.parent.name}.{path.stem}": path for path in paths}
+
+
+def _own_sources() -> Iterator[tuple[str, str]]:
+    for name, path in own_modules().items():
+        yield name, persistence.normalised(path.read_text(encoding="utf-8", errors="replace"))

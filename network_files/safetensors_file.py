@@ -1,0 +1,121 @@
+"""Networks in a safetensors file: weights, and the names and arguments of their classes.
+
+The format holds tensors and texts only, so such a file cannot carry code. Tensors are called
+`<network>.<name>`, as in `G_ema.mapping.fc0.weight`. The metadata item `stylegan3` is JSON:
+
+    version              1
+    networks             for each network: class, init_args, init_kwargs
+    training_set_kwargs  as in a network pickle, or null
+"""
+
+import importlib
+import json
+import re
+from typing import IO, Any, BinaryIO
+
+import safetensors
+import safetensors.torch
+import torch
+
+from network_files import rebuild
+from torch_utils import persistence
+
+VERSION = 1
+METADATA_KEY = "stylegan3"
+MAX_HEADER_BYTES = 100_000_000  # the format's own limit
+
+
+def is_safetensors(head: bytes) -> bool:
+    """Whether a file that begins with `head` (nine bytes or more) is in this format."""
+    size = int.from_bytes(head[:8], "little")
+    return len(head) >= 9 and 2 <= size <= MAX_HEADER_BYTES and head[8:9] == b"{"
+
+
+def save(f: IO[bytes], data: dict[str, Any]) -> None:
+    """Write the networks and the `training_set_kwargs` of `legacy.load_network_pkl`'s result.
+
+    Raises:
+        ValueError: If a network is none of this project's classes, or its arguments are not plain.
+    """
+    networks, tensors = {}, {}
+    for key, module in data.items():
+        if not isinstance(module, torch.nn.Module):
+            continue
+        class_path = f"{type(module).__module__}.{type(module).__qualname__}"
+        _class_of_path(class_path)
+        networks[key] = {
+            "class": class_path,
+            "init_args": module.init_args,
+            "init_kwargs": module.init_kwargs,
+        }
+        for name, tensor in rebuild.contents_of_module(module).tensors.items():
+            tensors[f"{key}.{name}"] = tensor.detach().cpu().contiguous().clone()
+    description = {
+        "version": VERSION,
+        "networks": networks,
+        "training_set_kwargs": data.get("training_set_kwargs"),
+    }
+    try:
+        text = json.dumps(description)
+    except TypeError as error:
+        raise ValueError(f"the networks' options do not fit into this format: {error}") from error
+    f.write(safetensors.torch.save(tensors, {"format": "pt", METADATA_KEY: text}))
+
+
+def load(f: BinaryIO) -> dict[str, Any]:
+    """Read networks, in evaluation mode and without gradients, and the `training_set_kwargs`.
+
+    Raises:
+        ValueError: If the file is damaged, of another origin, or does not match our classes.
+    """
+    content = f.read()
+    try:
+        tensors = safetensors.torch.load(content)
+    except (safetensors.SafetensorError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"the safetensors file is damaged or truncated ({error})") from error
+    description = _description(content)
+    data: dict[str, Any] = {"training_set_kwargs": description.get("training_set_kwargs")}
+    for key, network in description["networks"].items():
+        prefix = f"{key}."
+        own = {name[len(prefix) :]: t for name, t in tensors.items() if name.startswith(prefix)}
+        data[key] = _build(key, network, own)
+    return data
+
+
+def _description(content: bytes) -> dict[str, Any]:
+    size = int.from_bytes(content[:8], "little")
+    metadata = json.loads(content[8 : 8 + size]).get("__metadata__") or {}
+    try:
+        description = json.loads(metadata[METADATA_KEY])
+        is_ours = description["version"] == VERSION and isinstance(description["networks"], dict)
+    except (KeyError, TypeError, ValueError):
+        is_ours = False
+    if not is_ours:
+        raise ValueError(
+            "the safetensors file does not say which networks it holds; write such files with "
+            "legacy.py --dest=FILE.safetensors"
+        )
+    return description
+
+
+def _build(key: str, network: Any, tensors: dict[str, torch.Tensor]) -> torch.nn.Module:
+    try:
+        cls = _class_of_path(network["class"])
+        module = rebuild.build_empty(cls, tuple(network["init_args"]), network["init_kwargs"])
+    except Exception as error:  # the arguments can be anything
+        text = str(error).partition("\n")[0]
+        raise ValueError(f"{key} cannot be constructed: {text}") from error
+    rebuild.require_match(module, tensors)
+    rebuild.fill(module, tensors)
+    return module.eval().requires_grad_(False)
+
+
+def _class_of_path(path: str) -> type:
+    match = re.fullmatch(rf"({rebuild.PACKAGE}\.\w+)\.(\w+)", path, re.ASCII)
+    if match is not None:
+        module_name, class_name = match.groups()
+        if module_name in rebuild.own_modules():
+            cls = vars(importlib.import_module(module_name)).get(class_name)
+            if persistence.is_persistent(cls):
+                return cls
+    raise ValueError(f"{path} is no network class of this project")

@@ -1,0 +1,135 @@
+"""Start a run from trained weights: what fits is copied, and what does not is said.
+
+Networks for other labels or colours differ in a few layers, which then start from scratch. Those of
+another configuration, capacity or resolution have little in common: they are refused, with the
+options that would fit.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+import legacy
+from torch_utils import misc
+from training.config import TrainConfig
+
+NOTHING = "-"
+
+
+@dataclass(frozen=True)
+class Leftover:
+    """A tensor that is not copied: its name, and its shapes where it exists."""
+
+    name: str
+    in_file: list[int] | None
+    in_run: list[int] | None
+
+
+def load(config: TrainConfig) -> dict[str, Any]:
+    """The networks of `--resume`. One that was published for generating has its `G_ema` as `G`.
+
+    Raises:
+        click.ClickException: If the file cannot be loaded; the message names the option.
+    """
+    data = legacy.load_network(
+        config.resume_pkl, option="--resume", allow_untrusted=config.allow_untrusted
+    )
+    if data["G"] is None:
+        data["G"] = data["G_ema"]
+    return data
+
+
+def check(found: torch.nn.Module, network: torch.nn.Module) -> None:
+    """Refuse weights that are not those of such a network.
+
+    Args:
+        found: The generator or discriminator in the file.
+        network: That of the run.
+
+    Raises:
+        ValueError: The message says which options fit the file.
+    """
+    leftovers = compare(found, network)
+    if not leftovers:
+        return
+    if found.img_resolution != network.img_resolution:
+        size, own_size = (f"{net.img_resolution}x{net.img_resolution}" for net in (found, network))
+        raise ValueError(
+            f"--resume: this network is for images of {size}, those of --data are {own_size}; "
+            f"dataset_tool.py --resolution={size} makes others"
+        )
+    options, own_options = _options(found), _options(network)
+    wrong = [f"{key}={value}" for key, value in options.items() if value != own_options[key]]
+    if wrong:
+        raise ValueError(
+            f"--resume: this network was trained with {' '.join(wrong)}; use the same here"
+        )
+    if (found.c_dim, found.img_channels) == (network.c_dim, network.img_channels):
+        first = leftovers[0]
+        raise ValueError(
+            f"--resume: {len(leftovers)} tensors do not fit: {first.name} is "
+            f"{first.in_file or 'missing'} in the file, but {first.in_run or 'unknown'} with these "
+            f"options"
+        )
+
+
+def compare(found: torch.nn.Module, network: torch.nn.Module) -> list[Leftover]:
+    """The parameters and buffers that are not the same in both by name and shape."""
+    theirs, ours = (
+        {name: list(tensor.shape) for name, tensor in misc.named_params_and_buffers(net)}
+        for net in (found, network)
+    )
+    return [
+        Leftover(name, theirs.get(name), ours.get(name))
+        for name in {**ours, **theirs}
+        if theirs.get(name) != ours.get(name)
+    ]
+
+
+@torch.no_grad()
+def copy(found: torch.nn.Module, network: torch.nn.Module) -> list[Leftover]:
+    """Copy the tensors that are the same by name and shape; returns the others."""
+    leftovers = compare(found, network)
+    source = dict(misc.named_params_and_buffers(found))
+    left_out = {leftover.name for leftover in leftovers}
+    for name, tensor in misc.named_params_and_buffers(network):
+        if name not in left_out:
+            tensor.copy_(source[name])
+    return leftovers
+
+
+def table(title: str, network: torch.nn.Module, leftovers: list[Leftover]) -> str:
+    """What `copy` did, in words: one line, and a row for each tensor that was left out."""
+    num = len(misc.named_params_and_buffers(network))
+    num_copied = num - sum(leftover.in_run is not None for leftover in leftovers)
+    if not leftovers:
+        return f"{title}: all {num} tensors copied"
+    rows = [("not copied", "in the file", "in this run", "")]
+    for leftover in leftovers:
+        shapes = [str(shape or NOTHING) for shape in (leftover.in_file, leftover.in_run)]
+        fate = "left out" if leftover.in_run is None else "starts from scratch"
+        rows.append((leftover.name, *shapes, fate))
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = [
+        "  "
+        + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
+    return "\n".join([f"{title}: {num_copied} of {num} tensors copied", *lines])
+
+
+def _options(net: torch.nn.Module) -> dict[str, Any]:
+    """The options of `train.py` that decide about the layers of a network."""
+    kwargs = net.init_kwargs
+    options, factor = {}, 1
+    if hasattr(net, "synthesis"):
+        options["--cfg"] = "stylegan2"
+        if hasattr(net.synthesis, "input"):
+            is_rotation = kwargs.get("conv_kernel", 3) == 1
+            factor = 2 if is_rotation else 1  # of the capacity, see `config.make_config`
+            options["--cfg"] = "stylegan3-r" if is_rotation else "stylegan3-t"
+        options["--map-depth"] = net.mapping.num_layers
+    options["--cbase"] = kwargs.get("channel_base", 32768) // factor
+    options["--cmax"] = kwargs.get("channel_max", 512) // factor
+    return options
