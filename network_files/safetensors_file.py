@@ -105,7 +105,10 @@ def _build(key: str, network: Any, tensors: dict[str, torch.Tensor]) -> torch.nn
     except Exception as error:  # the arguments can be anything
         text = str(error).partition("\n")[0]
         raise ValueError(f"{key} cannot be constructed: {text}") from error
-    rebuild.require_match(module, tensors)
+    try:
+        rebuild.require_match(module, tensors)
+    except rebuild.MismatchError as error:
+        raise ValueError(f"{key}: {error}") from error
     rebuild.fill(module, tensors)
     return module.eval().requires_grad_(False)
 
