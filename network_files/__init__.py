@@ -1,0 +1,1 @@
+"""Formats that networks are stored in."""
