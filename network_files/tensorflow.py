@@ -498,7 +498,7 @@ def _name_by_resolution(
     for name, usual in usual_names.items():
         other = named.setdefault(usual, variables[name])
         if not np.array_equal(_as_array(usual, other), _as_array(name, variables[name])):
-            raise ValueError(f"{name!r} and {usual!r} have different values")
+            raise ValueError(f"{_show(name)} and {_show(usual)} have different values")
     if usual_names:
         unused = {by_resolution[r] for r in resolutions if r < img_resolution}
         named = {name: x for name, x in named.items() if name.rpartition("/")[0] not in unused}
@@ -514,12 +514,12 @@ def _state_dict(
     for ours, value in net.state_dict().items():
         (filters if ours.endswith("resample_filter") else wanted)[ours] = value
 
-    known = [names[ours][0] for ours in wanted]
+    known = dict.fromkeys(names[ours][0] for ours in wanted)
     missing = [name for name in known if name not in variables]
-    unknown = [name for name in variables if name not in set(known)]
+    unknown = [name for name in variables if name not in known]
     problems = [
-        f"{len(some)} variables {what} ({_list(some)})"
-        for some, what in ((missing, "are missing"), (unknown, "are unknown"))
+        f"{what} variables ({len(some)}): {_list(some)}"
+        for what, some in (("missing", missing), ("unknown", unknown))
         if some
     ]
     if problems:
@@ -576,7 +576,7 @@ def _as_array(name: str, value: Any) -> np.ndarray:
     """The value of a variable in float32."""
     array = np.asarray(value) if isinstance(value, (np.ndarray, np.generic, float, int)) else None
     if array is None or array.dtype.kind not in "fiu":
-        found = _show(value) if array is None else f"an array of {array.dtype}"
+        found = _show(value) if array is None else f"an array of {_show(str(array.dtype))}"
         raise ValueError(f"variable {_show(name)} must hold numbers, found {found}")
     with np.errstate(over="ignore"):  # too large for float32: infinity, as anywhere else
         return array.astype(np.float32, copy=False)
@@ -591,12 +591,16 @@ def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = 80
+
+
 def _show(value: Any) -> str:
     """Something from the file on one short line."""
     if isinstance(value, int) and abs(value) > 1e18:
         return "a very large number"  # Python refuses to print the largest
     if isinstance(value, (str, int, float, type(None))):
-        return reprlib.repr(value)
+        return _SHORT.repr(value)
     return f"a {type(value).__name__}"
 
 
