@@ -1,0 +1,609 @@
+"""Pickles of the TensorFlow versions of StyleGAN2 and StyleGAN2-ADA, converted to our networks.
+
+Such a pickle is a tuple (G, D, G_ema) of objects of the class `dnnlib.tflib.network.Network`. The
+unpickler makes a `TensorFlowNetwork` of each, and `convert()` makes our networks of those.
+
+An object holds the options that were given when the network was built, and the values of its
+variables. Parts of it are objects of their own, its components; their names come before those of
+their variables: `synthesis/8x8/Conv1/weight`. The tables below, one of options and two of names for
+each kind of network, say what becomes of them. What the tables lack is refused.
+"""
+
+import reprlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dnnlib.util import is_power_of_two
+from torch_utils.ops.bias_act import activation_funcs
+from training.networks_stylegan2 import ARCHITECTURES, Discriminator, Generator
+
+MIN_VERSION = 4  # StyleGAN2; StyleGAN2-ADA wrote 5
+MAX_DEPTH = 8  # of components in components; networks that exist need one level
+
+# What else such pickles hold, by the name of the function that builds it.
+OTHER_NETWORKS = {
+    "G_style": "StyleGAN1",
+    "D_style": "StyleGAN1",
+    "D_basic": "StyleGAN1",
+    "G_paper": "Progressive GAN",
+    "D_paper": "Progressive GAN",
+}
+
+
+class TensorFlowNetwork:
+    """What a pickle says of a network: plain data. Without a state there are no attributes.
+
+    Attributes:
+        version: Version of the format.
+        name: Name that the network was given.
+        static_kwargs: Options that were given when it was built.
+        components: Networks that are parts of it, by name.
+        build_module_src: Text of the module that built it; nothing runs it.
+        build_func_name: Name of the function that built it.
+        variables: Names and values of its own variables, not of those of its components.
+    """
+
+    version: int
+    name: str
+    static_kwargs: dict[str, Any]
+    components: dict[str, "TensorFlowNetwork"]
+    build_module_src: str
+    build_func_name: str
+    variables: list[tuple[str, Any]]
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take over the state that the pickle holds; `components` may be missing.
+
+        Raises:
+            ValueError: If anything else is missing, or of an unexpected type.
+        """
+        if not isinstance(state, dict):
+            raise ValueError(f"TensorFlow network: its state is no dict, but {_show(state)}")
+        state = {"components": {}, **state}
+        for key, kind in _STATE.items():
+            if key not in state:
+                raise ValueError(f"TensorFlow network: its state lacks {key!r}")
+            value = _plain(state[key])
+            if not kind.accepts(value):
+                raise ValueError(
+                    f"TensorFlow network: {key!r} must be {kind.name}, found {_show(value)}"
+                )
+            # A copy, because the rest of the pickle can still change what it handed over.
+            setattr(self, key, value.copy() if isinstance(value, (dict, list)) else value)
+        self.variables = [(name, value) for name, value in self.variables]
+
+
+def convert(networks: tuple) -> dict[str, Any]:
+    """Make our networks of those in a TensorFlow pickle.
+
+    Args:
+        networks: What the pickle holds: a `TensorFlowNetwork` each for G, D and G_ema.
+
+    Returns:
+        The modules `G`, `D` and `G_ema`, on the CPU, in evaluation mode and without gradients;
+        `training_set_kwargs` and `augment_pipe`, both None: the pickle does not tell.
+
+    Raises:
+        ValueError: If these are not networks of StyleGAN2, or an option or a variable is not as
+            expected; the message names it.
+    """
+    if not isinstance(networks, tuple) or len(networks) != 3:
+        found = f"{len(networks)} objects" if isinstance(networks, tuple) else _show(networks)
+        raise ValueError(f"TensorFlow pickle: must hold three networks, found {found}")
+    kinds = {"G": _GENERATOR, "D": _DISCRIMINATOR, "G_ema": _GENERATOR}
+    data: dict[str, Any] = {}
+    for (key, kind), network in zip(kinds.items(), networks, strict=True):
+        try:
+            data[key] = _convert_network(network, kind)
+        except ValueError as error:
+            raise ValueError(f"TensorFlow network {key}: {error}") from error
+    return {**data, "training_set_kwargs": None, "augment_pipe": None}
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """Which values something can have: in words, and as a function."""
+
+    name: str
+    accepts: Callable[[Any], bool]
+
+    def or_none(self) -> "_Kind":
+        return _Kind(f"{self.name} or None", lambda value: value is None or self.accepts(value))
+
+
+def _whole_number(low: int, high: int) -> _Kind:
+    # The upper limits only keep damaged files from asking for networks that fill the memory.
+    return _Kind(
+        f"a whole number from {low} to {high}",
+        lambda value: _is_int(value) and low <= value <= high,
+    )
+
+
+def _one_of(choices: Iterable[str]) -> _Kind:
+    choices = tuple(choices)
+    return _Kind(
+        f"one of {', '.join(choices)}", lambda value: isinstance(value, str) and value in choices
+    )
+
+
+def _is_int(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value: Any) -> bool:
+    return (_is_int(value) or isinstance(value, float)) and -1e9 <= value <= 1e9
+
+
+def _is_dict(value: Any, items: type = object) -> bool:
+    return isinstance(value, dict) and all(
+        isinstance(key, str) and isinstance(item, items) for key, item in value.items()
+    )
+
+
+def _is_list_of_variables(value: Any) -> bool:
+    return isinstance(value, list) and all(
+        isinstance(item, (tuple, list)) and len(item) == 2 and isinstance(item[0], str)
+        for item in value
+    )
+
+
+def _is_list_of_taps(value: Any) -> bool:
+    return (
+        isinstance(value, list)
+        and 1 <= len(value) <= 64
+        and all(_is_number(tap) for tap in value)
+        and sum(value) != 0
+    )
+
+
+_TEXT = _Kind("a text", lambda value: isinstance(value, str))
+_FLAG = _Kind("True or False", lambda value: isinstance(value, bool))
+_POSITIVE = _Kind("a positive number", lambda value: _is_number(value) and value > 0)
+_FRACTION = _Kind("a number from 0 to 1", lambda value: _is_number(value) and 0 <= value <= 1)
+_TAPS = _Kind("a list of numbers whose sum is not 0", _is_list_of_taps)
+_SIZE = _whole_number(1, 65536)
+_COUNT = _whole_number(0, 100)
+_ACTIVATION = _one_of(activation_funcs)
+_ARCHITECTURE = _one_of(ARCHITECTURES)
+_RESOLUTION = _Kind(
+    "a power of two from 4 to 65536",
+    lambda value: _is_int(value) and 4 <= value <= 65536 and is_power_of_two(value),
+)
+
+_STATE = {
+    "version": _Kind("a whole number", _is_int),
+    "name": _TEXT,
+    "static_kwargs": _Kind("a dictionary by name", _is_dict),
+    "components": _Kind(
+        "a dictionary of networks by name", lambda value: _is_dict(value, TensorFlowNetwork)
+    ),
+    "build_module_src": _TEXT,
+    "build_func_name": _TEXT,
+    "variables": _Kind("a list of names and values", _is_list_of_variables),
+}
+
+
+@dataclass(frozen=True)
+class _Option:
+    """An option of TensorFlow's networks.
+
+    Attributes:
+        targets: Arguments of our constructor that take it; a point leads into a dictionary.
+        default: Value where the pickle has none, as TensorFlow counts it.
+        kind: Which values it can have.
+        factor: What a number is multiplied with.
+        if_none: What None means.
+    """
+
+    targets: str | tuple[str, ...]
+    default: Any
+    kind: _Kind
+    factor: int = 1
+    if_none: Any = None
+
+
+_COMMON_OPTIONS = {
+    "label_size": _Option("c_dim", 0, _whole_number(0, 65536)),
+    "resolution": _Option("img_resolution", 1024, _RESOLUTION),
+    "num_channels": _Option("img_channels", 3, _SIZE),
+    # Channels at resolution R: fmap_base / (R / 2) there, channel_base / R here.
+    "fmap_base": _Option("channel_base", 16384, _whole_number(1, 2**20), factor=2),
+    "fmap_max": _Option("channel_max", 512, _SIZE),
+    "num_fp16_res": _Option("num_fp16_res", 0, _COUNT),
+    "conv_clamp": _Option("conv_clamp", None, _POSITIVE.or_none()),
+}
+
+_GENERATOR_OPTIONS = {
+    **_COMMON_OPTIONS,
+    "latent_size": _Option("z_dim", 512, _SIZE),
+    "dlatent_size": _Option("w_dim", 512, _SIZE),
+    "architecture": _Option("architecture", "skip", _ARCHITECTURE),
+    "resample_kernel": _Option("resample_filter", [1, 3, 3, 1], _TAPS),
+    "use_noise": _Option("use_noise", True, _FLAG),
+    "nonlinearity": _Option("activation", "lrelu", _ACTIVATION),
+    "mapping_layers": _Option("mapping_kwargs.num_layers", 8, _whole_number(1, 100)),
+    "label_fmaps": _Option("mapping_kwargs.embed_features", None, _SIZE.or_none()),
+    "mapping_fmaps": _Option("mapping_kwargs.layer_features", None, _SIZE.or_none()),
+    "mapping_nonlinearity": _Option("mapping_kwargs.activation", "lrelu", _ACTIVATION),
+    "mapping_lrmul": _Option("mapping_kwargs.lr_multiplier", 0.01, _POSITIVE),
+    # Without an average of the styles TensorFlow keeps the one that it started with.
+    "w_avg_beta": _Option("mapping_kwargs.w_avg_beta", 0.995, _FRACTION.or_none(), if_none=1),
+}
+
+_DISCRIMINATOR_OPTIONS = {
+    **_COMMON_OPTIONS,
+    "architecture": _Option("architecture", "resnet", _ARCHITECTURE),
+    "resample_kernel": _Option("block_kwargs.resample_filter", [1, 3, 3, 1], _TAPS),
+    "nonlinearity": _Option(
+        ("block_kwargs.activation", "mapping_kwargs.activation", "epilogue_kwargs.activation"),
+        "lrelu",
+        _ACTIVATION,
+    ),
+    "freeze_layers": _Option("block_kwargs.freeze_layers", 0, _COUNT),
+    "mapping_layers": _Option("mapping_kwargs.num_layers", 0, _COUNT),
+    "mapping_fmaps": _Option(
+        ("cmap_dim", "mapping_kwargs.embed_features", "mapping_kwargs.layer_features"),
+        None,
+        _SIZE.or_none(),
+    ),
+    "mapping_lrmul": _Option("mapping_kwargs.lr_multiplier", 0.1, _POSITIVE),
+    "mbstd_group_size": _Option("epilogue_kwargs.mbstd_group_size", None, _SIZE.or_none()),
+    "mbstd_num_features": _Option("epilogue_kwargs.mbstd_num_channels", 1, _COUNT),
+}
+
+# Options that change nothing in the converted networks: how to train, how to compute the same.
+_IGNORED_DISCRIMINATOR_OPTIONS = ("structure", "conditioning")
+_IGNORED_GENERATOR_OPTIONS = (
+    *_IGNORED_DISCRIMINATOR_OPTIONS,
+    "truncation_psi",
+    "truncation_cutoff",
+    "style_mixing_prob",
+    "fused_modconv",
+)
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """How an array of TensorFlow becomes one of ours: these steps, in this order.
+
+    Attributes:
+        leading: Number of axes of size one in front, which we leave out.
+        axes: Order of the axes, `None` to keep it.
+        flip: Reverse the last two axes, width and height of a kernel.
+        offset: Number to add.
+    """
+
+    leading: int = 0
+    axes: tuple[int, ...] | None = None
+    flip: bool = False
+    offset: float = 0
+
+    def original_shape(self, shape: Iterable[int]) -> tuple[int, ...]:
+        """Shape that an array has in TensorFlow, from the one that it has here."""
+        shape = tuple(shape)
+        if self.axes is not None:
+            shape = tuple(shape[self.axes.index(axis)] for axis in range(len(shape)))
+        return (1,) * self.leading + shape
+
+    def convert(self, array: np.ndarray) -> Tensor:
+        """Our array, as a tensor with memory of its own."""
+        array = array.reshape(array.shape[self.leading :])
+        array = array if self.axes is None else array.transpose(self.axes)
+        array = array[..., ::-1, ::-1] if self.flip else array
+        array = array + np.float32(self.offset) if self.offset else array
+        return torch.from_numpy(np.array(array, order="C"))
+
+
+_AS_IT_IS = _Layout()
+_MATRIX = _Layout(axes=(1, 0))  # [in, out] to [out, in]
+_KERNEL = _Layout(axes=(3, 2, 0, 1))  # [kh, kw, in, out] to [out, in, kh, kw]
+_UP_KERNEL = _Layout(axes=(3, 2, 0, 1), flip=True)
+
+_Arrays = dict[str, tuple[str, _Layout]]  # of a layer: our name, TensorFlow's name, layout
+
+_DENSE: _Arrays = {"weight": ("weight", _MATRIX), "bias": ("bias", _AS_IT_IS)}
+_CONV: _Arrays = {"weight": ("weight", _KERNEL), "bias": ("bias", _AS_IT_IS)}
+_UP_CONV: _Arrays = {**_CONV, "weight": ("weight", _UP_KERNEL)}
+_MODULATION: _Arrays = {
+    "affine.weight": ("mod_weight", _MATRIX),
+    "affine.bias": ("mod_bias", _Layout(offset=1)),  # TensorFlow adds the one when it computes
+    "noise_strength": ("noise_strength", _AS_IT_IS),
+}
+
+# Layers: our name, TensorFlow's name, arrays. Layers that a network has not got do no harm.
+# {r} is each resolution; {i} counts layers of the mapping network.
+_GENERATOR_LAYERS: dict[str, tuple[str, _Arrays]] = {
+    "mapping.embed": ("mapping/LabelEmbed", _DENSE),
+    "mapping.fc{i}": ("mapping/Dense{i}", _DENSE),
+    "synthesis.b{r}.conv0": ("synthesis/{r}x{r}/Conv0_up", {**_UP_CONV, **_MODULATION}),
+    "synthesis.b{r}.conv1": ("synthesis/{r}x{r}/Conv1", {**_CONV, **_MODULATION}),
+    "synthesis.b4.conv1": ("synthesis/4x4/Conv", {**_CONV, **_MODULATION}),  # instead of 4x4/Conv1
+    "synthesis.b{r}.torgb": ("synthesis/{r}x{r}/ToRGB", {**_CONV, **_MODULATION}),
+    "synthesis.b{r}.skip": ("synthesis/{r}x{r}/Skip", _UP_CONV),
+}
+_DISCRIMINATOR_LAYERS: dict[str, tuple[str, _Arrays]] = {
+    "b{r}.fromrgb": ("{r}x{r}/FromRGB", _CONV),
+    "b{r}.conv0": ("{r}x{r}/Conv0", _CONV),
+    "b{r}.conv1": ("{r}x{r}/Conv1_down", _CONV),
+    "b{r}.skip": ("{r}x{r}/Skip", _CONV),
+    "b4.conv": ("4x4/Conv", _CONV),
+    "b4.fc": ("4x4/Dense0", _DENSE),
+    "b4.out": ("Output", _DENSE),
+    "mapping.embed": ("LabelEmbed", _DENSE),
+    "mapping.fc{i}": ("Mapping{i}", _DENSE),
+}
+
+# Arrays of the generator outside of these layers. Its noise images are numbered from the lowest
+# resolution up: {n0} belongs to the layer that doubles the resolution, {n1} to the one after it.
+_GENERATOR_ARRAYS: _Arrays = {
+    "mapping.w_avg": ("dlatent_avg", _AS_IT_IS),
+    "synthesis.b4.const": ("synthesis/4x4/Const/const", _Layout(leading=1)),
+    "synthesis.b{r}.conv0.noise_const": ("synthesis/noise{n0}", _Layout(leading=2)),
+    "synthesis.b{r}.conv1.noise_const": ("synthesis/noise{n1}", _Layout(leading=2)),
+}
+
+
+@dataclass(frozen=True)
+class _NetworkKind:
+    """All that differs between generators and discriminators.
+
+    Attributes:
+        constructor: Our class.
+        options: Options that become arguments of it.
+        ignored_options: Options that do not.
+        layers: Names of layers and of their arrays.
+        arrays: Names of other arrays.
+        component: Start of TensorFlow's names in the part that works on images.
+        rgb_layer: What it calls layers from or to images.
+    """
+
+    constructor: type[torch.nn.Module]
+    options: dict[str, _Option]
+    ignored_options: tuple[str, ...]
+    layers: dict[str, tuple[str, _Arrays]]
+    arrays: _Arrays
+    component: str
+    rgb_layer: str
+
+
+_GENERATOR = _NetworkKind(
+    Generator,
+    _GENERATOR_OPTIONS,
+    _IGNORED_GENERATOR_OPTIONS,
+    _GENERATOR_LAYERS,
+    _GENERATOR_ARRAYS,
+    component="synthesis/",
+    rgb_layer="ToRGB",
+)
+_DISCRIMINATOR = _NetworkKind(
+    Discriminator,
+    _DISCRIMINATOR_OPTIONS,
+    _IGNORED_DISCRIMINATOR_OPTIONS,
+    _DISCRIMINATOR_LAYERS,
+    {},
+    component="",
+    rgb_layer="FromRGB",
+)
+
+
+def _convert_network(network: TensorFlowNetwork, kind: _NetworkKind) -> torch.nn.Module:
+    if not isinstance(network, TensorFlowNetwork):
+        raise ValueError(f"this is no network, but {_show(network)}")
+    variables = _all_variables(network)
+    _check_generation(network, variables, kind)
+    arguments = _constructor_arguments(network.static_kwargs, kind)
+    variables, is_by_level = _name_by_resolution(variables, arguments["img_resolution"], kind)
+    if is_by_level:
+        arguments["architecture"] = "orig"
+    with torch.device("meta"):  # takes neither memory nor random numbers; only filters are real
+        net = kind.constructor(**arguments)
+    net.load_state_dict(_state_dict(net, variables, kind), assign=True)
+    return net.eval().requires_grad_(False)
+
+
+def _all_variables(network: TensorFlowNetwork) -> dict[str, Any]:
+    """Variables of a network and its components, by full name; the last of equal names counts."""
+    found: dict[str, Any] = {}
+    seen: set[int] = set()
+
+    def visit(part: TensorFlowNetwork, path: str, depth: int) -> None:
+        if not hasattr(part, "variables"):
+            raise ValueError(f"component {_show(path)} has no state" if path else "has no state")
+        if depth > MAX_DEPTH:
+            raise ValueError(f"components lie more than {MAX_DEPTH} levels deep")
+        if id(part) in seen:
+            raise ValueError(f"component {_show(path)} occurs twice, or inside of itself")
+        seen.add(id(part))
+        found.update((path + name, value) for name, value in part.variables)
+        for name, component in part.components.items():
+            visit(component, f"{path}{name}/", depth + 1)
+
+    visit(network, "", 0)
+    return found
+
+
+def _check_generation(
+    network: TensorFlowNetwork, variables: Iterable[str], kind: _NetworkKind
+) -> None:
+    """Refuse networks from before StyleGAN2."""
+    for name in (network.build_func_name, network.name):
+        if name in OTHER_NETWORKS:
+            raise ValueError(f"{OTHER_NETWORKS[name]} pickles are not supported (this is {name})")
+    if network.version < MIN_VERSION:
+        raise ValueError(
+            f"version {_show(network.version)} of the format is not supported; "
+            f"StyleGAN2 has {MIN_VERSION} or more"
+        )
+    synthesis = [name for name in variables if name.startswith("synthesis/")]
+    is_modulated = any(name.endswith("/mod_weight") for name in synthesis)
+    if kind is _GENERATOR and synthesis and not is_modulated:
+        raise ValueError("StyleGAN1 pickles are not supported (no layer has a 'mod_weight')")
+
+
+def _constructor_arguments(static_kwargs: dict[str, Any], kind: _NetworkKind) -> dict[str, Any]:
+    unknown = static_kwargs.keys() - kind.options.keys() - set(kind.ignored_options)
+    if unknown:
+        raise ValueError(f"unknown options: {_list(sorted(unknown))}")
+    arguments: dict[str, Any] = {}
+    for name, option in kind.options.items():
+        value = _plain(static_kwargs.get(name, option.default))
+        if not option.kind.accepts(value):
+            raise ValueError(f"option {name!r} must be {option.kind.name}, found {_show(value)}")
+        value = option.if_none if value is None else value
+        value = value * option.factor if option.factor != 1 else value
+        targets = (option.targets,) if isinstance(option.targets, str) else option.targets
+        for target in targets:
+            group, _, argument = target.rpartition(".")
+            (arguments.setdefault(group, {}) if group else arguments)[argument] = value
+    return arguments
+
+
+def _name_by_resolution(
+    variables: dict[str, Any], img_resolution: int, kind: _NetworkKind
+) -> tuple[dict[str, Any], bool]:
+    """Give RGB layers that are named by level of detail the usual names.
+
+    Networks made for progressive growing have them: level n belongs to the resolution divided by
+    2^n. Once grown, a network uses only level 0, as the "orig" architecture does: the others are
+    left out.
+
+    Returns:
+        All variables, and whether there are layers with such names.
+    """
+    variables = dict(variables)
+    for name in {"lod", f"{kind.component}lod"} & variables.keys():  # how much is still to grow
+        if np.any(_as_array(name, variables.pop(name)) != 0):
+            raise ValueError(f"{name!r} is not 0: the network has not grown to its full resolution")
+
+    resolutions = _resolutions(img_resolution)
+    by_resolution = {r: f"{kind.component}{r}x{r}/{kind.rgb_layer}" for r in resolutions}
+    by_level = {  # the generator's can belong to it or to its synthesis network
+        f"{component}{kind.rgb_layer}_lod{level}": r
+        for level, r in enumerate(reversed(resolutions))
+        for component in ("", kind.component)
+    }
+    usual_names = {}
+    named = {}
+    for name, value in variables.items():
+        layer, _, array = name.rpartition("/")
+        if layer in by_level:
+            usual_names[name] = f"{by_resolution[by_level[layer]]}/{array}"
+        else:
+            named[name] = value
+    for name, usual in usual_names.items():
+        other = named.setdefault(usual, variables[name])
+        if not np.array_equal(_as_array(usual, other), _as_array(name, variables[name])):
+            raise ValueError(f"{_show(name)} and {_show(usual)} have different values")
+    if usual_names:
+        unused = {by_resolution[r] for r in resolutions if r < img_resolution}
+        named = {name: x for name, x in named.items() if name.rpartition("/")[0] not in unused}
+    return named, bool(usual_names)
+
+
+def _state_dict(
+    net: torch.nn.Module, variables: dict[str, Any], kind: _NetworkKind
+) -> dict[str, Tensor]:
+    """A state for `net` in which all but the filters comes from the variables."""
+    names = _names(kind, net.img_resolution, _num_mapping_layers(net))
+    filters, wanted = {}, {}
+    for ours, value in net.state_dict().items():
+        (filters if ours.endswith("resample_filter") else wanted)[ours] = value
+
+    known = dict.fromkeys(names[ours][0] for ours in wanted)
+    missing = [name for name in known if name not in variables]
+    unknown = [name for name in variables if name not in known]
+    problems = [
+        f"{what} variables ({len(some)}): {_list(some)}"
+        for what, some in (("missing", missing), ("unknown", unknown))
+        if some
+    ]
+    if problems:
+        raise ValueError("; ".join(problems))
+
+    state = dict(filters)
+    for ours, value in wanted.items():
+        name, layout = names[ours]
+        array = _as_array(name, variables[name])
+        shape = layout.original_shape(value.shape)
+        if array.shape != shape:
+            raise ValueError(
+                f"variable {name!r} has the shape {list(array.shape)}, expected {list(shape)}"
+            )
+        state[ours] = layout.convert(array)
+    return state
+
+
+def _names(kind: _NetworkKind, img_resolution: int, num_layers: int) -> _Arrays:
+    """Our names of all arrays that a network can have: TensorFlow's name and the layout."""
+    names: _Arrays = {}
+    for ours, theirs, arrays in _places(kind.layers, img_resolution, num_layers):
+        for array, (name, layout) in arrays.items():
+            names[f"{ours}.{array}"] = (f"{theirs}/{name}", layout)
+    for ours, theirs, layout in _places(kind.arrays, img_resolution, num_layers):
+        names[ours] = (theirs, layout)
+    return names
+
+
+def _places(
+    table: dict[str, tuple[str, Any]], img_resolution: int, num_layers: int
+) -> Iterator[tuple[str, str, Any]]:
+    """The rows of a table, with numbers for what stands in braces."""
+    per_layer = [{"i": i} for i in range(num_layers)]
+    per_resolution = [
+        {"r": r, "n0": 2 * idx - 1, "n1": 2 * idx}
+        for idx, r in enumerate(_resolutions(img_resolution))
+    ]
+    for ours, (theirs, content) in table.items():
+        places = per_resolution if "{r}" in ours else per_layer if "{i}" in ours else [{}]
+        for place in places:
+            yield ours.format(**place), theirs.format(**place), content
+
+
+def _resolutions(img_resolution: int) -> list[int]:
+    return [2**i for i in range(2, img_resolution.bit_length())]
+
+
+def _num_mapping_layers(net: torch.nn.Module) -> int:
+    return net.mapping.num_layers if hasattr(net, "mapping") else 0
+
+
+def _as_array(name: str, value: Any) -> np.ndarray:
+    """The value of a variable in float32."""
+    array = np.asarray(value) if isinstance(value, (np.ndarray, np.generic, float, int)) else None
+    if array is None or array.dtype.kind not in "fiu":
+        found = _show(value) if array is None else f"an array of {_show(str(array.dtype))}"
+        raise ValueError(f"variable {_show(name)} must hold numbers, found {found}")
+    with np.errstate(over="ignore"):  # too large for float32: infinity, as anywhere else
+        return array.astype(np.float32, copy=False)
+
+
+def _plain(value: Any) -> Any:
+    """NumPy's numbers and arrays, and tuples, as what Python has for them."""
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    return list(value) if isinstance(value, tuple) else value
+
+
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = 80
+
+
+def _show(value: Any) -> str:
+    """Something from the file on one short line."""
+    if isinstance(value, int) and abs(value) > 1e18:
+        return "a very large number"  # Python refuses to print the largest
+    if isinstance(value, (str, int, float, type(None))):
+        return _SHORT.repr(value)
+    return f"a {type(value).__name__}"
+
+
+def _list(names: list[str]) -> str:
+    """The first few names."""
+    return ", ".join([_show(name) for name in names[:3]] + ["..."] * (len(names) > 3))
