@@ -178,7 +178,7 @@ def _load_pickle(f: BinaryIO, name: str) -> dict[str, Any]:
         try:
             return tensorflow.convert(content)
         except ValueError as error:
-            raise _FileError(f"a TensorFlow pickle; {error}") from error
+            raise _FileError(str(error)) from error
     if not isinstance(content, dict):
         kind = "network" if isinstance(content, Record) else type(content).__name__
         raise _FileError(f"holds a {kind}, not a dictionary of networks")
