@@ -1,31 +1,22 @@
-"""Attribute dictionaries, lookup by name, durations, log files, downloads, atomic writes."""
+"""Attribute dictionaries, lookup by name, durations, log files, addresses, atomic writes."""
 
 import contextlib
 import errno
-import hashlib
 import importlib
-import io
 import os
 import re
 import stat
 import sys
 import threading
-import time
 import traceback
 import urllib.parse
 import urllib.request
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, BinaryIO, TextIO
 
-import requests
-from tqdm import tqdm
-
-_FIRST_DELAY_SEC = 0.5  # before the second attempt of a download; doubles from attempt to attempt
-_MAX_DELAY_SEC = 8.0
-_TIMEOUT_SEC = (10, 60)  # to connect; between two packets
-_CHUNK_BYTES = 1 << 20
+from dnnlib import downloads
 
 
 class EasyDict(dict):
@@ -192,9 +183,13 @@ def open_url(
 ) -> BinaryIO | str:
     """Open a web address, a `file:` address or a local path for reading bytes.
 
-    A download goes to the cache folder first, under a temporary name, and is opened from there
-    ever after. Lost connections, short bodies, overload (429) and server errors (5xx) are tried
-    again with growing pauses; other refusals, such as 404, are final.
+    A download goes to the cache folder first and is opened from there ever after; where several
+    processes ask for the same address, one downloads and the others wait. Lost connections,
+    silence, short bodies, overload (429) and server errors (5xx) are tried again with growing
+    pauses; other refusals, such as 404, are final. What has arrived is kept, if the server names
+    versions of its files, and the next attempt, or the next process, asks for the rest only.
+
+    An address may end in `#sha256=` and the hash that the file must have.
 
     Args:
         url: Address or path.
@@ -206,6 +201,7 @@ def open_url(
 
     Raises:
         OSError: If the file cannot be had; the message gives the address and the reason.
+        ValueError: If the address has another fragment.
     """
     url = os.fspath(url)
     if not is_url(url):
@@ -216,15 +212,9 @@ def open_url(
     if not cache:
         if return_filename:
             raise ValueError("open_url: `return_filename=True` needs `cache=True`")
-        buffer = io.BytesIO()
-        _download(url, lambda: contextlib.nullcontext(buffer), num_attempts, verbose)
-        buffer.seek(0)
-        return buffer
+        return downloads.fetch_into_memory(url, num_attempts, verbose)
     folder = Path(cache_dir or make_cache_dir_path("downloads"))
-    path = folder / _cache_file_name(url)
-    if not path.is_file():
-        folder.mkdir(parents=True, exist_ok=True)
-        _download(url, lambda: open_atomic(path), num_attempts, verbose, path)
+    path = downloads.fetch(url, folder, num_attempts, verbose)
     return str(path) if return_filename else path.open("rb")
 
 
@@ -336,102 +326,11 @@ class _Tee:
 def _local_path(url: str) -> str:
     """The path behind a `file:` address or a plain path."""
     if is_url(url, allow_file_urls=True):
-        return urllib.request.url2pathname(urllib.parse.urlsplit(url).path)
+        address, sha256 = downloads.split_sha256(url)
+        path = urllib.request.url2pathname(urllib.parse.urlsplit(address).path)
+        if sha256 is not None:
+            downloads.check_sha256(path, sha256)
+        return path
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", url):
         raise OSError(f"cannot open {url}: only http, https and file addresses are supported")
     return url
-
-
-def _cache_file_name(url: str) -> str:
-    tail = urllib.parse.unquote(urllib.parse.urlsplit(url).path).rsplit("/", 1)[-1]
-    readable = re.sub(r"[^A-Za-z0-9._-]+", "_", tail)[-80:].lstrip(".")
-    return f"{hashlib.sha256(url.encode()).hexdigest()[:32]}_{readable or 'download'}"
-
-
-class _TransientError(Exception):
-    """A failure that may be gone at the next attempt."""
-
-    def __init__(self, message: str, delay_sec: float = 0.0):
-        super().__init__(message)
-        self.delay_sec = delay_sec  # what the server asks us to wait
-
-
-def _download(
-    url: str,
-    open_target: Callable[[], contextlib.AbstractContextManager[IO]],
-    num_attempts: int,
-    verbose: bool,
-    path: Path | None = None,
-) -> None:
-    """Write the body of `url` to the target; `path` is where a user could put it by hand."""
-    delay_sec = _FIRST_DELAY_SEC
-    for attempt in range(1, num_attempts + 1):
-        try:
-            with open_target() as file:
-                file.seek(0)
-                file.truncate()
-                _download_once(url, file, verbose)
-            return
-        except _TransientError as err:
-            reason = str(err)
-            if attempt == num_attempts:
-                plural = "attempt" if attempt == 1 else "attempts"
-                place = f", or save it as {path}" if path is not None else ""
-                raise OSError(
-                    f"cannot download {url} ({attempt} {plural}): {reason}. Without a network, "
-                    f"fetch the file elsewhere and give its local path instead{place}."
-                ) from err
-            pause_sec = max(delay_sec, min(err.delay_sec, 60.0))
-        if verbose:
-            print(f"{url}: {reason}; next attempt in {pause_sec:g} s", file=sys.stderr)
-        time.sleep(pause_sec)
-        delay_sec = min(2 * delay_sec, _MAX_DELAY_SEC)
-
-
-def _download_once(url: str, file: IO, verbose: bool) -> None:
-    # Content-Length counts bytes on the wire: compression would make it useless as a check.
-    headers = {"Accept-Encoding": "identity"}
-    try:
-        with requests.get(url, stream=True, timeout=_TIMEOUT_SEC, headers=headers) as response:
-            _check_status(url, response)
-            length = response.headers.get("Content-Length", "")
-            is_known = length.isdigit() and "Content-Encoding" not in response.headers
-            total = int(length) if is_known else None
-            num_bytes = _copy_body(url, response, file, total, verbose)
-    except (requests.exceptions.InvalidURL, requests.exceptions.TooManyRedirects) as err:
-        raise OSError(f"cannot download {url}: {err}") from err
-    except requests.exceptions.RequestException as err:
-        raise _TransientError(f"{type(err).__name__}: {err}") from err
-    if total is not None and num_bytes != total:
-        raise _TransientError(f"got {num_bytes} bytes of {total}")
-
-
-def _check_status(url: str, response: requests.Response) -> None:
-    status = f"the server answers {response.status_code} {response.reason}"
-    if response.status_code == 429 or response.status_code >= 500:
-        retry_after = response.headers.get("Retry-After", "")
-        raise _TransientError(status, float(retry_after) if retry_after.isdigit() else 0.0)
-    if response.status_code != 200:
-        raise OSError(f"cannot download {url}: {status}")
-
-
-def _copy_body(
-    url: str, response: requests.Response, file: IO, total: int | None, verbose: bool
-) -> int:
-    is_terminal = sys.stderr is not None and sys.stderr.isatty()
-    if verbose and not is_terminal:
-        print(f"Downloading {url}", file=sys.stderr)
-    num_bytes = 0
-    with tqdm(
-        total=total,
-        desc=f"Downloading {url}",
-        unit="B",
-        unit_scale=True,
-        unit_divisor=1024,
-        disable=not (verbose and is_terminal),
-    ) as progress:
-        for chunk in response.iter_content(_CHUNK_BYTES):
-            file.write(chunk)
-            num_bytes += len(chunk)
-            progress.update(len(chunk))
-    return num_bytes

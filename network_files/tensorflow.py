@@ -487,22 +487,24 @@ def _name_by_resolution(
         for level, r in enumerate(reversed(resolutions))
         for component in ("", kind.component)
     }
-    usual_names = {}
-    named = {}
+    named, grown, is_by_level = {}, {}, False
     for name, value in variables.items():
         layer, _, array = name.rpartition("/")
-        if layer in by_level:
-            usual_names[name] = f"{by_resolution[by_level[layer]]}/{array}"
-        else:
+        if layer not in by_level:
             named[name] = value
-    for name, usual in usual_names.items():
-        other = named.setdefault(usual, variables[name])
-        if not np.array_equal(_as_array(usual, other), _as_array(name, variables[name])):
+        elif by_level[layer] == img_resolution:
+            grown[name] = f"{by_resolution[img_resolution]}/{array}"
+        is_by_level = is_by_level or layer in by_level
+    if not is_by_level:
+        return variables, False
+
+    for name, usual in grown.items():
+        value = _as_array(name, variables[name])
+        if usual in named and not np.array_equal(value, _as_array(usual, named[usual])):
             raise ValueError(f"{_show(name)} and {_show(usual)} have different values")
-    if usual_names:
-        unused = {by_resolution[r] for r in resolutions if r < img_resolution}
-        named = {name: x for name, x in named.items() if name.rpartition("/")[0] not in unused}
-    return named, bool(usual_names)
+        named[usual] = value
+    unused = {by_resolution[r] for r in resolutions if r < img_resolution}
+    return {name: x for name, x in named.items() if name.rpartition("/")[0] not in unused}, True
 
 
 def _state_dict(
@@ -575,7 +577,7 @@ def _num_mapping_layers(net: torch.nn.Module) -> int:
 def _as_array(name: str, value: Any) -> np.ndarray:
     """The value of a variable in float32."""
     array = np.asarray(value) if isinstance(value, (np.ndarray, np.generic, float, int)) else None
-    if array is None or array.dtype.kind not in "fiu":
+    if array is None or array.dtype.kind not in "fiu" or array.dtype.hasobject:
         found = _show(value) if array is None else f"an array of {_show(str(array.dtype))}"
         raise ValueError(f"variable {_show(name)} must hold numbers, found {found}")
     with np.errstate(over="ignore"):  # too large for float32: infinity, as anywhere else

@@ -1,12 +1,11 @@
-"""dnnlib.util: lookup by name, durations, log files, downloads, atomic writes."""
+"""dnnlib.util: lookup by name, durations, log files, addresses, atomic writes."""
 
 import copy
-import http.server
+import hashlib
 import os
 import pickle
 import stat
 import sys
-import threading
 from pathlib import Path
 
 import numpy as np
@@ -179,117 +178,6 @@ def test_is_url(obj, with_file, expected):
     assert util.is_url(obj, allow_file_urls=with_file) is expected
 
 
-BODY = bytes(range(256)) * 5000
-
-
-class Handler(http.server.BaseHTTPRequestHandler):
-    """Answers by path; `server.num_requests` counts them."""
-
-    def do_GET(self):
-        self.server.num_requests += 1
-        is_first = self.server.num_requests == 1
-        if self.path == "/missing":
-            return self.send_error(404)
-        if self.path == "/forbidden":
-            return self.send_error(403)
-        if self.path == "/down" or (self.path == "/busy" and is_first):
-            return self.send_error(503)
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(BODY)))
-        self.end_headers()
-        is_cut = self.path == "/cut" or (self.path == "/cut_once" and is_first)
-        self.wfile.write(BODY[:1000] if is_cut else BODY)
-        return None
-
-    def log_message(self, *args):
-        pass
-
-
-@pytest.fixture
-def server(monkeypatch):
-    """A local web server without pauses between attempts; `server.url` is its address."""
-    monkeypatch.setattr(util, "_FIRST_DELAY_SEC", 0.0)
-    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
-        monkeypatch.delenv(name, raising=False)
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.num_requests = 0
-    server.url = f"http://127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
-    thread.start()
-    yield server
-    server.shutdown()
-    server.server_close()
-
-
-def test_open_url_downloads_once(server, capfd):
-    url = f"{server.url}/some%20dir/net%3A1.pkl?x=1"
-    for _ in range(2):
-        with util.open_url(url) as file:
-            assert file.read() == BODY
-    path = Path(util.open_url(url, return_filename=True, verbose=False))
-    assert path.read_bytes() == BODY and path.name.endswith("_net_1.pkl")
-    assert path.parent == Path(dnnlib.make_cache_dir_path("downloads"))
-    assert server.num_requests == 1
-    assert [p.name for p in path.parent.iterdir()] == [path.name]
-    assert capfd.readouterr().err == f"Downloading {url}\n"
-
-
-def test_open_url_without_cache_leaves_no_file(server, tmp_path):
-    with util.open_url(f"{server.url}/x", cache_dir=str(tmp_path), cache=False) as file:
-        assert file.read() == BODY
-    assert not list(tmp_path.iterdir())
-    with pytest.raises(ValueError, match="return_filename"):
-        util.open_url(f"{server.url}/x", cache=False, return_filename=True)
-
-
-@pytest.mark.parametrize("path", ["busy", "cut_once"])
-@pytest.mark.parametrize("cache", [True, False])
-def test_open_url_tries_again_after_a_passing_failure(server, path, cache, capfd):
-    with util.open_url(f"{server.url}/{path}", cache=cache) as file:
-        assert file.read() == BODY
-    assert server.num_requests == 2
-    assert "next attempt in 0 s" in capfd.readouterr().err
-
-
-@pytest.mark.parametrize(
-    "path, num_requests, message",
-    [
-        ("missing", 1, "404"),
-        ("forbidden", 1, "403"),
-        ("down", 3, r"3 attempts\): the server answers 503.*local path"),
-        ("cut", 3, r"3 attempts\).*1000 bytes"),
-    ],
-)
-def test_open_url_failure_names_address_and_reason(server, tmp_path, path, num_requests, message):
-    url = f"{server.url}/{path}"
-    with pytest.raises(OSError, match=f"cannot download {url}.*{message}"):
-        util.open_url(url, cache_dir=str(tmp_path), num_attempts=3, verbose=False)
-    assert server.num_requests == num_requests
-    assert not list(tmp_path.iterdir())
-
-
-def test_open_url_without_network_says_what_to_do(server, tmp_path):
-    server.shutdown()
-    server.server_close()
-    with pytest.raises(OSError, match=r"2 attempts.*or save it as .*_x\.pkl"):
-        util.open_url(f"{server.url}/x.pkl", str(tmp_path), num_attempts=2, verbose=False)
-
-
-def test_simultaneous_downloads_do_not_disturb_each_other(server):
-    bodies = []
-    threads = [
-        threading.Thread(
-            target=lambda: bodies.append(util.open_url(f"{server.url}/x", verbose=False).read())
-        )
-        for _ in range(6)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert bodies == [BODY] * 6
-
-
 def test_open_url_reads_local_files(tmp_path):
     path = tmp_path / "net 1.pkl"
     path.write_bytes(b"x")
@@ -301,6 +189,18 @@ def test_open_url_reads_local_files(tmp_path):
         util.open_url(str(tmp_path / "absent"))
     with pytest.raises(OSError, match="only http"):
         util.open_url("ftp://host/x")
+
+
+def test_open_url_checks_the_hash_of_local_files(tmp_path):
+    path = tmp_path / "net#1.pkl"  # in a plain path, this is no fragment
+    path.write_bytes(b"x")
+    assert util.open_url(str(path)).read() == b"x"
+    found, other = hashlib.sha256(b"x").hexdigest(), "0" * 64
+    assert util.open_url(f"{path.as_uri()}#sha256={found}", return_filename=True) == str(path)
+    with pytest.raises(OSError, match=f"SHA-256 {found}, expected {other}"):
+        util.open_url(f"{path.as_uri()}#sha256={other}")
+    with pytest.raises(ValueError, match="'#sha1=0'"):
+        util.open_url(f"{path.as_uri()}#sha1=0")
 
 
 @pytest.mark.parametrize("mode, data", [("wb", b"new"), ("w", "nëu\n")])

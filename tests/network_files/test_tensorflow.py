@@ -446,7 +446,7 @@ def test_generators_come_back_with_rgb_layers_by_level():
     assert "ToRGB_lod0/weight" in dict(synthesis.variables)
     # Layers of lower resolutions, and how much is still to grow.
     synthesis.variables += [("ToRGB_lod1/weight", np.ones(3)), ("4x4/ToRGB/bias", np.ones(3))]
-    synthesis.variables.append(("lod", np.float32(0)))
+    synthesis.variables += [("lod", np.float32(0)), ("8x8/ToRGB/weight", np.ones(2))]
     assert_same(converted(net, "G"), G)
 
 
@@ -484,6 +484,11 @@ def test_values_are_copied_as_they_are(value):
     net = replaced(D, "Output/bias", np.float32([value]))
     got = convert((G, net, G))["D"].b4.out.bias
     assert got.numpy().tobytes() == np.float32([value]).tobytes()
+    networks = unpickle(LOD_CASE)
+    net = replaced(networks[0], "synthesis/8x8/ToRGB/bias", None)
+    net.variables.append(("ToRGB_lod0/bias", np.float32([value] * 3)))
+    got = convert((net, *networks[1:]))["G"].synthesis.b8.torgb.bias
+    assert got.numpy().tobytes() == np.float32([value] * 3).tobytes()
 
 
 # Refusals
