@@ -5,6 +5,7 @@ import pickle
 from collections.abc import Callable
 from typing import Any
 
+from network_files.tensorflow import TensorFlowNetwork
 from torch_utils import persistence
 
 OTHER_SOURCE = "raise RuntimeError('the source inside the pickle was executed')\n"
@@ -38,3 +39,9 @@ class _ForeignPickler(pickle.Pickler):
         meta = {**meta, "module_src": self.source, "state": dict(meta["state"])}
         self.edit(meta)
         return reconstruct, (meta,)
+
+
+def tensorflow_dumps(networks: tuple[TensorFlowNetwork, ...]) -> bytes:
+    """Pickle networks under the name that TensorFlow's versions gave to their class."""
+    ours = b"cnetwork_files.tensorflow\nTensorFlowNetwork\n"
+    return pickle.dumps(networks, protocol=3).replace(ours, b"cdnnlib.tflib.network\nNetwork\n")
