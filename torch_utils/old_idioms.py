@@ -3,8 +3,8 @@
 Pickles of forks of StyleGAN2-ADA and StyleGAN3 carry source written for the NumPy, SciPy and
 setuptools of 2020 to 2022. Names that these have removed since are replaced by what they stood for.
 A name that is still there stays as it is, so that nothing changes for sources that work; so does
-every line its number. PyTorch needs nothing here: what it removed from its namespace raises an
-error that names the successor.
+every line its number. PyTorch has no rules: `symeig`, `lstsq` and `solve` raise errors that name
+their successors, and the layout of what `rfft` returned is beyond a replacement of names.
 """
 
 import importlib
@@ -26,7 +26,7 @@ def modernise(text: str) -> str:
 def _numpy_types(text: str) -> str:
     """`np.int` is `int`: the aliases were removed in NumPy 1.24.
 
-    Sizes and resolutions were computed with `np.int(np.log2(x))`, filters made `astype(np.float)`.
+    Typical are `np.int(np.log2(size))` for resolutions and `astype(np.float)` for filters.
     """
 
     def replace(match: re.Match) -> str:
@@ -38,7 +38,7 @@ def _numpy_types(text: str) -> str:
 def _numpy_names(text: str) -> str:
     """`np.Inf`, `np.NaN`, `np.product` are `inf`, `nan`, `prod`: removed in NumPy 2.0.
 
-    Attention masks were filled with `-np.Inf`, fan-ins computed as `np.product(shape[1:])`.
+    Typical are `-np.Inf` in attention masks and `np.product(shape[1:])` for the fan-in.
     """
 
     def replace(match: re.Match) -> str:
@@ -50,7 +50,7 @@ def _numpy_names(text: str) -> str:
 def _windows(text: str) -> str:
     """`scipy.signal.gaussian(...)` moved to `scipy.signal.windows`, for good in SciPy 1.13.
 
-    Blur and low-pass filters were made of such windows, as a modified StyleGAN3 layer does.
+    Where layers build filters of their own, for blur or as low-pass, they begin with a window.
     """
 
     def replace(match: re.Match) -> str:
@@ -77,7 +77,7 @@ def _imported_windows(text: str) -> str:
 def _versions(text: str) -> str:
     """`parse_version` and `LooseVersion` are PyTorch's own class, which compares in the same way.
 
-    Both served to ask for the version of PyTorch, as the published operators do with the first.
+    Sources ask for the version of PyTorch with them, to choose between its interfaces.
     setuptools 82 removed `pkg_resources`, Python 3.12 `distutils`.
     """
 
