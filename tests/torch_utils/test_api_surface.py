@@ -104,6 +104,7 @@ def loaded_elsewhere(tmp_path_factory):
     return pickle.loads((folder / "results.pkl").read_bytes())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETS)
 def test_network_computes_the_same_when_loaded_elsewhere(name, loaded_elsewhere):
     net, inputs = make_nets()[name]
@@ -126,6 +127,7 @@ def test_kernels_compute_what_the_reference_does(name):
         assert golden.scaled_error(got, want[key].numpy()) < 2e-4, key
 
 
+@pytest.mark.slow
 def test_every_line_with_a_call_was_executed(loaded_elsewhere):
     _, lines, texts, _ = loaded_elsewhere
     assert len(texts) == len(STANDINS)
@@ -139,6 +141,7 @@ def test_every_line_with_a_call_was_executed(loaded_elsewhere):
     assert num_uses > 40
 
 
+@pytest.mark.slow
 def test_networks_pickled_again_elsewhere_are_ours(loaded_elsewhere):
     nets = pickle.loads(loaded_elsewhere[3])
     for name, (net, _) in make_nets().items():
