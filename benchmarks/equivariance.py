@@ -161,7 +161,7 @@ class ScaledSynthesis(torch.nn.Module):
 class FourierStyleGAN2(ScaledSynthesis):
     """StyleGAN2 with Fourier features of the same 4x4 samples in place of its constant.
 
-    This is config B of Karras et al. 2021 (Fig. 3); the features reach up to the Nyquist frequency.
+    This is config B of Karras et al. 2021; the features reach up to the Nyquist frequency.
     """
 
     def __init__(self, synthesis: torch.nn.Module) -> None:

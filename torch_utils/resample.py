@@ -125,7 +125,7 @@ def apply_affine_transformation(
     first, inside = border - origin - 0.5, torch.ones([], dtype=torch.bool, device=x.device)
     for position, size in ((u, width), (v, height)):
         inside = inside & (position > first) & (position < first + size * up - 2 * border)
-    mask = inside.to(x.dtype).expand_as(x)
+    mask = inside.to(x.dtype).expand_as(x).contiguous()
 
     phases = _polyphase_filters(f, amax, up).to(x.device)
     channels = x.flatten(0, 1).to(torch.promote_types(x.dtype, torch.float32))

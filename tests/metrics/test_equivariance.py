@@ -1,11 +1,13 @@
 """The equivariance metrics on a network whose content is known, and the reference numbers."""
 
+import re
 import sys
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 
 from benchmarks import equivariance as benchmark
 from metrics import equivariance
@@ -202,10 +204,19 @@ def test_untrained_networks_show_what_the_paper_promises():
     rows = {}
     for cfg in CFGS:
         G = benchmark.build_movable_generator(cfg, resolution=32, cbase=512, cmax=16)
-        _, *values, _ = benchmark.measure_network(cfg, G, 8, 1, 0, torch.device("cpu"))
+        _, *values, _ = benchmark.measure_network(cfg, G, 4, 1, 0, torch.device("cpu"))
         rows[cfg] = dict(zip(("t", "t_frac", "r"), map(float, values), strict=True))
     for metric in ("t", "t_frac"):
         for cfg in ("stylegan3-t", "stylegan3-r"):
             assert rows[cfg][metric] > rows["stylegan2"][metric] + 25
     assert rows["stylegan3-r"]["r"] > rows["stylegan3-t"]["r"] + 25
     assert rows["stylegan3-r"]["r"] > rows["stylegan2"]["r"] + 40
+
+
+def test_benchmark_prints_both_tables():
+    args = ["--configs=stylegan3-r", "--resolution=16", "--cbase=256", "--cmax=8", "--num=2"]
+    args += ["--batch=2", "--operator-resolution=16", "--repeat=1", "--threads=1", "--device=cpu"]
+    result = CliRunner().invoke(benchmark.main, args)
+    assert result.exit_code == 0, result.output
+    assert re.search(r"^stylegan3-r +\d+\.\d\d +\d+\.\d\d +\d+\.\d\d ", result.stdout, re.MULTILINE)
+    assert re.search(r"^rotation +\d", result.stdout, re.MULTILINE)

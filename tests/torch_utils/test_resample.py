@@ -173,3 +173,15 @@ def test_operators_are_differentiable():
         lambda x: resample.apply_fractional_pseudo_rotation(x, 0.3, aflt=8)[0],
     ):
         assert torch.autograd.gradcheck(operator, x)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", IMAGE_CASES)
+def test_operators_match_on_cuda(name):
+    case = golden.load(DATA)[name]
+    x = golden.tensor(golden.load(DATA)[case.meta["image"]], "x")
+    out, mask = call(case, x)
+    out_cuda, mask_cuda = call(case, x.cuda())
+    assert out_cuda.device.type == mask_cuda.device.type == "cuda"
+    assert (out_cuda.cpu() - out).abs().max() <= 1e-4
+    assert (mask_cuda.cpu() != mask).float().mean() <= 0.005
