@@ -1,14 +1,17 @@
 """Compiling CUDA kernels without a GPU: cache and messages; launching them on a fake driver."""
 
 import os
+import re
 import subprocess
 import sys
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
+from torch_utils.ops import selection
 from torch_utils.ops.cuda import compiler
 
 pathfinder = pytest.importorskip("cuda.pathfinder")
@@ -30,7 +33,8 @@ template <class T> __global__ void probe(T* x, int i, long long l, float f, doub
 @pytest.fixture(autouse=True)
 def fresh():
     """What was found out about this machine is found out anew, before and after a test."""
-    cached = compiler.core, compiler.is_available, compiler._arch
+    cached = compiler.core, compiler._arch, compiler._can_compile_for
+    cached += (compiler._warn_that_there_are_none,)
     for function in cached:
         function.cache_clear()
     yield
@@ -204,12 +208,84 @@ def test_is_available_here():
     assert compiler.is_available()
 
 
-def test_is_not_available_for_an_old_gpu(monkeypatch):
-    capabilities = [(8, 0), (5, 2)]
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: len(capabilities))
+def has_cuda_kernels(index):
+    return selection._has_cuda_kernels(torch.device("cuda", index))
+
+
+def test_old_gpu_does_not_keep_others_from_having_kernels(monkeypatch):
+    capabilities = [(8, 0), (5, 2), (9, 0), (5, 2)]
     monkeypatch.setattr(torch.cuda, "get_device_capability", capabilities.__getitem__)
     with pytest.warns(UserWarning, match="compiles for sm_75 and later, not for sm_52; use a PyT"):
-        assert not compiler.is_available()
+        assert not has_cuda_kernels(1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert [has_cuda_kernels(index) for index in range(4)] == [True, False, True, False]
+
+
+def test_missing_package_is_reported_once_for_all_gpus(monkeypatch):
+    capabilities = [(8, 0), (9, 0)]
+    monkeypatch.setattr(torch.cuda, "get_device_capability", capabilities.__getitem__)
+    monkeypatch.setattr(nvrtc, "nvrtcVersion", fail)
+    with pytest.warns(UserWarning, match="nvidia-cuda-nvrtc is missing") as caught:
+        assert [has_cuda_kernels(index) for index in (0, 1, 0)] == [False] * 3
+    assert len(caught) == 1
+
+
+def test_availability_is_a_constant_of_compiled_code_per_device(monkeypatch):
+    """The compiler asks once for each device, and does not trace what finds out."""
+    asked = []
+    monkeypatch.setattr(selection.cuda, "is_available", lambda index: asked.append(index) or index)
+
+    @torch.compile(backend="eager", fullgraph=True)
+    def function(x, device):
+        return x + 1 if selection._has_cuda_kernels(device) else x - 1
+
+    x = torch.zeros(())
+    for index, expected in [(0, -1), (1, 1), (0, -1), (1, 1)]:
+        assert function(x, torch.device("cuda", index)) == expected
+    assert asked == [0, 1]
+
+
+@pytest.fixture
+def fake_device(source_dir, monkeypatch):
+    """Launches on "cuda:0" compile for sm_90; loading gets the compiled kernel and fails."""
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (9, 0))
+    monkeypatch.setattr(compiler, "_kernels", {})
+    monkeypatch.setattr(compiler, "failures", {})
+    monkeypatch.setattr(compiler, "_thread", SimpleNamespace(functions={}))
+    return torch.device("cuda", 0)
+
+
+def launch(name, device):
+    compiler.launch(SOURCE, name, device, (1, 1, 1), (1, 1, 1), [])
+
+
+def test_kernel_that_cannot_be_compiled_is_reported_and_tried_once(
+    fake_device, source_dir, monkeypatch
+):
+    (source_dir / SOURCE).write_text(CODE.replace("scale(", "scales("))
+    compilations = count_compilations(monkeypatch)
+    message = r'(?s)"scales".*pip install --upgrade.*sm_90 uses more general.*several times slower'
+    with (
+        pytest.warns(UserWarning, match=message) as caught,
+        pytest.raises(compiler.BuildError, match='"scales"'),
+    ):
+        launch(NAME, fake_device)
+    assert len(caught) == 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # there is one warning per source
+        for name in (NAME, "probe<double>"):
+            with pytest.raises(compiler.BuildError, match='"scales"'):
+                launch(name, fake_device)
+    assert len(compilations) == 2
+    assert compiler.failures.keys() == {(SOURCE, n, "sm_90") for n in (NAME, "probe<double>")}
+
+
+def test_source_that_cannot_be_read_is_a_failure_like_others(fake_device, source_dir):
+    (source_dir / SOURCE).unlink()
+    with pytest.warns(UserWarning, match=SOURCE), pytest.raises(compiler.BuildError, match=SOURCE):
+        launch(NAME, fake_device)
 
 
 def test_launches_on_the_meta_device_are_recorded():
@@ -244,8 +320,31 @@ def test_launch_calls_the_driver(source_dir):
             "args 0xdeadbeef -5 -1099511627776 1.5 2.25 6 0.125"
         )
 
+    def refusal(arch, reason):
+        return (
+            f"BuildError: the driver does not load {NAME} of {SOURCE} for {arch}, made by NVRTC "
+            f"{compiler.core().nvrtc_version}: {reason}; a newer driver or PyTorch may."
+        )
+
+    def warning(arch, reason):
+        return (
+            f"{refusal(arch, reason).replace('BuildError', 'warning: CUDA kernels')} In its place, "
+            f"and in that of any other of {SOURCE} that fails, {arch} uses more general kernels or "
+            "PyTorch operations, which are several times slower and take more memory."
+        )
+
+    # What an earlier kernel did is not the fault of this one.
+    left_over = (
+        "context 0x1003",
+        "load cubin",
+        (
+            f"-- RuntimeError: CUDA kernels: loading {NAME} of {SOURCE} failed: "
+            "CUDA_ERROR_ILLEGAL_ADDRESS"
+        ),
+    )
     on_0 = launched(0xAB00)
-    assert result.stderr.splitlines() == [
+    notes = re.sub(r"(CUDA_ERROR_\w+): [^;\n]*", r"\1", result.stderr)  # without explanations
+    assert notes.splitlines() == [
         *("-- first", "context 0x1000", "load cubin", kernel, on_0),
         *("-- again", on_0),
         *("-- other device", "load ptx", kernel, launched(0xAB01)),
@@ -253,6 +352,15 @@ def test_launch_calls_the_driver(source_dir):
         *(launched(0xAB00, shared_bytes=60000), launched(0xAB00, shared_bytes=50000)),
         *("-- thread", "context 0x1000", on_0),
         *("-- refused", launched(0xAB00, block=2048)),
-        f"-- CUDA kernels: launching {NAME} of {SOURCE} with grid (7, 2, 3), block (2048, 1, 1) "
-        "and 0 bytes of shared memory failed: CUDA_ERROR_INVALID_VALUE",
+        f"-- RuntimeError: CUDA kernels: launching {NAME} of {SOURCE} with grid (7, 2, 3), block "
+        "(2048, 1, 1) and 0 bytes of shared memory failed: CUDA_ERROR_INVALID_VALUE",
+        *("-- cannot be loaded when it is launched", launched(0xAB01, block=222)),
+        f"-- {refusal('sm_999', 'CUDA_ERROR_UNSUPPORTED_PTX_VERSION')}",
+        f"-- {warning('sm_999', 'CUDA_ERROR_UNSUPPORTED_PTX_VERSION')}",
+        f"-- {refusal('sm_999', 'CUDA_ERROR_UNSUPPORTED_PTX_VERSION')}",
+        *("-- cannot be loaded on device 2", "context 0x1002", "load cubin"),
+        f"-- {refusal('sm_80', 'CUDA_ERROR_NO_BINARY_FOR_GPU')}",
+        f"-- {warning('sm_80', 'CUDA_ERROR_NO_BINARY_FOR_GPU')}",
+        *("context 0x1002", f"-- {refusal('sm_80', 'CUDA_ERROR_NO_BINARY_FOR_GPU')}"),
+        *("-- cannot be loaded on device 3", *left_over, *left_over),
     ]

@@ -33,7 +33,38 @@ SOURCE_DIR = Path(__file__).parent
 OPTIONS = {"std": "c++17", "ptxas_options": ["-v"]}  # -v reports the resources
 MAX_PLAIN_SHARED_BYTES = 48 * 1024  # dynamic shared memory beyond it has to be asked for
 INCLUDE = re.compile(r'^\s*#\s*include\s*"([^"]+)"', re.MULTILINE)
+# What the driver says at a launch, until when it may put off loading, about a kernel that does not
+# suit the GPU. All else is about the launch, or about those before it.
+UNSUITABLE = (
+    "CUDA_ERROR_INVALID_IMAGE",
+    "CUDA_ERROR_NO_BINARY_FOR_GPU",
+    "CUDA_ERROR_INVALID_PTX",
+    "CUDA_ERROR_JIT_COMPILER_NOT_FOUND",
+    "CUDA_ERROR_UNSUPPORTED_PTX_VERSION",
+    "CUDA_ERROR_JIT_COMPILATION_DISABLED",
+    "CUDA_ERROR_INVALID_SOURCE",
+    "CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES",
+)
+# What it says at loading a kernel that has nothing to do with the kernel.
+UNRELATED = (
+    "CUDA_ERROR_OUT_OF_MEMORY",
+    "CUDA_ERROR_ECC_UNCORRECTABLE",
+    "CUDA_ERROR_ILLEGAL_ADDRESS",
+    "CUDA_ERROR_LAUNCH_TIMEOUT",
+    "CUDA_ERROR_CONTEXT_IS_DESTROYED",
+    "CUDA_ERROR_ASSERT",
+    "CUDA_ERROR_HARDWARE_STACK_ERROR",
+    "CUDA_ERROR_ILLEGAL_INSTRUCTION",
+    "CUDA_ERROR_MISALIGNED_ADDRESS",
+    "CUDA_ERROR_INVALID_ADDRESS_SPACE",
+    "CUDA_ERROR_INVALID_PC",
+    "CUDA_ERROR_LAUNCH_FAILED",
+)
 PROBE = "#include <cuda_fp16.h>\ntemplate <class T> __global__ void probe(T* x) {}\n"
+
+# Kernels that could not be built when they were needed, which are not tried again in this process:
+# (source, specialisation, architecture) -> reason.
+failures: dict[tuple[str, str, str], str] = {}
 
 _lock = threading.RLock()  # compiling and loading; launching kernels that are loaded needs none
 _kernels = {}  # (source, specialisation, device index) -> loaded kernel
@@ -66,20 +97,13 @@ class Cubin:
     compile_sec: float
 
 
-@functools.cache
-def is_available() -> bool:
-    """Whether kernels can be compiled here; if not, one warning tells why and what to do."""
-    try:
-        for arch in local_archs() or [f"sm_{core().archs[-1]}"]:
-            _compile(PROBE, "probe<__half>", *_target(arch), "probe.cu")
-    except BuildError as error:
-        warnings.warn(
-            f"CUDA kernels: {error} Using PyTorch operations, which are several times slower and "
-            "take more memory.",
-            stacklevel=2,
-        )
-        return False
-    return True
+def is_available(index: int | None = None) -> bool:
+    """Whether kernels can be compiled; if not, one warning tells why and what to do.
+
+    Args:
+        index: For this GPU; `None` for any that there may be.
+    """
+    return _can_compile_for(None if index is None else _arch(index))
 
 
 def local_archs() -> list[str]:
@@ -111,8 +135,9 @@ def launch(
         shared_bytes: Dynamic shared memory per block.
 
     Raises:
-        BuildError: If the kernel cannot be compiled or loaded.
-        RuntimeError: If the driver refuses the launch.
+        BuildError: If the kernel cannot be compiled or loaded. The first time for a source and an
+            architecture there is a warning. The failure is remembered, and not tried again.
+        RuntimeError: If the driver refuses the launch for another reason.
     """
     if device.type == "meta":
         for recorder in _recorders:
@@ -133,6 +158,13 @@ def launch(
         function, *grid, *block, shared_bytes, stream, addressof(pointers), 0
     )
     if error != 0:
+        if error.name in UNSUITABLE:
+            raise _failed(
+                source,
+                specialisation,
+                current,
+                _not_loaded(source, specialisation, current, error.name),
+            )
         raise RuntimeError(
             f"CUDA kernels: launching {specialisation} of {source} with grid {grid}, block {block} "
             f"and {shared_bytes} bytes of shared memory failed: {error.name}"
@@ -187,7 +219,7 @@ def core() -> SimpleNamespace:
         from cuda import pathfinder
     except ImportError as error:
         raise _missing("cuda-core", "==1.2.2", error) from error
-    suffix = "-cu12" if _cuda_major() == "12" else f"=={_cuda_major()}.*"
+    suffix = _package_suffix()
     try:
         (_, *version), (_, archs) = nvrtc.nvrtcVersion(), nvrtc.nvrtcGetSupportedArchs()
     except (RuntimeError, OSError) as error:  # the library was not found, or does not load
@@ -207,8 +239,32 @@ def core() -> SimpleNamespace:
     )
 
 
+@functools.cache
+def _can_compile_for(arch: str | None) -> bool:
+    try:
+        _compile(PROBE, "probe<__half>", *_target(arch or f"sm_{core().archs[-1]}"), "probe.cu")
+    except BuildError as error:
+        _warn_that_there_are_none(str(error))
+        return False
+    return True
+
+
+@functools.cache  # once, even if it is so for several architectures
+def _warn_that_there_are_none(reason: str) -> None:
+    warnings.warn(
+        f"CUDA kernels: {reason} Using PyTorch operations, which are several times slower and take "
+        "more memory.",
+        stacklevel=2,
+    )
+
+
 def _cuda_major() -> str:
     return (torch.version.cuda or "13").partition(".")[0]
+
+
+def _package_suffix() -> str:
+    """What the names of NVIDIA's packages end with."""
+    return "-cu12" if _cuda_major() == "12" else f"=={_cuda_major()}.*"
 
 
 def _missing(package: str, version: str, reason: Exception | str) -> BuildError:
@@ -250,7 +306,8 @@ def _compile(code: str, specialisation: str, kind: str, target: str, source: str
         except Exception as error:  # of a private class of cuda-core
             raise BuildError(
                 f"NVRTC {core().nvrtc_version} cannot compile {specialisation} of {source} for "
-                f"{target}: {error}"
+                f"{target}: {error}\nAnother NVRTC may: pip install --upgrade "
+                f'"nvidia-cuda-nvrtc{_package_suffix()}".'
             ) from error
     symbol = compiled.symbol_mapping[specialisation]
     return Cubin(
@@ -337,7 +394,13 @@ def _function(source: str, specialisation: str, index: int):
         _thread.functions = {}
     with _lock:
         if key not in _kernels:
-            _kernels[key] = _load(source, specialisation, index)
+            failure = failures.get((source, specialisation, _arch(index)))
+            if failure is not None:
+                raise BuildError(failure)
+            try:
+                _kernels[key] = _load(source, specialisation, index)
+            except (BuildError, OSError) as error:
+                raise _failed(source, specialisation, index, error) from error
     _thread.functions[key] = core().driver.CUfunction(int(_kernels[key].handle))
     return _thread.functions[key]
 
@@ -348,10 +411,38 @@ def _load(source: str, specialisation: str, index: int):
     try:
         return create(cubin.code, name=source).get_kernel(cubin.symbol.encode())
     except Exception as error:  # of a private class of cuda-core
-        raise BuildError(
-            f"the driver does not load {specialisation} of {source} for {_arch(index)}, made by "
-            f"NVRTC {core().nvrtc_version}: {error}; a newer driver or PyTorch may."
-        ) from error
+        if any(name in str(error) for name in UNRELATED):
+            raise RuntimeError(
+                f"CUDA kernels: loading {specialisation} of {source} failed: {error}"
+            ) from error
+        raise _not_loaded(source, specialisation, index, error) from error
+
+
+def _not_loaded(
+    source: str, specialisation: str, index: int, reason: Exception | str
+) -> BuildError:
+    return BuildError(
+        f"the driver does not load {specialisation} of {source} for {_arch(index)}, made by "
+        f"NVRTC {core().nvrtc_version}: {reason}; a newer driver or PyTorch may."
+    )
+
+
+def _failed(source: str, specialisation: str, index: int, error: Exception) -> BuildError:
+    """Remember that there is no such kernel for the architecture of a GPU; warn about the first."""
+    arch = _arch(index)
+    with _lock:
+        is_first = not any(key[::2] == (source, arch) for key in failures)
+        failures[source, specialisation, arch] = str(error)
+        _kernels.pop((source, specialisation, index), None)
+    _thread.functions.pop((source, specialisation, index), None)
+    if is_first:
+        warnings.warn(
+            f"CUDA kernels: {error} In its place, and in that of any other of {source} that fails, "
+            f"{arch} uses more general kernels or PyTorch operations, which are several times "
+            "slower and take more memory.",
+            stacklevel=2,
+        )
+    return BuildError(str(error))
 
 
 @functools.cache
@@ -363,7 +454,6 @@ def _allow_shared_memory(source: str, specialisation: str, index: int) -> None:
     attribute = driver.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
     (error,) = driver.cuKernelSetAttribute(attribute, dynamic, kernel.handle, index)
     if error != 0:
-        raise RuntimeError(
-            f"CUDA kernels: {specialisation} of {source} cannot have {dynamic} bytes of shared "
-            f"memory: {error.name}"
-        )
+        reason = f"{error.name} for {dynamic} bytes of shared memory"
+        error = _not_loaded(source, specialisation, index, reason)
+        raise _failed(source, specialisation, index, error)
