@@ -2,6 +2,7 @@
 
 import os
 import re
+import struct
 import subprocess
 import sys
 import warnings
@@ -14,14 +15,12 @@ import torch
 from torch_utils.ops import selection
 from torch_utils.ops.cuda import compiler
 
-pathfinder = pytest.importorskip("cuda.pathfinder")
 nvrtc = pytest.importorskip("cuda.bindings.nvrtc")
 
 HERE = Path(__file__).parent
 SOURCE = "probe.cu"
 NAME = "probe<float>"
 CODE = """
-#include <cuda_fp16.h>
 #include "scale.cuh"
 struct Pair { int a; double b; };
 template <class T> __global__ void probe(T* x, int i, long long l, float f, double d, Pair p) {
@@ -125,6 +124,40 @@ def test_damaged_entry_is_compiled_again(damage, source_dir, monkeypatch):
     assert len(compilations) == 1
 
 
+@pytest.mark.parametrize("arch", ["sm_75", "sm_80", "sm_90"])
+@pytest.mark.parametrize("dtype", ["__half", "__nv_bfloat16"])
+def test_half_precision_is_that_of_the_toolkit(dtype, arch, source_dir, monkeypatch):
+    """`half.cuh` becomes the instructions that CUDA's own headers become."""
+    pathfinder = pytest.importorskip("cuda.pathfinder")
+    headers = pathfinder.find_nvidia_header_directory("cudart")
+    if headers is None or not (Path(headers) / "cuda_fp16.h").exists():
+        pytest.skip("no headers of CUDA")
+    body = "template <class T> __global__ void probe(T* x) { *x = T(3.0f * float(*x)); }"
+    include_dirs = {"half.cuh": HERE.parents[2] / "torch_utils/ops/cuda", "cuda_bf16.h": headers}
+    codes = []
+    for header, folder in include_dirs.items():
+        also = "" if header == "half.cuh" else "#include <cuda_fp16.h>\n"
+        monkeypatch.setattr(compiler, "SOURCE_DIR", Path(folder))
+        code = f"{also}#include <{header}>\n{body}"
+        cubin = compiler._compile(code, f"probe<{dtype}>", "cubin", arch, SOURCE)
+        codes.append(instructions(cubin.code))
+    if (dtype, arch) == ("__nv_bfloat16", "sm_75"):  # rounds by integers, in another order
+        assert len(codes[0]) <= len(codes[1])
+    else:
+        assert codes[0] == codes[1]
+
+
+def instructions(elf):
+    """The machine code in an object file."""
+    (table,) = struct.unpack_from("<Q", elf, 0x28)
+    count, names = struct.unpack_from("<2H", elf, 0x3C)
+    sections = [struct.unpack_from("<2I4Q", elf, table + 64 * i) for i in range(count)]
+    for name, _, _, _, offset, size in sections:
+        if elf[sections[names][4] + name :].startswith(b".text."):
+            return elf[offset : offset + size]
+    raise AssertionError("no code")
+
+
 def test_works_without_a_cache(source_dir, monkeypatch):
     """Where the folder cannot be written to, not even by root: its parent is a file."""
     obstacle = source_dir / "file"
@@ -167,7 +200,7 @@ def test_architecture_older_than_nvrtc_is_refused(source_dir):
 
 def test_faulty_code_is_reported_with_its_place(source_dir):
     (source_dir / SOURCE).write_text(CODE.replace("scale(", "scales("))
-    with pytest.raises(compiler.BuildError, match=r'probe\.cu\(6\): error: .*"scales"'):
+    with pytest.raises(compiler.BuildError, match=r'probe\.cu\(5\): error: .*"scales"'):
         compiler.compile_cubin(SOURCE, NAME, "sm_90")
 
 
@@ -179,10 +212,6 @@ MISSING = {
     "bindings": ("cuda-bindings", lambda m: m.setitem(sys.modules, "cuda.bindings", None)),
     "core": ("cuda-core", lambda m: m.setitem(sys.modules, "cuda.core", None)),
     "nvrtc": ("nvidia-cuda-nvrtc", lambda m: m.setattr(nvrtc, "nvrtcVersion", fail)),
-    "headers": (
-        "nvidia-cuda-runtime",
-        lambda m: m.setattr(pathfinder, "find_nvidia_header_directory", lambda _: None),
-    ),
 }
 
 

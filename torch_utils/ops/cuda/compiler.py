@@ -60,7 +60,7 @@ UNRELATED = (
     "CUDA_ERROR_INVALID_PC",
     "CUDA_ERROR_LAUNCH_FAILED",
 )
-PROBE = "#include <cuda_fp16.h>\ntemplate <class T> __global__ void probe(T* x) {}\n"
+PROBE = "template <class T> __global__ void probe(T* x) {}\n"
 
 # Kernels that could not be built when they were needed, which are not tried again in this process:
 # (source, specialisation, architecture) -> reason.
@@ -205,7 +205,7 @@ def compile_cubin(source: str, specialisation: str, arch: str) -> Cubin:
 
 @functools.cache
 def core() -> SimpleNamespace:
-    """What is used of `cuda-core`, the version of NVRTC, and where the headers of CUDA are.
+    """What is used of `cuda-core`, and the version of NVRTC.
 
     Raises:
         BuildError: If a package is missing.
@@ -216,7 +216,6 @@ def core() -> SimpleNamespace:
         raise _missing("cuda-bindings", f"=={_cuda_major()}.*", error) from error
     try:
         from cuda import core as cuda_core
-        from cuda import pathfinder
     except ImportError as error:
         raise _missing("cuda-core", "==1.2.2", error) from error
     suffix = _package_suffix()
@@ -224,17 +223,14 @@ def core() -> SimpleNamespace:
         (_, *version), (_, archs) = nvrtc.nvrtcVersion(), nvrtc.nvrtcGetSupportedArchs()
     except (RuntimeError, OSError) as error:  # the library was not found, or does not load
         raise _missing("nvidia-cuda-nvrtc", suffix, error) from error
-    include_dir = pathfinder.find_nvidia_header_directory("cudart")
-    if include_dir is None or not (Path(include_dir) / "cuda_fp16.h").exists():
-        raise _missing("nvidia-cuda-runtime", suffix, "no cuda_fp16.h")
     return SimpleNamespace(
         Device=cuda_core.Device,
         ObjectCode=cuda_core.ObjectCode,
         Program=cuda_core.Program,
         ProgramOptions=cuda_core.ProgramOptions,
         driver=driver,
-        include_dir=include_dir,
         nvrtc_version=".".join(map(str, version)),
+        has_minimal=tuple(version) >= (12, 8),  # leaves out textures and the like, for speed
         archs=sorted(archs),
     )
 
@@ -242,7 +238,7 @@ def core() -> SimpleNamespace:
 @functools.cache
 def _can_compile_for(arch: str | None) -> bool:
     try:
-        _compile(PROBE, "probe<__half>", *_target(arch or f"sm_{core().archs[-1]}"), "probe.cu")
+        _compile(PROBE, "probe<float>", *_target(arch or f"sm_{core().archs[-1]}"), "probe.cu")
     except BuildError as error:
         _warn_that_there_are_none(str(error))
         return False
@@ -292,23 +288,18 @@ def _arch(index: int) -> str:
 
 
 def _compile(code: str, specialisation: str, kind: str, target: str, source: str) -> Cubin:
-    options = core().ProgramOptions(
-        name=source,
-        arch=target,
-        include_path=[str(SOURCE_DIR), core().include_dir],
-        **OPTIONS,
-    )
-    log, start = io.StringIO(), time.process_time()
-    with _lock:
-        try:
-            program = core().Program(code, "c++", options)
-            compiled = program.compile(kind, name_expressions=[specialisation], logs=log)
-        except Exception as error:  # of a private class of cuda-core
-            raise BuildError(
-                f"NVRTC {core().nvrtc_version} cannot compile {specialisation} of {source} for "
-                f"{target}: {error}\nAnother NVRTC may: pip install --upgrade "
-                f'"nvidia-cuda-nvrtc{_package_suffix()}".'
-            ) from error
+    options = OPTIONS | ({"minimal": True} if core().has_minimal else {})
+    options |= dict(name=source, arch=target, include_path=[str(SOURCE_DIR)])
+    log, start = io.StringIO(), time.thread_time()
+    try:
+        program = core().Program(code, "c++", core().ProgramOptions(**options))
+        compiled = program.compile(kind, name_expressions=[specialisation], logs=log)
+    except Exception as error:  # of a private class of cuda-core
+        raise BuildError(
+            f"NVRTC {core().nvrtc_version} cannot compile {specialisation} of {source} for "
+            f"{target}: {error}\nAnother NVRTC may: pip install --upgrade "
+            f'"nvidia-cuda-nvrtc{_package_suffix()}".'
+        ) from error
     symbol = compiled.symbol_mapping[specialisation]
     return Cubin(
         bytes(compiled.code),
@@ -318,7 +309,7 @@ def _compile(code: str, specialisation: str, kind: str, target: str, source: str
         shared_bytes=_reported(log.getvalue(), r"(\d+) bytes smem"),
         spill_bytes=_reported(log.getvalue(), r"(\d+) bytes spill stores"),
         stack_bytes=_reported(log.getvalue(), r"(\d+) bytes stack frame"),
-        compile_sec=time.process_time() - start,
+        compile_sec=time.thread_time() - start,
     )
 
 
