@@ -5,7 +5,9 @@ import re
 import struct
 import subprocess
 import sys
+import threading
 import warnings
+from concurrent.futures import Future
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -309,6 +311,27 @@ def test_kernel_that_cannot_be_compiled_is_reported_and_tried_once(
                 launch(name, fake_device)
     assert len(compilations) == 2
     assert compiler.failures.keys() == {(SOURCE, n, "sm_90") for n in (NAME, "probe<double>")}
+
+
+@pytest.mark.parametrize("state", ["waits", "is begun", "failed"])
+def test_launch_takes_what_is_compiled_ahead_and_waits_for_no_turn(state, fake_device, monkeypatch):
+    """What waits is compiled by who needs it; what failed is a failure of the launch."""
+    future, by_launch = Future(), []
+    if state != "waits":
+        future.set_running_or_notify_cancel()
+    if state == "is begun":
+        threading.Timer(0.1, future.set_result, ["ahead"]).start()
+    elif state == "failed":
+        future.set_exception(compiler.BuildError("not possible"))
+    monkeypatch.setattr(compiler, "_ahead", {(SOURCE, NAME, "sm_90"): future})
+    monkeypatch.setattr(compiler, "compile_cubin", lambda *kernel: by_launch.append(kernel))
+    if state == "failed":
+        with pytest.warns(UserWarning, match="not possible"), pytest.raises(compiler.BuildError):
+            launch(NAME, fake_device)
+    else:
+        cubin = compiler._cubin(SOURCE, NAME, "sm_90")
+        assert cubin == ("ahead" if state == "is begun" else None)
+    assert bool(by_launch) == future.cancelled() == (state == "waits")
 
 
 def test_source_that_cannot_be_read_is_a_failure_like_others(fake_device, source_dir):

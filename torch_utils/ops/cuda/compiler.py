@@ -18,7 +18,8 @@ import tempfile
 import threading
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from ctypes import addressof, c_void_p
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -70,6 +71,7 @@ _lock = threading.RLock()  # compiling and loading; launching kernels that are l
 _kernels = {}  # (source, specialisation, device index) -> loaded kernel
 _thread = threading.local()  # .functions: those of `_kernels` that this thread has launched
 _recorders: list[set[tuple[str, str]]] = []
+_ahead: dict[tuple[str, str, str], Future] = {}  # (source, specialisation, architecture) -> Cubin
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,11 @@ def is_available(index: int | None = None) -> bool:
         index: For this GPU; `None` for any that there may be.
     """
     return _can_compile_for(None if index is None else _arch(index))
+
+
+def arch_of(device: torch.device) -> str:
+    """Architecture of a GPU, as in `"sm_90"`."""
+    return _arch(device.index or 0)
 
 
 def local_archs() -> list[str]:
@@ -180,6 +187,44 @@ def record_launches() -> Iterator[set[tuple[str, str]]]:
         yield recorder
     finally:
         _recorders.remove(recorder)
+
+
+def compile_ahead(run: Callable[[], None], what: str, arch: str, num_threads: int) -> None:
+    """Compile what a function launches on the meta device, while it runs and after that.
+
+    `launch` takes kernels from here, and does not wait for those whose turn has not come. Failures
+    are left to it. Once all are in the cache a file there says so, and nothing is done any more.
+
+    Args:
+        run: The function.
+        what: All that decides about its launches, apart from the sources of the kernels.
+        arch: Architecture of the GPU, as in `"sm_90"`.
+        num_threads: How many kernels to compile at a time.
+    """
+    with contextlib.suppress(Exception), ThreadPoolExecutor(num_threads) as pool:
+        mark = _cache_dir() / f"complete-{_key('*.cu', what, *_target(arch))}"
+        if mark.exists():
+            return
+        submitted = _Submitted(pool, arch)
+        _recorders.append(submitted)
+        try:
+            run()
+        finally:
+            _recorders.remove(submitted)
+        if all(future.cancelled() or future.result() for future in submitted.values()):
+            mark.touch()
+
+
+class _Submitted(dict):
+    """Takes the place of a set that launches are added to; kernel -> what comes of it."""
+
+    def __init__(self, pool: ThreadPoolExecutor, arch: str) -> None:
+        self.pool, self.arch = pool, arch
+
+    def add(self, kernel: tuple[str, str]) -> None:
+        if kernel not in self:
+            self[kernel] = self.pool.submit(compile_cubin, *kernel, self.arch)
+            _ahead[(*kernel, self.arch)] = self[kernel]
 
 
 def compile_cubin(source: str, specialisation: str, arch: str) -> Cubin:
@@ -324,7 +369,9 @@ def _cache_dir() -> Path:
 
 def _key(source: str, specialisation: str, kind: str, target: str) -> str:
     """Hash of source, included files, specialisation, architecture, NVRTC, options and format."""
-    parts = [*_texts(SOURCE_DIR / source, set()), specialisation, kind, target]
+    seen: set[Path] = set()
+    parts = [text for path in sorted(SOURCE_DIR.glob(source)) for text in _texts(path, seen)]
+    parts += [specialisation, kind, target]
     parts += [core().nvrtc_version, json.dumps(OPTIONS, sort_keys=True)]
     parts += [field.name for field in fields(Cubin)]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24]
@@ -397,7 +444,7 @@ def _function(source: str, specialisation: str, index: int):
 
 
 def _load(source: str, specialisation: str, index: int):
-    cubin = compile_cubin(source, specialisation, _arch(index))
+    cubin = _cubin(source, specialisation, _arch(index))
     create = core().ObjectCode.from_cubin if cubin.kind == "cubin" else core().ObjectCode.from_ptx
     try:
         return create(cubin.code, name=source).get_kernel(cubin.symbol.encode())
@@ -407,6 +454,14 @@ def _load(source: str, specialisation: str, index: int):
                 f"CUDA kernels: loading {specialisation} of {source} failed: {error}"
             ) from error
         raise _not_loaded(source, specialisation, index, error) from error
+
+
+def _cubin(source: str, specialisation: str, arch: str) -> Cubin:
+    """A kernel that is compiled ahead; one whose turn has not come is compiled here and now."""
+    future = _ahead.pop((source, specialisation, arch), None)
+    if future is None or future.cancel():
+        return compile_cubin(source, specialisation, arch)
+    return future.result()
 
 
 def _not_loaded(
