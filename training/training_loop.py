@@ -15,7 +15,7 @@ from dnnlib import cli
 from torch_utils import distributed, misc, training_stats
 from torch_utils.distributed import Worker
 from torch_utils.images import save_image_grid as save_image_grid
-from training import ema, log, phases, snapshot, transfer
+from training import ema, kernels, log, phases, snapshot, transfer
 from training.ada import AdaptiveAugment
 from training.config import TrainConfig
 from training.snapshot_grid import setup_snapshot_image_grid as setup_snapshot_image_grid
@@ -52,6 +52,7 @@ class Trainer:
         self.tick = 0
         self._set_up_torch()
         self._load_training_set()
+        kernels.compile_ahead(config, self.device, **network_kwargs(self.training_set))
         self._construct_networks()
         self._set_up_augmentation()
         self._set_up_phases()
