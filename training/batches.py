@@ -1,6 +1,11 @@
 """Batches of training images, without end, whatever happens to the processes that load them."""
 
+import contextlib
+import os
+import signal
+import threading
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -62,16 +67,21 @@ class TrainingBatches:
             except (OSError, AssertionError, ValueError, RuntimeError) as error:
                 # What a loading process raised arrives with its traceback; the message comes last.
                 message = cli.message_of(error).strip().splitlines()[-1]
-                has_died = "DataLoader worker" in str(error) and "Caught" not in str(error)
+                # All but what PyTorch has "caught" in them comes of their death.
+                has_died = self._loader_kwargs["num_workers"] > 0 and "Caught " not in str(error)
                 if not has_died or attempt == MAX_RESTARTS:
                     raise RuntimeError(f"loading training images failed: {message}") from error
-                warnings.warn(f"{message} Starting other processes that load images.", stacklevel=2)
+                warnings.warn(
+                    f"a process that loads images has died ({message}); starting others",
+                    stacklevel=2,
+                )
                 self._start_loading()
         self._next_batch += 1
         self.num_skipped += int(num_skipped.sum())
         return images, labels
 
     def _start_loading(self) -> None:
+        self._batches = None  # ends processes that there were
         sampler = misc.InfiniteSampler(
             self._dataset,
             rank=self._worker.rank,
@@ -79,7 +89,7 @@ class TrainingBatches:
             seed=self._seed,
             start=self._next_batch * self._batch_size,
         )
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _keep_handler_of_ended_children():
             # A default of three processes is fine on two cores.
             warnings.filterwarnings("ignore", "This DataLoader will create")
             self._batches = iter(
@@ -92,6 +102,22 @@ class TrainingBatches:
                     **self._loader_kwargs,
                 )
             )
+
+
+@contextlib.contextmanager
+def _keep_handler_of_ended_children() -> Iterator[None]:
+    """Undo PyTorch's handler of SIGCHLD, which raises an error in whatever the process is doing.
+
+    Without it, the error comes when the next batch is asked for.
+    """
+    if os.name == "nt" or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    handler = signal.getsignal(signal.SIGCHLD)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGCHLD, handler)
 
 
 class _Readable(torch.utils.data.Dataset):
