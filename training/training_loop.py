@@ -16,7 +16,17 @@ from dnnlib import cli
 from torch_utils import distributed, misc, training_stats
 from torch_utils.distributed import Worker
 from torch_utils.images import save_image_grid as save_image_grid
-from training import checkpoint, ema, health, log, phases, random_state, snapshot, transfer
+from training import (
+    checkpoint,
+    ema,
+    health,
+    kernels,
+    log,
+    phases,
+    random_state,
+    snapshot,
+    transfer,
+)
 from training.ada import AdaptiveAugment
 from training.batches import TrainingBatches
 from training.config import TrainConfig
@@ -65,6 +75,7 @@ class Trainer:
         self.tick_start_nimg = 0
         self._set_up_torch()
         self._load_training_set(0 if state is None else state["batch_idx"])
+        kernels.compile_ahead(config, self.device, **network_kwargs(self.training_set))
         self._construct_networks(is_new=state is None)
         self._set_up_augmentation()
         self._set_up_phases()

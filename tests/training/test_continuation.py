@@ -140,7 +140,7 @@ def test_learning_rate_may_change(tmp_path):
     faster = dataclasses.replace(config, G_opt_kwargs={**config.G_opt_kwargs, "lr": 0.5})
     trainer = make_trainer(faster, state=checkpoint.load(state_path))
     optimizer = trainer.phases[0].optimizer
-    assert optimizer.param_groups[0]["lr"] == 0.5
+    assert optimizer.param_groups[0]["lr"] == 0.5 * 4 / 5  # of lazy regularisation
     assert optimizer.state_dict()["state"]
     trainer.log.close()
 
