@@ -250,7 +250,7 @@ def is_expected(error: Exception) -> bool:
     """Whether the message of `error` alone tells a user what to do; see `Command`."""
     if isinstance(error, OSError):
         return error.errno != errno.EPIPE  # click itself ends quietly on a closed pipe
-    if _is_out_of_memory(error):
+    if is_out_of_memory(error):
         return True
     if not isinstance(error, (ValueError, TypeError, RuntimeError)):
         return False
@@ -269,7 +269,7 @@ def message_of(error: Exception) -> str:
     """What an expected error says to a user, in one line."""
     if isinstance(error, OSError) and error.strerror and error.filename is not None:
         return f"{error.strerror}: {error.filename}"
-    if _is_out_of_memory(error):
+    if is_out_of_memory(error):
         return f"out of memory; a smaller batch may help. {str(error).partition(chr(10))[0]}"
     return str(error) or type(error).__name__
 
@@ -286,7 +286,8 @@ def _parse_range_piece(piece: str) -> Sequence[int]:
     return [int(single)] if single is not None else range(int(first), int(last) + 1)
 
 
-def _is_out_of_memory(error: Exception) -> bool:
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether an error says that the memory of the computer or of a GPU is used up."""
     # PyTorch's class is matched by name because this package does not import torch.
     return (
         isinstance(error, MemoryError)

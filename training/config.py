@@ -77,6 +77,11 @@ class TrainOptions:
     fp32: bool = False
     nobench: bool = False
     workers: int = 3
+    state_minutes: float = 30
+    keep_states: int = 2
+    max_nan_steps: int = 200
+    skip_damaged: bool = False
+    deterministic: bool = False
 
 
 @dataclass(frozen=True)
@@ -115,11 +120,19 @@ class TrainConfig:
     allow_untrusted: bool = False
     ema_rampup: float | None = 0.05
     cudnn_benchmark: bool = True
+    deterministic: bool = False
+    state_minutes: float = 30
+    keep_states: int = 2
+    max_nan_steps: int = 200
+    skip_damaged_images: bool = False
     run_dir: str = field(default="")
+    options: TrainOptions | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """The fields in order, as JSON takes them."""
-        return dataclasses.asdict(self)
+        """The fields in order, as JSON takes them, without the options that led to them."""
+        fields = dataclasses.asdict(self)
+        del fields["options"]
+        return fields
 
 
 def make_config(options: TrainOptions, training_set_kwargs: dict[str, Any]) -> TrainConfig:
@@ -160,7 +173,13 @@ def make_config(options: TrainOptions, training_set_kwargs: dict[str, Any]) -> T
         random_seed=options.seed,
         ema_kimg=options.batch * 10 / 32,
         G_reg_interval=4 if is_stylegan2 else None,  # path length, which StyleGAN3 does without
-        cudnn_benchmark=not options.nobench,
+        cudnn_benchmark=not options.nobench and not options.deterministic,
+        deterministic=options.deterministic,
+        state_minutes=options.state_minutes,
+        keep_states=options.keep_states,
+        max_nan_steps=options.max_nan_steps,
+        skip_damaged_images=options.skip_damaged,
+        options=options,
         **_augmentation_fields(options),
         **_resume_fields(options),
     )

@@ -86,5 +86,10 @@ def create_run_dir(config: TrainConfig) -> None:
         run_dir.mkdir(parents=True)
     except OSError as error:
         raise OSError(f"--outdir: cannot create {run_dir}: {error.strerror}") from error
-    with dnnlib.util.open_atomic(run_dir / "training_options.json", "w") as f:
+    save_options(config)
+
+
+def save_options(config: TrainConfig) -> None:
+    """Write the options of a run into its folder."""
+    with dnnlib.util.open_atomic(Path(config.run_dir) / "training_options.json", "w") as f:
         json.dump(config.to_dict(), f, indent=2)

@@ -94,6 +94,11 @@ def test_options_match_reference(line, dry_run):
         allow_untrusted=False,
         ema_rampup=0.05,
         cudnn_benchmark=True,
+        deterministic=False,
+        state_minutes=30,
+        keep_states=2,
+        max_nan_steps=200,
+        skip_damaged_images=False,
     )
     beyond = {key: value for key, value in options.items() if key not in expected}
     assert beyond == {key: unlisted[key] for key in beyond}
