@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from dnnlib import cli
+from metrics import metric_main
 from torch_utils import distributed
 from training import config as training_config
 from training import preflight
@@ -104,11 +105,11 @@ from training.training_loop import training_loop
 @click.option("--desc", metavar="STR", help="Appended to the name of the run's folder.")
 @click.option(
     "--metrics",
-    type=cli.NameList(training_config.METRICS),
+    type=cli.NameList(metric_main.list_valid_metrics()),
     metavar="NAME,NAME|none",
-    default="none",
+    default="fid50k_full",
     show_default=True,
-    help="Evaluated at each snapshot; not available yet.",
+    help="Evaluated at each snapshot; calc_metrics.py --help lists them.",
 )
 @click.option(
     "--kimg",
@@ -171,12 +172,18 @@ def main(
           --gpus=1 --batch=16 --batch-gpu=8 --gamma=1 --map-depth=2
       # A laptop without a GPU: a small network on small images
       python train.py --outdir=training-runs --cfg=stylegan3-t --data=shapes.zip --device=cpu \\
-          --gpus=1 --batch=8 --gamma=0.5 --cbase=512 --cmax=32 --kimg=8 --tick=1 --snap=2
+          --gpus=1 --batch=8 --gamma=0.5 --cbase=512 --cmax=32 --kimg=8 --tick=1 --snap=2 \\
+          --metrics=none
 
     \b
     --batch is shared by the processes, and must be a multiple of --gpus; what does not fit into
     memory at once goes through in passes of --batch-gpu samples. Under torchrun the processes are
     there already, and --gpus is their number.
+
+    \b
+    Metrics need feature networks, which are downloaded once; a metric whose network cannot be had
+    is left out, and a run goes on when a metric fails. Without a network put the files into the
+    folder that the environment variable STYLEGAN3_DETECTOR_DIR names.
     """
     train_options = TrainOptions(mirror=mirror, metrics=tuple(metrics), **options)
     training_set = preflight.open_training_set(data, use_labels=cond, aug=train_options.aug)
@@ -197,12 +204,13 @@ def main(
         click.echo("Dry run; exiting.")
         return
 
-    if metrics:
-        raise click.BadParameter(
-            "metrics cannot be computed by this version; use --metrics=none", param_hint="--metrics"
-        )
     distributed.check_devices(config.num_gpus, device)
     if is_main:
+        if metrics and distributed.resolve_device(device).type == "cpu":
+            click.echo(
+                "Note: without a GPU every evaluation of a metric, at each snapshot, can take "
+                "hours; --metrics=none leaves them out."
+            )
         preflight.check_images(training_set)
         preflight.check_networks(config, training_set)
         preflight.create_run_dir(config)

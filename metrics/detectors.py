@@ -158,7 +158,7 @@ def load(source: Source, device: torch.device, allow_untrusted: bool = False) ->
     path = check(source, allow_untrusted)
     key = identity(source), str(device)
     if key not in _loaded:
-        _loaded[key] = _load_file(path, source).eval().requires_grad_(False).to(device)
+        _loaded[key] = _load_file(path, source).eval().to(device)
     return _loaded[key]
 
 
@@ -179,8 +179,8 @@ def _explain_missing(source: Source, reason: str) -> str:
         f"the feature network {name!r} is missing: {file_name} is not in the cache, and cannot be "
         f"downloaded from {source.url} ({reason.partition('. Without a network')[0]}). Fetch it "
         f"elsewhere and save it as {_cached(source.url)}; or name a TorchScript file or state dict "
-        f"with --detector {name}=PATH, or the folder of one in the environment variable "
-        f"{FOLDER_VARIABLE}"
+        f"with --detector {name}=PATH (calc_metrics.py), or put it into the folder that the "
+        f"environment variable {FOLDER_VARIABLE} names, as {FILE_NAMES[name][0]}"
     )
 
 

@@ -118,7 +118,7 @@ def calc_metric(metric: str, **kwargs: Any) -> EasyDict:
         samples.preserved_generators(torch.device(opts.device)),
         parallel.in_step(opts.worker),
     ):
-        samples.seed_torch(opts.seed, 0)
+        samples.seed_torch(opts.seed, opts.rank)  # for what is drawn outside of batches
         results = get_metric(metric).function(opts)
     values = parallel.broadcast_floats(opts.worker, [float(value) for value in results.values()])
     total_time = time.time() - start_time

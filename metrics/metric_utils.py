@@ -1,6 +1,7 @@
 """What metrics share: their options, and features of real and of generated images."""
 
 import copy
+import itertools
 import math
 import os
 import warnings
@@ -100,7 +101,10 @@ def get_feature_detector(
 
 
 def run_batches(
-    opts: MetricOptions, num_batches: int, function: Callable[[int], Tensor]
+    opts: MetricOptions,
+    num_batches: int,
+    function: Callable[[int], Tensor],
+    dtype: torch.dtype = torch.float32,
 ) -> Iterator[Tensor]:
     """Results `[rows, columns]` of all batches, in order, in every process.
 
@@ -111,7 +115,7 @@ def run_batches(
         samples.seed_torch(opts.seed, idx)
         return function(idx)
 
-    return parallel.run_batches(opts.worker, num_batches, seeded)
+    return parallel.run_batches(opts.worker, num_batches, seeded, dtype)
 
 
 def prepare_generator(opts: MetricOptions) -> torch.nn.Module:
@@ -153,11 +157,13 @@ class RandomLabels:
 
 
 def iterate_random_labels(opts: MetricOptions, batch_size: int) -> Iterator[Tensor]:
-    """Endless batches of labels of random training images, float32 `[batch_size, c_dim]`."""
-    labels, start = RandomLabels(opts), 0
-    while True:
-        yield labels.get(start, start + batch_size)
-        start += batch_size
+    """Endless batches of labels of random training images, float32 `[batch_size, c_dim]`.
+
+    The batches of several processes alternate.
+    """
+    labels = RandomLabels(opts)
+    for idx in itertools.count(opts.rank, opts.num_gpus):
+        yield labels.get(idx * batch_size, (idx + 1) * batch_size)
 
 
 def open_dataset(opts: MetricOptions) -> Any:

@@ -33,7 +33,10 @@ def in_step(worker: Worker) -> Iterator[None]:
 
 
 def run_batches(
-    worker: Worker, num_batches: int, function: Callable[[int], Tensor]
+    worker: Worker,
+    num_batches: int,
+    function: Callable[[int], Tensor],
+    dtype: torch.dtype = torch.float32,
 ) -> Iterator[Tensor]:
     """Compute batches in all processes, in turns, and yield all results in order everywhere.
 
@@ -42,15 +45,16 @@ def run_batches(
     Args:
         worker: This process.
         num_batches: Number of batches.
-        function: Makes float32 `[rows, columns]` out of the number of a batch. With several
-            processes each calls it for some batches only, so it must not depend on earlier calls.
+        function: Makes `[rows, columns]` out of the number of a batch. With several processes each
+            calls it for some batches only, so it must not depend on earlier calls.
+        dtype: Type of the results.
 
     Raises:
         ProcessError: If the function failed in another process.
     """
     if worker.size == 1:
         for idx in range(num_batches):
-            yield function(idx)
+            yield function(idx).to(dtype)
         return
     for first in range(0, num_batches, worker.size):
         result, error = torch.zeros([0, 0]), None
@@ -61,7 +65,7 @@ def run_batches(
                 error = err
         shapes = _exchange(worker, error, tuple(result.shape))
         max_rows, num_columns = shapes[0][0], shapes[0][1]  # only the last batch is shorter
-        mine = torch.zeros([max_rows, num_columns], device=worker.device)
+        mine = torch.zeros([max_rows, num_columns], dtype=dtype, device=worker.device)
         mine[: len(result)] = result.reshape(len(result), num_columns)
         gathered = [torch.empty_like(mine) for _ in range(worker.size)]
         torch.distributed.all_gather(gathered, mine)

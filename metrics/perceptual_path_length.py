@@ -52,7 +52,7 @@ def compute_ppl(
             allow_untrusted=opts.allow_untrusted,
         )
         sampler = PPLSampler(opts.G, opts.G_kwargs, epsilon, space, sampling, crop, vgg16)
-        sampler.eval().requires_grad_(False).to(opts.device)
+        sampler.eval().to(opts.device)
 
     def compute(idx: int) -> Tensor:
         c = labels.get(idx * batch_size, (idx + 1) * batch_size)

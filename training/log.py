@@ -26,14 +26,24 @@ class RunLog:
         self._jsonl = (Path(run_dir) / "training_stats.jsonl").open("w", encoding="utf-8")
         self._tensorboard = _open_tensorboard(run_dir)
 
-    def write(self, stats: Mapping[str, Mapping[str, float]], cur_nimg: int) -> None:
-        """Append a record: `name -> {num, mean, std}`; TensorBoard counts thousands of images."""
+    def write(
+        self,
+        stats: Mapping[str, Mapping[str, float]],
+        cur_nimg: int,
+        metrics: Mapping[str, float] | None = None,
+    ) -> None:
+        """Append a record: `name -> {num, mean, std}`; TensorBoard counts thousands of images.
+
+        Metrics go to TensorBoard only, as `Metrics/<name>`: they have files of their own.
+        """
         record: dict[str, Any] = {**stats, "timestamp": time.time()}
         self._jsonl.write(json.dumps(record) + "\n")
         self._jsonl.flush()
         if self._tensorboard is not None:
             for name, value in stats.items():
                 self._tensorboard.add_scalar(name, value["mean"], global_step=cur_nimg // 1000)
+            for name, value in (metrics or {}).items():
+                self._tensorboard.add_scalar(f"Metrics/{name}", value, global_step=cur_nimg // 1000)
             self._tensorboard.flush()
 
     def close(self) -> None:

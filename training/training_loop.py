@@ -18,6 +18,7 @@ from torch_utils.images import save_image_grid as save_image_grid
 from training import ema, log, phases, snapshot, transfer
 from training.ada import AdaptiveAugment
 from training.config import TrainConfig
+from training.evaluation import SnapshotMetrics
 from training.snapshot_grid import setup_snapshot_image_grid as setup_snapshot_image_grid
 
 
@@ -52,6 +53,7 @@ class Trainer:
         self.tick = 0
         self._set_up_torch()
         self._load_training_set()
+        self.metrics = SnapshotMetrics(self.worker, self.config)
         self._construct_networks()
         self._set_up_augmentation()
         self._set_up_phases()
@@ -294,14 +296,18 @@ class Trainer:
         self._print(line)
         if is_done or self.tick % self.config.image_snapshot_ticks == 0:
             self._save_images()
+        metrics = {}
         if is_done or self.tick % self.config.network_snapshot_ticks == 0:
-            self._save_networks()
+            path = self._save_networks()
+            # Those of an untrained network would only keep everybody waiting.
+            if is_done or self.tick > 0:
+                metrics = self.metrics.evaluate(self.G_ema, path)
         for phase in self.phases:
             if phase.timer.ms is not None:
                 training_stats.report0(f"Timing/{phase.name}", phase.timer.ms)
         self.stats.update()
         if self.worker.is_main:
-            self.log.write(self.stats.as_dict(), self.cur_nimg)
+            self.log.write(self.stats.as_dict(), self.cur_nimg, metrics)
         self.tick += 1
         self.tick_start_nimg = self.cur_nimg
         self.tick_start_time = time.time()
@@ -312,13 +318,15 @@ class Trainer:
             path = self.run_dir / f"fakes{self.cur_nimg // 1000:06d}.png"
             self.sheet.save_fakes(self.G_ema, path)
 
-    def _save_networks(self) -> None:
+    def _save_networks(self) -> Path:
+        path = self.run_dir / f"network-snapshot-{self.cur_nimg // 1000:06d}.pkl"
         snapshot.save_network_pickle(
             self.worker,
-            self.run_dir / f"network-snapshot-{self.cur_nimg // 1000:06d}.pkl",
+            path,
             dict(G=self.G, D=self.D, G_ema=self.G_ema, augment_pipe=self.augment_pipe),
             self.config.training_set_kwargs,
         )
+        return path
 
     def _print(self, text: str) -> None:
         if self.worker.is_main:
