@@ -14,6 +14,7 @@ import io
 import os
 import pickle
 import threading
+import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -208,15 +209,19 @@ def _probe(url: str) -> None:
 
 def _kind(path: Path) -> str:
     """What a file is, by its content."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            names = [name.rpartition("/")[2] for name in archive.namelist()]
+    with path.open("rb") as f:
+        is_archive = f.read(4) == b"PK\x03\x04"  # a pickle can have an archive inside
+    if is_archive:
+        try:
+            with zipfile.ZipFile(path) as archive:
+                names = [name.rpartition("/")[2] for name in archive.namelist()]
+        except zipfile.BadZipFile:
+            return "torchscript"  # cut short, as loading it will say
         return "torchscript" if "constants.pkl" in names else "state dict"
-    except zipfile.BadZipFile:
-        pass
     try:
         # The format of torch.save before there were archives; nothing in it is executed.
-        torch.load(path, map_location="cpu", weights_only=True)
+        with _without_warnings():
+            torch.load(path, map_location="cpu", weights_only=True)
         return "state dict"
     except Exception:  # damaged bytes can make unpickling raise anything
         return "pickle"
@@ -225,11 +230,12 @@ def _kind(path: Path) -> str:
 def _load_file(path: Path, source: Source) -> torch.nn.Module:
     kind = _kind(path)
     try:
-        if kind == "torchscript":
-            return torch.jit.load(str(path), map_location="cpu")
-        if kind == "pickle":
-            return _load_pickle(path)
-        return _load_state_dict(path, _name_of(source.url))
+        with _without_warnings():
+            if kind == "torchscript":
+                return torch.jit.load(str(path), map_location="cpu")
+            if kind == "pickle":
+                return _load_pickle(path)
+            return _load_state_dict(path, _name_of(source.url))
     except Exception as error:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise ValueError(f"{source.location} holds no feature network: {reason}") from error
@@ -249,6 +255,14 @@ def _load_pickle(path: Path) -> torch.nn.Module:
     if not isinstance(module, torch.nn.Module):
         raise ValueError(f"found a {type(module).__name__}")
     return module
+
+
+@contextlib.contextmanager
+def _without_warnings() -> Iterator[None]:
+    """Keep quiet about TorchScript, which PyTorch would like to be rid of, and old pickles."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 class _CpuUnpickler(pickle.Unpickler):

@@ -54,7 +54,7 @@ def load(path: Path, num_items: int, dataset_path: str | None) -> FeatureStats |
     """Read statistics, `None` if there are none for these images; warn of a damaged file."""
     try:
         state = load_state(path)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError) as error:
         message = f"{path} is damaged and will be made again ({error})"

@@ -22,6 +22,8 @@ from torch_utils import distributed, images
 
 BATCH_SIZE = {"cuda": 64, "mps": 32, "cpu": 16}  # images that a detector sees at once
 MAX_BATCH_PIXELS = 4 * 1024**2  # of images that a GPU generates at once
+MAX_WORKERS = 3  # processes that load real images
+MIN_BATCHES = 16  # of real images, for them to be worth starting
 
 
 class MetricOptions:
@@ -138,6 +140,8 @@ class RandomLabels:
         self.dataset = None
         if self.c_dim > 0:
             self.dataset = open_dataset(opts)
+            self.dataset.get_label(0)  # reads them all
+            self.dataset.close()
             if self.dataset.label_dim != self.c_dim:
                 raise ValueError(
                     f"the network takes labels of {self.c_dim} numbers, those of the dataset "
@@ -222,6 +226,7 @@ def compute_feature_stats_for_dataset(
         if parallel.all_agree(opts.worker, stats is not None):
             progress = opts.progress.sub("cached features", num_items, num_items, rel_lo, rel_hi)
             progress.update(num_items)
+            dataset.close()
             return stats
 
     progress = opts.progress.sub(
@@ -241,6 +246,7 @@ def compute_feature_stats_for_dataset(
         for features in parallel.run_batches(opts.worker, num_batches, compute):
             stats.append(features)
             progress.update(stats.num_items)
+    dataset.close()
     if path is not None and opts.rank == 0:
         feature_cache.save(path, stats, dataset_path)
     return stats
@@ -357,7 +363,9 @@ def _load_batches(
     starts = range(opts.rank * batch_size, num_items, opts.num_gpus * batch_size)
     indices = [list(range(start, min(start + batch_size, num_items))) for start in starts]
     if data_loader_kwargs is None:
-        num_workers = min(3, (os.cpu_count() or 1) // opts.num_gpus, len(indices) // 4)
+        num_workers = min(MAX_WORKERS, (os.cpu_count() or 1) // opts.num_gpus)
+        if len(indices) < MIN_BATCHES:
+            num_workers = 0  # which are faster than the start of a process
         data_loader_kwargs = dict(num_workers=num_workers)
         if num_workers > 0:
             data_loader_kwargs["prefetch_factor"] = 2

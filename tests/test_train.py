@@ -38,7 +38,15 @@ RGB = DATASETS / "dataset_small_rgb.zip"  # 16x16, with labels
 GRAY = DATASETS / "dataset_small_gray.zip"  # 8x8, without
 ARTIFACTS = golden.load_json("run_artifacts.json")["runs"]
 
-SHORT = ("--gpus=1", "--gamma=1", "--kimg=1", "--tick=1", "--snap=1", "--device=cpu", "--metrics=none")
+SHORT = (
+    "--gpus=1",
+    "--gamma=1",
+    "--kimg=1",
+    "--tick=1",
+    "--snap=1",
+    "--device=cpu",
+    "--metrics=none",
+)
 SMALL = ("--cbase=64", "--cmax=4", "--map-depth=2", "--workers=0")
 SMALL_GRAY = ("--cfg=stylegan2", "--data=gray8.zip", "--batch=250", "--aug=noaug", *SMALL)
 RUNS = {

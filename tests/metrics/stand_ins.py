@@ -5,8 +5,10 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from click.testing import CliRunner
 from torch import Tensor
 
+import dataset_tool
 from training.networks_stylegan2 import Generator
 
 
@@ -85,4 +87,12 @@ def save_network(path: Path, dataset: Path | None = None, **kwargs) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("wb") as f:
         pickle.dump(dict(G_ema=G, training_set_kwargs=training_set_kwargs), f)
+    return path
+
+
+def save_dataset(path: Path, num_images: int = 100) -> Path:
+    """Draw a dataset of 16x16, in six classes."""
+    command = ["--source=synthetic", f"--dest={path}", "--resolution=16x16"]
+    result = CliRunner().invoke(dataset_tool.main, [*command, f"--max-images={num_images}"])
+    assert result.exit_code == 0, result.output
     return path
