@@ -40,14 +40,22 @@ def frechet_distance(
 ) -> float:
     """Squared Fréchet distance of two Gaussians (Dowson & Landau 1982), in float64.
 
-    |mean_a - mean_b|^2 + tr(cov_a + cov_b - 2 (cov_a cov_b)^(1/2)). The product in the root is
-    similar to the symmetric cov_a^(1/2) cov_b cov_a^(1/2), whose eigenvalues are real and not
-    negative: the sum of their roots is the trace that is wanted.
+    |mean_a - mean_b|^2 + tr(cov_a + cov_b - 2 (cov_a cov_b)^(1/2)). With cov_a = r r^T, the product
+    in the root has the eigenvalues of the symmetric r^T cov_b r, which are real and not negative:
+    the sum of their roots is the trace that is wanted.
     """
-    eigenvalues, vectors = scipy.linalg.eigh(cov_a, driver="evd")
-    root_a = (vectors * np.sqrt(eigenvalues.clip(min=0))) @ vectors.T
-    product = root_a @ cov_b @ root_a
+    root = _factor(cov_a)
+    product = root.T @ cov_b @ root
     eigenvalues = scipy.linalg.eigvalsh((product + product.T) / 2)
     trace_of_root = np.sqrt(eigenvalues.clip(min=0)).sum()
     distance = np.square(mean_a - mean_b).sum() + np.trace(cov_a + cov_b) - 2 * trace_of_root
     return float(distance)
+
+
+def _factor(cov: np.ndarray) -> np.ndarray:
+    """A matrix r with cov = r r^T."""
+    try:
+        return np.linalg.cholesky(cov)
+    except np.linalg.LinAlgError:  # singular: fewer samples than features
+        eigenvalues, vectors = scipy.linalg.eigh(cov, driver="evd")
+        return vectors * np.sqrt(eigenvalues.clip(min=0))
