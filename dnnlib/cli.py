@@ -8,6 +8,8 @@ import errno
 import math
 import os
 import re
+import signal
+import threading
 import traceback
 import warnings
 from collections.abc import Iterator, Sequence
@@ -213,6 +215,26 @@ class Command(click.Command):
                 raise click.ClickException(message_of(error)) from error
 
 
+class Group(click.Group):
+    """Several commands, each of them a `Command`."""
+
+    command_class = Command
+
+
+@contextmanager
+def exit_when_terminated() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP raise `SystemExit` inside, so that unfinished files are removed."""
+    names = [name for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    if threading.current_thread() is not threading.main_thread():
+        names = []  # Python allows handlers there only
+    before = {name: signal.signal(getattr(signal, name), _exit_by_signal) for name in names}
+    try:
+        yield
+    finally:
+        for name, handler in before.items():
+            signal.signal(getattr(signal, name), handler)
+
+
 @contextmanager
 def blame(option: str) -> Iterator[None]:
     """Name the option in the message of an expected failure inside."""
@@ -250,6 +272,10 @@ def message_of(error: Exception) -> str:
     if _is_out_of_memory(error):
         return f"out of memory; a smaller batch may help. {str(error).partition(chr(10))[0]}"
     return str(error) or type(error).__name__
+
+
+def _exit_by_signal(number: int, frame: Any) -> None:
+    raise SystemExit(128 + number)
 
 
 def _parse_range_piece(piece: str) -> Sequence[int]:

@@ -25,6 +25,7 @@ import requests
 import torch
 
 from dnnlib import cli, downloads, util
+from metrics import inception
 
 BASE_URL = (
     "https://api.ngc.nvidia.com/v2/models/nvidia/research/stylegan3/versions/1/files/metrics/"
@@ -244,8 +245,6 @@ def _load_file(path: Path, source: Source) -> torch.nn.Module:
 def _load_state_dict(path: Path, name: str) -> torch.nn.Module:
     if name != "inception":
         raise ValueError(f"a state dict does for 'inception', but {name!r} must be TorchScript")
-    from metrics import inception
-
     return inception.load_inception(path)
 
 

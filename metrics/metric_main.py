@@ -14,6 +14,7 @@ import dnnlib
 from dnnlib.util import EasyDict
 from metrics import (
     detectors,
+    equivariance,
     frechet_inception_distance,
     inception_score,
     kernel_inception_distance,
@@ -297,8 +298,6 @@ def _pr(name: str, opts: MetricOptions, max_real: int) -> dict[str, float]:
 
 
 def _equivariance(opts: MetricOptions, **which: bool) -> float:
-    from metrics import equivariance
-
     opts.G_kwargs.update(force_fp32=True)
     return equivariance.compute_equivariance_metrics(
         opts, num_samples=_num(opts), batch_size=opts.batch_gen or 4, **which

@@ -22,6 +22,7 @@ from benchmarks import (
     synthesis,
     timing,
     training,
+    video,
     work,
 )
 from benchmarks.calls import Layout
@@ -72,6 +73,25 @@ def test_synthesis_refuses_bad_options(args, message):
     result = CliRunner().invoke(synthesis.main, args)
     assert result.exit_code == 2
     assert message in " ".join(result.output.split())
+
+
+def test_video_prints_a_row_per_config(tmp_path):
+    args = ["--configs=stylegan2,stylegan3-t", "--frames=3", "--grid=2x1", "--batch=4", *TINY]
+    result = CliRunner().invoke(video.main, args)
+    assert result.exit_code == 0, result.output
+    header, _, *rows = result.stdout.splitlines()[3:]
+    assert header.split() == " ".join(video.HEADER).split()
+    cells = [row.split() for row in rows]
+    assert [row[:2] for row in cells] == [["stylegan2", "32x16"], ["stylegan3-t", "32x16"]]
+    assert [row[-1] for row in cells] == ["3", "3"]
+
+
+def test_video_of_another_length_is_refused(tmp_path):
+    G = synthesis.build_generator("stylegan2", 16, cbase=256, cmax=8)
+    video.measure_pair(G, tmp_path / "x.mp4", (1, 1), num_frames=2, batch=1)
+    video.check_video(tmp_path / "x.mp4", (16, 16), 2)
+    with pytest.raises(RuntimeError, match=r"has 2 frames of .*16, 16.*, expected 3 of"):
+        video.check_video(tmp_path / "x.mp4", (16, 16), 3)
 
 
 @pytest.mark.parametrize(("cfg", "width"), [("stylegan3-t", 3), ("stylegan3-r", 1)])

@@ -11,6 +11,9 @@ In the pickle each such object is a call of `_reconstruct_persistent_obj` with o
     class_name   name of the class in that module
     state        what `pickle` would store for an ordinary object: its `__dict__`
 
+Text that is older than the installed libraries runs with their names (`old_idioms`); what is
+pickled again is the text that came.
+
 Opening such a pickle runs the code in it. Open only what you trust, or use `legacy`.
 """
 
@@ -31,6 +34,7 @@ import numpy as np
 import torch
 
 import dnnlib
+from torch_utils import old_idioms
 
 VERSION = 6
 
@@ -230,14 +234,15 @@ def _module_of_text(text: str) -> ModuleType:
 def _execute(text: str) -> ModuleType:
     name = _PREFIX + hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
     file_name = f"<{name}>"
+    code = old_idioms.modernise(text)
     module = ModuleType(name)
     module.__file__ = file_name
-    # Tracebacks and `inspect` look here; no time stamp means that there is no file to compare with.
-    linecache.cache[file_name] = (len(text), None, text.splitlines(keepends=True), file_name)
     sys.modules[name] = module
     _register(name, text)
+    # Tracebacks and `inspect` look here; no time stamp means that there is no file to compare with.
+    linecache.cache[file_name] = (len(code), None, code.splitlines(keepends=True), file_name)
     try:
-        exec(compile(text, file_name, "exec", dont_inherit=True), vars(module))
+        exec(compile(code, file_name, "exec", dont_inherit=True), vars(module))
     except BaseException:
         sys.modules.pop(name, None)
         _forget(name)

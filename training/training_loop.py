@@ -15,7 +15,7 @@ from dnnlib import cli
 from torch_utils import distributed, misc, training_stats
 from torch_utils.distributed import Worker
 from torch_utils.images import save_image_grid as save_image_grid
-from training import ema, log, phases, snapshot, transfer
+from training import ema, kernels, log, phases, snapshot, transfer
 from training.ada import AdaptiveAugment
 from training.config import TrainConfig
 from training.evaluation import SnapshotMetrics
@@ -54,6 +54,7 @@ class Trainer:
         self._set_up_torch()
         self._load_training_set()
         self.metrics = SnapshotMetrics(self.worker, self.config)
+        kernels.compile_ahead(config, self.device, **network_kwargs(self.training_set))
         self._construct_networks()
         self._set_up_augmentation()
         self._set_up_phases()

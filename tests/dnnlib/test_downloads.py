@@ -317,7 +317,7 @@ def test_date_of_change_will_do_as_a_validator(server):
     [
         {},
         {"ETag": 'W/"1"', "Last-Modified": "Wed, 01 Jan 2020 00:00:00 GMT"},
-        {"Last-Modified": email.utils.formatdate(usegmt=True)},
+        {"Last-Modified": "Fri, 01 Jan 2100 00:00:00 GMT"},
         {"Last-Modified": "yesterday"},
         {"ETag": '"1"', "Accept-Ranges": "none"},
     ],
@@ -398,6 +398,24 @@ def test_body_of_unknown_length_is_continued(server):
     server.plan = [Answer(has_length=False, cut=1000), Answer(cut=1000), Answer(has_length=False)]
     assert get(server.url) == BODY
     assert server.ranges == [None, "bytes=1000-", "bytes=2000-"]
+
+
+def test_length_that_comes_with_the_rest_is_believed(server):
+    short = {"Content-Range": f"bytes 1000-4999/{len(BODY)}"}
+    server.plan = [
+        Answer(has_length=False, cut=1000),
+        Answer(body=BODY[:5000], partial_headers=short),
+    ]
+    assert get(server.url) == BODY
+    assert server.ranges == [None, "bytes=1000-", "bytes=5000-"]
+
+
+def test_rest_that_is_too_long_starts_over(server):
+    interrupt(server)
+    rest = {"Content-Range": f"bytes {HALF}-{len(BODY) - 1}/{len(BODY)}"}
+    server.plan = [Answer(body=BODY + b"x", has_length=False, partial_headers=rest)]
+    assert get(server.url) == BODY
+    assert server.ranges == [f"bytes={HALF}-", None]
 
 
 def test_refusal_keeps_what_has_arrived(server):
@@ -679,6 +697,25 @@ def test_who_waits_takes_over_from_a_killed_process(server, folder, monkeypatch)
     assert sys.stderr.getvalue().count("waiting") == 1
     assert [request.sent for request in server.requests] == [HALF, HALF]
     assert names(folder) == ["net.pkl"]
+
+
+@needs_flock
+def test_lock_on_a_file_that_was_removed_does_not_count(tmp_path, monkeypatch):
+    path = tmp_path / "lock"
+    try_lock = downloads._try_lock
+    calls = []
+
+    def remove_and_lock(fd):
+        calls.append(fd)
+        if len(calls) == 1:  # as the holder before us does, between our opening and locking
+            path.unlink()
+        return try_lock(fd)
+
+    monkeypatch.setattr(downloads, "_try_lock", remove_and_lock)
+    with downloads._lock(path, lambda: None) as is_locked:
+        assert is_locked and path.exists()
+    assert len(calls) == 2
+    assert not path.exists()
 
 
 @needs_flock

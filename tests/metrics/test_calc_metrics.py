@@ -16,7 +16,9 @@ import calc_metrics
 from metrics import detectors, feature_cache, metric_main, metric_utils
 from tests import golden
 from tests.metrics import stand_ins
+from training import networks_stylegan3
 
+EQUIVARIANCE = ["eqt50k_int", "eqt50k_frac", "eqr50k"]
 CHEAP = ["fid50k_full", "kid50k_full", "pr50k3_full", "ppl2_wend", "fid50k", "pr50k3", "is50k"]
 LAYOUT = golden.load_json("metrics_registry.json")["report_metric"]
 KEYS = [key for key, _ in LAYOUT["record_keys_in_order_with_json_types"]]
@@ -169,6 +171,17 @@ def test_batch_gen_changes_no_more_than_rounding(network, files):
     fid = compute(*options)["fid50k"]
     assert compute(*options, "--batch-gen=4")["fid50k"] == fid
     assert compute(*options, "--batch-gen=1")["fid50k"] == pytest.approx(fid, rel=0.05)
+
+
+def test_equivariance_of_a_stylegan3(tmp_path):
+    torch.manual_seed(0)
+    G = networks_stylegan3.Generator(8, 0, 8, 32, 3, channel_base=64, channel_max=4).eval()
+    (tmp_path / "net.pkl").write_bytes(pickle.dumps(dict(G_ema=G)))
+    results = compute(
+        f"--network={tmp_path / 'net.pkl'}", f"--metrics={','.join(EQUIVARIANCE)}", "--num=8"
+    )
+    assert list(results) == EQUIVARIANCE
+    assert results["eqt50k_int"] > 20
 
 
 def test_network_outside_of_a_run_leaves_no_files(files, tmp_path):

@@ -249,9 +249,11 @@ def test_result_has_the_dtype_of_the_features():
 
 
 def test_default_gains_and_slopes_match_published_table():
-    assert bias_act.activation_funcs["lrelu"] == dict(
-        def_gain=2**0.5, def_alpha=0.2, has_2nd_grad=False
-    )
+    lrelu = dict(bias_act.activation_funcs["lrelu"])
+    func = lrelu.pop("func")
+    assert lrelu == dict(def_gain=2**0.5, def_alpha=0.2, has_2nd_grad=False)
+    x = torch.tensor([-1.0, 2.0])
+    assert torch.equal(func(x), func(x, alpha=0.2)) and func(x, alpha=0.5).tolist() == [-0.5, 2]
     assert bias_act.activation_funcs["swish"].def_gain == 2**0.5
     names = ["linear", "relu", "lrelu", "tanh", "sigmoid", "elu", "selu", "softplus", "swish"]
     assert list(bias_act.activation_funcs) == names

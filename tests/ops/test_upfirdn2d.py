@@ -94,6 +94,19 @@ def test_numpy_integers_pass_for_integers():
     torch.testing.assert_close(got, upfirdn2d.upfirdn2d(x, f, up=2, down=[3, 1], padding=[1, 2]))
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit.trace", "ignore::torch.jit.TracerWarning")
+def test_sizes_pass_for_integers_in_a_trace():
+    f = upfirdn2d.setup_filter([1, 3, 3, 1])
+
+    def resample(x, f):
+        x = upfirdn2d.upsample2d(x, f, up=f.shape[0] // 2, padding=f.shape[1] // 2)
+        return upfirdn2d.downsample2d(x, f, padding=[f.shape[0], f.shape[1] - 5])
+
+    x = torch.randn(2, 3, 8, 8)
+    traced = torch.jit.trace(resample, (x, f), check_trace=False)
+    torch.testing.assert_close(traced(x + 1, f), resample(x + 1, f))
+
+
 def test_empty_batch_keeps_its_shape():
     assert upfirdn2d.upsample2d(torch.zeros(0, 3, 4, 5), torch.ones(4)).shape == (0, 3, 8, 10)
 

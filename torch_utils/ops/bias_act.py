@@ -14,22 +14,28 @@ from torch_utils.ops.reference import bias_act as reference
 from torch_utils.ops.selection import has_kernels, wants_reference
 
 
-def _entry(def_gain: float, def_alpha: float, has_2nd_grad: bool) -> dnnlib.EasyDict:
-    return dnnlib.EasyDict(def_gain=def_gain, def_alpha=def_alpha, has_2nd_grad=has_2nd_grad)
+def _entry(act: str, def_gain: float, def_alpha: float, has_2nd_grad: bool) -> dnnlib.EasyDict:
+    def func(x: Tensor, alpha: float = def_alpha, **_) -> Tensor:
+        return reference.ACTIVATIONS[act](x, alpha)
+
+    return dnnlib.EasyDict(
+        func=func, def_alpha=def_alpha, def_gain=def_gain, has_2nd_grad=has_2nd_grad
+    )
 
 
-# Gains keep the variance of a normal input; `has_2nd_grad` is false for piecewise linear functions.
+# `func(x, alpha=...)` is the activation alone. Gains keep the variance of a normal input;
+# `has_2nd_grad` is false for piecewise linear functions.
 # Sources inside published pickles look up `activation_funcs[name].def_gain`.
 activation_funcs: dict[str, dnnlib.EasyDict] = {
-    "linear": _entry(1.0, 0.0, False),
-    "relu": _entry(float(np.sqrt(2)), 0.0, False),
-    "lrelu": _entry(float(np.sqrt(2)), 0.2, False),
-    "tanh": _entry(1.0, 0.0, True),
-    "sigmoid": _entry(1.0, 0.0, True),
-    "elu": _entry(1.0, 0.0, True),
-    "selu": _entry(1.0, 0.0, True),
-    "softplus": _entry(1.0, 0.0, True),
-    "swish": _entry(float(np.sqrt(2)), 0.0, True),
+    "linear": _entry("linear", 1.0, 0.0, False),
+    "relu": _entry("relu", float(np.sqrt(2)), 0.0, False),
+    "lrelu": _entry("lrelu", float(np.sqrt(2)), 0.2, False),
+    "tanh": _entry("tanh", 1.0, 0.0, True),
+    "sigmoid": _entry("sigmoid", 1.0, 0.0, True),
+    "elu": _entry("elu", 1.0, 0.0, True),
+    "selu": _entry("selu", 1.0, 0.0, True),
+    "softplus": _entry("softplus", 1.0, 0.0, True),
+    "swish": _entry("swish", float(np.sqrt(2)), 0.0, True),
 }
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from torch_utils import misc
 from torch_utils.ops.cpu import upfirdn2d as cpu
 from torch_utils.ops.cuda import upfirdn2d as cuda
 from torch_utils.ops.layout import output_format
@@ -234,7 +235,8 @@ def downsample2d(
 
 def parse_factor(name: str, factor: Factor) -> tuple[int, int]:
     """Turn an integer or `[x, y]` into `(x, y)`; both must be at least 1."""
-    pair = (factor, factor) if isinstance(factor, Integral) else tuple(factor)
+    factor = _untraced(factor)
+    pair = (factor, factor) if isinstance(factor, Integral) else tuple(map(_untraced, factor))
     if len(pair) != 2 or not all(isinstance(v, Integral) and v >= 1 for v in pair):
         raise ValueError(f"`{name}` must be a positive integer or a pair of them, got {factor!r}")
     return int(pair[0]), int(pair[1])
@@ -242,7 +244,8 @@ def parse_factor(name: str, factor: Factor) -> tuple[int, int]:
 
 def parse_padding(padding: Padding) -> tuple[int, int, int, int]:
     """Turn an integer, `[x, y]` or `[x0, x1, y0, y1]` into `(x0, x1, y0, y1)`."""
-    values = (padding, padding) if isinstance(padding, Integral) else tuple(padding)
+    padding = _untraced(padding)
+    values = (padding, padding) if isinstance(padding, Integral) else tuple(map(_untraced, padding))
     if len(values) == 2:
         values = (values[0], values[0], values[1], values[1])
     if len(values) != 4 or not all(isinstance(v, Integral) for v in values):
@@ -256,7 +259,7 @@ def filter_size(f: Tensor | None) -> tuple[int, int]:
     if f is None:
         return 1, 1
     check_filter("f", f)
-    return f.shape[-1], f.shape[0]
+    return _untraced(f.shape[-1]), _untraced(f.shape[0])
 
 
 def output_size(
@@ -285,6 +288,14 @@ def check_filter(name: str, f: Tensor) -> None:
             f"`{name}` must be a floating-point filter [taps] or [fh, fw], "
             f"got {f.dtype} {tuple(f.shape)}"
         )
+
+
+def _untraced(value):
+    """An integer that `torch.jit.trace` has made a tensor, as part of a shape."""
+    if not isinstance(value, Tensor) or value.ndim > 0 or value.is_floating_point():
+        return value
+    with misc.suppress_tracer_warnings():
+        return int(value)
 
 
 def _add(own: tuple[int, int, int, int], padding: Padding) -> tuple[int, ...]:
