@@ -9,6 +9,7 @@ import click
 from click.core import ParameterSource
 
 from dnnlib import cli
+from metrics import metric_main
 from torch_utils import distributed
 from training import config as training_config
 from training import preflight, resume
@@ -111,11 +112,11 @@ from training.training_loop import training_loop
 @click.option("--desc", metavar="STR", help="Appended to the name of the run's folder.")
 @click.option(
     "--metrics",
-    type=cli.NameList(training_config.METRICS),
+    type=cli.NameList(metric_main.list_valid_metrics()),
     metavar="NAME,NAME|none",
-    default="none",
+    default="fid50k_full",
     show_default=True,
-    help="Evaluated at each snapshot; not available yet.",
+    help="Evaluated at each snapshot; calc_metrics.py --help lists them.",
 )
 @click.option(
     "--kimg",
@@ -205,7 +206,8 @@ def main(device: str, dry_run: bool, **options: Any) -> None:
       python train.py --resume=training-runs/00003-stylegan3-t-photos-256x256-gpus8-batch32-gamma2
       # A laptop without a GPU: a small network on small images
       python train.py --outdir=training-runs --cfg=stylegan3-t --data=shapes.zip --device=cpu \\
-          --gpus=1 --batch=8 --gamma=0.5 --cbase=512 --cmax=32 --kimg=8 --tick=1 --snap=2
+          --gpus=1 --batch=8 --gamma=0.5 --cbase=512 --cmax=32 --kimg=8 --tick=1 --snap=2 \\
+          --metrics=none
 
     \b
     --batch is shared by the processes, and must be a multiple of --gpus; what does not fit into
@@ -216,6 +218,11 @@ def main(device: str, dry_run: bool, **options: Any) -> None:
     The complete state of the run is saved with every snapshot, every --state-minutes, and when the
     run is asked to stop (Ctrl-C, SIGTERM). --resume=latest, or the folder of a run, continues it
     with the options that it was started with; a few can be changed, such as --kimg or --gpus.
+
+    \b
+    Metrics need feature networks, which are downloaded once; a metric whose network cannot be had
+    is left out, and a run goes on when a metric fails. Without a network put the files into the
+    folder that the environment variable STYLEGAN3_DETECTOR_DIR names.
     """
     if not distributed.is_main_process():
         # The main process decides, and says so when the processes have found each other.
@@ -231,11 +238,12 @@ def main(device: str, dry_run: bool, **options: Any) -> None:
     if dry_run:
         click.echo("Dry run; exiting.")
         return
-    if config.metrics:
-        raise click.BadParameter(
-            "metrics cannot be computed by this version; use --metrics=none", param_hint="--metrics"
-        )
     distributed.check_devices(config.num_gpus, device)
+    if config.metrics and distributed.resolve_device(device).type == "cpu":
+        click.echo(
+            "Note: without a GPU every evaluation of a metric, at each snapshot, can take "
+            "hours; --metrics=none leaves them out."
+        )
     preflight.check_images(training_set)
     if run is None:
         preflight.check_networks(config, training_set)

@@ -6,9 +6,6 @@ An untrained network shows what its architecture is worth: whether the content o
 when its input is moved or turned, before training has had a chance to undo or to mend it.
 """
 
-from dataclasses import dataclass
-from types import SimpleNamespace
-
 import click
 import torch
 import torch.nn.functional as F
@@ -18,6 +15,7 @@ from benchmarks import timing
 from benchmarks.synthesis import build_generator
 from dnnlib import cli
 from metrics.equivariance import compute_equivariance_metrics
+from metrics.metric_utils import MetricOptions
 from torch_utils import distributed, resample
 from torch_utils.layers import check_resolution
 from torch_utils.ops import upfirdn2d
@@ -192,30 +190,11 @@ def build_movable_generator(cfg: Cfg, resolution: int, cbase: int, cmax: int) ->
     return G
 
 
-@dataclass(frozen=True)
-class _Silent:
-    """Progress that nobody wants to see."""
-
-    def sub(self, **kwargs) -> "_Silent":
-        return self
-
-    def update(self, num: int) -> None:
-        pass
-
-
 def measure_network(
     name: str, G: torch.nn.Module, num: int, batch: int, seed: int, device: torch.device
 ) -> tuple[str, ...]:
     """Measure all three kinds of equivariance: a row of the table."""
-    opts = SimpleNamespace(
-        G=G,
-        G_kwargs={"force_fp32": True},
-        dataset_kwargs={},
-        num_gpus=1,
-        rank=0,
-        device=device,
-        progress=_Silent(),
-    )
+    opts = MetricOptions(G=G, G_kwargs={"force_fp32": True}, device=device)
 
     def measure() -> tuple[float, ...]:
         torch.manual_seed(seed)

@@ -5,11 +5,11 @@ Karras et al. 2021, "Alias-Free Generative Adversarial Networks", App. E.
 
 import copy
 import math
-from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
+from metrics import metric_utils, parallel
 from torch_utils.resample import (
     apply_affine_transformation,
     apply_fractional_pseudo_rotation,
@@ -52,11 +52,11 @@ def compute_equivariance_metrics(
 ) -> float | tuple[float, ...]:
     """Compare images of transformed content with transformed images.
 
-    Each batch has one translation and one angle. Over several processes, each draws its own.
+    Each batch has one translation and one angle.
 
     Args:
         opts: `metrics.metric_utils.MetricOptions`, with a network that has an input transform.
-        num_samples: Images to generate, rounded up to whole batches in every process.
+        num_samples: Images to generate, rounded up to whole batches.
         batch_size: Images per batch.
         translate_max: Largest translation, relative to the image size.
         rotate_max: Largest angle, 1 for all directions.
@@ -71,22 +71,31 @@ def compute_equivariance_metrics(
     Raises:
         ValueError: If nothing is to be measured, or the network has no input transform.
     """
-    compare = Comparison(
-        opts, batch_size, translate_max, rotate_max, compute_eqt_int, compute_eqt_frac, compute_eqr
-    )
-    labels = _random_labels(opts, batch_size)
-    totals = []
-    images_at_once = batch_size * opts.num_gpus
-    progress = opts.progress.sub(tag="eq sampling", num_items=num_samples)
-    for batch_idx in range(math.ceil(num_samples / images_at_once)):
-        progress.update(min(batch_idx * images_at_once, num_samples))
-        totals.append(compare(next(labels)))
-    progress.update(num_samples)
+    with parallel.in_step(opts.worker):
+        labels = metric_utils.RandomLabels(opts)
+        compare = Comparison(
+            opts,
+            batch_size,
+            translate_max,
+            rotate_max,
+            compute_eqt_int,
+            compute_eqt_frac,
+            compute_eqr,
+        )
 
-    total = torch.stack(totals).sum(0)
-    if opts.num_gpus > 1:
-        torch.distributed.all_reduce(total)
-    values = tuple(psnr(*of_metric) for of_metric in total.tolist())
+    def compute(idx: int) -> Tensor:
+        return compare(labels.get(idx * batch_size, (idx + 1) * batch_size))
+
+    totals = []
+    progress = opts.progress.sub(tag="eq sampling", num_items=num_samples)
+    num_batches = math.ceil(num_samples / batch_size)
+    # Some devices have no float64.
+    dtype = torch.float32 if torch.device(opts.device).type == "mps" else torch.float64
+    for of_batch in metric_utils.run_batches(opts, num_batches, compute, dtype):
+        totals.append(of_batch)
+        progress.update(min(len(totals) * batch_size, num_samples))
+
+    values = tuple(psnr(*of_metric) for of_metric in torch.stack(totals).sum(0).tolist())
     return values[0] if len(values) == 1 else values
 
 
@@ -183,16 +192,6 @@ def psnr(squared_error: float, num: float) -> float:
     if squared_error == 0:
         return math.inf
     return 10 * math.log10(PEAK**2 * num / squared_error)
-
-
-def _random_labels(opts, batch_size: int) -> Iterator[Tensor]:
-    """Endless batches of labels `[batch_size, c_dim]`."""
-    if opts.G.c_dim > 0:
-        from metrics.metric_utils import iterate_random_labels  # which needs the dataset
-
-        yield from iterate_random_labels(opts, batch_size)
-    while True:
-        yield torch.zeros([batch_size, 0], device=opts.device)
 
 
 def _translation(shift: Tensor) -> Tensor:

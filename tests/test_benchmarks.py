@@ -17,6 +17,7 @@ from benchmarks import (
     correctness,
     gpu_report,
     memory,
+    metrics,
     ops,
     synthesis,
     timing,
@@ -278,6 +279,7 @@ def test_ops_prints_calls_and_totals(monkeypatch):
         (training, ["--phases=Gboth"], "'Gboth' is unknown"),
         (training, ["--configs=stylegan3-t", "--phases=Greg"], "none of these takes place"),
         (gpu_report, ["--sections=none"], "name at least one section"),
+        (metrics, ["--resolution=24"], "must be a power of two from 4 on, got 24"),
     ],
 )
 def test_benchmarks_refuse_bad_options(command, args, message):
@@ -509,3 +511,31 @@ def test_measure_filling_halves_what_does_not_fit():
     assert memory.measure_filling(measure, 16, smallest=4) == (4, -4)
     with pytest.raises(RuntimeError, match="out of memory with a batch of 8"):
         memory.measure_filling(measure, 16, smallest=8)
+
+
+# benchmarks.metrics
+
+
+def test_metrics_prints_a_row_per_stage():
+    arguments = ["--quick", "--batch=6", "--device=cpu"]
+    result = CliRunner().invoke(metrics.main, arguments)
+    assert result.exit_code == 0, result.output
+    rows = [line.split() for line in result.stdout.splitlines() if "%" in line]
+    assert [row[0] for row in rows] == [
+        "generate",
+        "features",
+        "statistics",
+        "together",
+        "distance",
+    ]
+    for row in rows[:-1]:
+        assert float(row[1]) * float(row[2]) == pytest.approx(1e3, rel=0.01)
+    assert "distance of 256-dimensional Gaussians" in result.stdout
+
+
+def test_metrics_checks_the_distance_before_it_is_timed(monkeypatch):
+    metrics.check_distance()
+    right = metrics.frechet_distance
+    monkeypatch.setattr(metrics, "frechet_distance", lambda *args: right(*args) * 1.01)
+    with pytest.raises(RuntimeError, match=r"differs from SciPy's by 0\.01"):
+        metrics.check_distance()

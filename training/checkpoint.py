@@ -30,8 +30,11 @@ def save(run_dir: Path, state: dict[str, Any], cur_nimg: int, keep: int) -> Path
         OSError: If the file cannot be written. All older states are still there.
     """
     path = run_dir / f"training-state-{cur_nimg:09d}.pt"
-    with open_atomic(path) as f:
-        torch.save({**state, "version": VERSION}, f)
+    try:
+        with open_atomic(path) as f:
+            torch.save({**state, "version": VERSION}, f)
+    except RuntimeError as error:  # how PyTorch puts it that the file cannot grow
+        raise OSError(f"cannot write {path} ({str(error).partition(chr(10))[0]})") from error
     for old in states(run_dir)[keep:]:
         if old != path:
             old.unlink(missing_ok=True)

@@ -16,19 +16,6 @@ Cfg = Literal["stylegan3-t", "stylegan3-r", "stylegan2"]
 Aug = Literal["noaug", "ada", "fixed"]
 
 CFGS: tuple[Cfg, ...] = ("stylegan3-t", "stylegan3-r", "stylegan2")
-METRICS = (
-    "fid50k_full",
-    "kid50k_full",
-    "pr50k3_full",
-    "ppl2_wend",
-    "eqt50k_int",
-    "eqt50k_frac",
-    "eqr50k",
-    "fid50k",
-    "kid50k",
-    "pr50k3",
-    "is50k",
-)
 
 # Augmentations "bgc" of Karras et al. 2020, "Training GANs with limited data", Sec. 2.3.
 AUGMENTATIONS = (
@@ -69,7 +56,7 @@ class TrainOptions:
     dlr: float = 0.002
     map_depth: int | None = None
     mbstd_group: int = 4
-    metrics: tuple[str, ...] = ()
+    metrics: tuple[str, ...] = ("fid50k_full",)
     kimg: int = 25000
     tick: int = 4
     snap: int = 50
@@ -173,6 +160,7 @@ def make_config(options: TrainOptions, training_set_kwargs: dict[str, Any]) -> T
         random_seed=options.seed,
         ema_kimg=options.batch * 10 / 32,
         G_reg_interval=4 if is_stylegan2 else None,  # path length, which StyleGAN3 does without
+        allow_untrusted=options.allow_untrusted,
         cudnn_benchmark=not options.nobench and not options.deterministic,
         deterministic=options.deterministic,
         state_minutes=options.state_minutes,
@@ -290,7 +278,6 @@ def _resume_fields(options: TrainOptions) -> dict[str, Any]:
         return {}
     return dict(
         resume_pkl=options.resume,
-        allow_untrusted=options.allow_untrusted,
         ada_kimg=100,
         ema_rampup=None,
     )

@@ -47,9 +47,16 @@ class RunLog:
             self._jsonl.flush()
         except OSError as error:  # a full disk is no reason to stop
             print(f"Warning: training_stats.jsonl lacks a line: {error.strerror}")
+        self._write_scalars({name: value["mean"] for name, value in stats.items()}, cur_nimg)
+
+    def write_metrics(self, metrics: Mapping[str, float], cur_nimg: int) -> None:
+        """Metrics go to TensorBoard only, as `Metrics/<name>`: they have files of their own."""
+        self._write_scalars({f"Metrics/{name}": x for name, x in metrics.items()}, cur_nimg)
+
+    def _write_scalars(self, scalars: Mapping[str, float], cur_nimg: int) -> None:
         if self._tensorboard is not None:
-            for name, value in stats.items():
-                self._tensorboard.add_scalar(name, value["mean"], global_step=cur_nimg // 1000)
+            for name, value in scalars.items():
+                self._tensorboard.add_scalar(name, value, global_step=cur_nimg // 1000)
             self._tensorboard.flush()
 
     def close(self) -> None:

@@ -30,6 +30,7 @@ from training import (
 from training.ada import AdaptiveAugment
 from training.batches import TrainingBatches
 from training.config import TrainConfig
+from training.evaluation import SnapshotMetrics
 from training.health import Health
 from training.snapshot_grid import setup_snapshot_image_grid as setup_snapshot_image_grid
 from training.stop_request import StopRequest
@@ -75,6 +76,7 @@ class Trainer:
         self.tick_start_nimg = 0
         self._set_up_torch()
         self._load_training_set(0 if state is None else state["batch_idx"])
+        self.metrics = SnapshotMetrics(self.worker, self.config)
         kernels.compile_ahead(config, self.device, **network_kwargs(self.training_set))
         self._construct_networks(is_new=state is None)
         self._set_up_augmentation()
@@ -426,9 +428,9 @@ class Trainer:
         self._print_troubles()
         if is_done or self.tick % self.config.image_snapshot_ticks == 0:
             self._save_images()
-        has_snapshot = is_done or self.tick % self.config.network_snapshot_ticks == 0
-        if has_snapshot:
-            self._save_networks()
+        snapshot_path = None
+        if is_done or self.tick % self.config.network_snapshot_ticks == 0:
+            snapshot_path = self._save_networks()
         for phase in self.phases:
             if phase.timer.ms is not None:
                 training_stats.report0(f"Timing/{phase.name}", phase.timer.ms)
@@ -438,9 +440,15 @@ class Trainer:
         self.tick += 1
         self.tick_start_nimg = self.cur_nimg
         self.tick_start_time = time.time()
-        self.maintenance_sec = self.tick_start_time - tick_end_time
-        if has_snapshot:
+        if snapshot_path is not None:
             self._save_state(must_succeed=is_done)
+            # Those of an untrained network would only keep everybody waiting.
+            if self.tick > 1 or is_done:
+                metrics = self.metrics.evaluate(self.G_ema, snapshot_path)
+                if self.worker.is_main:
+                    self.log.write_metrics(metrics, self.cur_nimg)
+        self.tick_start_time = time.time()
+        self.maintenance_sec = self.tick_start_time - tick_end_time
 
     def _print_troubles(self) -> None:
         """What of this tick its line does not say."""
@@ -477,13 +485,15 @@ class Trainer:
             path = self.run_dir / f"fakes{self.cur_nimg // 1000:06d}.png"
             self.sheet.save_fakes(self.G_ema, path)
 
-    def _save_networks(self) -> None:
+    def _save_networks(self) -> Path:
+        path = self.run_dir / f"network-snapshot-{self.cur_nimg // 1000:06d}.pkl"
         snapshot.save_network_pickle(
             self.worker,
-            self.run_dir / f"network-snapshot-{self.cur_nimg // 1000:06d}.pkl",
+            path,
             dict(G=self.G, D=self.D, G_ema=self.G_ema, augment_pipe=self.augment_pipe),
             self.config.training_set_kwargs,
         )
+        return path
 
     def _print(self, text: str) -> None:
         if self.worker.is_main:

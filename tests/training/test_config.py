@@ -74,8 +74,7 @@ def printed_options(output: str) -> dict:
 
 @pytest.mark.parametrize("line", GOLDEN["runs"])
 def test_options_match_reference(line, dry_run):
-    # The reference evaluates FID by default; this version evaluates nothing.
-    result = dry_run(line if "--metrics" in line else f"{line} --metrics=fid50k_full")
+    result = dry_run(line)
     assert result.exit_code == 0, result.output
     options = printed_options(result.output)
     expected = GOLDEN["runs"][line]["options"]
@@ -153,7 +152,7 @@ def test_option_has_the_name_range_and_default_of_the_reference(expected):
     assert info["required"] == expected["required"]
     assert info["is_flag"] == expected["is_flag"]
     if name == "--metrics":
-        assert info["default"] == "none"  # until there are metrics
+        assert info["default"] == "fid50k_full"
         return
     assert param.type.name == expected["type"]
     assert getattr(param.type, "choices", None) in (expected["choices"], None) or list(
@@ -171,7 +170,7 @@ def test_defaults_of_train_options_are_those_of_the_command_line():
     for param in train.main.params:
         if hasattr(by_hand, param.name) and not param.required:
             default = param.to_info_dict()["default"]
-            default = () if param.name == "metrics" else default
+            default = (default,) if param.name == "metrics" else default
             assert getattr(by_hand, param.name) == default, param.name
 
 
