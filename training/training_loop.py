@@ -2,7 +2,6 @@
 
 import copy
 import time
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +17,7 @@ from torch_utils.images import save_image_grid as save_image_grid
 from training import ema, log, phases, snapshot, transfer
 from training.ada import AdaptiveAugment
 from training.config import TrainConfig
+from training.loader import BatchLoader
 from training.snapshot_grid import setup_snapshot_image_grid as setup_snapshot_image_grid
 
 
@@ -101,19 +101,13 @@ class Trainer:
             seed=self.config.random_seed,
         )
         loader_kwargs = dict(self.config.data_loader_kwargs)
-        if loader_kwargs["num_workers"] == 0:
-            del loader_kwargs["prefetch_factor"]
         loader_kwargs["pin_memory"] &= self.device.type == "cuda"
-        with warnings.catch_warnings():
-            # A default of three processes is fine on two cores.
-            warnings.filterwarnings("ignore", "This DataLoader will create")
-            loader = torch.utils.data.DataLoader(
-                self.training_set,
-                sampler=sampler,
-                batch_size=self.config.batch_size // self.worker.size,
-                **loader_kwargs,
-            )
-            self.batches = iter(loader)
+        self.batches = BatchLoader(
+            self.training_set,
+            sampler,
+            batch_size=self.config.batch_size // self.worker.size,
+            **loader_kwargs,
+        )
         self._print(f"Num images:  {len(self.training_set)}")
         self._print(f"Image shape: {self.training_set.image_shape}")
         self._print(f"Label shape: {self.training_set.label_shape}\n")
