@@ -139,6 +139,13 @@ from training.training_loop import training_loop
     show_default=True,
     help="Processes that load images; 0 loads them in the training process.",
 )
+@click.option(
+    "--cache",
+    type=click.Choice(["none", "ram", "auto"]),
+    default="none",
+    show_default=True,
+    help="Keep decoded images in memory; auto does if they take at most half of what is free.",
+)
 @click.option("-n", "--dry-run", is_flag=True, help="Print the options and exit.")
 @cli.device_option
 @cli.version_option
@@ -202,6 +209,7 @@ def main(
             "metrics cannot be computed by this version; use --metrics=none", param_hint="--metrics"
         )
     distributed.check_devices(config.num_gpus, device)
+    config = preflight.choose_cache(config, training_set)
     if is_main:
         preflight.check_images(training_set)
         preflight.check_networks(config, training_set)

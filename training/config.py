@@ -14,6 +14,7 @@ from dnnlib.cli import MAX_SEED
 
 Cfg = Literal["stylegan3-t", "stylegan3-r", "stylegan2"]
 Aug = Literal["noaug", "ada", "fixed"]
+Cache = Literal["none", "ram", "auto"]
 
 CFGS: tuple[Cfg, ...] = ("stylegan3-t", "stylegan3-r", "stylegan2")
 METRICS = (
@@ -77,6 +78,7 @@ class TrainOptions:
     fp32: bool = False
     nobench: bool = False
     workers: int = 3
+    cache: Cache = "none"
 
 
 @dataclass(frozen=True)
@@ -115,6 +117,7 @@ class TrainConfig:
     allow_untrusted: bool = False
     ema_rampup: float | None = 0.05
     cudnn_benchmark: bool = True
+    cache: Cache = "none"
     run_dir: str = field(default="")
 
     def to_dict(self) -> dict[str, Any]:
@@ -161,9 +164,19 @@ def make_config(options: TrainOptions, training_set_kwargs: dict[str, Any]) -> T
         ema_kimg=options.batch * 10 / 32,
         G_reg_interval=4 if is_stylegan2 else None,  # path length, which StyleGAN3 does without
         cudnn_benchmark=not options.nobench,
+        cache=options.cache,
         **_augmentation_fields(options),
         **_resume_fields(options),
     )
+
+
+def suggest_gamma(cfg: Cfg, resolution: int, batch: int) -> float:
+    """A weight of R1 to start from.
+
+    For StyleGAN2 the heuristic of Karras et al. 2020, "Training GANs with limited data".
+    For StyleGAN3 five times as much: 2 at 256x256, 8 at 512x512, 33 at 1024x1024 in batches of 32.
+    """
+    return (0.0002 if cfg == "stylegan2" else 0.001) * resolution**2 / batch
 
 
 def run_description(options: TrainOptions, dataset_name: str, desc: str | None = None) -> str:

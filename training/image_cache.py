@@ -62,7 +62,7 @@ def choose(
         raise MemoryError(
             f"the decoded images take {needed / 1e9:.1f} GB"
             f"{f' ({num_processes} times the dataset)' if num_processes > 1 else ''}, but"
-            f" {free / 1e9:.1f} GB of memory are free; use --cache=none"
+            f" {free / 1e9:.1f} GB of memory are free; choose none or auto"
         )
     return "ram"
 

@@ -65,6 +65,11 @@ class BatchLoader:
             )
             self._filled = iter(loader)
 
+    @property
+    def worker_pids(self) -> list[int]:
+        """The processes that read."""
+        return [worker.pid for worker in getattr(self._filled, "_workers", [])]
+
     def __iter__(self) -> Iterator[Batch]:
         return self
 

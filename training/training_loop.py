@@ -93,7 +93,11 @@ class Trainer:
 
     def _load_training_set(self) -> None:
         self._print("Loading training set...")
-        self.training_set = dnnlib.util.construct_class_by_name(**self.config.training_set_kwargs)
+        # Not part of the kwargs, which go into pickles that other programs read.
+        cache = {} if self.config.cache == "none" else {"cache": self.config.cache}
+        self.training_set = dnnlib.util.construct_class_by_name(
+            **self.config.training_set_kwargs, **cache
+        )
         sampler = misc.InfiniteSampler(
             self.training_set,
             rank=self.worker.rank,
@@ -197,7 +201,8 @@ class Trainer:
         """Run the phases that are due on one batch, then average weights and adapt augmentation."""
         real_img, real_c = self._load_batch()
         # Bytes travel, and become numbers there.
-        real_img = real_img.to(self.device, non_blocking=True).to(torch.float32) / 127.5 - 1
+        real_img = real_img.to(self.device, non_blocking=True)
+        real_img = real_img.to(torch.float32, memory_format=torch.contiguous_format) / 127.5 - 1
         real_c = real_c.to(self.device, non_blocking=True)
         batch_size = len(real_img)
         gen_z = torch.randn([len(self.phases), batch_size, self.G.z_dim], device=self.device)

@@ -94,6 +94,7 @@ def test_options_match_reference(line, dry_run):
         allow_untrusted=False,
         ema_rampup=0.05,
         cudnn_benchmark=True,
+        cache="none",
     )
     beyond = {key: value for key, value in options.items() if key not in expected}
     assert beyond == {key: unlisted[key] for key in beyond}
