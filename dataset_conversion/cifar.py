@@ -2,6 +2,7 @@
 
 import io
 import pickle
+import struct
 import tarfile
 import zlib
 from collections.abc import Callable
@@ -90,13 +91,19 @@ class _ArrayUnpickler(pickle._Unpickler):
     """
 
     dispatch: ClassVar[dict[int, Callable]] = dict(pickle._Unpickler.dispatch)
-    del dispatch[pickle.BYTEARRAY8[0]]  # would reserve as much memory as it is told to
 
     def find_class(self, module: str, name: str) -> Any:
         try:
             return _ALLOWED[module, name]
         except KeyError:
             raise pickle.UnpicklingError(f"it asks for {module}.{name}") from None
+
+    def _load_bytearray8(self) -> None:
+        # Python's own way reserves as much memory as it is told to.
+        (size,) = struct.unpack("<Q", self.read(8))
+        self.append(self.read(min(size, MAX_BATCH_BYTES)))
+
+    dispatch[pickle.BYTEARRAY8[0]] = _load_bytearray8
 
     def _load_build(self) -> None:
         state = self.stack.pop()

@@ -71,6 +71,7 @@ def convert_dataset(
     summary = Summary()
     job = partial(_convert_image, transform or Transform())
     with (
+        source.reading(),
         open_destination(dest) as write,
         contextlib.closing(map_ordered(job, images, num_workers)) as results,
         tqdm(results, total=count, unit="img", disable=None) as progress,

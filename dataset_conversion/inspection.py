@@ -64,6 +64,7 @@ def inspect_source(
     digests: set[bytes] = set()
     thumbnails = []
     with (
+        source.reading(),
         contextlib.closing(map_ordered(_look_at, jobs, min(num_workers, -(-count // 64)))) as found,
         tqdm(found, "Inspecting", total=count, unit="img", leave=False, disable=None) as progress,
     ):

@@ -1,10 +1,11 @@
 """Where images come from: one function per kind of source, each returning a `Source`."""
 
+import contextlib
 import itertools
 import os
 import re
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -41,6 +42,15 @@ class Source(NamedTuple):
     images: Iterator[SourceImage]
     count: int
     class_names: list[str] | None = None
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[None]:
+        """Close what the images come from, when enough of them have been read."""
+        try:
+            yield
+        finally:
+            if isinstance(self.images, Generator):
+                self.images.close()
 
 
 def open_source(
