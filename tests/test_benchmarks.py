@@ -15,6 +15,7 @@ from click.testing import CliRunner
 from benchmarks import (
     calls,
     correctness,
+    dataset,
     gpu_report,
     memory,
     ops,
@@ -489,3 +490,12 @@ def test_measure_filling_halves_what_does_not_fit():
     assert memory.measure_filling(measure, 16, smallest=4) == (4, -4)
     with pytest.raises(RuntimeError, match="out of memory with a batch of 8"):
         memory.measure_filling(measure, 16, smallest=8)
+
+
+def test_dataset_prints_rates_beside_those_of_others():
+    args = ["--resolution=16", "--images=32", "--rounds=1", "--members=100", "--clock=wall"]
+    result = CliRunner().invoke(dataset.main, args)
+    assert result.exit_code == 0, result.output
+    rows = [line for line in result.stdout.splitlines() if "worker" in line or "in process" in line]
+    assert sum("%" in row for row in rows) == 10
+    assert "a ZIP of 100 images opens in" in result.stdout

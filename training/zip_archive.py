@@ -184,9 +184,7 @@ def _read_central_directory(file: BinaryIO) -> tuple[bytes, int]:
     start = max(file_size - END_RECORD.size - MAX_COMMENT_SIZE, 0)
     file.seek(start)
     tail = file.read()
-    at = tail.rfind(b"PK\x05\x06")
-    if at < 0 or len(tail) - at < END_RECORD.size:
-        raise ValueError("its end is missing")
+    at = _find_end_record(tail)
     end = start + at
     _, disk, _, _, _, size, offset, _ = END_RECORD.unpack_from(tail, at)
     if disk not in (0, 2**16 - 1):
@@ -206,6 +204,17 @@ def _read_central_directory(file: BinaryIO) -> tuple[bytes, int]:
         raise ValueError("its beginning is missing")
     file.seek(end - size)
     return file.read(size), shift
+
+
+def _find_end_record(tail: bytes) -> int:
+    """Where the last record starts: its comment, in which anything may be, goes to the end."""
+    at = len(tail)
+    while (at := tail.rfind(b"PK\x05\x06", 0, at)) >= 0:
+        if at + END_RECORD.size <= len(tail):
+            *_, comment_size = END_RECORD.unpack_from(tail, at)
+            if at + END_RECORD.size + comment_size <= len(tail):
+                return at
+    raise ValueError("its end is missing")
 
 
 def _parse_central_directory(
