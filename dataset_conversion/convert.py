@@ -21,7 +21,7 @@ from dataset_conversion.writer import Write, open_destination
 from training import plain_png
 
 MAX_DEFAULT_WORKERS = 8
-IMAGES_PER_WORKER = 64  # starting a process takes about as long as converting these
+IMAGES_PER_WORKER = 128  # starting a process takes about as long as converting these
 
 COLOURS = {"L": "grey", "RGB": "RGB"}
 
