@@ -13,6 +13,7 @@ from dataset_conversion.convert import COLOURS, MAX_DEFAULT_WORKERS, Summary, co
 from dataset_conversion.transform import Transform
 from dataset_conversion.writer import check_destination
 from dnnlib import cli, util
+from torch_utils.host_memory import keep_freed_memory
 
 
 def _not_empty(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
@@ -224,4 +225,5 @@ def _describe_labels(summary: Summary) -> str:
 
 if __name__ == "__main__":
     signal.signal(signal.SIGTERM, _interrupt)  # as Ctrl-C: nothing unfinished stays behind
+    keep_freed_memory()  # for the next images
     main()

@@ -156,7 +156,9 @@ def _look_at(job: tuple[SourceImage, bool]) -> _Found:
     found = _Found(name, label, size=image.size, mode=image.mode, digest=digest)
     if is_shown:
         image.thumbnail((CELL, CELL))
-        found.thumbnail = image.convert("RGB")
+        factor = CELL // max(image.size)  # small ones are shown larger, pixel by pixel
+        size = image.width * factor, image.height * factor
+        found.thumbnail = image.convert("RGB").resize(size, PIL.Image.Resampling.NEAREST)
     return found
 
 

@@ -403,8 +403,16 @@ def test_metadata_of_the_source_is_left_out(tmp_path):
     assert not written.info and not written.getexif()
 
 
-@pytest.mark.parametrize("dest", ["out.zip", "out", "new/out.zip"])
-def test_interrupt_leaves_nothing(dest, tmp_path):
+@pytest.mark.parametrize(
+    ("dest", "signum"),
+    [
+        ("out.zip", signal.SIGINT),
+        ("out", signal.SIGINT),
+        ("new/out.zip", signal.SIGINT),
+        ("out.zip", signal.SIGTERM),  # as schedulers of clusters send it
+    ],
+)
+def test_interrupt_leaves_nothing(dest, signum, tmp_path):
     process = subprocess.Popen(
         [
             sys.executable, "dataset_tool.py", "--source=synthetic", f"--dest={tmp_path / dest}",
@@ -422,9 +430,10 @@ def test_interrupt_leaves_nothing(dest, tmp_path):
             break
         assert time.monotonic() < deadline and process.poll() is None
         time.sleep(0.05)
-    os.killpg(process.pid, signal.SIGINT)  # as a terminal does, to the workers too
+    # A terminal interrupts the workers, too.
+    (os.killpg if signum == signal.SIGINT else os.kill)(process.pid, signum)
     output, _ = process.communicate(timeout=30)
-    assert process.returncode not in (0, -signal.SIGINT)
+    assert process.returncode not in (0, -signum)
     assert "Traceback" not in output and "Aborted" in output
     assert list(tmp_path.iterdir()) == []
 

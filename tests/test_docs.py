@@ -1,4 +1,4 @@
-"""What README and docs/datasets.md show works: options exist and have legal values, the Python example runs."""
+"""What README and docs/datasets.md show works: options and values are legal, Python runs."""
 
 import re
 import shlex
