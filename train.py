@@ -182,6 +182,13 @@ from training.training_loop import training_loop
     show_default=True,
     help="Same bits in each run on the same machine; slower on GPUs.",
 )
+@click.option(
+    "--cache",
+    type=click.Choice(["none", "ram", "auto"]),
+    default="none",
+    show_default=True,
+    help="Keep decoded images in memory; auto does if they take at most half of what is free.",
+)
 @click.option("-n", "--dry-run", is_flag=True, help="Print the options and exit.")
 @cli.device_option
 @cli.version_option
@@ -244,6 +251,7 @@ def main(device: str, dry_run: bool, **options: Any) -> None:
             "Note: without a GPU every evaluation of a metric, at each snapshot, can take "
             "hours; --metrics=none leaves them out."
         )
+    config = preflight.choose_cache(config, training_set)
     preflight.check_images(training_set)
     if run is None:
         preflight.check_networks(config, training_set)
@@ -264,9 +272,12 @@ def find_run(options: dict[str, Any]) -> Continuation | None:
     if run is None and options["resume"] == "latest":
         click.echo(f"Note: no run in {outdir} has saved a state yet: this one starts afresh.")
         options["resume"] = None
-    if run is None and distributed.restart_count() > 0 and outdir is not None:
-        # Only a run of this very command: others may share the folder.
-        run = resume.find_latest(Path(outdir), f"-{_description(options)}")
+    launch_id = distributed.launch_id()
+    if run is None and launch_id is not None and outdir is not None:
+        # Torchrun starts the same command again after a failure.
+        started = resume.find_latest(Path(outdir), f"-{_description(options)}")
+        if started is not None and started.state["launch_id"] == launch_id:
+            return started
     return run
 
 

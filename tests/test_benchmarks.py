@@ -15,6 +15,7 @@ from click.testing import CliRunner
 from benchmarks import (
     calls,
     correctness,
+    dataset,
     gpu_report,
     memory,
     metrics,
@@ -539,3 +540,15 @@ def test_metrics_checks_the_distance_before_it_is_timed(monkeypatch):
     monkeypatch.setattr(metrics, "frechet_distance", lambda *args: right(*args) * 1.01)
     with pytest.raises(RuntimeError, match=r"differs from SciPy's by 0\.01"):
         metrics.check_distance()
+
+
+# benchmarks.dataset
+
+
+def test_dataset_prints_rates_beside_those_of_others():
+    args = ["--resolution=16", "--images=32", "--rounds=1", "--members=100", "--clock=wall"]
+    result = CliRunner().invoke(dataset.main, args)
+    assert result.exit_code == 0, result.output
+    rows = [line for line in result.stdout.splitlines() if "worker" in line or "in process" in line]
+    assert sum("%" in row for row in rows) == 10
+    assert "a ZIP of 100 images opens in" in result.stdout

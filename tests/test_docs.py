@@ -1,4 +1,4 @@
-"""What README shows works: options exist and have legal values, the Python example runs."""
+"""What README and docs/datasets.md show works: options and values are legal, Python runs."""
 
 import re
 import shlex
@@ -13,9 +13,10 @@ from training.networks_stylegan3 import Generator
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
+DATASETS = (ROOT / "docs/datasets.md").read_text()
 COMMANDS = [
     line
-    for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
+    for block in re.findall(r"```sh\n(.*?)```", README + DATASETS, re.DOTALL)
     for line in block.splitlines()
     if re.search(r"\b\w+\.py ", line) and not line.startswith("#")
 ]
@@ -23,7 +24,7 @@ SCRIPTS = sorted(path.stem for path in ROOT.glob("*.py"))
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_commands_in_readme_parse(command, tmp_path, monkeypatch):
+def test_commands_in_docs_parse(command, tmp_path, monkeypatch):
     script, args = re.search(r"(\w+)\.py (.*)", command).groups()
     args, main = shlex.split(args), import_module(script).main
     monkeypatch.chdir(tmp_path)

@@ -7,6 +7,7 @@ a run of one process.
 import dataclasses
 import os
 import signal
+import socket
 import tempfile
 import threading
 from collections.abc import Callable, Iterable
@@ -15,6 +16,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 from torch import Tensor
 
@@ -87,9 +89,19 @@ def num_torchrun_processes() -> int | None:
     return _from_environment("WORLD_SIZE") if is_torchrun() else None
 
 
-def restart_count() -> int:
-    """How often `torchrun` has restarted the processes of this run after a failure."""
-    return _from_environment("TORCHELASTIC_RESTART_COUNT", default=0)
+def launch_id() -> str | None:
+    """What the processes that one `torchrun` command starts, again after failures, have in common.
+
+    That is the job's `--rdzv-id`; without one, the agent that started this process. `None` without
+    `torchrun`.
+    """
+    if not is_torchrun():
+        return None
+    job = os.environ.get("TORCHELASTIC_RUN_ID", "none")
+    if job != "none":
+        return job
+    agent = psutil.Process(os.getppid())
+    return f"{socket.gethostname()}:{agent.pid}:{agent.create_time()}"
 
 
 def is_main_process() -> bool:

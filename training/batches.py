@@ -1,20 +1,15 @@
 """Batches of training images, without end, whatever happens to the processes that load them."""
 
-import contextlib
-import os
-import signal
-import threading
 import warnings
-from collections.abc import Iterator
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from dnnlib import cli
 from torch_utils import misc
 from torch_utils.distributed import Worker
-from training.stop_request import ignore_signals
+from training.dataset import Dataset
+from training.loader import BatchLoader
 
 MAX_RESTARTS = 3  # of loading processes, without a batch in between
 
@@ -24,10 +19,10 @@ class TrainingBatches:
 
     Args:
         worker: This process.
-        dataset: Items are images `[C, H, W]`, uint8, and labels `[label_dim]`.
+        dataset: What to read.
         batch_size: Size of a whole batch, over all processes.
         seed: Decides the order.
-        loader_kwargs: Arguments of `DataLoader`.
+        loader_kwargs: Arguments of `BatchLoader`.
         skip_damaged: Take the next image in place of one that cannot be read.
         start: Number of batches to leave out: those that the run has seen.
     """
@@ -35,23 +30,21 @@ class TrainingBatches:
     def __init__(
         self,
         worker: Worker,
-        dataset: torch.utils.data.Dataset,
+        dataset: Dataset,
         batch_size: int,
         seed: int,
         loader_kwargs: dict[str, Any],
         skip_damaged: bool = False,
         start: int = 0,
     ) -> None:
-        self.num_skipped = 0
         self._worker = worker
-        self._dataset = _Readable(dataset, skip_damaged)
+        self._dataset = dataset
         self._batch_size = batch_size // worker.size
         self._seed = seed
         self._next_batch = start
-        self._loader_kwargs = dict(loader_kwargs)
-        if self._loader_kwargs["num_workers"] == 0:
-            del self._loader_kwargs["prefetch_factor"]
+        self._loader_kwargs = {**loader_kwargs, "skip_damaged": skip_damaged}
         self._loader_kwargs["pin_memory"] &= worker.device.type == "cuda"
+        self._loader: BatchLoader | None = None
         self._start_loading()
 
     def load(self) -> tuple[Tensor, Tensor]:
@@ -62,7 +55,7 @@ class TrainingBatches:
         """
         for attempt in range(MAX_RESTARTS + 1):
             try:
-                images, labels, num_skipped = next(self._batches)
+                batch = next(self._loader)
                 break
             except (OSError, AssertionError, ValueError, RuntimeError) as error:
                 # What a loading process raised arrives with its traceback; the message comes last.
@@ -77,11 +70,15 @@ class TrainingBatches:
                 )
                 self._start_loading()
         self._next_batch += 1
-        self.num_skipped += int(num_skipped.sum())
-        return images, labels
+        return batch
+
+    def take_num_skipped(self) -> int:
+        """How many damaged images were skipped since the last call."""
+        num, self._loader.num_skipped = self._loader.num_skipped, 0
+        return num
 
     def _start_loading(self) -> None:
-        self._batches = None  # ends processes that there were
+        self._loader = None  # ends processes that there were
         sampler = misc.InfiniteSampler(
             self._dataset,
             rank=self._worker.rank,
@@ -89,53 +86,4 @@ class TrainingBatches:
             seed=self._seed,
             start=self._next_batch * self._batch_size,
         )
-        with warnings.catch_warnings(), _keep_handler_of_ended_children():
-            # A default of three processes is fine on two cores.
-            warnings.filterwarnings("ignore", "This DataLoader will create")
-            self._batches = iter(
-                torch.utils.data.DataLoader(
-                    self._dataset,
-                    sampler=sampler,
-                    batch_size=self._batch_size,
-                    worker_init_fn=ignore_signals,
-                    generator=torch.Generator(),  # leaves the global random numbers alone
-                    **self._loader_kwargs,
-                )
-            )
-
-
-@contextlib.contextmanager
-def _keep_handler_of_ended_children() -> Iterator[None]:
-    """Undo PyTorch's handler of SIGCHLD, which raises an error in whatever the process is doing.
-
-    Without it, the error comes when the next batch is asked for.
-    """
-    if os.name == "nt" or threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    handler = signal.getsignal(signal.SIGCHLD)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGCHLD, handler)
-
-
-class _Readable(torch.utils.data.Dataset):
-    """A dataset that says how many damaged images it passed over to find each item."""
-
-    def __init__(self, dataset: torch.utils.data.Dataset, skip_damaged: bool) -> None:
-        self.dataset = dataset
-        self.skip_damaged = skip_damaged
-
-    def __len__(self) -> int:
-        return len(self.dataset)
-
-    def __getitem__(self, idx: int) -> tuple[Any, Any, int]:
-        if not self.skip_damaged:
-            return (*self.dataset[idx], 0)
-        for num_skipped in range(len(self)):
-            try:
-                return (*self.dataset[(idx + num_skipped) % len(self)], num_skipped)
-            except (OSError, ValueError) as error:
-                last_error = error
-        raise OSError(f"no image of the dataset can be read ({last_error})")
+        self._loader = BatchLoader(self._dataset, sampler, self._batch_size, **self._loader_kwargs)

@@ -14,6 +14,7 @@ from dnnlib.cli import MAX_SEED
 
 Cfg = Literal["stylegan3-t", "stylegan3-r", "stylegan2"]
 Aug = Literal["noaug", "ada", "fixed"]
+Cache = Literal["none", "ram", "auto"]
 
 CFGS: tuple[Cfg, ...] = ("stylegan3-t", "stylegan3-r", "stylegan2")
 
@@ -69,6 +70,7 @@ class TrainOptions:
     max_nan_steps: int = 200
     skip_damaged: bool = False
     deterministic: bool = False
+    cache: Cache = "none"
 
 
 @dataclass(frozen=True)
@@ -112,6 +114,7 @@ class TrainConfig:
     keep_states: int = 2
     max_nan_steps: int = 200
     skip_damaged_images: bool = False
+    cache: Cache = "none"
     run_dir: str = field(default="")
     options: TrainOptions | None = None
 
@@ -163,6 +166,7 @@ def make_config(options: TrainOptions, training_set_kwargs: dict[str, Any]) -> T
         allow_untrusted=options.allow_untrusted,
         cudnn_benchmark=not options.nobench and not options.deterministic,
         deterministic=options.deterministic,
+        cache=options.cache,
         state_minutes=options.state_minutes,
         keep_states=options.keep_states,
         max_nan_steps=options.max_nan_steps,
@@ -171,6 +175,15 @@ def make_config(options: TrainOptions, training_set_kwargs: dict[str, Any]) -> T
         **_augmentation_fields(options),
         **_resume_fields(options),
     )
+
+
+def suggest_gamma(cfg: Cfg, resolution: int, batch: int) -> float:
+    """A weight of R1 to start from.
+
+    For StyleGAN2 the heuristic of Karras et al. 2020, "Training GANs with limited data".
+    For StyleGAN3 five times as much: 2 at 256x256, 8 at 512x512, 33 at 1024x1024 in batches of 32.
+    """
+    return (0.0002 if cfg == "stylegan2" else 0.001) * resolution**2 / batch
 
 
 def run_description(options: TrainOptions, dataset_name: str, desc: str | None = None) -> str:

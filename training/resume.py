@@ -18,6 +18,7 @@ CHANGEABLE = {
     "snap",
     "nobench",
     "workers",
+    "cache",
     "state_minutes",
     "keep_states",
     "max_nan_steps",

@@ -127,6 +127,7 @@ class Trainer:
             return None
         now = time.time()
         return dict(
+            launch_id=distributed.launch_id(),
             options=dataclasses.asdict(self.config.options),
             training_set_kwargs=dict(self.config.training_set_kwargs),
             cur_nimg=self.cur_nimg,
@@ -228,7 +229,11 @@ class Trainer:
 
     def _load_training_set(self, start: int) -> None:
         self._print("Loading training set...")
-        self.training_set = dnnlib.util.construct_class_by_name(**self.config.training_set_kwargs)
+        # Not part of the kwargs, which go into pickles that other programs read.
+        cache = {} if self.config.cache == "none" else {"cache": self.config.cache}
+        self.training_set = dnnlib.util.construct_class_by_name(
+            **self.config.training_set_kwargs, **cache
+        )
         self.batches = TrainingBatches(
             self.worker,
             self.training_set,
@@ -343,7 +348,8 @@ class Trainer:
         """Run the phases that are due on one batch, then average weights and adapt augmentation."""
         real_img, real_c = self.batches.load()
         # Bytes travel, and become numbers there.
-        real_img = real_img.to(self.device, non_blocking=True).to(torch.float32) / 127.5 - 1
+        real_img = real_img.to(self.device, non_blocking=True)
+        real_img = real_img.to(torch.float32, memory_format=torch.contiguous_format) / 127.5 - 1
         real_c = real_c.to(self.device, non_blocking=True)
         batch_size = len(real_img)
         gen_z = torch.randn([len(self.phases), batch_size, self.G.z_dim], device=self.device)
@@ -455,11 +461,8 @@ class Trainer:
         if num := self.health.take_num_replaced():
             training_stats.report0("Progress/nonfinite_grads", num)
             self._print(f"Note: {num} gradients of this tick were not finite, and were replaced.")
-        if self.batches.num_skipped:
-            self._print(
-                f"Note: {self.batches.num_skipped} damaged images of this tick were skipped."
-            )
-            self.batches.num_skipped = 0
+        if num := self.batches.take_num_skipped():
+            self._print(f"Note: {num} damaged images of this tick were skipped.")
 
     def _save_state(self, must_succeed: bool) -> None:
         """Save the state, unless it was saved just now, or would be that of a dying run."""

@@ -13,8 +13,11 @@ from training.batches import TrainingBatches
 LOADER = dict(pin_memory=True, prefetch_factor=2)
 
 
-class Numbers(torch.utils.data.Dataset):
+class Numbers:
     """Images that show their number; some are damaged."""
+
+    image_shape = (1, 2, 2)
+    label_dim = 0
 
     def __init__(self, damaged: tuple[int, ...] = (), num: int = 20) -> None:
         self.damaged = damaged
@@ -23,10 +26,11 @@ class Numbers(torch.utils.data.Dataset):
     def __len__(self) -> int:
         return self.num
 
-    def __getitem__(self, idx: int):
+    def load_into(self, idx: int, image: torch.Tensor) -> np.ndarray:
         if idx in self.damaged:
             raise OSError(f"data.zip: cannot read the image {idx}.png")
-        return np.full([1, 2, 2], idx, np.uint8), np.zeros(0, np.float32)
+        image.fill_(idx)
+        return np.zeros(0, np.float32)
 
 
 def batches(num_workers=0, rank=0, size=1, damaged=(), **kwargs) -> TrainingBatches:
@@ -66,7 +70,7 @@ def test_loading_process_that_dies_is_replaced():
     expected = load(batches(), 12)
     source = batches(num_workers=1)
     got = load(source, 2)
-    os.kill(source._batches._workers[0].pid, signal.SIGKILL)
+    os.kill(source._loader.worker_pids[0], signal.SIGKILL)
     with pytest.warns(UserWarning, match="a process that loads images has died"):
         got += load(source, 10)
     assert got == expected
@@ -76,7 +80,7 @@ def test_loading_processes_leave_signals_to_training():
     source = batches(num_workers=1)
     got = load(source, 1)
     for num in (signal.SIGINT, signal.SIGTERM):
-        os.kill(source._batches._workers[0].pid, num)
+        os.kill(source._loader.worker_pids[0], num)
     assert got + load(source, 5) == load(batches(), 6)
 
 
@@ -95,7 +99,8 @@ def test_damaged_images_are_skipped_and_counted_when_asked():
     expected = [[7 if n in (5, 6) else n for n in batch] for batch in load(whole, 10)]
     assert load(source, 10) == expected
     num_5, num_6 = (sum(batch.count(n) for batch in load(batches(), 10)) for n in (5, 6))
-    assert source.num_skipped == 2 * num_5 + num_6 > 0
+    assert source.take_num_skipped() == 2 * num_5 + num_6 > 0
+    assert source.take_num_skipped() == 0
 
 
 def test_dataset_without_a_readable_image_is_refused():
