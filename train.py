@@ -269,6 +269,8 @@ def find_run(options: dict[str, Any]) -> Continuation | None:
         raise click.UsageError("--resume=latest looks for the latest run in --outdir: name it.")
     with cli.blame("--resume"):
         run = resume.find(options["resume"], Path(outdir or "."))
+        if run is None and outdir is None and options["resume"] is not None:
+            Path(options["resume"]).stat()  # the folder of a run, misspelt?
     if run is None and options["resume"] == "latest":
         click.echo(f"Note: no run in {outdir} has saved a state yet: this one starts afresh.")
         options["resume"] = None

@@ -55,7 +55,6 @@ def find(resume: str | None, outdir: Path) -> Continuation | None:
 
     Raises:
         ValueError: If the run has no state that can be read.
-        OSError: If there is no such file.
     """
     if resume == "latest":
         return find_latest(outdir)
@@ -66,8 +65,6 @@ def find(resume: str | None, outdir: Path) -> Continuation | None:
         return _continuation(path)
     if checkpoint.FILE_NAME.fullmatch(path.name):
         return Continuation(path.parent, path, checkpoint.load(path))
-    if not resume.startswith("file:"):
-        path.stat()  # raises an error that names the file
     return None
 
 
