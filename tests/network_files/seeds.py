@@ -9,6 +9,7 @@ import re
 import torch
 
 from network_files import safetensors_file
+from tests import golden
 from torch_utils import persistence
 from training import augment, networks_stylegan2, networks_stylegan3
 
@@ -83,6 +84,11 @@ def safetensors_data() -> bytes:
     return buffer.getvalue()
 
 
+def tensorflow_pickle() -> bytes:
+    """The smallest of the reference files that convert."""
+    return (golden.DATA_DIR / "legacy_tf" / "tf_v4_toplevel_torgb_lod_8.pkl").read_bytes()
+
+
 @functools.cache
 def all_seeds() -> dict[str, bytes]:
     """Files that load, by name."""
@@ -91,4 +97,5 @@ def all_seeds() -> dict[str, bytes]:
         "stylegan2": dumps({"G_ema": generator()}, protocol=2),
         "ada": ada_pickle(),
         "safetensors": safetensors_data(),
+        "tensorflow": tensorflow_pickle(),
     }
