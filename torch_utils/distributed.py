@@ -193,10 +193,10 @@ def configure_backends(
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.deterministic = deterministic
+    torch.use_deterministic_algorithms(deterministic)
     if deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS starts
-    torch.use_deterministic_algorithms(deterministic)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # costs time, helps debugging only
+        torch.utils.deterministic.fill_uninitialized_memory = False  # only costs time
 
 
 def synchronize(device: torch.device) -> None:

@@ -146,7 +146,8 @@ def test_learning_rate_may_change(tmp_path):
     trainer.log.close()
 
 
-def test_deterministic_runs_are_equal(tmp_path):
+def test_deterministic_runs_are_equal(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.utils.deterministic, "fill_uninitialized_memory", True)
     for name in ("a", "b"):
         config = make_run(tmp_path / name, "stylegan2")
         train(Worker(), dataclasses.replace(config, deterministic=True), None, 2)
