@@ -56,6 +56,31 @@ def drag_delta() -> tuple[float, float]:
     return delta.x / em(), delta.y / em()
 
 
+def slider(name: str, value: float, low: float, high: float, form: str = "%.2f") -> float:
+    """A slider; untouched it returns exactly `value`, else what it shows."""
+    return _edited(imgui.slider_float(name, value, low, high, form), value)
+
+
+def drag(name: str, value: float, speed: float, form: str = "%.3f") -> float:
+    """A number to drag or to type, without limits; else as `slider`."""
+    return _edited(imgui.drag_float(name, value, speed, 0, 0, form), value)
+
+
+def drag2(
+    name: str, value: tuple[float, float], speed: float, form: str = "%.3f"
+) -> tuple[float, float]:
+    """Two numbers, as `drag`."""
+    changed, new = imgui.drag_float2(name, list(value), speed, 0, 0, form)
+    if not changed:
+        return value
+    # Both come back in single precision, though only one was edited.
+    x, y = (
+        old if abs(edited - old) < 1e-6 else round(edited, 6)
+        for edited, old in zip(new, value, strict=True)
+    )
+    return x, y
+
+
 @contextmanager
 def disabled(is_disabled: bool = True, reason: str = "") -> Iterator[None]:
     """Grey out what is drawn inside, and say why at the mouse."""
@@ -77,3 +102,9 @@ def graph(name: str, values_ms: Sequence[float], overlay: str, height_ems: float
     top = float(values.max()) * 1.2 + 1e-3 if len(values) else 1.0
     size = (imgui.get_content_region_avail().x, em(height_ems))
     imgui.plot_lines(name, values, 0, overlay, 0.0, top, size)
+
+
+def _edited(edit: tuple[bool, float], old: float) -> float:
+    """Dear ImGui computes in single precision: 0.7 comes back as 0.699999988."""
+    changed, value = edit
+    return round(value, 6) if changed else old

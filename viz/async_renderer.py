@@ -3,6 +3,7 @@
 `AsyncRenderer` and `InlineRenderer` have the same methods; the window does not care which it has.
 """
 
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -116,10 +117,8 @@ class AsyncRenderer:
 
     def _send(self, view: View) -> None:
         self._rendering = view
-        try:
+        with contextlib.suppress(OSError):  # it has died just now, which `_receive` will notice
             self._connection.send(view)
-        except OSError:
-            pass  # it has died just now, which `_receive` will notice
 
     def _receive(self, process: multiprocessing.Process, connection: Connection) -> None:
         """Collect results until the process ends; runs in a thread of its own."""
