@@ -20,7 +20,8 @@ def label(name: str, tooltip: str = "") -> None:
     imgui.align_text_to_frame_padding()
     imgui.text_unformatted(name)
     hint(tooltip)
-    imgui.same_line(start + em(LABEL_EMS))
+    imgui.same_line()
+    imgui.set_cursor_pos_x(start + em(LABEL_EMS))
 
 
 def hint(tooltip: str) -> None:

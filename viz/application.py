@@ -10,7 +10,7 @@ import numpy as np
 from imgui_bundle import imgui
 
 from gui_utils import controls, text
-from gui_utils.texture import Texture, fit
+from gui_utils.texture import Texture
 from gui_utils.window import Window
 from viz.async_renderer import AsyncRenderer, InlineRenderer
 from viz.capture_widget import CaptureWidget
@@ -225,9 +225,7 @@ class Application:
         elif result.error is not None:
             text.draw_centered(f"No picture: {result.error}", area, ERROR_COLOR)
         else:
-            pixel = 1 / imgui.get_io().display_framebuffer_scale.x
-            x0, y0, x1, y1 = fit(self._texture.shape[1::-1], area, pixel)
-            imgui.get_window_draw_list().add_image(self._texture.ref, (x0, y0), (x1, y1))
+            self._texture.draw(result.image, area)
         self._draw_status(left, area[3], room.x)
 
     def _render(self) -> None:
@@ -245,12 +243,10 @@ class Application:
         self._submit_time = time.perf_counter()
         self.performance.add_result(result)
         if result.error is not None:
-            if self.result is None or self.result.error != result.error:
+            if self.result is None or self.result.error != result.error:  # not for every frame
                 click.echo(f"Error: {result.details or result.error}", err=True)
-        else:
-            self._texture.update(result.image)
-            if result.view.network not in self.memory.recent[:1]:
-                self.memory.add_recent(result.view.network)
+        elif result.view.network not in self.memory.recent[:1]:
+            self.memory.add_recent(result.view.network)
         if self.result is None or result.view.network != self.result.view.network:
             self.window.set_title(f"{Path(result.view.network or '').name} - Visualizer")
         self.result = result

@@ -39,16 +39,16 @@ class LatentWidget:
             view = replace(view, x=view.x + state.speed * elapsed_sec)
         col, row = int(np.floor(view.x)), int(np.floor(view.y))
         controls.label("Seed", "x + 100 * y of the point in the plane of latents")
-        imgui.set_next_item_width(controls.em(9))
+        imgui.set_next_item_width(controls.em(8))
         changed, seed = imgui.input_int("##seed", col + SEEDS_PER_ROW * row)
         if changed:
             view = replace(view, x=seed + view.x - col, y=view.y - row)
             col, row = seed, 0
         imgui.same_line()
-        dx, dy = controls.drag_button("Drag", 5, "Press and drag; or drag the picture itself")
+        dx, dy = controls.drag_button("Drag", 4, "Press and drag; or drag the picture itself")
         view = self.drag(view, dx, dy)
         imgui.same_line()
-        if controls.button("Reset", 4):
+        if controls.button("Reset##latent", 4):
             view = replace(view, x=0, y=0)
 
         controls.label("Fraction", "How far the point is on the way to the next seeds")

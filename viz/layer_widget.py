@@ -15,6 +15,9 @@ class LayerWidget:
 
     title = "Layers & channels"
 
+    def __init__(self) -> None:
+        self._scrolled_to: str | None = None  # the layer that was brought into view
+
     def draw(self, view: View, result: Result | None) -> View:
         """Draw the pane; returns what is to be rendered now."""
         layers = result.layers if result is not None else ()
@@ -49,6 +52,10 @@ class LayerWidget:
             )
             if clicked:
                 view = replace(view, layer=name)
+                self._scrolled_to = name
+            elif view.layer == name and name != self._scrolled_to:
+                imgui.set_scroll_here_y()
+                self._scrolled_to = name
             channels, height, width = item.shape
             for cell in (f"{width}x{height}", str(channels), item.dtype):
                 imgui.table_next_column()
