@@ -107,7 +107,7 @@ class Person:
 
     def type(self, text: str) -> None:
         """Press keys; Dear ImGui takes in one press or release per frame."""
-        self.do("type", "--delay", 1, text)
+        self.do("type", "--delay", 1, "--", text)
         self.pump(3 * len(text))
 
     def enter(self, name: str, text: str, x: float = 0.5) -> None:
@@ -179,7 +179,7 @@ def open_window(display, monkeypatch, tmp_path):
         monkeypatch.setattr(imgui, name, watch(getattr(imgui, name)))
     opened = []
 
-    def open_window(size=(1280, 1400), memory=None, is_async=False, ui_scale=1, **options):
+    def open_window(size=(900, 1400), memory=None, is_async=False, ui_scale=1, **options):
         window = Window("Visualizer", size, ui_scale=ui_scale)
         options = {"capture_dir": tmp_path / "saved", "browse_dir": tmp_path / "runs", **options}
         application = Application(

@@ -284,7 +284,7 @@ def test_captures_are_numbered(person, tmp_path):
     image = np.asarray(PIL.Image.open(tmp_path / "saved" / "image0001.png"))
     np.testing.assert_array_equal(image, person.application.result.image)
     window = np.asarray(PIL.Image.open(tmp_path / "saved" / "window0000.png"))
-    assert window.shape == (1400, 1280, 3)
+    assert window.shape == (1400, 900, 3)
     person.enter("##capture folder", "/proc/nowhere")
     person.do("key", "ctrl+s")
     assert "not saved" in person.application.capture.state.message
@@ -322,7 +322,7 @@ def test_controls_follow_the_scale(open_window, folder, ui_scale):
     _, top, _, bottom = person.items["Load"]
     assert bottom - top == pytest.approx(21 * ui_scale, abs=2 * ui_scale)
     assert person.items["picture"][0] == pytest.approx(
-        min(27 * 15 * ui_scale, 1280 * 0.6), abs=12 * ui_scale
+        min(27 * 15 * ui_scale, 900 * 0.6), abs=12 * ui_scale
     )
     for name, rectangle in person.items.items():
         if name != "picture":
