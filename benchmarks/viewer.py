@@ -96,7 +96,6 @@ def measure_window(
         window.step(app.draw)
     app.view = replace(app.view, x=0.1)
     app.latent.state.is_animated = True
-    app.performance.state.fps_limit = 240
     frames, pictures, shown = [], 0, app.result
     start = last = time.perf_counter()
     while last - start < seconds:

@@ -60,12 +60,12 @@ class Window:
         self._ui_scale = ui_scale
         self._style_scale = 1.0
         self._pending_frames = SETTLE_FRAMES
-        self._later: float | None = None  # when to draw a frame though nothing has happened
+        self._later: dict[str, tuple[float, int]] = {}  # when to draw though nothing has happened
         self._last_start = -np.inf
         self._captures: list[Callable[[np.ndarray], None]] = []
         self._is_woken = threading.Event()
         self._handle = _create(title, size, is_offscreen)
-        self._can_vsync = not is_offscreen
+        self._is_offscreen = is_offscreen
         self.set_vsync(True)
         self._install_callbacks()
         imgui.create_context()
@@ -102,7 +102,7 @@ class Window:
 
     def set_vsync(self, is_on: bool) -> None:
         """Wait for the display before each frame, or not."""
-        glfw.swap_interval(1 if is_on and self._can_vsync else 0)
+        glfw.swap_interval(1 if is_on and not self._is_offscreen else 0)
 
     def run(self, draw: Callable[[], None]) -> None:
         """Draw frames until the window is closed."""
@@ -141,10 +141,15 @@ class Window:
         """Draw at least so many more frames without waiting for events."""
         self._pending_frames = max(self._pending_frames, count)
 
-    def request_frame_in(self, seconds: float) -> None:
-        """Draw a frame after that time even if nothing happens until then."""
-        later = time.perf_counter() + seconds
-        self._later = later if self._later is None else min(self._later, later)
+    def request_frame_in(self, seconds: float, reason: str, count: int = SETTLE_FRAMES) -> None:
+        """Draw frames after that time even if nothing happens until then.
+
+        Args:
+            seconds: From now on.
+            reason: Any name; a new request replaces one for the same reason.
+            count: Number of frames.
+        """
+        self._later[reason] = (time.perf_counter() + seconds, count)
 
     def wake(self) -> None:
         """Draw frames soon; may be called from any thread."""
@@ -178,13 +183,19 @@ class Window:
             if pause > 0:
                 time.sleep(pause)
             glfw.poll_events()
-        elif self._later is None:
-            glfw.wait_events()
         else:
-            glfw.wait_events_timeout(max(self._later - time.perf_counter(), 1e-3))
-        if self._later is not None and time.perf_counter() >= self._later:
-            self._later = None
-            self.request_frame()
+            due_times = [due for due, _ in self._later.values()]
+            rest = max(min(due_times) - time.perf_counter(), 1e-3) if due_times else None
+            if self._is_offscreen:  # nobody is there to do anything
+                self._is_woken.wait(rest)
+            elif rest is None:
+                glfw.wait_events()
+            else:
+                glfw.wait_events_timeout(rest)
+        for reason, (due, count) in list(self._later.items()):
+            if time.perf_counter() >= due:
+                del self._later[reason]
+                self.request_frame(count)
         if self._is_woken.is_set():
             self._is_woken.clear()
             self.request_frame()
@@ -194,7 +205,7 @@ class Window:
 
         def react(*args) -> None:
             self.request_frame()
-            self.request_frame_in(TOOLTIP_SEC)
+            self.request_frame_in(TOOLTIP_SEC, "tooltip")
 
         def drop(window, paths: Sequence[str]) -> None:
             react()

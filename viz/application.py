@@ -27,6 +27,7 @@ from viz.truncation_widget import TruncationWidget
 PANE_EMS = 27  # width of the panes
 PATIENCE_SEC = 0.5  # before the window says that it is waiting
 SETTLE_FRAMES = 4  # until the panes have been laid out
+BUSY_FPS = 40  # of animations that wait for pictures
 MAX_STEP_SEC = 0.1  # of animations: they wait for slow frames
 ERROR_COLOR = (1, 0.45, 0.4)
 WELCOME = (
@@ -116,6 +117,7 @@ class Application:
 
     def draw(self) -> None:
         """Draw one frame."""
+        start = time.perf_counter()
         elapsed_sec = min(self.window.interval_sec, MAX_STEP_SEC)
         self.performance.add_frame(self.window.interval_sec)
         self._handle_keys()
@@ -134,7 +136,11 @@ class Application:
             self._draw_help(width, height)
         animated = (self.latent, self.mixing, self.truncation, self.equivariance)
         if any(widget.is_animated for widget in animated):
-            self.window.request_frame(1)
+            if self.renderer.is_busy:  # leave the processor to it; its result wakes the window
+                rest_sec = start + 1 / BUSY_FPS - time.perf_counter()
+                self.window.request_frame_in(rest_sec, "animation", 1)
+            else:
+                self.window.request_frame(1)
 
     def close(self) -> None:
         """End the rendering process, and note what is to be remembered."""
@@ -167,7 +173,7 @@ class Application:
     def _draw_panes(self, width: float, height: float, elapsed_sec: float) -> None:
         imgui.set_next_window_pos((0, 0))
         imgui.set_next_window_size((width, height))
-        imgui.begin("panes", None, FIXED)
+        imgui.begin("panes", None, FIXED | imgui.WindowFlags_.horizontal_scrollbar)
         before = self.view.network
         view, result = self.view, self.result
         if _section(self.network.title):
@@ -233,7 +239,7 @@ class Application:
         if self.view.network is not None and self.view != self._submitted:
             if not self.renderer.is_busy:
                 self._submit_time = time.perf_counter()
-                self.window.request_frame_in(PATIENCE_SEC)
+                self.window.request_frame_in(PATIENCE_SEC, "patience")
             self.renderer.submit(self.view)
             self._submitted = self.view
         result = self.renderer.poll()

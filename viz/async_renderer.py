@@ -5,7 +5,6 @@
 
 import contextlib
 import multiprocessing
-import os
 import signal
 import threading
 from collections.abc import Callable
@@ -15,7 +14,6 @@ from torch_utils import distributed
 from viz.renderer import Renderer, Result, View
 
 STOP_SEC = 1  # how long a process may take to end
-NICENESS = 5  # of the rendering process: where there is no GPU, the window needs the processor, too
 
 
 class InlineRenderer:
@@ -150,8 +148,6 @@ class AsyncRenderer:
 def _serve(connection: Connection, device: str, allow_untrusted: bool | None) -> None:
     """Render what comes in, until nothing comes any more; runs in the rendering process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the window, which ends this, too
-    if hasattr(os, "nice"):
-        os.nice(NICENESS)
     renderer = None
     while True:
         try:

@@ -25,7 +25,7 @@ def display():
     pytest.importorskip("imgui_bundle", reason="needs requirements-gui.txt")
     read_end, write_end = os.pipe()
     server = subprocess.Popen(
-        f"Xvfb -displayfd {write_end} -nolisten tcp -screen 0 {SCREEN}x24".split(),
+        f"Xvfb -displayfd {write_end} -nolisten tcp -noreset -screen 0 {SCREEN}x24".split(),
         pass_fds=[write_end],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -87,8 +87,7 @@ class Person:
     def click_without_settling(self, name: str, x: float = 0.5, y: float = 0.5) -> None:
         """Click on a control."""
         self.do("mousemove", *self.position(name, x, y))
-        self.do("mousedown", 1)
-        self.do("mouseup", 1)
+        self.do("click", 1)
 
     def window_is_animated(self) -> bool:
         """Whether the window changes all the time."""
@@ -122,8 +121,7 @@ class Person:
         """Ctrl-click a slider and type a number."""
         self.do("mousemove", *self.position(name))
         self.do("keydown", "ctrl")
-        self.do("mousedown", 1)
-        self.do("mouseup", 1)
+        self.do("click", 1)
         self.do("keyup", "ctrl")
         self.do("key", "ctrl+a")
         self.type(text)

@@ -30,8 +30,7 @@ def main(network: str, outdir: Path, size: tuple[int, int], ui_scale: float = 1)
     app.view = replace(app.view, layer=app.result.layers[-2].name, fft=True, normalize=False)
     shoot("fft")
     app.view = replace(app.view, layer=None, fft=False, untransform=True)
-    app.equivariance.state.x, app.equivariance.state.y = 0.12, 0.06
-    app.equivariance.state.angle = 20
+    app.equivariance.state.x, app.equivariance.state.y = 0.15, -0.1
     shoot("equivariance")
     with tempfile.NamedTemporaryFile(suffix=".pkl") as f:
         f.write(Path(network).read_bytes()[:100_000])
