@@ -1,17 +1,22 @@
 """Command that converts images into the archives that training reads."""
 
+import signal
 from pathlib import Path
+from typing import Any
 
 import click
+from click.core import ParameterSource
 
+from dataset_conversion import inspection as inspection_of
 from dataset_conversion import sources
 from dataset_conversion.convert import COLOURS, MAX_DEFAULT_WORKERS, Summary, convert_dataset
 from dataset_conversion.transform import Transform
 from dataset_conversion.writer import check_destination
-from dnnlib import cli
+from dnnlib import cli, util
+from torch_utils.host_memory import keep_freed_memory
 
 
-def _not_empty(ctx: click.Context, param: click.Parameter, value: str) -> str:
+def _not_empty(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
     if value == "":
         raise click.BadParameter("an empty name", ctx, param)
     return value
@@ -20,17 +25,24 @@ def _not_empty(ctx: click.Context, param: click.Parameter, value: str) -> str:
 @click.command(cls=cli.Command)
 @click.option(
     "--source",
-    metavar="DIR|ZIP|synthetic",
-    required=True,
+    metavar="DIR|ZIP|FILE|synthetic",
     callback=_not_empty,
-    help="Folder (with all below it) or .zip of images, or 'synthetic' for built-in drawings.",
+    help="Folder (with all below it) or .zip of images, a dataset under its own name (see below),"
+    " or 'synthetic' for built-in drawings.",
 )
 @click.option(
     "--dest",
     metavar="ZIP|DIR",
-    required=True,
     callback=_not_empty,
-    help="New .zip, or a new or empty folder; appears only when complete.",
+    help="New .zip, or a new or empty folder; appears only when complete."
+    " With --inspect, the contact sheet: a .png.",
+)
+@click.option(
+    "--inspect",
+    metavar="PATH",
+    callback=_not_empty,
+    help="Instead of converting, report what is in a source or dataset, what is wrong with it and"
+    " how to train on it; writes a contact sheet (--dest, by default NAME-sheet.png here).",
 )
 @click.option(
     "--max-images",
@@ -48,6 +60,13 @@ def _not_empty(ctx: click.Context, param: click.Parameter, value: str) -> str:
     type=cli.Size(),
     help="Width and height to resize to (Lanczos), such as 256x256.  [default: as they are;"
     f" {sources.SYNTHETIC_RESOLUTION}x{sources.SYNTHETIC_RESOLUTION} for synthetic ones]",
+)
+@click.option(
+    "--labels",
+    metavar="folders|none|FILE",
+    callback=_not_empty,
+    help="Class of each image by its top folder, or labels from a CSV or JSON file, or none."
+    "  [default: those that come with the source]",
 )
 @click.option(
     "--on-error",
@@ -68,12 +87,16 @@ def _not_empty(ctx: click.Context, param: click.Parameter, value: str) -> str:
     help="Random seed, for --source=synthetic only.  [default: 0]",
 )
 @cli.version_option
+@click.pass_context
 def main(
-    source: str,
-    dest: str,
+    ctx: click.Context,
+    source: str | None,
+    dest: str | None,
+    inspect: str | None,
     max_images: int | None,
     transform: str | None,
     resolution: tuple[int, int] | None,
+    labels: str | None,
     on_error: str,
     workers: int | None,
     seed: int | None,
@@ -97,9 +120,22 @@ def main(
       # A smaller version of an existing dataset, leaving out damaged files
       python dataset_tool.py --source=photos-256x256.zip --dest=small.zip \\
           --resolution=64x64 --on-error=skip
+      # Classes by folder: animals/cat/1.jpg, animals/dog/2.jpg, ...
+      python dataset_tool.py --source=animals/ --dest=animals.zip --labels=folders \\
+          --transform=center-crop --resolution=128x128
+      # What is in a dataset, is it fit for training, and with which options?
+      python dataset_tool.py --inspect=photos-256x256.zip
       # Wide images on black bars, 512x512 with 384 rows of picture
       python dataset_tool.py --source=cars/ --dest=cars.zip \\
           --transform=center-crop-wide --resolution=512x384
+
+    \b
+    Sources:
+      DIR, ZIP                      all images in it, by the extensions that Pillow knows
+      *_lmdb/                       LSUN (pip install lmdb)
+      cifar-10-python.tar.gz        CIFAR-10, training images with classes
+      train-images-idx3-ubyte.gz    MNIST, with the labels file beside it; padded to 32x32
+      synthetic                     drawn shapes in six classes, any number and resolution
 
     \b
     Transforms:
@@ -111,16 +147,54 @@ def main(
     Labels are read from a dataset.json at the top of the source, if there is one:
     {"labels": [["folder/name.png", 6], ...]}, with a class number (0, 1, ...) or a list of
     numbers for every image. If an image has none, the dataset is written without labels.
+    --labels=FILE.csv has a line NAME,CLASS or NAME,NUMBER,NUMBER,... for every image; classes may
+    be words, which are numbered in sorted order. --labels=FILE.json is like dataset.json.
     """
+    if inspect is not None:
+        converting = ("source", "transform", "resolution", "on_error", "seed")
+        for name in converting:
+            if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+                option = f"--{name.replace('_', '-')}"
+                raise click.UsageError(
+                    f"{option}: --inspect converts nothing; leave one of both out"
+                )
+        inspect_dataset(inspect, dest, max_images, labels, workers)
+        return
+    for option, value in (("--source", source), ("--dest", dest)):
+        if value is None:
+            raise click.UsageError(f"Missing option '{option}'.")
     check_destination(Path(dest))
     if source == "synthetic" and transform is not None:
         raise click.UsageError("--transform: synthetic images need none; leave it out")
     fit = Transform(transform, resolution)
-    images = sources.open_source(source, max_images, resolution, seed)
+    images = sources.open_source(source, max_images, resolution, seed, labels)
     summary = convert_dataset(images, Path(dest), fit, max_images, on_error, workers)
     click.echo(describe(summary, dest))
     if summary.num_kept == 0:
         click.echo(f"Warning: there is no image in {source}", err=True)
+
+
+def inspect_dataset(
+    path: str, sheet: str | None, max_images: int | None, labels: str | None, workers: int | None
+) -> None:
+    """Print a report about a source, and save a sheet of some of its images."""
+    if sheet is not None:
+        if not sheet.lower().endswith(".png"):
+            raise ValueError(f"--dest={sheet}: with --inspect it is the contact sheet, a .png file")
+        check_destination(Path(sheet))
+    source = sources.open_source(path, max_images, labels=labels)
+    inspection = inspection_of.inspect_source(source, max_images, workers)
+    for line in inspection_of.describe(inspection, path):
+        click.echo(line)
+    if inspection.sheet is not None:
+        sheet = sheet or f"{Path(path).absolute().stem}-sheet.png"
+        with util.open_atomic(sheet) as file:
+            inspection.sheet.save(file, "png")
+        click.echo(f"Contact sheet: {sheet}")
+
+
+def _interrupt(signum: int, frame: Any) -> None:
+    raise KeyboardInterrupt
 
 
 def describe(summary: Summary, dest: str) -> str:
@@ -150,4 +224,6 @@ def _describe_labels(summary: Summary) -> str:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, _interrupt)  # as Ctrl-C: nothing unfinished stays behind
+    keep_freed_memory()  # for the next images
     main()

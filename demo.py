@@ -74,6 +74,7 @@ def main(outdir: Path | None, kimg: int | None, quick: bool, device: str) -> Non
             f"--kimg={kimg}",
             "--tick=1",
             f"--snap={kimg}",
+            "--metrics=none",
             "--workers=1",
             f"--device={device}",
         )

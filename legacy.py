@@ -24,6 +24,7 @@ from network_files.unpickler import Record
 from torch_utils import misc
 
 NETWORKS = ("G", "D", "G_ema")
+PARTS = {"G": ("mapping", "synthesis"), "D": ("b4", "c_dim"), "G_ema": ("mapping", "synthesis")}
 UNTRUSTED_VARIABLE = "STYLEGAN3_ALLOW_UNTRUSTED"
 
 
@@ -83,22 +84,26 @@ def load_network_pkl(
     head = f.read(200)
     f.seek(start)
     try:
-        data = _load_safetensors(f) if is_safetensors(head) else _load_pickle(f, name)
-    except (unpickler.ForbiddenGlobalError, rebuild.MismatchError) as error:
-        text = f"{name}: {error}"
-        if not allow_untrusted:
-            raise ValueError(
-                f"{text}. --allow-untrusted (or {UNTRUSTED_VARIABLE}=1) runs the code in such a "
-                f"file: only if you trust where it comes from"
-            ) from error
-        warnings.warn(f"{text}. Running the code in the file, as allowed.", stacklevel=2)
-        f.seek(start)
-        data = _run_pickle(f, name, head)
+        try:
+            data = _load_safetensors(f) if is_safetensors(head) else _load_pickle(f, name)
+            _check_roles(data)
+        except (unpickler.ForbiddenError, rebuild.MismatchError) as error:
+            text = foreign.one_line(str(error), max_characters=400)
+            if not allow_untrusted:
+                raise _FileError(
+                    f"{text}. --allow-untrusted (or {UNTRUSTED_VARIABLE}=1) runs the code in such "
+                    f"a file: only if you trust where it comes from"
+                ) from error
+            warnings.warn(
+                f"{name}: {text}. Running the code in the file, as allowed.", stacklevel=2
+            )
+            f.seek(start)
+            data = _TrustingUnpickler(f).load()
+        data = _checked(data)
     except _FileError as error:
-        raise ValueError(f"{name}: {error}") from error
+        raise ValueError(f"{name}: {foreign.one_line(str(error))}") from error
     except Exception as error:  # damaged bytes can make unpickling raise anything
-        raise ValueError(f"{name}: {foreign.explain(head, f.read(1), error)}") from error
-    data = _checked(data, name)
+        raise ValueError(f"{name}: {foreign.one_line(foreign.explain(head, error))}") from error
     if force_fp16:
         data.update({key: _with_fp16(data[key]) for key in NETWORKS if data[key] is not None})
     return data
@@ -182,33 +187,32 @@ def _load_pickle(f: BinaryIO, name: str) -> dict[str, Any]:
     if not isinstance(content, dict):
         kind = "network" if isinstance(content, Record) else type(content).__name__
         raise _FileError(f"holds a {kind}, not a dictionary of networks")
-    data, unknown = {}, set()
-    for key, value in content.items():
+    records = {key: value for key, value in content.items() if isinstance(value, Record)}
+    tensors = {key: value for key, value in content.items() if isinstance(value, torch.Tensor)}
+    others = {k: v for k, v in content.items() if k not in records and k not in tensors}
+    try:
+        data = {**tensors, **unpickler.plain(others)}
+    except ValueError as error:
+        raise _FileError(str(error)) from error
+    if len(records) > rebuild.MAX_NETWORKS:
+        raise _FileError(f"holds {len(records)} networks, which is too many")
+    unknown = set()
+    for key, record in records.items():
         try:
-            if isinstance(value, Record):
-                data[key] = rebuild.rebuild(value)
-                unknown.update(rebuild.unknown_sources(value))
-            else:
-                data[key] = value if isinstance(value, torch.Tensor) else unpickler.plain(value)
+            data[key] = rebuild.rebuild(record)
+            unknown.update(rebuild.unknown_sources(record))
         except rebuild.MismatchError as error:
             raise rebuild.MismatchError(f"{key} cannot be rebuilt: {error}") from error
         except ValueError as error:
             raise _FileError(f"{key}: {error}") from error
     if unknown:
-        hashes = ", ".join(digest[:12] for digest in sorted(unknown))
+        hashes = ", ".join(digest[:12] for digest in sorted(unknown)[:8])
         warnings.warn(
             f"{name} was written by a version of the networks' source that is not known here "
             f"(SHA-256 {hashes}); its networks match this project's, which are used",
             stacklevel=4,
         )
     return data
-
-
-def _run_pickle(f: BinaryIO, name: str, head: bytes) -> Any:
-    try:
-        return _TrustingUnpickler(f).load()
-    except Exception as error:
-        raise ValueError(f"{name}: {foreign.explain(head, f.read(1), error)}") from error
 
 
 class _TrustingUnpickler(pickle.Unpickler):
@@ -220,24 +224,33 @@ class _TrustingUnpickler(pickle.Unpickler):
         return super().find_class(module, name)
 
 
-def _checked(data: Any, name: str) -> dict[str, Any]:
+def _check_roles(data: dict[str, Any]) -> None:
+    """Refuse networks of ours in the place of others, which would fail when they are used."""
+    for key, parts in PARTS.items():
+        network = data.get(key)
+        if isinstance(network, torch.nn.Module) and not all(hasattr(network, p) for p in parts):
+            kind = "discriminator" if key == "D" else "generator"
+            raise _FileError(f"{key!r} is a {type(network).__name__}, which is no {kind}")
+
+
+def _checked(data: Any) -> dict[str, Any]:
     """Refuse what is no dictionary of networks, and fill in missing fields."""
     if not isinstance(data, dict):
-        raise ValueError(f"{name}: holds a {type(data).__name__}, not a dictionary of networks")
-    if not isinstance(data.get("G_ema"), torch.nn.Module):
+        raise _FileError(f"holds a {type(data).__name__}, not a dictionary of networks")
+    if data.get("G_ema") is None:
         keys = ", ".join(str(key) for key in list(data)[:8]) or "nothing"
-        raise ValueError(f"{name}: has no generator 'G_ema' (what it has: {keys})")
+        raise _FileError(f"has no generator 'G_ema' (what it has: {keys})")
     data = dict(data)
     kinds = dict.fromkeys((*NETWORKS, "augment_pipe"), torch.nn.Module)
     for key, kind in {**kinds, "training_set_kwargs": dict}.items():
         if not isinstance(data.setdefault(key, None), (kind, type(None))):
             found = type(data[key]).__name__
-            raise ValueError(f"{name}: {key!r} must be a {kind.__name__} or None, found {found}")
+            raise _FileError(f"{key!r} must be a {kind.__name__} or None, found {found}")
     if data["training_set_kwargs"] is not None:
         # Whoever opens the dataset constructs this class by name.
         class_name = data["training_set_kwargs"].get("class_name", "training.dataset.Dataset")
-        if not re.fullmatch(r"training\.\w+\.\w+", str(class_name)):
-            raise ValueError(f"{name}: names {class_name!r} as the class of its dataset")
+        if not re.fullmatch(r"training\.\w+\.\w*Dataset", str(class_name)):
+            raise _FileError(f"names {class_name!r} as the class of its dataset")
     return data
 
 
@@ -248,7 +261,10 @@ def _with_fp16(net: torch.nn.Module) -> torch.nn.Module:
     synthesis_kwargs.update(num_fp16_res=4, conv_clamp=256)
     if kwargs == net.init_kwargs:
         return net
-    rebuilt = type(net)(*net.init_args, **kwargs).eval().requires_grad_(False)
+    try:
+        rebuilt = type(net)(*net.init_args, **kwargs).eval().requires_grad_(False)
+    except TypeError as error:  # the options were given by position
+        raise ValueError(f"{type(net).__name__} cannot use half precision: {error}") from error
     misc.copy_params_and_buffers(net, rebuilt, require_all=True)
     return rebuilt
 

@@ -6,30 +6,34 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from dnnlib import cli
+from metrics import metric_main
 from torch_utils import distributed
 from training import config as training_config
-from training import preflight
+from training import preflight, resume
 from training.config import TrainConfig, TrainOptions
 from training.dataset import ImageFolderDataset
+from training.resume import Continuation
 from training.training_loop import training_loop
 
 
 @click.command(cls=cli.Command)
-@click.option("--outdir", metavar="DIR", required=True, help="Where the run gets its folder.")
+@click.option("--outdir", metavar="DIR", help="Where the run gets its folder.  [required]")
 @click.option(
     "--cfg",
     type=click.Choice(training_config.CFGS),
-    required=True,
-    help="Translation (t), translation and rotation (r), or StyleGAN2.",
+    help="Translation (t), translation and rotation (r), or StyleGAN2.  [required]",
 )
-@click.option("--data", metavar="ZIP|DIR", required=True, help="Training images.")
+@click.option("--data", metavar="ZIP|DIR", help="Training images.  [required]")
 @click.option(
-    "--gpus", type=click.IntRange(min=1), required=True, help="Processes, one on each GPU."
+    "--gpus",
+    type=click.IntRange(min=1),
+    help="Processes, one on each GPU.  [required, except under torchrun]",
 )
-@click.option("--batch", type=click.IntRange(min=1), required=True, help="Total batch size.")
-@click.option("--gamma", type=cli.FiniteFloat(min=0), required=True, help="R1 weight.")
+@click.option("--batch", type=click.IntRange(min=1), help="Total batch size.  [required]")
+@click.option("--gamma", type=cli.FiniteFloat(min=0), help="R1 weight.  [required]")
 @click.option("--cond", type=bool, default=False, show_default=True, help="Train with labels.")
 @click.option("--mirror", type=bool, default=False, show_default=True, help="Add x-flipped images.")
 @click.option(
@@ -39,7 +43,11 @@ from training.training_loop import training_loop
     show_default=True,
     help="Augmentation.",
 )
-@click.option("--resume", metavar="PATH|URL", help="Start from trained networks.")
+@click.option(
+    "--resume",
+    metavar="PATH|URL|RUN|latest",
+    help="Start from trained networks; or continue a run: its folder, or the latest in --outdir.",
+)
 @cli.allow_untrusted_option
 @click.option(
     "--freezed",
@@ -104,11 +112,11 @@ from training.training_loop import training_loop
 @click.option("--desc", metavar="STR", help="Appended to the name of the run's folder.")
 @click.option(
     "--metrics",
-    type=cli.NameList(training_config.METRICS),
+    type=cli.NameList(metric_main.list_valid_metrics()),
     metavar="NAME,NAME|none",
-    default="none",
+    default="fid50k_full",
     show_default=True,
-    help="Evaluated at each snapshot; not available yet.",
+    help="Evaluated at each snapshot; calc_metrics.py --help lists them.",
 )
 @click.option(
     "--kimg",
@@ -139,20 +147,52 @@ from training.training_loop import training_loop
     show_default=True,
     help="Processes that load images; 0 loads them in the training process.",
 )
+@click.option(
+    "--state-minutes",
+    type=cli.FiniteFloat(min=0),
+    default=30,
+    show_default=True,
+    help="Save the state of the run at least so often.",
+)
+@click.option(
+    "--keep-states",
+    type=click.IntRange(min=1),
+    default=2,
+    show_default=True,
+    help="States to keep.",
+)
+@click.option(
+    "--max-nan-steps",
+    type=click.IntRange(min=1),
+    default=200,
+    show_default=True,
+    help="Give up after so many steps in a row with losses that are not finite.",
+)
+@click.option(
+    "--skip-damaged",
+    type=bool,
+    default=False,
+    show_default=True,
+    help="Leave out images that cannot be read, and count them, instead of stopping.",
+)
+@click.option(
+    "--deterministic",
+    type=bool,
+    default=False,
+    show_default=True,
+    help="Same bits in each run on the same machine; slower on GPUs.",
+)
+@click.option(
+    "--cache",
+    type=click.Choice(["none", "ram", "auto"]),
+    default="none",
+    show_default=True,
+    help="Keep decoded images in memory; auto does if they take at most half of what is free.",
+)
 @click.option("-n", "--dry-run", is_flag=True, help="Print the options and exit.")
 @cli.device_option
 @cli.version_option
-def main(
-    outdir: str,
-    data: str,
-    cond: bool,
-    mirror: bool,
-    desc: str | None,
-    metrics: list[str],
-    dry_run: bool,
-    device: str,
-    **options: Any,
-) -> None:
+def main(device: str, dry_run: bool, **options: Any) -> None:
     """Train a generator of images.
 
     Each run gets a folder of its own below --outdir, with a log, sheets of generated images
@@ -169,44 +209,147 @@ def main(
       # One GPU: the batch in two passes
       python train.py --outdir=training-runs --cfg=stylegan2 --data=photos-256x256.zip \\
           --gpus=1 --batch=16 --batch-gpu=8 --gamma=1 --map-depth=2
+      # Continue an interrupted run exactly where its last state was saved
+      python train.py --resume=training-runs/00003-stylegan3-t-photos-256x256-gpus8-batch32-gamma2
       # A laptop without a GPU: a small network on small images
       python train.py --outdir=training-runs --cfg=stylegan3-t --data=shapes.zip --device=cpu \\
-          --gpus=1 --batch=8 --gamma=0.5 --cbase=512 --cmax=32 --kimg=8 --tick=1 --snap=2
+          --gpus=1 --batch=8 --gamma=0.5 --cbase=512 --cmax=32 --kimg=8 --tick=1 --snap=2 \\
+          --metrics=none
 
     \b
     --batch is shared by the processes, and must be a multiple of --gpus; what does not fit into
     memory at once goes through in passes of --batch-gpu samples. Under torchrun the processes are
     there already, and --gpus is their number.
+
+    \b
+    The complete state of the run is saved with every snapshot, every --state-minutes, and when the
+    run is asked to stop (Ctrl-C, SIGTERM). --resume=latest, or the folder of a run, continues it
+    with the options that it was started with; a few can be changed, such as --kimg or --gpus.
+
+    \b
+    Metrics need feature networks, which are downloaded once; a metric whose network cannot be had
+    is left out, and a run goes on when a metric fails. Without a network put the files into the
+    folder that the environment variable STYLEGAN3_DETECTOR_DIR names.
     """
-    train_options = TrainOptions(mirror=mirror, metrics=tuple(metrics), **options)
-    training_set = preflight.open_training_set(data, use_labels=cond, aug=train_options.aug)
-    config = training_config.make_config(
-        train_options,
-        training_set_kwargs(
-            training_set, data, use_labels=cond, xflip=mirror, random_seed=train_options.seed
-        ),
-    )
-    description = training_config.run_description(train_options, training_set.name, desc)
-    config = dataclasses.replace(
-        config, run_dir=str(preflight.next_run_dir(Path(outdir), description))
-    )
-    is_main = distributed.is_main_process()
-    if is_main:
-        click.echo(describe(config, training_set))
+    if not distributed.is_main_process():
+        # The main process decides, and says so when the processes have found each other.
+        num_processes = distributed.num_torchrun_processes()
+        if not dry_run:
+            distributed.launch(training_loop, num_processes, device, None)
+        return
+    run = find_run(options)
+    config, training_set = new_run(options) if run is None else continued_run(run, options)
+    click.echo(describe(config, training_set))
+    if run is not None:
+        click.echo(f"Continuing from {run.state_path}")
     if dry_run:
         click.echo("Dry run; exiting.")
         return
-
-    if metrics:
-        raise click.BadParameter(
-            "metrics cannot be computed by this version; use --metrics=none", param_hint="--metrics"
-        )
     distributed.check_devices(config.num_gpus, device)
-    if is_main:
-        preflight.check_images(training_set)
+    if config.metrics and distributed.resolve_device(device).type == "cpu":
+        click.echo(
+            "Note: without a GPU every evaluation of a metric, at each snapshot, can take "
+            "hours; --metrics=none leaves them out."
+        )
+    config = preflight.choose_cache(config, training_set)
+    preflight.check_images(training_set)
+    if run is None:
         preflight.check_networks(config, training_set)
         preflight.create_run_dir(config)
-    distributed.launch(training_loop, config.num_gpus, device, config)
+    else:
+        preflight.save_options(config)
+    state_path = None if run is None else run.state_path
+    distributed.launch(training_loop, config.num_gpus, device, config, state_path)
+
+
+def find_run(options: dict[str, Any]) -> Continuation | None:
+    """The run to continue, if the options ask for one or `torchrun` has restarted this."""
+    outdir = options["outdir"]
+    if options["resume"] == "latest" and outdir is None:
+        raise click.UsageError("--resume=latest looks for the latest run in --outdir: name it.")
+    with cli.blame("--resume"):
+        run = resume.find(options["resume"], Path(outdir or "."))
+        if run is None and outdir is None and options["resume"] is not None:
+            Path(options["resume"]).stat()  # the folder of a run, misspelt?
+    if run is None and options["resume"] == "latest":
+        click.echo(f"Note: no run in {outdir} has saved a state yet: this one starts afresh.")
+        options["resume"] = None
+    launch_id = distributed.launch_id()
+    if run is None and launch_id is not None and outdir is not None:
+        # Torchrun starts the same command again after a failure.
+        started = resume.find_latest(Path(outdir), f"-{_description(options)}")
+        if started is not None and started.state["launch_id"] == launch_id:
+            return started
+    return run
+
+
+def new_run(options: dict[str, Any]) -> tuple[TrainConfig, ImageFolderDataset]:
+    """The run that the options describe, and its dataset."""
+    _require(options, "outdir", "cfg", "data", "gpus", "batch", "gamma")
+    train_options = _train_options(options)
+    training_set = preflight.open_training_set(
+        options["data"], use_labels=options["cond"], aug=train_options.aug
+    )
+    config = training_config.make_config(
+        train_options,
+        training_set_kwargs(
+            training_set,
+            options["data"],
+            use_labels=options["cond"],
+            xflip=options["mirror"],
+            random_seed=train_options.seed,
+        ),
+    )
+    run_dir = preflight.next_run_dir(Path(options["outdir"]), _description(options))
+    return dataclasses.replace(config, run_dir=str(run_dir)), training_set
+
+
+def continued_run(
+    run: Continuation, options: dict[str, Any]
+) -> tuple[TrainConfig, ImageFolderDataset]:
+    """The run as it was started, with what may change as the command line says now."""
+    context = click.get_current_context()
+    given = {
+        name: value
+        for name, value in options.items()
+        if context.get_parameter_source(name) is not ParameterSource.DEFAULT
+    }
+    if (num_processes := distributed.num_torchrun_processes()) is not None:
+        given["gpus"] = num_processes
+    train_options = resume.combine(run.state["options"], given)
+    saved = run.state["training_set_kwargs"]
+    use_labels = given.get("cond", saved["use_labels"])
+    data = given.get("data", saved["path"])
+    training_set = preflight.open_training_set(data, use_labels, train_options.aug)
+    kwargs = training_set_kwargs(
+        training_set, data, use_labels, train_options.mirror, train_options.seed
+    )
+    resume.check_training_set(saved, kwargs)
+    config = training_config.make_config(train_options, kwargs)
+    return dataclasses.replace(config, run_dir=str(run.run_dir)), training_set
+
+
+def _train_options(options: dict[str, Any]) -> TrainOptions:
+    names = [field.name for field in dataclasses.fields(TrainOptions)]
+    values = {name: options[name] for name in names}
+    return TrainOptions(**{**values, "metrics": tuple(options["metrics"])})
+
+
+def _description(options: dict[str, Any]) -> str:
+    """What follows the number in the name of the run's folder."""
+    _require(options, "cfg", "data", "gpus", "batch", "gamma")
+    name = Path(options["data"]).absolute().stem
+    return training_config.run_description(_train_options(options), name, options["desc"])
+
+
+def _require(options: dict[str, Any], *names: str) -> None:
+    """Refuse a new run without these options; a run to continue has them already."""
+    if options["gpus"] is None:
+        options["gpus"] = distributed.num_torchrun_processes()
+    context = click.get_current_context()
+    for param in context.command.params:
+        if param.name in names and options[param.name] is None:
+            raise click.MissingParameter(ctx=context, param=param)
 
 
 def training_set_kwargs(

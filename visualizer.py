@@ -1,5 +1,6 @@
 """Explore a network in a window: move through its latents, look into its layers."""
 
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -69,6 +70,8 @@ def main(
     except ImportError as error:
         if (error.name or "").partition(".")[0] not in ("imgui_bundle", "glfw", "OpenGL", ""):
             raise
+        if sys.version_info < (3, 11):
+            raise RuntimeError("the window needs Python 3.11 or later") from error
         raise RuntimeError(
             f"the window needs more packages ({error}): pip install -r requirements-gui.txt"
         ) from error

@@ -17,6 +17,7 @@ from benchmarks.ops import NETWORKS, OPS, OpCall, cfg_of, network_calls
 from benchmarks.training import Setup
 from torch_utils.ops.bias_act import activation_funcs
 from torch_utils.ops.cuda.compiler import compile_cubin, record_launches
+from torch_utils.ops.cuda.compiler import failures as cuda_failures
 
 # A sample that rounding takes across the kink of a nonlinearity has another gradient, rightly so.
 # It is rare: with other random numbers, a kernel that is right agrees.
@@ -74,7 +75,7 @@ def measure_errors(
             kernels |= launched
             num_by_reference += not launched
             errors = _errors_of_call(call, device)
-        except Exception as error:  # a kernel that cannot be compiled or launched is a finding
+        except Exception as error:  # a kernel that cannot be launched is a finding
             failures.append(f"{call.layer}: {type(error).__name__}: {error}")
             continue
         if max(errors) > accuracy.MAX_ERROR[dtype]:
@@ -82,6 +83,8 @@ def measure_errors(
         for order, error in enumerate(errors):
             if error >= largest[order]:
                 largest[order], worst[order] = error, call.layer
+    # So is one that cannot be built. What took its place is right, but slow.
+    failures += [text for (*kernel, _), text in cuda_failures.items() if tuple(kernel) in kernels]
     return Errors(
         tuple(largest), tuple(worst), tuple(failures), len(calls), len(kernels), num_by_reference
     )

@@ -1,7 +1,6 @@
 """The conversion itself: read, transform, check, write, count."""
 
 import contextlib
-import io
 import itertools
 import json
 import os
@@ -10,17 +9,19 @@ from collections import Counter
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+import numpy as np
 from tqdm import tqdm
 
 from dataset_conversion.parallel import map_ordered
 from dataset_conversion.sources import Label, Source, SourceImage
 from dataset_conversion.transform import Transform, explain_misfit
 from dataset_conversion.writer import Write, open_destination
+from training import plain_png
 
 MAX_DEFAULT_WORKERS = 8
-IMAGES_PER_WORKER = 64  # starting a process takes about as long as converting these
+IMAGES_PER_WORKER = 128  # starting a process takes about as long as converting these
 
 COLOURS = {"L": "grey", "RGB": "RGB"}
 
@@ -59,18 +60,18 @@ def convert_dataset(
         ValueError: If an image cannot be used and `on_error` is `stop`, or if all were dropped.
         OSError: If the destination exists or cannot be written.
     """
-    images, count = source
+    images, count, class_names = source
     if max_images is not None:
         images = itertools.islice(images, max(max_images, 1))
-        count = min(count, max(max_images, 1)) if count is not None else None
+        count = min(count, max(max_images, 1))
     if num_workers is None:
         num_workers = min(os.cpu_count() or 1, MAX_DEFAULT_WORKERS)
-    if count is not None:
-        num_workers = min(num_workers, -(-count // IMAGES_PER_WORKER))
+    num_workers = min(num_workers, -(-count // IMAGES_PER_WORKER))
 
     summary = Summary()
     job = partial(_convert_image, transform or Transform())
     with (
+        source.reading(),
         open_destination(dest) as write,
         contextlib.closing(map_ordered(job, images, num_workers)) as results,
         tqdm(results, total=count, unit="img", disable=None) as progress,
@@ -91,8 +92,15 @@ def convert_dataset(
             raise ValueError(f"no image is left ({reasons}); nothing was written")
         if summary.num_unlabelled > 0:
             summary.labels = None
-        write("dataset.json", json.dumps({"labels": summary.labels}).encode())
+        write("dataset.json", json.dumps(_metadata(summary, class_names)).encode())
     return summary
+
+
+def _metadata(summary: Summary, class_names: list[str] | None) -> dict[str, Any]:
+    """What goes into `dataset.json`; names of classes for people, if there are any."""
+    if class_names is None or not summary.labels:
+        return {"labels": summary.labels}
+    return {"labels": summary.labels, "class_names": class_names}
 
 
 @dataclass
@@ -109,9 +117,9 @@ class _Result:
 
 
 def _convert_image(transform: Transform, source_image: SourceImage) -> _Result:
-    name, load = source_image
+    name, load, label = source_image
     try:
-        image, label = load()
+        image = load()
     except OSError as error:
         return _Result(
             name,
@@ -127,12 +135,9 @@ def _convert_image(transform: Transform, source_image: SourceImage) -> _Result:
         return _Result(name, problem=f"is too small ({width}x{height})", is_too_small=True)
     if problem := explain_misfit(image.size):
         return _Result(name, problem=problem)
-    png = io.BytesIO()
-    # A fresh image carries no metadata of the source (colour profile, text) into the file.
-    clean = image.copy()
-    clean.info.clear()
-    clean.save(png, "png", compress_level=0)
-    return _Result(name, png.getvalue(), image.size, image.mode, label)
+    # Pixels alone: nothing of the source's metadata (colour profile, text) gets into the file.
+    png = plain_png.encode(np.asarray(image))
+    return _Result(name, png, image.size, image.mode, label)
 
 
 def _find_mismatch(result: _Result, summary: Summary) -> str | None:

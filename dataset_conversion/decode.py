@@ -1,5 +1,6 @@
 """One image file to upright 8-bit grey or RGB pixels, or a reason why not."""
 
+import functools
 import io
 import warnings
 
@@ -8,6 +9,8 @@ import PIL.Image
 import PIL.ImageOps
 
 MAX_FILE_BYTES = 2**30
+# EPS is a program for Ghostscript, WMF for Windows: neither is run for whoever made the file.
+PROGRAM_FORMATS = ("EPS", "WMF")
 
 
 def read_image(data: bytes) -> PIL.Image.Image:
@@ -24,7 +27,7 @@ def read_image(data: bytes) -> PIL.Image.Image:
         with warnings.catch_warnings():
             # Pillow warns at half the size that it refuses; the size it accepts is fine here.
             warnings.simplefilter("ignore", PIL.Image.DecompressionBombWarning)
-            with PIL.Image.open(io.BytesIO(data)) as image:
+            with PIL.Image.open(io.BytesIO(data), formats=_safe_formats()) as image:
                 image.load()
                 upright = PIL.ImageOps.exif_transpose(image)
     except PIL.Image.DecompressionBombError as error:
@@ -38,6 +41,12 @@ def read_image(data: bytes) -> PIL.Image.Image:
             f"cannot be read ({reason}); replace it, or leave such files out with --on-error=skip"
         ) from error
     return _to_grey_or_rgb(upright)
+
+
+@functools.cache
+def _safe_formats() -> tuple[str, ...]:
+    PIL.Image.init()
+    return tuple(name for name in PIL.Image.ID if name not in PROGRAM_FORMATS)
 
 
 def _to_grey_or_rgb(image: PIL.Image.Image) -> PIL.Image.Image:

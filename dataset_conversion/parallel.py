@@ -12,6 +12,8 @@ from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
 from typing import TypeVar
 
+from torch_utils.host_memory import keep_freed_memory
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -72,6 +74,7 @@ def _interrupts_held_back() -> Iterator[None]:
 
 def _follow_parent() -> None:
     """Leave Ctrl-C to the parent, and end when it ends, killed even."""
+    keep_freed_memory()  # for the next images
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_exit_after_parent, daemon=True).start()
 

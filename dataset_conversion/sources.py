@@ -1,18 +1,23 @@
 """Where images come from: one function per kind of source, each returning a `Source`."""
 
+import contextlib
+import itertools
 import os
 import re
-from collections.abc import Callable, Iterator
+import stat
+from collections.abc import Callable, Generator, Iterator
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import PIL.Image
 
-from dataset_conversion import decode
+from dataset_conversion import cifar, decode, lsun, mnist
+from dataset_conversion import labels as label_tables
+from dataset_conversion.labels import Labels
 from dnnlib.util import is_power_of_two
 from training import synthetic_images
-from training.dataset_json import Label, parse_labels
+from training.dataset_json import Label, parse_class_names, parse_labels
 from training.zip_archive import Member, ZipArchive, read_member
 
 SYNTHETIC_COUNT = 1000
@@ -27,14 +32,25 @@ class SourceImage(NamedTuple):
     """
 
     name: str  # for messages
-    load: Callable[[], tuple[PIL.Image.Image, Label | None]]
+    load: Callable[[], PIL.Image.Image]
+    label: Label | None = None
 
 
 class Source(NamedTuple):
-    """Images in output order, and how many; `None` if that is not known beforehand."""
+    """Images in output order, and how many."""
 
     images: Iterator[SourceImage]
-    count: int | None
+    count: int
+    class_names: list[str] | None = None
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[None]:
+        """Close what the images come from, when enough of them have been read."""
+        try:
+            yield
+        finally:
+            if isinstance(self.images, Generator):
+                self.images.close()
 
 
 def open_source(
@@ -42,34 +58,94 @@ def open_source(
     max_images: int | None = None,
     size: tuple[int, int] | None = None,
     seed: int | None = None,
+    labels: str | None = None,
 ) -> Source:
     """Recognise a source by its name.
 
     Args:
-        source: `synthetic`, a folder or a `.zip`.
+        source: `synthetic`, a folder, a `.zip`, or a dataset under its own file name.
         max_images: Synthetic images to draw; for other sources the caller limits their number.
         size: Width and height of synthetic images.
         seed: Of synthetic images.
+        labels: `folders`, `none`, or a file; `None` for those that come with the source.
 
     Raises:
         ValueError: If the source is of no known kind, or malformed.
         OSError: If it does not exist or cannot be read.
     """
     if source == "synthetic":
-        return _open_synthetic(max_images, size, seed or 0)
+        return _with_own_labels(_open_synthetic(max_images, size, seed or 0), source, labels)
     if seed is not None:
         raise ValueError("--seed: only --source=synthetic is random; leave it out")
     path = Path(source)
     if not path.exists():
         raise OSError(f"--source={source}: no such file or folder")
+    if path.name == cifar.FILE_NAME:
+        return _with_own_labels(_open_cifar(path), source, labels)
+    if path.name.endswith(mnist.IMAGES_SUFFIX):
+        return _with_own_labels(_open_mnist(path, labels != "none"), source, labels)
+    if path.is_dir() and path.resolve().name.endswith(lsun.FOLDER_SUFFIX):
+        return _open_lsun(path, labels)
     if path.is_dir():
-        return _open_folder(path)
+        return _open_folder(path, labels)
     if path.suffix.lower() == ".zip":
-        return _open_zip(path)
+        return _open_zip(path, labels)
+    if path.name.endswith(mnist.LABELS_SUFFIX):
+        raise ValueError(
+            f"--source={source}: these are labels; give the images beside it,"
+            f" {path.name.removesuffix(mnist.LABELS_SUFFIX)}{mnist.IMAGES_SUFFIX}"
+        )
     raise ValueError(
-        f"--source={source}: unknown kind of file; give a folder with images, a .zip,"
-        " or 'synthetic'"
+        f"--source={source}: unknown kind of file; give a folder with images, a .zip, an LSUN"
+        f" folder (*{lsun.FOLDER_SUFFIX}), {cifar.FILE_NAME}, train{mnist.IMAGES_SUFFIX}, or"
+        " 'synthetic'"
     )
+
+
+def _with_own_labels(source: Source, name: str, labels: str | None) -> Source:
+    if labels is None:
+        return source
+    if labels != "none":
+        raise ValueError(f"--labels={labels}: {name} has labels of its own; leave it out")
+    return source._replace(images=(image._replace(label=None) for image in source.images))
+
+
+def _open_cifar(path: Path) -> Source:
+    images = cifar.read(path)
+    return Source(
+        (
+            SourceImage(f"{path}: image {i}", partial(PIL.Image.fromarray, pixels.copy()), label)
+            for i, (pixels, label) in enumerate(images)
+        ),
+        len(images),
+    )
+
+
+def _open_mnist(path: Path, with_labels: bool) -> Source:
+    pixels, labels = mnist.read(path, with_labels)
+    images = (
+        SourceImage(
+            f"{path}: image {i}",
+            partial(PIL.Image.fromarray, pixels[i].copy()),
+            None if labels is None else labels[i],
+        )
+        for i in range(len(pixels))
+    )
+    return Source(images, len(pixels))
+
+
+def _open_lsun(path: Path, labels: str | None) -> Source:
+    if labels == "folders":
+        raise ValueError(f"--labels=folders: {path} is a database without folders")
+    table = _choose_labels(labels, [], str(path), None)
+    images = (
+        SourceImage(
+            f"{path}: {_printable(key)}",
+            *_with_label(partial(decode.read_image, data), key, table, labels),
+        )
+        for key, data in lsun.read(path)
+    )
+    return Source(images, lsun.count(path), table.class_names if table else None)
 
 
 def _open_synthetic(max_images: int | None, size: tuple[int, int] | None, seed: int) -> Source:
@@ -81,67 +157,129 @@ def _open_synthetic(max_images: int | None, size: tuple[int, int] | None, seed: 
             " power of two; try --resolution=64x64"
         )
     images = (
-        SourceImage(f"synthetic image {index}", partial(_draw, index, seed, width))
-        for index in range(count)
+        SourceImage(f"synthetic image {index}", partial(_draw, index, seed, width), label)
+        for index, label in zip(
+            range(count), itertools.cycle(range(len(synthetic_images.CLASSES))), strict=False
+        )
     )
     return Source(images, count)
 
 
-def _draw(index: int, seed: int, resolution: int) -> tuple[PIL.Image.Image, Label]:
-    pixels, label = synthetic_images.draw_image(index, seed, resolution)
-    return PIL.Image.fromarray(pixels), label
+def _draw(index: int, seed: int, resolution: int) -> PIL.Image.Image:
+    pixels, _ = synthetic_images.draw_image(index, seed, resolution)
+    return PIL.Image.fromarray(pixels)
 
 
-def _open_folder(folder: Path) -> Source:
+def _open_folder(folder: Path, labels: str | None) -> Source:
     """All image files below a folder, sorted by the parts of their paths."""
-    names = []
-    for parent, _, files in os.walk(folder):
-        names += [Path(parent, file).relative_to(folder).parts for file in files]
-    names = sorted(name for name in names if _is_image(name[-1]))
+    files = []
+    for parent, _, names in os.walk(folder, onerror=_refuse_folder):
+        files += [Path(parent, name).relative_to(folder).parts for name in names]
+    files = sorted(parts for parts in files if _is_image("/".join(parts)))
     metadata = folder / "dataset.json"
-    labels = (parse_labels(metadata.read_bytes(), metadata) if metadata.is_file() else None) or {}
+    names = ["/".join(parts) for parts in files]
+    table = _choose_labels(
+        labels, names, str(folder), metadata.read_bytes() if metadata.is_file() else None
+    )
     images = (
         SourceImage(
-            str(folder.joinpath(*name)),
-            partial(_load_file, folder.joinpath(*name), labels.get("/".join(name))),
+            _printable(str(folder / name)),
+            *_with_label(partial(_load_file, folder / name), name, table, labels),
         )
         for name in names
     )
-    return Source(images, len(names))
+    return Source(images, len(names), table.class_names if table else None)
 
 
-def _load_file(path: Path, label: Label | None) -> tuple[PIL.Image.Image, Label | None]:
-    _check_file_size(path.stat().st_size)
-    return decode.read_image(path.read_bytes()), label
+def _refuse_folder(error: OSError) -> None:
+    raise OSError(f"--source: cannot look into {error.filename} ({error.strerror})") from error
 
 
-def _open_zip(path: Path) -> Source:
+def _load_file(path: Path) -> PIL.Image.Image:
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise ValueError(
+            "is no file but a pipe, device or folder; remove it, or leave such files out with"
+            " --on-error=skip"
+        )
+    _check_file_size(status.st_size)
+    return decode.read_image(path.read_bytes())
+
+
+def _open_zip(path: Path, labels: str | None) -> Source:
     """All image files in a ZIP, sorted by name."""
-    members = ZipArchive(path).members
-    for name in members:
+    archive = ZipArchive(path)
+    for name in archive.names:
         _check_member_name(name, path)
-    labels = {}
-    if "dataset.json" in members:
-        _check_file_size(members["dataset.json"].size)
-        text = read_member(path, members["dataset.json"])
-        labels = parse_labels(text, path / "dataset.json") or {}
-    names = sorted(name for name in members if _is_image(name))
+    metadata = None
+    if "dataset.json" in archive:
+        _check_file_size(archive.member(archive.position["dataset.json"]).size)
+        metadata = archive.read("dataset.json")
+    names = sorted(name for name in archive.names if _is_image(name))
+    table = _choose_labels(labels, names, str(path), metadata)
     images = (
-        SourceImage(str(path / name), partial(_load_member, path, members[name], labels.get(name)))
+        SourceImage(
+            _printable(str(path / name)),
+            *_with_label(
+                partial(_load_member, path, archive.member(archive.position[name])),
+                name,
+                table,
+                labels,
+            ),
+        )
         for name in names
     )
-    return Source(images, len(names))
+    return Source(images, len(names), table.class_names if table else None)
 
 
-def _load_member(
-    path: Path, member: Member, label: Label | None
-) -> tuple[PIL.Image.Image, Label | None]:
+def _load_member(path: Path, member: Member) -> PIL.Image.Image:
     _check_file_size(member.size)
-    return decode.read_image(read_member(path, member)), label
+    return decode.read_image(read_member(path, member))
+
+
+def _choose_labels(
+    option: str | None, names: list[str], where: str, metadata: bytes | None
+) -> Labels | None:
+    """The table that `--labels` asks for; by default what is in the source's `dataset.json`."""
+    if option == "none" or (option is None and metadata is None):
+        return None
+    if option is None:
+        path = Path(where) / "dataset.json"
+        by_name = parse_labels(metadata, path)
+        return None if by_name is None else Labels(by_name, parse_class_names(metadata))
+    if option == "folders":
+        return label_tables.from_folders(names, where)
+    table = label_tables.from_file(Path(option))
+    if names and not any(name in table.by_name for name in names):
+        raise ValueError(
+            f"--labels={option}: it names no image of {where}: there is {next(iter(table.by_name))}"
+            f" in the former, {names[0]} in the latter"
+        )
+    return table
+
+
+def _with_label(
+    load: Callable[[], PIL.Image.Image], name: str, table: Labels | None, option: str | None
+) -> tuple[Callable[[], PIL.Image.Image], Label | None]:
+    """Labels that were asked for must be there; those in `dataset.json` may be incomplete."""
+    label = table.by_name.get(name) if table is not None else None
+    if label is None and option not in (None, "none"):
+        where = "lies in no folder" if option == "folders" else f"has no label in {option}"
+        return partial(_refuse_image, where), None
+    return load, label
+
+
+def _refuse_image(reason: str) -> PIL.Image.Image:
+    raise ValueError(f"{reason}; add it, or leave such files out with --on-error=skip")
 
 
 def _is_image(name: str) -> bool:
-    """Whether the text after the last dot is an extension of an image format."""
+    """Whether the text after the last dot is an extension of an image format.
+
+    What macOS adds to archives and foreign disks (`._NAME`) is named like an image but is none.
+    """
+    if "/._" in f"/{name}" or name.startswith("__MACOSX/"):
+        return False
     _, dot, extension = name.lower().rpartition(".")
     return dot + extension in PIL.Image.registered_extensions()
 
@@ -161,3 +299,9 @@ def _check_member_name(name: str, path: Path) -> None:
             f"--source={path}: the member {name!r} points outside the archive;"
             " archives like that are refused, remove it (zip -d) if you trust the rest"
         )
+
+
+def _printable(name: str) -> str:
+    """A name in one line, whatever is in it."""
+    text = name.encode("utf-8", "backslashreplace").decode()
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

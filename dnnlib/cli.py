@@ -8,6 +8,8 @@ import errno
 import math
 import os
 import re
+import signal
+import threading
 import traceback
 import warnings
 from collections.abc import Iterator, Sequence
@@ -213,6 +215,26 @@ class Command(click.Command):
                 raise click.ClickException(message_of(error)) from error
 
 
+class Group(click.Group):
+    """Several commands, each of them a `Command`."""
+
+    command_class = Command
+
+
+@contextmanager
+def exit_when_terminated() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP raise `SystemExit` inside, so that unfinished files are removed."""
+    names = [name for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    if threading.current_thread() is not threading.main_thread():
+        names = []  # Python allows handlers there only
+    before = {name: signal.signal(getattr(signal, name), _exit_by_signal) for name in names}
+    try:
+        yield
+    finally:
+        for name, handler in before.items():
+            signal.signal(getattr(signal, name), handler)
+
+
 @contextmanager
 def blame(option: str) -> Iterator[None]:
     """Name the option in the message of an expected failure inside."""
@@ -228,7 +250,7 @@ def is_expected(error: Exception) -> bool:
     """Whether the message of `error` alone tells a user what to do; see `Command`."""
     if isinstance(error, OSError):
         return error.errno != errno.EPIPE  # click itself ends quietly on a closed pipe
-    if _is_out_of_memory(error):
+    if is_out_of_memory(error):
         return True
     if not isinstance(error, (ValueError, TypeError, RuntimeError)):
         return False
@@ -247,9 +269,13 @@ def message_of(error: Exception) -> str:
     """What an expected error says to a user, in one line."""
     if isinstance(error, OSError) and error.strerror and error.filename is not None:
         return f"{error.strerror}: {error.filename}"
-    if _is_out_of_memory(error):
+    if is_out_of_memory(error):
         return f"out of memory; a smaller batch may help. {str(error).partition(chr(10))[0]}"
     return str(error) or type(error).__name__
+
+
+def _exit_by_signal(number: int, frame: Any) -> None:
+    raise SystemExit(128 + number)
 
 
 def _parse_range_piece(piece: str) -> Sequence[int]:
@@ -260,7 +286,8 @@ def _parse_range_piece(piece: str) -> Sequence[int]:
     return [int(single)] if single is not None else range(int(first), int(last) + 1)
 
 
-def _is_out_of_memory(error: Exception) -> bool:
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether an error says that the memory of the computer or of a GPU is used up."""
     # PyTorch's class is matched by name because this package does not import torch.
     return (
         isinstance(error, MemoryError)

@@ -81,6 +81,11 @@ def fetch(url: str, folder: Path, num_attempts: int, verbose: bool) -> Path:
     return path
 
 
+def cached_path(url: str, folder: Path) -> Path:
+    """Where `fetch` keeps the file behind `url`, whether it is there or not."""
+    return folder / _cache_file_name(split_sha256(url)[0])
+
+
 def fetch_into_memory(url: str, num_attempts: int, verbose: bool) -> io.BytesIO:
     """The file behind `url`, straight from the network; raises what `fetch` raises."""
     url, sha256 = split_sha256(url)

@@ -110,7 +110,8 @@ class Logger:
     ):
         self.file = None
         if file_name is not None:
-            self.file = open(file_name, file_mode, encoding="utf-8", errors="replace")  # noqa: SIM115
+            text_file = open(file_name, file_mode, encoding="utf-8", errors="replace")  # noqa: SIM115
+            self.file = _LogFile(text_file)
         lock = threading.RLock()
         self._stdout = _Tee(sys.stdout, self.file, should_flush, lock)
         self._stderr = _Tee(sys.stderr, self.file, should_flush, lock)
@@ -270,11 +271,34 @@ def _import_longest_prefix(name: str, parts: list[str]) -> tuple[Any, int]:
     raise AssertionError("unreachable")
 
 
+class _LogFile:
+    """A text file that costs lines when the disk is full, and not the run that it is the log of."""
+
+    def __init__(self, file: TextIO):
+        self._file = file
+
+    def write(self, text: str) -> None:
+        with contextlib.suppress(OSError):
+            self._file.write(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError):
+            self._file.flush()
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            self._file.close()
+
+
 class _Tee:
     """A console stream that repeats finished lines in a file; otherwise behaves as the stream."""
 
     def __init__(
-        self, console: TextIO | None, file: TextIO | None, should_flush: bool, lock: threading.RLock
+        self,
+        console: TextIO | None,
+        file: _LogFile | None,
+        should_flush: bool,
+        lock: threading.RLock,
     ):
         self.console = console  # None where there is no console (pythonw)
         self.file = file

@@ -2,13 +2,21 @@
 
 from collections.abc import Callable
 
+MAX_CHARACTERS = 600  # of a message
 
-def explain(head: bytes, rest: bytes, error: Exception) -> str:
+
+def one_line(text: str, max_characters: int = MAX_CHARACTERS) -> str:
+    """A message as one line of bounded length, whatever names from the file are in it."""
+    if len(text) > max_characters:
+        text = f"{text[:max_characters]} ..."
+    return "".join(c if c.isprintable() else "?" for c in text)
+
+
+def explain(head: bytes, error: Exception) -> str:
     """What seems to be wrong with a file, in a few words.
 
     Args:
         head: Its first bytes, some hundred of them.
-        rest: What of it has not been read.
         error: What came of unpickling it.
     """
     kind = next((kind for kind, matches in _FOREIGN_FILES.items() if matches(head)), None)
@@ -18,7 +26,7 @@ def explain(head: bytes, rest: bytes, error: Exception) -> str:
         return f"this is {kind}, not a network pickle"
     if head[:1] != b"\x80":
         return "this is not a network pickle"
-    if not rest:
+    if isinstance(error, EOFError) or "truncated" in str(error):
         return "the pickle is truncated or damaged; download or copy it again"
     text = str(error).partition("\n")[0]
     return f"the pickle is damaged, or not one of networks ({type(error).__name__}: {text})"

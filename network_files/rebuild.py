@@ -7,7 +7,9 @@ the source in the pickle is executed. Every parameter and buffer must match by n
 import dataclasses
 import hashlib
 import importlib
+import inspect
 import json
+import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
@@ -25,9 +27,16 @@ PACKAGE = "training"  # where the classes are that networks can be rebuilt as
 SHIPPED = ("networks_stylegan3", "networks_stylegan2", "augment")
 
 # What arguments may be at most, so that a damaged number does not keep the constructor busy.
-MAX_NUMBERS = {"channel_base": 1 << 24, "num_layers": 1000, "filter_size": 1000}
-MAX_NUMBER = 1 << 20
-MAX_MODULES = 10_000
+MAX_NUMBERS = {"channel_base": 1 << 24, "num_layers": 32, "filter_size": 1000}
+MAX_NUMBER = 1 << 16
+
+MAX_NETWORKS = 16  # in one file
+
+# What a network may consist of: records can be parts of several others, and of themselves.
+MAX_DEPTH = 20
+MAX_MODULES = 1000
+MAX_TENSORS = 10_000
+MAX_NAME = 100  # characters
 
 # Defaults of StyleGAN2-ADA's classes where they differ from those of StyleGAN3's.
 _ADA_SYNTHESIS = dict(num_fp16_res=0, conv_clamp=None)
@@ -57,6 +66,7 @@ def rebuild(record: Record) -> torch.nn.Module:
         ValueError: If the record is damaged.
     """
     theirs = contents_of_record(record)
+    _check_memory(theirs)
     best = None
     for cls in _candidates(record, theirs):
         for args, kwargs in _variants(cls, record):
@@ -77,8 +87,8 @@ def rebuild(record: Record) -> torch.nn.Module:
 
 def unknown_sources(record: Record) -> list[str]:
     """SHA-256 of the sources that are neither published ones nor our files as they are now."""
-    own = {text for _, text in _own_sources()}
-    hashes = {_sha256(text) for text in contents_of_record(record).sources - own}
+    theirs = {persistence.normalised(text) for text in contents_of_record(record).sources}
+    hashes = {_sha256(text) for text in theirs.difference(own_modules().values())}
     return sorted(hashes - _known_sources().keys())
 
 
@@ -111,8 +121,9 @@ def build_empty(cls: type, args: tuple, kwargs: Mapping[str, Any]) -> torch.nn.M
         ValueError: If the arguments are out of all proportion.
         Exception: Whatever the constructor raises.
     """
-    _check_numbers({**dict(enumerate(args)), **kwargs})
-    with torch.device("meta"):
+    _check_options(inspect.signature(cls).bind(*args, **kwargs).arguments)
+    with torch.device("meta"), warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
         return cls(*args, **kwargs)
 
 
@@ -151,11 +162,12 @@ def differences_of_tensors(theirs: Mapping[str, Tensor], ours: Mapping[str, Tens
 
 
 def _add_record(contents: Contents, path: str, record: Record) -> None:
-    if len(contents.class_names) >= MAX_MODULES:
+    is_endless = path.count(".") >= MAX_DEPTH or len(contents.class_names) >= MAX_MODULES
+    if is_endless or len(contents.tensors) > MAX_TENSORS:
         raise ValueError("the network has no end")
     contents.class_names[path] = record.class_name
     contents.attributes[path] = record.state
-    contents.sources.add(persistence.normalised(record.module_src))
+    contents.sources.add(record.module_src)
     for kind in ("_parameters", "_buffers"):
         for name, tensor in _items(record.state, kind):
             if tensor is not None:
@@ -171,9 +183,23 @@ def _add_record(contents: Contents, path: str, record: Record) -> None:
 
 def _items(state: dict, kind: str) -> Iterator[tuple[str, Any]]:
     members = state.get(kind)
-    if not isinstance(members, dict) or not all(isinstance(name, str) for name in members):
+    if not isinstance(members, dict) or not all(_is_name(name) for name in members):
         raise ValueError("it is not a network")
+    if len(members) > MAX_TENSORS:
+        raise ValueError("the network has no end")
     yield from members.items()
+
+
+def _is_name(name: Any) -> bool:
+    return isinstance(name, str) and 0 < len(name) <= MAX_NAME and "." not in name
+
+
+def _check_memory(contents: Contents) -> None:
+    """Refuse tensors that share their numbers: few numbers could fill the memory."""
+    storages = [tensor.untyped_storage() for tensor in contents.tensors.values()]
+    num_bytes = sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())
+    if sum(tensor.numel() for tensor in contents.tensors.values()) > num_bytes:
+        raise ValueError("its tensors are larger than what the file holds")
 
 
 def _join(path: str, name: str) -> str:
@@ -183,10 +209,10 @@ def _join(path: str, name: str) -> str:
 def _candidates(record: Record, theirs: Contents) -> Iterator[type]:
     """Our classes that a record could be: that with the very source, or those with the names."""
     text = persistence.normalised(record.module_src)
-    for module_name, own_text in _own_sources():
+    for module_name, own_text in own_modules().items():
         if own_text == text:
             cls = vars(importlib.import_module(module_name)).get(record.class_name)
-            if persistence.is_persistent(cls):
+            if isinstance(cls, type) and persistence.is_persistent(cls):
                 yield cls
                 return
     modules = [importlib.import_module(f"{PACKAGE}.{name}") for name in SHIPPED]
@@ -270,14 +296,19 @@ def _mismatch(cls: type, differences: list[str], num_shown: int = 4) -> str:
     return f"it does not match this project's {module}.{cls.__qualname__}: {'; '.join(shown)}"
 
 
-def _check_numbers(options: Mapping[Any, Any]) -> None:
+def _check_options(options: Mapping[Any, Any]) -> None:
     for key, value in options.items():
-        if isinstance(value, Mapping):
-            _check_numbers(value)
+        if isinstance(value, (int, float)):
+            if not abs(value) <= MAX_NUMBERS.get(key, MAX_NUMBER):  # a NaN neither
+                raise ValueError(f"{key} is out of range")
+        elif key in MAX_NUMBERS:  # a sequence times a number could be long
+            raise ValueError(f"{key} is no number")
+        elif isinstance(value, Mapping):
+            _check_options(value)
         elif isinstance(value, (list, tuple)):
-            _check_numbers(dict(enumerate(value)))
-        elif isinstance(value, (int, float)) and abs(value) > MAX_NUMBERS.get(key, MAX_NUMBER):
-            raise ValueError(f"{key} = {value} is too large")
+            _check_options(dict(enumerate(value)))
+        elif not isinstance(value, (str, type(None))):
+            raise ValueError(f"{key} is a {type(value).__name__}")
 
 
 def _sha256(text: str) -> str:
@@ -289,12 +320,18 @@ def _known_sources() -> dict[str, str]:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def own_modules() -> dict[str, Path]:
-    """Our modules whose classes a file may contain: their names and where they are."""
+def own_modules() -> dict[str, str]:
+    """Our modules whose classes a file may contain, by name, and their texts.
+
+    Only those with persistent classes: what a file names is imported, and that can run scripts.
+    """
     paths = [*sorted((PROJECT_DIR / PACKAGE).glob("*.py")), PROJECT_DIR / "torch_utils/layers.py"]
-    return {f"{path.parent.name}.{path.stem}": path for path in paths}
-
-
-def _own_sources() -> Iterator[tuple[str, str]]:
-    for name, path in own_modules().items():
-        yield name, persistence.normalised(path.read_text(encoding="utf-8", errors="replace"))
+    texts = {
+        f"{path.parent.name}.{path.stem}": path.read_text(encoding="utf-8", errors="replace")
+        for path in paths
+    }
+    return {
+        name: persistence.normalised(text)
+        for name, text in texts.items()
+        if "persistent_class" in text
+    }

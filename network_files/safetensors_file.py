@@ -13,7 +13,6 @@ import json
 import re
 from typing import IO, Any, BinaryIO
 
-import safetensors
 import safetensors.torch
 import torch
 
@@ -71,10 +70,13 @@ def load(f: BinaryIO) -> dict[str, Any]:
     content = f.read()
     try:
         tensors = safetensors.torch.load(content)
-    except (safetensors.SafetensorError, ValueError, KeyError, TypeError) as error:
+    except Exception as error:  # damaged bytes can make it raise anything
         raise ValueError(f"the safetensors file is damaged or truncated ({error})") from error
     description = _description(content)
     data: dict[str, Any] = {"training_set_kwargs": description.get("training_set_kwargs")}
+    prefixes = tuple(f"{key}." for key in description["networks"])
+    if unknown := [name for name in tensors if not name.startswith(prefixes)]:
+        raise ValueError(f"the tensor {unknown[0]} belongs to none of the networks")
     for key, network in description["networks"].items():
         prefix = f"{key}."
         own = {name[len(prefix) :]: t for name, t in tensors.items() if name.startswith(prefix)}
@@ -88,7 +90,8 @@ def _description(content: bytes) -> dict[str, Any]:
     try:
         description = json.loads(metadata[METADATA_KEY])
         is_ours = description["version"] == VERSION and isinstance(description["networks"], dict)
-    except (KeyError, TypeError, ValueError):
+        is_ours = is_ours and len(description["networks"]) <= rebuild.MAX_NETWORKS
+    except (KeyError, TypeError, ValueError, RecursionError):
         is_ours = False
     if not is_ours:
         raise ValueError(
@@ -119,6 +122,6 @@ def _class_of_path(path: str) -> type:
         module_name, class_name = match.groups()
         if module_name in rebuild.own_modules():
             cls = vars(importlib.import_module(module_name)).get(class_name)
-            if persistence.is_persistent(cls):
+            if isinstance(cls, type) and persistence.is_persistent(cls):
                 return cls
     raise ValueError(f"{path} is no network class of this project")

@@ -15,12 +15,15 @@ from click.testing import CliRunner
 from benchmarks import (
     calls,
     correctness,
+    dataset,
     gpu_report,
     memory,
+    metrics,
     ops,
     synthesis,
     timing,
     training,
+    video,
     work,
 )
 from benchmarks.calls import Layout
@@ -71,6 +74,25 @@ def test_synthesis_refuses_bad_options(args, message):
     result = CliRunner().invoke(synthesis.main, args)
     assert result.exit_code == 2
     assert message in " ".join(result.output.split())
+
+
+def test_video_prints_a_row_per_config(tmp_path):
+    args = ["--configs=stylegan2,stylegan3-t", "--frames=3", "--grid=2x1", "--batch=4", *TINY]
+    result = CliRunner().invoke(video.main, args)
+    assert result.exit_code == 0, result.output
+    header, _, *rows = result.stdout.splitlines()[3:]
+    assert header.split() == " ".join(video.HEADER).split()
+    cells = [row.split() for row in rows]
+    assert [row[:2] for row in cells] == [["stylegan2", "32x16"], ["stylegan3-t", "32x16"]]
+    assert [row[-1] for row in cells] == ["3", "3"]
+
+
+def test_video_of_another_length_is_refused(tmp_path):
+    G = synthesis.build_generator("stylegan2", 16, cbase=256, cmax=8)
+    video.measure_pair(G, tmp_path / "x.mp4", (1, 1), num_frames=2, batch=1)
+    video.check_video(tmp_path / "x.mp4", (16, 16), 2)
+    with pytest.raises(RuntimeError, match=r"has 2 frames of .*16, 16.*, expected 3 of"):
+        video.check_video(tmp_path / "x.mp4", (16, 16), 3)
 
 
 @pytest.mark.parametrize(("cfg", "width"), [("stylegan3-t", 3), ("stylegan3-r", 1)])
@@ -258,6 +280,7 @@ def test_ops_prints_calls_and_totals(monkeypatch):
         (training, ["--phases=Gboth"], "'Gboth' is unknown"),
         (training, ["--configs=stylegan3-t", "--phases=Greg"], "none of these takes place"),
         (gpu_report, ["--sections=none"], "name at least one section"),
+        (metrics, ["--resolution=24"], "must be a power of two from 4 on, got 24"),
     ],
 )
 def test_benchmarks_refuse_bad_options(command, args, message):
@@ -489,3 +512,43 @@ def test_measure_filling_halves_what_does_not_fit():
     assert memory.measure_filling(measure, 16, smallest=4) == (4, -4)
     with pytest.raises(RuntimeError, match="out of memory with a batch of 8"):
         memory.measure_filling(measure, 16, smallest=8)
+
+
+# benchmarks.metrics
+
+
+def test_metrics_prints_a_row_per_stage():
+    arguments = ["--quick", "--batch=6", "--device=cpu"]
+    result = CliRunner().invoke(metrics.main, arguments)
+    assert result.exit_code == 0, result.output
+    rows = [line.split() for line in result.stdout.splitlines() if "%" in line]
+    assert [row[0] for row in rows] == [
+        "generate",
+        "features",
+        "statistics",
+        "together",
+        "distance",
+    ]
+    for row in rows[:-1]:
+        assert float(row[1]) * float(row[2]) == pytest.approx(1e3, rel=0.01)
+    assert "distance of 256-dimensional Gaussians" in result.stdout
+
+
+def test_metrics_checks_the_distance_before_it_is_timed(monkeypatch):
+    metrics.check_distance()
+    right = metrics.frechet_distance
+    monkeypatch.setattr(metrics, "frechet_distance", lambda *args: right(*args) * 1.01)
+    with pytest.raises(RuntimeError, match=r"differs from SciPy's by 0\.01"):
+        metrics.check_distance()
+
+
+# benchmarks.dataset
+
+
+def test_dataset_prints_rates_beside_those_of_others():
+    args = ["--resolution=16", "--images=32", "--rounds=1", "--members=100", "--clock=wall"]
+    result = CliRunner().invoke(dataset.main, args)
+    assert result.exit_code == 0, result.output
+    rows = [line for line in result.stdout.splitlines() if "worker" in line or "in process" in line]
+    assert sum("%" in row for row in rows) == 10
+    assert "a ZIP of 100 images opens in" in result.stdout

@@ -1,5 +1,8 @@
 """Value parsing against the reference, click types, and what a failing command prints."""
 
+import os
+import signal
+
 import click
 import pytest
 from click.testing import CliRunner
@@ -151,6 +154,25 @@ def test_warnings_for_users_are_one_line():
 
     result = CliRunner().invoke(command_that(action), [])
     assert (result.exit_code, result.stderr) == (0, "Warning: slow path\n")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_signals_unwind_inside_and_act_as_before_outside(number):
+    before = signal.getsignal(number)
+    with pytest.raises(SystemExit) as info, cli.exit_when_terminated():
+        os.kill(os.getpid(), number)
+    assert info.value.code == 128 + number
+    assert signal.getsignal(number) == before
+
+
+def test_commands_of_a_group_report_errors_alike():
+    @click.group(cls=cli.Group)
+    def main():
+        pass
+
+    main.command(name="fail")(raising(ValueError("--x 3 is too big")))
+    result = CliRunner().invoke(main, ["fail"])
+    assert (result.exit_code, result.stderr) == (1, "Error: --x 3 is too big\n")
 
 
 def test_common_options():

@@ -105,6 +105,27 @@ def test_fields_of_other_types_are_refused(networks, key):
         load(pickle.dumps({**networks, key: "x"}))
 
 
+def test_networks_in_the_place_of_others_are_refused(networks):
+    with pytest.raises(ValueError, match="'G_ema' is a Discriminator, which is no generator"):
+        load(pickle.dumps({"G_ema": networks["D"]}))
+    with pytest.raises(ValueError, match="'D' is a Generator, which is no discriminator"):
+        load(pickle.dumps({**networks, "D": networks["G"]}))
+
+
+def test_options_given_by_position_cannot_be_changed_to_half_precision(networks):
+    D = Discriminator(0, 16, 3, "resnet", 64, 8, 0)
+    with pytest.raises(ValueError, match=r"^Discriminator cannot use half precision: .*multiple"):
+        load(pickle.dumps({**networks, "D": D}), force_fp16=True)
+
+
+def test_what_our_networks_do_not_need_can_be_allowed(networks):
+    data = pickle.dumps({**networks, "note": {(1, 2): 3}})
+    with pytest.raises(ValueError, match=r"it has a tuple as a key\. --allow-untrusted"):
+        load(data)
+    with pytest.warns(UserWarning, match=r"it has a tuple as a key\. Running the code"):
+        assert load(data, allow_untrusted=True)["note"] == {(1, 2): 3}
+
+
 def test_command_rewrites_a_pickle(networks, pickled, tmp_path):
     source, dest = tmp_path / "a.pkl", tmp_path / "new" / "b.pkl"
     source.write_bytes(pickled)

@@ -38,7 +38,15 @@ RGB = DATASETS / "dataset_small_rgb.zip"  # 16x16, with labels
 GRAY = DATASETS / "dataset_small_gray.zip"  # 8x8, without
 ARTIFACTS = golden.load_json("run_artifacts.json")["runs"]
 
-SHORT = ("--gpus=1", "--gamma=1", "--kimg=1", "--tick=1", "--snap=1", "--device=cpu")
+SHORT = (
+    "--gpus=1",
+    "--gamma=1",
+    "--kimg=1",
+    "--tick=1",
+    "--snap=1",
+    "--device=cpu",
+    "--metrics=none",
+)
 SMALL = ("--cbase=64", "--cmax=4", "--map-depth=2", "--workers=0")
 SMALL_GRAY = ("--cfg=stylegan2", "--data=gray8.zip", "--batch=250", "--aug=noaug", *SMALL)
 RUNS = {
@@ -434,6 +442,7 @@ def test_resume_refuses_weights_of_other_shapes(name, option, message, get_run, 
 def small_config(run_dir: Path, **changes) -> TrainConfig:
     """A run whose gradients are the same however the batch is divided."""
     options = dict(batch=8, mbstd_group=1, cbase=64, cmax=4, map_depth=1, workers=0, aug="noaug")
+    options["metrics"] = ()
     options = TrainOptions(cfg="stylegan2", gpus=1, gamma=1, **options)
     dataset = dict(path=str(GRAY), max_size=5, resolution=8, use_labels=False, xflip=False)
     dataset["class_name"] = "training.dataset.ImageFolderDataset"

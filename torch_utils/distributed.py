@@ -4,13 +4,19 @@ A `Worker` says who a process is; it is passed around explicitly. Collective fun
 a run of one process.
 """
 
+import dataclasses
 import os
+import signal
+import socket
 import tempfile
+import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
+import psutil
 import torch
 from torch import Tensor
 
@@ -31,11 +37,13 @@ class Worker:
         rank: Number of the process, from 0.
         size: Number of processes.
         device: Where this process computes.
+        control: Process group on the CPU for what steers the run, `None` for one process.
     """
 
     rank: int = 0
     size: int = 1
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    control: Any = None
 
     @property
     def is_main(self) -> bool:
@@ -74,6 +82,26 @@ def resolve_device(name: str = "auto", index: int = 0) -> torch.device:
 def is_torchrun() -> bool:
     """Whether this process was started by `torchrun`, which sets its rank in the environment."""
     return "WORLD_SIZE" in os.environ and "RANK" in os.environ
+
+
+def num_torchrun_processes() -> int | None:
+    """How many processes `torchrun` started, on all machines; `None` without it."""
+    return _from_environment("WORLD_SIZE") if is_torchrun() else None
+
+
+def launch_id() -> str | None:
+    """What the processes that one `torchrun` command starts, again after failures, have in common.
+
+    That is the job's `--rdzv-id`; without one, the agent that started this process. `None` without
+    `torchrun`.
+    """
+    if not is_torchrun():
+        return None
+    job = os.environ.get("TORCHELASTIC_RUN_ID", "none")
+    if job != "none":
+        return job
+    agent = psutil.Process(os.getppid())
+    return f"{socket.gethostname()}:{agent.pid}:{agent.create_time()}"
 
 
 def is_main_process() -> bool:
@@ -133,11 +161,13 @@ def launch(function: Callable[..., None], num_processes: int, device_name: str, 
     else:
         with tempfile.TemporaryDirectory() as folder:
             try:
-                torch.multiprocessing.spawn(
+                context = torch.multiprocessing.spawn(
                     _run_spawned,
                     args=(function, num_processes, device_name, Path(folder), args),
                     nprocs=num_processes,
+                    join=False,
                 )
+                _wait_for(context)
             except torch.multiprocessing.ProcessRaisedException as error:
                 messages = [path.read_text("utf-8") for path in Path(folder).glob("error*")]
                 if not messages:
@@ -145,16 +175,28 @@ def launch(function: Callable[..., None], num_processes: int, device_name: str, 
                 raise RuntimeError(messages[0]) from error
 
 
-def configure_backends(device: torch.device, cudnn_benchmark: bool = True) -> None:
+def configure_backends(
+    device: torch.device, cudnn_benchmark: bool = True, deterministic: bool = False
+) -> None:
     """Compute in full float32 on GPUs (no TF32), and let cuDNN try its algorithms or not.
 
     Where the CPU computes, it keeps memory that was freed: see `keep_freed_memory`.
+
+    Args:
+        device: Where this process computes.
+        cudnn_benchmark: Let cuDNN measure which algorithm is fastest.
+        deterministic: Use algorithms that give the same bits each time only.
     """
     if device.type == "cpu":
         keep_freed_memory()
     torch.backends.cudnn.benchmark = cudnn_benchmark
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.deterministic = deterministic
+    if deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS starts
+    torch.use_deterministic_algorithms(deterministic)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # costs time, helps debugging only
 
 
 def synchronize(device: torch.device) -> None:
@@ -172,6 +214,33 @@ def broadcast_module(worker: Worker, module: torch.nn.Module | None) -> None:
             torch.distributed.broadcast(tensor.detach(), src=0)
 
 
+def any_of(worker: Worker, *flags: bool) -> list[bool]:
+    """Each flag, or-ed over all processes, so that they decide alike. Does not wait for GPUs."""
+    if worker.size == 1:
+        return list(flags)
+    shared = torch.tensor(flags, dtype=torch.uint8)
+    torch.distributed.all_reduce(shared, torch.distributed.ReduceOp.MAX, group=worker.control)
+    return [bool(flag) for flag in shared.tolist()]
+
+
+def gather(worker: Worker, value: Any) -> list[Any] | None:
+    """What each process has, by rank, on rank 0; `None` elsewhere."""
+    if worker.size == 1:
+        return [value]
+    values = [None] * worker.size if worker.is_main else None
+    torch.distributed.gather_object(value, values, dst=0, group=worker.control)
+    return values
+
+
+def broadcast(worker: Worker, value: Any) -> Any:
+    """What rank 0 has, on all processes."""
+    if worker.size == 1:
+        return value
+    values = [value]
+    torch.distributed.broadcast_object_list(values, src=0, group=worker.control)
+    return values[0]
+
+
 def average(worker: Worker, tensors: Iterable[Tensor]) -> None:
     """Replace tensors of one dtype by their averages over all processes, in one reduction."""
     tensors = list(tensors)
@@ -182,6 +251,35 @@ def average(worker: Worker, tensors: Iterable[Tensor]) -> None:
     flat /= worker.size
     for tensor, mean in zip(tensors, flat.split([t.numel() for t in tensors]), strict=True):
         tensor.detach().copy_(mean.view_as(tensor))
+
+
+def _wait_for(context: torch.multiprocessing.ProcessContext) -> None:
+    """Wait for spawned processes, and pass SIGTERM and SIGINT on to them as SIGTERM.
+
+    They themselves ignore SIGINT, which a terminal sends to all processes at once: each then gets
+    one signal for one keystroke.
+    """
+    received = []
+
+    def forward(num: int, _frame) -> None:
+        received.append(num)
+        for process in context.processes:
+            if process.is_alive():
+                process.terminate()
+
+    is_main_thread = threading.current_thread() is threading.main_thread()
+    numbers = (signal.SIGTERM, signal.SIGINT) if is_main_thread else ()
+    old_handlers = {num: signal.signal(num, forward) for num in numbers}
+    try:
+        while not context.join():
+            pass
+    except torch.multiprocessing.ProcessExitedException:
+        if not received:
+            raise
+        raise KeyboardInterrupt from None  # they had no other way to end
+    finally:
+        for num, handler in old_handlers.items():
+            signal.signal(num, handler)
 
 
 def _from_environment(name: str, default: int = -1) -> int:
@@ -196,6 +294,7 @@ def _is_cuda(device_name: str) -> bool:
 
 
 def _run_spawned(rank: int, function, size: int, device_name: str, folder: Path, args) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # see `_wait_for`
     worker = Worker(rank, size, resolve_device(device_name, rank if _is_cuda(device_name) else 0))
     if worker.device.type == "cpu":
         # The processes share the cores instead of each claiming all of them.
@@ -220,6 +319,7 @@ def _run_in_group(function, worker: Worker, init_method: str, args) -> None:
         timeout=COLLECTIVE_TIMEOUT,
     )
     try:
-        function(worker, *args)
+        control = torch.distributed.new_group(backend="gloo", timeout=COLLECTIVE_TIMEOUT)
+        function(dataclasses.replace(worker, control=control), *args)
     finally:
         torch.distributed.destroy_process_group()

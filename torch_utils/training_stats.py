@@ -96,6 +96,10 @@ class Collector:
             if arrived[0] > 0 or not self._keep_previous or name not in self._moments:
                 self._moments[name] = arrived
 
+    def gather(self) -> None:
+        """Bring all reports together without an update, for `state_dict()`. All processes must."""
+        _exchange()
+
     def num(self, name: str) -> int:
         """Number of values; zero for a name that was never reported."""
         return int(self._moments_of(name)[0])

@@ -14,21 +14,9 @@ from dnnlib.cli import MAX_SEED
 
 Cfg = Literal["stylegan3-t", "stylegan3-r", "stylegan2"]
 Aug = Literal["noaug", "ada", "fixed"]
+Cache = Literal["none", "ram", "auto"]
 
 CFGS: tuple[Cfg, ...] = ("stylegan3-t", "stylegan3-r", "stylegan2")
-METRICS = (
-    "fid50k_full",
-    "kid50k_full",
-    "pr50k3_full",
-    "ppl2_wend",
-    "eqt50k_int",
-    "eqt50k_frac",
-    "eqr50k",
-    "fid50k",
-    "kid50k",
-    "pr50k3",
-    "is50k",
-)
 
 # Augmentations "bgc" of Karras et al. 2020, "Training GANs with limited data", Sec. 2.3.
 AUGMENTATIONS = (
@@ -69,7 +57,7 @@ class TrainOptions:
     dlr: float = 0.002
     map_depth: int | None = None
     mbstd_group: int = 4
-    metrics: tuple[str, ...] = ()
+    metrics: tuple[str, ...] = ("fid50k_full",)
     kimg: int = 25000
     tick: int = 4
     snap: int = 50
@@ -77,6 +65,12 @@ class TrainOptions:
     fp32: bool = False
     nobench: bool = False
     workers: int = 3
+    state_minutes: float = 30
+    keep_states: int = 2
+    max_nan_steps: int = 200
+    skip_damaged: bool = False
+    deterministic: bool = False
+    cache: Cache = "none"
 
 
 @dataclass(frozen=True)
@@ -115,11 +109,20 @@ class TrainConfig:
     allow_untrusted: bool = False
     ema_rampup: float | None = 0.05
     cudnn_benchmark: bool = True
+    deterministic: bool = False
+    state_minutes: float = 30
+    keep_states: int = 2
+    max_nan_steps: int = 200
+    skip_damaged_images: bool = False
+    cache: Cache = "none"
     run_dir: str = field(default="")
+    options: TrainOptions | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """The fields in order, as JSON takes them."""
-        return dataclasses.asdict(self)
+        """The fields in order, as JSON takes them, without the options that led to them."""
+        fields = dataclasses.asdict(self)
+        del fields["options"]
+        return fields
 
 
 def make_config(options: TrainOptions, training_set_kwargs: dict[str, Any]) -> TrainConfig:
@@ -160,10 +163,27 @@ def make_config(options: TrainOptions, training_set_kwargs: dict[str, Any]) -> T
         random_seed=options.seed,
         ema_kimg=options.batch * 10 / 32,
         G_reg_interval=4 if is_stylegan2 else None,  # path length, which StyleGAN3 does without
-        cudnn_benchmark=not options.nobench,
+        allow_untrusted=options.allow_untrusted,
+        cudnn_benchmark=not options.nobench and not options.deterministic,
+        deterministic=options.deterministic,
+        cache=options.cache,
+        state_minutes=options.state_minutes,
+        keep_states=options.keep_states,
+        max_nan_steps=options.max_nan_steps,
+        skip_damaged_images=options.skip_damaged,
+        options=options,
         **_augmentation_fields(options),
         **_resume_fields(options),
     )
+
+
+def suggest_gamma(cfg: Cfg, resolution: int, batch: int) -> float:
+    """A weight of R1 to start from.
+
+    For StyleGAN2 the heuristic of Karras et al. 2020, "Training GANs with limited data".
+    For StyleGAN3 five times as much: 2 at 256x256, 8 at 512x512, 33 at 1024x1024 in batches of 32.
+    """
+    return (0.0002 if cfg == "stylegan2" else 0.001) * resolution**2 / batch
 
 
 def run_description(options: TrainOptions, dataset_name: str, desc: str | None = None) -> str:
@@ -271,7 +291,6 @@ def _resume_fields(options: TrainOptions) -> dict[str, Any]:
         return {}
     return dict(
         resume_pkl=options.resume,
-        allow_untrusted=options.allow_untrusted,
         ada_kimg=100,
         ema_rampup=None,
     )

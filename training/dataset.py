@@ -3,15 +3,21 @@
 import contextlib
 import io
 import os
+import struct
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import PIL.Image
+import torch
 import torch.utils.data
+from torch import Tensor
 from tqdm import tqdm
 
 from dnnlib.util import EasyDict
+from training import image_cache, plain_png
 from training.dataset_json import parse_labels
+from training.image_cache import ImageCache
 from training.zip_archive import ZipArchive
 
 try:
@@ -21,6 +27,8 @@ except ImportError:
 
 HEADER_SIZE = 4096  # bytes of a file that tell its size, but for rare ones with much metadata
 CHANNELS_OF_MODE = {"1": 1, "L": 1, "P": 3, "RGB": 3, "RGBA": 4}
+PNG_START = struct.Struct(">8s4x4sIIBB")  # signature; length and type of IHDR; size; depth; colours
+CHANNELS_OF_PNG = {(8, 0): 1, (8, 2): 3, (8, 3): 3, (8, 6): 4}  # by depth and type of colours
 
 
 class Dataset(torch.utils.data.Dataset):
@@ -65,12 +73,28 @@ class Dataset(torch.utils.data.Dataset):
         return self._raw_idx.size
 
     def __getitem__(self, idx: int) -> tuple[np.ndarray, np.ndarray]:
+        image = torch.empty(self.image_shape, dtype=torch.uint8)
+        label = self.load_into(idx, image)
+        return image.numpy(), label
+
+    def load_into(self, idx: int, image: Tensor) -> np.ndarray:
+        """Write the image `idx` to `image`, uint8 `[C, H, W]`, and return its label.
+
+        Fastest if the channels of a pixel are neighbours in memory, as they are in image files.
+        """
         raw_idx = int(self._raw_idx[idx])
-        image = self._load_raw_image(raw_idx)
-        self._check_shape(raw_idx, image)
+        loaded = self._load_raw_image(raw_idx)
+        self._check_shape(raw_idx, loaded)
         if self._xflip[idx]:
-            image = image[:, :, ::-1]
-        return np.array(image, order="C"), self.get_label(idx)
+            loaded = loaded[:, :, ::-1]
+        if image.stride(0) == 1:
+            np.copyto(image.permute(1, 2, 0).numpy(), loaded.transpose(1, 2, 0))
+        else:
+            # PyTorch reorders axes twice as fast as NumPy.
+            image.copy_(
+                torch.from_numpy(np.ascontiguousarray(loaded.transpose(1, 2, 0))).permute(2, 0, 1)
+            )
+        return self.get_label(idx)
 
     def get_label(self, idx: int) -> np.ndarray:
         """Label as the networks take it, float32 `[label_dim]`: one-hot for classes."""
@@ -141,7 +165,7 @@ class Dataset(torch.utils.data.Dataset):
         return {**self.__dict__, "_raw_labels": None}
 
     def _load_raw_image(self, raw_idx: int) -> np.ndarray:
-        """The image, `[C, H, W]`, before mirroring."""
+        """The image, `[C, H, W]`, before mirroring; the caller changes nothing in it."""
         raise NotImplementedError
 
     def _load_raw_labels(self) -> np.ndarray | None:
@@ -177,9 +201,11 @@ class ImageFolderDataset(Dataset):
         path: Folder or `.zip`.
         resolution: Refuse images that are not `resolution` pixels high and wide.
         max_size, use_labels, xflip, random_seed: See `Dataset`.
+        cache: Keep decoded images in memory after they were read first; see `image_cache.choose`.
 
     Raises:
         OSError: If `path` is neither, holds no image, or images of another resolution.
+        MemoryError: If `cache` is `"ram"`, and there is not enough.
         KeyError: On the first access to labels, if an image has none.
         ValueError: On the first access to labels, if `dataset.json` is malformed.
     """
@@ -192,14 +218,16 @@ class ImageFolderDataset(Dataset):
         use_labels: bool = False,
         xflip: bool = False,
         random_seed: int = 0,
+        cache: Literal["none", "ram", "auto"] = "none",
     ) -> None:
         self._path = Path(path)
         self._archive: ZipArchive | None = None
+        self._cache: ImageCache | None = None
         if self._path.is_dir():
             files = _list_files(self._path)
         elif self._path.suffix.lower() == ".zip" and self._path.is_file():
             self._archive = ZipArchive(self._path)
-            files = list(self._archive.members)
+            files = self._archive.names
         elif self._path.exists():
             raise OSError(f"{path}: a dataset is a folder or a .zip file")
         else:
@@ -212,6 +240,11 @@ class ImageFolderDataset(Dataset):
         )
         if not self._image_fnames:
             raise OSError(f"{path}: no image file in it")
+        if self._archive is not None:
+            position = self._archive.position
+            self._members = np.array([position[name] for name in self._image_fnames])
+        # Checksums take as long as decoding; bytes that were right once stay so.
+        self._is_checked = np.zeros(len(self._image_fnames), dtype=bool)
 
         shape = list(self._load_raw_image(0).shape)
         if resolution is not None and shape[1:] != [resolution, resolution]:
@@ -228,6 +261,13 @@ class ImageFolderDataset(Dataset):
             xflip=xflip,
             random_seed=random_seed,
         )
+        if image_cache.choose(cache, self.decoded_bytes) == "ram":
+            self._cache = ImageCache(self._raw_shape)
+
+    @property
+    def decoded_bytes(self) -> int:
+        """Memory that all images would take in a cache."""
+        return int(np.unique(self._raw_idx).size * np.prod(self.image_shape))
 
     def check_images(self) -> None:
         """Look at the header of every image, with a progress bar on a terminal.
@@ -238,8 +278,8 @@ class ImageFolderDataset(Dataset):
             OSError: If one is no image.
         """
         names = tqdm(self._image_fnames, "Checking images", unit="img", leave=False, disable=None)
-        for raw_idx, name in enumerate(names):
-            if self._probe_shape(name) != self.image_shape:
+        for raw_idx, _ in enumerate(names):
+            if self._probe_shape(raw_idx) != self.image_shape:
                 self._check_shape(raw_idx, self._load_raw_image(raw_idx))
 
     def has_unused_labels(self) -> bool:
@@ -252,27 +292,33 @@ class ImageFolderDataset(Dataset):
         if self._archive is not None:
             self._archive.close()
 
-    def _probe_shape(self, name: str) -> list[int] | None:
+    def __getstate__(self) -> dict:
+        # Only forked processes can share the cache; others read the files.
+        return {**super().__getstate__(), "_cache": None}
+
+    def _probe_shape(self, raw_idx: int) -> list[int] | None:
         """`[C, H, W]` by the first bytes of a file, `None` if they do not tell."""
         if self._archive is not None:
-            head = self._archive.read_start(name, HEADER_SIZE)
+            head = self._archive.read_start(self._members[raw_idx], HEADER_SIZE)
         else:
-            with (self._path / name).open("rb") as file:
+            with (self._path / self._image_fnames[raw_idx]).open("rb") as file:
                 head = file.read(HEADER_SIZE)
-        with contextlib.suppress(OSError, SyntaxError, ValueError, KeyError):
-            image = PIL.Image.open(io.BytesIO(head))
-            return [CHANNELS_OF_MODE[image.mode], image.height, image.width]
-        return None
+        return _shape_of_png(head) or _shape_by_pillow(head)
 
     def _load_raw_image(self, raw_idx: int) -> np.ndarray:
-        name = self._image_fnames[raw_idx]
+        if self._cache is not None and (image := self._cache.get(raw_idx)) is not None:
+            return image
         try:
-            return _decode(self._read_file(name)).transpose(2, 0, 1)  # HWC to CHW
+            image = _decode(self._read_image(raw_idx)).transpose(2, 0, 1)  # HWC to CHW
         except (OSError, SyntaxError, PIL.Image.DecompressionBombError) as error:
             raise OSError(
-                f"{self._path}: cannot read the image {name} ({error}); remove or replace it,"
-                " or convert with dataset_tool.py --on-error=skip"
+                f"{self._path}: cannot read the image {self._image_fnames[raw_idx]} ({error});"
+                " remove or replace it, or convert with dataset_tool.py --on-error=skip"
             ) from error
+        if self._cache is not None:
+            self._check_shape(raw_idx, image)
+            self._cache.put(raw_idx, image)
+        return image
 
     def _load_raw_labels(self) -> np.ndarray | None:
         if not self._has_metadata:
@@ -293,6 +339,13 @@ class ImageFolderDataset(Dataset):
     def _describe_image(self, raw_idx: int) -> str:
         return f"{self._path}: {self._image_fnames[raw_idx]}"
 
+    def _read_image(self, raw_idx: int) -> bytes:
+        if self._archive is None:
+            return (self._path / self._image_fnames[raw_idx]).read_bytes()
+        data = self._archive.read_at(self._members[raw_idx], check=not self._is_checked[raw_idx])
+        self._is_checked[raw_idx] = True
+        return data
+
     def _read_file(self, name: str) -> bytes:
         if self._archive is not None:
             return self._archive.read(name)
@@ -308,10 +361,27 @@ def _list_files(folder: Path) -> list[str]:
     return names
 
 
+def _shape_of_png(head: bytes) -> list[int] | None:
+    if len(head) < PNG_START.size:
+        return None
+    signature, kind, width, height, depth, colours = PNG_START.unpack_from(head)
+    channels = CHANNELS_OF_PNG.get((depth, colours))
+    if signature != b"\x89PNG\r\n\x1a\n" or kind != b"IHDR" or channels is None:
+        return None
+    return [channels, height, width]
+
+
+def _shape_by_pillow(head: bytes) -> list[int] | None:
+    with contextlib.suppress(OSError, SyntaxError, ValueError, KeyError):
+        image = PIL.Image.open(io.BytesIO(head))
+        return [CHANNELS_OF_MODE[image.mode], image.height, image.width]
+    return None
+
+
 def _decode(data: bytes) -> np.ndarray:
     """Decode to `[H, W, C]`, colour maps expanded; uint8 unless the file has deeper samples."""
-    image = None
-    if pyspng is not None and data.startswith(b"\x89PNG"):
+    image = plain_png.find_pixels(data)
+    if image is None and pyspng is not None and data.startswith(b"\x89PNG"):
         # Some layouts, grey with alpha among them, are left to Pillow.
         with contextlib.suppress(RuntimeError, ValueError):
             image = pyspng.load(data)

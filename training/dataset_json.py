@@ -20,7 +20,7 @@ def parse_labels(text: bytes, where: Path) -> dict[str, Label] | None:
     try:
         entries = json.loads(text)["labels"]
         labels = None if entries is None else dict(entries)
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise ValueError(
             f'{where}: expected {{"labels": [[FILE NAME, LABEL], ...]}} or null ({error!r})'
         ) from error
@@ -37,6 +37,13 @@ def parse_labels(text: bytes, where: Path) -> dict[str, Label] | None:
             f"{where}: labels must all be class numbers, or all be lists of the same length"
         )
     return labels
+
+
+def parse_class_names(text: bytes) -> list[str] | None:
+    """The names of classes in a `dataset.json`, an addition that other programs ignore."""
+    names = json.loads(text).get("class_names")
+    is_list = isinstance(names, list) and all(isinstance(name, str) for name in names)
+    return names if is_list else None
 
 
 def _is_label(label: object) -> bool:

@@ -20,20 +20,43 @@ class RunLog:
 
     Args:
         run_dir: Folder of the run.
+        jsonl_bytes: When a run is continued, how much of the JSON file belongs to it; the rest was
+            written after the state was saved, and will be again.
+        cur_nimg: When a run is continued, how many images it has seen.
     """
 
-    def __init__(self, run_dir: str | Path) -> None:
-        self._jsonl = (Path(run_dir) / "training_stats.jsonl").open("w", encoding="utf-8")
-        self._tensorboard = _open_tensorboard(run_dir)
+    def __init__(
+        self, run_dir: str | Path, jsonl_bytes: int = 0, cur_nimg: int | None = None
+    ) -> None:
+        self._jsonl = (Path(run_dir) / "training_stats.jsonl").open("a", encoding="utf-8")
+        if self._jsonl.tell() > jsonl_bytes:
+            self._jsonl.truncate(jsonl_bytes)
+        self._tensorboard = _open_tensorboard(
+            run_dir, purge_step=None if cur_nimg is None else cur_nimg // 1000 + 1
+        )
+
+    def num_bytes(self) -> int:
+        """Size of the JSON file."""
+        return self._jsonl.tell()
 
     def write(self, stats: Mapping[str, Mapping[str, float]], cur_nimg: int) -> None:
         """Append a record: `name -> {num, mean, std}`; TensorBoard counts thousands of images."""
         record: dict[str, Any] = {**stats, "timestamp": time.time()}
-        self._jsonl.write(json.dumps(record) + "\n")
-        self._jsonl.flush()
+        try:
+            self._jsonl.write(json.dumps(record) + "\n")
+            self._jsonl.flush()
+        except OSError as error:  # a full disk is no reason to stop
+            print(f"Warning: training_stats.jsonl lacks a line: {error.strerror}")
+        self._write_scalars({name: value["mean"] for name, value in stats.items()}, cur_nimg)
+
+    def write_metrics(self, metrics: Mapping[str, float], cur_nimg: int) -> None:
+        """Metrics go to TensorBoard only, as `Metrics/<name>`: they have files of their own."""
+        self._write_scalars({f"Metrics/{name}": x for name, x in metrics.items()}, cur_nimg)
+
+    def _write_scalars(self, scalars: Mapping[str, float], cur_nimg: int) -> None:
         if self._tensorboard is not None:
-            for name, value in stats.items():
-                self._tensorboard.add_scalar(name, value["mean"], global_step=cur_nimg // 1000)
+            for name, value in scalars.items():
+                self._tensorboard.add_scalar(name, value, global_step=cur_nimg // 1000)
             self._tensorboard.flush()
 
     def close(self) -> None:
@@ -84,10 +107,10 @@ def report_tick(
     return line
 
 
-def _open_tensorboard(run_dir: str | Path):
+def _open_tensorboard(run_dir: str | Path, purge_step: int | None):
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         print("No TensorBoard files: run `pip install tensorboard` to get them.")
         return None
-    return SummaryWriter(str(run_dir))
+    return SummaryWriter(str(run_dir), purge_step=purge_step)

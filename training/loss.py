@@ -59,6 +59,14 @@ class StyleGAN2Loss:
         self.blur_init_sigma = blur_init_sigma
         self.blur_fade_kimg = blur_fade_kimg
 
+    def state_dict(self) -> dict[str, Tensor]:
+        """What the loss remembers between batches, on the CPU; each process its own."""
+        return {"pl_mean": self.pl_mean.cpu()}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Continue from a `state_dict()`."""
+        self.pl_mean.copy_(state["pl_mean"])
+
     def accumulate_gradients(
         self,
         phase: str,

@@ -20,6 +20,8 @@ from torch_utils.layers import FullyConnectedLayer, MappedGenerator
 from torch_utils.ops import conv2d_gradfix
 from torch_utils.ops.filtered_lrelu import filtered_lrelu
 
+MAX_TAPS = 512  # per axis; more come from wrong options, which could fill the memory
+
 
 @persistence.persistent_class
 class Generator(MappedGenerator):
@@ -482,9 +484,9 @@ class SynthesisLayer(torch.nn.Module):
             Float32 filter `[numtaps]`, or `[numtaps, numtaps]` if radial; `None` for one tap.
 
         Raises:
-            ValueError: If `numtaps` is not positive, or odd for a radial filter.
+            ValueError: If `numtaps` is not from 1 to `MAX_TAPS`, or odd for a radial filter.
         """
-        if numtaps < 1 or (radial and numtaps > 1 and numtaps % 2 != 0):
+        if not 1 <= numtaps <= MAX_TAPS or (radial and numtaps > 1 and numtaps % 2 != 0):
             raise ValueError(f"cannot design a filter of {numtaps} taps (radial={radial})")
         if numtaps == 1:
             return None

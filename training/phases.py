@@ -66,6 +66,14 @@ def lazy_optimizer_kwargs(opt_kwargs: dict[str, Any], reg_interval: int) -> dict
     }
 
 
+def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """Load what an optimizer has remembered, but not its learning rate and other settings."""
+    settings = [{**group, "params": None} for group in optimizer.param_groups]
+    optimizer.load_state_dict(state)
+    for group, own in zip(optimizer.param_groups, settings, strict=True):
+        group.update({key: value for key, value in own.items() if key != "params"})
+
+
 class Timer:
     """Measures the last execution of a block, on CUDA what its device spent.
 

@@ -3,6 +3,7 @@
 Everything here raises `ValueError` or `OSError`, and names the option and the way out.
 """
 
+import dataclasses
 import json
 import re
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import torch
 
 import dnnlib
-from training import transfer
+from training import image_cache, transfer
 from training.config import TrainConfig
 from training.dataset import ImageFolderDataset
 from training.training_loop import network_kwargs
@@ -55,6 +56,16 @@ def check_images(training_set: ImageFolderDataset) -> None:
         raise ValueError(f"--data: {error}") from error
 
 
+def choose_cache(config: TrainConfig, training_set: ImageFolderDataset) -> TrainConfig:
+    """Decide what `--cache=auto` means, and refuse `--cache=ram` if the images do not fit."""
+    num_bytes = training_set.decoded_bytes
+    try:
+        cache = image_cache.choose(config.cache, num_bytes, config.num_gpus)
+    except MemoryError as error:
+        raise ValueError(f"--cache={config.cache}: {error}") from error
+    return dataclasses.replace(config, cache=cache)
+
+
 def check_networks(config: TrainConfig, training_set: ImageFolderDataset) -> None:
     """Refuse options without a network, or with one that the pickle of `--resume` does not fit."""
     with torch.device("meta"):  # without memory, and at once
@@ -86,5 +97,10 @@ def create_run_dir(config: TrainConfig) -> None:
         run_dir.mkdir(parents=True)
     except OSError as error:
         raise OSError(f"--outdir: cannot create {run_dir}: {error.strerror}") from error
-    with dnnlib.util.open_atomic(run_dir / "training_options.json", "w") as f:
+    save_options(config)
+
+
+def save_options(config: TrainConfig) -> None:
+    """Write the options of a run into its folder."""
+    with dnnlib.util.open_atomic(Path(config.run_dir) / "training_options.json", "w") as f:
         json.dump(config.to_dict(), f, indent=2)

@@ -1,9 +1,10 @@
 """The training algorithm: alternating phases, weight averaging, augmentation, snapshots."""
 
 import copy
+import dataclasses
 import time
-import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,22 +16,41 @@ from dnnlib import cli
 from torch_utils import distributed, misc, training_stats
 from torch_utils.distributed import Worker
 from torch_utils.images import save_image_grid as save_image_grid
-from training import ema, log, phases, snapshot, transfer
+from training import (
+    checkpoint,
+    ema,
+    health,
+    kernels,
+    log,
+    phases,
+    random_state,
+    snapshot,
+    transfer,
+)
 from training.ada import AdaptiveAugment
+from training.batches import TrainingBatches
 from training.config import TrainConfig
+from training.evaluation import SnapshotMetrics
+from training.health import Health
 from training.snapshot_grid import setup_snapshot_image_grid as setup_snapshot_image_grid
+from training.stop_request import StopRequest
 
 
-def training_loop(worker: Worker, config: TrainConfig) -> None:
+def training_loop(
+    worker: Worker, config: TrainConfig | None, state_path: Path | None = None
+) -> None:
     """Train a generator and a discriminator; every process of a run calls this.
 
     Args:
         worker: This process.
-        config: The run. Its `run_dir` exists.
+        config: The run; its `run_dir` exists. What counts is that of the main process.
+        state_path: Training state of the run to continue from; only the main process reads it.
     """
+    config = distributed.broadcast(worker, config)
     log_file = Path(config.run_dir) / "log.txt" if worker.is_main else None
-    with dnnlib.util.Logger(log_file, file_mode="a"):
-        Trainer(worker, config).train()
+    with dnnlib.util.Logger(log_file, file_mode="a"), StopRequest(worker.is_main) as stop_request:
+        state = checkpoint.load(state_path) if worker.is_main and state_path else None
+        Trainer(worker, config, distributed.broadcast(worker, state)).train(stop_request)
 
 
 class Trainer:
@@ -39,9 +59,12 @@ class Trainer:
     Args:
         worker: This process.
         config: The run.
+        state: What `state_dict` of the main process returned, to continue from there.
     """
 
-    def __init__(self, worker: Worker, config: TrainConfig) -> None:
+    def __init__(
+        self, worker: Worker, config: TrainConfig, state: dict[str, Any] | None = None
+    ) -> None:
         self.worker = worker
         self.config = config
         self.device = worker.device
@@ -50,23 +73,128 @@ class Trainer:
         self.cur_nimg = 0
         self.batch_idx = 0
         self.tick = 0
+        self.tick_start_nimg = 0
         self._set_up_torch()
-        self._load_training_set()
-        self._construct_networks()
+        self._load_training_set(0 if state is None else state["batch_idx"])
+        self.metrics = SnapshotMetrics(self.worker, self.config)
+        kernels.compile_ahead(config, self.device, **network_kwargs(self.training_set))
+        self._construct_networks(is_new=state is None)
         self._set_up_augmentation()
         self._set_up_phases()
-        self._set_up_files()
-
-    def train(self) -> None:
-        """Train until the run has seen all its images."""
-        total_nimg = self.config.total_kimg * 1000
-        self._print(f"Training for {self.config.total_kimg} kimg...\n")
-        self.tick_start_nimg = 0
+        self._set_up_files(state)
         self.tick_start_time = time.time()
         self.maintenance_sec = self.tick_start_time - self.start_time
+        self.state_time = self.tick_start_time
+        self.state_nimg = None  # where the last state was saved
+        if state is not None:
+            self.load_state_dict(state)
+
+    def train(self, stop_request: StopRequest | None = None) -> None:
+        """Train until the run has seen all its images, or is asked to stop.
+
+        Raises:
+            RuntimeError: If the device runs out of memory, or training has died; the message says
+                what to do.
+        """
+        try:
+            is_done = self._train(stop_request)
+        except Exception as error:
+            if not cli.is_out_of_memory(error):
+                raise
+            raise RuntimeError(_advice_on_memory(self.config)) from error
+        if self.worker.is_main:
+            self.log.close()
+        if is_done:
+            self._print("\nDone. The last snapshot is the trained network.")
+        else:
+            self._print(
+                f"\nStopped at {self.cur_nimg / 1000:.1f} kimg. Continue with: "
+                f"python train.py --resume={self.run_dir}"
+            )
+
+    def state_dict(self) -> dict[str, Any] | None:
+        """All that the run consists of, for `checkpoint.save`; `None` but for the main process.
+
+        All processes must call this.
+        """
+        # What was reported goes to the collectors, which are saved.
+        self.stats.gather()
+        ranks = distributed.gather(
+            self.worker,
+            dict(random=random_state.capture(self.device), loss=self.loss.state_dict()),
+        )
+        if not self.worker.is_main:
+            return None
+        now = time.time()
+        return dict(
+            launch_id=distributed.launch_id(),
+            options=dataclasses.asdict(self.config.options),
+            training_set_kwargs=dict(self.config.training_set_kwargs),
+            cur_nimg=self.cur_nimg,
+            batch_idx=self.batch_idx,
+            tick=self.tick,
+            tick_start_nimg=self.tick_start_nimg,
+            total_sec=now - self.start_time,
+            tick_sec=now - self.tick_start_time,
+            networks={name: net.state_dict() for name, net in self._networks().items()},
+            optimizers={
+                phase.name: phase.optimizer.state_dict() for phase in self._phases_of_optimizers()
+            },
+            ada=None if self.ada is None else self.ada.signs.state_dict(),
+            stats=self.stats.state_dict(),
+            ranks=ranks,
+            sheet_z=torch.cat(self.sheet.z).cpu(),
+            stats_jsonl_bytes=self.log.num_bytes(),
+        )
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from a state; all processes must call this.
+
+        With another number of processes the images come in the same batches, but random numbers
+        are new ones.
+        """
+        for key in ("cur_nimg", "batch_idx", "tick", "tick_start_nimg"):
+            setattr(self, key, state[key])
+        now = time.time()
+        self.start_time = now - state["total_sec"]
+        self.tick_start_time = now - state["tick_sec"]
+        for name, net in self._networks().items():
+            net.load_state_dict(state["networks"][name])
+        for phase in self._phases_of_optimizers():
+            phases.load_optimizer(phase.optimizer, state["optimizers"][phase.name])
+        if self.ada is not None:
+            self.ada.signs.load_state_dict(state["ada"])
+        self.stats.load_state_dict(state["stats"])
+        ranks = state["ranks"]
+        if len(ranks) == self.worker.size:
+            rank_state = ranks[self.worker.rank]
+            self.loss.load_state_dict(rank_state["loss"])
+            random_state.restore(rank_state["random"], self.device)
+        else:
+            self._print(
+                f"Note: saved by {len(ranks)} processes, continued by {self.worker.size}: the "
+                "images come in the same order, random numbers are new ones."
+            )
+            self.loss.load_state_dict(ranks[0]["loss"])
+            seed = self.config.random_seed * self.worker.size + self.worker.rank
+            random_state.seed_all((seed + 1_000_003 * self.batch_idx) % 2**32)
+        self._print(f"Continuing at {self.cur_nimg / 1000:.1f} kimg, tick {self.tick}.\n")
+
+    def _train(self, stop_request: StopRequest | None) -> bool:
+        """Train; returns whether the run is complete."""
+        total_nimg = self.config.total_kimg * 1000
+        if self.cur_nimg >= total_nimg:
+            self._print(f"The run has its {self.config.total_kimg} kimg; --kimg=INT adds more.")
+            return True
+        self._print(f"Training for {self.config.total_kimg} kimg...\n")
         # The bar shows on a terminal only.
-        hide_progress = None if self.worker.is_main else True
-        with tqdm(total=total_nimg, unit="img", leave=False, disable=hide_progress) as progress:
+        with tqdm(
+            total=total_nimg,
+            initial=self.cur_nimg,
+            unit="img",
+            leave=False,
+            disable=None if self.worker.is_main else True,
+        ) as progress:
             while True:
                 self._train_batch()
                 progress.update(self.config.batch_size)
@@ -76,49 +204,50 @@ class Trainer:
                 if is_done or self.tick == 0 or tick_nimg >= self.config.kimg_per_tick * 1000:
                     with progress.external_write_mode():
                         self._finish_tick(is_done)
+                is_stopping, is_state_due = distributed.any_of(
+                    self.worker,
+                    stop_request is not None and stop_request.is_set,
+                    time.time() - self.state_time > self.config.state_minutes * 60,
+                )
                 if is_done:
-                    break
-        if self.worker.is_main:
-            self.log.close()
-        self._print("\nDone. The last snapshot is the trained network.")
+                    return True
+                if is_stopping or is_state_due:
+                    with progress.external_write_mode():
+                        self._save_state(must_succeed=is_stopping)
+                if is_stopping:
+                    return False
 
     def _set_up_torch(self) -> None:
         seed = self.config.random_seed * self.worker.size + self.worker.rank
-        np.random.seed(seed)
-        torch.manual_seed(seed)
-        distributed.configure_backends(self.device, self.config.cudnn_benchmark)
+        random_state.seed_all(seed)
+        distributed.configure_backends(
+            self.device, self.config.cudnn_benchmark, self.config.deterministic
+        )
         training_stats.init_multiprocessing(
             self.worker.rank, self.device if self.worker.size > 1 else None
         )
 
-    def _load_training_set(self) -> None:
+    def _load_training_set(self, start: int) -> None:
         self._print("Loading training set...")
-        self.training_set = dnnlib.util.construct_class_by_name(**self.config.training_set_kwargs)
-        sampler = misc.InfiniteSampler(
-            self.training_set,
-            rank=self.worker.rank,
-            num_replicas=self.worker.size,
-            seed=self.config.random_seed,
+        # Not part of the kwargs, which go into pickles that other programs read.
+        cache = {} if self.config.cache == "none" else {"cache": self.config.cache}
+        self.training_set = dnnlib.util.construct_class_by_name(
+            **self.config.training_set_kwargs, **cache
         )
-        loader_kwargs = dict(self.config.data_loader_kwargs)
-        if loader_kwargs["num_workers"] == 0:
-            del loader_kwargs["prefetch_factor"]
-        loader_kwargs["pin_memory"] &= self.device.type == "cuda"
-        with warnings.catch_warnings():
-            # A default of three processes is fine on two cores.
-            warnings.filterwarnings("ignore", "This DataLoader will create")
-            loader = torch.utils.data.DataLoader(
-                self.training_set,
-                sampler=sampler,
-                batch_size=self.config.batch_size // self.worker.size,
-                **loader_kwargs,
-            )
-            self.batches = iter(loader)
+        self.batches = TrainingBatches(
+            self.worker,
+            self.training_set,
+            self.config.batch_size,
+            self.config.random_seed,
+            self.config.data_loader_kwargs,
+            self.config.skip_damaged_images,
+            start,
+        )
         self._print(f"Num images:  {len(self.training_set)}")
         self._print(f"Image shape: {self.training_set.image_shape}")
         self._print(f"Label shape: {self.training_set.label_shape}\n")
 
-    def _construct_networks(self) -> None:
+    def _construct_networks(self, is_new: bool) -> None:
         self._print("Constructing networks...")
         common = network_kwargs(self.training_set)
         G = dnnlib.util.construct_class_by_name(**self.config.G_kwargs, **common)
@@ -126,7 +255,7 @@ class Trainer:
         self.G = G.train().requires_grad_(False).to(self.device)
         self.D = D.train().requires_grad_(False).to(self.device)
         self.G_ema = copy.deepcopy(self.G).eval()
-        if self.config.resume_pkl is not None:
+        if self.config.resume_pkl is not None and is_new:
             self._print(f"Resuming from {self.config.resume_pkl}")
             if self.worker.is_main:
                 self._copy_trained_networks()
@@ -179,31 +308,48 @@ class Trainer:
             *phases.make_phases("G", self.G, config.G_opt_kwargs, config.G_reg_interval),
             *phases.make_phases("D", self.D, config.D_opt_kwargs, config.D_reg_interval),
         ]
+        self.health = Health(
+            [phase.name for phase in self.phases], config.max_nan_steps, self.device
+        )
         self._print(
             f"Processes: {self.worker.size} on {self.device.type}, "
             f"{config.batch_gpu} images per process and pass"
         )
         self._print("Phases: " + ", ".join(phase.name for phase in self.phases) + "\n")
 
-    def _set_up_files(self) -> None:
+    def _set_up_files(self, state: dict[str, Any] | None) -> None:
         self.stats = training_stats.Collector()
-        if self.worker.is_main:
-            self._print("Exporting sample images...")
-            self.sheet = snapshot.SampleSheet(
-                self.training_set,
-                self.run_dir / "reals.png",
-                self.G.z_dim,
-                self.config.batch_gpu,
-                self.device,
-            )
+        if not self.worker.is_main:
+            return
+        self._print("Exporting sample images...")
+        self.sheet = snapshot.SampleSheet(
+            self.training_set,
+            self.run_dir / "reals.png",
+            self.G.z_dim,
+            self.config.batch_gpu,
+            self.device,
+        )
+        if state is None:
             self.sheet.save_fakes(self.G_ema, self.run_dir / "fakes_init.png")
             self.log = log.RunLog(self.run_dir)
+        else:
+            self.sheet.z = state["sheet_z"].to(self.device).split(self.config.batch_gpu)
+            self.log = log.RunLog(self.run_dir, state["stats_jsonl_bytes"], state["cur_nimg"])
+
+    def _networks(self) -> dict[str, torch.nn.Module]:
+        networks = dict(G=self.G, D=self.D, G_ema=self.G_ema, augment_pipe=self.augment_pipe)
+        return {name: net for name, net in networks.items() if net is not None}
+
+    def _phases_of_optimizers(self) -> list[phases.Phase]:
+        """One phase for each optimizer: several can share one."""
+        return list({id(phase.optimizer): phase for phase in self.phases}.values())
 
     def _train_batch(self) -> None:
         """Run the phases that are due on one batch, then average weights and adapt augmentation."""
-        real_img, real_c = self._load_batch()
+        real_img, real_c = self.batches.load()
         # Bytes travel, and become numbers there.
-        real_img = real_img.to(self.device, non_blocking=True).to(torch.float32) / 127.5 - 1
+        real_img = real_img.to(self.device, non_blocking=True)
+        real_img = real_img.to(torch.float32, memory_format=torch.contiguous_format) / 127.5 - 1
         real_c = real_c.to(self.device, non_blocking=True)
         batch_size = len(real_img)
         gen_z = torch.randn([len(self.phases), batch_size, self.G.z_dim], device=self.device)
@@ -220,14 +366,8 @@ class Trainer:
         self.batch_idx += 1
         if self.ada is not None:
             self.ada.after_batch(self.batch_idx, self.config.batch_size)
-
-    def _load_batch(self) -> tuple[Tensor, Tensor]:
-        try:
-            return next(self.batches)
-        except (OSError, AssertionError, ValueError, RuntimeError) as error:
-            # What a loading process raised arrives with its traceback; the message comes last.
-            message = cli.message_of(error).strip().splitlines()[-1]
-            raise RuntimeError(f"loading training images failed: {message}") from error
+        if self.batch_idx % health.CHECK_INTERVAL == 0:
+            self.health.check(self._networks())
 
     def _run_phase(
         self, phase: phases.Phase, real_img: Tensor, real_c: Tensor, gen_z: Tensor, gen_c: Tensor
@@ -256,8 +396,7 @@ class Trainer:
         if not grads:
             return  # a phase whose weight is zero
         distributed.average(self.worker, grads)
-        for grad in grads:
-            torch.nan_to_num(grad, nan=0, posinf=1e5, neginf=-1e5, out=grad)
+        self.health.make_finite(phase.name, grads)
         phase.optimizer.step()
         if phase.name in ("Dmain", "Dboth"):
             # The generator's moving averages (w_avg, magnitude_ema) were updated in this phase,
@@ -292,10 +431,12 @@ class Trainer:
             device=self.device,
         )
         self._print(line)
+        self._print_troubles()
         if is_done or self.tick % self.config.image_snapshot_ticks == 0:
             self._save_images()
+        snapshot_path = None
         if is_done or self.tick % self.config.network_snapshot_ticks == 0:
-            self._save_networks()
+            snapshot_path = self._save_networks()
         for phase in self.phases:
             if phase.timer.ms is not None:
                 training_stats.report0(f"Timing/{phase.name}", phase.timer.ms)
@@ -305,20 +446,57 @@ class Trainer:
         self.tick += 1
         self.tick_start_nimg = self.cur_nimg
         self.tick_start_time = time.time()
+        if snapshot_path is not None:
+            self._save_state(must_succeed=is_done)
+            # Those of an untrained network would only keep everybody waiting.
+            if self.tick > 1 or is_done:
+                metrics = self.metrics.evaluate(self.G_ema, snapshot_path)
+                if self.worker.is_main:
+                    self.log.write_metrics(metrics, self.cur_nimg)
+        self.tick_start_time = time.time()
         self.maintenance_sec = self.tick_start_time - tick_end_time
+
+    def _print_troubles(self) -> None:
+        """What of this tick its line does not say."""
+        if num := self.health.take_num_replaced():
+            training_stats.report0("Progress/nonfinite_grads", num)
+            self._print(f"Note: {num} gradients of this tick were not finite, and were replaced.")
+        if num := self.batches.take_num_skipped():
+            self._print(f"Note: {num} damaged images of this tick were skipped.")
+
+    def _save_state(self, must_succeed: bool) -> None:
+        """Save the state, unless it was saved just now, or would be that of a dying run."""
+        if self.state_nimg == self.cur_nimg:
+            return
+        self.state_time = time.time()
+        if not self.health.is_sound():
+            self._print("Note: the last losses were not finite; the state is not saved.")
+            return
+        state = self.state_dict()
+        if self.worker.is_main:
+            try:
+                checkpoint.save(self.run_dir, state, self.cur_nimg, self.config.keep_states)
+            except OSError as error:
+                if must_succeed:
+                    raise
+                self._print(f"Warning: the state was not saved: {cli.message_of(error)}")
+                return
+        self.state_nimg = self.cur_nimg
 
     def _save_images(self) -> None:
         if self.worker.is_main:
             path = self.run_dir / f"fakes{self.cur_nimg // 1000:06d}.png"
             self.sheet.save_fakes(self.G_ema, path)
 
-    def _save_networks(self) -> None:
+    def _save_networks(self) -> Path:
+        path = self.run_dir / f"network-snapshot-{self.cur_nimg // 1000:06d}.pkl"
         snapshot.save_network_pickle(
             self.worker,
-            self.run_dir / f"network-snapshot-{self.cur_nimg // 1000:06d}.pkl",
+            path,
             dict(G=self.G, D=self.D, G_ema=self.G_ema, augment_pipe=self.augment_pipe),
             self.config.training_set_kwargs,
         )
+        return path
 
     def _print(self, text: str) -> None:
         if self.worker.is_main:
@@ -332,3 +510,16 @@ def network_kwargs(training_set) -> dict[str, int]:
         img_resolution=training_set.resolution,
         img_channels=training_set.num_channels,
     )
+
+
+def _advice_on_memory(config: TrainConfig) -> str:
+    """What to do when a batch does not fit."""
+    per_process = config.batch_size // config.num_gpus
+    minimum = config.D_kwargs["epilogue_kwargs"]["mbstd_group_size"]
+    smaller = [num for num in range(minimum, config.batch_gpu) if per_process % num == 0]
+    advice = (
+        f"use --batch-gpu={max(smaller)} (the batch then goes through in more passes)"
+        if smaller
+        else "no smaller --batch-gpu is possible; use a smaller --batch, --cbase or --mbstd-group"
+    )
+    return f"out of memory with --batch-gpu={config.batch_gpu}: {advice}"

@@ -2,13 +2,31 @@
 
 import os
 import struct
-import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+
 LOCAL_HEADER_SIZE = 30  # fixed part; the name and the extra field follow
+MAX_COMMENT_SIZE = 2**16 - 1
+
+# The records of the format's specification (PKWARE's APPNOTE.TXT), all little-endian.
+END_RECORD = struct.Struct("<4s4H2LH")
+END_LOCATOR_64 = struct.Struct("<4sLQL")
+END_RECORD_64 = struct.Struct("<4sQ2H2L4Q")
+CENTRAL_HEADER = np.dtype([
+    ("signature", "S4"), ("made_by", "<u2"), ("needed", "<u2"), ("flags", "<u2"),
+    ("method", "<u2"), ("time", "<u4"), ("crc", "<u4"), ("compressed_size", "<u4"),
+    ("size", "<u4"), ("name_size", "<u2"), ("extra_size", "<u2"), ("comment_size", "<u2"),
+    ("disk", "<u2"), ("internal", "<u2"), ("external", "<u4"), ("offset", "<u4"),
+])  # fmt: skip
+IS_ENCRYPTED, IS_UTF8 = 1 << 0, 1 << 11
+STORED, DEFLATED = 0, 8
+IN_EXTRA_FIELD = 2**32 - 1  # a size or an offset that takes 64 bits
 
 
 class Member(NamedTuple):
@@ -24,9 +42,12 @@ class Member(NamedTuple):
 class ZipArchive:
     """Read-only ZIP whose index is parsed once and travels with the object.
 
-    Pickling drops the file handle and a forked process opens its own, which costs one `open()`:
-    only the first process pays for the index of a large archive. Reads name their position
+    The index is a few arrays, 21 bytes for each file, and a list of names. Forked processes share
+    them; pickling copies them and drops the file handle. Either way another process pays for one
+    `open()`, and only the first for the index of a large archive. Reads name their position
     (`pread`), so threads may share an object.
+
+    Of files of the same name the last counts, as for other programs.
 
     Raises:
         OSError: If `path` cannot be read, is no ZIP, is damaged or holds encrypted members.
@@ -34,25 +55,49 @@ class ZipArchive:
 
     def __init__(self, path: str | os.PathLike) -> None:
         self.path = Path(path)
-        self.members: dict[str, Member] = {}  # files only, in the archive's order
         self._file: BinaryIO | None = None
         self._file_pid: int | None = None
-        try:
-            with zipfile.ZipFile(self.path) as archive:
-                infos = [info for info in archive.infolist() if not info.is_dir()]
-        except (zipfile.BadZipFile, NotImplementedError, UnicodeDecodeError) as error:
-            raise OSError(
-                f"{self.path}: no readable ZIP archive ({error}); is the download or copy complete?"
-            ) from error
-        for info in infos:
-            self._check(info)
-            self.members[info.filename] = Member(
-                info.header_offset,
-                info.compress_size,
-                info.file_size,
-                info.CRC,
-                info.compress_type == zipfile.ZIP_DEFLATED,
-            )
+        with open(self.path, "rb") as file:
+            try:
+                directory, shift = _read_central_directory(file)
+                headers, names, wide = _parse_central_directory(directory)
+            except (ValueError, struct.error, UnicodeDecodeError) as error:
+                raise OSError(
+                    f"{self.path}: no readable ZIP archive ({error}); is the download or copy"
+                    " complete?"
+                ) from error
+            archive_size = file.seek(0, os.SEEK_END)
+        last_of_name = {name: i for i, name in enumerate(names) if not name.endswith("/")}
+        rows = np.fromiter(last_of_name.values(), np.int64, len(last_of_name))
+        self.names: list[str] = list(last_of_name)  # files only, in the archive's order
+        self._check(headers[rows])
+        self._offsets = wide["offset"][rows] + shift
+        self._compressed_sizes, self._sizes = wide["compressed_size"][rows], wide["size"][rows]
+        self._crcs = headers["crc"][rows]
+        self._is_deflated = headers["method"][rows] == DEFLATED
+        outside = self._offsets + LOCAL_HEADER_SIZE + self._compressed_sizes > archive_size
+        outside |= (self._offsets < 0) | (self._compressed_sizes < 0) | (self._sizes < 0)
+        if outside.any():
+            name = self.names[int(outside.argmax())]
+            raise OSError(f"{self.path}: {name!r} ends outside the archive; is it complete?")
+
+    @cached_property
+    def position(self) -> dict[str, int]:
+        """Where in `names` a name stands."""
+        return {name: i for i, name in enumerate(self.names)}
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.position
+
+    def member(self, index: int) -> Member:
+        """The file `names[index]`."""
+        return Member(
+            int(self._offsets[index]),
+            int(self._compressed_sizes[index]),
+            int(self._sizes[index]),
+            int(self._crcs[index]),
+            bool(self._is_deflated[index]),
+        )
 
     def read(self, name: str) -> bytes:
         """The content of a member.
@@ -61,18 +106,25 @@ class ZipArchive:
             KeyError: If there is no such member.
             OSError: If its bytes are damaged.
         """
-        return _read(self._read_at, self.members[name], f"{self.path}: {name!r}")
+        return self.read_at(self.position[name])
 
-    def read_start(self, name: str, size: int) -> bytes:
-        """The first bytes of a member, unchecked and perhaps fewer than `size` if it is compressed.
+    def read_at(self, index: int, check: bool = True) -> bytes:
+        """The content of `names[index]`; without its checksum if not `check`.
 
         Raises:
-            KeyError: If there is no such member.
+            OSError: If its bytes are damaged.
+        """
+        return _read(self._pread, self.member(index), f"{self.path}: {self.names[index]!r}", check)
+
+    def read_start(self, index: int, size: int) -> bytes:
+        """First bytes of `names[index]`, unchecked and perhaps fewer than `size` if compressed.
+
+        Raises:
             OSError: If its header is damaged.
         """
-        member = self.members[name]
-        start = _content_offset(self._read_at, member, f"{self.path}: {name!r}")
-        data = self._read_at(start, min(size, member.compressed_size))
+        member = self.member(index)
+        start = _content_offset(self._pread, member, f"{self.path}: {self.names[index]!r}")
+        data = self._pread(start, min(size, member.compressed_size))
         return zlib.decompressobj(-zlib.MAX_WBITS).decompress(data) if member.is_deflated else data
 
     def close(self) -> None:
@@ -82,9 +134,11 @@ class ZipArchive:
         self._file = None
 
     def __getstate__(self) -> dict:
-        return {**self.__dict__, "_file": None, "_file_pid": None}
+        state = {**self.__dict__, "_file": None, "_file_pid": None}
+        state.pop("position", None)
+        return state
 
-    def _read_at(self, offset: int, size: int) -> bytes:
+    def _pread(self, offset: int, size: int) -> bytes:
         if not hasattr(os, "pread"):  # Windows
             with open(self.path, "rb") as file:
                 file.seek(offset)
@@ -95,12 +149,16 @@ class ZipArchive:
             self._file_pid = os.getpid()
         return os.pread(self._file.fileno(), size, offset)
 
-    def _check(self, info: zipfile.ZipInfo) -> None:
-        if info.flag_bits & 1:
-            raise OSError(f"{self.path}: {info.filename!r} is encrypted; unpack and zip it again")
-        if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+    def _check(self, headers: np.ndarray) -> None:
+        is_encrypted = headers["flags"] & IS_ENCRYPTED != 0
+        if is_encrypted.any():
+            name = self.names[int(is_encrypted.argmax())]
+            raise OSError(f"{self.path}: {name!r} is encrypted; unpack and zip it again")
+        is_unusual = ~np.isin(headers["method"], (STORED, DEFLATED))
+        if is_unusual.any():
+            name = self.names[int(is_unusual.argmax())]
             raise OSError(
-                f"{self.path}: {info.filename!r} uses an unusual compression method;"
+                f"{self.path}: {name!r} uses an unusual compression method;"
                 " unpack the archive and zip it again (zip -0)"
             )
 
@@ -120,6 +178,96 @@ def read_member(path: str | os.PathLike, member: Member) -> bytes:
         return _read(read_at, member, f"{path}: a member")
 
 
+def _read_central_directory(file: BinaryIO) -> tuple[bytes, int]:
+    """The bytes of the index, and how far the archive's start lies behind the file's."""
+    file_size = file.seek(0, os.SEEK_END)
+    start = max(file_size - END_RECORD.size - MAX_COMMENT_SIZE, 0)
+    file.seek(start)
+    tail = file.read()
+    at = _find_end_record(tail)
+    end = start + at
+    _, disk, _, _, _, size, offset, _ = END_RECORD.unpack_from(tail, at)
+    if disk not in (0, 2**16 - 1):
+        raise ValueError("it is one of several volumes")
+    if end >= END_LOCATOR_64.size:
+        file.seek(end - END_LOCATOR_64.size)
+        locator = END_LOCATOR_64.unpack(file.read(END_LOCATOR_64.size))
+        if locator[0] == b"PK\x06\x07":
+            end = end - END_LOCATOR_64.size - END_RECORD_64.size
+            file.seek(max(end, 0))
+            record = END_RECORD_64.unpack(file.read(END_RECORD_64.size))
+            if record[0] != b"PK\x06\x06":
+                raise ValueError("its end is damaged")
+            *_, size, offset = record
+    shift = end - size - offset  # programs that unpack themselves come before an archive
+    if shift < 0:
+        raise ValueError("its beginning is missing")
+    file.seek(end - size)
+    return file.read(size), shift
+
+
+def _find_end_record(tail: bytes) -> int:
+    """Where the last record starts: its comment, in which anything may be, goes to the end."""
+    at = len(tail)
+    while (at := tail.rfind(b"PK\x05\x06", 0, at)) >= 0:
+        if at + END_RECORD.size <= len(tail):
+            *_, comment_size = END_RECORD.unpack_from(tail, at)
+            if at + END_RECORD.size + comment_size <= len(tail):
+                return at
+    raise ValueError("its end is missing")
+
+
+def _parse_central_directory(
+    directory: bytes,
+) -> tuple[np.ndarray, Sequence[str], dict[str, np.ndarray]]:
+    """Headers, names, and the fields that may be wider than in the headers, of all entries."""
+    starts = []
+    pos = 0
+    unpack_sizes = struct.Struct("<3H").unpack_from
+    while pos + CENTRAL_HEADER.itemsize <= len(directory):
+        name_size, extra_size, comment_size = unpack_sizes(directory, pos + 28)
+        starts.append(pos)
+        pos += CENTRAL_HEADER.itemsize + name_size + extra_size + comment_size
+    if pos != len(directory):
+        raise ValueError("its index is damaged")
+    headers = np.zeros(0, CENTRAL_HEADER)
+    if starts:
+        windows = sliding_window_view(np.frombuffer(directory, np.uint8), CENTRAL_HEADER.itemsize)
+        headers = windows[np.array(starts)].view(CENTRAL_HEADER)[:, 0]
+    if (headers["signature"] != b"PK\x01\x02").any():
+        raise ValueError("its index is damaged")
+
+    names = []
+    encodings = np.where(headers["flags"] & IS_UTF8, "utf-8", "cp437").tolist()
+    for start, size, encoding in zip(starts, headers["name_size"].tolist(), encodings, strict=True):
+        start += CENTRAL_HEADER.itemsize
+        names.append(directory[start : start + size].decode(encoding).partition("\0")[0])
+
+    wide = {key: headers[key].astype(np.int64) for key in ("size", "compressed_size", "offset")}
+    is_wide = np.any([values == IN_EXTRA_FIELD for values in wide.values()], axis=0)
+    for row in np.flatnonzero(is_wide):
+        start = starts[row] + CENTRAL_HEADER.itemsize + int(headers["name_size"][row])
+        extra = directory[start : start + int(headers["extra_size"][row])]
+        _read_wide_fields(extra, wide, row)
+    return headers, names, wide
+
+
+def _read_wide_fields(extra: bytes, wide: dict[str, np.ndarray], row: int) -> None:
+    """Replace the fields of an entry that did not fit by those in its extra field."""
+    pos = 0
+    while pos + 4 <= len(extra):
+        kind, size = struct.unpack_from("<2H", extra, pos)
+        if kind == 1:
+            values = extra[pos + 4 : pos + 4 + size]
+            for key in ("size", "compressed_size", "offset"):
+                if wide[key][row] == IN_EXTRA_FIELD:
+                    (value,) = struct.unpack_from("<q", values)
+                    wide[key][row], values = value, values[8:]
+            return
+        pos += 4 + size
+    raise ValueError("its index lacks the size of a large file")
+
+
 def _content_offset(read_at: Callable[[int, int], bytes], member: Member, what: str) -> int:
     header = read_at(member.offset, LOCAL_HEADER_SIZE)
     if len(header) < LOCAL_HEADER_SIZE or header[:4] != b"PK\x03\x04":
@@ -128,7 +276,9 @@ def _content_offset(read_at: Callable[[int, int], bytes], member: Member, what: 
     return member.offset + LOCAL_HEADER_SIZE + name_size + extra_size
 
 
-def _read(read_at: Callable[[int, int], bytes], member: Member, what: str) -> bytes:
+def _read(
+    read_at: Callable[[int, int], bytes], member: Member, what: str, check: bool = True
+) -> bytes:
     data = read_at(_content_offset(read_at, member, what), member.compressed_size)
     if member.is_deflated:
         try:
@@ -136,6 +286,6 @@ def _read(read_at: Callable[[int, int], bytes], member: Member, what: str) -> by
             data = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, member.size + 1)
         except zlib.error as error:
             raise OSError(f"{what} is damaged ({error})") from error
-    if len(data) != member.size or zlib.crc32(data) != member.crc:
+    if len(data) != member.size or (check and zlib.crc32(data) != member.crc):
         raise OSError(f"{what} is damaged (size or checksum differs)")
     return data

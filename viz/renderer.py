@@ -20,7 +20,7 @@ from torch import Tensor
 
 import legacy
 from dnnlib import cli
-from torch_utils import distributed, images, latents
+from torch_utils import distributed, images, latents, resample
 
 SEEDS_PER_ROW = 100  # of the plane of latents
 # What the spectrum looks like from the lowest to the highest power.
@@ -397,8 +397,6 @@ def _to_pixels(x: Tensor, view: View) -> Tensor:
 
 def _untransform(x: Tensor, inverse: np.ndarray) -> tuple[Tensor, Tensor]:
     """Undo a transformation of `[C, H, W]`; also a mask, 1 where the content is known."""
-    from torch_utils import resample  # slow to import, and rarely needed
-
     out, mask = resample.apply_affine_transformation(x[None].float(), inverse, amax=6)
     return out[0], mask[0]
 

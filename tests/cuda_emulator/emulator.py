@@ -151,7 +151,7 @@ def _kernel(source: str | Path, specialisation: str) -> tuple[ctypes.CDLL, int]:
 
 def _build(path: Path, specialisations: Sequence[str]) -> Path:
     """Compile kernels to a library, unless there is one already."""
-    files = [path, *path.parent.glob("*.cuh"), *HERE.glob("*.h")]
+    files = [path, *path.parent.glob("*.cuh"), *HERE.glob("*.h"), *HERE.glob("*.cuh")]
     text = _text(path, specialisations)
     key = "\0".join([text, *FLAGS, *(file.read_text() for file in files)])
     folder = os.environ.get("STYLEGAN3_KERNEL_CACHE_DIR") or tempfile.gettempdir()

@@ -1,5 +1,5 @@
 // Kernels for the tests of the emulator: right ones, and ones with the errors that it must find.
-#include <cuda_fp16.h>
+#include "half.cuh"
 
 // Reverses 64 numbers per block.
 template <class T, bool kHasBarrier>

@@ -267,3 +267,11 @@ def test_open_atomic_refuses_what_it_cannot_do(tmp_path):
         pass
     with pytest.raises(IsADirectoryError), util.open_atomic(tmp_path):
         pass
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a full disk")
+def test_full_disk_does_not_end_the_program(capsys):
+    with util.Logger("/dev/full"):
+        print("one")
+        print("two")
+    assert capsys.readouterr().out == "one\ntwo\n"

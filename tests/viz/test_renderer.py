@@ -253,7 +253,6 @@ def test_force_fp32_changes_nothing_on_the_cpu(render):
 
 
 def test_untransform_undoes_the_transform(render):
-    pytest.importorskip("torch_utils.resample")
     still = render("t64", normalize=True).image.astype(int)
     view = {"translate": (0.25, 0.125), "normalize": True}
     moved = render("t64", **view).image.astype(int)
@@ -266,7 +265,6 @@ def test_untransform_undoes_the_transform(render):
 
 @pytest.mark.parametrize("layer", ["input", "L1", "L4"])
 def test_untransform_of_layers_knows_their_margins(render, layer):
-    pytest.importorskip("torch_utils.resample")
     layers = [item.name for item in render("t64").layers]
     view = {"layer": next(name for name in layers if name.startswith(layer))}
     still = render("t64", **view).image.astype(int)

@@ -243,7 +243,6 @@ def test_equivariance(person):
 
 
 def test_untransform(person):
-    pytest.importorskip("torch_utils.resample")
     person.drag("Drag fast##translate", 20, 0)
     moved = check(person)
     person.click("Untransform")

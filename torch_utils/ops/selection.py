@@ -57,10 +57,10 @@ def has_kernels(
         x.device.type in ("cuda", "meta")
         and x.dtype in CUDA_DTYPES
         and not any(f.requires_grad for f in filters)
-        and (x.device.type == "meta" or _has_cuda_kernels())
+        and (x.device.type == "meta" or _has_cuda_kernels(x.device))
     )
 
 
 @torch.compiler.assume_constant_result
-def _has_cuda_kernels() -> bool:
-    return cuda.is_available()
+def _has_cuda_kernels(device: torch.device) -> bool:
+    return cuda.is_available(device.index)

@@ -1,4 +1,4 @@
-// Stands in for libcuda.so.1, with two devices, and notes on stderr what it is called for.
+// Stands in for libcuda.so.1, with four devices, and notes on stderr what it is called for.
 // Functions that are not here do nothing and fail.
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -15,9 +15,17 @@ static int fail(void) { return 801; }  // CUDA_ERROR_NOT_SUPPORTED
 // NVRTC asks for one.
 int cuGetExportTable(const void** table, const void* id) { return *table = NULL, 500; }
 
+int cuGetErrorName(int error, const char** text) {
+    return *text = error == 209   ? "CUDA_ERROR_NO_BINARY_FOR_GPU"
+                   : error == 700 ? "CUDA_ERROR_ILLEGAL_ADDRESS"
+                                  : "other",
+           0;
+}
+int cuGetErrorString(int error, const char** text) { return *text = "reason", 0; }
+
 int cuInit(unsigned flags) { return 0; }
 int cuDriverGetVersion(int* version) { return *version = 13000, 0; }
-int cuDeviceGetCount(int* count) { return *count = 2, 0; }
+int cuDeviceGetCount(int* count) { return *count = 4, 0; }
 int cuDeviceGet(int* device, int ordinal) { return *device = ordinal, 0; }
 int cuDevicePrimaryCtxRetain(void** result, int device) {
     return *result = (void*)(uintptr_t)(0x1000 + device), 0;
@@ -30,6 +38,8 @@ int cuCtxGetCurrent(void** result) { return *result = context, 0; }
 int cuLibraryLoadData(void** library, const void* code, void* a, void* b, unsigned c, void* d,
                       void* e, unsigned f) {
     NOTE("load %s\n", *(const char*)code == 0x7f ? "cubin" : "ptx");
+    if (context == (void*)0x1002) return 209;  // CUDA_ERROR_NO_BINARY_FOR_GPU
+    if (context == (void*)0x1003) return 700;  // CUDA_ERROR_ILLEGAL_ADDRESS
     return *library = (void*)0x77, 0;
 }
 int cuLibraryUnload(void* library) { return NOTE("unload\n"), 0; }
@@ -53,7 +63,9 @@ int cuLaunchKernel(void* function, unsigned grid_x, unsigned grid_y, unsigned gr
     NOTE("launch %p grid %u %u %u block %u %u %u shared %u stream %p args %p %d %lld %g %g %d %g\n",
          function, grid_x, grid_y, grid_z, block_x, block_y, block_z, shared_bytes, stream,
          *(void**)p[0], *(int*)p[1], *(long long*)p[2], *(float*)p[3], *(double*)p[4], s->a, s->b);
-    return block_x > 1024 ? 1 : 0;  // CUDA_ERROR_INVALID_VALUE
+    return block_x > 1024 ? 1      // CUDA_ERROR_INVALID_VALUE
+           : block_x == 222 ? 222  // CUDA_ERROR_UNSUPPORTED_PTX_VERSION
+                            : 0;
 }
 
 int cuGetProcAddress_v2(const char* name, void** result, int version, uint64_t flags, int* found) {

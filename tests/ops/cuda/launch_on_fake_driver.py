@@ -7,6 +7,7 @@ import contextlib
 import ctypes
 import sys
 import threading
+import warnings
 from pathlib import Path
 from types import SimpleNamespace
 from unittest import mock
@@ -47,6 +48,18 @@ def launch(index=None, block=(256, 1, 1), shared_bytes=0):
     compiler.launch(sys.argv[2], "probe<float>", where, (7, 2, 3), block, args, shared_bytes)
 
 
+def attempt(*args, **kwargs):
+    """Launch, and note warnings and errors."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            launch(*args, **kwargs)
+        except RuntimeError as error:
+            note(f"{type(error).__name__}: {error}")
+    for warning in caught:
+        note(f"warning: {warning.message}")
+
+
 def note(text):
     """A heading between what the driver notes."""
     print(f"-- {text}", file=sys.stderr, flush=True)
@@ -68,10 +81,16 @@ def main():
     thread.start()
     thread.join()
     note("refused")
-    try:
-        launch(0, block=(2048, 1, 1))
-    except RuntimeError as error:
-        note(error)
+    attempt(0, block=(2048, 1, 1))
+    note("cannot be loaded when it is launched")
+    attempt(1, block=(222, 1, 1))
+    attempt(1)
+    for index in (2, 3):  # in threads, because those have the device's context
+        note(f"cannot be loaded on device {index}")
+        for _ in range(2):
+            thread = threading.Thread(target=attempt, args=[index])
+            thread.start()
+            thread.join()
 
 
 with (
@@ -81,7 +100,7 @@ with (
         device=device,
         current_device=lambda: current,
         current_stream=lambda index: SimpleNamespace(cuda_stream=0xAB00 + index),
-        get_device_capability=lambda index: [(9, 0), (99, 9)][index],
+        get_device_capability=lambda index: [(9, 0), (99, 9), (8, 0), (8, 6)][index],
         get_device_properties=lambda index: SimpleNamespace(shared_memory_per_block_optin=232448),
     ),
 ):

@@ -1,24 +1,28 @@
 """Compiling CUDA kernels without a GPU: cache and messages; launching them on a fake driver."""
 
 import os
+import re
+import struct
 import subprocess
 import sys
+import threading
 import warnings
+from concurrent.futures import Future
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
+from torch_utils.ops import selection
 from torch_utils.ops.cuda import compiler
 
-pathfinder = pytest.importorskip("cuda.pathfinder")
 nvrtc = pytest.importorskip("cuda.bindings.nvrtc")
 
 HERE = Path(__file__).parent
 SOURCE = "probe.cu"
 NAME = "probe<float>"
 CODE = """
-#include <cuda_fp16.h>
 #include "scale.cuh"
 struct Pair { int a; double b; };
 template <class T> __global__ void probe(T* x, int i, long long l, float f, double d, Pair p) {
@@ -30,7 +34,8 @@ template <class T> __global__ void probe(T* x, int i, long long l, float f, doub
 @pytest.fixture(autouse=True)
 def fresh():
     """What was found out about this machine is found out anew, before and after a test."""
-    cached = compiler.core, compiler.is_available, compiler._arch
+    cached = compiler.core, compiler._arch, compiler._can_compile_for
+    cached += (compiler._warn_that_there_are_none,)
     for function in cached:
         function.cache_clear()
     yield
@@ -121,6 +126,40 @@ def test_damaged_entry_is_compiled_again(damage, source_dir, monkeypatch):
     assert len(compilations) == 1
 
 
+@pytest.mark.parametrize("arch", ["sm_75", "sm_80", "sm_90"])
+@pytest.mark.parametrize("dtype", ["__half", "__nv_bfloat16"])
+def test_half_precision_is_that_of_the_toolkit(dtype, arch, source_dir, monkeypatch):
+    """`half.cuh` becomes the instructions that CUDA's own headers become."""
+    pathfinder = pytest.importorskip("cuda.pathfinder")
+    headers = pathfinder.find_nvidia_header_directory("cudart")
+    if headers is None or not (Path(headers) / "cuda_fp16.h").exists():
+        pytest.skip("no headers of CUDA")
+    body = "template <class T> __global__ void probe(T* x) { *x = T(3.0f * float(*x)); }"
+    include_dirs = {"half.cuh": HERE.parents[2] / "torch_utils/ops/cuda", "cuda_bf16.h": headers}
+    codes = []
+    for header, folder in include_dirs.items():
+        also = "" if header == "half.cuh" else "#include <cuda_fp16.h>\n"
+        monkeypatch.setattr(compiler, "SOURCE_DIR", Path(folder))
+        code = f"{also}#include <{header}>\n{body}"
+        cubin = compiler._compile(code, f"probe<{dtype}>", "cubin", arch, SOURCE)
+        codes.append(instructions(cubin.code))
+    if (dtype, arch) == ("__nv_bfloat16", "sm_75"):  # rounds by integers, in another order
+        assert len(codes[0]) <= len(codes[1])
+    else:
+        assert codes[0] == codes[1]
+
+
+def instructions(elf):
+    """The machine code in an object file."""
+    (table,) = struct.unpack_from("<Q", elf, 0x28)
+    count, names = struct.unpack_from("<2H", elf, 0x3C)
+    sections = [struct.unpack_from("<2I4Q", elf, table + 64 * i) for i in range(count)]
+    for name, _, _, _, offset, size in sections:
+        if elf[sections[names][4] + name :].startswith(b".text."):
+            return elf[offset : offset + size]
+    raise AssertionError("no code")
+
+
 def test_works_without_a_cache(source_dir, monkeypatch):
     """Where the folder cannot be written to, not even by root: its parent is a file."""
     obstacle = source_dir / "file"
@@ -163,7 +202,7 @@ def test_architecture_older_than_nvrtc_is_refused(source_dir):
 
 def test_faulty_code_is_reported_with_its_place(source_dir):
     (source_dir / SOURCE).write_text(CODE.replace("scale(", "scales("))
-    with pytest.raises(compiler.BuildError, match=r'probe\.cu\(6\): error: .*"scales"'):
+    with pytest.raises(compiler.BuildError, match=r'probe\.cu\(5\): error: .*"scales"'):
         compiler.compile_cubin(SOURCE, NAME, "sm_90")
 
 
@@ -175,10 +214,6 @@ MISSING = {
     "bindings": ("cuda-bindings", lambda m: m.setitem(sys.modules, "cuda.bindings", None)),
     "core": ("cuda-core", lambda m: m.setitem(sys.modules, "cuda.core", None)),
     "nvrtc": ("nvidia-cuda-nvrtc", lambda m: m.setattr(nvrtc, "nvrtcVersion", fail)),
-    "headers": (
-        "nvidia-cuda-runtime",
-        lambda m: m.setattr(pathfinder, "find_nvidia_header_directory", lambda _: None),
-    ),
 }
 
 
@@ -204,12 +239,105 @@ def test_is_available_here():
     assert compiler.is_available()
 
 
-def test_is_not_available_for_an_old_gpu(monkeypatch):
-    capabilities = [(8, 0), (5, 2)]
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: len(capabilities))
+def has_cuda_kernels(index):
+    return selection._has_cuda_kernels(torch.device("cuda", index))
+
+
+def test_old_gpu_does_not_keep_others_from_having_kernels(monkeypatch):
+    capabilities = [(8, 0), (5, 2), (9, 0), (5, 2)]
     monkeypatch.setattr(torch.cuda, "get_device_capability", capabilities.__getitem__)
     with pytest.warns(UserWarning, match="compiles for sm_75 and later, not for sm_52; use a PyT"):
-        assert not compiler.is_available()
+        assert not has_cuda_kernels(1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert [has_cuda_kernels(index) for index in range(4)] == [True, False, True, False]
+
+
+def test_missing_package_is_reported_once_for_all_gpus(monkeypatch):
+    capabilities = [(8, 0), (9, 0)]
+    monkeypatch.setattr(torch.cuda, "get_device_capability", capabilities.__getitem__)
+    monkeypatch.setattr(nvrtc, "nvrtcVersion", fail)
+    with pytest.warns(UserWarning, match="nvidia-cuda-nvrtc is missing") as caught:
+        assert [has_cuda_kernels(index) for index in (0, 1, 0)] == [False] * 3
+    assert len(caught) == 1
+
+
+def test_availability_is_a_constant_of_compiled_code_per_device(monkeypatch):
+    """The compiler asks once for each device, and does not trace what finds out."""
+    asked = []
+    monkeypatch.setattr(selection.cuda, "is_available", lambda index: asked.append(index) or index)
+
+    @torch.compile(backend="eager", fullgraph=True)
+    def function(x, device):
+        return x + 1 if selection._has_cuda_kernels(device) else x - 1
+
+    x = torch.zeros(())
+    for index, expected in [(0, -1), (1, 1), (0, -1), (1, 1)]:
+        assert function(x, torch.device("cuda", index)) == expected
+    assert asked == [0, 1]
+
+
+@pytest.fixture
+def fake_device(source_dir, monkeypatch):
+    """Launches on "cuda:0" compile for sm_90; loading gets the compiled kernel and fails."""
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (9, 0))
+    monkeypatch.setattr(compiler, "_kernels", {})
+    monkeypatch.setattr(compiler, "failures", {})
+    monkeypatch.setattr(compiler, "_thread", SimpleNamespace(functions={}))
+    return torch.device("cuda", 0)
+
+
+def launch(name, device):
+    compiler.launch(SOURCE, name, device, (1, 1, 1), (1, 1, 1), [])
+
+
+def test_kernel_that_cannot_be_compiled_is_reported_and_tried_once(
+    fake_device, source_dir, monkeypatch
+):
+    (source_dir / SOURCE).write_text(CODE.replace("scale(", "scales("))
+    compilations = count_compilations(monkeypatch)
+    message = r'(?s)"scales".*pip install --upgrade.*sm_90 uses more general.*several times slower'
+    with (
+        pytest.warns(UserWarning, match=message) as caught,
+        pytest.raises(compiler.BuildError, match='"scales"'),
+    ):
+        launch(NAME, fake_device)
+    assert len(caught) == 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # there is one warning per source
+        for name in (NAME, "probe<double>"):
+            with pytest.raises(compiler.BuildError, match='"scales"'):
+                launch(name, fake_device)
+    assert len(compilations) == 2
+    assert compiler.failures.keys() == {(SOURCE, n, "sm_90") for n in (NAME, "probe<double>")}
+
+
+@pytest.mark.parametrize("state", ["waits", "is begun", "failed"])
+def test_launch_takes_what_is_compiled_ahead_and_waits_for_no_turn(state, fake_device, monkeypatch):
+    """What waits is compiled by who needs it; what failed is a failure of the launch."""
+    future, by_launch = Future(), []
+    if state != "waits":
+        future.set_running_or_notify_cancel()
+    if state == "is begun":
+        threading.Timer(0.1, future.set_result, ["ahead"]).start()
+    elif state == "failed":
+        future.set_exception(compiler.BuildError("not possible"))
+    monkeypatch.setattr(compiler, "_ahead", {(SOURCE, NAME, "sm_90"): future})
+    monkeypatch.setattr(compiler, "compile_cubin", lambda *kernel: by_launch.append(kernel))
+    if state == "failed":
+        with pytest.warns(UserWarning, match="not possible"), pytest.raises(compiler.BuildError):
+            launch(NAME, fake_device)
+    else:
+        cubin = compiler._cubin(SOURCE, NAME, "sm_90")
+        assert cubin == ("ahead" if state == "is begun" else None)
+    assert bool(by_launch) == future.cancelled() == (state == "waits")
+
+
+def test_source_that_cannot_be_read_is_a_failure_like_others(fake_device, source_dir):
+    (source_dir / SOURCE).unlink()
+    with pytest.warns(UserWarning, match=SOURCE), pytest.raises(compiler.BuildError, match=SOURCE):
+        launch(NAME, fake_device)
 
 
 def test_launches_on_the_meta_device_are_recorded():
@@ -244,8 +372,31 @@ def test_launch_calls_the_driver(source_dir):
             "args 0xdeadbeef -5 -1099511627776 1.5 2.25 6 0.125"
         )
 
+    def refusal(arch, reason):
+        return (
+            f"BuildError: the driver does not load {NAME} of {SOURCE} for {arch}, made by NVRTC "
+            f"{compiler.core().nvrtc_version}: {reason}; a newer driver or PyTorch may."
+        )
+
+    def warning(arch, reason):
+        return (
+            f"{refusal(arch, reason).replace('BuildError', 'warning: CUDA kernels')} In its place, "
+            f"and in that of any other of {SOURCE} that fails, {arch} uses more general kernels or "
+            "PyTorch operations, which are several times slower and take more memory."
+        )
+
+    # What an earlier kernel did is not the fault of this one.
+    left_over = (
+        "context 0x1003",
+        "load cubin",
+        (
+            f"-- RuntimeError: CUDA kernels: loading {NAME} of {SOURCE} failed: "
+            "CUDA_ERROR_ILLEGAL_ADDRESS"
+        ),
+    )
     on_0 = launched(0xAB00)
-    assert result.stderr.splitlines() == [
+    notes = re.sub(r"(CUDA_ERROR_\w+): [^;\n]*", r"\1", result.stderr)  # without explanations
+    assert notes.splitlines() == [
         *("-- first", "context 0x1000", "load cubin", kernel, on_0),
         *("-- again", on_0),
         *("-- other device", "load ptx", kernel, launched(0xAB01)),
@@ -253,6 +404,15 @@ def test_launch_calls_the_driver(source_dir):
         *(launched(0xAB00, shared_bytes=60000), launched(0xAB00, shared_bytes=50000)),
         *("-- thread", "context 0x1000", on_0),
         *("-- refused", launched(0xAB00, block=2048)),
-        f"-- CUDA kernels: launching {NAME} of {SOURCE} with grid (7, 2, 3), block (2048, 1, 1) "
-        "and 0 bytes of shared memory failed: CUDA_ERROR_INVALID_VALUE",
+        f"-- RuntimeError: CUDA kernels: launching {NAME} of {SOURCE} with grid (7, 2, 3), block "
+        "(2048, 1, 1) and 0 bytes of shared memory failed: CUDA_ERROR_INVALID_VALUE",
+        *("-- cannot be loaded when it is launched", launched(0xAB01, block=222)),
+        f"-- {refusal('sm_999', 'CUDA_ERROR_UNSUPPORTED_PTX_VERSION')}",
+        f"-- {warning('sm_999', 'CUDA_ERROR_UNSUPPORTED_PTX_VERSION')}",
+        f"-- {refusal('sm_999', 'CUDA_ERROR_UNSUPPORTED_PTX_VERSION')}",
+        *("-- cannot be loaded on device 2", "context 0x1002", "load cubin"),
+        f"-- {refusal('sm_80', 'CUDA_ERROR_NO_BINARY_FOR_GPU')}",
+        f"-- {warning('sm_80', 'CUDA_ERROR_NO_BINARY_FOR_GPU')}",
+        *("context 0x1002", f"-- {refusal('sm_80', 'CUDA_ERROR_NO_BINARY_FOR_GPU')}"),
+        *("-- cannot be loaded on device 3", *left_over, *left_over),
     ]

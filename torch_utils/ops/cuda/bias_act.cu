@@ -8,8 +8,7 @@
 // TILE_ROWS x (32 * VEC): a warp takes every eighth row, and what the gradients of scale, noise and
 // bias sum over rows or columns leaves the block as one number per row or column of the tile. The
 // launcher adds these up, in a fixed order.
-#include <cuda_bf16.h>
-#include <cuda_fp16.h>
+#include "half.cuh"
 
 constexpr int THREADS = 256, WARPS = THREADS / 32, TILE_ROWS = 64;
 

@@ -8,7 +8,7 @@ from ctypes import c_void_p
 import torch
 from torch import Tensor
 
-from torch_utils.ops.cuda import compiler
+from torch_utils.ops.cuda import compiler, fallback
 from torch_utils.ops.layout import channel_sizes, channels_format
 
 SOURCE = "bias_act.cu"
@@ -71,7 +71,10 @@ def bias_act(
     args = _arguments(x, b, scale, noise, sizes, act, alpha, gain, clamp)
     grid = (_ceil_div(x.numel() // vec, THREADS), 1, 1)
     pointers = c_void_p(x.data_ptr()), c_void_p(y.data_ptr())
-    compiler.launch(SOURCE, name, x.device, grid, (THREADS, 1, 1), (*pointers, args))
+    try:
+        compiler.launch(SOURCE, name, x.device, grid, (THREADS, 1, 1), (*pointers, args))
+    except compiler.BuildError:
+        return fallback.bias_act(x, b, scale, noise, dim, act, alpha, gain, clamp)
     return y
 
 
@@ -129,7 +132,12 @@ def bias_act_grad(
     )
     name = _specialisation("bias_act_gradient", saved, vec, is_channels_last)
     grid = (n * row_tiles * column_tiles, 1, 1)
-    compiler.launch(SOURCE, name, saved.device, grid, (THREADS, 1, 1), (args, gradient))
+    try:
+        compiler.launch(SOURCE, name, saved.device, grid, (THREADS, 1, 1), (args, gradient))
+    except compiler.BuildError:
+        flags = is_output_saved, scales_dx, needs_b, needs_scale, needs_noise
+        settings = dim, act, alpha, gain, clamp
+        return fallback.bias_act_grad(dy, saved, b, scale, noise, *settings, *flags)
     if needs_b:
         db = db.sum([0, 1])
     if needs_scale:

@@ -18,7 +18,8 @@ import tempfile
 import threading
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from ctypes import addressof, c_void_p
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -33,12 +34,44 @@ SOURCE_DIR = Path(__file__).parent
 OPTIONS = {"std": "c++17", "ptxas_options": ["-v"]}  # -v reports the resources
 MAX_PLAIN_SHARED_BYTES = 48 * 1024  # dynamic shared memory beyond it has to be asked for
 INCLUDE = re.compile(r'^\s*#\s*include\s*"([^"]+)"', re.MULTILINE)
-PROBE = "#include <cuda_fp16.h>\ntemplate <class T> __global__ void probe(T* x) {}\n"
+# What the driver says at a launch, until when it may put off loading, about a kernel that does not
+# suit the GPU. All else is about the launch, or about those before it.
+UNSUITABLE = (
+    "CUDA_ERROR_INVALID_IMAGE",
+    "CUDA_ERROR_NO_BINARY_FOR_GPU",
+    "CUDA_ERROR_INVALID_PTX",
+    "CUDA_ERROR_JIT_COMPILER_NOT_FOUND",
+    "CUDA_ERROR_UNSUPPORTED_PTX_VERSION",
+    "CUDA_ERROR_JIT_COMPILATION_DISABLED",
+    "CUDA_ERROR_INVALID_SOURCE",
+    "CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES",
+)
+# What it says at loading a kernel that has nothing to do with the kernel.
+UNRELATED = (
+    "CUDA_ERROR_OUT_OF_MEMORY",
+    "CUDA_ERROR_ECC_UNCORRECTABLE",
+    "CUDA_ERROR_ILLEGAL_ADDRESS",
+    "CUDA_ERROR_LAUNCH_TIMEOUT",
+    "CUDA_ERROR_CONTEXT_IS_DESTROYED",
+    "CUDA_ERROR_ASSERT",
+    "CUDA_ERROR_HARDWARE_STACK_ERROR",
+    "CUDA_ERROR_ILLEGAL_INSTRUCTION",
+    "CUDA_ERROR_MISALIGNED_ADDRESS",
+    "CUDA_ERROR_INVALID_ADDRESS_SPACE",
+    "CUDA_ERROR_INVALID_PC",
+    "CUDA_ERROR_LAUNCH_FAILED",
+)
+PROBE = "template <class T> __global__ void probe(T* x) {}\n"
+
+# Kernels that could not be built when they were needed, which are not tried again in this process:
+# (source, specialisation, architecture) -> reason.
+failures: dict[tuple[str, str, str], str] = {}
 
 _lock = threading.RLock()  # compiling and loading; launching kernels that are loaded needs none
 _kernels = {}  # (source, specialisation, device index) -> loaded kernel
 _thread = threading.local()  # .functions: those of `_kernels` that this thread has launched
 _recorders: list[set[tuple[str, str]]] = []
+_ahead: dict[tuple[str, str, str], Future] = {}  # (source, specialisation, architecture) -> Cubin
 
 
 @dataclass(frozen=True)
@@ -66,20 +99,18 @@ class Cubin:
     compile_sec: float
 
 
-@functools.cache
-def is_available() -> bool:
-    """Whether kernels can be compiled here; if not, one warning tells why and what to do."""
-    try:
-        for arch in local_archs() or [f"sm_{core().archs[-1]}"]:
-            _compile(PROBE, "probe<__half>", *_target(arch), "probe.cu")
-    except BuildError as error:
-        warnings.warn(
-            f"CUDA kernels: {error} Using PyTorch operations, which are several times slower and "
-            "take more memory.",
-            stacklevel=2,
-        )
-        return False
-    return True
+def is_available(index: int | None = None) -> bool:
+    """Whether kernels can be compiled; if not, one warning tells why and what to do.
+
+    Args:
+        index: For this GPU; `None` for any that there may be.
+    """
+    return _can_compile_for(None if index is None else _arch(index))
+
+
+def arch_of(device: torch.device) -> str:
+    """Architecture of a GPU, as in `"sm_90"`."""
+    return _arch(device.index or 0)
 
 
 def local_archs() -> list[str]:
@@ -111,8 +142,9 @@ def launch(
         shared_bytes: Dynamic shared memory per block.
 
     Raises:
-        BuildError: If the kernel cannot be compiled or loaded.
-        RuntimeError: If the driver refuses the launch.
+        BuildError: If the kernel cannot be compiled or loaded. The first time for a source and an
+            architecture there is a warning. The failure is remembered, and not tried again.
+        RuntimeError: If the driver refuses the launch for another reason.
     """
     if device.type == "meta":
         for recorder in _recorders:
@@ -133,6 +165,13 @@ def launch(
         function, *grid, *block, shared_bytes, stream, addressof(pointers), 0
     )
     if error != 0:
+        if error.name in UNSUITABLE:
+            raise _failed(
+                source,
+                specialisation,
+                current,
+                _not_loaded(source, specialisation, current, error.name),
+            )
         raise RuntimeError(
             f"CUDA kernels: launching {specialisation} of {source} with grid {grid}, block {block} "
             f"and {shared_bytes} bytes of shared memory failed: {error.name}"
@@ -148,6 +187,44 @@ def record_launches() -> Iterator[set[tuple[str, str]]]:
         yield recorder
     finally:
         _recorders.remove(recorder)
+
+
+def compile_ahead(run: Callable[[], None], what: str, arch: str, num_threads: int) -> None:
+    """Compile what a function launches on the meta device, while it runs and after that.
+
+    `launch` takes kernels from here, and does not wait for those whose turn has not come. Failures
+    are left to it. Once all are in the cache a file there says so, and nothing is done any more.
+
+    Args:
+        run: The function.
+        what: All that decides about its launches, apart from the sources of the kernels.
+        arch: Architecture of the GPU, as in `"sm_90"`.
+        num_threads: How many kernels to compile at a time.
+    """
+    with contextlib.suppress(Exception), ThreadPoolExecutor(num_threads) as pool:
+        mark = _cache_dir() / f"complete-{_key('*.cu', what, *_target(arch))}"
+        if mark.exists():
+            return
+        submitted = _Submitted(pool, arch)
+        _recorders.append(submitted)
+        try:
+            run()
+        finally:
+            _recorders.remove(submitted)
+        if all(future.cancelled() or future.result() for future in submitted.values()):
+            mark.touch()
+
+
+class _Submitted(dict):
+    """Takes the place of a set that launches are added to; kernel -> what comes of it."""
+
+    def __init__(self, pool: ThreadPoolExecutor, arch: str) -> None:
+        self.pool, self.arch = pool, arch
+
+    def add(self, kernel: tuple[str, str]) -> None:
+        if kernel not in self:
+            self[kernel] = self.pool.submit(compile_cubin, *kernel, self.arch)
+            _ahead[(*kernel, self.arch)] = self[kernel]
 
 
 def compile_cubin(source: str, specialisation: str, arch: str) -> Cubin:
@@ -173,7 +250,7 @@ def compile_cubin(source: str, specialisation: str, arch: str) -> Cubin:
 
 @functools.cache
 def core() -> SimpleNamespace:
-    """What is used of `cuda-core`, the version of NVRTC, and where the headers of CUDA are.
+    """What is used of `cuda-core`, and the version of NVRTC.
 
     Raises:
         BuildError: If a package is missing.
@@ -184,31 +261,51 @@ def core() -> SimpleNamespace:
         raise _missing("cuda-bindings", f"=={_cuda_major()}.*", error) from error
     try:
         from cuda import core as cuda_core
-        from cuda import pathfinder
     except ImportError as error:
         raise _missing("cuda-core", "==1.2.2", error) from error
-    suffix = "-cu12" if _cuda_major() == "12" else f"=={_cuda_major()}.*"
+    suffix = _package_suffix()
     try:
         (_, *version), (_, archs) = nvrtc.nvrtcVersion(), nvrtc.nvrtcGetSupportedArchs()
     except (RuntimeError, OSError) as error:  # the library was not found, or does not load
         raise _missing("nvidia-cuda-nvrtc", suffix, error) from error
-    include_dir = pathfinder.find_nvidia_header_directory("cudart")
-    if include_dir is None or not (Path(include_dir) / "cuda_fp16.h").exists():
-        raise _missing("nvidia-cuda-runtime", suffix, "no cuda_fp16.h")
     return SimpleNamespace(
         Device=cuda_core.Device,
         ObjectCode=cuda_core.ObjectCode,
         Program=cuda_core.Program,
         ProgramOptions=cuda_core.ProgramOptions,
         driver=driver,
-        include_dir=include_dir,
         nvrtc_version=".".join(map(str, version)),
+        has_minimal=tuple(version) >= (12, 8),  # leaves out textures and the like, for speed
         archs=sorted(archs),
+    )
+
+
+@functools.cache
+def _can_compile_for(arch: str | None) -> bool:
+    try:
+        _compile(PROBE, "probe<float>", *_target(arch or f"sm_{core().archs[-1]}"), "probe.cu")
+    except BuildError as error:
+        _warn_that_there_are_none(str(error))
+        return False
+    return True
+
+
+@functools.cache  # once, even if it is so for several architectures
+def _warn_that_there_are_none(reason: str) -> None:
+    warnings.warn(
+        f"CUDA kernels: {reason} Using PyTorch operations, which are several times slower and take "
+        "more memory.",
+        stacklevel=2,
     )
 
 
 def _cuda_major() -> str:
     return (torch.version.cuda or "13").partition(".")[0]
+
+
+def _package_suffix() -> str:
+    """What the names of NVIDIA's packages end with."""
+    return "-cu12" if _cuda_major() == "12" else f"=={_cuda_major()}.*"
 
 
 def _missing(package: str, version: str, reason: Exception | str) -> BuildError:
@@ -236,22 +333,18 @@ def _arch(index: int) -> str:
 
 
 def _compile(code: str, specialisation: str, kind: str, target: str, source: str) -> Cubin:
-    options = core().ProgramOptions(
-        name=source,
-        arch=target,
-        include_path=[str(SOURCE_DIR), core().include_dir],
-        **OPTIONS,
-    )
-    log, start = io.StringIO(), time.process_time()
-    with _lock:
-        try:
-            program = core().Program(code, "c++", options)
-            compiled = program.compile(kind, name_expressions=[specialisation], logs=log)
-        except Exception as error:  # of a private class of cuda-core
-            raise BuildError(
-                f"NVRTC {core().nvrtc_version} cannot compile {specialisation} of {source} for "
-                f"{target}: {error}"
-            ) from error
+    options = OPTIONS | ({"minimal": True} if core().has_minimal else {})
+    options |= dict(name=source, arch=target, include_path=[str(SOURCE_DIR)])
+    log, start = io.StringIO(), time.thread_time()
+    try:
+        program = core().Program(code, "c++", core().ProgramOptions(**options))
+        compiled = program.compile(kind, name_expressions=[specialisation], logs=log)
+    except Exception as error:  # of a private class of cuda-core
+        raise BuildError(
+            f"NVRTC {core().nvrtc_version} cannot compile {specialisation} of {source} for "
+            f"{target}: {error}\nAnother NVRTC may: pip install --upgrade "
+            f'"nvidia-cuda-nvrtc{_package_suffix()}".'
+        ) from error
     symbol = compiled.symbol_mapping[specialisation]
     return Cubin(
         bytes(compiled.code),
@@ -261,7 +354,7 @@ def _compile(code: str, specialisation: str, kind: str, target: str, source: str
         shared_bytes=_reported(log.getvalue(), r"(\d+) bytes smem"),
         spill_bytes=_reported(log.getvalue(), r"(\d+) bytes spill stores"),
         stack_bytes=_reported(log.getvalue(), r"(\d+) bytes stack frame"),
-        compile_sec=time.process_time() - start,
+        compile_sec=time.thread_time() - start,
     )
 
 
@@ -276,7 +369,9 @@ def _cache_dir() -> Path:
 
 def _key(source: str, specialisation: str, kind: str, target: str) -> str:
     """Hash of source, included files, specialisation, architecture, NVRTC, options and format."""
-    parts = [*_texts(SOURCE_DIR / source, set()), specialisation, kind, target]
+    seen: set[Path] = set()
+    parts = [text for path in sorted(SOURCE_DIR.glob(source)) for text in _texts(path, seen)]
+    parts += [specialisation, kind, target]
     parts += [core().nvrtc_version, json.dumps(OPTIONS, sort_keys=True)]
     parts += [field.name for field in fields(Cubin)]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24]
@@ -337,21 +432,63 @@ def _function(source: str, specialisation: str, index: int):
         _thread.functions = {}
     with _lock:
         if key not in _kernels:
-            _kernels[key] = _load(source, specialisation, index)
+            failure = failures.get((source, specialisation, _arch(index)))
+            if failure is not None:
+                raise BuildError(failure)
+            try:
+                _kernels[key] = _load(source, specialisation, index)
+            except (BuildError, OSError) as error:
+                raise _failed(source, specialisation, index, error) from error
     _thread.functions[key] = core().driver.CUfunction(int(_kernels[key].handle))
     return _thread.functions[key]
 
 
 def _load(source: str, specialisation: str, index: int):
-    cubin = compile_cubin(source, specialisation, _arch(index))
+    cubin = _cubin(source, specialisation, _arch(index))
     create = core().ObjectCode.from_cubin if cubin.kind == "cubin" else core().ObjectCode.from_ptx
     try:
         return create(cubin.code, name=source).get_kernel(cubin.symbol.encode())
     except Exception as error:  # of a private class of cuda-core
-        raise BuildError(
-            f"the driver does not load {specialisation} of {source} for {_arch(index)}, made by "
-            f"NVRTC {core().nvrtc_version}: {error}; a newer driver or PyTorch may."
-        ) from error
+        if any(name in str(error) for name in UNRELATED):
+            raise RuntimeError(
+                f"CUDA kernels: loading {specialisation} of {source} failed: {error}"
+            ) from error
+        raise _not_loaded(source, specialisation, index, error) from error
+
+
+def _cubin(source: str, specialisation: str, arch: str) -> Cubin:
+    """A kernel that is compiled ahead; one whose turn has not come is compiled here and now."""
+    future = _ahead.pop((source, specialisation, arch), None)
+    if future is None or future.cancel():
+        return compile_cubin(source, specialisation, arch)
+    return future.result()
+
+
+def _not_loaded(
+    source: str, specialisation: str, index: int, reason: Exception | str
+) -> BuildError:
+    return BuildError(
+        f"the driver does not load {specialisation} of {source} for {_arch(index)}, made by "
+        f"NVRTC {core().nvrtc_version}: {reason}; a newer driver or PyTorch may."
+    )
+
+
+def _failed(source: str, specialisation: str, index: int, error: Exception) -> BuildError:
+    """Remember that there is no such kernel for the architecture of a GPU; warn about the first."""
+    arch = _arch(index)
+    with _lock:
+        is_first = not any(key[::2] == (source, arch) for key in failures)
+        failures[source, specialisation, arch] = str(error)
+        _kernels.pop((source, specialisation, index), None)
+    _thread.functions.pop((source, specialisation, index), None)
+    if is_first:
+        warnings.warn(
+            f"CUDA kernels: {error} In its place, and in that of any other of {source} that fails, "
+            f"{arch} uses more general kernels or PyTorch operations, which are several times "
+            "slower and take more memory.",
+            stacklevel=2,
+        )
+    return BuildError(str(error))
 
 
 @functools.cache
@@ -363,7 +500,6 @@ def _allow_shared_memory(source: str, specialisation: str, index: int) -> None:
     attribute = driver.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
     (error,) = driver.cuKernelSetAttribute(attribute, dynamic, kernel.handle, index)
     if error != 0:
-        raise RuntimeError(
-            f"CUDA kernels: {specialisation} of {source} cannot have {dynamic} bytes of shared "
-            f"memory: {error.name}"
-        )
+        reason = f"{error.name} for {dynamic} bytes of shared memory"
+        error = _not_loaded(source, specialisation, index, reason)
+        raise _failed(source, specialisation, index, error)

@@ -19,11 +19,9 @@
 // The mask has 2 bits per sample t: 2k for "not positive", 2k + 1 for "clamped", 16 samples
 // along x to a word, words of neighbouring rows side by side: [N, C, ceil(tmp_w / 16), tmp_h].
 // That is how threads that are rows write and read it: 32 words of 4 bytes at once.
-#include <cuda_bf16.h>
-#include <cuda_fp16.h>
-
 #include "filtered_lrelu_rows.cuh"
 #include "filtered_lrelu_tile.cuh"
+#include "half.cuh"
 
 // Step 1: columns of the input, upsampled along y unless `fu` is 2D.
 template <class F, class Tile, class S, class T>

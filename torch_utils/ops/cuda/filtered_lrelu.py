@@ -1,11 +1,12 @@
 """Launches `filtered_lrelu.cu`, or `filtered_lrelu_general.cu`, on CUDA devices."""
 
+import contextlib
 from ctypes import c_double, c_float, c_int32, c_int64, c_void_p
 
 import torch
 from torch import Tensor
 
-from torch_utils.ops.cuda import compiler
+from torch_utils.ops.cuda import compiler, fallback
 from torch_utils.ops.cuda.filtered_lrelu_plan import (
     ACT,
     READ_MASK,
@@ -99,14 +100,18 @@ def _launch(
     scale = None if scale is None else scale.to(dtype).contiguous()
     b = None if b is None else b.to(call.dtype).contiguous()
     fu, fd = fu.to(dtype).contiguous(), fd.to(dtype).contiguous()
-    if plan.name is None:
+    # All three ways read and write the same masks.
+    if plan.name is not None:
+        args = Arguments.from_buffer_copy(plan.args)
+        args.x, args.y, args.fu, args.fd = map(_address, (x, y, fu, fd))
+        args.b, args.scale, args.mask = map(_address, (b, scale, mask))
+        with contextlib.suppress(compiler.BuildError):
+            compiler.launch(SOURCE, plan.name, x.device, plan.grid, plan.block, [args])
+            return y
+    with contextlib.suppress(compiler.BuildError):
         _upsample_and_downsample(call, x, y, fu, fd, b, scale, mask)
         return y
-    args = Arguments.from_buffer_copy(plan.args)
-    args.x, args.y, args.fu, args.fd = x.data_ptr(), y.data_ptr(), fu.data_ptr(), fd.data_ptr()
-    args.b, args.scale, args.mask = _address(b), _address(scale), _address(mask)
-    compiler.launch(SOURCE, plan.name, x.device, plan.grid, plan.block, [args])
-    return y
+    return fallback.filtered_lrelu(call, x, fu, fd, b, scale, mask)
 
 
 def _upsample_and_downsample(

@@ -3,8 +3,7 @@
 // Coordinates and mask are those of `filtered_lrelu.cu`. `upsample` writes all samples t, in the
 // type of the arithmetic, `downsample` reads them. A thread of `upsample` computes the 16 samples
 // of a word of the mask, one of `downsample` computes an output.
-#include <cuda_bf16.h>
-#include <cuda_fp16.h>
+#include "half.cuh"
 
 using uint32 = unsigned int;
 using int64 = long long;

@@ -12,13 +12,12 @@ import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
 
 import click
-import torch
 
 from dnnlib import cli
-from dnnlib.util import construct_class_by_name
 from torch_utils.layers import check_resolution
 from torch_utils.ops.cuda import compiler
 from training.config import CFGS, Cfg, TrainOptions, make_config
+from training.kernels import launch_all
 
 BATCH = 8
 IMG_CHANNELS = 3
@@ -133,22 +132,8 @@ def kernels_of_training(cfg: Cfg, resolution: int, is_fp32: bool) -> set[tuple[s
     """
     options = TrainOptions(cfg=cfg, gpus=1, batch=BATCH, gamma=1, fp32=is_fp32)
     config = make_config(options, training_set_kwargs={})
-    device = torch.device("meta")
-    images = dict(c_dim=0, img_resolution=resolution, img_channels=IMG_CHANNELS)
-    with device:
-        G = construct_class_by_name(**config.G_kwargs, **images).to(device)
-        D = construct_class_by_name(**config.D_kwargs, **images).to(device)
-        augment_pipe = construct_class_by_name(**config.augment_kwargs).to(device)
-        loss = construct_class_by_name(
-            **config.loss_kwargs, device=device, G=G, D=D, augment_pipe=augment_pipe
-        )
-        real_img = torch.empty(BATCH, IMG_CHANNELS, resolution, resolution)
-        z, c = torch.empty(BATCH, G.z_dim), torch.empty(BATCH, 0)
-        with compiler.record_launches() as kernels:
-            for phase in ("Gboth", "Dboth"):
-                loss.accumulate_gradients(phase, real_img, c, z, c, gain=1, cur_nimg=0)
-            with torch.no_grad():
-                G(z, c, force_fp32=True)
+    with compiler.record_launches() as kernels:
+        launch_all(config, c_dim=0, img_resolution=resolution, img_channels=IMG_CHANNELS)
     return kernels
 
 

@@ -10,8 +10,7 @@
 // TILE_H x TILE_W outputs of TILE_C planes: it stages the inputs of the tile in shared memory and
 // filters from there; separable filters go along x to shared memory again, then along y.
 // `upfirdn2d_general` takes everything else, one output per thread.
-#include <cuda_bf16.h>
-#include <cuda_fp16.h>
+#include "half.cuh"
 
 constexpr int THREADS = 256;
 

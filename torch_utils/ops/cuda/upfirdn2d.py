@@ -1,5 +1,6 @@
 """Launches `upfirdn2d.cu`: pad, upsample, filter and downsample on CUDA devices."""
 
+import contextlib
 import ctypes
 from ctypes import c_void_p
 from dataclasses import dataclass
@@ -8,7 +9,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from torch_utils.ops.cuda import compiler
+from torch_utils.ops.cuda import compiler, fallback
 from torch_utils.ops.layout import output_format
 
 SOURCE = "upfirdn2d.cu"
@@ -78,15 +79,44 @@ def upfirdn2d(
     gain: float,
 ) -> Tensor:
     """The op; arithmetic is in float32, for float64 in float64."""
+    settings = tuple(up), tuple(down), tuple(padding), flip_filter, gain
+    if _is_tiled(x.dtype, f.shape, *settings[:2]):
+        with contextlib.suppress(compiler.BuildError):
+            return _launch_tiled(x, f, *settings)
+    with contextlib.suppress(compiler.BuildError):
+        return _launch_general(x, f, *settings)
+    return fallback.upfirdn2d(x, f, *settings)
+
+
+def _launch_tiled(
+    x: Tensor,
+    f: Tensor,
+    up: tuple[int, int],
+    down: tuple[int, int],
+    padding: tuple[int, int, int, int],
+    flip_filter: bool,
+    gain: float,
+) -> Tensor:
+    settings = up[0], down[0], padding, flip_filter, gain ** (f.ndim / 2)
+    plan = _tiled(x.shape, x.stride(), x.dtype, f.shape, *settings)
+    return _launch(plan, x, f.to(torch.float32).contiguous())
+
+
+def _launch_general(
+    x: Tensor,
+    f: Tensor,
+    up: tuple[int, int],
+    down: tuple[int, int],
+    padding: tuple[int, int, int, int],
+    flip_filter: bool,
+    gain: float,
+) -> Tensor:
     gain = gain ** (f.ndim / 2)
     if x.dtype == torch.float64:
         # Filter and gain meet in the type of the filter, by definition.
         f, gain = f * gain, 1.0
     f = f.to(_arithmetic(x.dtype)).contiguous()
-    up, down, padding = tuple(up), tuple(down), tuple(padding)
     layout = x.shape, x.stride(), x.dtype
-    if _is_tiled(x.dtype, f.shape, up, down):
-        return _launch(_tiled(*layout, f.shape, up[0], down[0], padding, flip_filter, gain), x, f)
     if f.ndim == 2:
         plan = _general(*layout, f.shape, up, down, padding, flip_filter, gain, x.dtype)
         return _launch(plan, x, f)

@@ -1,0 +1,265 @@
+"""Speed of the Fréchet inception distance, stage by stage: `python -m benchmarks.metrics`.
+
+Features of an image pass three stages: a generator makes the image, a feature network looks at it,
+statistics take the features in. Each is timed alone, and then all together as in calc_metrics.py.
+The feature network here has random weights: the published one is not needed to measure speed. It is
+the project's InceptionV3 where there is one, and otherwise a stand-in that only has its size of
+output, as the table says.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import click
+import numpy as np
+import scipy.linalg
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from benchmarks import synthesis, timing
+from dnnlib import cli
+from metrics import detectors, metric_utils
+from metrics.feature_stats import FeatureStats
+from metrics.frechet_inception_distance import frechet_distance
+from metrics.metric_utils import MetricOptions
+from torch_utils import distributed, images
+from torch_utils.layers import check_resolution
+from training.config import CFGS, Cfg
+
+NUM_FEATURES = 2048
+CHECK_FEATURES = 128  # where SciPy's general matrix root is fast, too
+MAX_ERROR = 1e-6  # of the distance, relative
+HEADER = ("stage", "images/s", "ms/image", "spread", "runs")
+
+
+@click.command(cls=cli.Command)
+@click.option(
+    "--cfg",
+    type=click.Choice(CFGS),
+    default="stylegan3-t",
+    show_default=True,
+    help="Network that makes the images.",
+)
+@click.option("--resolution", type=int, default=256, show_default=True, help="Size of the images.")
+@click.option(
+    "--cbase",
+    type=click.IntRange(min=1),
+    default=32768,
+    show_default=True,
+    help="Capacity multiplier, as for train.py.",
+)
+@click.option(
+    "--cmax",
+    type=click.IntRange(min=1),
+    default=512,
+    show_default=True,
+    help="Most feature maps per layer, as for train.py.",
+)
+@click.option(
+    "--batch",
+    type=click.IntRange(min=1),
+    help="Images that the feature network sees at once.  [default: as calc_metrics.py]",
+)
+@click.option(
+    "--features",
+    type=click.IntRange(min=2),
+    default=NUM_FEATURES,
+    show_default=True,
+    help="Number of features of the distance.",
+)
+@click.option(
+    "--repeat",
+    type=click.IntRange(min=1),
+    help="Timed runs of each stage.  "
+    f"[default: as many as fit into 2 seconds, {timing.MIN_RUNS} at least]",
+)
+@click.option("--quick", is_flag=True, help="A tiny network, one run: to see that it works.")
+@click.option(
+    "--threads", type=click.IntRange(min=1), help="CPU threads.  [default: as PyTorch chooses]"
+)
+@cli.device_option
+@cli.version_option
+def main(
+    cfg: Cfg,
+    resolution: int,
+    cbase: int,
+    cmax: int,
+    batch: int | None,
+    features: int,
+    repeat: int | None,
+    quick: bool,
+    threads: int | None,
+    device: str,
+) -> None:
+    """Time the stages of the Frechet inception distance.
+
+    Prints images per second of each stage alone and of all together, and the seconds that the
+    distance of two Gaussians takes. Before it is timed, the distance is compared with the one by
+    SciPy's general matrix root.
+
+    \b
+    Examples:
+      # StyleGAN3-T at 256x256
+      python -m benchmarks.metrics
+      # A GPU, with larger images
+      python -m benchmarks.metrics --device=cuda --resolution=1024
+    """
+    if quick:
+        resolution, cbase, cmax, features, repeat = 16, 256, 8, min(features, 256), 1
+    try:
+        check_resolution(resolution)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--resolution") from error
+    torch_device = distributed.resolve_device(device)
+    if threads is not None:
+        torch.set_num_threads(threads)
+    distributed.configure_backends(torch_device)
+
+    check_distance()
+    G = synthesis.build_generator(cfg, resolution, cbase, cmax).to(torch_device)
+    detector, name = build_detector(torch_device, is_small=quick)
+    stages = measure_stages(G, detector, torch_device, batch, repeat)
+    distance = timing.measure(distance_of(features), torch.device("cpu"), repeat, num_warmup=0)
+
+    click.echo(timing.describe_machine(torch_device))
+    click.echo(f"{cfg} at {resolution}x{resolution}, cbase {cbase}, cmax {cmax}; {name}")
+    click.echo()
+    click.echo(timing.format_table(HEADER, [stage.row() for stage in stages]))
+    click.echo()
+    click.echo(
+        f"distance of {features}-dimensional Gaussians: {distance.median_sec:.3g} s "
+        f"(spread {distance.spread:.0%}, {len(distance.runs_sec)} runs)"
+    )
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage that was measured on batches of some images."""
+
+    name: str
+    num_images: int
+    time: timing.Timing
+
+    def row(self) -> list[str]:
+        """Cells of the table."""
+        per_image = self.time.median_sec / self.num_images
+        spread, runs = f"{self.time.spread:.0%}", str(len(self.time.runs_sec))
+        return [self.name, f"{1 / per_image:.4g}", f"{per_image * 1e3:.4g}", spread, runs]
+
+
+@torch.no_grad()
+def measure_stages(
+    G: torch.nn.Module,
+    detector: torch.nn.Module,
+    device: torch.device,
+    batch: int | None = None,
+    num_runs: int | None = None,
+) -> list[Stage]:
+    """Time the stages alone, on one batch, and together, on two.
+
+    Args:
+        G: Generator on the device.
+        detector: Feature network on the device.
+        device: Where to compute.
+        batch: Images per batch; `None` for what `calc_metrics.py` takes.
+        num_runs: Timed runs, see `timing.measure`.
+    """
+    batch = batch or metric_utils.BATCH_SIZE[device.type]
+    batch_gen = min(batch, metric_utils.default_batch_gen(G.img_resolution, device))
+    z = torch.randn([batch, G.z_dim], generator=torch.Generator().manual_seed(0)).to(device)
+    c = torch.zeros([batch, G.c_dim], device=device)
+
+    def generate() -> Tensor:
+        parts = zip(z.split(batch_gen), c.split(batch_gen), strict=True)
+        return torch.cat([images.to_uint8(G(z=z, c=c)) for z, c in parts])
+
+    def detect() -> Tensor:
+        return metric_utils.detect(detector, img, dict(return_features=True))
+
+    stats = FeatureStats(capture_mean_cov=True)
+
+    def together() -> FeatureStats:
+        opts = MetricOptions(G=G, device=device, seed=0)
+        return metric_utils.compute_feature_stats_for_generator(
+            opts,
+            detectors.URLS["inception"],
+            dict(return_features=True),
+            batch_size=batch,
+            capture_mean_cov=True,
+            max_items=2 * batch,
+        )
+
+    generated = timing.measure(generate, device, num_runs)
+    img = generated.result
+    detected = timing.measure(detect, device, num_runs)
+    taken_in = timing.measure(lambda: stats.append(detected.result), device, num_runs)
+    original = metric_utils.get_feature_detector
+    metric_utils.get_feature_detector = lambda *args, **kwargs: detector
+    try:
+        whole = timing.measure(together, device, num_runs)
+    finally:
+        metric_utils.get_feature_detector = original
+    if whole.result.num_items != 2 * batch or not np.isfinite(whole.result.raw_cov).all():
+        raise RuntimeError("the features of the images are not what they should be")
+    return [
+        Stage("generate", batch, generated),
+        Stage("features", batch, detected),
+        Stage("statistics", batch, taken_in),
+        Stage("together", 2 * batch, whole),
+    ]
+
+
+def build_detector(device: torch.device, is_small: bool = False) -> tuple[torch.nn.Module, str]:
+    """A feature network with random weights, and what to call it."""
+    try:
+        from metrics.inception import InceptionV3
+    except ImportError:
+        InceptionV3 = None
+    if InceptionV3 is None or is_small:
+        return StandIn().eval().to(device), f"a stand-in with {NUM_FEATURES} features"
+    torch.manual_seed(0)
+    return InceptionV3().prepare().to(device), "InceptionV3 with random weights"
+
+
+class StandIn(torch.nn.Module):
+    """One layer in place of a feature network."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = torch.nn.Linear(3 * 8 * 8, NUM_FEATURES)
+
+    def forward(self, img: Tensor, return_features: bool = False) -> Tensor:
+        """Features `[N, 2048]` of uint8 images."""
+        return self.fc(F.adaptive_avg_pool2d(img / 127.5 - 1, 8).flatten(1)).relu()
+
+
+def distance_of(num_features: int) -> Callable[[], float]:
+    """A function that computes the distance of two Gaussians of many features."""
+    moments = [_random_moments(num_features, seed) for seed in (0, 1)]
+    return lambda: frechet_distance(*moments[0], *moments[1])
+
+
+def check_distance() -> None:
+    """Compare with SciPy's general matrix root.
+
+    Raises:
+        RuntimeError: If they differ.
+    """
+    (mean_a, cov_a), (mean_b, cov_b) = (_random_moments(CHECK_FEATURES, seed) for seed in (0, 1))
+    root = scipy.linalg.sqrtm(cov_a @ cov_b).real
+    expected = np.square(mean_a - mean_b).sum() + np.trace(cov_a + cov_b - 2 * root)
+    error = abs(frechet_distance(mean_a, cov_a, mean_b, cov_b) / expected - 1)
+    if not error < MAX_ERROR:
+        raise RuntimeError(f"the distance differs from SciPy's by {error:.2g}")
+
+
+def _random_moments(num_features: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and covariance with eigenvalues over some decades, as those of real features."""
+    rng = np.random.RandomState(seed)
+    x = rng.randn(2 * num_features, num_features) * np.logspace(0, -3, num_features)
+    return rng.randn(num_features) / 10, x.T @ x / len(x)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,179 @@
+"""Cost of videos beside the bare synthesis of their images: `python -m benchmarks.video`.
+
+Bare synthesis are the calls of the synthesis network with the styles and the batch of the video,
+and nothing else. A video adds the path through the styles, the conversion to 8 bits, the layout of
+the grid, the transfer to ffmpeg, and what ffmpeg takes away from the processor.
+"""
+
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+
+import click
+import imageio_ffmpeg
+import numpy as np
+import torch
+
+import gen_video
+from benchmarks import timing
+from benchmarks.synthesis import build_generator
+from dnnlib import cli
+from torch_utils import distributed, latents
+from torch_utils.layers import check_resolution
+from training.config import CFGS, Cfg
+
+HEADER = ("config", "frame", "sec/frame", "bare sec/frame", "ratio", "lowest", "highest", "frames")
+ENCODER_SETTINGS = {"macro_block_size": 2, "ffmpeg_log_level": "quiet"}
+
+
+@click.command(cls=cli.Command)
+@click.option(
+    "--configs",
+    type=cli.NameList(CFGS),
+    default=",".join(CFGS),
+    show_default=True,
+    help="Networks to measure.",
+)
+@click.option("--resolution", type=int, default=256, show_default=True, help="Size of the images.")
+@click.option(
+    "--grid", type=cli.Size(), default="2x2", show_default=True, help="Images in a frame."
+)
+@click.option(
+    "--frames", type=click.IntRange(min=1), default=120, show_default=True, help="Of the video."
+)
+@click.option(
+    "--batch", type=click.IntRange(min=1), default=1, show_default=True, help="Images per pass."
+)
+@click.option(
+    "--cbase",
+    type=click.IntRange(min=1),
+    default=32768,
+    show_default=True,
+    help="Capacity multiplier, as for train.py.",
+)
+@click.option(
+    "--cmax",
+    type=click.IntRange(min=1),
+    default=512,
+    show_default=True,
+    help="Most feature maps per layer, as for train.py.",
+)
+@click.option(
+    "--repeat", type=click.IntRange(min=1), default=3, show_default=True, help="Pairs of runs."
+)
+@click.option(
+    "--threads", type=click.IntRange(min=1), help="CPU threads.  [default: as PyTorch chooses]"
+)
+@cli.device_option
+@cli.version_option
+def main(
+    configs: list[Cfg],
+    resolution: int,
+    grid: tuple[int, int],
+    frames: int,
+    batch: int,
+    cbase: int,
+    cmax: int,
+    repeat: int,
+    threads: int | None,
+    device: str,
+) -> None:
+    """Time videos beside the bare synthesis of their images.
+
+    Both run in turn, --repeat times, and the ratio is taken of each pair: what else the machine
+    does changes both alike. Prints the medians, and the lowest and the highest ratio. Weights are
+    random. Each video is checked: it has all frames, in the size of the grid.
+
+    \b
+    Examples:
+      # All configurations at 256x256; on two CPU cores it takes hours.
+      python -m benchmarks.video --device=cuda --batch=8
+      # A small network, where the encoder matters most
+      python -m benchmarks.video --configs=stylegan3-t --cbase=4096 --cmax=32 --frames=12
+    """
+    if not configs:
+        raise click.BadParameter("name at least one configuration", param_hint="--configs")
+    try:
+        check_resolution(resolution)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--resolution") from error
+    torch_device = distributed.resolve_device(device)
+    if threads is not None:
+        torch.set_num_threads(threads)
+    distributed.configure_backends(torch_device)
+
+    rows = []
+    for cfg in configs:
+        click.echo(f"Measuring {cfg} ...", err=True)
+        G = build_generator(cfg, resolution, cbase, cmax).to(torch_device)
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "video.mp4"
+            pairs = [measure_pair(G, path, grid, frames, batch) for _ in range(repeat)]
+        ratios = [video_sec / bare_sec for video_sec, bare_sec in pairs]
+        video_sec, bare_sec = (median(seconds) / frames for seconds in zip(*pairs, strict=True))
+        size = f"{resolution * grid[0]}x{resolution * grid[1]}"
+        numbers = (video_sec, bare_sec)
+        rows.append(
+            [cfg, size]
+            + [f"{number:.4g}" for number in numbers]
+            + [f"{ratio:.3f}" for ratio in (median(ratios), min(ratios), max(ratios))]
+            + [f"{frames}"]
+        )
+    click.echo(timing.describe_machine(torch_device))
+    click.echo(f"grid {grid[0]}x{grid[1]}, batch {batch}, cbase {cbase}, cmax {cmax}")
+    click.echo()
+    click.echo(timing.format_table(HEADER, rows))
+
+
+@torch.no_grad()
+def measure_pair(
+    G: torch.nn.Module, path: Path, grid: tuple[int, int], num_frames: int, batch: int
+) -> tuple[float, float]:
+    """Seconds for a video, and for the synthesis of its images.
+
+    Raises:
+        RuntimeError: If the video does not have the frames that it should have.
+    """
+    device = next(G.parameters()).device
+    cells = grid[0] * grid[1]
+    seeds = range(cells)
+    z = latents.z_from_seeds(seeds, G.z_dim).to(torch.float32).to(device)
+    ws = G.mapping(z, None)  # any styles: all cost the same
+    ws = ws.repeat(-(-num_frames * batch // cells), 1, 1)
+    sizes = [min(batch, num_frames * cells - i) for i in range(0, num_frames * cells, batch)]
+
+    G.synthesis(ws[:batch], noise_mode="const")  # warm-up, as the video has one
+    distributed.synchronize(device)
+    start = time.perf_counter()
+    for size in sizes:
+        G.synthesis(ws[:size], noise_mode="const")
+    distributed.synchronize(device)
+    bare_sec = time.perf_counter() - start
+
+    start = time.perf_counter()
+    gen_video.gen_interp_video(
+        G, path, seeds, w_frames=num_frames, grid_dims=grid, batch=batch, **ENCODER_SETTINGS
+    )
+    video_sec = time.perf_counter() - start
+    check_video(path, (G.img_resolution * grid[0], G.img_resolution * grid[1]), num_frames)
+    return video_sec, bare_sec
+
+
+def check_video(path: Path, size: tuple[int, int], num_frames: int) -> None:
+    """Decode a video and refuse another size or number of frames.
+
+    Raises:
+        RuntimeError: If it is not as expected.
+    """
+    reader = imageio_ffmpeg.read_frames(str(path))
+    meta = next(reader)
+    found = sum(np.frombuffer(frame, np.uint8).size == size[0] * size[1] * 3 for frame in reader)
+    if tuple(meta["size"]) != size or found != num_frames:
+        raise RuntimeError(
+            f"the video has {found} frames of {meta['size']}, expected {num_frames} of {size}"
+        )
+
+
+if __name__ == "__main__":
+    main()

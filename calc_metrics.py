@@ -1,0 +1,280 @@
+"""Evaluate a trained network: FID, KID, precision and recall, path length, equivariance."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+import torch
+
+import legacy
+from dnnlib import cli
+from metrics import detectors, metric_main
+from metrics.metric_utils import ProgressMonitor
+from torch_utils import distributed
+from torch_utils.distributed import Worker
+from training.dataset import ImageFolderDataset
+
+
+class DetectorSource(click.ParamType):
+    """A feature network and where it comes from: `inception=PATH`."""
+
+    name = "name=path|url"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, str]:
+        if isinstance(value, tuple):
+            return value
+        try:
+            return detectors.parse(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+@click.command(cls=cli.Command)
+@click.option("--network", metavar="PATH|URL", required=True, help="Trained network.")
+@click.option(
+    "--metrics",
+    type=cli.NameList(metric_main.list_valid_metrics()),
+    metavar="NAME,NAME",
+    default="fid50k_full",
+    show_default=True,
+    help="What to compute; see below.",
+)
+@click.option(
+    "--data", metavar="ZIP|DIR", help="Real images.  [default: those it was trained with]"
+)
+@click.option(
+    "--mirror",
+    type=bool,
+    help="Use x-flipped images, too (fid50k, kid50k, pr50k3).  [default: as in training]",
+)
+@click.option(
+    "--gpus",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Processes, one on each GPU.",
+)
+@click.option(
+    "--verbose", type=bool, default=True, show_default=True, help="Show what is going on."
+)
+@click.option(
+    "--num",
+    type=click.IntRange(min=1),
+    help="So many samples instead of 50000; the result then has another meaning.",
+)
+@click.option(
+    "--detector",
+    "replacements",
+    type=DetectorSource(),
+    metavar="NAME=PATH|URL",
+    multiple=True,
+    help="Use another feature network: inception=... or vgg16=...",
+)
+@click.option(
+    "--batch-gen",
+    type=click.IntRange(min=1),
+    help="Images to generate at once; fewer need less memory.  [default: as suits the device]",
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0, max=cli.MAX_SEED),
+    default=0,
+    show_default=True,
+    help="For latents, labels and subsets.",
+)
+@cli.allow_untrusted_option
+@cli.device_option
+@cli.version_option
+def main(
+    network: str,
+    metrics: list[str],
+    data: str | None,
+    mirror: bool | None,
+    gpus: int,
+    verbose: bool,
+    num: int | None,
+    replacements: tuple[tuple[str, str], ...],
+    batch_gen: int | None,
+    seed: int,
+    allow_untrusted: bool,
+    device: str,
+) -> None:
+    """Compute metrics of a trained network.
+
+    Prints each result as one line of JSON. If the network lies in the folder of a training run, the
+    line is also appended to metric-NAME.jsonl there. The same seed gives the same value, with any
+    number of processes.
+
+    \b
+    Recommended metrics                                          less is better, or more?
+      fid50k_full    Frechet inception distance                  less
+      kid50k_full    kernel inception distance                   less
+      pr50k3_full    precision and recall                        more
+      ppl2_wend      perceptual path length in W                 less
+      eqt50k_int     equivariance to shifts by whole pixels, dB  more
+      eqt50k_frac    equivariance to any shifts, dB              more
+      eqr50k         equivariance to rotation, dB                more
+    Metrics of older papers
+      fid50k, kid50k, pr50k3   against 50000 real images only
+      is50k                    inception score
+
+    \b
+    Examples:
+      # FID of a snapshot; the dataset is the one that it was trained with
+      python calc_metrics.py --network=network-snapshot-025000.pkl
+      # Several metrics on eight GPUs, against a dataset that has moved
+      python calc_metrics.py --network=net.pkl --metrics=fid50k_full,pr50k3_full,eqt50k_int \\
+          --data=photos-256x256.zip --gpus=8
+      # A quick look, not to be compared with published values
+      python calc_metrics.py --network=net.pkl --metrics=fid50k --num=2000
+      # Without a network: a feature network that was copied here
+      python calc_metrics.py --network=net.pkl --detector=inception=inception-2015-12-05.pt
+
+    \b
+    Feature networks are downloaded once and cached. On machines without a network use --detector,
+    or put the files into a folder and name it in the environment variable STYLEGAN3_DETECTOR_DIR.
+    """
+    if not metrics:
+        raise click.BadParameter("name at least one metric", param_hint="--metrics")
+    distributed.check_devices(gpus, device)
+    is_main = distributed.is_main_process()
+    if is_main and verbose:
+        click.echo(f"Loading {network} ...", err=True)
+    networks = legacy.load_network(network, option="--network", allow_untrusted=allow_untrusted)
+    G = networks["G_ema"]
+    dataset_kwargs = choose_dataset(G, networks["training_set_kwargs"], data, mirror)
+    check_dataset(metrics, G, dataset_kwargs, data)
+    if is_main:
+        missing = metric_main.find_missing(metrics, dict(replacements), allow_untrusted)
+        if missing:
+            names = ", ".join(missing)
+            raise RuntimeError(f"cannot compute {names}: {next(iter(missing.values()))}")
+    job = Job(
+        network=network,
+        metrics=metrics,
+        verbose=verbose,
+        options=dict(
+            dataset_kwargs=dataset_kwargs,
+            seed=seed,
+            num=num,
+            batch_gen=batch_gen,
+            detectors=dict(replacements),
+            allow_untrusted=allow_untrusted,
+        ),
+        G=G if gpus == 1 or distributed.is_torchrun() else None,
+    )
+    distributed.launch(evaluate, gpus, device, job)
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to evaluate.
+
+    Attributes:
+        network: Path or URL of the network.
+        metrics: Names of the metrics.
+        verbose: Whether to show progress.
+        options: Keyword arguments of `MetricOptions` for all metrics.
+        G: The generator; `None` if each process loads its own.
+    """
+
+    network: str
+    metrics: list[str]
+    verbose: bool
+    options: dict[str, Any]
+    G: torch.nn.Module | None = None
+
+
+def evaluate(worker: Worker, job: Job) -> None:
+    """Compute and report all metrics of a job; every process calls this."""
+    distributed.configure_backends(worker.device, cudnn_benchmark=True)
+    G = job.G
+    if G is None:
+        G = legacy.load_network(
+            job.network, option="--network", allow_untrusted=job.options["allow_untrusted"]
+        )["G_ema"]
+    run_dir = find_run_dir(job.network)
+    for metric in job.metrics:
+        if job.verbose and worker.is_main:
+            click.echo(f"Calculating {metric} ...", err=True)
+        result = metric_main.calc_metric(
+            metric,
+            G=G,
+            num_gpus=worker.size,
+            rank=worker.rank,
+            device=worker.device,
+            progress=ProgressMonitor(verbose=job.verbose),
+            **job.options,
+        )
+        if worker.is_main:
+            metric_main.report_metric(result, run_dir=run_dir, snapshot_pkl=job.network)
+
+
+def choose_dataset(
+    G: torch.nn.Module,
+    training_set_kwargs: Mapping[str, Any] | None,
+    data: str | None,
+    mirror: bool | None,
+) -> dict[str, Any]:
+    """How to construct the dataset: of `--data`, or as the network was trained; may be empty."""
+    if data is not None:
+        kwargs = dict(
+            class_name="training.dataset.ImageFolderDataset",
+            path=data,
+            resolution=G.img_resolution,
+            use_labels=G.c_dim != 0,
+        )
+    else:
+        kwargs = dict(training_set_kwargs or {})
+    if mirror is not None and kwargs:
+        kwargs["xflip"] = mirror
+    return kwargs
+
+
+def check_dataset(
+    metrics: list[str], G: torch.nn.Module, kwargs: Mapping[str, Any], data: str | None
+) -> None:
+    """Refuse a dataset that cannot be opened or does not suit the network, if it is needed.
+
+    Raises:
+        ValueError: The message names `--data`.
+    """
+    uses_dataset = any(metric_main.get_metric(metric).uses_dataset for metric in metrics)
+    if not uses_dataset and G.c_dim == 0:
+        return
+    if not kwargs:
+        raise ValueError("--data is missing: the network does not say what it was trained with")
+    path = kwargs.get("path")
+    try:
+        options = {key: kwargs[key] for key in ("resolution", "use_labels") if key in kwargs}
+        dataset = ImageFolderDataset(path, **options)
+        label_dim = dataset.label_dim
+    except (OSError, AssertionError, KeyError, ValueError, TypeError) as error:
+        message = error.args[0] if isinstance(error, KeyError) else cli.message_of(error)
+        hint = "" if data is not None else "; the network was trained with it, name another"
+        raise ValueError(f"--data: {message}{hint}") from error
+    if dataset.resolution != G.img_resolution:
+        raise ValueError(
+            f"--data: {path} has images of {dataset.resolution}x{dataset.resolution}, the network "
+            f"makes {G.img_resolution}x{G.img_resolution}"
+        )
+    if label_dim != G.c_dim:
+        raise ValueError(
+            f"--data: the labels of {path} are {label_dim} numbers, the network takes {G.c_dim}"
+        )
+
+
+def find_run_dir(network: str) -> str | None:
+    """The folder of the training run that a network lies in, `None` if it lies elsewhere."""
+    folder = Path(network).absolute().parent
+    is_run = os.path.isfile(network) and (folder / "training_options.json").is_file()
+    return str(folder) if is_run else None
+
+
+if __name__ == "__main__":
+    main()

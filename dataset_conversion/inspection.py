@@ -1,0 +1,227 @@
+"""What is in a source: counts, sizes, labels, problems, and a sheet of some of its images."""
+
+import contextlib
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import PIL.Image
+from tqdm import tqdm
+
+from dataset_conversion.convert import COLOURS, MAX_DEFAULT_WORKERS
+from dataset_conversion.parallel import map_ordered
+from dataset_conversion.sources import Source, SourceImage
+from dataset_conversion.transform import suggest_size
+from dnnlib.util import is_power_of_two
+from training.config import CFGS, suggest_gamma
+from training.dataset_json import Label
+
+SHEET_COLUMNS, SHEET_ROWS, CELL = 8, 6, 128
+BACKGROUND = 32  # grey
+MAX_LISTED = 8  # sizes, classes, files in a list
+BATCH, GPUS = 32, 8  # that the published configurations use
+MAX_SUGGESTED_SIZE = 1024
+SMALL_DATASET = 1000
+
+
+@dataclass
+class Inspection:
+    """What was found in a source."""
+
+    num_images: int = 0
+    sizes: Counter[tuple[int, int]] = field(default_factory=Counter)  # width and height
+    modes: Counter[str] = field(default_factory=Counter)  # L or RGB
+    labels: list[Label | None] = field(default_factory=list)
+    class_names: list[str] | None = None
+    unusable: list[str] = field(default_factory=list)  # "<name> <problem>"
+    num_duplicates: int = 0
+    sheet: PIL.Image.Image | None = None
+
+
+@dataclass
+class _Found:
+    name: str
+    label: Label | None
+    problem: str | None = None
+    size: tuple[int, int] = (0, 0)
+    mode: str = ""
+    digest: bytes = b""
+    thumbnail: PIL.Image.Image | None = None
+
+
+def inspect_source(
+    source: Source, max_images: int | None = None, num_workers: int | None = None
+) -> Inspection:
+    """Look at all images of a source, or at the first `max_images`, in several processes."""
+    count = source.count if max_images is None else min(source.count, max(max_images, 1))
+    num_shown = min(count, SHEET_COLUMNS * SHEET_ROWS)
+    shown = {i * count // num_shown for i in range(num_shown)}  # evenly spread
+    jobs = ((image, i in shown) for i, image in zip(range(count), source.images, strict=False))
+    num_workers = num_workers or min(os.cpu_count() or 1, MAX_DEFAULT_WORKERS)
+    inspection = Inspection(class_names=source.class_names)
+    digests: set[bytes] = set()
+    thumbnails = []
+    with (
+        source.reading(),
+        contextlib.closing(map_ordered(_look_at, jobs, min(num_workers, -(-count // 64)))) as found,
+        tqdm(found, "Inspecting", total=count, unit="img", leave=False, disable=None) as progress,
+    ):
+        for image in progress:
+            inspection.num_images += 1
+            if image.problem is not None:
+                inspection.unusable.append(f"{image.name} {image.problem.partition(';')[0]}")
+                continue
+            inspection.sizes[image.size] += 1
+            inspection.modes[image.mode] += 1
+            inspection.labels.append(image.label)
+            inspection.num_duplicates += image.digest in digests
+            digests.add(image.digest)
+            if image.thumbnail is not None:
+                thumbnails.append(image.thumbnail)
+    inspection.sheet = make_sheet(thumbnails)
+    return inspection
+
+
+def make_sheet(thumbnails: list[PIL.Image.Image]) -> PIL.Image.Image | None:
+    """Small images side by side on grey; `None` if there are none."""
+    if not thumbnails:
+        return None
+    columns = min(len(thumbnails), SHEET_COLUMNS)
+    rows = -(-len(thumbnails) // columns)
+    sheet = PIL.Image.new("RGB", (columns * CELL, rows * CELL), (BACKGROUND,) * 3)
+    for i, image in enumerate(thumbnails):
+        left, top = i % columns * CELL, i // columns * CELL
+        sheet.paste(image, (left + (CELL - image.width) // 2, top + (CELL - image.height) // 2))
+    return sheet
+
+
+def describe(inspection: Inspection, path: str) -> Iterator[str]:
+    """The findings, line by line: facts, problems, and what to do next."""
+    if inspection.num_images == 0:
+        yield f"There is no image in {path}"
+        return
+    yield f"Images:   {inspection.num_images} in {path}"
+    yield f"Sizes:    {_list_counts({f'{w}x{h}': n for (w, h), n in inspection.sizes.items()})}"
+    colours = {COLOURS[mode]: num for mode, num in inspection.modes.items()}
+    channels = {"grey": "1 channel", "RGB": "3 channels"}
+    yield f"Colours:  {_list_counts({f'{c} ({channels[c]})': n for c, n in colours.items()})}"
+    yield from _describe_labels(inspection)
+    problems = list(find_problems(inspection))
+    yield "Problems:" + ("" if problems else " none")
+    yield from (f"  - {problem}" for problem in problems)
+    if inspection.sizes:
+        yield from _describe_next(inspection, path)
+
+
+def find_problems(inspection: Inspection) -> Iterator[str]:
+    """What keeps images from being trained on, or is probably not what was meant."""
+    if inspection.unusable:
+        yield f"{len(inspection.unusable)} images cannot be used (--on-error=skip leaves them out):"
+        yield from (f"  {text}" for text in inspection.unusable[:MAX_LISTED])
+        if len(inspection.unusable) > MAX_LISTED:
+            yield f"  ... and {len(inspection.unusable) - MAX_LISTED} more"
+    if len(inspection.sizes) > 1:
+        yield f"{len(inspection.sizes)} different sizes; training needs one"
+    if any(width != height for width, height in inspection.sizes):
+        num = sum(n for (w, h), n in inspection.sizes.items() if w != h)
+        yield f"{num} images are not square"
+    elif any(not is_power_of_two(width) for width, _ in inspection.sizes):
+        yield "the side is no power of two"
+    if len(inspection.modes) > 1:
+        yield "some images are grey, others RGB; convert them to one of both"
+    unlabelled = sum(label is None for label in inspection.labels)
+    if 0 < unlabelled < len(inspection.labels):
+        yield f"{unlabelled} images have no label, so that none would be used"
+    classes = Counter(label for label in inspection.labels if isinstance(label, int))
+    if classes:
+        if missing := max(classes) + 1 - len(classes):
+            yield f"{missing} class numbers below the largest do not occur"
+        if len(classes) > 1 and max(classes.values()) > 20 * min(classes.values()):
+            yield "the largest class has more than 20 times the images of the smallest"
+    if inspection.num_duplicates:
+        yield f"{inspection.num_duplicates} images are exact copies of others"
+    if 0 < inspection.num_images < SMALL_DATASET:
+        yield f"fewer than {SMALL_DATASET} images: start from a trained network (--resume)"
+
+
+def _look_at(job: tuple[SourceImage, bool]) -> _Found:
+    (name, load, label), is_shown = job
+    try:
+        image = load()
+    except (OSError, ValueError) as error:
+        return _Found(name, label, problem=str(error))
+    digest = hashlib.blake2b(image.tobytes(), digest_size=16, key=image.mode.encode()).digest()
+    found = _Found(name, label, size=image.size, mode=image.mode, digest=digest)
+    if is_shown:
+        image.thumbnail((CELL, CELL))
+        factor = CELL // max(image.size)  # small ones are shown larger, pixel by pixel
+        size = image.width * factor, image.height * factor
+        found.thumbnail = image.convert("RGB").resize(size, PIL.Image.Resampling.NEAREST)
+    return found
+
+
+def _describe_labels(inspection: Inspection) -> Iterator[str]:
+    labels = [label for label in inspection.labels if label is not None]
+    if not labels:
+        yield "Labels:   none"
+    elif isinstance(labels[0], list):
+        yield f"Labels:   vectors of length {len(labels[0])}"
+    else:
+        counts = Counter(labels)
+        yield f"Labels:   {len(counts)} classes"
+        names = dict(enumerate(inspection.class_names or []))
+        width = len(str(max(counts)))
+        largest = max(counts.values())
+        for label, num in sorted(counts.items())[: 4 * MAX_LISTED]:
+            bar = "#" * max(round(30 * num / largest), 1)
+            yield f"  {label:{width}}  {num:7}  {bar:30}  {names.get(label, '')}".rstrip()
+        if len(counts) > 4 * MAX_LISTED:
+            yield f"  ... and {len(counts) - 4 * MAX_LISTED} more"
+
+
+def _describe_next(inspection: Inspection, path: str) -> Iterator[str]:
+    """The command that makes a dataset of it, if it is none yet, and those that train on it."""
+    (width, height), _ = inspection.sizes.most_common(1)[0]
+    is_ready = (
+        len(inspection.sizes) == len(inspection.modes) == 1
+        and not inspection.unusable
+        and width == height
+        and is_power_of_two(width)
+    )
+    is_dataset = os.path.isdir(path) or path.lower().endswith(".zip")
+    data, resolution = path, width
+    if not (is_ready and is_dataset):
+        smallest = min(min(size) for size in inspection.sizes)
+        size = suggest_size(min(min(width, height), max(smallest, 8), MAX_SUGGESTED_SIZE))
+        resolution = int(size.partition("x")[0])
+        data = "dataset.zip"
+        options = "" if is_ready else f" --transform=center-crop --resolution={size}"
+        options += " --on-error=skip" if inspection.unusable or len(inspection.modes) > 1 else ""
+        yield "To make a dataset of it:"
+        yield f"  python dataset_tool.py --source={path} --dest={data}{options}"
+    if resolution < 8:
+        yield f"Networks start at 8x8; {resolution}x{resolution} is too small to train on"
+        return
+    yield f"To train on it at {resolution}x{resolution}, one of:"
+    cond = " --cond=1" if any(label is not None for label in inspection.labels) else ""
+    for cfg in CFGS:
+        gamma = suggest_gamma(cfg, resolution, BATCH)
+        yield (
+            f"  python train.py --outdir=training-runs --cfg={cfg} --data={data}"
+            f" --gpus={GPUS} --batch={BATCH} --gamma={float(f'{gamma:.2g}'):g}{cond}"
+        )
+    yield (
+        "--gamma is a starting point: 0.001 * resolution^2 / batch for StyleGAN3, a fifth of it for"
+        " StyleGAN2. Try a third and three times as much. With one GPU: --gpus=1 --batch-gpu=4."
+    )
+
+
+def _list_counts(counts: dict[str, int]) -> str:
+    if not counts:
+        return "unknown"
+    ordered = sorted(counts.items(), key=lambda item: -item[1])
+    text = ", ".join(f"{name}: {num}" for name, num in ordered[:MAX_LISTED])
+    rest = len(ordered) - MAX_LISTED
+    return text + (f", and {rest} more" if rest > 0 else "")

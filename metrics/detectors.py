@@ -1,0 +1,288 @@
+"""Feature networks ("detectors"): where they come from, and loading them.
+
+A detector is, in this order: what the user names (`--detector NAME=PATH|URL`), a file in the folder
+that STYLEGAN3_DETECTOR_DIR names, or the published file, from the cache or the network. Three kinds
+of files are understood:
+
+- TorchScript (`torch.jit.save`) and state dicts (`torch.save`), which come from anywhere;
+- the published pickles, which may run code: only from their own address, unless that is allowed.
+"""
+
+import contextlib
+import hashlib
+import io
+import os
+import pickle
+import threading
+import warnings
+import zipfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import requests
+import torch
+
+from dnnlib import cli, downloads, util
+from metrics import inception
+
+BASE_URL = (
+    "https://api.ngc.nvidia.com/v2/models/nvidia/research/stylegan3/versions/1/files/metrics/"
+)
+URLS = {"inception": f"{BASE_URL}inception-2015-12-05.pkl", "vgg16": f"{BASE_URL}vgg16.pkl"}
+FOLDER_VARIABLE = "STYLEGAN3_DETECTOR_DIR"
+FILE_NAMES = {  # in that folder, by preference
+    "inception": (
+        "inception-2015-12-05.pt",
+        "inception-2015-12-05.pkl",
+        "pt_inception-2015-12-05-6726825d.pth",
+    ),
+    "vgg16": ("vgg16.pt", "vgg16.pkl"),
+}
+PROBE_SEC = 4.0  # a server that does not answer in this time counts as out of reach
+NUM_ATTEMPTS = 2  # of a download
+
+_loaded: dict[tuple[str, str], torch.nn.Module] = {}  # by identity and device
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a detector comes from.
+
+    Attributes:
+        url: The published address, which stands for the detector in the code.
+        location: Path or URL of what is used.
+        is_chosen: Whether the user named it.
+    """
+
+    url: str
+    location: str
+    is_chosen: bool
+
+    @property
+    def is_published(self) -> bool:
+        """Whether it is a known publication, which may be a pickle."""
+        return self.location in URLS.values()
+
+
+def parse(text: str) -> tuple[str, str]:
+    """Split `NAME=PATH|URL`.
+
+    Raises:
+        ValueError: If that is not what it is, or the name is unknown.
+    """
+    name, equals, location = text.partition("=")
+    if name not in URLS or not equals or not location:
+        names = " or ".join(f"{name}=PATH" for name in URLS)
+        raise ValueError(f"{text!r} is not {names} (a URL is fine, too)")
+    return name, location
+
+
+def stem(url: str) -> str:
+    """The file's name without its last extension."""
+    return os.path.splitext(url.rpartition("/")[2])[0]
+
+
+def find(url: str, replacements: Mapping[str, str] | None = None) -> Source:
+    """Where to take a detector from.
+
+    Args:
+        url: Its published address.
+        replacements: Name of a detector (`inception`, `vgg16`) -> path or URL to use instead.
+    """
+    name = _name_of(url)
+    if replacements and name in replacements:
+        return Source(url, replacements[name], is_chosen=True)
+    if folder := os.environ.get(FOLDER_VARIABLE):
+        for file_name in FILE_NAMES.get(name, (url.rpartition("/")[2],)):
+            if (Path(folder) / file_name).is_file():
+                return Source(url, str(Path(folder) / file_name), is_chosen=True)
+    return Source(url, url, is_chosen=False)
+
+
+def fetch(source: Source) -> Path:
+    """The file of a detector, which is downloaded if necessary.
+
+    A machine without a network is told from one with a slow one in seconds.
+
+    Raises:
+        RuntimeError: If it cannot be had; the message says which file, from where, and what to do.
+    """
+    location = source.location
+    try:
+        if util.is_url(location) and not _cached(location).is_file():
+            _probe(location)
+        path = Path(util.open_url(location, num_attempts=NUM_ATTEMPTS, return_filename=True))
+        with path.open("rb"):
+            pass
+    except OSError as error:
+        raise RuntimeError(_explain_missing(source, cli.message_of(error))) from error
+    return path
+
+
+def check(source: Source, allow_untrusted: bool) -> Path:
+    """Fetch a detector and make sure that it may be loaded; returns its file.
+
+    Raises:
+        RuntimeError: If it cannot be had.
+        ValueError: If it is of no known kind, or a pickle that nobody allowed.
+    """
+    path = fetch(source)
+    if _kind(path) == "pickle" and not (source.is_published or allow_untrusted):
+        raise ValueError(
+            f"{source.location} is a pickle, which can run code when it is loaded; only those from "
+            f"{BASE_URL} are trusted. --allow-untrusted loads it all the same; TorchScript files "
+            "and state dicts need no trust"
+        )
+    return path
+
+
+def identity(source: Source) -> str:
+    """What tells a detector from others: the published address, or a hash of the file."""
+    if source.is_published:
+        return source.location
+    digest = hashlib.sha256()
+    with fetch(source).open("rb") as f:
+        while chunk := f.read(1 << 20):
+            digest.update(chunk)
+    name = source.location.rpartition("/")[2].partition("#")[0].partition("?")[0]
+    return f"sha256:{digest.hexdigest()}/{name}"
+
+
+def load(source: Source, device: torch.device, allow_untrusted: bool = False) -> torch.nn.Module:
+    """Load a detector for evaluation; a second call returns the same one.
+
+    Raises:
+        RuntimeError: If it cannot be had.
+        ValueError: If it cannot be loaded; the message names the file.
+    """
+    path = check(source, allow_untrusted)
+    key = identity(source), str(device)
+    if key not in _loaded:
+        _loaded[key] = _load_file(path, source).eval().to(device)
+    return _loaded[key]
+
+
+def _name_of(url: str) -> str:
+    names = {known: name for name, known in URLS.items()}
+    return names.get(url, stem(url))
+
+
+def _cached(url: str) -> Path:
+    return downloads.cached_path(url, Path(util.make_cache_dir_path("downloads")))
+
+
+def _explain_missing(source: Source, reason: str) -> str:
+    name, file_name = _name_of(source.url), source.url.rpartition("/")[2]
+    if source.is_chosen:
+        return f"the feature network {name!r} ({source.location}) cannot be opened: {reason}"
+    return (
+        f"the feature network {name!r} is missing: {file_name} is not in the cache, and cannot be "
+        f"downloaded from {source.url} ({reason.partition('. Without a network')[0]}). Fetch it "
+        f"elsewhere and save it as {_cached(source.url)}; or name a TorchScript file or state dict "
+        f"with --detector {name}=PATH (calc_metrics.py), or put it into the folder that the "
+        f"environment variable {FOLDER_VARIABLE} names, as {FILE_NAMES[name][0]}"
+    )
+
+
+def _probe(url: str) -> None:
+    """Make sure that a server answers at all; looking up its address alone can take a minute.
+
+    Raises:
+        OSError: If there is no answer within `PROBE_SEC`.
+    """
+    failures: list[str] = []
+
+    def ask() -> None:
+        try:
+            requests.head(url, timeout=PROBE_SEC).close()
+        except requests.exceptions.RequestException as error:
+            failures.append(type(error).__name__)
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(PROBE_SEC)
+    if thread.is_alive() or failures:
+        reason = failures[0] if failures else f"nothing within {PROBE_SEC:g} s"
+        raise OSError(f"the server cannot be reached: {reason}")
+
+
+def _kind(path: Path) -> str:
+    """What a file is, by its content."""
+    with path.open("rb") as f:
+        is_archive = f.read(4) == b"PK\x03\x04"  # a pickle can have an archive inside
+    if is_archive:
+        try:
+            with zipfile.ZipFile(path) as archive:
+                names = [name.rpartition("/")[2] for name in archive.namelist()]
+        except zipfile.BadZipFile:
+            return "torchscript"  # cut short, as loading it will say
+        return "torchscript" if "constants.pkl" in names else "state dict"
+    try:
+        # The format of torch.save before there were archives; nothing in it is executed.
+        with _without_warnings():
+            torch.load(path, map_location="cpu", weights_only=True)
+        return "state dict"
+    except Exception:  # damaged bytes can make unpickling raise anything
+        return "pickle"
+
+
+def _load_file(path: Path, source: Source) -> torch.nn.Module:
+    kind = _kind(path)
+    try:
+        with _without_warnings():
+            if kind == "torchscript":
+                return torch.jit.load(str(path), map_location="cpu")
+            if kind == "pickle":
+                return _load_pickle(path)
+            return _load_state_dict(path, _name_of(source.url))
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise ValueError(f"{source.location} holds no feature network: {reason}") from error
+
+
+def _load_state_dict(path: Path, name: str) -> torch.nn.Module:
+    if name != "inception":
+        raise ValueError(f"a state dict does for 'inception', but {name!r} must be TorchScript")
+    return inception.load_inception(path)
+
+
+def _load_pickle(path: Path) -> torch.nn.Module:
+    with path.open("rb") as f, _torchscript_on_cpu():
+        module = _CpuUnpickler(f).load()
+    if not isinstance(module, torch.nn.Module):
+        raise ValueError(f"found a {type(module).__name__}")
+    return module
+
+
+@contextlib.contextmanager
+def _without_warnings() -> Iterator[None]:
+    """Keep quiet about TorchScript, which PyTorch would like to be rid of, and old pickles."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+class _CpuUnpickler(pickle.Unpickler):
+    """Runs whatever the pickle says; tensors that were saved on a GPU load without one."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) == ("torch.storage", "_load_from_bytes"):
+            return lambda b: torch.load(io.BytesIO(b), map_location="cpu", weights_only=False)
+        return super().find_class(module, name)
+
+
+@contextlib.contextmanager
+def _torchscript_on_cpu() -> Iterator[None]:
+    """Let TorchScript inside a pickle, which asks for the device it was saved on, load anywhere."""
+    original = torch.jit.load
+
+    def load_on_cpu(f, map_location=None, *args, **kwargs):
+        return original(f, map_location or "cpu", *args, **kwargs)
+
+    torch.jit.load = load_on_cpu
+    try:
+        yield
+    finally:
+        torch.jit.load = original

@@ -1,0 +1,208 @@
+"""Equivariance of generators to translation and rotation (EQ-T, EQ-T_frac, EQ-R).
+
+Karras et al. 2021, "Alias-Free Generative Adversarial Networks", App. E.
+"""
+
+import copy
+import math
+
+import torch
+from torch import Tensor
+
+from metrics import metric_utils, parallel
+from torch_utils.resample import (
+    apply_affine_transformation,
+    apply_fractional_pseudo_rotation,
+    apply_fractional_rotation,
+    apply_fractional_translation,
+    apply_integer_translation,
+    construct_affine_bandlimit_filter,
+    lanczos_window,
+    rotation_matrix,
+    sinc,
+)
+
+__all__ = [
+    "Comparison",
+    "apply_affine_transformation",
+    "apply_fractional_pseudo_rotation",
+    "apply_fractional_rotation",
+    "apply_fractional_translation",
+    "apply_integer_translation",
+    "compute_equivariance_metrics",
+    "construct_affine_bandlimit_filter",
+    "lanczos_window",
+    "psnr",
+    "rotation_matrix",
+    "sinc",
+]
+
+PEAK = 2  # images range from -1 to 1
+
+
+def compute_equivariance_metrics(
+    opts,
+    num_samples: int,
+    batch_size: int,
+    translate_max: float = 0.125,
+    rotate_max: float = 1,
+    compute_eqt_int: bool = False,
+    compute_eqt_frac: bool = False,
+    compute_eqr: bool = False,
+) -> float | tuple[float, ...]:
+    """Compare images of transformed content with transformed images.
+
+    Each batch has one translation and one angle.
+
+    Args:
+        opts: `metrics.metric_utils.MetricOptions`, with a network that has an input transform.
+        num_samples: Images to generate, rounded up to whole batches.
+        batch_size: Images per batch.
+        translate_max: Largest translation, relative to the image size.
+        rotate_max: Largest angle, 1 for all directions.
+        compute_eqt_int: Measure EQ-T: translation by whole pixels.
+        compute_eqt_frac: Measure EQ-T_frac: translation by fractions of pixels.
+        compute_eqr: Measure EQ-R: rotation.
+
+    Returns:
+        The chosen of EQ-T, EQ-T_frac and EQ-R, in this order: peak signal-to-noise ratios in dB.
+        One that is alone comes as a number.
+
+    Raises:
+        ValueError: If nothing is to be measured, or the network has no input transform.
+    """
+    with parallel.in_step(opts.worker):
+        labels = metric_utils.RandomLabels(opts)
+        compare = Comparison(
+            opts,
+            batch_size,
+            translate_max,
+            rotate_max,
+            compute_eqt_int,
+            compute_eqt_frac,
+            compute_eqr,
+        )
+
+    def compute(idx: int) -> Tensor:
+        return compare(labels.get(idx * batch_size, (idx + 1) * batch_size))
+
+    totals = []
+    progress = opts.progress.sub(tag="eq sampling", num_items=num_samples)
+    num_batches = math.ceil(num_samples / batch_size)
+    # Some devices have no float64.
+    dtype = torch.float32 if torch.device(opts.device).type == "mps" else torch.float64
+    for of_batch in metric_utils.run_batches(opts, num_batches, compute, dtype):
+        totals.append(of_batch)
+        progress.update(min(len(totals) * batch_size, num_samples))
+
+    values = tuple(psnr(*of_metric) for of_metric in torch.stack(totals).sum(0).tolist())
+    return values[0] if len(values) == 1 else values
+
+
+class Comparison:
+    """Compares images of transformed content with transformed images, one batch at a time.
+
+    Arguments are those of `compute_equivariance_metrics`. The network is copied.
+    """
+
+    def __init__(
+        self,
+        opts,
+        batch_size: int,
+        translate_max: float,
+        rotate_max: float,
+        compute_eqt_int: bool,
+        compute_eqt_frac: bool,
+        compute_eqr: bool,
+    ) -> None:
+        if not (compute_eqt_int or compute_eqt_frac or compute_eqr):
+            raise ValueError(
+                "compute_equivariance_metrics: choose one or more of `compute_eqt_int`, "
+                "`compute_eqt_frac`, `compute_eqr`"
+            )
+        synthesis_input = getattr(opts.G.synthesis, "input", None)
+        if not isinstance(getattr(synthesis_input, "transform", None), Tensor):
+            raise ValueError(
+                "Equivariance needs a generator with an input transform, such as StyleGAN3's; "
+                f"{type(opts.G).__name__} has no `synthesis.input.transform`"
+            )
+        self.G = copy.deepcopy(opts.G).eval().requires_grad_(False).to(opts.device)
+        self.synthesis_kwargs = {**opts.G_kwargs, "noise_mode": "const"}
+        self.device = opts.device
+        self.batch_size = batch_size
+        self.translate_max = translate_max
+        self.rotate_max = rotate_max
+        self.compute_eqt_int = compute_eqt_int
+        self.compute_eqt_frac = compute_eqt_frac
+        self.compute_eqr = compute_eqr
+
+    @torch.no_grad()
+    def __call__(self, c: Tensor) -> Tensor:
+        """Draw latents, translations and an angle, and compare.
+
+        Args:
+            c: Labels `[batch_size, c_dim]`.
+
+        Returns:
+            For each metric the sum of the squared errors, and their number: `[num_metrics, 2]`.
+        """
+        for name, buffer in self.G.named_buffers():
+            if name.endswith(".noise_const"):
+                buffer.copy_(torch.randn_like(buffer))
+        z = torch.randn([self.batch_size, self.G.z_dim], device=self.device)
+        # What the host has to know is drawn before the network starts: to read it from a GPU is
+        # to wait for all work there.
+        eqt_shift = self._draw(2, self.translate_max) if self.compute_eqt_int else None
+        eqt_frac_shift = self._draw(2, self.translate_max) if self.compute_eqt_frac else None
+        angle = self._draw([], self.rotate_max * math.pi) if self.compute_eqr else None
+
+        ws = self.G.mapping(z=z, c=c)
+        original = self._synthesize(ws, torch.eye(3))
+        errors = []
+        if eqt_shift is not None:
+            shift = (eqt_shift * self.G.img_resolution).round() / self.G.img_resolution
+            moved = self._synthesize(ws, _translation(-shift))
+            reference, mask = apply_integer_translation(original, *shift)
+            errors.append(_squared_error(moved, reference, mask))
+        if eqt_frac_shift is not None:
+            moved = self._synthesize(ws, _translation(-eqt_frac_shift))
+            reference, mask = apply_fractional_translation(original, *eqt_frac_shift)
+            errors.append(_squared_error(moved, reference, mask))
+        if angle is not None:
+            turned = self._synthesize(ws, rotation_matrix(-angle))
+            reference, mask = apply_fractional_rotation(original, angle)
+            turned, pseudo_mask = apply_fractional_pseudo_rotation(turned, angle)
+            errors.append(_squared_error(turned, reference, mask * pseudo_mask))
+        return torch.stack(errors)
+
+    def _draw(self, shape: int | list[int], limit: float) -> Tensor:
+        """Uniform in [-limit, limit), on the CPU."""
+        return ((torch.rand(shape, device=self.device) * 2 - 1) * limit).cpu()
+
+    def _synthesize(self, ws: Tensor, inverse: Tensor) -> Tensor:
+        """Images of which the content has been transformed, given the inverse, `[3, 3]`."""
+        self.G.synthesis.input.transform.copy_(inverse)
+        return self.G.synthesis(ws=ws, **self.synthesis_kwargs)
+
+
+def psnr(squared_error: float, num: float) -> float:
+    """Peak signal-to-noise ratio in dB; NaN if nothing was compared."""
+    if num == 0:
+        return math.nan
+    if squared_error == 0:
+        return math.inf
+    return 10 * math.log10(PEAK**2 * num / squared_error)
+
+
+def _translation(shift: Tensor) -> Tensor:
+    matrix = torch.eye(3)
+    matrix[:2, 2] = shift
+    return matrix
+
+
+def _squared_error(x: Tensor, reference: Tensor, mask: Tensor) -> Tensor:
+    """Sum of the squared error where the mask is 1, and of the mask, `[2]`."""
+    error = ((x - reference) * mask).square()
+    # Some devices have no float64.
+    dtype = torch.float32 if x.device.type == "mps" else torch.float64
+    return torch.stack([error.sum(dtype=dtype), mask.sum(dtype=dtype)])

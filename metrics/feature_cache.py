@@ -1,0 +1,89 @@
+"""Files that keep the feature statistics of datasets, which do not change from network to network.
+
+Their names cover what the statistics depend on; what lies behind a path is compared when a file is
+read, so that a dataset that was replaced is noticed.
+"""
+
+import hashlib
+import os
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from dnnlib.util import make_cache_dir_path
+from metrics import detectors
+from metrics.feature_stats import FeatureStats, load_state
+
+FOLDER = "gan-metrics"  # below the cache directory
+
+
+def cache_tag(
+    dataset_name: str,
+    dataset_kwargs: Mapping[str, Any],
+    detector_url: str,
+    detector_kwargs: Mapping[str, Any],
+    stats_kwargs: Mapping[str, Any],
+) -> str:
+    """Name of the statistics of a whole dataset; the same options in another order give another.
+
+    Args:
+        dataset_name: Short name of the dataset.
+        dataset_kwargs: How it is constructed.
+        detector_url: What tells the feature network from others.
+        detector_kwargs: How the feature network is called.
+        stats_kwargs: What is kept: `capture_all`, `capture_mean_cov`.
+    """
+    key = dict(
+        dataset_kwargs=dict(dataset_kwargs),
+        detector_kwargs=dict(detector_kwargs),
+        detector_url=detector_url,
+        stats_kwargs=dict(stats_kwargs),
+    )
+    digest = hashlib.md5(repr(sorted(key.items())).encode(), usedforsecurity=False).hexdigest()
+    return f"{dataset_name}-{detectors.stem(detector_url)}-{digest}"
+
+
+def cache_file(tag: str, num_items: int | None = None) -> Path:
+    """The file of a tag; statistics of the first `num_items` images only have one of their own."""
+    name = tag if num_items is None else f"{tag}-first{num_items}"
+    return Path(make_cache_dir_path(FOLDER)) / f"{name}.pkl"
+
+
+def load(path: Path, num_items: int, dataset_path: str | None) -> FeatureStats | None:
+    """Read statistics, `None` if there are none for these images; warn of a damaged file."""
+    try:
+        state = load_state(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError) as error:
+        message = f"{path} is damaged and will be made again ({error})"
+        warnings.warn(message, stacklevel=2)
+        return None
+    is_same = state.get("dataset_files", None) in (None, describe_files(dataset_path))
+    if not is_same or state["num_items"] != num_items:
+        return None
+    return FeatureStats.from_state(state)
+
+
+def save(path: Path, stats: FeatureStats, dataset_path: str | None) -> None:
+    """Write statistics; a cache that cannot be written costs time, nothing else."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        stats.save(path, dataset_files=describe_files(dataset_path))
+    except OSError as error:
+        warnings.warn(f"the dataset's features cannot be kept: {error}", stacklevel=2)
+
+
+def describe_files(dataset_path: str | None) -> list[int] | None:
+    """Number, total size and last change of a dataset's files; `None` if that cannot be told."""
+    if dataset_path is None:
+        return None
+    path = Path(dataset_path)
+    try:
+        files = [path] if path.is_file() else [f for f in path.rglob("*") if f.is_file()]
+        states = [os.stat(file) for file in files]
+    except OSError:
+        return None
+    changed = max((state.st_mtime_ns for state in states), default=0)
+    return [len(states), sum(state.st_size for state in states), changed]

@@ -1,0 +1,226 @@
+"""What is kept of many feature vectors: all of them, or their mean and covariance."""
+
+import os
+import pickle
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dnnlib.util import EasyDict, open_atomic
+
+
+class FeatureStats:
+    """Collects feature vectors that arrive in batches.
+
+    Moments accumulate in float64 on the device of the features (on the CPU for MPS, which has no
+    float64). Features that are kept travel to the CPU while a GPU goes on computing.
+
+    Args:
+        capture_all: Keep every vector.
+        capture_mean_cov: Accumulate the moments.
+        max_items: Ignore what arrives after so many vectors.
+    """
+
+    def __init__(
+        self,
+        capture_all: bool = False,
+        capture_mean_cov: bool = False,
+        max_items: int | None = None,
+    ) -> None:
+        self.capture_all = capture_all
+        self.capture_mean_cov = capture_mean_cov
+        self.max_items = max_items
+        self.num_items = 0
+        self.num_features: int | None = None  # known when the first features arrive
+        self._chunks: list[np.ndarray] = []
+        self._arriving: tuple[Tensor, torch.cuda.Event] | None = None
+        self._sum: Tensor | None = None  # [num_features]
+        self._outer_sum: Tensor | None = None  # [num_features, num_features]
+
+    @property
+    def all_features(self) -> list[np.ndarray]:
+        """The vectors that were kept, float32 `[N, num_features]` each, as they arrived."""
+        self._finish_arrival()
+        return self._chunks
+
+    @property
+    def raw_mean(self) -> np.ndarray:
+        """Sum of all vectors, float64 `[num_features]`; zeros unless moments are accumulated."""
+        return _to_numpy(self._sum, [self.num_features or 0])
+
+    @property
+    def raw_cov(self) -> np.ndarray:
+        """Sum of all outer products, float64 `[num_features, num_features]`."""
+        return _to_numpy(self._outer_sum, [self.num_features or 0] * 2)
+
+    def is_full(self) -> bool:
+        """Whether further vectors would be ignored."""
+        return self.max_items is not None and self.num_items >= self.max_items
+
+    def append(self, x: np.ndarray | Tensor) -> None:
+        """Take in a batch `[N, num_features]`, which passes through float32.
+
+        Raises:
+            ValueError: If the shape is another one.
+        """
+        x = torch.as_tensor(x).detach().to(torch.float32)
+        if x.ndim != 2 or self.num_features not in (None, x.shape[1]):
+            expected = "num_features" if self.num_features is None else self.num_features
+            raise ValueError(f"features have the shape {list(x.shape)}, not [N, {expected}]")
+        self.num_features = x.shape[1]
+        if self.max_items is not None:
+            if self.is_full():
+                return
+            x = x[: self.max_items - self.num_items]
+        self.num_items += len(x)
+        if self.capture_all:
+            self._keep(x)
+        if self.capture_mean_cov:
+            self._accumulate(x)
+
+    def append_torch(self, x: Tensor) -> None:
+        """The same as `append`."""
+        self.append(x)
+
+    def get_all(self) -> np.ndarray:
+        """All vectors, float32 `[N, num_features]`."""
+        if not self.capture_all:
+            raise ValueError("FeatureStats: get_all() needs capture_all=True")
+        return np.concatenate(self.all_features)
+
+    def get_all_torch(self) -> Tensor:
+        """All vectors as a tensor on the CPU."""
+        return torch.from_numpy(self.get_all())
+
+    def get_mean_cov(self) -> tuple[np.ndarray, np.ndarray]:
+        """Mean `[num_features]` and (biased) covariance `[num_features, num_features]`."""
+        if not self.capture_mean_cov:
+            raise ValueError("FeatureStats: get_mean_cov() needs capture_mean_cov=True")
+        mean = self.raw_mean / self.num_items
+        cov = self.raw_cov / self.num_items - np.outer(mean, mean)
+        return mean, cov
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything, as numbers and arrays."""
+        return dict(
+            capture_all=self.capture_all,
+            capture_mean_cov=self.capture_mean_cov,
+            max_items=self.max_items,
+            num_items=self.num_items,
+            num_features=self.num_features,
+            all_features=self.all_features,
+            raw_mean=self.raw_mean,
+            raw_cov=self.raw_cov,
+        )
+
+    def save(self, pkl_file: str | os.PathLike, **more: Any) -> None:
+        """Write a pickle of `state_dict()` (and of `more`), which appears when it is complete."""
+        with open_atomic(pkl_file) as f:
+            pickle.dump({**self.state_dict(), **more}, f)
+
+    @staticmethod
+    def load(pkl_file: str | os.PathLike) -> "FeatureStats":
+        """Read what `save` wrote; nothing in the file is executed.
+
+        Raises:
+            ValueError: If the file is damaged or holds something else.
+        """
+        return FeatureStats.from_state(load_state(pkl_file))
+
+    @staticmethod
+    def from_state(state: Mapping[str, Any]) -> "FeatureStats":
+        """Reverse `state_dict`."""
+        stats = FeatureStats(state["capture_all"], state["capture_mean_cov"], state["max_items"])
+        stats.num_items = state["num_items"]
+        stats.num_features = state["num_features"]
+        stats._chunks = list(state["all_features"])
+        if stats.capture_mean_cov:
+            stats._sum = torch.from_numpy(np.array(state["raw_mean"]))
+            stats._outer_sum = torch.from_numpy(np.array(state["raw_cov"]))
+        return stats
+
+    def _keep(self, x: Tensor) -> None:
+        self._finish_arrival()
+        if x.device.type != "cuda":
+            self._chunks.append(x.cpu().numpy().copy())
+            return
+        # The copy waits for this batch; we wait for it when the next batch is under way.
+        host = torch.empty(x.shape, dtype=x.dtype, pin_memory=True)
+        host.copy_(x, non_blocking=True)
+        event = torch.cuda.Event()
+        event.record(torch.cuda.current_stream(x.device))
+        self._arriving = host, event
+
+    def _finish_arrival(self) -> None:
+        if self._arriving is not None:
+            host, event = self._arriving
+            event.synchronize()
+            self._chunks.append(host.numpy().copy())  # pinned memory is scarce
+            self._arriving = None
+
+    def _accumulate(self, x: Tensor) -> None:
+        x = (x.cpu() if x.device.type == "mps" else x).to(torch.float64)
+        total, outer = x.sum(dim=0), x.T @ x
+        self._sum = total if self._sum is None else self._sum.to(total.device) + total
+        if self._outer_sum is None:
+            self._outer_sum = outer
+        else:
+            self._outer_sum = self._outer_sum.to(outer.device).add_(outer)
+
+
+def load_state(pkl_file: str | os.PathLike) -> dict[str, Any]:
+    """Read the dictionary that `FeatureStats.save` wrote, with whatever else it holds.
+
+    Raises:
+        ValueError: If the file is damaged or holds something else.
+    """
+    try:
+        with open(pkl_file, "rb") as f:
+            state = _ArrayUnpickler(f).load()
+        _check_state(state)
+    except OSError:
+        raise
+    except Exception as error:  # damaged bytes can make unpickling raise anything
+        raise ValueError(f"{pkl_file} holds no feature statistics: {error}") from error
+    return state
+
+
+class _ArrayUnpickler(pickle.Unpickler):
+    """Makes arrays and plain containers only."""
+
+    _ALLOWED = frozenset(
+        {
+            ("numpy.core.multiarray", "_reconstruct"),
+            ("numpy._core.multiarray", "_reconstruct"),
+            ("numpy.core.multiarray", "scalar"),
+            ("numpy._core.multiarray", "scalar"),
+            ("numpy._core.numeric", "_frombuffer"),
+            ("numpy.core.numeric", "_frombuffer"),
+            ("numpy", "ndarray"),
+            ("numpy", "dtype"),
+        }
+    )
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) == ("dnnlib.util", "EasyDict"):
+            return EasyDict
+        if (module, name) not in self._ALLOWED:
+            raise pickle.UnpicklingError(f"it names {module}.{name}")
+        return super().find_class(module, name)
+
+
+def _check_state(state: Any) -> None:
+    num_features = state["num_features"]
+    kept = sum(len(chunk) for chunk in state["all_features"])
+    if state["capture_all"] and kept != state["num_items"]:
+        raise ValueError(f"{kept} of {state['num_items']} features")
+    shapes = [state["raw_mean"].shape, state["raw_cov"].shape]
+    if state["capture_mean_cov"] and shapes != [(num_features,), (num_features,) * 2]:
+        raise ValueError(f"moments of the shapes {shapes}")
+
+
+def _to_numpy(moment: Tensor | None, shape: list[int]) -> np.ndarray:
+    return np.zeros(shape) if moment is None else moment.cpu().numpy()

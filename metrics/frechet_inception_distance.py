@@ -1,0 +1,61 @@
+"""Fréchet Inception Distance (Heusel et al. 2017, "GANs trained by a two time-scale update rule
+
+converge to a local Nash equilibrium").
+"""
+
+import numpy as np
+import scipy.linalg
+
+from metrics import detectors, metric_utils
+from metrics.metric_utils import MetricOptions
+
+
+def compute_fid(opts: MetricOptions, max_real: int | None, num_gen: int) -> float:
+    """Distance between Gaussians fitted to Inception features; NaN except on rank 0.
+
+    Args:
+        opts: Options of the metric.
+        max_real: Use so many real images at most.
+        num_gen: Number of generated images.
+    """
+    features = dict(
+        opts=opts,
+        detector_url=detectors.URLS["inception"],
+        detector_kwargs=dict(return_features=True),
+        capture_mean_cov=True,
+    )
+    real = metric_utils.compute_feature_stats_for_dataset(
+        rel_lo=0, rel_hi=0, max_items=max_real, **features
+    )
+    gen = metric_utils.compute_feature_stats_for_generator(
+        rel_lo=0, rel_hi=1, max_items=num_gen, **features
+    )
+    if opts.rank != 0:
+        return float("nan")
+    return frechet_distance(*real.get_mean_cov(), *gen.get_mean_cov())
+
+
+def frechet_distance(
+    mean_a: np.ndarray, cov_a: np.ndarray, mean_b: np.ndarray, cov_b: np.ndarray
+) -> float:
+    """Squared Fréchet distance of two Gaussians (Dowson & Landau 1982), in float64.
+
+    |mean_a - mean_b|^2 + tr(cov_a + cov_b - 2 (cov_a cov_b)^(1/2)). With cov_a = r r^T, the product
+    in the root has the eigenvalues of the symmetric r^T cov_b r, which are real and not negative:
+    the sum of their roots is the trace that is wanted.
+    """
+    root = _factor(cov_a)
+    product = root.T @ cov_b @ root
+    eigenvalues = scipy.linalg.eigvalsh((product + product.T) / 2)
+    trace_of_root = np.sqrt(eigenvalues.clip(min=0)).sum()
+    distance = np.square(mean_a - mean_b).sum() + np.trace(cov_a + cov_b) - 2 * trace_of_root
+    return float(distance)
+
+
+def _factor(cov: np.ndarray) -> np.ndarray:
+    """A matrix r with cov = r r^T."""
+    try:
+        return np.linalg.cholesky(cov)
+    except np.linalg.LinAlgError:  # singular: fewer samples than features
+        eigenvalues, vectors = scipy.linalg.eigh(cov, driver="evd")
+        return vectors * np.sqrt(eigenvalues.clip(min=0))

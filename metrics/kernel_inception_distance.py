@@ -1,0 +1,67 @@
+"""Kernel Inception Distance (Binkowski et al. 2018, "Demystifying MMD GANs")."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from metrics import detectors, metric_utils
+from metrics.metric_utils import MetricOptions
+
+
+def compute_kid(
+    opts: MetricOptions, max_real: int | None, num_gen: int, num_subsets: int, max_subset_size: int
+) -> float:
+    """Squared maximum mean discrepancy of Inception features; NaN except on rank 0.
+
+    Args:
+        opts: Options of the metric.
+        max_real: Use so many real images at most.
+        num_gen: Number of generated images.
+        num_subsets: Average over so many random subsets.
+        max_subset_size: Images of each kind in a subset.
+    """
+    features = dict(
+        opts=opts,
+        detector_url=detectors.URLS["inception"],
+        detector_kwargs=dict(return_features=True),
+        capture_all=True,
+    )
+    real = metric_utils.compute_feature_stats_for_dataset(
+        rel_lo=0, rel_hi=0, max_items=max_real, **features
+    ).get_all_torch()
+    gen = metric_utils.compute_feature_stats_for_generator(
+        rel_lo=0, rel_hi=1, max_items=num_gen, **features
+    ).get_all_torch()
+    if opts.rank != 0:
+        return float("nan")
+
+    rng = np.random if opts.seed is None else np.random.RandomState(opts.seed)
+    size = min(len(real), len(gen), max_subset_size)
+    if size < 2:
+        raise ValueError("KID needs two images of each kind")
+    total = 0.0
+    for _ in range(num_subsets):
+        x = gen[rng.choice(len(gen), size, replace=False)]
+        y = real[rng.choice(len(real), size, replace=False)]
+        total += kernel_distance(x.to(opts.device), y.to(opts.device))
+    return total / num_subsets
+
+
+def kernel_distance(x: Tensor, y: Tensor) -> float:
+    """Unbiased squared MMD of equally many features `[m, d]` (Gretton et al. 2012, Eq. 4).
+
+    The products are float32, their sums float64: what is left of them is small.
+    """
+    m = len(x)
+    k_xx, k_yy, k_xy = _kernel(x, x), _kernel(y, y), _kernel(x, y)
+    within = _sum(k_xx) - _sum(k_xx.diag()) + _sum(k_yy) - _sum(k_yy.diag())
+    return within / (m * (m - 1)) - 2 * _sum(k_xy) / m**2
+
+
+def _kernel(x: Tensor, y: Tensor) -> Tensor:
+    """The cubic polynomial kernel (x·y / d + 1)^3 (Sec. 4)."""
+    return (x @ y.T / x.shape[1] + 1) ** 3
+
+
+def _sum(k: Tensor) -> float:
+    return float((k.cpu() if k.device.type == "mps" else k).sum(dtype=torch.float64))

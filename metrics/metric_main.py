@@ -1,0 +1,315 @@
+"""Metric names, what each needs, evaluation, and the JSON record of a result."""
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import dnnlib
+from dnnlib.util import EasyDict
+from metrics import (
+    detectors,
+    equivariance,
+    frechet_inception_distance,
+    inception_score,
+    kernel_inception_distance,
+    parallel,
+    perceptual_path_length,
+    precision_recall,
+    samples,
+)
+from metrics.metric_utils import MetricOptions
+
+NUM_SAMPLES = 50000
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A registered metric: how to compute it, and what it needs."""
+
+    function: Callable[[MetricOptions], dict[str, float]]
+    detectors: tuple[str, ...]
+    uses_dataset: bool
+
+
+_metrics: dict[str, Metric] = {}
+
+
+def register_metric(
+    function: Callable | None = None, *, detectors: Iterable[str] = (), uses_dataset: bool = False
+) -> Callable:
+    """Decorator: make a function a metric under its own name.
+
+    The function takes `MetricOptions` and returns values by name; those of rank 0 count.
+
+    Args:
+        function: The function, where the decorator has no arguments.
+        detectors: Names of the feature networks that it uses.
+        uses_dataset: Whether it looks at real images.
+    """
+
+    def register(function: Callable) -> Callable:
+        _metrics[function.__name__] = Metric(function, tuple(detectors), uses_dataset)
+        return function
+
+    return register if function is None else register(function)
+
+
+def is_valid_metric(metric: str) -> bool:
+    """Whether there is a metric of this name."""
+    return metric in _metrics
+
+
+def list_valid_metrics() -> list[str]:
+    """Names of all metrics, the recommended ones first."""
+    return list(_metrics)
+
+
+def get_metric(metric: str) -> Metric:
+    """What is registered under a name."""
+    assert is_valid_metric(metric), f"unknown metric {metric!r}"
+    return _metrics[metric]
+
+
+def find_missing(
+    metrics: Iterable[str],
+    replacements: Mapping[str, str] | None = None,
+    allow_untrusted: bool = False,
+) -> dict[str, str]:
+    """Which metrics cannot be computed for lack of a feature network, and why.
+
+    Networks that are not here are downloaded now. Each is tried once; if there is no network, that
+    shows within seconds.
+    """
+    reasons: dict[str, str | None] = {}
+    missing = {}
+    for metric in metrics:
+        for name in get_metric(metric).detectors:
+            if name not in reasons:
+                reasons[name] = _check_detector(name, replacements, allow_untrusted)
+            if reasons[name] is not None:
+                missing[metric] = reasons[name]
+    return missing
+
+
+def calc_metric(metric: str, **kwargs: Any) -> EasyDict:
+    """Evaluate a metric; all processes of a run call this.
+
+    The global random generators are left as they were.
+
+    Args:
+        metric: Its name.
+        **kwargs: For `MetricOptions`; `seed` is 0 by default.
+
+    Returns:
+        `results` (values by name), `metric`, `total_time` in seconds, `total_time_str`, `num_gpus`,
+        and, where they are not the metric's own, `num`, `seed` and `detectors`.
+
+    Raises:
+        RuntimeError: If it cannot be computed, in every process.
+    """
+    opts = MetricOptions(**{"seed": 0, **kwargs})
+    start_time = time.time()
+    with (
+        samples.preserved_generators(torch.device(opts.device)),
+        parallel.in_step(opts.worker),
+    ):
+        samples.seed_torch(opts.seed, opts.rank)  # for what is drawn outside of batches
+        results = get_metric(metric).function(opts)
+    values = parallel.broadcast_floats(opts.worker, [float(value) for value in results.values()])
+    total_time = time.time() - start_time
+    record = EasyDict(
+        results=EasyDict(zip(results, values, strict=True)),
+        metric=metric,
+        total_time=total_time,
+        total_time_str=dnnlib.util.format_time(total_time),
+        num_gpus=opts.num_gpus,
+    )
+    if opts.num is not None:
+        record.num = opts.num
+    if opts.seed not in (None, 0):
+        record.seed = opts.seed
+    used = {
+        name: opts.detectors[name]
+        for name in get_metric(metric).detectors
+        if name in opts.detectors
+    }
+    if used:
+        record.detectors = used
+    return record
+
+
+def report_metric(
+    result_dict: Mapping[str, Any],
+    run_dir: str | os.PathLike | None = None,
+    snapshot_pkl: str | os.PathLike | None = None,
+) -> None:
+    """Print a result as one line of JSON, and append it to `metric-<name>.jsonl` of a run.
+
+    Args:
+        result_dict: What `calc_metric` returned.
+        run_dir: Folder of the run; if it does not exist, the line is only printed.
+        snapshot_pkl: The network; stored relative to the folder.
+    """
+    metric = result_dict["metric"]
+    assert is_valid_metric(metric), f"unknown metric {metric!r}"
+    if snapshot_pkl is not None:
+        snapshot_pkl = os.fspath(snapshot_pkl)
+        if run_dir is not None:
+            snapshot_pkl = os.path.relpath(snapshot_pkl, run_dir)
+    names = ("results", "metric", "total_time", "total_time_str", "num_gpus")
+    record = {
+        **{name: result_dict[name] for name in names if name in result_dict},
+        "snapshot_pkl": snapshot_pkl,
+        "timestamp": time.time(),
+    }
+    record.update((key, value) for key, value in result_dict.items() if key not in record)
+    line = json.dumps(record)
+    print(line)
+    if run_dir is not None and os.path.isdir(run_dir):
+        with (Path(run_dir) / f"metric-{metric}.jsonl").open("a", encoding="utf-8") as f:
+            f.write(line + "\n")
+
+
+# The recommended metrics: all real images, without mirrored copies.
+
+
+@register_metric(detectors=["inception"], uses_dataset=True)
+def fid50k_full(opts: MetricOptions) -> dict[str, float]:
+    """FID to all real images."""
+    _use_all_images(opts)
+    return _fid("fid50k_full", opts, max_real=None)
+
+
+@register_metric(detectors=["inception"], uses_dataset=True)
+def kid50k_full(opts: MetricOptions) -> dict[str, float]:
+    """KID to all real images."""
+    _use_all_images(opts)
+    return _kid("kid50k_full", opts, max_real=1000000)
+
+
+@register_metric(detectors=["vgg16"], uses_dataset=True)
+def pr50k3_full(opts: MetricOptions) -> dict[str, float]:
+    """Precision and recall against up to 200 000 real images, three neighbours."""
+    _use_all_images(opts)
+    return _pr("pr50k3_full", opts, max_real=200000)
+
+
+@register_metric(detectors=["vgg16"])
+def ppl2_wend(opts: MetricOptions) -> dict[str, float]:
+    """Perceptual path length in W, at the end points of paths."""
+    value = perceptual_path_length.compute_ppl(
+        opts,
+        num_samples=_num(opts),
+        epsilon=1e-4,
+        space="w",
+        sampling="end",
+        crop=False,
+        batch_size=opts.batch_gen or 2,
+    )
+    return dict(ppl2_wend=value)
+
+
+@register_metric
+def eqt50k_int(opts: MetricOptions) -> dict[str, float]:
+    """Equivariance to translation by whole pixels, in decibels."""
+    return dict(eqt50k_int=_equivariance(opts, compute_eqt_int=True))
+
+
+@register_metric
+def eqt50k_frac(opts: MetricOptions) -> dict[str, float]:
+    """Equivariance to translation by fractions of a pixel, in decibels."""
+    return dict(eqt50k_frac=_equivariance(opts, compute_eqt_frac=True))
+
+
+@register_metric
+def eqr50k(opts: MetricOptions) -> dict[str, float]:
+    """Equivariance to rotation, in decibels."""
+    return dict(eqr50k=_equivariance(opts, compute_eqr=True))
+
+
+# Those of older papers.
+
+
+@register_metric(detectors=["inception"], uses_dataset=True)
+def fid50k(opts: MetricOptions) -> dict[str, float]:
+    """FID to as many real images."""
+    opts.dataset_kwargs.update(max_size=None)
+    return _fid("fid50k", opts, max_real=_num(opts))
+
+
+@register_metric(detectors=["inception"], uses_dataset=True)
+def kid50k(opts: MetricOptions) -> dict[str, float]:
+    """KID to as many real images."""
+    opts.dataset_kwargs.update(max_size=None)
+    return _kid("kid50k", opts, max_real=_num(opts))
+
+
+@register_metric(detectors=["vgg16"], uses_dataset=True)
+def pr50k3(opts: MetricOptions) -> dict[str, float]:
+    """Precision and recall against as many real images, three neighbours."""
+    opts.dataset_kwargs.update(max_size=None)
+    return _pr("pr50k3", opts, max_real=_num(opts))
+
+
+@register_metric(detectors=["inception"])
+def is50k(opts: MetricOptions) -> dict[str, float]:
+    """Inception score in ten parts."""
+    _use_all_images(opts)
+    mean, std = inception_score.compute_is(opts, num_gen=_num(opts), num_splits=10)
+    return dict(is50k_mean=mean, is50k_std=std)
+
+
+def _use_all_images(opts: MetricOptions) -> None:
+    opts.dataset_kwargs.update(max_size=None, xflip=False)
+
+
+def _num(opts: MetricOptions) -> int:
+    return opts.num or NUM_SAMPLES
+
+
+def _fid(name: str, opts: MetricOptions, max_real: int | None) -> dict[str, float]:
+    value = frechet_inception_distance.compute_fid(opts, max_real=max_real, num_gen=_num(opts))
+    return {name: value}
+
+
+def _kid(name: str, opts: MetricOptions, max_real: int) -> dict[str, float]:
+    value = kernel_inception_distance.compute_kid(
+        opts, max_real=max_real, num_gen=_num(opts), num_subsets=100, max_subset_size=1000
+    )
+    return {name: value}
+
+
+def _pr(name: str, opts: MetricOptions, max_real: int) -> dict[str, float]:
+    precision, recall = precision_recall.compute_pr(
+        opts,
+        max_real=max_real,
+        num_gen=_num(opts),
+        nhood_size=3,
+        row_batch_size=10000,
+        col_batch_size=10000,
+    )
+    return {f"{name}_precision": precision, f"{name}_recall": recall}
+
+
+def _equivariance(opts: MetricOptions, **which: bool) -> float:
+    opts.G_kwargs.update(force_fp32=True)
+    return equivariance.compute_equivariance_metrics(
+        opts, num_samples=_num(opts), batch_size=opts.batch_gen or 4, **which
+    )
+
+
+def _check_detector(
+    name: str, replacements: Mapping[str, str] | None, allow_untrusted: bool
+) -> str | None:
+    source = detectors.find(detectors.URLS[name], replacements)
+    try:
+        detectors.check(source, allow_untrusted)
+    except (RuntimeError, ValueError) as error:
+        return str(error)
+    return None

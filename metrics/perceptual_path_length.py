@@ -1,0 +1,160 @@
+"""Perceptual path length (Karras et al. 2019, "A style-based generator architecture for
+
+generative adversarial networks", Sec. 4.1), with the changes of Karras et al. 2020, Sec. 3.
+"""
+
+import copy
+import math
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from metrics import detectors, metric_utils, parallel
+from metrics.metric_utils import MetricOptions
+
+VGG_RESOLUTION = 256  # larger images are averaged down to this
+
+
+def compute_ppl(
+    opts: MetricOptions,
+    num_samples: int,
+    epsilon: float,
+    space: Literal["z", "w"],
+    sampling: Literal["full", "end"],
+    crop: bool,
+    batch_size: int,
+) -> float:
+    """Mean perceptual distance of small steps, per step squared; NaN except on rank 0.
+
+    Distances below the 1st and above the 99th percentile are left out.
+
+    Args:
+        opts: Options of the metric.
+        num_samples: Number of steps.
+        epsilon: Length of a step.
+        space: Where to interpolate.
+        sampling: Whether steps start anywhere on a path (full) or at its beginning (end).
+        crop: Look at the middle of the image only, where faces are.
+        batch_size: Steps at once.
+    """
+    with parallel.in_step(opts.worker):
+        labels = metric_utils.RandomLabels(opts)
+        vgg16 = metric_utils.get_feature_detector(
+            detectors.URLS["vgg16"],
+            device=opts.device,
+            num_gpus=opts.num_gpus,
+            rank=opts.rank,
+            replacements=opts.detectors,
+            allow_untrusted=opts.allow_untrusted,
+        )
+        sampler = PPLSampler(opts.G, opts.G_kwargs, epsilon, space, sampling, crop, vgg16)
+        sampler.eval().to(opts.device)
+
+    def compute(idx: int) -> Tensor:
+        c = labels.get(idx * batch_size, (idx + 1) * batch_size)
+        return sampler(c)[:, None].to(torch.float32)
+
+    progress = opts.progress.sub("ppl sampling", num_items=num_samples)
+    dist = []
+    with torch.no_grad():
+        num_batches = math.ceil(num_samples / batch_size)
+        for rows in metric_utils.run_batches(opts, num_batches, compute):
+            dist.append(rows[:, 0].cpu())
+            progress.update(min(len(dist) * batch_size, num_samples))
+    if opts.rank != 0:
+        return float("nan")
+    return trimmed_mean(torch.cat(dist)[:num_samples].numpy())
+
+
+def trimmed_mean(dist: np.ndarray) -> float:
+    """Mean of the values from the 1st percentile (the lower value) to the 99th (the higher)."""
+    low = np.percentile(dist, 1, method="lower")
+    high = np.percentile(dist, 99, method="higher")
+    return float(dist[(dist >= low) & (dist <= high)].mean(dtype=np.float64))
+
+
+class PPLSampler(torch.nn.Module):
+    """Draws steps and measures them.
+
+    Args:
+        G: Generator, which is copied.
+        G_kwargs: Keyword arguments of its synthesis.
+        epsilon: Length of a step.
+        space: Where to interpolate: `"z"` or `"w"`.
+        sampling: Where steps start: `"full"` or `"end"`.
+        crop: Look at the middle of the image only.
+        vgg16: Feature network; its LPIPS features are compared.
+    """
+
+    def __init__(
+        self,
+        G: torch.nn.Module,
+        G_kwargs: Mapping[str, Any],
+        epsilon: float,
+        space: str,
+        sampling: str,
+        crop: bool,
+        vgg16: torch.nn.Module,
+    ) -> None:
+        if space not in ("z", "w") or sampling not in ("full", "end"):
+            raise ValueError(f"PPLSampler: no {sampling!r} sampling in space {space!r}")
+        super().__init__()
+        self.G = copy.deepcopy(G)
+        self.G_kwargs = dict(G_kwargs)
+        self.epsilon = epsilon
+        self.space = space
+        self.sampling = sampling
+        self.crop = crop
+        self.vgg16 = vgg16
+
+    def forward(self, c: Tensor) -> Tensor:
+        """Perceptual distances of one step for each label, divided by `epsilon` squared, `[N]`."""
+        t = torch.rand([len(c)], device=c.device) * (1 if self.sampling == "full" else 0)
+        z0, z1 = torch.randn([2 * len(c), self.G.z_dim], device=c.device).chunk(2)
+        ws = self._interpolate(z0, z1, c, t)
+        for name, buffer in self.G.named_buffers():
+            if name.endswith(".noise_const"):
+                buffer.copy_(torch.randn_like(buffer))
+        kwargs = {"noise_mode": "const", "force_fp32": True, **self.G_kwargs}
+        img = self._prepare(self.G.synthesis(ws=ws, **kwargs))
+        lpips0, lpips1 = self.vgg16(img, resize_images=False, return_lpips=True).chunk(2)
+        return (lpips0 - lpips1).square().sum(dim=1) / self.epsilon**2
+
+    def _interpolate(self, z0: Tensor, z1: Tensor, c: Tensor, t: Tensor) -> Tensor:
+        """Styles at `t`, then at `t + epsilon`, `[2N, num_ws, w_dim]`."""
+        if self.space == "w":
+            w0, w1 = self.G.mapping(z=torch.cat([z0, z1]), c=torch.cat([c, c])).chunk(2)
+            t = t[:, None, None]
+            return torch.cat([w0.lerp(w1, t), w0.lerp(w1, t + self.epsilon)])
+        t = t[:, None]
+        z = torch.cat([slerp(z0, z1, t), slerp(z0, z1, t + self.epsilon)])
+        return self.G.mapping(z=z, c=torch.cat([c, c]))
+
+    def _prepare(self, img: Tensor) -> Tensor:
+        """Images as the feature network takes them: levels 0 to 255, three channels."""
+        if self.crop:
+            size = img.shape[2]
+            img = img[:, :, size * 3 // 8 : size * 7 // 8, size * 2 // 8 : size * 6 // 8]
+        factor = self.G.img_resolution // VGG_RESOLUTION
+        if factor > 1:
+            img = F.avg_pool2d(img, factor)
+        return metric_utils.to_rgb((img + 1) * (255 / 2))
+
+
+def slerp(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
+    """Spherical interpolation of directions `[N, d]`: from `a` at `t` 0 to `b` at 1, unit length.
+
+    Args:
+        a: Normalised here.
+        b: Normalised here.
+        t: `[N, 1]`; outside of 0 to 1 the way goes on.
+    """
+    a, b = F.normalize(a, dim=-1), F.normalize(b, dim=-1)
+    cos = (a * b).sum(dim=-1, keepdim=True)
+    angle = t * cos.clamp(-1, 1).acos()
+    aside = F.normalize(b - cos * a, dim=-1)  # perpendicular to a, towards b
+    return F.normalize(a * angle.cos() + aside * angle.sin(), dim=-1)

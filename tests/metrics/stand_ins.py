@@ -1,0 +1,98 @@
+"""Small feature networks and generators, in place of those that are downloaded and trained."""
+
+import pickle
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from click.testing import CliRunner
+from torch import Tensor
+
+import dataset_tool
+from training.networks_stylegan2 import Generator
+
+
+class Inception(torch.nn.Module):
+    """Answers as the published Inception network does, with few features."""
+
+    def __init__(self, num_features: int = 24, num_classes: int = 10) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(1)
+        size = 3 * 8 * 8
+        self.w = torch.nn.Parameter(torch.randn([size, num_features], generator=generator) / 8)
+        self.v = torch.nn.Parameter(torch.randn([num_features, num_classes], generator=generator))
+
+    def forward(self, img: Tensor, return_features: bool = False, no_output_bias: bool = False):
+        x = F.adaptive_avg_pool2d(img.to(torch.float32), [8, 8]).flatten(1) / 127.5 - 1
+        x = torch.tanh(x @ self.w)
+        if return_features:
+            return x
+        return torch.softmax(x @ self.v + (0.0 if no_output_bias else 1.0), dim=1)
+
+
+class Vgg(torch.nn.Module):
+    """Answers as the published VGG16 network does."""
+
+    def __init__(self, num_features: int = 16) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(2)
+        self.w = torch.nn.Parameter(torch.randn([3 * 8 * 8, num_features], generator=generator) / 8)
+
+    def forward(
+        self,
+        img: Tensor,
+        return_features: bool = False,
+        resize_images: bool = True,
+        return_lpips: bool = False,
+    ):
+        x = F.adaptive_avg_pool2d(img.to(torch.float32), [8, 8]).flatten(1) / 127.5 - 1
+        return x @ self.w * (10.0 if return_features else 1.0)
+
+
+def save_detectors(folder: Path) -> dict[str, Path]:
+    """Write both as TorchScript: `inception.pt` and `vgg16.pt`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = {}
+    for name, network in dict(inception=Inception(), vgg16=Vgg()).items():
+        paths[name] = folder / f"{name}.pt"
+        torch.jit.script(network).save(str(paths[name]))
+    return paths
+
+
+def build_generator(c_dim: int = 0, resolution: int = 16, channels: int = 3) -> torch.nn.Module:
+    """A StyleGAN2 generator with random weights and noise that matters."""
+    torch.manual_seed(0)
+    G = Generator(8, c_dim, 8, resolution, channels, channel_base=64, channel_max=4)
+    with torch.no_grad():
+        for name, value in G.named_parameters():
+            if name.endswith("noise_strength"):
+                value.fill_(0.1)
+    return G.eval().requires_grad_(False)
+
+
+def save_network(path: Path, dataset: Path | None = None, **kwargs) -> Path:
+    """Write the pickle of such a generator."""
+    G = build_generator(**kwargs)
+    training_set_kwargs = None
+    if dataset is not None:
+        training_set_kwargs = dict(
+            class_name="training.dataset.ImageFolderDataset",
+            path=str(dataset),
+            use_labels=G.c_dim > 0,
+            max_size=None,
+            xflip=False,
+            resolution=G.img_resolution,
+            random_seed=0,
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb") as f:
+        pickle.dump(dict(G_ema=G, training_set_kwargs=training_set_kwargs), f)
+    return path
+
+
+def save_dataset(path: Path, num_images: int = 100) -> Path:
+    """Draw a dataset of 16x16, in six classes."""
+    command = ["--source=synthetic", f"--dest={path}", "--resolution=16x16"]
+    result = CliRunner().invoke(dataset_tool.main, [*command, f"--max-images={num_images}"])
+    assert result.exit_code == 0, result.output
+    return path

@@ -1,0 +1,93 @@
+"""Metrics during training: evaluated at snapshots, and never the end of a run."""
+
+from pathlib import Path
+
+import torch
+
+from dnnlib import cli
+from metrics import metric_main
+from metrics.metric_utils import ProgressMonitor
+from torch_utils import distributed
+from torch_utils.distributed import Worker
+from training.config import TrainConfig
+
+
+class SnapshotMetrics:
+    """The metrics of a run. All processes construct this and evaluate together.
+
+    Feature networks are looked for, and downloaded, at once: what cannot be had is said before
+    training starts, and metrics that need it are left out.
+
+    Args:
+        worker: This process.
+        config: The run.
+    """
+
+    def __init__(self, worker: Worker, config: TrainConfig) -> None:
+        self.worker = worker
+        self.config = config
+        missing = {}
+        if config.metrics and worker.is_main:
+            print("Looking for the feature networks of the metrics...")
+            missing = metric_main.find_missing(config.metrics, None, config.allow_untrusted)
+        missing = distributed.broadcast(worker, missing)
+        self.names = [name for name in config.metrics if name not in missing]
+        if worker.is_main and missing:
+            _warn_of_missing(missing)
+
+    def evaluate(self, G_ema: torch.nn.Module, snapshot_pkl: Path) -> dict[str, float]:
+        """Compute and report all metrics that succeed; random generators stay as they are.
+
+        Args:
+            G_ema: The generator.
+            snapshot_pkl: Its pickle, to be named in the report.
+
+        Returns:
+            Values by name.
+        """
+        values = {}
+        for name in self.names:
+            if self.worker.is_main:
+                print(f"Evaluating {name} ...")
+            try:
+                values.update(self._evaluate(name, G_ema, snapshot_pkl))
+            except Exception as error:  # whatever it is, the run is worth more
+                if self.worker.is_main:
+                    _warn_of_failure(name, error, snapshot_pkl)
+            if self.worker.device.type == "cuda":
+                torch.cuda.empty_cache()  # training needs other blocks
+        return values
+
+    def _evaluate(self, name: str, G_ema: torch.nn.Module, snapshot_pkl: Path) -> dict[str, float]:
+        result = metric_main.calc_metric(
+            name,
+            G=G_ema,
+            dataset_kwargs=self.config.training_set_kwargs,
+            num_gpus=self.worker.size,
+            rank=self.worker.rank,
+            device=self.worker.device,
+            progress=ProgressMonitor(verbose=True),
+            allow_untrusted=self.config.allow_untrusted,
+        )
+        if self.worker.is_main:
+            metric_main.report_metric(
+                result, run_dir=self.config.run_dir, snapshot_pkl=snapshot_pkl
+            )
+        return result.results
+
+
+def _warn_of_missing(missing: dict[str, str]) -> None:
+    for reason in dict.fromkeys(missing.values()):
+        names = ", ".join(name for name in missing if missing[name] == reason)
+        print(f"Warning: {names} will be missing from this run: {reason}.")
+    print("Training goes on without; calc_metrics.py can compute them later.\n")
+
+
+def _warn_of_failure(name: str, error: Exception, snapshot_pkl: Path) -> None:
+    message = cli.message_of(error)
+    if not cli.is_expected(error):
+        message = f"{type(error).__name__}: {message}"
+    print(
+        f"Warning: {name} could not be computed: {message}. Training goes on; calc_metrics.py "
+        f"--network={snapshot_pkl} --metrics={name} tries again."
+    )

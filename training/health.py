@@ -1,0 +1,87 @@
+"""Watches gradients: counts what is not finite, and stops a run that has died.
+
+A loss that is NaN makes all gradients of its phase NaN, in every step from then on; float16 can
+overflow in a few of them, now and then, in the best of runs.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+CHECK_INTERVAL = 16  # batches between two looks at the counters, which wait for the device
+
+
+class TrainingDiedError(RuntimeError):
+    """Training has gone on for long with losses that are not finite."""
+
+
+class Health:
+    """Counters of one run.
+
+    Args:
+        phase_names: The phases of training.
+        max_bad_steps: Give up after so many steps of a phase in a row without a finite gradient.
+        device: Where gradients are; the counters live there, so that counting never waits.
+    """
+
+    def __init__(
+        self, phase_names: Sequence[str], max_bad_steps: int, device: torch.device
+    ) -> None:
+        self.max_bad_steps = max_bad_steps
+        self._bad_steps = {name: torch.zeros([], device=device) for name in phase_names}
+        self._num_replaced = torch.zeros([], dtype=torch.int64, device=device)
+
+    def make_finite(self, phase_name: str, grads: Sequence[Tensor]) -> None:
+        """Replace NaN by 0 and infinities by 1e5 in gradients, and count them."""
+        total = sum(grad.numel() for grad in grads)
+        num_bad = torch.stack([(~torch.isfinite(grad)).sum() for grad in grads]).sum()
+        for grad in grads:
+            torch.nan_to_num(grad, nan=0, posinf=1e5, neginf=-1e5, out=grad)
+        self._num_replaced += num_bad
+        counter = self._bad_steps[phase_name]
+        counter.add_(1).mul_(num_bad > 0.5 * total)
+
+    def take_num_replaced(self) -> int:
+        """How many gradients were replaced since the last call. Waits for the device."""
+        num = int(self._num_replaced)
+        self._num_replaced.zero_()
+        return num
+
+    def is_sound(self) -> bool:
+        """Whether the last step of every phase had finite gradients. Waits for the device."""
+        return not any(self._read())
+
+    def check(self, networks: dict[str, torch.nn.Module]) -> None:
+        """Look at the counters.
+
+        Args:
+            networks: What to look at for a diagnosis.
+
+        Raises:
+            TrainingDiedError: If a phase has had its number of bad steps; the message says which,
+                and which networks are affected.
+        """
+        bad_steps = self._read()
+        worst = max(bad_steps)
+        if worst < self.max_bad_steps:
+            return
+        names = [name for name, num in zip(self._bad_steps, bad_steps, strict=True) if num == worst]
+        bad_networks = [name for name, net in networks.items() if not _is_finite(net)]
+        weights = (
+            f"the weights of {' and '.join(bad_networks)} are not finite"
+            if bad_networks
+            else "all weights are still finite"
+        )
+        raise TrainingDiedError(
+            f"the losses of {' and '.join(names)} have not been finite for {worst:.0f} steps; "
+            f"{weights}. The saved states are from before: continue with --resume=latest and a "
+            f"lower --glr and --dlr, or another --gamma (--max-nan-steps sets the limit)"
+        )
+
+    def _read(self) -> list[float]:
+        return torch.stack(list(self._bad_steps.values())).tolist()
+
+
+def _is_finite(net: torch.nn.Module) -> bool:
+    return all(bool(torch.isfinite(tensor).all()) for tensor in net.state_dict().values())

@@ -1,0 +1,102 @@
+"""Decoded images in memory, shared by forked processes."""
+
+import mmap
+import sys
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import psutil
+
+MAP_NORESERVE = 0x4000  # of Linux; Python 3.13 has a name for it
+AUTO_SHARE = 0.5  # of the free memory that the caches of all processes may take by themselves
+
+
+class ImageCache:
+    """Images that were decoded once, filled by whichever process needs one first.
+
+    The memory is mapped before processes fork, so that all of them see what one puts in. It is
+    handed out by the system page by page: images that are never asked for take none.
+
+    Args:
+        shape: `[N, C, H, W]`.
+    """
+
+    def __init__(self, shape: list[int]) -> None:
+        num_images, channels, height, width = shape
+        pixels = _shared_array(num_images * channels * height * width)
+        # With neighbouring channels, as decoded and as batches have them, to copy is all there is.
+        self._images = pixels.reshape(num_images, height, width, channels).transpose(0, 3, 1, 2)
+        self._is_there = _shared_array(num_images)
+
+    def get(self, index: int) -> np.ndarray | None:
+        """The image `[C, H, W]`, not to be changed; or `None`."""
+        return self._images[index] if self._is_there[index] else None
+
+    def put(self, index: int, image: np.ndarray) -> None:
+        """Keep an image. Processes that do so at once write the same bytes, which is harmless."""
+        self._images[index] = image
+        self._is_there[index] = 1  # only now
+
+
+def choose(
+    cache: Literal["none", "ram", "auto"], num_bytes: int, num_processes: int = 1
+) -> Literal["none", "ram"]:
+    """Whether to keep images in memory.
+
+    Args:
+        cache: `"auto"` does so if the images take no more than half of the free memory.
+        num_bytes: Size of all decoded images.
+        num_processes: How many processes on this machine keep a cache each.
+
+    Raises:
+        MemoryError: If `cache` is `"ram"`, and the images do not fit at all.
+        ValueError: If it is something else.
+    """
+    if cache not in ("none", "ram", "auto"):
+        raise ValueError(f"cache: {cache!r} is unknown; choose none, ram or auto")
+    if cache == "none":
+        return "none"
+    needed, free = num_bytes * num_processes, free_bytes()
+    if cache == "auto":
+        return "ram" if needed <= AUTO_SHARE * free else "none"
+    if needed > free:
+        raise MemoryError(
+            f"the decoded images take {needed / 1e9:.1f} GB"
+            f"{f' ({num_processes} times the dataset)' if num_processes > 1 else ''}, but"
+            f" {free / 1e9:.1f} GB of memory are free; choose none or auto"
+        )
+    return "ram"
+
+
+def free_bytes() -> int:
+    """Memory that this process can still get: of the machine, or of the container if that is less.
+
+    Containers limit memory by control groups (version 2, then 1).
+    """
+    free = psutil.virtual_memory().available
+    for folder, limit, used, reclaimable in (
+        ("/sys/fs/cgroup", "memory.max", "memory.current", "inactive_file"),
+        (
+            "/sys/fs/cgroup/memory",
+            "memory.limit_in_bytes",
+            "memory.usage_in_bytes",
+            "total_inactive_file",
+        ),
+    ):
+        try:
+            limit = int((Path(folder) / limit).read_text())
+            used = int((Path(folder) / used).read_text())
+            stat = dict(line.split() for line in (Path(folder) / "memory.stat").open())
+        except (OSError, ValueError):
+            continue  # not limited ("max"), or not in this way
+        free = min(free, max(limit - used + int(stat.get(reclaimable, 0)), 0))
+    return free
+
+
+def _shared_array(size: int) -> np.ndarray:
+    options = {}
+    if sys.platform == "linux":
+        # Not counted before it is used.
+        options["flags"] = mmap.MAP_SHARED | mmap.MAP_ANONYMOUS | MAP_NORESERVE
+    return np.frombuffer(mmap.mmap(-1, max(size, 1), **options), np.uint8)[:size]

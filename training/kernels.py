@@ -1,0 +1,68 @@
+"""Which CUDA kernels training launches, and compiling them before they are needed."""
+
+import dataclasses
+import os
+import threading
+
+import torch
+
+from dnnlib.util import construct_class_by_name
+from torch_utils.ops.cuda import compiler
+from training.config import TrainConfig
+
+
+def launch_all(config: TrainConfig, c_dim: int, img_resolution: int, img_channels: int) -> None:
+    """Run all phases of training, and synthesis, on the meta device, which computes nothing.
+
+    What would be launched can be recorded, see `compiler.record_launches`.
+
+    Args:
+        config: The run.
+        c_dim: Size of the labels, likewise below of the training set.
+        img_resolution: Width and height of the images.
+        img_channels: Channels of the images.
+    """
+    device, batch = torch.device("meta"), config.batch_gpu
+    images = dict(c_dim=c_dim, img_resolution=img_resolution, img_channels=img_channels)
+    with device:
+        G = construct_class_by_name(**config.G_kwargs, **images).to(device)
+        D = construct_class_by_name(**config.D_kwargs, **images).to(device)
+        augment_pipe = None
+        if config.augment_kwargs is not None:
+            augment_pipe = construct_class_by_name(**config.augment_kwargs).to(device)
+        loss = construct_class_by_name(
+            **config.loss_kwargs, device=device, G=G, D=D, augment_pipe=augment_pipe
+        )
+        real_img = torch.empty(batch, img_channels, img_resolution, img_resolution)
+        z, c = torch.empty(batch, G.z_dim), torch.empty(batch, c_dim)
+        for phase in ("Gboth", "Dboth"):
+            loss.accumulate_gradients(phase, real_img, c, z, c, gain=1, cur_nimg=0)
+        with torch.no_grad():
+            G(z, c, force_fp32=True)
+
+
+def compile_ahead(
+    config: TrainConfig, device: torch.device, **images: int
+) -> threading.Thread | None:
+    """Compile the kernels of a run in the background, on all CPU cores, unless they are cached.
+
+    Where this fails, or is late, kernels are compiled when they are first launched.
+
+    Args:
+        config: The run.
+        device: Where this process trains. On one GPU of a machine it works for all of them.
+        images: As `launch_all` takes them.
+
+    Returns:
+        The thread; `None` if there is nothing to do.
+    """
+    if device.type != "cuda" or device.index not in (None, 0):
+        return None
+    parts = dataclasses.replace(config, run_dir="", random_seed=0, training_set_kwargs={})
+    thread = threading.Thread(
+        target=compiler.compile_ahead,
+        args=[lambda: launch_all(config, **images), f"{parts} {images}"],
+        kwargs=dict(arch=compiler.arch_of(device), num_threads=os.cpu_count() or 1),
+    )
+    thread.start()  # not a daemon: those may not end well inside of NVRTC
+    return thread

@@ -1,0 +1,179 @@
+"""Batches of images, decoded by other processes straight into memory that they share with this one.
+
+PyTorch's `DataLoader` hands over every batch in new shared memory, and what the system takes to
+clear and to map its pages is as long as decoding some images. Here the memory is used again.
+"""
+
+import contextlib
+import itertools
+import mmap
+import multiprocessing
+import os
+import signal
+import threading
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+
+import numpy as np
+import torch
+import torch.utils.data
+from torch import Tensor
+
+from training.dataset import Dataset
+from training.stop_request import ignore_signals
+
+Batch = tuple[Tensor, Tensor]
+
+
+class BatchLoader:
+    """Iterator over the batches `(uint8 [N, C, H, W], float32 [N, label_dim])` of a dataset.
+
+    Images are in the channels-last format: to reorder them is the device's work. A batch is valid
+    until the next one is asked for, unless it is pinned; copy what you keep.
+
+    Args:
+        dataset: What to read.
+        sampler: Indices of items; they may end, the last batch is then smaller.
+        batch_size: Items in a batch.
+        num_workers: Processes; 0 reads in this one, when a batch is asked for.
+        prefetch_factor: Batches that every process works ahead.
+        pin_memory: Copy batches to page-locked memory, from which GPUs fetch without waiting.
+        skip_damaged: Take the next item in place of one that cannot be read.
+
+    Attributes:
+        num_skipped: Damaged items so far.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        sampler: Iterable[int],
+        batch_size: int,
+        num_workers: int = 0,
+        prefetch_factor: int = 2,
+        pin_memory: bool = False,
+        skip_damaged: bool = False,
+    ) -> None:
+        self.num_skipped = 0
+        self._pin_memory = pin_memory
+        # A slot that is being filled, for every batch ahead, and one that is being used.
+        num_slots = num_workers * prefetch_factor + 1
+        channels, height, width = dataset.image_shape
+        images = _shared_tensor([num_slots, batch_size, height, width, channels], torch.uint8)
+        labels = _shared_tensor([num_slots, batch_size, dataset.label_dim], torch.float32)
+        self._slots = _Slots(dataset, images.permute(0, 1, 4, 2, 3), labels, skip_damaged)
+        with warnings.catch_warnings(), _keep_handler_of_ended_children():
+            # A default of three processes is fine on two cores.
+            warnings.filterwarnings("ignore", "This DataLoader will create")
+            loader = torch.utils.data.DataLoader(
+                self._slots,
+                # Not `DataLoader`'s batches but ours: one task fills one slot.
+                batch_size=None,
+                sampler=_Tasks(sampler, batch_size, num_slots),
+                collate_fn=_as_it_is,
+                num_workers=num_workers,
+                prefetch_factor=prefetch_factor if num_workers > 0 else None,
+                worker_init_fn=ignore_signals,
+                generator=torch.Generator(),  # leaves the global random numbers alone
+            )
+            self._filled = iter(loader)
+
+    @property
+    def worker_pids(self) -> list[int]:
+        """The processes that read."""
+        return [worker.pid for worker in getattr(self._filled, "_workers", [])]
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self
+
+    def __next__(self) -> Batch:
+        slot, size, num_skipped = next(self._filled)
+        self.num_skipped += num_skipped
+        images, labels = self._slots.images[slot, :size], self._slots.labels[slot, :size]
+        if self._pin_memory:
+            return images.pin_memory(), labels.pin_memory()
+        return images, labels
+
+
+class _Tasks:
+    """Slots in turn, each with the indices of a batch.
+
+    `DataLoader` asks for a new task when it returns a batch, and works on no more than
+    `num_slots - 1` at a time: the slot of the new task is that of the batch before.
+    """
+
+    def __init__(self, sampler: Iterable[int], batch_size: int, num_slots: int) -> None:
+        self._sampler = sampler
+        self._batch_size = batch_size
+        self._num_slots = num_slots
+
+    def __iter__(self) -> Iterator[tuple[int, list[int]]]:
+        indices = iter(self._sampler)
+        slots = itertools.cycle(range(self._num_slots))
+        while batch := list(itertools.islice(indices, self._batch_size)):
+            yield next(slots), batch
+
+
+class _Slots(torch.utils.data.Dataset):
+    """To fill a slot is to "get" an item; what comes back is its number, and how much is in it."""
+
+    def __init__(
+        self, dataset: Dataset, images: Tensor, labels: Tensor, skip_damaged: bool
+    ) -> None:
+        self.dataset = dataset
+        self.skip_damaged = skip_damaged
+        self.images = images  # [slots, N, C, H, W]
+        self.labels = labels  # [slots, N, label_dim]
+
+    def __getitem__(self, task: tuple[int, Sequence[int]]) -> tuple[int, int, int]:
+        slot, indices = task
+        num_skipped = 0
+        for i, idx in enumerate(indices):
+            label, num = self._load_into(idx, self.images[slot, i])
+            self.labels[slot, i] = torch.from_numpy(label)
+            num_skipped += num
+        return slot, len(indices), num_skipped
+
+    def _load_into(self, idx: int, image: Tensor) -> tuple[np.ndarray, int]:
+        """Load an item, or the next one that can be; also returns how many could not."""
+        if not self.skip_damaged:
+            return self.dataset.load_into(idx, image), 0
+        num_items = len(self.dataset)
+        for num_skipped in range(num_items):
+            try:
+                return self.dataset.load_into((idx + num_skipped) % num_items, image), num_skipped
+            except (OSError, ValueError) as error:
+                last_error = error
+        raise OSError(f"no image of the dataset can be read ({last_error})")
+
+
+@contextlib.contextmanager
+def _keep_handler_of_ended_children() -> Iterator[None]:
+    """Undo PyTorch's handler of SIGCHLD, which raises an error in whatever the process is doing.
+
+    Without it, the error comes when the next batch is asked for.
+    """
+    if os.name == "nt" or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    handler = signal.getsignal(signal.SIGCHLD)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGCHLD, handler)
+
+
+def _as_it_is(item: tuple[int, int, int]) -> tuple[int, int, int]:
+    return item
+
+
+def _shared_tensor(shape: list[int], dtype: torch.dtype) -> Tensor:
+    if multiprocessing.get_start_method() != "fork":
+        return torch.empty(shape, dtype=dtype).share_memory_()
+    # Unlike files in /dev/shm, which containers limit, this is memory like any other.
+    num_bytes = int(np.prod(shape)) * dtype.itemsize
+    return (
+        torch.frombuffer(mmap.mmap(-1, max(num_bytes, 1)), dtype=torch.uint8)[:num_bytes]
+        .view(dtype)
+        .view(shape)
+    )

@@ -1,0 +1,128 @@
+"""Continue an interrupted run: find it, and combine its options with those given now."""
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from training import checkpoint
+from training.config import TrainOptions
+
+# Options that may change when a run is continued; the others make it what it is.
+CHANGEABLE = {
+    "gpus",
+    "batch_gpu",
+    "metrics",
+    "kimg",
+    "tick",
+    "snap",
+    "nobench",
+    "workers",
+    "cache",
+    "state_minutes",
+    "keep_states",
+    "max_nan_steps",
+    "skip_damaged",
+    "deterministic",
+    "allow_untrusted",
+    # After these it is another run, which is what somebody wants who gives them.
+    "gamma",
+    "glr",
+    "dlr",
+    "target",
+    "p",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Continuation:
+    """A run to continue: its folder, its newest good state, and the contents of that."""
+
+    run_dir: Path
+    state_path: Path
+    state: dict[str, Any]
+
+
+def find(resume: str | None, outdir: Path) -> Continuation | None:
+    """The run that `--resume` names, by `latest`, its folder or one of its states.
+
+    Args:
+        resume: The value of the option.
+        outdir: Folder of the runs, where `latest` looks.
+
+    Returns:
+        `None` if it names a network or nothing, or if there is no latest run yet.
+
+    Raises:
+        ValueError: If the run has no state that can be read.
+    """
+    if resume == "latest":
+        return find_latest(outdir)
+    if resume is None or resume.startswith(("http:", "https:")):
+        return None
+    path = Path(resume)
+    if path.is_dir():
+        return _continuation(path)
+    if checkpoint.FILE_NAME.fullmatch(path.name):
+        return Continuation(path.parent, path, checkpoint.load(path))
+    return None
+
+
+def find_latest(outdir: Path, description: str = "") -> Continuation | None:
+    """The run below `outdir` that saved a state last, `None` if there is none.
+
+    Args:
+        outdir: Folder of the runs.
+        description: Consider only runs with this behind their number.
+    """
+    if not outdir.is_dir():
+        return None
+    newest = [
+        (paths[0].stat().st_mtime, run_dir)
+        for run_dir in outdir.iterdir()
+        if run_dir.is_dir()
+        and run_dir.name.endswith(description)
+        and (paths := checkpoint.states(run_dir))
+    ]
+    return _continuation(max(newest)[1]) if newest else None
+
+
+def combine(saved: Mapping[str, Any], given: Mapping[str, Any]) -> TrainOptions:
+    """The options of a continued run.
+
+    Args:
+        saved: Those that it was started with.
+        given: Those on the command line now.
+
+    Raises:
+        ValueError: If an option was given that would make it another run.
+    """
+    names = {field.name for field in dataclasses.fields(TrainOptions)}
+    saved = {key: tuple(v) if isinstance(v, list) else v for key, v in saved.items()}
+    for name, value in given.items():
+        if name in names - CHANGEABLE - {"resume"} and value != saved[name]:
+            option = "--" + name.replace("_", "-")
+            raise ValueError(
+                f"{option}={value}: the run was started with {option}={saved[name]}; leave the "
+                f"option out to continue it, or --resume to start another"
+            )
+    changes = {name: value for name, value in given.items() if name in CHANGEABLE}
+    return TrainOptions(**{**saved, **changes})
+
+
+def check_training_set(saved: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Refuse another dataset than the run had; it may have moved.
+
+    Raises:
+        ValueError: If size, resolution or labels differ.
+    """
+    for key in ("max_size", "resolution", "use_labels", "xflip"):
+        if saved[key] != now[key]:
+            raise ValueError(
+                f"--data: {now['path']} is not what the run was trained on: its {key} is "
+                f"{now[key]}, and was {saved[key]} in {saved['path']}"
+            )
+
+
+def _continuation(run_dir: Path) -> Continuation:
+    return Continuation(run_dir, *checkpoint.load_newest(run_dir))
