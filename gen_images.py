@@ -6,7 +6,6 @@ import tempfile
 import warnings
 import zipfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -21,6 +20,7 @@ from dnnlib import cli
 from dnnlib.cli import parse_range as parse_range
 from dnnlib.cli import parse_vec2 as parse_vec2
 from torch_utils import distributed, images, latents
+from torch_utils.latents import make_transform as make_transform
 
 
 @click.command(cls=cli.Command)
@@ -201,12 +201,17 @@ def generate_images(
     if grid is not None and len(names) > grid[0] * grid[1]:
         raise ValueError(f"--grid {grid[0]}x{grid[1]} is too small for {len(names)} images")
     matrix = make_transform(translate, rotate)
+    if latents.transform_buffer(G) is None and not np.array_equal(matrix, np.eye(3)):
+        warnings.warn(
+            "--translate and --rotate have no effect: the network has no input transform",
+            stacklevel=2,
+        )
     outdir = prepare_outdir(outdir)
 
     device = _device_of(G)
     paths = [outdir / name for name in names]
     pending, cells = iter(paths), []
-    with _content_transform(G, matrix), tqdm(total=len(names), disable=None) as progress:
+    with latents.content_transform(G, matrix), tqdm(total=len(names), disable=None) as progress:
         for batch_ws in batches:
             img = G.synthesis(batch_ws.to(device, torch.float32), noise_mode=noise_mode)
             for pixels in images.to_uint8(img).cpu():
@@ -220,18 +225,6 @@ def generate_images(
     blanks = [torch.zeros_like(cells[0])] * (grid[0] * grid[1] - len(cells))
     images.save_png(images.make_grid(torch.stack(cells + blanks), grid), outdir / "grid.png")
     return [outdir / "grid.png"]
-
-
-def make_transform(translate: tuple[float, float], angle: float) -> np.ndarray:
-    """The 3x3 matrix that moves image content by `translate` and rotates it by `angle` degrees.
-
-    `translate` is in fractions of the image. The generator wants the inverse.
-    """
-    if not np.isfinite([*translate, angle]).all():
-        raise ValueError(f"--translate and --rotate must be finite, got {translate} and {angle}")
-    sin, cos = np.sin(np.deg2rad(angle)), np.cos(np.deg2rad(angle))
-    tx, ty = translate
-    return np.array([[cos, sin, tx], [-sin, cos, ty], [0, 0, 1]], dtype=np.float64)
 
 
 def load_ws(path: str | os.PathLike) -> Tensor:
@@ -288,26 +281,6 @@ def _map_seeds(
 
 def _device_of(G: torch.nn.Module) -> torch.device:
     return next(itertools.chain(G.parameters(), G.buffers())).device
-
-
-@contextmanager
-def _content_transform(G: torch.nn.Module, matrix: np.ndarray) -> Iterator[None]:
-    """Let `G` transform its image content by `matrix`, and leave it as it was."""
-    buffer = getattr(getattr(G.synthesis, "input", None), "transform", None)
-    if buffer is None:
-        if not np.array_equal(matrix, np.eye(3)):
-            warnings.warn(
-                "--translate and --rotate have no effect: the network has no input transform",
-                stacklevel=2,
-            )
-        yield
-        return
-    original = buffer.clone()
-    buffer.copy_(torch.from_numpy(np.linalg.inv(matrix)))
-    try:
-        yield
-    finally:
-        buffer.copy_(original)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
-"""What goes into a generator: seeds to latents, class numbers to labels."""
+"""What goes into a generator: seeds to latents, class numbers to labels, where the content goes."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -43,3 +44,35 @@ def label_from_class(
         raise ValueError(f"--class {class_idx} does not exist: choose one from 0 to {c_dim - 1}")
     label[:, class_idx] = 1
     return label
+
+
+def make_transform(translate: tuple[float, float], angle: float) -> np.ndarray:
+    """The 3x3 matrix that moves image content by `translate` and rotates it by `angle` degrees.
+
+    `translate` is in fractions of the image. The generator wants the inverse.
+    """
+    if not np.isfinite([*translate, angle]).all():
+        raise ValueError(f"--translate and --rotate must be finite, got {translate} and {angle}")
+    sin, cos = np.sin(np.deg2rad(angle)), np.cos(np.deg2rad(angle))
+    tx, ty = translate
+    return np.array([[cos, sin, tx], [-sin, cos, ty], [0, 0, 1]], dtype=np.float64)
+
+
+def transform_buffer(G: torch.nn.Module) -> Tensor | None:
+    """Where `G` keeps the inverse of the content's transform; None if it cannot transform."""
+    return getattr(getattr(G.synthesis, "input", None), "transform", None)
+
+
+@contextmanager
+def content_transform(G: torch.nn.Module, matrix: np.ndarray) -> Iterator[None]:
+    """Let `G` transform its image content by `matrix`, if it can, and leave it as it was."""
+    buffer = transform_buffer(G)
+    if buffer is None:
+        yield
+        return
+    original = buffer.clone()
+    buffer.copy_(torch.from_numpy(np.linalg.inv(matrix)))
+    try:
+        yield
+    finally:
+        buffer.copy_(original)

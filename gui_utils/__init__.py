@@ -1,0 +1,1 @@
+"""Toolkit of the viewer: window, textures, text, controls. Knows nothing of networks."""

@@ -1,0 +1,384 @@
+"""The real window on a virtual display: mouse and keyboard in, pixels out.
+
+What is displayed must be what the renderer, asked separately, says about the same view.
+"""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import PIL.Image
+import pytest
+import torch
+
+from tests.viz import networks
+from viz.renderer import Renderer, View
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("networks")
+    torch.manual_seed(0)
+    networks.save(networks.stylegan3(), folder / "t.pkl")
+    networks.save(networks.stylegan2(c_dim=3), folder / "cond.pkl")
+    networks.save(networks.stylegan2(img_channels=1), folder / "gray.pkl")
+    (folder / "broken.pkl").write_bytes((folder / "t.pkl").read_bytes()[:1000])
+    return folder
+
+
+@pytest.fixture
+def person(open_window, folder):
+    """In front of a window that shows the network `t`."""
+    person = open_window()
+    person.application.load(str(folder / "t.pkl"))
+    person.settle()
+    return person
+
+
+def check(person, **expected) -> np.ndarray:
+    """The view has these values, and the window shows what it must then."""
+    person.settle()
+    view = person.application.view
+    for name, value in expected.items():
+        assert getattr(view, name) == value, name
+    result = Renderer("cpu").render(view)
+    assert result.error is None
+    shown = person.picture()
+    np.testing.assert_array_equal(shown, np.broadcast_to(result.image[:, :, :3], shown.shape))
+    return shown
+
+
+def test_path_is_typed(open_window, folder):
+    person = open_window()
+    assert person.application.result is None
+    person.enter("##network", str(folder / "t.pkl"))
+    check(person, network=str(folder / "t.pkl"))
+    assert person.application.memory.recent == [str(folder / "t.pkl")]
+
+
+def test_file_is_dropped(open_window, folder, display):
+    drop_files = pytest.importorskip("tests.viz.drop", reason="needs python-xlib").drop_files
+    person = open_window()
+    drop_files(display, [folder / "t.pkl"], 900, 500, person.pump)
+    person.settle()
+    check(person, network=str(folder / "t.pkl"))
+
+
+def test_broken_file_is_dropped_and_another_one_loaded(open_window, folder, capfd):
+    person = open_window()
+    person.window.on_drop([str(folder / "broken.pkl")])
+    person.settle()
+    assert "broken.pkl" in person.application.result.error
+    left, top, right, bottom = (int(edge) for edge in person.items["picture"])
+    text = person.pixels()[top:bottom, left:right].astype(int)
+    is_red = (text[..., 0] > 150) & (text[..., 0] > text[..., 2] + 60)
+    assert is_red.sum() > 200  # the reason can be read in the middle of the window
+    assert is_red[: (bottom - top) // 3].sum() == 0
+    assert capfd.readouterr().err.count("broken.pkl") == 1  # and on the console, once
+    person.window.on_drop([str(folder / "t.pkl")])
+    check(person, network=str(folder / "t.pkl"))
+
+
+def test_recent_and_browse(open_window, folder, tmp_path):
+    runs = tmp_path / "runs" / "00000-run"
+    runs.mkdir(parents=True)
+    network = runs / "network-snapshot-000001.pkl"
+    network.write_bytes((folder / "gray.pkl").read_bytes())
+    person = open_window()
+    person.click("Browse")
+    person.click(f"00000-run##{runs}")
+    person.click(f"{network.name}##{network}")
+    check(person, network=str(network))
+    person.application.load(str(folder / "t.pkl"))
+    person.settle()
+    person.click("Recent")
+    (name,) = [name for name in person.items if name.endswith(f"##{network}") and name[0] == "/"]
+    person.click(name)
+    check(person, network=str(network))
+
+
+def test_picture_is_dragged(person):
+    before = person.picture()
+    person.drag("picture", 100, 40)
+    view = person.application.view
+    assert view.x == pytest.approx(100 / 15 / 10, abs=0.02)
+    assert view.y == pytest.approx(40 / 15 / 10, abs=0.02)
+    assert not np.array_equal(check(person), before)
+
+
+def test_latent_controls(person):
+    first = person.picture()
+    person.click("##seed", 0.97)
+    second = check(person, x=1, y=0)
+    assert not np.array_equal(second, first)
+    person.enter("##seed", "207", 0.2)
+    check(person, x=207, y=0)
+    person.click("##fraction", 0.25)
+    view = person.application.view
+    assert 207.3 < view.x < 207.7
+    check(person)
+    person.click("Snap")
+    assert check(person).shape == first.shape
+    assert person.application.view.x in (207, 208)
+    person.drag("Drag", 60, 60)
+    assert person.application.view.y == pytest.approx(0.4, abs=0.02)
+    check(person)
+    person.click("Reset##latent")
+    np.testing.assert_array_equal(check(person, x=0, y=0), first)
+
+
+def test_animation_moves_and_stops(person):
+    before = person.picture()
+    person.application.latent.state.speed = 1
+    person.click_without_settling("##animate latent")
+    person.pump(20)
+    person.click_without_settling("##animate latent")
+    x = person.application.view.x
+    assert x > 0.05
+    person.pump(5)
+    assert person.application.view.x == x
+    assert not np.array_equal(check(person), before)
+
+
+def test_style_mixing(person):
+    before = person.picture()
+    person.click("##mix3")
+    one = check(person, mix_layers=(3,))
+    person.click("All##mixing")
+    everything = check(person, mix_layers=tuple(range(6)))
+    person.click("##mix seed", 0.97)
+    check(person, mix_seed=2)
+    person.click("None##mixing")
+    np.testing.assert_array_equal(check(person, mix_layers=()), before)
+    assert not np.array_equal(one, before) and not np.array_equal(everything, one)
+
+
+def test_truncation(person):
+    before = person.picture()
+    person.enter_number("##psi", "0.6")
+    assert not np.array_equal(check(person, truncation_psi=0.6), before)
+    person.click("##cutoff", 0.4)
+    assert person.application.view.truncation_cutoff in (2, 3)
+    check(person)
+    person.click("Reset##truncation")
+    np.testing.assert_array_equal(check(person, truncation_psi=1, truncation_cutoff=None), before)
+
+
+def test_noise_and_classes(open_window, folder):
+    person = open_window()
+    person.application.load(str(folder / "cond.pkl"))
+    with_noise = check(person, noise_mode="const", class_idx=0)
+    person.click("On##noise")
+    without = check(person, noise_mode="none")
+    person.click("Random")
+    drawn = check(person, noise_mode="random", noise_seed=0)
+    person.click("##noise seed", 0.97)
+    other = check(person, noise_seed=1)
+    pictures = [with_noise, without, drawn, other]
+    assert len({picture.tobytes() for picture in pictures}) == 4
+    person.click("Animate##noise")
+    person.pump(20)
+    assert person.application.view.noise_seed > 1
+    person.click_without_settling("Random")
+    check(person, noise_mode="const")
+    person.click("##class", 0.97)
+    assert not np.array_equal(check(person, class_idx=2), with_noise)
+
+
+def test_layers(person):
+    person.click("L1_36_8")
+    check(person, layer="L1_36_8")
+    person.click("##channel", 0.97)
+    check(person, channel=1)
+    person.click("1##channels")
+    check(person, num_channels=1)
+    person.click("Normalise")
+    check(person, normalize=True)
+    person.enter_number("##gain", "-6")
+    check(person, gain_db=-6)
+    person.click("FFT")
+    all_channels = check(person, fft=True, fft_all=True)
+    person.click("All channels")
+    assert not np.array_equal(check(person, fft_all=False), all_channels)
+    person.drag("##range", 40, 0, 0.25)
+    low, high = person.application.view.fft_range_db
+    assert low > -40 and high == 20
+    check(person)
+    person.enter_number("##beta", "3")
+    check(person, fft_beta=3)
+    person.click("image")
+    check(person, layer=None)
+
+
+def test_layers_of_another_network(person, folder):
+    person.click("L1_36_8")
+    person.application.load(str(folder / "cond.pkl"))
+    check(person, layer=None)
+
+
+def test_equivariance(person):
+    before = person.picture()
+    person.drag("Drag fast##translate", 60, 0)
+    assert person.application.view.translate[0] == pytest.approx(0.2, abs=0.02)
+    moved = check(person)
+    person.drag("Drag slow##translate", 60, 60)
+    assert person.application.view.translate[1] == pytest.approx(0.01, abs=0.002)
+    person.click("Round##translate")
+    x, y = person.application.view.translate
+    assert x * 16 == round(x * 16) and y == 0
+    check(person)
+    person.drag("Drag fast##rotate", 40, 0)
+    assert person.application.view.rotate == pytest.approx(12, abs=1)
+    turned = check(person)
+    person.click("Round##rotate")
+    check(person, rotate=0)
+    person.click_without_settling("Animate##rotate")
+    person.pump(10)
+    person.click_without_settling("Animate##rotate")
+    person.click("Reset##transform")
+    np.testing.assert_array_equal(check(person, translate=(0, 0), rotate=0), before)
+    assert not np.array_equal(moved, before) and not np.array_equal(turned, moved)
+
+
+def test_untransform(person):
+    person.drag("Drag fast##translate", 20, 0)
+    moved = check(person)
+    person.click("Untransform")
+    assert not np.array_equal(check(person, untransform=True), moved)
+
+
+def test_equivariance_is_greyed_out_without_input_transform(open_window, folder):
+    person = open_window()
+    person.application.load(str(folder / "cond.pkl"))
+    person.settle()
+    person.drag("Drag fast##translate", 60, 0)
+    person.click("Untransform")
+    check(person, translate=(0, 0), untransform=False)
+
+
+def test_performance_controls(person):
+    person.click("Force FP32")
+    check(person, force_fp32=True)
+    person.click("Vsync")
+    assert not person.application.performance.state.use_vsync
+    person.click("##fps limit", 0.05)
+    assert person.window.fps_limit < 30
+    before = person.picture()
+    person.click("Async")
+    assert person.application.renderer.pid is not None
+    np.testing.assert_array_equal(check(person), before)
+    person.click("Async")
+    np.testing.assert_array_equal(check(person), before)
+    assert len(person.application.performance.state.render_ms) >= 3
+
+
+def test_captures_are_numbered(person, tmp_path):
+    person.click("Save image")
+    person.do("key", "ctrl+s")
+    person.click("Save GUI")
+    names = sorted(path.name for path in (tmp_path / "saved").iterdir())
+    assert names == ["image0000.png", "image0001.png", "window0000.png"]
+    image = np.asarray(PIL.Image.open(tmp_path / "saved" / "image0001.png"))
+    np.testing.assert_array_equal(image, person.application.result.image)
+    window = np.asarray(PIL.Image.open(tmp_path / "saved" / "window0000.png"))
+    assert window.shape == (1400, 900, 3)
+    person.enter("##capture folder", "/proc/nowhere")
+    person.do("key", "ctrl+s")
+    assert "not saved" in person.application.capture.state.message
+
+
+def test_keys(person):
+    before = person.pixels()
+    person.do("key", "F1")
+    assert (person.pixels() != before).any(2).mean() > 0.02
+    person.do("key", "Escape")  # closes the help first
+    assert not person.window.should_close()
+    np.testing.assert_array_equal(person.pixels()[:, 410:], before[:, 410:])
+    person.do("key", "ctrl+equal")
+    assert person.window.ui_scale == pytest.approx(1.1)
+    person.do("key", "Escape")
+    assert person.window.should_close()
+
+
+def test_picture_follows_the_size_of_the_window(person):
+    wide = person.items["picture"]
+    for size in ((900, 700), (640, 480), (1500, 1300)):
+        person.window.size = size
+        person.pump(15)
+        check(person)
+        right, bottom = person.items["picture"][2:]
+        assert right < size[0] and bottom < size[1]
+    assert person.items["picture"] != wide
+
+
+@pytest.mark.parametrize("ui_scale", [1.0, 2.0])
+def test_controls_follow_the_scale(open_window, folder, ui_scale):
+    person = open_window(size=(1400, 1400), ui_scale=ui_scale)
+    person.application.load(str(folder / "t.pkl"))
+    check(person)
+    _, top, _, bottom = person.items["Load"]
+    assert bottom - top == pytest.approx(21 * ui_scale, abs=2 * ui_scale)
+    left = person.items["picture"][0]
+    assert left == pytest.approx(27 * 15 * ui_scale, abs=12 * ui_scale)
+    for name, rectangle in person.items.items():
+        if name != "picture":
+            assert rectangle[2] <= person.items["picture"][0], name
+
+
+def test_nothing_is_rendered_or_drawn_while_nothing_happens(person):
+    frames, views = [], []
+    draw, submit = person.application.draw, person.application.renderer.submit
+    person.application.renderer.submit = lambda view: (views.append(view), submit(view))
+    person.application.draw = lambda: (frames.append(1), draw())
+    window = person.window
+    person.pump(10)
+    while window._pending_frames > 0 or window._later:
+        window.step(person.application.draw)
+    frames.clear()
+    import threading
+
+    timer = threading.Timer(1.5, window.wake)
+    timer.start()
+    window.step(person.application.draw)  # sleeps until then
+    assert timer.finished.is_set()
+    assert len(frames) == 1
+    assert views == []
+
+
+def test_slow_renderer_does_not_stop_the_window(open_window, folder):
+    """Views come fast, pictures slowly: the last view is the one that is shown in the end."""
+    person = open_window(is_async=True)
+    person.application.load(str(folder / "t.pkl"))
+    person.settle()
+    for x in range(1, 30):
+        person.application.view = replace(person.application.view, x=x)
+        person.pump(1)
+    check(person, x=29)
+
+
+def test_crash_of_the_renderer_is_shown_and_survived(open_window, folder, capfd):
+    import os
+    import signal
+
+    person = open_window(is_async=True)
+    person.application.load(str(folder / "t.pkl"))
+    check(person)
+    os.kill(person.application.renderer.pid, signal.SIGKILL)
+    while person.application.result.error is None:
+        person.pump(1)
+    assert "SIGKILL" in person.application.result.error
+    assert "SIGKILL" in capfd.readouterr().err
+    person.click("##seed", 0.97)
+    check(person, x=1)
+
+
+def test_view_of_the_window_is_exact(person):
+    """Sliders compute in single precision; what they are not told to change stays as it was."""
+    view = replace(person.application.view, truncation_psi=0.7, gain_db=0.1, x=math.pi)
+    view = replace(view, fft=True, fft_range_db=(-33.3, 11.1), fft_beta=1.1)
+    person.application.view = view
+    person.settle()
+    assert person.application.view == view
+    assert person.application.view != View()

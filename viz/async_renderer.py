@@ -1,0 +1,179 @@
+"""Render without keeping the window waiting: in a process of its own, the latest view wins.
+
+`AsyncRenderer` and `InlineRenderer` have the same methods; the window does not care which it has.
+"""
+
+import contextlib
+import multiprocessing
+import signal
+import threading
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+
+from torch_utils import distributed
+from viz.renderer import Renderer, Result, View
+
+STOP_SEC = 1  # how long a process may take to end
+
+
+class InlineRenderer:
+    """Renders while the caller waits."""
+
+    is_busy = False
+
+    def __init__(self, device: str = "auto", allow_untrusted: bool | None = None) -> None:
+        self._renderer = Renderer(device, allow_untrusted)
+        self._result: Result | None = None
+
+    def submit(self, view: View) -> None:
+        """Render a view."""
+        self._result = self._renderer.render(view)
+
+    def poll(self) -> Result | None:
+        """The latest result, once."""
+        result, self._result = self._result, None
+        return result
+
+    def close(self) -> None:
+        """Nothing to do."""
+
+
+class AsyncRenderer:
+    """Renders in another process, which is started when needed, again if it has died.
+
+    Args:
+        device: As for `Renderer`.
+        allow_untrusted: As for `Renderer`.
+        wake: Called from another thread when there is a new result.
+    """
+
+    def __init__(
+        self,
+        device: str = "auto",
+        allow_untrusted: bool | None = None,
+        wake: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._options = (device, allow_untrusted)
+        self._wake = wake
+        self._lock = threading.Lock()
+        self._process: multiprocessing.Process | None = None
+        self._connection: Connection | None = None
+        self._rendering: View | None = None  # what the process is working at
+        self._waiting: View | None = None  # what comes next; a later view replaces it
+        self._result: Result | None = None
+        self._is_closed = False
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a result is to be expected."""
+        return self._rendering is not None
+
+    @property
+    def pid(self) -> int | None:
+        """Number of the rendering process, if it runs."""
+        return None if self._process is None else self._process.pid
+
+    def submit(self, view: View) -> None:
+        """Ask for a view; views that nobody has begun to render are forgotten."""
+        with self._lock:
+            if self._rendering is not None:
+                self._waiting = view
+                return
+            if self._process is None:
+                self._start()
+            self._send(view)
+
+    def poll(self) -> Result | None:
+        """The latest result, once."""
+        with self._lock:
+            result, self._result = self._result, None
+        return result
+
+    def close(self) -> None:
+        """End the process."""
+        with self._lock:
+            self._is_closed = True
+            process = self._process
+        if process is None:
+            return
+        process.terminate()
+        process.join(STOP_SEC)
+        if process.is_alive():
+            process.kill()
+            process.join()
+
+    def _start(self) -> None:
+        context = multiprocessing.get_context("spawn")  # PyTorch's threads do not survive a fork
+        ours, theirs = context.Pipe()
+        process = context.Process(
+            target=_serve, args=(theirs, *self._options), name="renderer", daemon=True
+        )
+        process.start()
+        theirs.close()  # so that the end of the process shows as the end of its messages
+        self._process, self._connection = process, ours
+        threading.Thread(target=self._receive, args=(process, ours), daemon=True).start()
+
+    def _send(self, view: View) -> None:
+        self._rendering = view
+        with contextlib.suppress(OSError):  # it has died just now, which `_receive` will notice
+            self._connection.send(view)
+
+    def _receive(self, process: multiprocessing.Process, connection: Connection) -> None:
+        """Collect results until the process ends; runs in a thread of its own."""
+        while True:
+            try:
+                result = connection.recv()
+            except (EOFError, OSError):
+                break
+            with self._lock:
+                self._result = result
+                self._rendering = None
+                if self._waiting is not None:
+                    view, self._waiting = self._waiting, None
+                    self._send(view)
+            self._wake()
+        process.join()
+        connection.close()
+        with self._lock:
+            self._process = self._connection = None
+            if self._is_closed:
+                return
+            view = self._waiting or self._rendering or View()
+            # Views that came meanwhile are not tried: they may well end the next process, too.
+            self._rendering = self._waiting = None
+            self._result = Result(view, error=_reason(process.exitcode))
+        self._wake()
+
+
+def _serve(connection: Connection, device: str, allow_untrusted: bool | None) -> None:
+    """Render what comes in, until nothing comes any more; runs in the rendering process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the window, which ends this, too
+    renderer = None
+    while True:
+        try:
+            view = connection.recv()
+        except (EOFError, OSError):
+            return
+        if renderer is None:
+            try:
+                renderer = Renderer(device, allow_untrusted)
+            except RuntimeError as error:  # there is no such device
+                connection.send(Result(view, error=str(error)))
+                continue
+            distributed.configure_backends(renderer.device)
+        connection.send(renderer.render(view))
+
+
+def _reason(exitcode: int | None) -> str:
+    how = f"with exit code {exitcode}"
+    if exitcode is not None and exitcode < 0:
+        try:
+            how = f"by {signal.Signals(-exitcode).name}"
+        except ValueError:
+            how = f"by signal {-exitcode}"
+    hint = ""
+    if exitcode == -getattr(signal, "SIGKILL", 9):
+        hint = " (is there enough memory?)"
+    return (
+        f"the rendering process was ended {how}{hint}; any change of the controls starts a new one"
+    )

@@ -1,0 +1,77 @@
+"""Save the picture, or the whole window, as numbered PNGs."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from imgui_bundle import imgui
+
+from gui_utils import controls
+from torch_utils import images
+from viz.renderer import Result
+
+
+@dataclass
+class CaptureState:
+    """Where to, what was asked for, and what came of it."""
+
+    folder: str
+    is_window_requested: bool = False
+    message: str = ""
+
+
+class CaptureWidget:
+    """The pane "Capture".
+
+    Args:
+        folder: Where the files go; made when the first one is saved.
+    """
+
+    title = "Capture"
+
+    def __init__(self, folder: Path) -> None:
+        self.state = CaptureState(str(folder))
+
+    def draw(self, result: Result | None) -> None:
+        """Draw the pane."""
+        state = self.state
+        controls.label("Folder")
+        controls.fill_width()
+        _, state.folder = imgui.input_text("##capture folder", state.folder)
+        controls.label("")
+        has_image = result is not None and result.image is not None
+        with controls.disabled(not has_image, "there is no picture"):
+            if controls.button("Save image", 7, "Ctrl+S; in the picture's own size"):
+                self.save_image(result)
+        imgui.same_line()
+        if controls.button("Save GUI", 7, "The whole window"):
+            state.is_window_requested = True
+
+    def save_image(self, result: Result | None) -> None:
+        """Save the picture that is shown."""
+        if result is not None and result.image is not None:
+            self._save("image", result.image)
+
+    def save_window(self, pixels: np.ndarray) -> None:
+        """Save the pixels of the window, uint8 `[H, W, 3]`."""
+        self._save("window", pixels)
+
+    def _save(self, stem: str, pixels: np.ndarray) -> None:
+        folder = Path(self.state.folder).expanduser()
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            path = next_path(folder, stem)
+            images.save_png(pixels.transpose(2, 0, 1), path)
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
+            self.state.message = f"not saved to {folder}: {reason}"
+        else:
+            self.state.message = f"saved {path}"
+
+
+def next_path(folder: Path, stem: str) -> Path:
+    """A name with a higher number than any like it in the folder: `stem0000.png`, and so on."""
+    matches = [re.fullmatch(rf"{stem}(\d+)\.png", path.name) for path in folder.iterdir()]
+    number = max((int(match[1]) + 1 for match in matches if match), default=0)
+    return folder / f"{stem}{number:04d}.png"

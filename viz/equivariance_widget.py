@@ -1,0 +1,112 @@
+"""Move and turn the content, and see whether the details move along."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from imgui_bundle import imgui
+
+from gui_utils import controls
+from viz.renderer import Result, View
+
+FAST, SLOW = 1 / 20, 1 / 400  # images per font size that the mouse moves
+DEGREES = 90  # of rotation for one image of translation
+
+
+@dataclass
+class EquivarianceState:
+    """The transform before rounding, and its motion per second."""
+
+    x: float = 0
+    y: float = 0
+    angle: float = 0
+    is_moving: bool = False
+    speed: tuple[float, float] = (0.05, 0.03)
+    is_rounded: bool = False
+    is_turning: bool = False
+    turn_speed: float = 10
+    is_turn_rounded: bool = False
+
+
+class EquivarianceWidget:
+    """The pane "Equivariance"."""
+
+    title = "Equivariance"
+
+    def __init__(self) -> None:
+        self.state = EquivarianceState()
+
+    @property
+    def is_animated(self) -> bool:
+        """Whether frames are needed all the time."""
+        return self.state.is_moving or self.state.is_turning
+
+    def draw(self, view: View, result: Result | None, elapsed_sec: float) -> View:
+        """Draw the pane; returns what is to be rendered now."""
+        info = result.network if result is not None else None
+        is_possible = info is not None and info.has_transform
+        reason = "this network has no input transform" if info is not None else "no network"
+        with controls.disabled(not is_possible, reason):
+            self._draw_translation(elapsed_sec if is_possible else 0)
+            self._draw_rotation(elapsed_sec if is_possible else 0)
+            controls.label("Undo", "Move the finished picture back: what still moves is glued")
+            _, untransform = imgui.checkbox("Untransform", view.untransform)
+            imgui.same_line()
+            if controls.button("Reset##transform", 5):
+                self.state = EquivarianceState(
+                    speed=self.state.speed, turn_speed=self.state.turn_speed
+                )
+        state = self.state
+        translate, angle = (state.x, state.y), state.angle
+        if state.is_rounded and info is not None:
+            size = info.img_resolution
+            translate = tuple(float(np.rint(value * size) / size) for value in translate)
+        if state.is_turn_rounded:
+            angle = float(np.rint(angle / 90) * 90)
+        return replace(view, translate=translate, rotate=angle, untransform=untransform)
+
+    def _draw_translation(self, elapsed_sec: float) -> None:
+        state = self.state
+        if state.is_moving:
+            state.x = _wrap(state.x + state.speed[0] * elapsed_sec, 0.5)
+            state.y = _wrap(state.y + state.speed[1] * elapsed_sec, 0.5)
+        controls.label("Translate", "x and y, in fractions of the image")
+        controls.fill_width()
+        state.x, state.y = controls.drag2("##translate", (state.x, state.y), 0.002)
+        controls.label("")
+        for name, images_per_em in (("Drag fast", FAST), ("Drag slow", SLOW)):
+            dx, dy = controls.drag_button(f"{name}##translate", 5.5)
+            state.x += dx * images_per_em
+            state.y += dy * images_per_em
+            imgui.same_line()
+        _, state.is_rounded = imgui.checkbox("Round##translate", state.is_rounded)
+        controls.hint("To whole pixels")
+        controls.label("")
+        _, state.is_moving = imgui.checkbox("Animate##translate", state.is_moving)
+        imgui.same_line()
+        controls.fill_width()
+        state.speed = controls.drag2("##speed of translation", state.speed, 0.002)
+        controls.hint("Images per second")
+
+    def _draw_rotation(self, elapsed_sec: float) -> None:
+        state = self.state
+        if state.is_turning:
+            state.angle = _wrap(state.angle + state.turn_speed * elapsed_sec, 180)
+        controls.label("Rotate", "Counterclockwise")
+        controls.fill_width()
+        state.angle = controls.drag("##rotate", state.angle, 0.25, "%.2f°")
+        controls.label("")
+        for name, images_per_em in (("Drag fast", FAST), ("Drag slow", SLOW)):
+            dx, _ = controls.drag_button(f"{name}##rotate", 5.5)
+            state.angle += dx * images_per_em * DEGREES
+            imgui.same_line()
+        _, state.is_turn_rounded = imgui.checkbox("Round##rotate", state.is_turn_rounded)
+        controls.hint("To multiples of 90 degrees")
+        controls.label("")
+        _, state.is_turning = imgui.checkbox("Animate##rotate", state.is_turning)
+        imgui.same_line()
+        controls.fill_width()
+        state.turn_speed = controls.drag("##speed of rotation", state.turn_speed, 0.5, "%.1f°/s")
+
+
+def _wrap(value: float, limit: float) -> float:
+    return (value + limit) % (2 * limit) - limit

@@ -1,0 +1,131 @@
+"""Look inside: activations of a layer, their spectrum, their statistics."""
+
+from dataclasses import replace
+
+from imgui_bundle import imgui
+
+from gui_utils import controls
+from viz.renderer import LayerInfo, Result, Stats, View
+
+ROWS = 8  # of the list, in rows that are visible at a time
+
+
+class LayerWidget:
+    """The pane "Layers & channels"."""
+
+    title = "Layers & channels"
+
+    def __init__(self) -> None:
+        self._scrolled_to: str | None = None  # the layer that was brought into view
+
+    def draw(self, view: View, result: Result | None) -> View:
+        """Draw the pane; returns what is to be rendered now."""
+        layers = result.layers if result is not None else ()
+        if layers and view.layer is not None and view.layer not in {item.name for item in layers}:
+            view = replace(view, layer=None)  # of another network
+        view = self._draw_list(view, layers, result)
+        chosen = next((item for item in layers if item.name == view.layer), None)
+        view = self._draw_channels(view, chosen)
+        view = self._draw_spectrum(view, chosen)
+        if result is not None and result.stats is not None:
+            _draw_stats([("All", result.stats), ("Shown", result.selected_stats)])
+        return view
+
+    def _draw_list(self, view: View, layers: tuple[LayerInfo, ...], result: Result | None) -> View:
+        height = (ROWS + 1) * imgui.get_text_line_height_with_spacing()
+        flags = imgui.TableFlags_.scroll_y | imgui.TableFlags_.row_bg
+        flags |= imgui.TableFlags_.borders_outer
+        if not imgui.begin_table("layers", 4, flags, (0, height)):
+            return view
+        imgui.table_setup_scroll_freeze(0, 1)
+        stretch = imgui.TableColumnFlags_.width_stretch
+        for name, weight in (("Layer", 2.2), ("Size", 1.4), ("Channels", 1.1), ("Type", 1.1)):
+            imgui.table_setup_column(name, stretch, weight)
+        imgui.table_headers_row()
+        rows = [(None, item) for item in _image_row(result)]
+        rows += [(item.name, item) for item in layers]
+        for name, item in rows:
+            imgui.table_next_row()
+            imgui.table_next_column()
+            clicked, _ = imgui.selectable(
+                item.name, view.layer == name, imgui.SelectableFlags_.span_all_columns
+            )
+            if clicked:
+                view = replace(view, layer=name)
+                self._scrolled_to = name
+            elif view.layer == name and name != self._scrolled_to:
+                imgui.set_scroll_here_y()
+                self._scrolled_to = name
+            channels, height, width = item.shape
+            for cell in (f"{width}x{height}", str(channels), item.dtype):
+                imgui.table_next_column()
+                imgui.text_unformatted(cell)
+        imgui.end_table()
+        return view
+
+    def _draw_channels(self, view: View, layer: LayerInfo | None) -> View:
+        controls.label("Channel", "The first one of the layer to show")
+        last = max(layer.shape[0] - view.num_channels, 0) if layer is not None else 0
+        with controls.disabled(layer is None, "choose a layer above"):
+            imgui.set_next_item_width(controls.em(8))
+            channel = min(view.channel, last) if layer is not None else view.channel
+            changed, channel = imgui.input_int("##channel", channel)
+            if changed:
+                view = replace(view, channel=min(max(channel, 0), last))
+            imgui.same_line()
+            if imgui.radio_button("1##channels", view.num_channels == 1):
+                view = replace(view, num_channels=1)
+            imgui.same_line()
+            if imgui.radio_button("3##channels", view.num_channels == 3):
+                view = replace(view, num_channels=3)
+        controls.label("Scale", "Brightness of what is shown")
+        imgui.set_next_item_width(controls.em(8))
+        gain_db = controls.slider("##gain", view.gain_db, -40, 40, "%.1f dB")
+        imgui.same_line()
+        _, normalize = imgui.checkbox("Normalise", view.normalize)
+        controls.hint("Scale so that the largest magnitude is 1, before the scale in dB")
+        return replace(view, gain_db=gain_db, normalize=normalize)
+
+    def _draw_spectrum(self, view: View, layer: LayerInfo | None) -> View:
+        controls.label("Spectrum")
+        _, fft = imgui.checkbox("FFT", view.fft)
+        controls.hint("Power at each frequency, zero in the middle")
+        view = replace(view, fft=fft)
+        if not fft:
+            return view
+        imgui.same_line()
+        with controls.disabled(layer is None, "choose a layer above"):
+            _, fft_all = imgui.checkbox("All channels", view.fft_all)
+        controls.label("Range", "Powers that become black and white")
+        controls.fill_width()
+        low, high = view.fft_range_db
+        changed, low, high = imgui.drag_float_range2(
+            "##range", low, high, 0.5, -120, 120, "%.0f dB", "%.0f dB"
+        )
+        if changed:
+            view = replace(view, fft_range_db=(low, max(high, low + 1)))
+        controls.label("Kaiser beta", "Window before the transform: 0 is none")
+        controls.fill_width()
+        beta = controls.slider("##beta", view.fft_beta, 0, 40, "%.1f")
+        return replace(view, fft_all=fft_all, fft_beta=max(beta, 0))
+
+
+def _image_row(result: Result | None) -> list[LayerInfo]:
+    if result is None or result.network is None:
+        return []
+    info = result.network
+    shape = (info.img_channels, info.img_resolution, info.img_resolution)
+    return [LayerInfo("image", shape, "float32")]
+
+
+def _draw_stats(rows: list[tuple[str, Stats]]) -> None:
+    flags = imgui.TableFlags_.sizing_stretch_same
+    if imgui.begin_table("stats", 4, flags):
+        for cell in ("", "Mean", "Std", "Max"):
+            imgui.table_next_column()
+            imgui.text_disabled(cell)
+        for name, stats in rows:
+            for cell in (name, f"{stats.mean:.4g}", f"{stats.std:.4g}", f"{stats.max:.4g}"):
+                imgui.table_next_column()
+                imgui.text_unformatted(cell)
+        imgui.end_table()

@@ -1,0 +1,69 @@
+"""What the viewer remembers between its runs, in one file of the cache folder."""
+
+import json
+import os
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dnnlib.util import make_cache_dir_path, open_atomic
+
+MAX_RECENT = 20
+
+
+@dataclass
+class Memory:
+    """Remembered state.
+
+    Attributes:
+        recent: Networks that could be loaded, the latest first.
+        window_size: Width and height in screen coordinates.
+        ui_scale: Size of the controls.
+    """
+
+    recent: list[str] = field(default_factory=list)
+    window_size: tuple[int, int] = (1280, 800)
+    ui_scale: float = 1.0
+
+    def add_recent(self, network: str) -> None:
+        """Put a network to the front of the recent ones."""
+        others = [name for name in self.recent if name != network]
+        self.recent = [network, *others][:MAX_RECENT]
+
+    def save(self) -> None:
+        """Write the file; without a place for it there will be nothing to remember."""
+        path = memory_path()
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with open_atomic(path, "w") as f:
+                json.dump(asdict(self), f, indent=2)
+        except OSError:
+            pass
+
+
+def load_memory() -> Memory:
+    """Read the file; what is missing or damaged is as at the first start."""
+    try:
+        data = json.loads(memory_path().read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return Memory()
+    data = data if isinstance(data, dict) else {}
+    memory = Memory()
+    recent = data.get("recent")
+    if isinstance(recent, list):
+        memory.recent = [name for name in recent if isinstance(name, str)][:MAX_RECENT]
+    size = data.get("window_size")
+    if isinstance(size, list) and len(size) == 2 and all(_is_within(n, 200, 20000) for n in size):
+        memory.window_size = (int(size[0]), int(size[1]))
+    if _is_within(data.get("ui_scale"), 0.5, 4):
+        memory.ui_scale = float(data["ui_scale"])
+    return memory
+
+
+def memory_path() -> Path:
+    """The file."""
+    return Path(os.path.join(make_cache_dir_path(), "visualizer.json"))
+
+
+def _is_within(value: Any, low: float, high: float) -> bool:
+    return type(value) in (int, float) and low <= value <= high

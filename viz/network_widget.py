@@ -1,0 +1,121 @@
+"""Choose a network: type a path or URL, pick a recent one, browse folders of runs."""
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from imgui_bundle import imgui
+
+from gui_utils import controls, text
+from viz.browse import Folder, list_folder
+from viz.memory import Memory
+from viz.renderer import Result, View
+
+
+@dataclass
+class NetworkState:
+    """What is typed, and what of the browsed folders has been read."""
+
+    typed: str = ""
+    shown: str | None = None  # the network that `typed` was set from
+    folders: dict[Path, Folder] = field(default_factory=dict)
+    is_load_requested: bool = False
+
+
+class NetworkWidget:
+    """The pane "Network".
+
+    Args:
+        memory: Where recent networks are.
+        browse_dir: Folder of runs.
+    """
+
+    title = "Network"
+
+    def __init__(self, memory: Memory, browse_dir: Path) -> None:
+        self.memory = memory
+        self.browse_dir = browse_dir
+        self.state = NetworkState()
+
+    def draw(self, view: View, result: Result | None) -> View:
+        """Draw the pane; returns what is to be rendered now."""
+        state = self.state
+        if view.network != state.shown:
+            state.typed, state.shown = view.network or "", view.network
+        controls.fill_width()
+        entered, state.typed = imgui.input_text_with_hint(
+            "##network",
+            "path or URL, Enter to load",
+            state.typed,
+            imgui.InputTextFlags_.enter_returns_true | imgui.InputTextFlags_.auto_select_all,
+        )
+        controls.hint(state.typed)
+        chosen = state.typed.strip().strip("\"'") if entered else None
+        third = (imgui.get_content_region_avail().x / controls.em() - 1.2) / 3
+        with controls.disabled(not self.memory.recent, "nothing has been loaded yet"):
+            if controls.button("Recent", third):
+                imgui.open_popup("recent")
+            chosen = self._recent_popup() or chosen
+        imgui.same_line()
+        if controls.button("Browse", third, f"Networks in {self.browse_dir}"):
+            state.folders.clear()
+            imgui.open_popup("browse")
+        imgui.set_next_window_size_constraints(
+            (controls.em(24), controls.em(6)), (controls.em(48), controls.em(30))
+        )
+        if imgui.begin_popup("browse"):
+            chosen = self._folder(self.browse_dir) or chosen
+            imgui.end_popup()
+        imgui.same_line()
+        if controls.button("Load", third, "Load what is typed; or drop a file on the window"):
+            chosen = state.typed.strip()
+        self._draw_facts(result)
+        if not chosen:
+            return view
+        state.is_load_requested = True
+        return replace(view, network=chosen)
+
+    def take_load_request(self) -> bool:
+        """Whether a network was chosen, perhaps the same again, since the last call."""
+        is_requested, self.state.is_load_requested = self.state.is_load_requested, False
+        return is_requested
+
+    def _draw_facts(self, result: Result | None) -> None:
+        if result is None or result.network is None:
+            imgui.text_disabled("no network")
+            return
+        info = result.network
+        size = f"{info.img_resolution}x{info.img_resolution}"
+        colors = {1: "grey", 3: "RGB", 4: "RGBA"}.get(info.img_channels, f"{info.img_channels} ch")
+        classes = f", {info.c_dim} classes" if info.c_dim else ""
+        imgui.text_disabled(f"{size} {colors}, {info.num_ws} styles{classes}")
+
+    def _recent_popup(self) -> str | None:
+        chosen = None
+        if imgui.begin_popup("recent"):
+            for name in self.memory.recent:
+                shown = text.shorten(name, controls.em(40))
+                clicked, _ = imgui.menu_item(f"{shown}##{name}", "", False)
+                if clicked:
+                    chosen = name
+            imgui.end_popup()
+        return chosen
+
+    def _folder(self, path: Path) -> str | None:
+        """Draw the content of a folder, and of those in it that are open."""
+        if path not in self.state.folders:
+            self.state.folders[path] = list_folder(path)
+        folder = self.state.folders[path]
+        if folder.error is not None:
+            imgui.text_disabled(folder.error)
+        elif not (folder.folders or folder.networks):
+            imgui.text_disabled(f"no networks in {path}" if path == self.browse_dir else "empty")
+        chosen = None
+        for network in folder.networks:
+            clicked, _ = imgui.menu_item(f"{network.name}##{network}", "", False)
+            if clicked:
+                chosen = str(network)
+        for child in folder.folders:
+            if imgui.tree_node_ex(f"{child.name}##{child}"):
+                chosen = self._folder(child) or chosen
+                imgui.tree_pop()
+        return chosen

@@ -1,0 +1,82 @@
+"""Truncation and per-pixel noise."""
+
+from dataclasses import dataclass, replace
+
+from imgui_bundle import imgui
+
+from dnnlib.cli import MAX_SEED
+from gui_utils import controls
+from viz.renderer import Result, View
+
+NOISE_PER_SEC = 10  # seeds of the animation
+
+
+@dataclass
+class NoiseState:
+    """Motion: whether, and how far it is on its way to the next seed."""
+
+    is_animated: bool = False
+    progress: float = 0
+
+
+class TruncationWidget:
+    """The pane "Truncation & noise"."""
+
+    title = "Truncation & noise"
+
+    def __init__(self) -> None:
+        self.state = NoiseState()
+
+    @property
+    def is_animated(self) -> bool:
+        """Whether frames are needed all the time."""
+        return self.state.is_animated
+
+    def draw(self, view: View, result: Result | None, elapsed_sec: float) -> View:
+        """Draw the pane; returns what is to be rendered now."""
+        info = result.network if result is not None else None
+        num_ws = info.num_ws if info is not None else 0
+        controls.label("Psi", "1: full variety; 0: the average image")
+        controls.fill_width(4.5)
+        psi = controls.slider("##psi", view.truncation_psi, -1, 2)
+        imgui.same_line()
+        if controls.button("Reset##truncation", 4):
+            psi, view = 1, replace(view, truncation_cutoff=None)
+        view = replace(view, truncation_psi=psi)
+
+        controls.label("Cutoff", "How many styles are truncated, from the coarsest on")
+        controls.fill_width()
+        cutoff = num_ws if view.truncation_cutoff is None else min(view.truncation_cutoff, num_ws)
+        with controls.disabled(num_ws == 0):
+            form = "all" if cutoff == num_ws else "%d"
+            changed, cutoff = imgui.slider_int("##cutoff", cutoff, 0, max(num_ws, 1), form)
+        if changed:
+            view = replace(view, truncation_cutoff=None if cutoff >= num_ws else max(cutoff, 0))
+        return self._draw_noise(view, info is not None and info.has_noise, elapsed_sec)
+
+    def _draw_noise(self, view: View, has_noise: bool, elapsed_sec: float) -> View:
+        state = self.state
+        controls.label("Noise", "Per-pixel noise of StyleGAN2")
+        with controls.disabled(not has_noise, "this network has no noise"):
+            _, is_on = imgui.checkbox("On##noise", view.noise_mode != "none")
+            imgui.same_line()
+            was_random = view.noise_mode == "random"
+            _, is_random = imgui.checkbox("Random", was_random or state.is_animated)
+            controls.hint("Drawn with a seed, in place of what the network has stored")
+            imgui.same_line()
+            _, state.is_animated = imgui.checkbox("Animate##noise", state.is_animated)
+        if is_random and not was_random:
+            is_on = True
+        elif not is_random or not is_on:
+            state.is_animated = False
+        mode = "none" if not is_on else "random" if is_random or state.is_animated else "const"
+        seed = view.noise_seed
+        if has_noise and state.is_animated:
+            state.progress += elapsed_sec * NOISE_PER_SEC
+            seed += int(state.progress)
+            state.progress %= 1
+        if mode == "random":
+            controls.label("Noise seed")
+            controls.fill_width()
+            _, seed = imgui.input_int("##noise seed", seed)
+        return replace(view, noise_mode=mode, noise_seed=seed % (MAX_SEED + 1))
