@@ -1,7 +1,12 @@
 """What README and docs show works: options and values are legal, Python runs, links lead somewhere."""
 
+import ast
+import importlib.metadata
+import os
 import re
 import shlex
+import subprocess
+import sys
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -136,3 +141,108 @@ def test_tests_that_docs_name_exist():
     for page in ROOT.glob("docs/*.md"):
         for name in re.findall(r"`(test_\w+)`", page.read_text()):
             assert f"def {name}(" in tests, f"{page.name}: {name}"
+
+
+def _is_said(message: str, said: str) -> bool:
+    """Whether a message that a page quotes is in the source, but for values and quotes."""
+    values = r"…|'[^']*'|\d+x\d+|--[\w-]+=[\w/]+|[A-Z\d]+_[A-Z_\d]+|\S+\.zip|\w+\d+k_\w+|\d[\d.]*"
+    parts = re.split(values, message)
+    return all(re.sub(r"\s+", " ", part).strip(" ,:") in said for part in parts if part)
+
+
+def test_messages_in_troubleshooting_are_those_of_the_source():
+    sources = [*ROOT.glob("*.py")]
+    for package in ("dnnlib", "training", "torch_utils", "metrics", "dataset_conversion"):
+        sources += (ROOT / package).rglob("*.py")
+    literals = []
+    for path in sources:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.JoinedStr):
+                parts = [str(v.value) if isinstance(v, ast.Constant) else "" for v in node.values]
+                literals.append(re.sub(r"\s+", " ", "".join(parts)))
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                literals.append(node.value)
+    said = "\n".join(literals)
+    rows = re.findall(r"^\| `([^`]+)`", TEXTS["troubleshooting.md"], re.MULTILINE)
+    assert len(rows) > 20
+    for message in rows:
+        assert _is_said(message, said), message
+
+
+# Tiny settings for the commands of docs/walkthrough.md; what is not here stays as it is.
+TINY = {
+    "--resolution": "16x16",
+    "--max-images": "64",
+    "--cbase": "64",
+    "--cmax": "4",
+    "--batch": "32",
+    "--snap": "1",
+    "--w-frames": "2",
+    "--fps": "10",
+}
+
+
+def tiny(command: str) -> list[str]:
+    """The same command with small settings, as arguments for Python."""
+    for option, value in TINY.items():
+        command = re.sub(rf"{option}=\S+", f"{option}={value}", command)
+    command = command.replace("--kimg=6", "--kimg=1").replace("--kimg=8", "--kimg=2")
+    command = command.replace("000008", "000002").replace("-batch4-", "-batch32-")
+    return shlex.split(command)[1:]
+
+
+@pytest.mark.slow
+def test_walkthrough_leads_to_a_video(tmp_path):
+    blocks = re.findall(r"```sh\n(.*?)```", TEXTS["walkthrough.md"], re.DOTALL)
+    commands = [line for block in blocks for line in block.splitlines()]
+    assert len(commands) == 6
+    for command in commands:
+        script, *args = tiny(command)
+        result = subprocess.run(
+            [sys.executable, str(ROOT / script), *args],
+            cwd=tmp_path,
+            env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
+            capture_output=True,
+            text=True,
+        )
+        assert result.returncode == 0, f"{command}\n{result.stdout}\n{result.stderr}"
+    (run,) = (tmp_path / "runs").iterdir()
+    for path in (run / "reals.png", run / "fakes_init.png", tmp_path / "shapes-sheet.png"):
+        assert path.stat().st_size > 0
+    for name in ("out/grid.png", "out/shapes.mp4"):
+        assert (tmp_path / name).stat().st_size > 0
+
+
+def pinned(path: Path) -> dict[str, str]:
+    """Package -> version."""
+    return dict(re.findall(r"^([\w-]+)(?:\[[\w,]+\])?==([\w.]+)", path.read_text(), re.MULTILINE))
+
+
+@pytest.mark.parametrize("name", ["requirements.txt", "requirements-dev.txt"])
+def test_installed_packages_are_those_of_requirements(name):
+    for package, version in pinned(ROOT / name).items():
+        try:
+            installed = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            assert f'{package}=={version}; platform_system == "Linux"' in (ROOT / name).read_text()
+            assert sys.platform != "linux", package
+        else:
+            assert installed.partition("+")[0] == version, package  # 2.13.0+cpu is 2.13.0
+
+
+def test_conda_and_docker_install_the_same_packages():
+    conda, docker = (ROOT / "environment.yml").read_text(), (ROOT / "Dockerfile").read_text()
+    assert "- -r requirements.txt" in conda
+    assert "COPY requirements.txt" in docker and "-r /tmp/requirements.txt" in docker
+    assert "==" not in conda + docker  # no second list of versions
+    (conda_python,) = re.findall(r"- python=([\d.]+)", conda)
+    (docker_python,) = re.findall(r"^FROM python:([\d.]+)-slim$", docker, re.MULTILINE)
+    assert conda_python == docker_python
+
+
+def test_dockerfile_uses_the_projects_variables_and_no_root():
+    text = (ROOT / "Dockerfile").read_text()
+    for variable in ("DNNLIB_CACHE_DIR", "STYLEGAN3_KERNEL_CACHE_DIR"):
+        (path,) = re.findall(rf"{variable}=(\S+)", text)
+        assert path.startswith("/cache/") and f'VOLUME ["{Path(path).parent}"]' in text
+    assert text.index("USER user") < text.index("CMD")
