@@ -17,6 +17,7 @@ RUN pip install --no-cache-dir --disable-pip-version-check -r /tmp/requirements.
 ENV DNNLIB_CACHE_DIR=/cache/downloads \
     STYLEGAN3_KERNEL_CACHE_DIR=/cache/kernels \
     MPLCONFIGDIR=/tmp/matplotlib \
+    USER=user \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
     PYTHONPATH=/app
