@@ -3,13 +3,14 @@ PYTHON ?= python3
 VENV := .venv
 JOBS ?= 2
 
-.PHONY: help demo demo-quick test lint cuda-kernels clean
+.PHONY: help demo demo-quick test lint cuda-kernels help-texts clean
 
 help:
 	@echo "make demo   set up .venv, draw a dataset, train on it, generate images (about 7 minutes)"
 	@echo "make test   set up .venv with the test tools, run the tests (JOBS=2 processes)"
 	@echo "make lint   check style and formatting with ruff"
 	@echo "make cuda-kernels   compile the CUDA kernels for sm_75 to sm_120; needs no GPU"
+	@echo "make help-texts   write docs/*-help.txt again, after a change of options"
 	@echo "make clean  remove the demo's results (not .venv)"
 
 demo: $(VENV)/.installed
@@ -28,6 +29,9 @@ lint: $(VENV)/.installed-dev
 cuda-kernels: $(VENV)/.installed-dev
 	timeout 600 $(VENV)/bin/python -m torch_utils.ops.cuda.precompile \
 	  --arch=sm_75,sm_80,sm_90,sm_100,sm_120 --resolution=256
+
+help-texts: $(VENV)/.installed
+	$(VENV)/bin/python -m docs.help_texts
 
 clean:
 	rm -rf demo

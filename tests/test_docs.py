@@ -1,25 +1,36 @@
-"""What README and docs/datasets.md show works: options and values are legal, Python runs."""
+"""What README and docs show works: options are legal, Python runs, links lead somewhere."""
 
+import ast
+import importlib.metadata
 import re
 import shlex
+import sys
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 
 import click
+import numpy as np
 import pytest
+import torch
 
+import gen_images
 import legacy
+from docs import help_texts
+from training import config
 from training.networks_stylegan3 import Generator
 
 ROOT = Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text()
-DATASETS = (ROOT / "docs/datasets.md").read_text()
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+TEXTS = {path.name: path.read_text() for path in PAGES}
 COMMANDS = [
     line
-    for block in re.findall(r"```sh\n(.*?)```", README + DATASETS, re.DOTALL)
+    for text in TEXTS.values()
+    for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
     for line in block.splitlines()
     if re.search(r"\b\w+\.py ", line) and not line.startswith("#")
 ]
+OPTIONS = [" ".join(row.split()) for row in re.findall(r"`(--cfg=[^`]+)`", TEXTS["configs.md"])]
 SCRIPTS = sorted(path.stem for path in ROOT.glob("*.py"))
 
 
@@ -28,12 +39,30 @@ def test_commands_in_docs_parse(command, tmp_path, monkeypatch):
     script, args = re.search(r"(\w+)\.py (.*)", command).groups()
     args, main = shlex.split(args), import_module(script).main
     monkeypatch.chdir(tmp_path)
-    for name in re.findall(r"\S+\.npz", command):
+    for name in re.findall(r"[^\s=]+\.npz", command):
         Path(name).touch()  # arguments that are files must exist
     if isinstance(main, click.Group):
         main, args = main.commands[args[0]], args[1:]
     context = main.make_context(script, args)
     assert context.params
+
+
+@pytest.mark.parametrize("options", OPTIONS)
+def test_option_tables_give_runs(options):
+    args = [*options.split(), "--outdir=runs", "--data=data.zip"]
+    params = import_module("train").main.make_context("train", args).params
+    names = {field.name for field in config.dataclasses.fields(config.TrainOptions)}
+    given = {name: value for name, value in params.items() if name in names}
+    assert config.make_config(config.TrainOptions(**given), {})
+
+
+def test_option_tables_follow_the_heuristic_for_gamma():
+    rows = re.findall(r"\| (\d+)x\1 \|.*`(--cfg=[^`]+)`", TEXTS["configs.md"])
+    assert len(rows) >= 15
+    for resolution, options in rows:
+        given = dict(re.findall(r"--(\w+)=(\S+)", options))
+        suggested = config.suggest_gamma(given["cfg"], int(resolution), int(given["batch"]))
+        assert float(given["gamma"]) == pytest.approx(suggested, rel=0.05)
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
@@ -45,13 +74,42 @@ def test_help_teaches_with_examples(script, capsys):
     assert f"python {script}.py" in text
 
 
+@pytest.mark.parametrize("script", help_texts.SCRIPTS)
+def test_help_texts_are_current(script, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "133")  # the terminal does not matter
+    written = (help_texts.DOCS / help_texts.SCRIPTS[script]).read_text(encoding="utf-8")
+    assert written == help_texts.help_text(script), "run `make help-texts`"
+
+
+def make_generator() -> Generator:
+    """A tiny network."""
+    torch.manual_seed(0)
+    return Generator(8, 0, 8, 16, 3, channel_base=64, channel_max=4).eval().requires_grad_(False)
+
+
 def test_python_example_in_readme_runs(monkeypatch):
-    G = Generator(8, 0, 8, 16, 3, channel_base=64, channel_max=4).eval().requires_grad_(False)
-    monkeypatch.setattr(legacy, "load_network", lambda name: {"G_ema": G})
-    (example,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    monkeypatch.setattr(legacy, "load_network", lambda name: {"G_ema": make_generator()})
+    (example,) = re.findall(r"```python\n(.*?)```", TEXTS["README.md"], re.DOTALL)
     names = {}
     exec(example, names)
     assert names["pixels"].shape == (1, 3, 16, 16)
+
+
+@pytest.mark.slow
+def test_python_examples_in_docs_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))  # no g++
+    data = dict(G=None, D=None, G_ema=make_generator(), augment_pipe=None, training_set_kwargs=None)
+    legacy.save_networks(tmp_path / "network-snapshot-025000.pkl", data)
+    names = {}
+    for example in re.findall(r"```python\n(.*?)```", TEXTS["python.md"], re.DOTALL):
+        exec(example, names)
+    assert names["sheet"].shape == (3, 32, 32)
+    assert names["path"].shape == (5, names["G"].num_ws, 8)
+    assert np.load("projected_w.npz")["w"].shape == (1, names["G"].num_ws, 8)
+    np.testing.assert_allclose(names["move"], gen_images.make_transform((0.25, 0), 15), rtol=1e-6)
+    assert torch.equal(names["G"].synthesis.input.transform, torch.eye(3))
+    assert np.isfinite(names["result"].results.eqt50k_int)
 
 
 def test_links_in_docs_lead_somewhere():
@@ -60,8 +118,121 @@ def test_links_in_docs_lead_somewhere():
             assert link.startswith("http") or (page.parent / link).exists(), f"{page.name}: {link}"
 
 
+def test_readme_leads_to_every_page():
+    for page in (ROOT / "docs").glob("*.md"):
+        assert f"](docs/{page.name}" in TEXTS["README.md"], page.name
+
+
+def test_files_that_docs_name_exist():
+    for name, text in TEXTS.items():
+        paths = re.findall(r"`((?:training|torch_utils|metrics|network_files)/[\w/]+\.py)`", text)
+        for path in paths:
+            assert (ROOT / path).is_file(), f"{name}: {path}"
+
+
+def test_pieces_in_the_diagram_exist():
+    for path in re.findall(r"\b(\w+(?:/\w+)*/\w+\.py|\w+_\w+\.py)\b", TEXTS["architecture.md"]):
+        assert list(ROOT.glob(path)) or list(ROOT.glob(f"*/{path}")), path
+
+
 def test_tests_that_docs_name_exist():
     tests = "".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
     for page in ROOT.glob("docs/*.md"):
         for name in re.findall(r"`(test_\w+)`", page.read_text()):
             assert f"def {name}(" in tests, f"{page.name}: {name}"
+
+
+def _is_said(message: str, said: str) -> bool:
+    """Whether a message that a page quotes is in the source, but for values and quotes."""
+    values = r"…|'[^']*'|\d+x\d+|--[\w-]+=[\w/]+|[A-Z\d]+_[A-Z_\d]+|\S+\.zip|\w+\d+k_\w+|\d[\d.]*"
+    parts = re.split(values, message)
+    return all(re.sub(r"\s+", " ", part).strip(" ,:") in said for part in parts if part)
+
+
+def test_messages_in_troubleshooting_are_those_of_the_source():
+    sources = [*ROOT.glob("*.py")]
+    for package in ("dnnlib", "training", "torch_utils", "metrics", "dataset_conversion"):
+        sources += (ROOT / package).rglob("*.py")
+    literals = []
+    for path in sources:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.JoinedStr):
+                parts = [str(v.value) if isinstance(v, ast.Constant) else "" for v in node.values]
+                literals.append(re.sub(r"\s+", " ", "".join(parts)))
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                literals.append(node.value)
+    said = "\n".join(literals)
+    rows = re.findall(r"^\| `([^`]+)`", TEXTS["troubleshooting.md"], re.MULTILINE)
+    assert len(rows) > 20
+    for message in rows:
+        assert _is_said(message, said), message
+
+
+# Small settings for the commands of docs/walkthrough.md, and a network that trains in seconds.
+TINY = {
+    "--resolution=32x32": "--resolution=16x16",
+    "--max-images=2000": "--max-images=64",
+    "--cbase=512 --cmax=32": "--cbase=64 --cmax=4",
+    "--batch=4": "--batch=32",
+    "-batch4-": "-batch32-",
+    "--kimg=6": "--kimg=1",
+    "--kimg=8": "--kimg=2",
+    "000008.pkl": "000002.pkl",
+    "--snap=2": "--snap=1 --workers=0 --device=cpu",
+    "--w-frames=60": "--w-frames=2",
+    "stylegan3-t": "stylegan2",
+}
+
+
+@pytest.mark.slow
+def test_walkthrough_leads_to_a_video(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(r"```sh\n(.*?)```", TEXTS["walkthrough.md"], re.DOTALL)
+    commands = [line for block in blocks for line in block.splitlines()]
+    assert len(commands) == 6
+    assert all(setting in "".join(commands) for setting in TINY)
+    for command in commands:
+        for setting, small in TINY.items():
+            command = command.replace(setting, small)
+        _, script, *args = shlex.split(command)
+        import_module(Path(script).stem).main(args, standalone_mode=False)
+    (run,) = Path("runs").iterdir()
+    for path in (run / "reals.png", run / "fakes_init.png", Path("shapes-sheet.png")):
+        assert path.stat().st_size > 0
+    for name in ("out/grid.png", "out/shapes.mp4"):
+        assert Path(name).stat().st_size > 0
+
+
+def pinned(path: Path) -> dict[str, str]:
+    """Package -> version."""
+    return dict(re.findall(r"^([\w-]+)(?:\[[\w,]+\])?==([\w.]+)", path.read_text(), re.MULTILINE))
+
+
+@pytest.mark.parametrize("name", ["requirements.txt", "requirements-dev.txt"])
+def test_installed_packages_are_those_of_requirements(name):
+    for package, version in pinned(ROOT / name).items():
+        try:
+            installed = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            assert sys.platform != "linux", package  # where some are not needed
+        else:
+            # 2.13.0+cpu and 2.13.0.0 are 2.13.0.
+            assert re.match(rf"{re.escape(version)}(\.0)*(\+|$)", installed), package
+
+
+def test_conda_and_docker_install_the_same_packages():
+    conda, docker = (ROOT / "environment.yml").read_text(), (ROOT / "Dockerfile").read_text()
+    assert "- -r requirements.txt" in conda
+    assert "COPY requirements.txt" in docker and "-r /tmp/requirements.txt" in docker
+    assert "==" not in conda + docker  # no second list of versions
+    (conda_python,) = re.findall(r"- python=([\d.]+)", conda)
+    (docker_python,) = re.findall(r"^FROM python:([\d.]+)-slim$", docker, re.MULTILINE)
+    assert conda_python == docker_python
+
+
+def test_dockerfile_uses_the_projects_variables_and_no_root():
+    text = (ROOT / "Dockerfile").read_text()
+    for variable in ("DNNLIB_CACHE_DIR", "STYLEGAN3_KERNEL_CACHE_DIR"):
+        (path,) = re.findall(rf"{variable}=(\S+)", text)
+        assert path.startswith("/cache/") and f'VOLUME ["{Path(path).parent}"]' in text
+    assert text.index("USER user") < text.index("CMD")
