@@ -42,9 +42,14 @@ def save(run_dir: Path, state: dict[str, Any], cur_nimg: int, keep: int) -> Path
 
 
 def states(run_dir: Path) -> list[Path]:
-    """The files with states of a run, newest first."""
+    """The files with states of a run, newest first.
+
+    That is by the time of writing: a run that was continued from an older state, or because the
+    newest was damaged, leaves states of more images behind that are not its own any more.
+    """
     found = [path for path in run_dir.iterdir() if FILE_NAME.fullmatch(path.name)]
-    return sorted(found, key=lambda path: int(FILE_NAME.fullmatch(path.name)[1]), reverse=True)
+    num_images = {path: int(FILE_NAME.fullmatch(path.name)[1]) for path in found}
+    return sorted(found, key=lambda p: (p.stat().st_mtime_ns, num_images[p]), reverse=True)
 
 
 def load(path: Path) -> dict[str, Any]:

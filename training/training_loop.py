@@ -473,15 +473,18 @@ class Trainer:
             self._print("Note: the last losses were not finite; the state is not saved.")
             return
         state = self.state_dict()
+        failure = None
         if self.worker.is_main:
             try:
                 checkpoint.save(self.run_dir, state, self.cur_nimg, self.config.keep_states)
             except OSError as error:
                 if must_succeed:
                     raise
-                self._print(f"Warning: the state was not saved: {cli.message_of(error)}")
-                return
-        self.state_nimg = self.cur_nimg
+                failure = cli.message_of(error)
+                self._print(f"Warning: the state was not saved: {failure}")
+        # All must agree on it, or some would wait for others at the next attempt.
+        if distributed.broadcast(self.worker, failure) is None:
+            self.state_nimg = self.cur_nimg
 
     def _save_images(self) -> None:
         if self.worker.is_main:

@@ -188,6 +188,24 @@ def test_full_disk_is_reported_and_training_goes_on(tmp_path, monkeypatch, capsy
     trainer.log.close()
 
 
+def save_on_a_full_disk(worker: Worker, config: TrainConfig) -> None:
+    """Twice at the same place, as when a run is asked to stop just then."""
+    trainer = make_trainer(config, worker)
+    trainer._train_batch()
+    error = OSError(28, "No space left on device", "training-state.pt")
+    with mock.patch.object(checkpoint, "save", side_effect=error) as save:
+        trainer._save_state(must_succeed=False)
+        trainer._save_state(must_succeed=False)
+    assert trainer.state_nimg is None
+    assert save.call_count == (2 if worker.is_main else 0)
+
+
+@pytest.mark.slow
+@pytest.mark.multiprocess
+def test_full_disk_of_one_process_leaves_all_in_step(tmp_path):
+    distributed.launch(save_on_a_full_disk, 2, "cpu", make_run(tmp_path / "run", "stylegan2", 2))
+
+
 @pytest.mark.parametrize(
     ("batch_gpu", "advice"),
     [(8, "use --batch-gpu=4"), (4, "use --batch-gpu=2"), (2, "no smaller --batch-gpu is possible")],
