@@ -31,17 +31,9 @@ from torch_utils.latents import make_transform as make_transform
     metavar="LIST",
     help="Random seeds, e.g. 0,1,4-7; required without --projected-w.",
 )
-@click.option(
-    "--trunc", type=cli.FiniteFloat(), default=1, show_default=True, help="Truncation psi."
-)
-@click.option("--class", "class_idx", type=int, help="Class, for conditional networks.")
-@click.option(
-    "--noise-mode",
-    type=click.Choice(["const", "random", "none"]),
-    default="const",
-    show_default=True,
-    help="Per-pixel noise of StyleGAN2.",
-)
+@cli.trunc_option
+@cli.class_option
+@cli.noise_mode_option
 @click.option(
     "--translate",
     type=cli.Vec2(),

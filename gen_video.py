@@ -109,17 +109,9 @@ class VideoFile(click.Path):
     show_default=True,
     help="Frames from one keyframe to the next.",
 )
-@click.option(
-    "--trunc", type=cli.FiniteFloat(), default=1, show_default=True, help="Truncation psi."
-)
-@click.option("--class", "class_idx", type=int, help="Class, for conditional networks.")
-@click.option(
-    "--noise-mode",
-    type=click.Choice(["const", "random", "none"]),
-    default="const",
-    show_default=True,
-    help="Per-pixel noise of StyleGAN2.",
-)
+@cli.trunc_option
+@cli.class_option
+@cli.noise_mode_option
 @click.option(
     "--output",
     type=VideoFile(),

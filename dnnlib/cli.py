@@ -187,6 +187,22 @@ allow_untrusted_option = click.option(
     help="Run the code in a network pickle if its networks are none of this project's.",
 )
 
+trunc_option = click.option(
+    "--trunc", type=FiniteFloat(), default=1, show_default=True, help="Truncation psi."
+)
+
+class_option = click.option(
+    "--class", "class_idx", type=int, help="Class, for conditional networks."
+)
+
+noise_mode_option = click.option(
+    "--noise-mode",
+    type=click.Choice(["const", "random", "none"]),
+    default="const",
+    show_default=True,
+    help="Per-pixel noise of StyleGAN2.",
+)
+
 version_option = click.version_option(__version__, message="%(prog)s %(version)s")
 
 
