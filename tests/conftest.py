@@ -2,6 +2,7 @@
 
 import getpass
 import os
+import signal
 import tempfile
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -20,8 +21,10 @@ torch.set_num_threads(1)
 
 
 def pytest_configure(config):
-    """Build the CPU kernels before the first test: building says so where tests read the output."""
+    """Before the first test: build the CPU kernels, which says so where tests read the output."""
     compiler.library()
+    # Commands in the background of a script ignore Ctrl-C, and so would all that tests start.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items):

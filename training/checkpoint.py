@@ -20,6 +20,9 @@ FILE_NAME = re.compile(r"training-state-(\d+)\.pt")
 def save(run_dir: Path, state: dict[str, Any], cur_nimg: int, keep: int) -> Path:
     """Write a state, then delete all but the newest ones.
 
+    A run that was continued from an older state, or because the newest was damaged, leaves states of
+    more images behind that are not its own any more: these are renamed to `….pt.abandoned`.
+
     Args:
         run_dir: Folder of the run.
         state: Tensors, numbers, texts, None, and lists, tuples and dictionaries of them.
@@ -35,21 +38,19 @@ def save(run_dir: Path, state: dict[str, Any], cur_nimg: int, keep: int) -> Path
             torch.save({**state, "version": VERSION}, f)
     except RuntimeError as error:  # how PyTorch puts it that the file cannot grow
         raise OSError(f"cannot write {path} ({str(error).partition(chr(10))[0]})") from error
+    for abandoned in states(run_dir):
+        if abandoned == path:
+            break
+        abandoned.replace(abandoned.with_name(f"{abandoned.name}.abandoned"))
     for old in states(run_dir)[keep:]:
-        if old != path:
-            old.unlink(missing_ok=True)
+        old.unlink(missing_ok=True)
     return path
 
 
 def states(run_dir: Path) -> list[Path]:
-    """The files with states of a run, newest first.
-
-    That is by the time of writing: a run that was continued from an older state, or because the
-    newest was damaged, leaves states of more images behind that are not its own any more.
-    """
+    """The files with states of a run, those of most images first."""
     found = [path for path in run_dir.iterdir() if FILE_NAME.fullmatch(path.name)]
-    num_images = {path: int(FILE_NAME.fullmatch(path.name)[1]) for path in found}
-    return sorted(found, key=lambda p: (p.stat().st_mtime_ns, num_images[p]), reverse=True)
+    return sorted(found, key=lambda path: int(FILE_NAME.fullmatch(path.name)[1]), reverse=True)
 
 
 def load(path: Path) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """States of runs as files: whole or not at all, found again, few kept."""
 
-import os
 import pickle
 import random
 import resource
@@ -50,14 +49,18 @@ def test_state_that_was_just_saved_is_never_deleted(tmp_path):
     assert path.exists()
 
 
-def test_states_of_an_abandoned_branch_are_older_than_what_was_saved_since(tmp_path):
-    for i, cur_nimg in enumerate((8, 16, 24)):
-        path = checkpoint.save(tmp_path, {"branch": 0}, cur_nimg, keep=3)
-        os.utime(path, (1000 + i, 1000 + i))
+def test_states_of_an_abandoned_branch_are_kept_under_other_names(tmp_path):
+    for cur_nimg in (8, 16, 24):
+        checkpoint.save(tmp_path, {"branch": 0}, cur_nimg, keep=3)
     for cur_nimg in (12, 14):  # continued from 8
         checkpoint.save(tmp_path, {"branch": 1}, cur_nimg, keep=2)
     assert checkpoint.load_newest(tmp_path)[1]["branch"] == 1
-    assert names(tmp_path) == ["training-state-000000012.pt", "training-state-000000014.pt"]
+    assert names(tmp_path) == [
+        "training-state-000000012.pt",
+        "training-state-000000014.pt",
+        "training-state-000000016.pt.abandoned",
+        "training-state-000000024.pt.abandoned",
+    ]
 
 
 def flip(data: bytearray) -> None:
