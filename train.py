@@ -1,5 +1,6 @@
 """Train a GAN: StyleGAN3-T, StyleGAN3-R or StyleGAN2, with adaptive augmentation."""
 
+import contextlib
 import dataclasses
 import json
 from pathlib import Path
@@ -11,8 +12,8 @@ from click.core import ParameterSource
 from dnnlib import cli
 from metrics import metric_main
 from torch_utils import distributed
+from training import checkpoint, preflight, resume
 from training import config as training_config
-from training import preflight, resume
 from training.config import TrainConfig, TrainOptions
 from training.dataset import ImageFolderDataset
 from training.resume import Continuation
@@ -238,28 +239,34 @@ def main(device: str, dry_run: bool, **options: Any) -> None:
             distributed.launch(training_loop, num_processes, device, None)
         return
     run = find_run(options)
-    config, training_set = new_run(options) if run is None else continued_run(run, options)
-    click.echo(describe(config, training_set))
-    if run is not None:
-        click.echo(f"Continuing from {run.state_path}")
-    if dry_run:
-        click.echo("Dry run; exiting.")
-        return
-    distributed.check_devices(config.num_gpus, device)
-    if config.metrics and distributed.resolve_device(device).type == "cpu":
-        click.echo(
-            "Note: without a GPU every evaluation of a metric, at each snapshot, can take "
-            "hours; --metrics=none leaves them out."
-        )
-    config = preflight.choose_cache(config, training_set)
-    preflight.check_images(training_set)
-    if run is None:
-        preflight.check_networks(config, training_set)
-        preflight.create_run_dir(config)
-    else:
-        preflight.save_options(config)
-    state_path = None if run is None else run.state_path
-    distributed.launch(training_loop, config.num_gpus, device, config, state_path)
+    with contextlib.ExitStack() as stack:
+        if run is not None and not dry_run:
+            stack.enter_context(preflight.sole_trainer(run.run_dir))
+            if checkpoint.states(run.run_dir)[0] != run.state_path:
+                run = find_run(options)  # another process has ended only now
+        config, training_set = new_run(options) if run is None else continued_run(run, options)
+        click.echo(describe(config, training_set))
+        if run is not None:
+            click.echo(f"Continuing from {run.state_path}")
+        if dry_run:
+            click.echo("Dry run; exiting.")
+            return
+        distributed.check_devices(config.num_gpus, device)
+        if config.metrics and distributed.resolve_device(device).type == "cpu":
+            click.echo(
+                "Note: without a GPU every evaluation of a metric, at each snapshot, can take "
+                "hours; --metrics=none leaves them out."
+            )
+        config = preflight.choose_cache(config, training_set)
+        preflight.check_images(training_set)
+        if run is None:
+            preflight.check_networks(config, training_set)
+            preflight.create_run_dir(config)
+            stack.enter_context(preflight.sole_trainer(Path(config.run_dir)))
+        else:
+            preflight.save_options(config)
+        state_path = None if run is None else run.state_path
+        distributed.launch(training_loop, config.num_gpus, device, config, state_path)
 
 
 def find_run(options: dict[str, Any]) -> Continuation | None:

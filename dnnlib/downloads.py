@@ -20,7 +20,7 @@ import sys
 import time
 import urllib.parse
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -29,11 +29,7 @@ import requests
 import urllib3
 from tqdm import tqdm
 
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None
-    import msvcrt
+from dnnlib import file_lock
 
 _FIRST_DELAY_SEC = 0.5  # before the second attempt of a download; doubles from attempt to attempt
 _MAX_DELAY_SEC = 8.0
@@ -41,8 +37,6 @@ _MAX_RETRY_AFTER_SEC = 60.0  # of what a server asks us to wait
 _TIMEOUT_SEC = (10, 60)  # to connect; between two packets
 _MAX_REDIRECTS = 20
 _CHUNK_BYTES = 1 << 16  # at most this much is taken from the network at once
-_POLL_SEC = 0.1  # while another process downloads the same file
-_NOTICE_SEC = 3.0  # of waiting in silence
 _MIN_AGE = timedelta(seconds=60)  # of a Last-Modified that tells versions apart
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -65,7 +59,7 @@ def fetch(url: str, folder: Path, num_attempts: int, verbose: bool) -> Path:
         if _is_cached(path, sha256):
             return path
         folder.mkdir(parents=True, exist_ok=True)
-        with _lock(_beside(path, ".lock"), say_waiting) as is_locked:
+        with file_lock.hold(_beside(path, ".lock"), say_waiting) as is_locked:
             if not _is_cached(path, sha256):  # nobody was faster
                 if verbose and path.is_file():
                     print(f"{path} has another SHA-256; downloading it again", file=sys.stderr)
@@ -178,84 +172,6 @@ def _read_json(path: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return content if isinstance(content, dict) else None
-
-
-# One process at a time
-
-
-@contextlib.contextmanager
-def _lock(path: Path, say_waiting: Callable[[], None]) -> Iterator[bool]:
-    """Hold the lock on a file, which is gone afterwards. Yields False where locks do not work.
-
-    The lock belongs to the open file, so it excludes threads as well, and the system takes it
-    back when the process ends in whatever way.
-    """
-    fd = _acquire(path, say_waiting)
-    try:
-        yield fd is not None
-    finally:
-        if fd is not None:
-            _release(path, fd)
-
-
-def _acquire(path: Path, say_waiting: Callable[[], None]) -> int | None:
-    notice_at = time.monotonic() + _NOTICE_SEC
-    while True:
-        try:
-            fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-        except OSError:
-            return None
-        is_ours = False
-        try:
-            # Whoever held the lock may have removed the file that we opened: then it locks nothing.
-            is_ours = _try_lock(fd) and _is_same_file(fd, path)
-            if is_ours:
-                return fd
-        except OSError:
-            with contextlib.suppress(OSError):
-                path.unlink()
-            return None
-        finally:
-            if not is_ours:
-                os.close(fd)
-        if time.monotonic() >= notice_at:
-            say_waiting()
-            notice_at = float("inf")
-        time.sleep(_POLL_SEC)
-
-
-def _try_lock(fd: int) -> bool:
-    """Lock an open file unless somebody else has; an `OSError` says that locks do not work."""
-    try:
-        if fcntl is not None:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        else:
-            msvcrt.locking(fd, msvcrt.LK_NBLCK, 1)
-    except OSError as err:
-        if err.errno not in ((errno.EWOULDBLOCK, errno.EAGAIN) if fcntl else (errno.EACCES,)):
-            raise
-        return False
-    return True
-
-
-def _is_same_file(fd: int, path: Path) -> bool:
-    try:
-        return os.path.samestat(os.fstat(fd), path.stat())
-    except FileNotFoundError:
-        return False
-
-
-def _release(path: Path, fd: int) -> None:
-    with contextlib.suppress(OSError):
-        if fcntl is not None:
-            path.unlink()  # while we hold it, so that nobody locks a file without a name
-            fcntl.flock(fd, fcntl.LOCK_UN)  # forked children may have it open, too
-        else:
-            msvcrt.locking(fd, msvcrt.LK_UNLCK, 1)
-    os.close(fd)
-    if fcntl is None:
-        with contextlib.suppress(OSError):
-            path.unlink()  # Windows does not if somebody else has it open by now
 
 
 # The beginning of a file

@@ -20,8 +20,8 @@ FILE_NAME = re.compile(r"training-state-(\d+)\.pt")
 def save(run_dir: Path, state: dict[str, Any], cur_nimg: int, keep: int) -> Path:
     """Write a state, then delete all but the newest ones.
 
-    A run that was continued from an older state, or because the newest was damaged, leaves states of
-    more images behind that are not its own any more: these are renamed to `….pt.abandoned`.
+    A run that was continued from an older state, or because the newest was damaged, leaves states
+    of more images behind that are not its own any more: these are renamed to `….pt.abandoned`.
 
     Args:
         run_dir: Folder of the run.

@@ -3,18 +3,25 @@
 Everything here raises `ValueError` or `OSError`, and names the option and the way out.
 """
 
+import contextlib
 import dataclasses
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import torch
 
 import dnnlib
+from dnnlib import file_lock
 from training import image_cache, transfer
 from training.config import TrainConfig
 from training.dataset import ImageFolderDataset
 from training.training_loop import network_kwargs
+
+LOCK_NAME = ".training.lock"
+PATIENCE_SEC = 60  # with a process that has been told to stop, and saves its state
 
 
 def open_training_set(data: str, use_labels: bool, aug: str) -> ImageFolderDataset:
@@ -104,3 +111,25 @@ def save_options(config: TrainConfig) -> None:
     """Write the options of a run into its folder."""
     with dnnlib.util.open_atomic(Path(config.run_dir) / "training_options.json", "w") as f:
         json.dump(config.to_dict(), f, indent=2)
+
+
+@contextlib.contextmanager
+def sole_trainer(run_dir: Path) -> Iterator[None]:
+    """Keep other processes from training the same run, on this machine and where files know locks.
+
+    Raises:
+        RuntimeError: If another process trains it, and does not end in the next minute.
+    """
+
+    def say_waiting() -> None:
+        click.echo(f"Another process is training {run_dir}; waiting for it to end ...")
+
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(file_lock.hold(run_dir / LOCK_NAME, say_waiting, PATIENCE_SEC))
+        except TimeoutError:
+            raise RuntimeError(
+                f"{run_dir} is being trained by another process: stop that first, or start another "
+                "run in its place"
+            ) from None
+        yield

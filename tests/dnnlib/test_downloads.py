@@ -22,7 +22,7 @@ import pytest
 import requests
 
 import dnnlib
-from dnnlib import downloads, util
+from dnnlib import downloads, file_lock, util
 
 ROOT = Path(__file__).parents[2]
 BODY = bytes(range(256)) * 5000
@@ -128,7 +128,7 @@ class Server(http.server.ThreadingHTTPServer):
 def server(monkeypatch):
     """A local web server at `server.url`, without pauses between attempts."""
     monkeypatch.setattr(downloads, "_FIRST_DELAY_SEC", 0.0)
-    monkeypatch.setattr(downloads, "_POLL_SEC", 0.02)
+    monkeypatch.setattr(file_lock, "_POLL_SEC", 0.02)
     for name in ("http_proxy", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
@@ -686,7 +686,7 @@ def test_simultaneous_processes_download_once(server, folder):
 
 @needs_flock
 def test_who_waits_takes_over_from_a_killed_process(server, folder, monkeypatch):
-    monkeypatch.setattr(downloads, "_NOTICE_SEC", 0.0)
+    monkeypatch.setattr(file_lock, "_NOTICE_SEC", 0.0)
     monkeypatch.setattr(sys, "stderr", io.StringIO())
     with ThreadPoolExecutor(1) as pool:
         with process_killed_half_way(server, folder):
@@ -700,31 +700,12 @@ def test_who_waits_takes_over_from_a_killed_process(server, folder, monkeypatch)
 
 
 @needs_flock
-def test_lock_on_a_file_that_was_removed_does_not_count(tmp_path, monkeypatch):
-    path = tmp_path / "lock"
-    try_lock = downloads._try_lock
-    calls = []
-
-    def remove_and_lock(fd):
-        calls.append(fd)
-        if len(calls) == 1:  # as the holder before us does, between our opening and locking
-            path.unlink()
-        return try_lock(fd)
-
-    monkeypatch.setattr(downloads, "_try_lock", remove_and_lock)
-    with downloads._lock(path, lambda: None) as is_locked:
-        assert is_locked and path.exists()
-    assert len(calls) == 2
-    assert not path.exists()
-
-
-@needs_flock
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
 def test_without_locks_everybody_downloads_alone(server, folder, monkeypatch, number):
     def refuse(*args):
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(downloads.fcntl, "flock", refuse)
+    monkeypatch.setattr(file_lock.fcntl, "flock", refuse)
     server.plan = [Answer(cut=1000)]
     assert get(server.url) == BODY
     assert server.ranges == [None, "bytes=1000-"]

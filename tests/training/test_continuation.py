@@ -19,7 +19,7 @@ import torch
 from tests import golden
 from torch_utils import distributed, training_stats
 from torch_utils.distributed import Worker
-from training import checkpoint, training_loop
+from training import checkpoint, preflight, training_loop
 from training.config import TrainConfig, TrainOptions, make_config
 
 PROJECT = Path(training_loop.__file__).parent.parent
@@ -279,6 +279,39 @@ def test_run_that_is_asked_to_stop_saves_and_continues(signum, num_processes, tm
     assert [json.loads(line)["Progress/tick"]["mean"] for line in lines] == [0, 1]
 
 
+@pytest.mark.slow
+@pytest.mark.multiprocess
+def test_second_process_waits_for_the_first_and_continues_its_last_state(tmp_path):
+    first = start(tmp_path, *COMMAND, "--gpus=1", "--kimg=1000")
+    read_until(first, "tick 0 ")
+    wait_for(lambda: list(tmp_path.glob("*/training-state-*.pt")), [first])
+    second = start(tmp_path, "--resume=latest")
+    read_until(second, "Another process is training")
+    first.terminate()
+    output = first.communicate(timeout=120)[0]
+    assert first.returncode == 0, output
+    (run_dir,) = tmp_path.iterdir()
+    stopped_at = checkpoint.load_newest(run_dir)[1]["cur_nimg"]
+    read_until(second, f"Continuing at {stopped_at / 1000:.1f} kimg")
+    second.terminate()
+    output = second.communicate(timeout=120)[0]
+    assert second.returncode == 0, output
+    assert list(tmp_path.iterdir()) == [run_dir]
+    assert not (run_dir / preflight.LOCK_NAME).exists()
+
+
+def test_second_process_that_would_train_the_same_run_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(preflight, "PATIENCE_SEC", 0)
+    with (
+        preflight.sole_trainer(tmp_path),
+        pytest.raises(RuntimeError, match="is being trained by another process: stop that first"),
+        preflight.sole_trainer(tmp_path),
+    ):
+        raise AssertionError
+    with preflight.sole_trainer(tmp_path):
+        pass
+
+
 def check_files(run_dir: Path) -> None:
     """Whatever has its final name is complete."""
     for path in run_dir.glob("*.pkl"):
@@ -308,8 +341,7 @@ def test_run_that_is_killed_at_random_continues(tmp_path):
                 training_loop.training_loop(Worker(), config, paths[0] if paths else None)
             finally:
                 os._exit(1)
-        while not checkpoint.states(tmp_path / "run"):
-            time.sleep(0.05)
+        wait_for(lambda: checkpoint.states(tmp_path / "run"), [])
         time.sleep(rng.uniform(0.5, 3))
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
@@ -363,9 +395,9 @@ def start_agent(outdir: Path, log_path: Path, index: int) -> subprocess.Popen:
         )
 
 
-def wait_for(condition, agents: list[subprocess.Popen]) -> None:
+def wait_for(condition, processes: list[subprocess.Popen]) -> None:
     deadline = time.monotonic() + 120
     while not condition():
-        assert all(agent.poll() is None for agent in agents)
+        assert all(process.poll() is None for process in processes)
         assert time.monotonic() < deadline
         time.sleep(0.1)
