@@ -126,7 +126,7 @@ def progress_figure(run_dir: Path) -> np.ndarray:
     """
     width, height = (n * RESOLUTION for n in SHEET)
     last_kimg = max(int(path.stem[-6:]) for path in run_dir.glob("fakes[0-9]*.png"))
-    panels, kimg = [("untrained", "fakes_init.png")], 1
+    panels, kimg = [("untrained", "fakes_init.png")], 2
     while kimg <= last_kimg:
         panels.append((f"{kimg},000 images", f"fakes{kimg:06d}.png"))
         kimg *= 2
@@ -135,10 +135,10 @@ def progress_figure(run_dir: Path) -> np.ndarray:
     for caption, name in panels:
         sheet = np.array(PIL.Image.open(run_dir / name))
         drawn.append(beneath(text(caption, width), sheet[:height, :width]))
-    half = -(-len(drawn) // 2)
-    return beneath(beside(*drawn[:half]), beside(*drawn[half:]))
+    return beside(*drawn)
 
 
+@torch.no_grad()
 def equivariance_figure(generators: dict[str, torch.nn.Module], seed: int) -> np.ndarray:
     """Rows of images whose content moves or turns, and slices through them over time."""
     rows = []

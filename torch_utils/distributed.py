@@ -10,6 +10,8 @@ import signal
 import socket
 import tempfile
 import threading
+import time
+import uuid
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -27,6 +29,7 @@ DEVICES = ("auto", "cuda", "cpu", "mps")
 
 # Processes wait while the main one exports sheets of images, which takes long without a GPU.
 COLLECTIVE_TIMEOUT = timedelta(hours=2)
+_POLL_SEC = 0.05  # while processes find one another
 
 
 @dataclass(frozen=True)
@@ -155,7 +158,7 @@ def launch(function: Callable[..., None], num_processes: int, device_name: str, 
     if is_torchrun():
         device = resolve_device(device_name, _from_environment("LOCAL_RANK", default=0))
         worker = Worker(_from_environment("RANK"), num_processes, device)
-        _run_in_group(function, worker, "env://", args)
+        _run_in_group(function, worker, _store_of_torchrun(worker), args)
     elif num_processes == 1:
         function(Worker(device=resolve_device(device_name)), *args)
     else:
@@ -300,20 +303,57 @@ def _run_spawned(rank: int, function, size: int, device_name: str, folder: Path,
         # The processes share the cores instead of each claiming all of them.
         torch.set_num_threads(max(min(torch.get_num_threads(), (os.cpu_count() or 1) // size), 1))
     try:
-        _run_in_group(function, worker, (folder / "rendezvous").as_uri(), args)
+        store = torch.distributed.FileStore(os.fspath(folder / "rendezvous"), size)
+        _run_in_group(function, worker, store, args)
     except Exception as error:
         if cli.is_expected(error):  # its message alone tells the user what to do
             (folder / f"error{rank}").write_text(cli.message_of(error), "utf-8")
         raise
 
 
-def _run_in_group(function, worker: Worker, init_method: str, args) -> None:
+def _store_of_torchrun(worker: Worker) -> torch.distributed.Store:
+    """What processes tell one another where they can be reached, without what others left there.
+
+    When `torchrun` starts processes again it hands the old store to them (PyTorch 2.13), with the
+    addresses of processes that have died.
+    """
+    store, _, _ = next(torch.distributed.rendezvous("env://", worker.rank, worker.size))
+    store.set_timeout(COLLECTIVE_TIMEOUT)
+    return torch.distributed.PrefixStore(agree_on_name(store, worker.rank, worker.size), store)
+
+
+def agree_on_name(store: torch.distributed.Store, rank: int, size: int) -> str:
+    """A new name that only the processes which call this now have in common.
+
+    Rank 0 makes it up, and repeats it to whoever introduces himself until everybody has replied.
+    Those who died before they replied have other nonces than their successors.
+    """
+    if rank > 0:
+        nonce = uuid.uuid4().hex
+        store.set(f"hello/{rank}", nonce)
+        name = store.get(f"name/{nonce}").decode()
+        store.set(f"reply/{name}/{rank}", "")
+        return name
+    name = uuid.uuid4().hex
+    missing = set(range(1, size))
+    while missing:
+        for other in list(missing):
+            if store.check([f"reply/{name}/{other}"]):
+                missing.remove(other)
+            elif store.check([f"hello/{other}"]):
+                nonce = store.get(f"hello/{other}").decode()
+                store.set(f"name/{nonce}", name)
+        time.sleep(_POLL_SEC)
+    return name
+
+
+def _run_in_group(function, worker: Worker, store: torch.distributed.Store, args) -> None:
     backend = "nccl" if worker.device.type == "cuda" and os.name != "nt" else "gloo"
     if worker.device.type == "cuda":
         torch.cuda.set_device(worker.device)
     torch.distributed.init_process_group(
         backend,
-        init_method=init_method,
+        store=store,
         rank=worker.rank,
         world_size=worker.size,
         timeout=COLLECTIVE_TIMEOUT,

@@ -8,6 +8,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from unittest import mock
@@ -15,6 +16,7 @@ from unittest import mock
 import PIL.Image
 import pytest
 import torch
+from tqdm import tqdm
 
 from tests import golden
 from torch_utils import distributed, training_stats
@@ -337,6 +339,8 @@ def test_run_that_is_killed_at_random_continues(tmp_path):
         pid = os.fork()
         if pid == 0:  # pragma: no cover
             try:
+                # The usual lock is shared with this process, and stays locked if its holder dies.
+                tqdm.set_lock(threading.RLock())
                 paths = checkpoint.states(tmp_path / "run")
                 training_loop.training_loop(Worker(), config, paths[0] if paths else None)
             finally:
