@@ -1,16 +1,10 @@
 """Generate a video that wanders through the images of seeds, of one network, in a grid."""
 
 import os
-import queue
 import re
-import shutil
-import subprocess
 import tempfile
-import threading
-import uuid
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,25 +17,9 @@ from tqdm import tqdm
 
 import legacy
 from dnnlib import cli
-from torch_utils import distributed, images, latents
-
-try:
-    import imageio
-    import imageio_ffmpeg
-except ImportError:
-    imageio = imageio_ffmpeg = None  # reported when a video is asked for
+from torch_utils import distributed, images, latents, videos
 
 parse_tuple = cli.parse_size  # the name that other programs use
-
-EXTENSIONS = (".mp4", ".gif", ".webp")
-MAX_GIF_FPS = 50  # browsers slow down what shows a frame for less than two hundredths of a second
-MAX_WAITING = 8  # frames between the network and the encoder
-
-# A palette for each frame, as one for all would have to wait for the last.
-GIF_FILTER = "split[a][b];[a]palettegen=stats_mode=single[p];[b][p]paletteuse=new=1"
-# Says and does what players assume of large videos; otherwise colours depend on the player.
-BT709 = ["-vf", "scale=out_color_matrix=bt709:out_range=tv"]
-BT709 += ["-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709"]
 
 
 class Bitrate(click.ParamType):
@@ -63,8 +41,8 @@ class VideoFile(click.Path):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
         path = super().convert(value, param, ctx)
-        if path.suffix.lower() not in EXTENSIONS:
-            self.fail(f"{str(path)!r} does not end in {' or '.join(EXTENSIONS)}", param, ctx)
+        if path.suffix.lower() not in videos.EXTENSIONS:
+            self.fail(f"{str(path)!r} does not end in {' or '.join(videos.EXTENSIONS)}", param, ctx)
         folder = next(parent for parent in path.absolute().parents if parent.exists())
         try:
             with tempfile.TemporaryFile(dir=folder):
@@ -122,7 +100,7 @@ class VideoFile(click.Path):
 @click.option(
     "--fps",
     type=cli.FiniteFloat(min=1, max=1000),
-    help=f"Frames per second.  [default: 60; {MAX_GIF_FPS} for .gif]",
+    help=f"Frames per second.  [default: 60; {videos.MAX_GIF_FPS} for .gif]",
 )
 @click.option("--bitrate", type=Bitrate(), help="Bits per second of .mp4.  [default: 12M]")
 @click.option(
@@ -169,25 +147,30 @@ def main(
       python gen_video.py --network=net.pkl --seeds=0-3 --w-frames=25 --fps=25 --output=lerp.gif
     """
     extension = output.suffix.lower()
-    if extension == ".gif" and fps is not None and fps > MAX_GIF_FPS:
+    if extension == ".gif" and fps is not None and fps > videos.MAX_GIF_FPS:
         raise click.BadParameter(
-            f"{fps:g} is too fast for a GIF, which takes up to {MAX_GIF_FPS}", param_hint="--fps"
+            f"{fps:g} is too fast for a GIF, which takes up to {videos.MAX_GIF_FPS}",
+            param_hint="--fps",
         )
     if bitrate is not None and extension != ".mp4":
         warnings.warn(f"--bitrate has no effect on {extension} files", stacklevel=1)
     with cli.blame("--seeds"):
         assign_seeds(seeds, grid, num_keyframes, shuffle_seed)  # before the network is loaded
-    require_ffmpeg()
+    videos.require_ffmpeg()
     torch_device = distributed.resolve_device(device)
     distributed.configure_backends(torch_device)
 
     click.echo(f"Loading {network} ...")
     data = legacy.load_network(network, option="--network", allow_untrusted=allow_untrusted)
     G = data["G_ema"].to(torch_device)
-    settings = writer_settings(extension, fps, bitrate)
+    settings = videos.writer_settings(extension, fps, bitrate)
     if extension == ".mp4":
         # Written for any size, and quietly: what goes wrong is reported as one line.
-        settings |= {"macro_block_size": 2, "output_params": [*BT709], "ffmpeg_log_level": "quiet"}
+        settings |= {
+            "macro_block_size": 2,
+            "output_params": [*videos.BT709],
+            "ffmpeg_log_level": "quiet",
+        }
     with cli.exit_when_terminated():
         gen_interp_video(
             G,
@@ -257,7 +240,7 @@ def gen_interp_video(
     if min(w_frames, batch, wraps) < 1:
         raise ValueError("gen_interp_video: `w_frames`, `batch` and `wraps` must be at least 1")
     seed_table = assign_seeds(seeds, grid_dims, num_keyframes, shuffle_seed)
-    require_ffmpeg()
+    videos.require_ffmpeg()
     device = _device_of(G) if device is None else torch.device(device)
     keyframes = map_keyframes(G, seed_table, psi, class_idx, device)
     trajectory = interpolate(keyframes, kind, wraps)
@@ -266,10 +249,10 @@ def gen_interp_video(
     G.synthesis(_to_device(keyframes[0].reshape(-1, *keyframes.shape[3:])[:1], device))  # warm-up
     times = np.arange(num_frames) / w_frames
     frames = render_frames(G, trajectory, times, grid_dims, noise_mode, batch, device)
-    settings = writer_settings(Path(mp4).suffix.lower()) | video_kwargs
+    settings = videos.writer_settings(Path(mp4).suffix.lower()) | video_kwargs
     with (
         tqdm(total=num_frames, unit="frame", disable=None) as progress,
-        write_video(mp4, num_frames, settings) as write,
+        videos.write_video(mp4, num_frames, settings) as write,
     ):
         for frame in frames:
             write(frame)
@@ -403,185 +386,6 @@ def layout_grid(
     if chw_to_hwc:
         grid = grid.permute(1, 2, 0)
     return grid.cpu().numpy() if to_numpy else grid
-
-
-def require_ffmpeg() -> None:
-    """Make sure that there is an encoder.
-
-    Raises:
-        RuntimeError: If not; says what to install.
-    """
-    if imageio is None:
-        raise RuntimeError("writing videos takes two packages: pip install imageio imageio-ffmpeg")
-    try:
-        imageio_ffmpeg.get_ffmpeg_exe()
-    except RuntimeError as error:
-        raise RuntimeError(
-            "no ffmpeg was found: pip install --force-reinstall imageio-ffmpeg brings one, or set"
-            " IMAGEIO_FFMPEG_EXE to yours"
-        ) from error
-
-
-def writer_settings(
-    extension: str, fps: float | None = None, bitrate: str | None = None
-) -> dict[str, Any]:
-    """Keyword arguments of `imageio.get_writer` for a kind of file."""
-    if extension not in (".gif", ".webp"):
-        return {
-            "mode": "I",
-            "fps": 60 if fps is None else fps,
-            "codec": "libx264",
-            "bitrate": bitrate or "12M",
-        }
-    settings = {"mode": "I", "macro_block_size": 1, "ffmpeg_log_level": "quiet"}
-    if extension == ".gif":
-        return settings | {
-            "fps": MAX_GIF_FPS if fps is None else fps,
-            "codec": "gif",
-            "pixelformat": "pal8",
-            "output_params": ["-vf", GIF_FILTER, "-loop", "0", "-f", "gif"],
-        }
-    return settings | {
-        "fps": 60 if fps is None else fps,
-        "codec": "libwebp_anim",
-        "pixelformat": "yuva420p",
-        "output_params": ["-loop", "0", "-quality", "90", "-f", "webp"],
-    }
-
-
-@contextmanager
-def write_video(
-    path: str | os.PathLike, num_frames: int, settings: dict[str, Any]
-) -> Iterator[Callable[[np.ndarray], None]]:
-    """Write frames, uint8 `[H, W, C]`, with the function that the `with` block gets.
-
-    The file takes its name when the block ends well and all `num_frames` are in it; after an
-    exception nothing is left of it.
-
-    Raises:
-        OSError: If the file cannot be written.
-    """
-    target = Path(os.path.realpath(path))
-    extension = target.suffix.lower()
-    # The name decides which of imageio's plugins writes it: not the one for images.
-    suffix = ".mp4" if extension in (".gif", ".webp") else target.suffix
-    temp = target.with_name(f".{target.stem[:100]}.{uuid.uuid4().hex}.tmp{suffix}")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    writer = imageio.get_writer(str(temp), **settings)
-
-    def append(frame: np.ndarray) -> None:
-        try:
-            writer.append_data(_prepare(frame, extension))
-        except OSError as error:
-            raise OSError(_describe_failure(path, target.parent)) from error
-
-    try:
-        with _in_background(append) as write:
-            yield write
-        writer.close()
-        # Whoever replaces imageio's writers does not have to write a file.
-        if isinstance(writer, imageio.core.format.Format.Writer):
-            if not _is_complete(temp, num_frames):
-                raise OSError(_describe_failure(path, target.parent))
-            _flush_to_disk(temp)
-            os.replace(temp, target)
-    except BaseException:
-        with suppress(OSError):  # open files can be removed, except on Windows
-            temp.unlink(missing_ok=True)
-        with suppress(OSError):
-            writer.close()
-        temp.unlink(missing_ok=True)
-        raise
-
-
-def _prepare(frame: np.ndarray, extension: str) -> np.ndarray:
-    """The frame as encoders want it: with three or four channels, of even size for MP4."""
-    channels = frame.shape[2]
-    if channels not in (1, 3, 4):
-        raise ValueError(
-            f"a video has 1 (grayscale), 3 (RGB) or 4 (RGBA) channels; the network has {channels}"
-        )
-    if channels == 1:
-        frame = frame.repeat(3, axis=2)
-    if channels == 4 and extension != ".webp":  # on white
-        alpha = frame[:, :, 3:].astype(np.uint16)
-        frame = ((frame[:, :, :3] * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
-    if extension not in (".gif", ".webp"):
-        height, width = frame.shape[:2]
-        frame = np.pad(frame, [(0, height % 2), (0, width % 2), (0, 0)], mode="edge")
-    return np.ascontiguousarray(frame)
-
-
-def _is_complete(path: Path, num_frames: int) -> bool:
-    """Whether an encoder, which does not tell, has written all that it was given."""
-    if not path.exists():
-        return False
-    with path.open("rb") as file:
-        head = file.read(12)
-        size = file.seek(0, os.SEEK_END)
-        file.seek(max(0, size - 1))
-        last = file.read(1)
-    if head[:4] == b"RIFF" and head[8:] == b"WEBP":
-        # Equal frames are one frame of a longer duration there; the header has the size.
-        return int.from_bytes(head[4:8], "little") + 8 == size
-    if head[:4] == b"GIF8" and last != b";":
-        return False
-    # One line for each frame, which is read but not decoded.
-    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "quiet", "-i", str(path)]
-    command += ["-c", "copy", "-f", "framecrc", "-"]
-    listed = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
-    frames = [line for line in listed.stdout.splitlines() if not line.startswith(b"#")]
-    return listed.returncode == 0 and len(frames) == num_frames
-
-
-def _describe_failure(path: str | os.PathLike, folder: Path) -> str:
-    free_mib = shutil.disk_usage(folder).free / 2**20
-    reason = "is the disk full?" if free_mib > 16 else "the disk is full"
-    return (
-        f"--output {path} was not written: the encoder stopped; {reason} ({free_mib:.0f} MiB free)"
-    )
-
-
-def _flush_to_disk(path: Path) -> None:
-    with path.open("rb+") as file:
-        os.fsync(file.fileno())
-
-
-@contextmanager
-def _in_background(consume: Callable[[np.ndarray], None]) -> Iterator[Callable[[np.ndarray], None]]:
-    """Let a thread consume, in order, what the `with` block hands to the function that it gets.
-
-    The block waits when too much is on its way, and when it ends. What goes wrong in the thread is
-    raised in the block or at its end; if the block itself fails, the rest is not consumed.
-    """
-    waiting: queue.Queue[np.ndarray | None] = queue.Queue(MAX_WAITING)
-    errors: list[BaseException] = []
-
-    def work() -> None:
-        while (item := waiting.get()) is not None:
-            try:
-                if not errors:
-                    consume(item)
-            except BaseException as error:
-                errors.append(error)
-
-    def put(item: np.ndarray) -> None:
-        if errors:
-            raise errors[0]
-        waiting.put(item)
-
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
-    try:
-        yield put
-    except BaseException as error:
-        errors.append(error)
-        raise
-    finally:
-        waiting.put(None)
-        thread.join()
-    if errors:
-        raise errors[0]
 
 
 def _to_device(array: np.ndarray, device: torch.device) -> Tensor:

@@ -21,7 +21,7 @@ from click.testing import CliRunner
 import gen_video
 from tests import golden
 from tests.test_gen_images import stylegan2, stylegan3
-from torch_utils import images, latents
+from torch_utils import images, latents, videos
 
 WRITER_ARGUMENTS = {"mode": "I", "fps": 60, "codec": "libx264", "bitrate": "12M"}
 
@@ -238,12 +238,12 @@ def test_batches_and_channels(network, run, tmp_path):
 
 def test_frames_of_odd_sizes_are_padded(tmp_path):
     frame = np.random.RandomState(0).randint(0, 256, [7, 9, 3], dtype=np.uint8)
-    settings = gen_video.writer_settings(".mp4") | {"macro_block_size": 2}
-    with gen_video.write_video(tmp_path / "x.mp4", 2, settings) as write:
+    settings = videos.writer_settings(".mp4") | {"macro_block_size": 2}
+    with videos.write_video(tmp_path / "x.mp4", 2, settings) as write:
         write(frame)
         write(frame)
     assert probe(tmp_path / "x.mp4").size == (10, 8)
-    padded = gen_video._prepare(frame, ".mp4")
+    padded = videos._prepare(frame, ".mp4")
     np.testing.assert_array_equal(padded[:7, :9], frame)
     np.testing.assert_array_equal(padded[7, :9], frame[6])
 
@@ -251,9 +251,9 @@ def test_frames_of_odd_sizes_are_padded(tmp_path):
 def test_transparency_is_white_where_there_is_none():
     frame = np.zeros([2, 2, 4], dtype=np.uint8)
     frame[0, 0] = [10, 20, 30, 255]
-    got = gen_video._prepare(frame, ".mp4")
+    got = videos._prepare(frame, ".mp4")
     assert got[0, 0].tolist() == [10, 20, 30] and got[1, 1].tolist() == [255, 255, 255]
-    assert gen_video._prepare(frame, ".webp").shape == (2, 2, 4)
+    assert videos._prepare(frame, ".webp").shape == (2, 2, 4)
 
 
 @pytest.mark.parametrize(
@@ -277,7 +277,7 @@ def test_gif_is_close_to_its_frames(tmp_path):
         np.stack(np.broadcast_arrays(ramp, ramp[:, None], np.uint8(level)), axis=-1)
         for level in (0, 80, 160)
     ]
-    with gen_video.write_video(tmp_path / "x.gif", 3, gen_video.writer_settings(".gif")) as write:
+    with videos.write_video(tmp_path / "x.gif", 3, videos.writer_settings(".gif")) as write:
         for frame in frames:
             write(frame)
     with PIL.Image.open(tmp_path / "x.gif") as image:
@@ -360,7 +360,7 @@ def test_bad_outputs_are_usage_errors(name, args, message, run, tmp_path):
 def test_missing_packages_are_named(run, monkeypatch, tmp_path):
     monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(tmp_path / "no-ffmpeg"))
     with monkeypatch.context() as patched:
-        patched.setattr(gen_video, "imageio", None)
+        patched.setattr(videos, "imageio", None)
         assert "pip install imageio imageio-ffmpeg" in run("t", "--seeds=0").stderr
 
     def no_ffmpeg():
@@ -406,17 +406,17 @@ def test_encoder_that_dies_is_noticed(folder, tmp_path, monkeypatch):
         return append(self, im, meta or {})
 
     monkeypatch.setattr(writer_type, "append_data", failing)
-    with pytest.raises(OSError, match=r"--output .*out.mp4 was not written: the encoder stopped"):
+    with pytest.raises(OSError, match=r"out\.mp4 was not written: the encoder stopped"):
         gen_video.gen_interp_video(load(folder, "t"), tmp_path / "out.mp4", [0], w_frames=200)
     assert not list(tmp_path.iterdir())
 
 
 def test_encoder_that_swallows_frames_is_noticed(tmp_path):
     for name in ("x.mp4", "x.gif"):
-        settings = gen_video.writer_settings(name[1:])
+        settings = videos.writer_settings(name[1:])
         with (
             pytest.raises(OSError, match="was not written"),
-            gen_video.write_video(tmp_path / name, 3, settings) as write,
+            videos.write_video(tmp_path / name, 3, settings) as write,
         ):
             for _ in range(2):
                 write(np.zeros([16, 16, 3], dtype=np.uint8))
@@ -446,7 +446,7 @@ def test_full_disk_leaves_nothing(name, size, trap, run, limit_encoder, tmp_path
     w_frames = "--w-frames=3" if size < 10_000 else "--w-frames=30"
     result = run("sg2", "--grid=4x2", "--seeds=0-15", "--batch=8", w_frames, name=name)
     assert result.exit_code == 1, result.output
-    pattern = r"Error: --output .* was not written: the encoder stopped; .*\n"
+    pattern = r"Error: .* was not written: the encoder stopped; .*\n"
     assert re.fullmatch(pattern, result.stderr)
     assert not list(tmp_path.iterdir())
 
@@ -488,11 +488,11 @@ def test_memory_does_not_grow_with_the_length(folder, tmp_path):
         time.sleep(0.001)
         waiting -= 1
 
-    with gen_video._in_background(slow) as put:
+    with videos._in_background(slow) as put:
         for frame in frames():
             put(frame)
     assert waiting == 0
-    assert most <= gen_video.MAX_WAITING + 3
+    assert most <= videos.MAX_WAITING + 3
 
 
 def test_published_signature():
