@@ -5,22 +5,27 @@ unpickler makes a `TensorFlowNetwork` of each, and `convert()` makes our network
 
 An object holds the options that were given when the network was built, and the values of its
 variables. Parts of it are objects of their own, its components; their names come before those of
-their variables: `synthesis/8x8/Conv1/weight`. The tables below, one of options and two of names for
-each kind of network, say what becomes of them. What the tables lack is refused.
+their variables: `synthesis/8x8/Conv1/weight`. `tensorflow_tables` says what becomes of them; what
+its tables lack is refused.
 """
 
 import reprlib
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from dnnlib.util import is_power_of_two
-from torch_utils.ops.bias_act import activation_funcs
-from training.networks_stylegan2 import ARCHITECTURES, Discriminator, Generator
+from network_files.tensorflow_tables import (
+    DISCRIMINATOR,
+    GENERATOR,
+    TEXT,
+    Arrays,
+    Kind,
+    NetworkKind,
+    is_int,
+)
 
 MIN_VERSION = 4  # StyleGAN2; StyleGAN2-ADA wrote 5
 MAX_DEPTH = 8  # of components in components; networks that exist need one level
@@ -78,6 +83,32 @@ class TensorFlowNetwork:
         self.variables = [(name, value) for name, value in self.variables]
 
 
+def _is_dict(value: Any, items: type = object) -> bool:
+    return isinstance(value, dict) and all(
+        isinstance(key, str) and isinstance(item, items) for key, item in value.items()
+    )
+
+
+def _is_list_of_variables(value: Any) -> bool:
+    return isinstance(value, list) and all(
+        isinstance(item, (tuple, list)) and len(item) == 2 and isinstance(item[0], str)
+        for item in value
+    )
+
+
+_STATE = {
+    "version": Kind("a whole number", is_int),
+    "name": TEXT,
+    "static_kwargs": Kind("a dictionary by name", _is_dict),
+    "components": Kind(
+        "a dictionary of networks by name", lambda value: _is_dict(value, TensorFlowNetwork)
+    ),
+    "build_module_src": TEXT,
+    "build_func_name": TEXT,
+    "variables": Kind("a list of names and values", _is_list_of_variables),
+}
+
+
 def convert(networks: tuple) -> dict[str, Any]:
     """Make our networks of those in a TensorFlow pickle.
 
@@ -95,7 +126,7 @@ def convert(networks: tuple) -> dict[str, Any]:
     if not isinstance(networks, tuple) or len(networks) != 3:
         found = f"{len(networks)} objects" if isinstance(networks, tuple) else _show(networks)
         raise ValueError(f"TensorFlow pickle: must hold three networks, found {found}")
-    kinds = {"G": _GENERATOR, "D": _DISCRIMINATOR, "G_ema": _GENERATOR}
+    kinds = {"G": GENERATOR, "D": DISCRIMINATOR, "G_ema": GENERATOR}
     data: dict[str, Any] = {}
     for (key, kind), network in zip(kinds.items(), networks, strict=True):
         try:
@@ -105,293 +136,7 @@ def convert(networks: tuple) -> dict[str, Any]:
     return {**data, "training_set_kwargs": None, "augment_pipe": None}
 
 
-@dataclass(frozen=True)
-class _Kind:
-    """Which values something can have: in words, and as a function."""
-
-    name: str
-    accepts: Callable[[Any], bool]
-
-    def or_none(self) -> "_Kind":
-        return _Kind(f"{self.name} or None", lambda value: value is None or self.accepts(value))
-
-
-def _whole_number(low: int, high: int) -> _Kind:
-    # The upper limits only keep damaged files from asking for networks that fill the memory.
-    return _Kind(
-        f"a whole number from {low} to {high}",
-        lambda value: _is_int(value) and low <= value <= high,
-    )
-
-
-def _one_of(choices: Iterable[str]) -> _Kind:
-    choices = tuple(choices)
-    return _Kind(
-        f"one of {', '.join(choices)}", lambda value: isinstance(value, str) and value in choices
-    )
-
-
-def _is_int(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _is_number(value: Any) -> bool:
-    return (_is_int(value) or isinstance(value, float)) and -1e9 <= value <= 1e9
-
-
-def _is_dict(value: Any, items: type = object) -> bool:
-    return isinstance(value, dict) and all(
-        isinstance(key, str) and isinstance(item, items) for key, item in value.items()
-    )
-
-
-def _is_list_of_variables(value: Any) -> bool:
-    return isinstance(value, list) and all(
-        isinstance(item, (tuple, list)) and len(item) == 2 and isinstance(item[0], str)
-        for item in value
-    )
-
-
-def _is_list_of_taps(value: Any) -> bool:
-    return (
-        isinstance(value, list)
-        and 1 <= len(value) <= 64
-        and all(_is_number(tap) for tap in value)
-        and sum(value) != 0
-    )
-
-
-_TEXT = _Kind("a text", lambda value: isinstance(value, str))
-_FLAG = _Kind("True or False", lambda value: isinstance(value, bool))
-_POSITIVE = _Kind("a positive number", lambda value: _is_number(value) and value > 0)
-_FRACTION = _Kind("a number from 0 to 1", lambda value: _is_number(value) and 0 <= value <= 1)
-_TAPS = _Kind("a list of numbers whose sum is not 0", _is_list_of_taps)
-_SIZE = _whole_number(1, 65536)
-_COUNT = _whole_number(0, 100)
-_ACTIVATION = _one_of(activation_funcs)
-_ARCHITECTURE = _one_of(ARCHITECTURES)
-_RESOLUTION = _Kind(
-    "a power of two from 4 to 65536",
-    lambda value: _is_int(value) and 4 <= value <= 65536 and is_power_of_two(value),
-)
-
-_STATE = {
-    "version": _Kind("a whole number", _is_int),
-    "name": _TEXT,
-    "static_kwargs": _Kind("a dictionary by name", _is_dict),
-    "components": _Kind(
-        "a dictionary of networks by name", lambda value: _is_dict(value, TensorFlowNetwork)
-    ),
-    "build_module_src": _TEXT,
-    "build_func_name": _TEXT,
-    "variables": _Kind("a list of names and values", _is_list_of_variables),
-}
-
-
-@dataclass(frozen=True)
-class _Option:
-    """An option of TensorFlow's networks.
-
-    Attributes:
-        targets: Arguments of our constructor that take it; a point leads into a dictionary.
-        default: Value where the pickle has none, as TensorFlow counts it.
-        kind: Which values it can have.
-        factor: What a number is multiplied with.
-        if_none: What None means.
-    """
-
-    targets: str | tuple[str, ...]
-    default: Any
-    kind: _Kind
-    factor: int = 1
-    if_none: Any = None
-
-
-_COMMON_OPTIONS = {
-    "label_size": _Option("c_dim", 0, _whole_number(0, 65536)),
-    "resolution": _Option("img_resolution", 1024, _RESOLUTION),
-    "num_channels": _Option("img_channels", 3, _SIZE),
-    # Channels at resolution R: fmap_base / (R / 2) there, channel_base / R here.
-    "fmap_base": _Option("channel_base", 16384, _whole_number(1, 2**20), factor=2),
-    "fmap_max": _Option("channel_max", 512, _SIZE),
-    "num_fp16_res": _Option("num_fp16_res", 0, _COUNT),
-    "conv_clamp": _Option("conv_clamp", None, _POSITIVE.or_none()),
-}
-
-_GENERATOR_OPTIONS = {
-    **_COMMON_OPTIONS,
-    "latent_size": _Option("z_dim", 512, _SIZE),
-    "dlatent_size": _Option("w_dim", 512, _SIZE),
-    "architecture": _Option("architecture", "skip", _ARCHITECTURE),
-    "resample_kernel": _Option("resample_filter", [1, 3, 3, 1], _TAPS),
-    "use_noise": _Option("use_noise", True, _FLAG),
-    "nonlinearity": _Option("activation", "lrelu", _ACTIVATION),
-    "mapping_layers": _Option("mapping_kwargs.num_layers", 8, _whole_number(1, 100)),
-    "label_fmaps": _Option("mapping_kwargs.embed_features", None, _SIZE.or_none()),
-    "mapping_fmaps": _Option("mapping_kwargs.layer_features", None, _SIZE.or_none()),
-    "mapping_nonlinearity": _Option("mapping_kwargs.activation", "lrelu", _ACTIVATION),
-    "mapping_lrmul": _Option("mapping_kwargs.lr_multiplier", 0.01, _POSITIVE),
-    # Without an average of the styles TensorFlow keeps the one that it started with.
-    "w_avg_beta": _Option("mapping_kwargs.w_avg_beta", 0.995, _FRACTION.or_none(), if_none=1),
-}
-
-_DISCRIMINATOR_OPTIONS = {
-    **_COMMON_OPTIONS,
-    "architecture": _Option("architecture", "resnet", _ARCHITECTURE),
-    "resample_kernel": _Option("block_kwargs.resample_filter", [1, 3, 3, 1], _TAPS),
-    "nonlinearity": _Option(
-        ("block_kwargs.activation", "mapping_kwargs.activation", "epilogue_kwargs.activation"),
-        "lrelu",
-        _ACTIVATION,
-    ),
-    "freeze_layers": _Option("block_kwargs.freeze_layers", 0, _COUNT),
-    "mapping_layers": _Option("mapping_kwargs.num_layers", 0, _COUNT),
-    "mapping_fmaps": _Option(
-        ("cmap_dim", "mapping_kwargs.embed_features", "mapping_kwargs.layer_features"),
-        None,
-        _SIZE.or_none(),
-    ),
-    "mapping_lrmul": _Option("mapping_kwargs.lr_multiplier", 0.1, _POSITIVE),
-    "mbstd_group_size": _Option("epilogue_kwargs.mbstd_group_size", None, _SIZE.or_none()),
-    "mbstd_num_features": _Option("epilogue_kwargs.mbstd_num_channels", 1, _COUNT),
-}
-
-# Options that change nothing in the converted networks: how to train, how to compute the same.
-_IGNORED_DISCRIMINATOR_OPTIONS = ("structure", "conditioning")
-_IGNORED_GENERATOR_OPTIONS = (
-    *_IGNORED_DISCRIMINATOR_OPTIONS,
-    "truncation_psi",
-    "truncation_cutoff",
-    "style_mixing_prob",
-    "fused_modconv",
-)
-
-
-@dataclass(frozen=True)
-class _Layout:
-    """How an array of TensorFlow becomes one of ours: these steps, in this order.
-
-    Attributes:
-        leading: Number of axes of size one in front, which we leave out.
-        axes: Order of the axes, `None` to keep it.
-        flip: Reverse the last two axes, width and height of a kernel.
-        offset: Number to add.
-    """
-
-    leading: int = 0
-    axes: tuple[int, ...] | None = None
-    flip: bool = False
-    offset: float = 0
-
-    def original_shape(self, shape: Iterable[int]) -> tuple[int, ...]:
-        """Shape that an array has in TensorFlow, from the one that it has here."""
-        shape = tuple(shape)
-        if self.axes is not None:
-            shape = tuple(shape[self.axes.index(axis)] for axis in range(len(shape)))
-        return (1,) * self.leading + shape
-
-    def convert(self, array: np.ndarray) -> Tensor:
-        """Our array, as a tensor with memory of its own."""
-        array = array.reshape(array.shape[self.leading :])
-        array = array if self.axes is None else array.transpose(self.axes)
-        array = array[..., ::-1, ::-1] if self.flip else array
-        array = array + np.float32(self.offset) if self.offset else array
-        return torch.from_numpy(np.array(array, order="C"))
-
-
-_AS_IT_IS = _Layout()
-_MATRIX = _Layout(axes=(1, 0))  # [in, out] to [out, in]
-_KERNEL = _Layout(axes=(3, 2, 0, 1))  # [kh, kw, in, out] to [out, in, kh, kw]
-_UP_KERNEL = _Layout(axes=(3, 2, 0, 1), flip=True)
-
-_Arrays = dict[str, tuple[str, _Layout]]  # of a layer: our name, TensorFlow's name, layout
-
-_DENSE: _Arrays = {"weight": ("weight", _MATRIX), "bias": ("bias", _AS_IT_IS)}
-_CONV: _Arrays = {"weight": ("weight", _KERNEL), "bias": ("bias", _AS_IT_IS)}
-_UP_CONV: _Arrays = {**_CONV, "weight": ("weight", _UP_KERNEL)}
-_MODULATION: _Arrays = {
-    "affine.weight": ("mod_weight", _MATRIX),
-    "affine.bias": ("mod_bias", _Layout(offset=1)),  # TensorFlow adds the one when it computes
-    "noise_strength": ("noise_strength", _AS_IT_IS),
-}
-
-# Layers: our name, TensorFlow's name, arrays. Layers that a network has not got do no harm.
-# {r} is each resolution; {i} counts layers of the mapping network.
-_GENERATOR_LAYERS: dict[str, tuple[str, _Arrays]] = {
-    "mapping.embed": ("mapping/LabelEmbed", _DENSE),
-    "mapping.fc{i}": ("mapping/Dense{i}", _DENSE),
-    "synthesis.b{r}.conv0": ("synthesis/{r}x{r}/Conv0_up", {**_UP_CONV, **_MODULATION}),
-    "synthesis.b{r}.conv1": ("synthesis/{r}x{r}/Conv1", {**_CONV, **_MODULATION}),
-    "synthesis.b4.conv1": ("synthesis/4x4/Conv", {**_CONV, **_MODULATION}),  # instead of 4x4/Conv1
-    "synthesis.b{r}.torgb": ("synthesis/{r}x{r}/ToRGB", {**_CONV, **_MODULATION}),
-    "synthesis.b{r}.skip": ("synthesis/{r}x{r}/Skip", _UP_CONV),
-}
-_DISCRIMINATOR_LAYERS: dict[str, tuple[str, _Arrays]] = {
-    "b{r}.fromrgb": ("{r}x{r}/FromRGB", _CONV),
-    "b{r}.conv0": ("{r}x{r}/Conv0", _CONV),
-    "b{r}.conv1": ("{r}x{r}/Conv1_down", _CONV),
-    "b{r}.skip": ("{r}x{r}/Skip", _CONV),
-    "b4.conv": ("4x4/Conv", _CONV),
-    "b4.fc": ("4x4/Dense0", _DENSE),
-    "b4.out": ("Output", _DENSE),
-    "mapping.embed": ("LabelEmbed", _DENSE),
-    "mapping.fc{i}": ("Mapping{i}", _DENSE),
-}
-
-# Arrays of the generator outside of these layers. Its noise images are numbered from the lowest
-# resolution up: {n0} belongs to the layer that doubles the resolution, {n1} to the one after it.
-_GENERATOR_ARRAYS: _Arrays = {
-    "mapping.w_avg": ("dlatent_avg", _AS_IT_IS),
-    "synthesis.b4.const": ("synthesis/4x4/Const/const", _Layout(leading=1)),
-    "synthesis.b{r}.conv0.noise_const": ("synthesis/noise{n0}", _Layout(leading=2)),
-    "synthesis.b{r}.conv1.noise_const": ("synthesis/noise{n1}", _Layout(leading=2)),
-}
-
-
-@dataclass(frozen=True)
-class _NetworkKind:
-    """All that differs between generators and discriminators.
-
-    Attributes:
-        constructor: Our class.
-        options: Options that become arguments of it.
-        ignored_options: Options that do not.
-        layers: Names of layers and of their arrays.
-        arrays: Names of other arrays.
-        component: Start of TensorFlow's names in the part that works on images.
-        rgb_layer: What it calls layers from or to images.
-    """
-
-    constructor: type[torch.nn.Module]
-    options: dict[str, _Option]
-    ignored_options: tuple[str, ...]
-    layers: dict[str, tuple[str, _Arrays]]
-    arrays: _Arrays
-    component: str
-    rgb_layer: str
-
-
-_GENERATOR = _NetworkKind(
-    Generator,
-    _GENERATOR_OPTIONS,
-    _IGNORED_GENERATOR_OPTIONS,
-    _GENERATOR_LAYERS,
-    _GENERATOR_ARRAYS,
-    component="synthesis/",
-    rgb_layer="ToRGB",
-)
-_DISCRIMINATOR = _NetworkKind(
-    Discriminator,
-    _DISCRIMINATOR_OPTIONS,
-    _IGNORED_DISCRIMINATOR_OPTIONS,
-    _DISCRIMINATOR_LAYERS,
-    {},
-    component="",
-    rgb_layer="FromRGB",
-)
-
-
-def _convert_network(network: TensorFlowNetwork, kind: _NetworkKind) -> torch.nn.Module:
+def _convert_network(network: TensorFlowNetwork, kind: NetworkKind) -> torch.nn.Module:
     if not isinstance(network, TensorFlowNetwork):
         raise ValueError(f"this is no network, but {_show(network)}")
     variables = _all_variables(network)
@@ -428,7 +173,7 @@ def _all_variables(network: TensorFlowNetwork) -> dict[str, Any]:
 
 
 def _check_generation(
-    network: TensorFlowNetwork, variables: Iterable[str], kind: _NetworkKind
+    network: TensorFlowNetwork, variables: Iterable[str], kind: NetworkKind
 ) -> None:
     """Refuse networks from before StyleGAN2."""
     for name in (network.build_func_name, network.name):
@@ -441,11 +186,11 @@ def _check_generation(
         )
     synthesis = [name for name in variables if name.startswith("synthesis/")]
     is_modulated = any(name.endswith("/mod_weight") for name in synthesis)
-    if kind is _GENERATOR and synthesis and not is_modulated:
+    if kind is GENERATOR and synthesis and not is_modulated:
         raise ValueError("StyleGAN1 pickles are not supported (no layer has a 'mod_weight')")
 
 
-def _constructor_arguments(static_kwargs: dict[str, Any], kind: _NetworkKind) -> dict[str, Any]:
+def _constructor_arguments(static_kwargs: dict[str, Any], kind: NetworkKind) -> dict[str, Any]:
     unknown = static_kwargs.keys() - kind.options.keys() - set(kind.ignored_options)
     if unknown:
         raise ValueError(f"unknown options: {_list(sorted(unknown))}")
@@ -464,7 +209,7 @@ def _constructor_arguments(static_kwargs: dict[str, Any], kind: _NetworkKind) ->
 
 
 def _name_by_resolution(
-    variables: dict[str, Any], img_resolution: int, kind: _NetworkKind
+    variables: dict[str, Any], img_resolution: int, kind: NetworkKind
 ) -> tuple[dict[str, Any], bool]:
     """Give RGB layers that are named by level of detail the usual names.
 
@@ -508,7 +253,7 @@ def _name_by_resolution(
 
 
 def _state_dict(
-    net: torch.nn.Module, variables: dict[str, Any], kind: _NetworkKind
+    net: torch.nn.Module, variables: dict[str, Any], kind: NetworkKind
 ) -> dict[str, Tensor]:
     """A state for `net` in which all but the filters comes from the variables."""
     names = _names(kind, net.img_resolution, _num_mapping_layers(net))
@@ -540,9 +285,9 @@ def _state_dict(
     return state
 
 
-def _names(kind: _NetworkKind, img_resolution: int, num_layers: int) -> _Arrays:
+def _names(kind: NetworkKind, img_resolution: int, num_layers: int) -> Arrays:
     """Our names of all arrays that a network can have: TensorFlow's name and the layout."""
-    names: _Arrays = {}
+    names: Arrays = {}
     for ours, theirs, arrays in _places(kind.layers, img_resolution, num_layers):
         for array, (name, layout) in arrays.items():
             names[f"{ours}.{array}"] = (f"{theirs}/{name}", layout)
