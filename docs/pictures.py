@@ -221,12 +221,12 @@ def moving_input(G: torch.nn.Module, matrix: np.ndarray) -> Iterator[None]:
 def shift_periodically(x: Tensor, tx: float, ty: float) -> Tensor:
     """Shift a real signal `[..., H, W]` by fractions of its size, by the Fourier shift theorem."""
     H, W = x.shape[-2:]
-    fy = torch.fft.fftfreq(H, 1 / H, device=x.device)[:, None]
-    fx = torch.fft.rfftfreq(W, 1 / W, device=x.device)
-    phase = torch.exp(-2j * torch.pi * (fy * ty + fx * tx))
+    fy = torch.fft.fftfreq(H, 1 / H, device=x.device, dtype=x.dtype)[:, None]
+    fx = torch.fft.rfftfreq(W, 1 / W, device=x.device, dtype=x.dtype)
+    phase_y, phase_x = (torch.exp(-2j * torch.pi * shift) for shift in (fy * ty, fx * tx))
     # Half of a pair at the highest frequency: only its cosine has samples.
-    phase[H // 2], phase[:, W // 2] = phase[H // 2].real, phase[:, W // 2].real
-    return torch.fft.irfft2(torch.fft.rfft2(x) * phase, s=(H, W))
+    phase_y.imag[H // 2], phase_x.imag[W // 2] = 0, 0
+    return torch.fft.irfft2(torch.fft.rfft2(x) * phase_y * phase_x, s=(H, W))
 
 
 def text(caption: str, width: int) -> np.ndarray:
