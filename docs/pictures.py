@@ -22,7 +22,6 @@ from demo import find_network, run
 from dnnlib import cli
 from torch_utils import distributed, images, latents
 from torch_utils.images import save_png
-from training.config import CFGS
 
 RESOLUTION = 32
 SHEET = (6, 6)  # columns and rows of each sheet in the course of training
@@ -52,7 +51,7 @@ GAMMA = {"stylegan2": 0.2, "stylegan3-t": 1, "stylegan3-r": 1}
 @click.option(
     "--kimg",
     type=click.IntRange(min=1),
-    default=16,
+    default=8,
     show_default=True,
     help="Length of the trainings, in thousands of images.",
 )
@@ -78,7 +77,7 @@ def main(outdir: Path, kimg: int, seed: int, cbase: int, cmax: int, device: str)
         size = f"--resolution={RESOLUTION}x{RESOLUTION}"
         run("dataset_tool.py", "--source=synthetic", f"--dest={data}", size, "--max-images=2000")
     options = [f"--kimg={kimg}", f"--cbase={cbase}", f"--cmax={cmax}", f"--device={device}"]
-    networks = {cfg: train(outdir / cfg, cfg, data, kimg, options) for cfg in CFGS}
+    networks = {cfg: train(outdir / cfg, cfg, data, kimg, options) for cfg in NAMES}
 
     torch_device = distributed.resolve_device(device)
     generators = {
