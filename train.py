@@ -12,8 +12,8 @@ from click.core import ParameterSource
 from dnnlib import cli
 from metrics import metric_main
 from torch_utils import distributed
-from training import checkpoint, preflight, resume
 from training import config as training_config
+from training import preflight, resume
 from training.config import TrainConfig, TrainOptions
 from training.dataset import ImageFolderDataset
 from training.resume import Continuation
@@ -242,8 +242,7 @@ def main(device: str, dry_run: bool, **options: Any) -> None:
     with contextlib.ExitStack() as stack:
         if run is not None and not dry_run:
             stack.enter_context(preflight.sole_trainer(run.run_dir))
-            if checkpoint.states(run.run_dir)[0] != run.state_path:
-                run = find_run(options)  # another process has ended only now
+            run = resume.refresh(run, options["resume"])  # another process may just have ended
         config, training_set = new_run(options) if run is None else continued_run(run, options)
         click.echo(describe(config, training_set))
         if run is not None:

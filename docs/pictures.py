@@ -121,7 +121,7 @@ def progress_figure(run_dir: Path) -> np.ndarray:
     """Corners of a run's sheets, each after twice as many images as the one before.
 
     Returns:
-        An image, uint8 `[H, W, 3]`; so do all functions below.
+        An image, uint8 `[H, W, 3]`.
     """
     width, height = (n * RESOLUTION for n in SHEET)
     last_kimg = max(int(path.stem[-6:]) for path in run_dir.glob("fakes[0-9]*.png"))

@@ -304,6 +304,7 @@ def _run_spawned(rank: int, function, size: int, device_name: str, folder: Path,
         torch.set_num_threads(max(min(torch.get_num_threads(), (os.cpu_count() or 1) // size), 1))
     try:
         store = torch.distributed.FileStore(os.fspath(folder / "rendezvous"), size)
+        store.set_timeout(COLLECTIVE_TIMEOUT)
         _run_in_group(function, worker, store, args)
     except Exception as error:
         if cli.is_expected(error):  # its message alone tells the user what to do
@@ -317,16 +318,17 @@ def _store_of_torchrun(worker: Worker) -> torch.distributed.Store:
     When `torchrun` starts processes again it hands the old store to them (PyTorch 2.13), with the
     addresses of processes that have died.
     """
-    store, _, _ = next(torch.distributed.rendezvous("env://", worker.rank, worker.size))
-    store.set_timeout(COLLECTIVE_TIMEOUT)
+    store, _, _ = next(
+        torch.distributed.rendezvous("env://", worker.rank, worker.size, timeout=COLLECTIVE_TIMEOUT)
+    )
     return torch.distributed.PrefixStore(agree_on_name(store, worker.rank, worker.size), store)
 
 
 def agree_on_name(store: torch.distributed.Store, rank: int, size: int) -> str:
     """A new name that only the processes which call this now have in common.
 
-    Rank 0 makes it up, and repeats it to whoever introduces himself until everybody has replied.
-    Those who died before they replied have other nonces than their successors.
+    Rank 0 makes it up, and repeats it to each process that introduces itself until all have
+    replied. Those that died before they replied have other nonces than their successors.
     """
     if rank > 0:
         nonce = uuid.uuid4().hex

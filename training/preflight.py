@@ -1,6 +1,6 @@
 """What can be known to go wrong before a run starts; and the folder that it gets.
 
-Everything here raises `ValueError` or `OSError`, and names the option and the way out.
+Everything here raises `ValueError`, `OSError` or `RuntimeError`, and names the way out.
 """
 
 import contextlib

@@ -87,6 +87,14 @@ def find_latest(outdir: Path, description: str = "") -> Continuation | None:
     return _continuation(max(newest)[1]) if newest else None
 
 
+def refresh(run: Continuation, resume: str | None) -> Continuation:
+    """The same run with the newest state by now, unless `resume`, the option, names its state."""
+    is_named = resume is not None and Path(resume) == run.state_path
+    if is_named or checkpoint.states(run.run_dir)[0] == run.state_path:
+        return run
+    return _continuation(run.run_dir)
+
+
 def combine(saved: Mapping[str, Any], given: Mapping[str, Any]) -> TrainOptions:
     """The options of a continued run.
 

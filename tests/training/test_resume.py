@@ -37,6 +37,18 @@ def test_runs_and_states_are_found_by_their_paths(outdir):
     assert (again.run_dir, again.state_path) == (run.run_dir, run.state_path)
 
 
+def test_run_is_refreshed_and_stays_the_same_run(outdir):
+    latest = resume.find("latest", outdir)
+    assert resume.refresh(latest, "latest") is latest
+    newer = checkpoint.save(latest.run_dir, {"options": SAVED, "cur_nimg": 5}, 16, keep=2)
+    checkpoint.save(outdir / "00001-r-gpus1", {"options": SAVED}, 16, keep=2)  # the latest by now
+    for option in ("latest", str(latest.run_dir), None):
+        again = resume.refresh(latest, option)
+        assert (again.run_dir, again.state_path) == (latest.run_dir, newer)
+        assert again.state["cur_nimg"] == 5
+    assert resume.refresh(latest, str(latest.state_path)) is latest
+
+
 def test_networks_are_no_runs(outdir):
     (outdir / "net.pkl").touch()
     for name in (str(outdir / "net.pkl"), "https://example.com/net.pkl", None):
