@@ -122,7 +122,7 @@ IMAGES = {
     "bomb: 2^31 - 1 squared": ("a.png", png_of_size(2**31 - 1, 2**31 - 1), "too many pixels"),
     "bomb: fewer pixels than it says": ("a.png", png_of_size(8192, 8192), "cannot be read"),
     "bomb in a text": ("a.png", with_text(2**28), "cannot be read"),
-    "EPS, a program": ("a.eps", EPS, "not an image"),
+    "EPS, a program": ("a.eps", EPS, "no image in the source (left out: 1 .eps)"),
     "SVG": ("a.png", b"<svg xmlns='http://www.w3.org/2000/svg'/>", "not an image"),
     "HTML of an error page": ("a.jpg", b"<html>404</html>", "not an image"),
     "not square": ("a.png", image_file(RGB[:, :8]), "must be square"),
@@ -216,7 +216,7 @@ ARCHIVES = {
     "two images": (bytes(archive_of(a=PNG, b=PNG)), 2),
     "a comment": (bytes(archive_of(a=PNG))[:-2] + b"\x05\x00hello", 1),
     "a program before it": (b"#!/bin/sh\n" * 10 + bytes(archive_of(a=PNG, b=PNG)), 2),
-    "no files": (bytes(archive_of()), 0),
+    "no files": (bytes(archive_of()), "no image in the source"),
     "two of one name: the last": (deflated(("a.png", b"x"), ("a.png", PNG)), 1),
     "folders named like images": (deflated(("d.png/", b""), ("d.png/a.png", PNG)), 1),
     "macOS's additions": (
