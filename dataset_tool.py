@@ -183,6 +183,11 @@ def main(
         if value is None:
             raise click.UsageError(f"Missing option '{option}'.")
     check_destination(Path(dest))
+    if is_inside(Path(dest), source) and Path(dest).suffix.lower() != ".zip":
+        raise ValueError(
+            f"--dest={dest}: the images of a folder inside --source={source} would be taken for"
+            " more of its images the next time; choose a folder beside it, or a .zip"
+        )
     if source == "synthetic" and transform is not None:
         raise click.UsageError("--transform: synthetic images need none; leave it out")
     fit = Transform(transform, resolution)
@@ -195,19 +200,37 @@ def inspect_dataset(
     path: str, sheet: str | None, max_images: int | None, labels: str | None, workers: int | None
 ) -> None:
     """Print a report about a source, and save a sheet of some of its images."""
-    if sheet is not None:
-        if not sheet.lower().endswith(".png"):
-            raise ValueError(f"--dest={sheet}: with --inspect it is the contact sheet, a .png file")
-        check_destination(Path(sheet))
+    sheet_path = choose_sheet(path, sheet)
     source = sources.open_source(path, max_images, labels=labels)
     inspection = inspection_of.inspect_source(source, max_images, workers)
     for line in inspection_of.describe(inspection, path):
         click.echo(line)
     if inspection.sheet is not None:
-        sheet = sheet or f"{Path(path).absolute().stem}-sheet.png"
-        with util.open_atomic(sheet) as file:
+        with util.open_atomic(sheet_path) as file:
             inspection.sheet.save(file, "png")
-        click.echo(f"Contact sheet: {sheet}")
+        click.echo(f"Contact sheet: {sheet_path}")
+
+
+def choose_sheet(source: str, sheet: str | None) -> Path:
+    """Where the contact sheet goes: never into the source, where it would be one of the images."""
+    if sheet is None:
+        path = Path(f"{Path(source).absolute().stem}-sheet.png")
+        beside = Path(source).resolve().parent
+        return beside / path if is_inside(path, source) else path
+    if not sheet.lower().endswith(".png"):
+        raise ValueError(f"--dest={sheet}: with --inspect it is the contact sheet, a .png file")
+    if is_inside(Path(sheet), source):
+        raise ValueError(
+            f"--dest={sheet}: the contact sheet would become one of the images in {source}; put it"
+            " somewhere else"
+        )
+    check_destination(Path(sheet))
+    return Path(sheet)
+
+
+def is_inside(path: Path, source: str) -> bool:
+    """Whether a file to be written lies somewhere below a folder of images."""
+    return Path(source).is_dir() and path.resolve().is_relative_to(Path(source).resolve())
 
 
 def _interrupt(signum: int, frame: Any) -> None:

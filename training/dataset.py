@@ -268,7 +268,7 @@ class ImageFolderDataset(Dataset):
         return int(np.unique(self._raw_idx).size * np.prod(self.image_shape))
 
     def check_images(self) -> Counter[str]:
-        """Look at the header of every image, with a progress bar on a terminal.
+        """Look at the header of every image in use, with a progress bar on a terminal.
 
         Returns:
             For how many images loading changes or leaves out something, by what it is.
@@ -279,8 +279,8 @@ class ImageFolderDataset(Dataset):
             OSError: If one is no image.
         """
         notes: Counter[str] = Counter()
-        names = tqdm(self._image_fnames, "Checking images", unit="img", leave=False, disable=None)
-        for raw_idx, _ in enumerate(names):
+        used = np.unique(self._raw_idx).tolist()
+        for raw_idx in tqdm(used, "Checking images", unit="img", leave=False, disable=None):
             probe = self._probe(raw_idx, notes)
             if probe is None or (probe.has_alpha and not self._keeps_alpha):
                 self._check_shape(raw_idx, self._load_raw_image(raw_idx, notes).shape)

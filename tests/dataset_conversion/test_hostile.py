@@ -330,11 +330,16 @@ def test_destinations_that_cannot_be_written(dest, tmp_path):
     assert sorted(os.listdir(tmp_path)) == ["file", "src"]
 
 
-def test_a_dataset_inside_its_own_source(tmp_path):
-    """The new dataset must not become a part of itself."""
+@pytest.mark.parametrize("dest", ["sub", "deep/er/sub", "."])
+def test_a_dataset_inside_its_own_source(dest, tmp_path):
+    """A new dataset must not become a part of its source: ZIPs do not, their images would."""
     (tmp_path / "a.png").write_bytes(PNG)
-    output = run(f"--source={tmp_path}", f"--dest={tmp_path / 'sub'}")
-    assert "Wrote 1 images" in output
+    output = run(f"--source={tmp_path}", f"--dest={tmp_path / dest}", exit_code=1)
+    assert "choose a folder beside it" in output or "is not empty" in output
+    assert os.listdir(tmp_path) == ["a.png"]
+    for name in ("a.zip", "b.zip"):
+        run(f"--source={tmp_path}", f"--dest={tmp_path / name}")
+        assert len(read_archive(tmp_path / name)) == 1
 
 
 def test_large_zip_with_64_bit_fields(tmp_path):
