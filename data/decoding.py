@@ -140,15 +140,18 @@ def probe(head: bytes, notes: Counter[str] | None = None) -> Probe | None:
     Raises:
         UnusableImage: If the picture is far too large.
     """
-    header = png_header.parse(head, whole=False)
+    header = png_header.parse(head, whole=len(head) < HEAD_BYTES)
     if header is not None and header.is_plain and header.depth <= 8:
         _check_size(header.width, header.height)
         has_alpha = header.channels in (2, 4)
         return Probe(header.channels, header.height, header.width, has_alpha)
     if header is not None or not head.startswith(b"\xff\xd8"):
         return None
-    # Of a JPEG, Pillow reads all metadata when it opens one, and fails if some are missing.
-    with contextlib.suppress(Exception):
+    # Of a JPEG, Pillow reads all metadata when it opens one, and fails if some are missing. If it
+    # warns, decoding will find out what about.
+    with contextlib.suppress(Exception), warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warnings.simplefilter("ignore", PIL.Image.DecompressionBombWarning)
         image = _open(head)
         if image.mode not in CHANNELS:
             return None
@@ -283,7 +286,8 @@ def _describe_unknown(data: bytes) -> str:
     """What a file is that Pillow does not recognise."""
     if package := formats.plugin_for_content(data):
         return f"it takes another package: pip install {package}"
-    with contextlib.suppress(Exception):
+    with contextlib.suppress(Exception), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
         tags = ImageFileDirectory_v2(data[:8])
         file = io.BytesIO(data)
         file.seek(tags.next)

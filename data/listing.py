@@ -49,12 +49,13 @@ class Listing:
 
     def add(self, name: str) -> None:
         """Sort in a file."""
-        if formats.is_image(name):
+        extension = formats.extension_of(name)
+        if extension in formats.image_extensions():
             self.images.append(name)
         elif name.rpartition("/")[2] == METADATA:
             self.metadata.append(name)
         else:
-            self.others[formats.extension_of(name)] += 1
+            self.others[extension] += 1
 
 
 def list_folder(folder: Path) -> Listing:
@@ -73,14 +74,18 @@ def list_folder(folder: Path) -> Listing:
 def list_names(names: Iterable[str]) -> Listing:
     """The same of the names of all files in an archive."""
     listing = Listing()
-    seen: set[str] = set()
+    hidden_by_folder: dict[str, str | None] = {}
+    hidden: set[str] = set()
     for name in names:
-        hidden = _left_behind_part(name.split("/"))
-        if hidden is None:
+        folder, _, file = name.rpartition("/")
+        if folder not in hidden_by_folder:
+            hidden_by_folder[folder] = _left_behind_part(folder.split("/"))
+        part = hidden_by_folder[folder] or (name if is_left_behind(file) else None)
+        if part is None:
             listing.add(name)
-        elif hidden not in seen:  # a folder counts once, as where nobody looks into it
-            seen.add(hidden)
-            listing.left_behind[hidden.rpartition("/")[2]] += 1
+        elif part not in hidden:  # a folder counts once, as where nobody looks into it
+            hidden.add(part)
+            listing.left_behind[part.rpartition("/")[2]] += 1
     return listing
 
 
@@ -109,7 +114,9 @@ def describe_left_out(listing: Listing) -> str | None:
 
 def is_left_behind(part: str) -> bool:
     """Whether one part of a path is hidden, or something that programs leave behind."""
-    return (part.startswith(".") and part not in (".", "..")) or part.lower() in LEFT_BEHIND
+    if part.startswith("."):
+        return part not in (".", "..")
+    return part.lower() in LEFT_BEHIND
 
 
 def _left_behind_part(parts: Sequence[str]) -> str | None:
