@@ -95,7 +95,7 @@ def describe_left_out(listing: Listing) -> str | None:
     Files of other kinds are counted one by one, hidden folders as a whole.
     """
     parts = []
-    common = listing.others.most_common(MAX_KINDS)
+    common = _most_common(listing.others)[:MAX_KINDS]
     for extension, num in common:
         package = formats.plugin_for(extension)
         hint = f" (to read them: pip install {package})" if package else ""
@@ -104,7 +104,7 @@ def describe_left_out(listing: Listing) -> str | None:
     if rest := sum(listing.others.values()) - sum(num for _, num in common):
         parts.append(f"{rest} of other kinds")
     if num := sum(listing.left_behind.values()):
-        names = ", ".join(_printable(name) for name, _ in listing.left_behind.most_common(3))
+        names = ", ".join(_printable(name) for name, _ in _most_common(listing.left_behind)[:3])
         more = ", ..." if len(listing.left_behind) > 3 else ""
         parts.append(f"{num} hidden or left behind by other programs ({names}{more})")
     if num := listing.num_loops:
@@ -164,6 +164,11 @@ def _is_folder(entry: os.DirEntry) -> bool:
         return entry.is_dir()
     except OSError:  # a link to itself; whoever reads it will say so
         return False
+
+
+def _most_common(counts: Counter[str]) -> list[tuple[str, int]]:
+    """The same list whatever order the files were found in."""
+    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
 
 
 def _counted(num: int, what: str) -> str:

@@ -60,10 +60,13 @@ def train(source: Path) -> tuple[np.ndarray | None, str]:
 
 def judge(source: Path) -> list[str]:
     """What each of the three makes of a source, in a word or two."""
-    return [
-        "refused" if pixels is None else f"{pixels.shape} mean {pixels.mean():.1f}"
-        for pixels, _ in (convert(source), inspect(source), train(source))
-    ]
+    verdicts = []
+    for read in (convert, inspect, train):
+        pixels, said = read(source)
+        shape = "" if pixels is None else "x".join(map(str, pixels.shape))
+        reason = "left out" if "eft out: 1" in said else "refused"
+        verdicts.append(f"{shape} mean {pixels.mean():.1f}" if shape else reason)
+    return verdicts
 
 
 def write(animal: Animal, kind: str, folder: Path) -> Path:

@@ -442,14 +442,15 @@ def _no_images() -> list[Animal]:
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path))
 def main(folder: Path) -> None:
-    """Write all files, and print what becomes of each."""
+    """Write all files, each into a folder of its own, and print what becomes of it."""
     from tests.dataset_conversion.test_zoo import judge
 
-    for animal in animals():
-        path = folder / f"{len(list(folder.glob('*'))):03d}" / animal.name
-        path.parent.mkdir(parents=True)
-        path.write_bytes(animal.data)
-        click.echo(f"{animal.name!r:28} {' | '.join(judge(path.parent))}")
+    click.echo(f"{'file':32}{'conversion':25}{'inspection (sheet)':25}training")
+    for number, animal in enumerate(animals()):
+        source = folder / f"{number:03d}"
+        (source / animal.name).parent.mkdir(parents=True)
+        (source / animal.name).write_bytes(animal.data)
+        click.echo(f"{animal.name!a:31} " + "".join(f"{text:25}" for text in judge(source)))
 
 
 if __name__ == "__main__":
