@@ -38,7 +38,8 @@ TRANSPOSES = {
     8: Transpose.ROTATE_90,
 }  # that set a picture upright, by EXIF's orientation
 TURNED = (5, 6, 7, 8)  # of which these change width and height
-UPRIGHT_ALREADY = ("TIFF", "JXL", "HEIF")  # turned by their decoders
+# Turned by their own rules, whatever EXIF says (ISO 23008-12, ISO 18181-2).
+WITHOUT_EXIF_ORIENTATION = ("HEIF", "JXL")
 
 OPAQUE = "with an opaque alpha channel, which was dropped"
 FURTHER = "further frames or pages"
@@ -115,14 +116,15 @@ def decode(
         UnusableImage: If the file is damaged, far too large, or its colours have no plain meaning
             as grey or RGB (CMYK, LAB, floating point, ...).
     """
-    header = png_header.parse(data)
+    pixels = plain_png.find_pixels(data)
+    header = png_header.parse(data) if pixels is None else None
     if header is not None:
         _check_size(header.width, header.height)
-        if check and not png_header.is_intact(data):
-            reason = "damaged: it ends early, or a checksum differs"
-            raise unusable(f"cannot be read ({reason})", "replace it")
-    pixels = plain_png.find_pixels(data)
-    if pixels is None and header is not None:
+    is_png = pixels is not None or header is not None
+    if check and is_png and not png_header.is_intact(data):
+        reason = "damaged: it ends early, or a checksum differs"
+        raise unusable(f"cannot be read ({reason})", "replace it")
+    if header is not None:
         pixels = _decode_fast(data, header)
     if pixels is None:
         return _decode_with_pillow(data, notes, keep_profile_values)
@@ -206,7 +208,7 @@ def _decode_with_pillow(
     notes.update(f"with a warning of Pillow ({str(warning.message)[:60]})" for warning in caught)
     if not profile:
         colour.note_stated_space(image, notes)
-    if orientation in TRANSPOSES and image.format not in UPRIGHT_ALREADY:
+    if orientation in TRANSPOSES and image.format != "TIFF":  # which Pillow has turned
         transposed = image.transpose(TRANSPOSES[orientation])
         transposed.info = image.info
         image = transposed
@@ -233,14 +235,13 @@ def _count_frames(image: PIL.Image.Image, notes: Counter[str]) -> None:
 
 def _orientation(image: PIL.Image.Image, notes: Counter[str]) -> int:
     """EXIF's number of the position of the first row and column; 1 is upright (EXIF 4.6.4)."""
-    if image.format == "JXL":  # its decoder turns it, and EXIF does not count (ISO 18181-2)
+    if image.format in WITHOUT_EXIF_ORIENTATION:
         return 1
     try:
         orientation = image.getexif().get(Base.Orientation, 1)
     except Exception:  # as for damaged files
         notes["with EXIF that cannot be read, taken as upright"] += 1
         return 1
-    orientation = image.info.get("original_orientation") or orientation  # of HEIF
     if orientation in TRANSPOSES:
         notes["turned upright (EXIF)"] += 1
     return orientation

@@ -3,7 +3,7 @@
 import contextlib
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -304,14 +304,16 @@ class ImageFolderDataset(Dataset):
 
     def _probe(self, raw_idx: int, notes: Counter[str]) -> decoding.Probe | None:
         """What the first bytes of a file tell."""
-        with self._naming(raw_idx):
+        try:
             if self._archive is not None:
-                reading.check_size(self._archive.member(self._members[raw_idx]).size)
+                reading.check_size(self._archive.size_of(self._members[raw_idx]))
                 head = self._archive.read_start(self._members[raw_idx], decoding.HEAD_BYTES)
             else:
                 path = self._path / self._image_fnames[raw_idx]
                 head = reading.read_file(path, decoding.HEAD_BYTES)
             return decoding.probe(head, notes)
+        except (OSError, UnusableImage) as error:
+            raise self._describe_failure(raw_idx, error) from error
 
     def _is_partly_transparent(self) -> bool:
         """Whether the images are RGBA: of those with an alpha channel some use it.
@@ -320,8 +322,10 @@ class ImageFolderDataset(Dataset):
         """
         count = len(self._image_fnames)
         for raw_idx in range(0, count, max(count // ALPHA_SAMPLE, 1)):
-            with self._naming(raw_idx):
+            try:
                 picture = decoding.decode(self._read_image(raw_idx))
+            except (OSError, UnusableImage) as error:
+                raise self._describe_failure(raw_idx, error) from error
             if not picture.had_alpha:
                 return False
             if picture.mode in ("LA", "RGBA"):
@@ -331,11 +335,13 @@ class ImageFolderDataset(Dataset):
     def _load_raw_image(self, raw_idx: int, notes: Counter[str] | None = None) -> np.ndarray:
         if self._cache is not None and (image := self._cache.get(raw_idx)) is not None:
             return image
-        with self._naming(raw_idx):
+        try:
             data = self._read_image(raw_idx)
             # An archive has checksums of its own.
             check = self._archive is None and not self._is_checked[raw_idx]
             picture = decoding.decode(data, notes, check=check)
+        except (OSError, UnusableImage) as error:
+            raise self._describe_failure(raw_idx, error) from error
         self._is_checked[raw_idx] = True
         image = picture.pixels
         if self._keeps_alpha and picture.had_alpha and picture.mode == "RGB":
@@ -347,19 +353,15 @@ class ImageFolderDataset(Dataset):
             self._cache.put(raw_idx, image)
         return image
 
-    @contextlib.contextmanager
-    def _naming(self, raw_idx: int) -> Iterator[None]:
-        """Name the image in errors about it."""
-        try:
-            yield
-        except (OSError, UnusableImage) as error:
-            reason = str(error).partition(";")[0]
-            if not isinstance(error, UnusableImage):
-                reason = f"cannot be read ({reason})"
-            raise OSError(
-                f"{self._describe_image(raw_idx)} {reason}; remove or replace it, or convert the"
-                " images with dataset_tool.py --on-error=skip"
-            ) from error
+    def _describe_failure(self, raw_idx: int, error: Exception) -> OSError:
+        """The error with the name of the image and the way out."""
+        reason = str(error).partition(";")[0]
+        if not isinstance(error, UnusableImage):
+            reason = f"cannot be read ({reason})"
+        return OSError(
+            f"{self._describe_image(raw_idx)} {reason}; remove or replace it, or convert the images"
+            " with dataset_tool.py --on-error=skip"
+        )
 
     def _load_raw_labels(self) -> np.ndarray | None:
         if not self._has_metadata:
@@ -384,8 +386,10 @@ class ImageFolderDataset(Dataset):
         if self._archive is None:
             return reading.read_file(self._path / self._image_fnames[raw_idx])
         index = self._members[raw_idx]
-        reading.check_size(self._archive.member(index).size)
-        return self._archive.read_at(index, check=not self._is_checked[raw_idx])
+        check = not self._is_checked[raw_idx]
+        if check:
+            reading.check_size(self._archive.size_of(index))
+        return self._archive.read_at(index, check=check)
 
     def _read_file(self, name: str) -> bytes:
         if self._archive is not None:

@@ -99,6 +99,10 @@ class ZipArchive:
             bool(self._is_deflated[index]),
         )
 
+    def size_of(self, index: int) -> int:
+        """How many bytes `names[index]` unpacks to, as the archive says."""
+        return int(self._sizes[index])
+
     def read(self, name: str) -> bytes:
         """The content of a member.
 
