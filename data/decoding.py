@@ -186,6 +186,7 @@ def _decode_fast(data: bytes, header: png_header.PngHeader) -> np.ndarray | None
 def _decode_with_pillow(
     data: bytes, notes: Counter[str] | None, keep_profile_values: bool
 ) -> Picture:
+    is_counting = notes is not None
     notes = Counter() if notes is None else notes
     try:
         with warnings.catch_warnings(record=True) as caught:
@@ -194,7 +195,6 @@ def _decode_with_pillow(
             warnings.simplefilter("ignore", PIL.Image.DecompressionBombWarning)
             image = _open(data)
             profile = image.info.get("icc_profile")
-            _count_frames(image, notes)
             scale = deep_samples.scale_of(image, data)
             orientation = _orientation(image, notes)
             image.load()
@@ -205,9 +205,11 @@ def _decode_with_pillow(
     except Exception as error:  # Pillow raises nearly anything on damaged files
         reason = _describe_unknown(data) if isinstance(error, PIL.UnidentifiedImageError) else error
         raise unusable(f"cannot be read ({reason})", "replace it") from error
-    notes.update(f"with a warning of Pillow ({str(warning.message)[:60]})" for warning in caught)
-    if not profile:
-        colour.note_stated_space(image, notes)
+    if is_counting:
+        notes.update(f"with a warning of Pillow ({str(w.message).strip()[:60]})" for w in caught)
+        _count_frames(image.format, data, notes)
+        if not profile:
+            colour.note_stated_space(image, notes)
     if orientation in TRANSPOSES and image.format != "TIFF":  # which Pillow has turned
         transposed = image.transpose(TRANSPOSES[orientation])
         transposed.info = image.info
@@ -228,9 +230,14 @@ def _open(data: bytes) -> PIL.Image.Image:
     return PIL.Image.open(io.BytesIO(data), formats=formats.readable_formats())
 
 
-def _count_frames(image: PIL.Image.Image, notes: Counter[str]) -> None:
-    if image.format in FRAMES and (num := getattr(image, "n_frames", 1)) > 1:
-        notes[FURTHER] += num - 1
+def _count_frames(format_name: str, data: bytes, notes: Counter[str]) -> None:
+    """Count what follows the first picture, as far as it can be read."""
+    if format_name not in FRAMES:
+        return
+    with contextlib.suppress(Exception), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        if (num := getattr(_open(data), "n_frames", 1)) > 1:
+            notes[FURTHER] += num - 1
 
 
 def _orientation(image: PIL.Image.Image, notes: Counter[str]) -> int:
