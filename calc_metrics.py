@@ -10,6 +10,7 @@ import click
 import torch
 
 import legacy
+from data import fingerprint
 from dnnlib import cli
 from metrics import detectors, metric_main
 from metrics.metric_utils import ProgressMonitor
@@ -148,7 +149,10 @@ def main(
     networks = legacy.load_network(network, option="--network", allow_untrusted=allow_untrusted)
     G = networks["G_ema"]
     dataset_kwargs = choose_dataset(G, networks["training_set_kwargs"], data, mirror)
-    check_dataset(metrics, G, dataset_kwargs, data)
+    found = check_dataset(metrics, G, dataset_kwargs, data)
+    note = compare_dataset(networks, dataset_kwargs, found, data)
+    if is_main and note is not None:
+        click.echo(note, err=True)
     if is_main:
         missing = metric_main.find_missing(metrics, dict(replacements), allow_untrusted)
         if missing:
@@ -238,15 +242,18 @@ def choose_dataset(
 
 def check_dataset(
     metrics: list[str], G: torch.nn.Module, kwargs: Mapping[str, Any], data: str | None
-) -> None:
+) -> dict[str, Any] | None:
     """Refuse a dataset that cannot be opened or does not suit the network, if it is needed.
+
+    Returns:
+        The fingerprint of the dataset, see `data.fingerprint`; `None` if it is not needed.
 
     Raises:
         ValueError: The message names `--data`.
     """
     uses_dataset = any(metric_main.get_metric(metric).uses_dataset for metric in metrics)
     if not uses_dataset and G.c_dim == 0:
-        return
+        return None
     if not kwargs:
         raise ValueError("--data is missing: the network does not say what it was trained with")
     path = kwargs.get("path")
@@ -254,6 +261,7 @@ def check_dataset(
         options = {key: kwargs[key] for key in ("resolution", "use_labels") if key in kwargs}
         dataset = ImageFolderDataset(path, **options)
         label_dim = dataset.label_dim
+        found = dataset.fingerprint()
     except (OSError, AssertionError, KeyError, ValueError, TypeError) as error:
         message = error.args[0] if isinstance(error, KeyError) else cli.message_of(error)
         hint = "" if data is not None else "; the network was trained with it, name another"
@@ -267,6 +275,48 @@ def check_dataset(
         raise ValueError(
             f"--data: the labels of {path} are {label_dim} numbers, the network takes {G.c_dim}"
         )
+    return found
+
+
+def compare_dataset(
+    networks: Mapping[str, Any],
+    kwargs: Mapping[str, Any],
+    found: Mapping[str, Any] | None,
+    data: str | None,
+) -> str | None:
+    """Refuse other data than the network was trained with, unless `--data` asks for them.
+
+    Args:
+        networks: What `legacy.load_network` returned.
+        kwargs: How to construct the dataset.
+        found: The fingerprint of the dataset, `None` if no metric looks at it.
+        data: The option.
+
+    Returns:
+        What users should know of the dataset, if there is something to say.
+
+    Raises:
+        ValueError: The message names `--data`.
+    """
+    if found is None:
+        return None
+    saved, path = networks.get("dataset_fingerprint"), kwargs["path"]
+    differences = " and ".join(fingerprint.differences(saved, found))
+    if data is not None:
+        if not differences:
+            return None
+        return f"Note: {path} is not what the network was trained with: it has {differences}."
+    if differences:
+        raise ValueError(
+            f"--data: {path} is not what the network was trained with any more: it has "
+            f"{differences}; --data=PATH names the real images to compare with"
+        )
+    if fingerprint.is_unknown(saved):
+        return (
+            f"Note: the real images are what is now in {Path(path).absolute()}; the network does "
+            "not tell whether it was trained with them, --data=PATH names others."
+        )
+    return None
 
 
 def find_run_dir(network: str) -> str | None:
