@@ -169,6 +169,7 @@ def main(
             batch_gen=batch_gen,
             detectors=dict(replacements),
             allow_untrusted=allow_untrusted,
+            dataset_fingerprint=found,
         ),
         G=G if gpus == 1 or distributed.is_torchrun() else None,
     )

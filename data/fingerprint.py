@@ -87,11 +87,22 @@ def differences(saved: Mapping[str, Any] | None, now: Mapping[str, Any] | None) 
     return found
 
 
+def short(fingerprint: Mapping[str, Any] | None) -> str | None:
+    """Twelve digits for records, the same for a folder and a ZIP of it; `None` if unknown.
+
+    Labels do not count: the images are the same without them.
+    """
+    if is_unknown(fingerprint):
+        return None
+    parts = [str(fingerprint[key]) for key in ("num_images", "names", "sizes", "sample")]
+    return _digest(" ".join(parts).encode())[:12]
+
+
 def is_unknown(fingerprint: Any) -> bool:
     """Whether this is no fingerprint, or one of a version that this code cannot compare."""
     if not isinstance(fingerprint, Mapping):
         return True
-    digests = (fingerprint.get(key) for key in ("names", "sizes", "sample"))
+    digests = [fingerprint.get(key) for key in ("names", "sizes", "sample")]
     return (
         fingerprint.get("version") != VERSION
         or not isinstance(fingerprint.get("num_images"), int)

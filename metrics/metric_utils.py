@@ -193,8 +193,8 @@ def open_dataset(opts: MetricOptions) -> Any:
         raise RuntimeError(f"cannot open the dataset; --data names another: {message}") from error
     if found:
         raise RuntimeError(
-            f"{opts.dataset_kwargs.get('path')} is not the dataset any more that the network is "
-            f"trained with: it has {' and '.join(found)}"
+            f"the dataset {opts.dataset_kwargs.get('path')} has changed since the start: it has "
+            f"{' and '.join(found)}"
         )
     return dataset
 

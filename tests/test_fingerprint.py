@@ -98,6 +98,7 @@ def test_dataset_keeps_its_fingerprint_wherever_it_lies(tmp_path):
         assert of(other) == of(SMALL_RGB), other
     folder = write_folder(tmp_path / "folder", again)
     assert of(folder) == {**of(SMALL_RGB), "contents": None}
+    assert fingerprint.short(of(folder)) == fingerprint.short(of(SMALL_RGB, use_labels=False))
     for saved, now in ((of(SMALL_RGB), of(folder)), (of(folder), of(SMALL_RGB))):
         assert fingerprint.differences(saved, now) == []
 
@@ -132,6 +133,8 @@ def test_differences_are_named(tmp_path):
             found = fingerprint.differences(of(SMALL_RGB), of(path))
             assert found[:1] == expected, path
             assert found[1:] in ([], ["other labels"]), path  # fewer images have fewer labels
+            is_same = fingerprint.short(of(path)) == fingerprint.short(of(SMALL_RGB))
+            assert is_same == (name == "relabelled")
     unused = of(tmp_path / "relabelled.zip", use_labels=False)
     assert fingerprint.differences(of(SMALL_RGB, use_labels=False), unused) == []
 
@@ -169,7 +172,7 @@ def test_folder_is_sampled_evenly_and_a_zip_completely(tmp_path):
     ids=str,
 )
 def test_what_is_no_fingerprint_says_nothing(saved):
-    assert fingerprint.is_unknown(saved)
+    assert fingerprint.is_unknown(saved) and fingerprint.short(saved) is None
     assert fingerprint.differences(saved, of(SMALL_RGB)) == []
     assert not fingerprint.is_unknown(of(SMALL_RGB))
     assert Dataset("x", [1, 3, 8, 8]).fingerprint() is None

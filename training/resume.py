@@ -180,7 +180,7 @@ def check_networks(state: Mapping[str, Any], networks: Mapping[str, torch.nn.Mod
             )
         key = next(k for k in {**shapes, **saved} if shapes.get(k) != saved.get(k))
         raise ValueError(
-            f"--data: its images have {network.img_channels} channels, which do not suit the "
+            f"--data: its images have {network.img_channels} channel(s), which do not suit the "
             f"networks of the run ({name}: {key} is {saved.get(key)}, not {shapes.get(key)}); "
             "--data=PATH names another dataset"
         )
