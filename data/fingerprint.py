@@ -102,11 +102,15 @@ def is_unknown(fingerprint: Any) -> bool:
     """Whether this is no fingerprint, or one of a version that this code cannot compare."""
     if not isinstance(fingerprint, Mapping):
         return True
+    num_images = fingerprint.get("num_images")
     digests = [fingerprint.get(key) for key in ("names", "sizes", "sample")]
+    others = [fingerprint.get(key) for key in ("contents", "labels")]
     return (
         fingerprint.get("version") != VERSION
-        or not isinstance(fingerprint.get("num_images"), int)
+        or not isinstance(num_images, int)
+        or not 0 <= num_images < 2**63
         or not all(isinstance(digest, str) for digest in digests)
+        or not all(isinstance(digest, (str, type(None))) for digest in others)
     )
 
 

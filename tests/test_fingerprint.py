@@ -168,8 +168,8 @@ def test_folder_is_sampled_evenly_and_a_zip_completely(tmp_path):
 @pytest.mark.parametrize(
     "saved",
     [None, "text", [1], {}, {"version": 2}, {**of(SMALL_RGB), "version": 2}, {"version": 1}]
-    + [{**of(SMALL_RGB), key: 1.5} for key in ("num_images", "names", "sample")],
-    ids=str,
+    + [{**of(SMALL_RGB), key: 1.5} for key in ("num_images", "names", "sample", "labels")]
+    + [{**of(SMALL_RGB), "num_images": 10**5000}],
 )
 def test_what_is_no_fingerprint_says_nothing(saved):
     assert fingerprint.is_unknown(saved) and fingerprint.short(saved) is None
