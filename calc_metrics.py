@@ -10,7 +10,7 @@ import click
 import torch
 
 import legacy
-from data import fingerprint
+from data import fingerprint, notes
 from dnnlib import cli
 from metrics import detectors, metric_main
 from metrics.metric_utils import ProgressMonitor
@@ -149,8 +149,8 @@ def main(
     networks = legacy.load_network(network, option="--network", allow_untrusted=allow_untrusted)
     G = networks["G_ema"]
     dataset_kwargs = choose_dataset(G, networks["training_set_kwargs"], data, mirror)
-    found = check_dataset(metrics, G, dataset_kwargs, data)
-    note = compare_dataset(networks, dataset_kwargs, found, data)
+    identity = check_dataset(metrics, G, dataset_kwargs, data)
+    note = compare_dataset(networks, dataset_kwargs, identity, data)
     if is_main and note is not None:
         click.echo(note, err=True)
     if is_main:
@@ -169,7 +169,7 @@ def main(
             batch_gen=batch_gen,
             detectors=dict(replacements),
             allow_untrusted=allow_untrusted,
-            dataset_fingerprint=found,
+            dataset_fingerprint=identity,
         ),
         G=G if gpus == 1 or distributed.is_torchrun() else None,
     )
@@ -262,11 +262,15 @@ def check_dataset(
         options = {key: kwargs[key] for key in ("resolution", "use_labels") if key in kwargs}
         dataset = ImageFolderDataset(path, **options)
         label_dim = dataset.label_dim
-        found = dataset.fingerprint()
+        identity = dataset.fingerprint()
+        found = dataset.check_images() if distributed.is_main_process() else None
     except (OSError, AssertionError, KeyError, ValueError, TypeError) as error:
         message = error.args[0] if isinstance(error, KeyError) else cli.message_of(error)
         hint = "" if data is not None else "; the network was trained with it, name another"
         raise ValueError(f"--data: {message}{hint}") from error
+    if found is not None:
+        for title, text in notes.describe(found, dataset.left_out).items():
+            click.echo(f"{title} in {path}: {text}", err=True)
     if dataset.resolution != G.img_resolution:
         raise ValueError(
             f"--data: {path} has images of {dataset.resolution}x{dataset.resolution}, the network "
@@ -276,13 +280,13 @@ def check_dataset(
         raise ValueError(
             f"--data: the labels of {path} are {label_dim} numbers, the network takes {G.c_dim}"
         )
-    return found
+    return identity
 
 
 def compare_dataset(
     networks: Mapping[str, Any],
     kwargs: Mapping[str, Any],
-    found: Mapping[str, Any] | None,
+    identity: Mapping[str, Any] | None,
     data: str | None,
 ) -> str | None:
     """Refuse other data than the network was trained with, unless `--data` asks for them.
@@ -290,7 +294,7 @@ def compare_dataset(
     Args:
         networks: What `legacy.load_network` returned.
         kwargs: How to construct the dataset.
-        found: The fingerprint of the dataset, `None` if no metric looks at it.
+        identity: The fingerprint of the dataset, `None` if no metric looks at it.
         data: The option.
 
     Returns:
@@ -299,10 +303,10 @@ def compare_dataset(
     Raises:
         ValueError: The message names `--data`.
     """
-    if found is None:
+    if identity is None:
         return None
     saved, path = networks.get("dataset_fingerprint"), kwargs["path"]
-    differences = " and ".join(fingerprint.differences(saved, found))
+    differences = " and ".join(fingerprint.differences(saved, identity))
     if data is not None:
         if not differences:
             return None

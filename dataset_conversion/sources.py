@@ -2,16 +2,17 @@
 
 import contextlib
 import itertools
-import os
 import re
-import stat
+from collections import Counter
 from collections.abc import Callable, Generator, Iterator
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-import PIL.Image
+import numpy as np
 
+from data import listing, reading
+from data.decoding import Picture
 from dataset_conversion import cifar, decode, lsun, mnist
 from dataset_conversion import labels as label_tables
 from dataset_conversion.labels import Labels
@@ -27,21 +28,23 @@ SYNTHETIC_RESOLUTION = 64
 class SourceImage(NamedTuple):
     """An image that is read where and when it is needed.
 
-    `load` is picklable. Of its errors, a `ValueError` says a phrase that completes "<name> ...",
-    with the remedy after a semicolon; an `OSError` may say anything.
+    `load` is picklable. It returns the picture, and what was changed or left out to get it, with
+    how often. Of its errors, a `ValueError` says a phrase that completes "<name> ...", with the
+    remedy after a semicolon; an `OSError` may say anything.
     """
 
     name: str  # for messages
-    load: Callable[[], PIL.Image.Image]
+    load: Callable[[], tuple[Picture, Counter[str]]]
     label: Label | None = None
 
 
 class Source(NamedTuple):
-    """Images in output order, and how many."""
+    """Images in output order, how many, and what is left out of the source, for people."""
 
     images: Iterator[SourceImage]
     count: int
     class_names: list[str] | None = None
+    left_out: str | None = None
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[None]:
@@ -59,6 +62,7 @@ def open_source(
     size: tuple[int, int] | None = None,
     seed: int | None = None,
     labels: str | None = None,
+    keep_profile_values: bool = False,
 ) -> Source:
     """Recognise a source by its name.
 
@@ -68,6 +72,7 @@ def open_source(
         size: Width and height of synthetic images.
         seed: Of synthetic images.
         labels: `folders`, `none`, or a file; `None` for those that come with the source.
+        keep_profile_values: Take pixels as they are, whatever colour profile a file has.
 
     Raises:
         ValueError: If the source is of no known kind, or malformed.
@@ -85,11 +90,11 @@ def open_source(
     if path.name.endswith(mnist.IMAGES_SUFFIX):
         return _with_own_labels(_open_mnist(path, labels != "none"), source, labels)
     if path.is_dir() and path.resolve().name.endswith(lsun.FOLDER_SUFFIX):
-        return _open_lsun(path, labels)
+        return _open_lsun(path, labels, keep_profile_values)
     if path.is_dir():
-        return _open_folder(path, labels)
+        return _open_folder(path, labels, keep_profile_values)
     if path.suffix.lower() == ".zip":
-        return _open_zip(path, labels)
+        return _open_zip(path, labels, keep_profile_values)
     if path.name.endswith(mnist.LABELS_SUFFIX):
         raise ValueError(
             f"--source={source}: these are labels; give the images beside it,"
@@ -114,7 +119,7 @@ def _open_cifar(path: Path) -> Source:
     images = cifar.read(path)
     return Source(
         (
-            SourceImage(f"{path}: image {i}", partial(PIL.Image.fromarray, pixels.copy()), label)
+            SourceImage(f"{path}: image {i}", partial(_given, pixels.copy()), label)
             for i, (pixels, label) in enumerate(images)
         ),
         len(images),
@@ -126,7 +131,7 @@ def _open_mnist(path: Path, with_labels: bool) -> Source:
     images = (
         SourceImage(
             f"{path}: image {i}",
-            partial(PIL.Image.fromarray, pixels[i].copy()),
+            partial(_given, pixels[i].copy()),
             None if labels is None else labels[i],
         )
         for i in range(len(pixels))
@@ -134,14 +139,19 @@ def _open_mnist(path: Path, with_labels: bool) -> Source:
     return Source(images, len(pixels))
 
 
-def _open_lsun(path: Path, labels: str | None) -> Source:
+def _given(pixels: np.ndarray) -> tuple[Picture, Counter[str]]:
+    """A picture that needs no decoding, `[H, W]` or `[H, W, 3]`."""
+    return Picture(pixels if pixels.ndim == 3 else pixels[:, :, np.newaxis]), Counter()
+
+
+def _open_lsun(path: Path, labels: str | None, keep_profile_values: bool) -> Source:
     if labels == "folders":
         raise ValueError(f"--labels=folders: {path} is a database without folders")
     table = _choose_labels(labels, [], str(path), None)
     images = (
         SourceImage(
             f"{path}: {_printable(key)}",
-            *_with_label(partial(decode.read_image, data), key, table, labels),
+            *_with_label(partial(decode.read_image, data, keep_profile_values), key, table, labels),
         )
         for key, data in lsun.read(path)
     )
@@ -165,63 +175,58 @@ def _open_synthetic(max_images: int | None, size: tuple[int, int] | None, seed: 
     return Source(images, count)
 
 
-def _draw(index: int, seed: int, resolution: int) -> PIL.Image.Image:
+def _draw(index: int, seed: int, resolution: int) -> tuple[Picture, Counter[str]]:
     pixels, _ = synthetic_images.draw_image(index, seed, resolution)
-    return PIL.Image.fromarray(pixels)
+    return _given(pixels)
 
 
-def _open_folder(folder: Path, labels: str | None) -> Source:
+def _open_folder(folder: Path, labels: str | None, keep_profile_values: bool) -> Source:
     """All image files below a folder, sorted by the parts of their paths."""
-    files = []
-    for parent, _, names in os.walk(folder, onerror=_refuse_folder):
-        files += [Path(parent, name).relative_to(folder).parts for name in names]
-    files = sorted(parts for parts in files if _is_image("/".join(parts)))
+    files = listing.list_folder(folder)
     metadata = folder / "dataset.json"
-    names = ["/".join(parts) for parts in files]
+    names = sorted(files.images, key=lambda name: name.split("/"))
     table = _choose_labels(
         labels, names, str(folder), metadata.read_bytes() if metadata.is_file() else None
     )
     images = (
         SourceImage(
             _printable(str(folder / name)),
-            *_with_label(partial(_load_file, folder / name), name, table, labels),
+            *_with_label(
+                partial(_load_file, folder / name, keep_profile_values), name, table, labels
+            ),
         )
         for name in names
     )
-    return Source(images, len(names), table.class_names if table else None)
+    class_names = table.class_names if table else None
+    return Source(images, len(names), class_names, listing.describe_left_out(files))
 
 
-def _refuse_folder(error: OSError) -> None:
-    raise OSError(f"--source: cannot look into {error.filename} ({error.strerror})") from error
+def _load_file(path: Path, keep_profile_values: bool) -> tuple[Picture, Counter[str]]:
+    return decode.read_image(reading.read_file(path), keep_profile_values)
 
 
-def _load_file(path: Path) -> PIL.Image.Image:
-    status = path.stat()
-    if not stat.S_ISREG(status.st_mode):
-        raise ValueError(
-            "is no file but a pipe, device or folder; remove it, or leave such files out with"
-            " --on-error=skip"
-        )
-    _check_file_size(status.st_size)
-    return decode.read_image(path.read_bytes())
-
-
-def _open_zip(path: Path, labels: str | None) -> Source:
+def _open_zip(path: Path, labels: str | None, keep_profile_values: bool) -> Source:
     """All image files in a ZIP, sorted by name."""
     archive = ZipArchive(path)
     for name in archive.names:
         _check_member_name(name, path)
     metadata = None
     if "dataset.json" in archive:
-        _check_file_size(archive.member(archive.position["dataset.json"]).size)
+        reading.check_size(archive.member(archive.position["dataset.json"]).size)
         metadata = archive.read("dataset.json")
-    names = sorted(name for name in archive.names if _is_image(name))
+    files = listing.list_names(archive.names)
+    names = sorted(files.images)
     table = _choose_labels(labels, names, str(path), metadata)
     images = (
         SourceImage(
             _printable(str(path / name)),
             *_with_label(
-                partial(_load_member, path, archive.member(archive.position[name])),
+                partial(
+                    _load_member,
+                    path,
+                    archive.member(archive.position[name]),
+                    keep_profile_values,
+                ),
                 name,
                 table,
                 labels,
@@ -229,12 +234,15 @@ def _open_zip(path: Path, labels: str | None) -> Source:
         )
         for name in names
     )
-    return Source(images, len(names), table.class_names if table else None)
+    class_names = table.class_names if table else None
+    return Source(images, len(names), class_names, listing.describe_left_out(files))
 
 
-def _load_member(path: Path, member: Member) -> PIL.Image.Image:
-    _check_file_size(member.size)
-    return decode.read_image(read_member(path, member))
+def _load_member(
+    path: Path, member: Member, keep_profile_values: bool
+) -> tuple[Picture, Counter[str]]:
+    reading.check_size(member.size)
+    return decode.read_image(read_member(path, member), keep_profile_values)
 
 
 def _choose_labels(
@@ -259,8 +267,11 @@ def _choose_labels(
 
 
 def _with_label(
-    load: Callable[[], PIL.Image.Image], name: str, table: Labels | None, option: str | None
-) -> tuple[Callable[[], PIL.Image.Image], Label | None]:
+    load: Callable[[], tuple[Picture, Counter[str]]],
+    name: str,
+    table: Labels | None,
+    option: str | None,
+) -> tuple[Callable[[], tuple[Picture, Counter[str]]], Label | None]:
     """Labels that were asked for must be there; those in `dataset.json` may be incomplete."""
     label = table.by_name.get(name) if table is not None else None
     if label is None and option not in (None, "none"):
@@ -269,27 +280,8 @@ def _with_label(
     return load, label
 
 
-def _refuse_image(reason: str) -> PIL.Image.Image:
+def _refuse_image(reason: str) -> tuple[Picture, Counter[str]]:
     raise ValueError(f"{reason}; add it, or leave such files out with --on-error=skip")
-
-
-def _is_image(name: str) -> bool:
-    """Whether the text after the last dot is an extension of an image format.
-
-    What macOS adds to archives and foreign disks (`._NAME`) is named like an image but is none.
-    """
-    if "/._" in f"/{name}" or name.startswith("__MACOSX/"):
-        return False
-    _, dot, extension = name.lower().rpartition(".")
-    return dot + extension in PIL.Image.registered_extensions()
-
-
-def _check_file_size(size: int) -> None:
-    if size > decode.MAX_FILE_BYTES:
-        raise ValueError(
-            f"unpacks to {size} bytes, which is no sensible image file; remove it, or leave such"
-            " files out with --on-error=skip"
-        )
 
 
 def _check_member_name(name: str, path: Path) -> None:
