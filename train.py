@@ -354,6 +354,7 @@ def continued_run(
     kwargs = training_set_kwargs(
         training_set, data, use_labels, train_options.mirror, train_options.seed
     )
+    given_before = run.state.get("given", {}).get("data", saved["path"])
     old, new = run.state.get("dataset_fingerprint"), _fingerprint(training_set)
     resume.check_training_set(saved, kwargs, old, new, options["allow_other_data"])
     if fingerprint.is_unknown(old):
@@ -366,7 +367,7 @@ def continued_run(
     config = dataclasses.replace(
         training_config.make_config(train_options, kwargs),
         run_dir=str(run.run_dir.absolute()),
-        given={**run.state.get("given", {"data": saved["path"]}), "data": data},
+        given={**run.state.get("given", {}), "data": given.get("data", given_before)},
         dataset_fingerprint=new,
     )
     resume.check_networks(run.state, preflight.build_networks(config, training_set))

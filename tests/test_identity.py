@@ -207,6 +207,7 @@ def test_run_continued_from_another_folder_keeps_its_data(runs):
     state = checkpoint.load_newest(run_dir)[1]
     assert state["cur_nimg"] == 2000
     assert state["training_set_kwargs"]["path"] == str(runs / "a" / "data.zip")
+    assert state["given"] == {"data": "data.zip", "outdir": "../runs", "resume": None}
 
 
 @pytest.mark.slow
