@@ -13,7 +13,7 @@ import torch.utils.data
 from torch import Tensor
 from tqdm import tqdm
 
-from data import decoding, listing, reading
+from data import decoding, file_states, fingerprint, listing, reading
 from data.reading import UnusableImage
 from dnnlib.util import EasyDict
 from training import image_cache
@@ -149,6 +149,14 @@ class Dataset(torch.utils.data.Dataset):
     @property
     def has_onehot_labels(self) -> bool:
         return self._get_raw_labels().dtype == np.int64
+
+    def fingerprint(self) -> fingerprint.Fingerprint | None:
+        """What tells the data from others wherever they lie; `None` if nobody knows."""
+        return None
+
+    def file_states(self) -> str | None:
+        """What changes when a file of the images is written or replaced; `None` if nobody knows."""
+        return None
 
     def close(self) -> None:
         """Release open files; the dataset remains usable."""
@@ -287,6 +295,31 @@ class ImageFolderDataset(Dataset):
             else:
                 self._check_shape(raw_idx, (probe.channels, probe.height, probe.width))
         return notes
+
+    def fingerprint(self) -> fingerprint.Fingerprint:
+        """What identifies all images and, if they are used, their labels: see `data.fingerprint`.
+
+        Raises:
+            OSError: If a file of a folder is gone, or cannot be read.
+            KeyError, ValueError: If labels are used and lack one, or are malformed.
+        """
+        labels = self._get_raw_labels() if self._use_labels else None
+        if self._archive is None:
+            return fingerprint.of_folder(self._path, self._image_fnames, labels)
+        sizes, crcs = self._archive.sizes[self._members], self._archive.crcs[self._members]
+        return fingerprint.of_archive(self._image_fnames, sizes, crcs, labels)
+
+    def file_states(self) -> str:
+        """A digest of the state that the files of the images are in: see `data.file_states`.
+
+        Raises:
+            OSError: If a file is gone.
+        """
+        if self._archive is None:
+            return file_states.describe(self._path, self._image_fnames)
+        return file_states.describe(
+            self._path.parent, [self._path.name], self._archive.directory_digest
+        )
 
     def has_unused_labels(self) -> bool:
         """Whether there are labels that `use_labels=False` leaves out."""
