@@ -25,6 +25,8 @@ from typing import Any
 
 import numpy as np
 
+from data import reading
+
 VERSION = 1
 SAMPLE_SIZE = 256  # image files of a folder whose contents are read
 
@@ -59,7 +61,7 @@ def of_folder(folder: Path, names: Sequence[str], labels: np.ndarray | None = No
     """
     parent = os.fspath(folder)
     sizes = np.fromiter((os.path.getsize(f"{parent}/{name}") for name in names), np.int64)
-    return _describe(names, sizes, lambda i: zlib.crc32((folder / names[i]).read_bytes()), labels)
+    return _describe(names, sizes, lambda i: _crc_of_file(folder / names[i]), labels)
 
 
 def differences(saved: Mapping[str, Any] | None, now: Mapping[str, Any] | None) -> list[str]:
@@ -136,6 +138,13 @@ def _describe(
         contents=_digest_of_crcs(crc_of, order) if is_indexed else None,
         labels=None if labels is None else _digest_of_labels(labels, order),
     )
+
+
+def _crc_of_file(path: Path) -> int:
+    try:
+        return zlib.crc32(reading.read_file(path))
+    except reading.UnusableImage as error:
+        raise OSError(f"{path} {error}") from error
 
 
 def _digest_of_crcs(crc_of: Callable[[int], int], indices: list[int]) -> str:

@@ -165,6 +165,8 @@ def test_what_is_no_file_is_named_and_never_waited_for(kind, tmp_path):
         dataset.check_images()
     with pytest.raises(OSError, match=r"b\.png"):
         dataset[1]
+    with pytest.raises(OSError, match=r"b\.png|No such file|Too many levels"):
+        dataset.fingerprint()
     args = [f"--source={source}", f"--dest={tmp_path / 'o.zip'}"]
     assert "b.png" in run(*args, exit_code=1)
     assert "Dropped: 1 unusable" in run(*args, "--on-error=skip")
