@@ -25,6 +25,7 @@ def _not_empty(ctx: click.Context, param: click.Parameter, value: str | None) ->
 @click.command(cls=cli.Command)
 @click.option(
     "--source",
+    type=cli.Address(),
     metavar="DIR|ZIP|FILE|synthetic",
     callback=_not_empty,
     help="Folder (with all below it) or .zip of images, a dataset under its own name (see below),"
@@ -32,6 +33,7 @@ def _not_empty(ctx: click.Context, param: click.Parameter, value: str | None) ->
 )
 @click.option(
     "--dest",
+    type=cli.Address(),
     metavar="ZIP|DIR",
     callback=_not_empty,
     help="New .zip, or a new or empty folder; appears only when complete."
@@ -39,6 +41,7 @@ def _not_empty(ctx: click.Context, param: click.Parameter, value: str | None) ->
 )
 @click.option(
     "--inspect",
+    type=cli.Address(),
     metavar="PATH",
     callback=_not_empty,
     help="Instead of converting, report what is in a source or dataset, what is wrong with it and"
@@ -46,7 +49,7 @@ def _not_empty(ctx: click.Context, param: click.Parameter, value: str | None) ->
 )
 @click.option(
     "--max-images",
-    type=click.IntRange(min=0),
+    type=cli.WholeNumber(min=0),
     help="Look at the first so many images only (at least one is converted)."
     f"  [default: all; {sources.SYNTHETIC_COUNT} synthetic ones]",
 )
@@ -63,6 +66,7 @@ def _not_empty(ctx: click.Context, param: click.Parameter, value: str | None) ->
 )
 @click.option(
     "--labels",
+    type=cli.Address(),
     metavar="folders|none|FILE",
     callback=_not_empty,
     help="Class of each image by its top folder, or labels from a CSV or JSON file, or none."
@@ -77,13 +81,13 @@ def _not_empty(ctx: click.Context, param: click.Parameter, value: str | None) ->
 )
 @click.option(
     "--workers",
-    type=click.IntRange(min=1),
+    type=cli.WholeNumber(min=1),
     help="Processes; the result is the same for any number."
     f"  [default: one per core, at most {MAX_DEFAULT_WORKERS}]",
 )
 @click.option(
     "--seed",
-    type=click.IntRange(min=0),
+    type=cli.WholeNumber(min=0),
     help="Random seed, for --source=synthetic only.  [default: 0]",
 )
 @cli.version_option

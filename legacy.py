@@ -128,11 +128,13 @@ def save_networks(path: Path, data: dict[str, Any]) -> None:
 
 
 @click.command(cls=cli.Command)
-@click.option("--source", metavar="PATH|URL", required=True, help="Networks to read.")
+@click.option(
+    "--source", type=cli.Address(), metavar="PATH|URL", required=True, help="Networks to read."
+)
 @click.option(
     "--dest",
     metavar="PATH",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=cli.LocalPath(dir_okay=False, path_type=Path),
     required=True,
     help="File to write: .pkl, or .safetensors, which cannot carry code.",
 )

@@ -21,19 +21,21 @@ from training.training_loop import training_loop
 
 
 @click.command(cls=cli.Command)
-@click.option("--outdir", metavar="DIR", help="Where the run gets its folder.  [required]")
+@click.option(
+    "--outdir", type=cli.Address(), metavar="DIR", help="Where the run gets its folder.  [required]"
+)
 @click.option(
     "--cfg",
     type=click.Choice(training_config.CFGS),
     help="Translation (t), translation and rotation (r), or StyleGAN2.  [required]",
 )
-@click.option("--data", metavar="ZIP|DIR", help="Training images.  [required]")
+@click.option("--data", type=cli.Address(), metavar="ZIP|DIR", help="Training images.  [required]")
 @click.option(
     "--gpus",
-    type=click.IntRange(min=1),
+    type=cli.WholeNumber(min=1),
     help="Processes, one on each GPU.  [required, except under torchrun]",
 )
-@click.option("--batch", type=click.IntRange(min=1), help="Total batch size.  [required]")
+@click.option("--batch", type=cli.WholeNumber(min=1), help="Total batch size.  [required]")
 @click.option("--gamma", type=cli.FiniteFloat(min=0), help="R1 weight.  [required]")
 @click.option("--cond", type=bool, default=False, show_default=True, help="Train with labels.")
 @click.option("--mirror", type=bool, default=False, show_default=True, help="Add x-flipped images.")
@@ -46,13 +48,14 @@ from training.training_loop import training_loop
 )
 @click.option(
     "--resume",
+    type=cli.Address(),
     metavar="PATH|URL|RUN|latest",
     help="Start from trained networks; or continue a run: its folder, or the latest in --outdir.",
 )
 @cli.allow_untrusted_option
 @click.option(
     "--freezed",
-    type=click.IntRange(min=0),
+    type=cli.WholeNumber(min=0),
     default=0,
     show_default=True,
     help="Freeze the first layers of D.",
@@ -73,18 +76,18 @@ from training.training_loop import training_loop
 )
 @click.option(
     "--batch-gpu",
-    type=click.IntRange(min=1),
+    type=cli.WholeNumber(min=1),
     help="Samples per process and pass; the rest accumulates.  [default: batch / gpus]",
 )
 @click.option(
     "--cbase",
-    type=click.IntRange(min=1),
+    type=cli.WholeNumber(min=1),
     default=32768,
     show_default=True,
     help="Capacity multiplier.",
 )
 @click.option(
-    "--cmax", type=click.IntRange(min=1), default=512, show_default=True, help="Max. feature maps."
+    "--cmax", type=cli.WholeNumber(min=1), default=512, show_default=True, help="Max. feature maps."
 )
 @click.option(
     "--glr",
@@ -100,12 +103,12 @@ from training.training_loop import training_loop
 )
 @click.option(
     "--map-depth",
-    type=click.IntRange(min=1),
+    type=cli.WholeNumber(min=1),
     help="Layers of the mapping network.  [default: 8 for stylegan2, else 2]",
 )
 @click.option(
     "--mbstd-group",
-    type=click.IntRange(min=1),
+    type=cli.WholeNumber(min=1),
     default=4,
     show_default=True,
     help="Group size of the minibatch standard deviation.",
@@ -121,29 +124,29 @@ from training.training_loop import training_loop
 )
 @click.option(
     "--kimg",
-    type=click.IntRange(min=1),
+    type=cli.WholeNumber(min=1),
     default=25000,
     show_default=True,
     help="Length of the run, in thousands of images.",
 )
 @click.option(
     "--tick",
-    type=click.IntRange(min=1),
+    type=cli.WholeNumber(min=1),
     default=4,
     show_default=True,
     help="Thousands of images between two status lines.",
 )
 @click.option(
-    "--snap", type=click.IntRange(min=1), default=50, show_default=True, help="Ticks per snapshot."
+    "--snap", type=cli.WholeNumber(min=1), default=50, show_default=True, help="Ticks per snapshot."
 )
 @click.option(
-    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Random seed."
+    "--seed", type=cli.WholeNumber(min=0), default=0, show_default=True, help="Random seed."
 )
 @click.option("--fp32", type=bool, default=False, show_default=True, help="No mixed precision.")
 @click.option("--nobench", type=bool, default=False, show_default=True, help="No cuDNN autotuning.")
 @click.option(
     "--workers",
-    type=click.IntRange(min=0),
+    type=cli.WholeNumber(min=0),
     default=3,
     show_default=True,
     help="Processes that load images; 0 loads them in the training process.",
@@ -157,14 +160,14 @@ from training.training_loop import training_loop
 )
 @click.option(
     "--keep-states",
-    type=click.IntRange(min=1),
+    type=cli.WholeNumber(min=1),
     default=2,
     show_default=True,
     help="States to keep.",
 )
 @click.option(
     "--max-nan-steps",
-    type=click.IntRange(min=1),
+    type=cli.WholeNumber(min=1),
     default=200,
     show_default=True,
     help="Give up after so many steps in a row with losses that are not finite.",

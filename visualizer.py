@@ -10,10 +10,10 @@ from dnnlib import cli
 
 
 @click.command(cls=cli.Command)
-@click.argument("paths", metavar="[PATH|URL]...", nargs=-1)
+@click.argument("paths", type=cli.Address(), metavar="[PATH|URL]...", nargs=-1)
 @click.option(
     "--capture-dir",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=cli.LocalPath(file_okay=False, path_type=Path),
     metavar="DIR",
     default="screenshots",
     show_default=True,
@@ -21,7 +21,7 @@ from dnnlib import cli
 )
 @click.option(
     "--browse-dir",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=cli.LocalPath(file_okay=False, path_type=Path),
     metavar="DIR",
     default="training-runs",
     show_default=True,
@@ -29,7 +29,7 @@ from dnnlib import cli
 )
 @click.option(
     "--screenshot",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=cli.LocalPath(dir_okay=False, path_type=Path),
     metavar="FILE.png",
     help="Write a picture of the window and exit; needs no display.",
 )

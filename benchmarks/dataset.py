@@ -46,12 +46,12 @@ CONVERSION_HEADER = ("conversion", "images/s", "plain Pillow", "ratio")
 
 
 @click.command(cls=cli.Command)
-@click.option("--resolution", type=click.IntRange(min=8), default=256, show_default=True)
-@click.option("--images", type=click.IntRange(min=BATCH), default=1024, show_default=True)
-@click.option("--rounds", type=click.IntRange(min=1), default=10, show_default=True)
+@click.option("--resolution", type=cli.WholeNumber(min=8), default=256, show_default=True)
+@click.option("--images", type=cli.WholeNumber(min=BATCH), default=1024, show_default=True)
+@click.option("--rounds", type=cli.WholeNumber(min=1), default=10, show_default=True)
 @click.option(
     "--members",
-    type=click.IntRange(min=1),
+    type=cli.WholeNumber(min=1),
     default=200_000,
     show_default=True,
     help="Files in the large ZIP.",

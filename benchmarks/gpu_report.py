@@ -50,7 +50,7 @@ MIN_TRAINING_BATCH = 4  # what minibatch standard deviation needs
 
 @click.command(cls=cli.Command)
 @click.option(
-    "--out", type=click.Path(dir_okay=False, path_type=Path), help="Also write the report there."
+    "--out", type=cli.LocalPath(dir_okay=False, path_type=Path), help="Also write the report there."
 )
 @click.option(
     "--sections",
@@ -64,7 +64,7 @@ MIN_TRAINING_BATCH = 4  # what minibatch standard deviation needs
 )
 @click.option(
     "--seconds",
-    type=click.FloatRange(min=0),
+    type=cli.FiniteFloat(min=0),
     default=TOTAL_SEC,
     show_default=True,
     help="Time that the report may take.",

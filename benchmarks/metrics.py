@@ -41,42 +41,48 @@ HEADER = ("stage", "images/s", "ms/image", "spread", "runs")
     show_default=True,
     help="Network that makes the images.",
 )
-@click.option("--resolution", type=int, default=256, show_default=True, help="Size of the images.")
+@click.option(
+    "--resolution",
+    type=cli.WholeNumber(),
+    default=256,
+    show_default=True,
+    help="Size of the images.",
+)
 @click.option(
     "--cbase",
-    type=click.IntRange(min=1),
+    type=cli.WholeNumber(min=1),
     default=32768,
     show_default=True,
     help="Capacity multiplier, as for train.py.",
 )
 @click.option(
     "--cmax",
-    type=click.IntRange(min=1),
+    type=cli.WholeNumber(min=1),
     default=512,
     show_default=True,
     help="Most feature maps per layer, as for train.py.",
 )
 @click.option(
     "--batch",
-    type=click.IntRange(min=1),
+    type=cli.WholeNumber(min=1),
     help="Images that the feature network sees at once.  [default: as calc_metrics.py]",
 )
 @click.option(
     "--features",
-    type=click.IntRange(min=2),
+    type=cli.WholeNumber(min=2),
     default=NUM_FEATURES,
     show_default=True,
     help="Number of features of the distance.",
 )
 @click.option(
     "--repeat",
-    type=click.IntRange(min=1),
+    type=cli.WholeNumber(min=1),
     help="Timed runs of each stage.  "
     f"[default: as many as fit into 2 seconds, {timing.MIN_RUNS} at least]",
 )
 @click.option("--quick", is_flag=True, help="A tiny network, one run: to see that it works.")
 @click.option(
-    "--threads", type=click.IntRange(min=1), help="CPU threads.  [default: as PyTorch chooses]"
+    "--threads", type=cli.WholeNumber(min=1), help="CPU threads.  [default: as PyTorch chooses]"
 )
 @cli.device_option
 @cli.version_option

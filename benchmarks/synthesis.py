@@ -52,20 +52,26 @@ HEADER = (
     show_default=True,
     help="Networks to measure.",
 )
-@click.option("--resolution", type=int, default=256, show_default=True, help="Size of the images.")
 @click.option(
-    "--batch", type=click.IntRange(min=1), default=1, show_default=True, help="Images per run."
+    "--resolution",
+    type=cli.WholeNumber(),
+    default=256,
+    show_default=True,
+    help="Size of the images.",
+)
+@click.option(
+    "--batch", type=cli.WholeNumber(min=1), default=1, show_default=True, help="Images per run."
 )
 @click.option(
     "--cbase",
-    type=click.IntRange(min=1),
+    type=cli.WholeNumber(min=1),
     default=32768,
     show_default=True,
     help="Capacity multiplier, as for train.py.",
 )
 @click.option(
     "--cmax",
-    type=click.IntRange(min=1),
+    type=cli.WholeNumber(min=1),
     default=512,
     show_default=True,
     help="Most feature maps per layer, as for train.py.",
@@ -77,12 +83,12 @@ HEADER = (
 )
 @click.option(
     "--repeat",
-    type=click.IntRange(min=1),
+    type=cli.WholeNumber(min=1),
     help="Timed runs of each measurement.  "
     f"[default: as many as fit into 2 seconds, {timing.MIN_RUNS} at least]",
 )
 @click.option(
-    "--threads", type=click.IntRange(min=1), help="CPU threads.  [default: as PyTorch chooses]"
+    "--threads", type=cli.WholeNumber(min=1), help="CPU threads.  [default: as PyTorch chooses]"
 )
 @cli.device_option
 @cli.version_option

@@ -35,35 +35,41 @@ ENCODER_SETTINGS = {"macro_block_size": 2, "ffmpeg_log_level": "quiet"}
     show_default=True,
     help="Networks to measure.",
 )
-@click.option("--resolution", type=int, default=256, show_default=True, help="Size of the images.")
+@click.option(
+    "--resolution",
+    type=cli.WholeNumber(),
+    default=256,
+    show_default=True,
+    help="Size of the images.",
+)
 @click.option(
     "--grid", type=cli.Size(), default="2x2", show_default=True, help="Images in a frame."
 )
 @click.option(
-    "--frames", type=click.IntRange(min=1), default=120, show_default=True, help="Of the video."
+    "--frames", type=cli.WholeNumber(min=1), default=120, show_default=True, help="Of the video."
 )
 @click.option(
-    "--batch", type=click.IntRange(min=1), default=1, show_default=True, help="Images per pass."
+    "--batch", type=cli.WholeNumber(min=1), default=1, show_default=True, help="Images per pass."
 )
 @click.option(
     "--cbase",
-    type=click.IntRange(min=1),
+    type=cli.WholeNumber(min=1),
     default=32768,
     show_default=True,
     help="Capacity multiplier, as for train.py.",
 )
 @click.option(
     "--cmax",
-    type=click.IntRange(min=1),
+    type=cli.WholeNumber(min=1),
     default=512,
     show_default=True,
     help="Most feature maps per layer, as for train.py.",
 )
 @click.option(
-    "--repeat", type=click.IntRange(min=1), default=3, show_default=True, help="Pairs of runs."
+    "--repeat", type=cli.WholeNumber(min=1), default=3, show_default=True, help="Pairs of runs."
 )
 @click.option(
-    "--threads", type=click.IntRange(min=1), help="CPU threads.  [default: as PyTorch chooses]"
+    "--threads", type=cli.WholeNumber(min=1), help="CPU threads.  [default: as PyTorch chooses]"
 )
 @cli.device_option
 @cli.version_option

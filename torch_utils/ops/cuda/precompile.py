@@ -67,7 +67,7 @@ class Resolutions(click.ParamType):
     help="Sizes of the images.",
 )
 @click.option(
-    "--jobs", type=click.IntRange(min=1), help="Processes.  [default: one for each CPU core]"
+    "--jobs", type=cli.WholeNumber(min=1), help="Processes.  [default: one for each CPU core]"
 )
 @cli.version_option
 def main(archs: list[str], cfgs: list[Cfg], resolutions: list[int], jobs: int | None) -> None:
