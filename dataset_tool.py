@@ -12,7 +12,7 @@ from dataset_conversion import sources
 from dataset_conversion.convert import COLOURS, MAX_DEFAULT_WORKERS, Summary, convert_dataset
 from dataset_conversion.transform import Transform
 from dataset_conversion.writer import check_destination
-from dnnlib import cli, util
+from dnnlib import cli, paths, util
 from torch_utils.host_memory import keep_freed_memory
 
 
@@ -191,7 +191,7 @@ def inspect_dataset(
     for line in inspection_of.describe(inspection, path):
         click.echo(line)
     if inspection.sheet is not None:
-        sheet = sheet or f"{Path(path).absolute().stem}-sheet.png"
+        sheet = sheet or f"{paths.shorten_name(Path(path).absolute().stem, 200)}-sheet.png"
         with util.open_atomic(sheet) as file:
             inspection.sheet.save(file, "png")
         click.echo(f"Contact sheet: {sheet}")

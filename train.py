@@ -13,7 +13,7 @@ from dnnlib import cli
 from metrics import metric_main
 from torch_utils import distributed
 from training import config as training_config
-from training import preflight, resume
+from training import preflight, resume, run_dirs
 from training.config import TrainConfig, TrainOptions
 from training.dataset import ImageFolderDataset
 from training.resume import Continuation
@@ -247,26 +247,22 @@ def main(device: str, dry_run: bool, **options: Any) -> None:
             stack.enter_context(preflight.sole_trainer(run.run_dir))
             run = resume.refresh(run, options["resume"])  # another process may just have ended
         config, training_set = new_run(options) if run is None else continued_run(run, options)
+        if not dry_run:
+            # First, because the folder of the run is in what is printed.
+            config = prepare_run(config, training_set, device, is_new=run is None)
         click.echo(describe(config, training_set))
         if run is not None:
             click.echo(f"Continuing from {run.state_path}")
         if dry_run:
             click.echo("Dry run; exiting.")
             return
-        distributed.check_devices(config.num_gpus, device)
         if config.metrics and distributed.resolve_device(device).type == "cpu":
             click.echo(
                 "Note: without a GPU every evaluation of a metric, at each snapshot, can take "
                 "hours; --metrics=none leaves them out."
             )
-        config = preflight.choose_cache(config, training_set)
-        preflight.check_images(training_set)
         if run is None:
-            preflight.check_networks(config, training_set)
-            preflight.create_run_dir(config)
             stack.enter_context(preflight.sole_trainer(Path(config.run_dir)))
-        else:
-            preflight.save_options(config)
         state_path = None if run is None else run.state_path
         distributed.launch(training_loop, config.num_gpus, device, config, state_path)
 
@@ -309,7 +305,7 @@ def new_run(options: dict[str, Any]) -> tuple[TrainConfig, ImageFolderDataset]:
             random_seed=train_options.seed,
         ),
     )
-    run_dir = preflight.next_run_dir(Path(options["outdir"]), _description(options))
+    run_dir = run_dirs.next_run_dir(Path(options["outdir"]), _description(options))
     return dataclasses.replace(config, run_dir=str(run_dir)), training_set
 
 
@@ -336,6 +332,20 @@ def continued_run(
     resume.check_training_set(saved, kwargs)
     config = training_config.make_config(train_options, kwargs)
     return dataclasses.replace(config, run_dir=str(run.run_dir)), training_set
+
+
+def prepare_run(
+    config: TrainConfig, training_set: ImageFolderDataset, device: str, is_new: bool
+) -> TrainConfig:
+    """Check what takes time, and write the options into the folder of the run; it may be new."""
+    distributed.check_devices(config.num_gpus, device)
+    config = preflight.choose_cache(config, training_set)
+    preflight.check_images(training_set)
+    if is_new:
+        preflight.check_networks(config, training_set)
+        return preflight.create_run_dir(config)
+    preflight.save_options(config)
+    return config
 
 
 def _train_options(options: dict[str, Any]) -> TrainOptions:

@@ -171,7 +171,7 @@ class LocalPath(click.Path):
 class Address(click.ParamType):
     """A path, a URL, or a word that stands for one, as text; `~` is as for `LocalPath`."""
 
-    name = "path|url"
+    name = click.STRING.name
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         return _expand_home(self, value, param, ctx)

@@ -52,6 +52,6 @@ def folder_from_environment(variable: str) -> str | None:
 
 def shorten_name(name: str, max_bytes: int) -> str:
     """The start of a name, in whole characters, that takes at most so many bytes in a folder."""
-    while len(os.fsencode(name)) > max_bytes:
+    while name and len(os.fsencode(name)) > max_bytes:
         name = name[:-1]
     return name
