@@ -19,7 +19,7 @@ from typing import Any
 
 import click
 
-from dnnlib.paths import HomeError, expand_home
+from dnnlib.paths import MAX_NAME_BYTES, HomeError, expand_home
 from dnnlib.version import __version__
 
 PROJECT_DIR = Path(__file__).resolve().parent.parent
@@ -165,7 +165,7 @@ class LocalPath(click.Path):
     """
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        return super().convert(_expand_home(self, value, param, ctx), param, ctx)
+        return super().convert(_as_path(self, value, param, ctx), param, ctx)
 
 
 class Address(click.ParamType):
@@ -174,7 +174,7 @@ class Address(click.ParamType):
     name = click.STRING.name
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        return _expand_home(self, value, param, ctx)
+        return _as_path(self, value, param, ctx)
 
 
 class Vec2(click.ParamType):
@@ -366,16 +366,22 @@ def _limits(limits: click.IntRange | click.FloatRange) -> str:
     return "".join(f" {word}" for word in words)
 
 
-def _expand_home(
+def _as_path(
     param_type: click.ParamType,
     value: Any,
     param: click.Parameter | None,
     ctx: click.Context | None,
 ) -> str:
     try:
-        return expand_home(os.fspath(value))
+        path = expand_home(os.fspath(value))
     except HomeError as error:
         param_type.fail(str(error), param, ctx)
+    longest = max(len(os.fsencode(name)) for name in path.split("/"))
+    if os.name != "nt" and longest > MAX_NAME_BYTES and "://" not in path:
+        # Now, and not when it is written, after hours.
+        reason = f"file systems take names of up to {MAX_NAME_BYTES} bytes, and here one has"
+        param_type.fail(f"{reason} {longest}: {path}", param, ctx)
+    return path
 
 
 def _exit_by_signal(number: int, frame: Any) -> None:

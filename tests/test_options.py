@@ -228,3 +228,16 @@ def test_a_network_may_be_named_with_a_tilde(monkeypatch, tmp_path):
     Path("~x.pkl").write_bytes(b"no pickle")
     result = CliRunner().invoke(legacy.main, ["--source=./~x.pkl", "--dest=o.pkl"])
     assert "./~x.pkl: this is not a network pickle" in result.stderr
+
+
+@pytest.mark.parametrize("name", sorted(PATHS.keys() - {"calc_metrics --detector"}))
+def test_names_that_no_file_system_takes_are_refused_at_once(name):
+    param = PATHS[name]
+    for text, size in (("n" * 256, 256), (f"missing/{'数' * 86}.mp4", 262)):
+        with pytest.raises(click.BadParameter, match=rf"up to 255 bytes, and here one has {size}:"):
+            param.type.convert(text, param, None)
+
+
+def test_long_addresses_are_no_names():
+    for text in ("https://example.com/" + "n" * 300, "file:///" + "n" * 300, "n/" * 300):
+        assert cli.Address().convert(text, None, None) == text
