@@ -4,6 +4,11 @@ Whether a network reproduces the statistics of its training images shows in the 
 Karras et al. 2021, "Alias-Free Generative Adversarial Networks", Fig. 4 and Appendix A.
 """
 
+if __name__ == "__main__":  # Ctrl-C ends the script quietly even during the other imports
+    from dnnlib import interrupts
+
+    interrupts.end_quietly()
+
 import os
 import zipfile
 from collections.abc import Callable, Iterator

@@ -1,5 +1,10 @@
 """Evaluate a trained network: FID, KID, precision and recall, path length, equivariance."""
 
+if __name__ == "__main__":  # Ctrl-C ends the script quietly even during the other imports
+    from dnnlib import interrupts
+
+    interrupts.end_quietly()
+
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,5 +1,10 @@
 """Command that converts images into the archives that training reads."""
 
+if __name__ == "__main__":  # Ctrl-C ends the script quietly even during the other imports
+    from dnnlib import interrupts
+
+    interrupts.end_quietly()
+
 import signal
 from pathlib import Path
 from typing import Any

@@ -4,6 +4,11 @@ Every step is a command that you could type; this script prints it and runs it. 
 already is not made again.
 """
 
+if __name__ == "__main__":  # Ctrl-C ends the script quietly even during the other imports
+    from dnnlib import interrupts
+
+    interrupts.end_quietly()
+
 import shlex
 import subprocess
 import sys

@@ -1,5 +1,10 @@
 """Generate images from a trained network: one PNG per seed, or one contact sheet."""
 
+if __name__ == "__main__":  # Ctrl-C ends the script quietly even during the other imports
+    from dnnlib import interrupts
+
+    interrupts.end_quietly()
+
 import itertools
 import os
 import tempfile

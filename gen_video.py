@@ -1,5 +1,10 @@
 """Generate a video that wanders through the images of seeds, of one network, in a grid."""
 
+if __name__ == "__main__":  # Ctrl-C ends the script quietly even during the other imports
+    from dnnlib import interrupts
+
+    interrupts.end_quietly()
+
 import os
 import re
 import tempfile

@@ -4,6 +4,11 @@ Nothing that a file contains is executed: networks are rebuilt as this project's
 `network_files`. Only `allow_untrusted` runs the source inside a pickle.
 """
 
+if __name__ == "__main__":  # Ctrl-C ends the script quietly even during the other imports
+    from dnnlib import interrupts
+
+    interrupts.end_quietly()
+
 import contextlib
 import copy
 import io

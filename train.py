@@ -1,5 +1,10 @@
 """Train a GAN: StyleGAN3-T, StyleGAN3-R or StyleGAN2, with adaptive augmentation."""
 
+if __name__ == "__main__":  # Ctrl-C ends the script quietly even during the other imports
+    from dnnlib import interrupts
+
+    interrupts.end_quietly()
+
 import contextlib
 import dataclasses
 import json

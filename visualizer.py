@@ -1,5 +1,10 @@
 """Explore a network in a window: move through its latents, look into its layers."""
 
+if __name__ == "__main__":  # Ctrl-C ends the script quietly even during the other imports
+    from dnnlib import interrupts
+
+    interrupts.end_quietly()
+
 import sys
 from functools import partial
 from pathlib import Path

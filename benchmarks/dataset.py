@@ -8,6 +8,11 @@ of processor time (`--clock=wall` for the time on the clock): other work on the 
 down both sides. Processes of the loader are measured by their own processor time.
 """
 
+if __name__ == "__main__":  # Ctrl-C ends the script quietly even during the other imports
+    from dnnlib import interrupts
+
+    interrupts.end_quietly()
+
 import io
 import os
 import pickle

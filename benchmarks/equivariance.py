@@ -6,6 +6,11 @@ An untrained network shows what its architecture is worth: whether the content o
 when its input is moved or turned, before training has had a chance to undo or to mend it.
 """
 
+if __name__ == "__main__":  # Ctrl-C ends the script quietly even during the other imports
+    from dnnlib import interrupts
+
+    interrupts.end_quietly()
+
 import click
 import torch
 import torch.nn.functional as F

@@ -5,6 +5,11 @@ there, how fast they are in every layer beside what the machine can do, how long
 and what synthesis and training amount to. The same code measures the kernels of a CPU.
 """
 
+if __name__ == "__main__":  # Ctrl-C ends the script quietly even during the other imports
+    from dnnlib import interrupts
+
+    interrupts.end_quietly()
+
 import datetime
 import functools
 import os

@@ -7,6 +7,11 @@ the project's InceptionV3 where there is one, and otherwise a stand-in that only
 output, as the table says.
 """
 
+if __name__ == "__main__":  # Ctrl-C ends the script quietly even during the other imports
+    from dnnlib import interrupts
+
+    interrupts.end_quietly()
+
 from collections.abc import Callable
 from dataclasses import dataclass
 

@@ -8,6 +8,11 @@ that of copying memory. Whichever of the two takes longer is the floor of the ca
 floor relative to the time. Calls whose data stays in a cache may be faster than their floor.
 """
 
+if __name__ == "__main__":  # Ctrl-C ends the script quietly even during the other imports
+    from dnnlib import interrupts
+
+    interrupts.end_quietly()
+
 import contextlib
 import dataclasses
 import functools

@@ -11,6 +11,11 @@ No implementation of the same layers that calls the same convolutions can be fas
 both times tells what all the rest costs: at 1, nothing.
 """
 
+if __name__ == "__main__":  # Ctrl-C ends the script quietly even during the other imports
+    from dnnlib import interrupts
+
+    interrupts.end_quietly()
+
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any

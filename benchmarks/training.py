@@ -12,6 +12,11 @@ gradients and everything that the allocator or a library keeps besides, but not 
 themselves. That of CUDA is `torch.cuda.max_memory_allocated`, of the timed runs.
 """
 
+if __name__ == "__main__":  # Ctrl-C ends the script quietly even during the other imports
+    from dnnlib import interrupts
+
+    interrupts.end_quietly()
+
 import dataclasses
 import math
 import multiprocessing

@@ -5,6 +5,11 @@ and nothing else. A video adds the path through the styles, the conversion to 8 
 the grid, the transfer to ffmpeg, and what ffmpeg takes away from the processor.
 """
 
+if __name__ == "__main__":  # Ctrl-C ends the script quietly even during the other imports
+    from dnnlib import interrupts
+
+    interrupts.end_quietly()
+
 import tempfile
 import time
 from pathlib import Path

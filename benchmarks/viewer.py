@@ -3,6 +3,11 @@
 Needs requirements-gui.txt, but no display.
 """
 
+if __name__ == "__main__":  # Ctrl-C ends the script quietly even during the other imports
+    from dnnlib import interrupts
+
+    interrupts.end_quietly()
+
 import statistics
 import tempfile
 import time

@@ -19,6 +19,7 @@ from typing import Any
 
 import click
 
+from dnnlib import interrupts
 from dnnlib.paths import MAX_NAME_BYTES, HomeError, expand_home
 from dnnlib.version import __version__
 
@@ -273,6 +274,7 @@ class Command(click.Command):
     """
 
     def invoke(self, ctx: click.Context) -> Any:
+        interrupts.raise_again()
         if os.environ.get("STYLEGAN3_DEBUG", "0") not in ("", "0"):
             return super().invoke(ctx)
         with warnings.catch_warnings():

@@ -4,6 +4,11 @@ Two figures: what a small network generates in the course of its training, and w
 images whose content moves and turns, for all three configurations.
 """
 
+if __name__ == "__main__":  # Ctrl-C ends the script quietly even during the other imports
+    from dnnlib import interrupts
+
+    interrupts.end_quietly()
+
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path

@@ -4,6 +4,11 @@ Which those are is not written down anywhere: the networks, their losses and the
 on the meta device, which computes nothing, and the launches that they come to are recorded.
 """
 
+if __name__ == "__main__":  # Ctrl-C ends the script quietly even during the other imports
+    from dnnlib import interrupts
+
+    interrupts.end_quietly()
+
 import itertools
 import multiprocessing
 import os
