@@ -6,6 +6,7 @@ if __name__ == "__main__":  # Ctrl-C ends the script quietly even during the oth
     interrupts.end_quietly()
 
 import sys
+import warnings
 from functools import partial
 from pathlib import Path
 
@@ -92,6 +93,8 @@ def main(
         allow_untrusted=allow_untrusted,
     )
     if screenshot is not None:
+        if len(paths) > 1:
+            warnings.warn(f"--screenshot shows {paths[0]} only", stacklevel=1)
         with cli.blame("--screenshot"):
             window = Window("Visualizer", size or (1280, 800), is_offscreen=True)
         app = application.Application(window, Memory(), is_async=False, **options)
@@ -102,6 +105,8 @@ def main(
         finally:
             app.close()
             window.close()
+        if app.result is not None and app.result.error is not None:
+            raise click.exceptions.Exit(1)  # the application has said what is wrong
         with cli.blame("--screenshot"):
             images.save_png(pixels.transpose(2, 0, 1), screenshot)
         click.echo(f"Wrote {screenshot}")
