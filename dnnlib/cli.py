@@ -362,8 +362,9 @@ def _limits(limits: click.IntRange | click.FloatRange) -> str:
     if limits.min is not None:
         words.append(f"above {limits.min}" if limits.min_open else f"from {limits.min}")
     if limits.max is not None:
-        words.append(f"below {limits.max}" if limits.max_open else f"to {limits.max}")
-    if limits.max is None and limits.min is not None and not limits.min_open:
+        to = "to" if limits.min is not None else "up to"
+        words.append(f"below {limits.max}" if limits.max_open else f"{to} {limits.max}")
+    elif limits.min is not None and not limits.min_open:
         words.append("on")
     return "".join(f" {word}" for word in words)
 

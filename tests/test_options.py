@@ -129,7 +129,7 @@ def test_every_number_says_in_plain_words_what_it_takes(name):
         (cli.WholeNumber(), "0.5", "'0.5' is not a whole number"),
         (cli.WholeNumber(min=1), "0", "'0' is not a whole number from 1 on"),
         (cli.WholeNumber(1, 64), "65", "'65' is not a whole number from 1 to 64"),
-        (cli.WholeNumber(max=9), "10", "'10' is not a whole number to 9"),
+        (cli.WholeNumber(max=9), "10", "'10' is not a whole number up to 9"),
     ],
 )
 def test_messages_of_numbers(param_type, text, message):

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 import train
 from tests import golden
 from torch_utils import distributed
-from training import preflight, run_dirs
+from training import checkpoint, preflight, resume, run_dirs
 
 ROOT = Path(train.__file__).parent
 GRAY = golden.DATA_DIR / "datasets" / "dataset_small_gray.zip"
@@ -86,6 +86,13 @@ def test_the_next_free_number(tmp_path, folders, files, number):
     run_dir = run_dirs.create_run_dir(tmp_path, "x")
     assert run_dir == tmp_path / f"{number}-x" and run_dir.is_dir()
     assert set(tmp_path.iterdir()) - before == {run_dir}
+
+
+def test_the_latest_run_is_none_that_is_being_made(tmp_path):
+    checkpoint.save(run_dirs.create_run_dir(tmp_path, "x"), {}, 1, keep=1)
+    (tmp_path / ".00001.new").mkdir()
+    checkpoint.save(tmp_path / ".00001.new", {}, 2, keep=1)
+    assert resume.find_latest(tmp_path).run_dir.name == "00000-x"
 
 
 def test_links_that_lead_nowhere_take_their_number(tmp_path):
