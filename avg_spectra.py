@@ -4,6 +4,11 @@ Whether a network reproduces the statistics of its training images shows in the 
 Karras et al. 2021, "Alias-Free Generative Adversarial Networks", Fig. 4 and Appendix A.
 """
 
+if __name__ == "__main__":  # Ctrl-C ends the script quietly even during the other imports
+    from dnnlib import interrupts
+
+    interrupts.end_quietly()
+
 import os
 import zipfile
 from collections.abc import Callable, Iterator
@@ -35,6 +40,7 @@ SMALLEST_POWER = 1e-30  # -300 dB, in place of zero
 
 source_option = click.option(
     "--source",
+    type=cli.Address(),
     metavar="PKL|ZIP|DIR",
     required=True,
     help="Network (path or URL), or dataset (ZIP or folder).",
@@ -42,19 +48,19 @@ source_option = click.option(
 num_option = click.option(
     "--num",
     metavar="INT",
-    type=click.IntRange(min=1),
+    type=cli.WholeNumber(min=1),
     help="Number of images; required for networks.  [default: all there are]",
 )
 seed_option = click.option(
     "--seed",
-    type=click.IntRange(0, cli.MAX_SEED),
+    type=cli.WholeNumber(0, cli.MAX_SEED),
     default=0,
     show_default=True,
     help="Decides which images of a dataset; the first of the seeds of a network.",
 )
 batch_option = click.option(
     "--batch",
-    type=click.IntRange(min=1),
+    type=cli.WholeNumber(min=1),
     default=8,
     show_default=True,
     help="Images per pass.",
@@ -62,7 +68,7 @@ batch_option = click.option(
 save_option = click.option(
     "--save",
     metavar="FILE",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=cli.LocalPath(dir_okay=False, path_type=Path),
     help="Write .png, .pdf, .svg or another format; otherwise a window opens.",
 )
 dpi_option = click.option(
@@ -132,7 +138,7 @@ def stats(
 @click.option(
     "--dest",
     metavar="FILE.npz",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=cli.LocalPath(dir_okay=False, path_type=Path),
     required=True,
     help="File to write.",
 )
@@ -156,7 +162,7 @@ def stats(
 )
 @click.option(
     "--interp",
-    type=click.IntRange(1, 64),
+    type=cli.WholeNumber(1, 64),
     default=4,
     show_default=True,
     help="Samples of the spectrum for each one of the image.",
@@ -200,7 +206,7 @@ def calc(
 
 
 @main.command()
-@click.argument("npz-file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("npz-file", type=cli.LocalPath(exists=True, dir_okay=False, path_type=Path))
 @save_option
 @dpi_option
 @smooth_option(1.25)
@@ -221,7 +227,7 @@ def heatmap(npz_file: Path, save: Path | None, dpi: float, smooth: float) -> Non
     "npz-files",
     nargs=-1,
     required=True,
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=cli.LocalPath(exists=True, dir_okay=False, path_type=Path),
 )
 @save_option
 @dpi_option

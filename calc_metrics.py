@@ -1,5 +1,10 @@
 """Evaluate a trained network: FID, KID, precision and recall, path length, equivariance."""
 
+if __name__ == "__main__":  # Ctrl-C ends the script quietly even during the other imports
+    from dnnlib import interrupts
+
+    interrupts.end_quietly()
+
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,6 +17,7 @@ import torch
 import legacy
 from data import fingerprint, notes
 from dnnlib import cli
+from dnnlib.paths import HomeError
 from metrics import detectors, metric_main
 from metrics.metric_utils import ProgressMonitor
 from torch_utils import distributed
@@ -31,12 +37,14 @@ class DetectorSource(click.ParamType):
             return value
         try:
             return detectors.parse(value)
-        except ValueError as error:
+        except (ValueError, HomeError) as error:
             self.fail(str(error), param, ctx)
 
 
 @click.command(cls=cli.Command)
-@click.option("--network", metavar="PATH|URL", required=True, help="Trained network.")
+@click.option(
+    "--network", type=cli.Address(), metavar="PATH|URL", required=True, help="Trained network."
+)
 @click.option(
     "--metrics",
     type=cli.NameList(metric_main.list_valid_metrics()),
@@ -46,7 +54,10 @@ class DetectorSource(click.ParamType):
     help="What to compute; see below.",
 )
 @click.option(
-    "--data", metavar="ZIP|DIR", help="Real images.  [default: those it was trained with]"
+    "--data",
+    type=cli.Address(),
+    metavar="ZIP|DIR",
+    help="Real images.  [default: those it was trained with]",
 )
 @click.option(
     "--mirror",
@@ -55,7 +66,7 @@ class DetectorSource(click.ParamType):
 )
 @click.option(
     "--gpus",
-    type=click.IntRange(min=1),
+    type=cli.WholeNumber(min=1),
     default=1,
     show_default=True,
     help="Processes, one on each GPU.",
@@ -65,7 +76,7 @@ class DetectorSource(click.ParamType):
 )
 @click.option(
     "--num",
-    type=click.IntRange(min=1),
+    type=cli.WholeNumber(min=1),
     help="So many samples instead of 50000; the result then has another meaning.",
 )
 @click.option(
@@ -78,12 +89,12 @@ class DetectorSource(click.ParamType):
 )
 @click.option(
     "--batch-gen",
-    type=click.IntRange(min=1),
+    type=cli.WholeNumber(min=1),
     help="Images to generate at once; fewer need less memory.  [default: as suits the device]",
 )
 @click.option(
     "--seed",
-    type=click.IntRange(min=0, max=cli.MAX_SEED),
+    type=cli.WholeNumber(min=0, max=cli.MAX_SEED),
     default=0,
     show_default=True,
     help="For latents, labels and subsets.",

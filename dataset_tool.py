@@ -1,5 +1,10 @@
 """Command that converts images into the archives that training reads."""
 
+if __name__ == "__main__":  # Ctrl-C ends the script quietly even during the other imports
+    from dnnlib import interrupts
+
+    interrupts.end_quietly()
+
 import signal
 from pathlib import Path
 from typing import Any
@@ -13,7 +18,7 @@ from dataset_conversion import sources
 from dataset_conversion.convert import COLOURS, MAX_DEFAULT_WORKERS, Summary, convert_dataset
 from dataset_conversion.transform import Transform
 from dataset_conversion.writer import check_destination
-from dnnlib import cli, util
+from dnnlib import cli, paths, util
 from torch_utils.host_memory import keep_freed_memory
 
 
@@ -26,6 +31,7 @@ def _not_empty(ctx: click.Context, param: click.Parameter, value: str | None) ->
 @click.command(cls=cli.Command)
 @click.option(
     "--source",
+    type=cli.Address(),
     metavar="DIR|ZIP|FILE|synthetic",
     callback=_not_empty,
     help="Folder (with all below it) or .zip of images, a dataset under its own name (see below),"
@@ -33,6 +39,7 @@ def _not_empty(ctx: click.Context, param: click.Parameter, value: str | None) ->
 )
 @click.option(
     "--dest",
+    type=cli.Address(),
     metavar="ZIP|DIR",
     callback=_not_empty,
     help="New .zip, or a new or empty folder; appears only when complete."
@@ -40,6 +47,7 @@ def _not_empty(ctx: click.Context, param: click.Parameter, value: str | None) ->
 )
 @click.option(
     "--inspect",
+    type=cli.Address(),
     metavar="PATH",
     callback=_not_empty,
     help="Instead of converting, report what is in a source or dataset, what is wrong with it and"
@@ -47,7 +55,7 @@ def _not_empty(ctx: click.Context, param: click.Parameter, value: str | None) ->
 )
 @click.option(
     "--max-images",
-    type=click.IntRange(min=0),
+    type=cli.WholeNumber(min=0),
     help="Look at the first so many images only (at least one is converted)."
     f"  [default: all; {sources.SYNTHETIC_COUNT} synthetic ones]",
 )
@@ -64,6 +72,7 @@ def _not_empty(ctx: click.Context, param: click.Parameter, value: str | None) ->
 )
 @click.option(
     "--labels",
+    type=cli.Address(),
     metavar="folders|none|FILE",
     callback=_not_empty,
     help="Class of each image by its top folder, or labels from a CSV or JSON file, or none."
@@ -78,13 +87,13 @@ def _not_empty(ctx: click.Context, param: click.Parameter, value: str | None) ->
 )
 @click.option(
     "--workers",
-    type=click.IntRange(min=1),
+    type=cli.WholeNumber(min=1),
     help="Processes; the result is the same for any number."
     f"  [default: one per core, at most {MAX_DEFAULT_WORKERS}]",
 )
 @click.option(
     "--seed",
-    type=click.IntRange(min=0),
+    type=cli.WholeNumber(min=0),
     help="Random seed, for --source=synthetic only.  [default: 0]",
 )
 @click.option(
@@ -183,7 +192,7 @@ def main(
         if value is None:
             raise click.UsageError(f"Missing option '{option}'.")
     check_destination(Path(dest))
-    if is_inside(Path(dest), source) and Path(dest).suffix.lower() != ".zip":
+    if paths.is_inside(Path(dest), Path(source)) and Path(dest).suffix.lower() != ".zip":
         raise ValueError(
             f"--dest={dest}: the images of a folder inside --source={source} would be taken for"
             " more of its images the next time; choose a folder beside it, or a .zip"
@@ -214,23 +223,18 @@ def inspect_dataset(
 def choose_sheet(source: str, sheet: str | None) -> Path:
     """Where the contact sheet goes: never into the source, where it would be one of the images."""
     if sheet is None:
-        path = Path(f"{Path(source).absolute().stem}-sheet.png")
+        path = Path(f"{paths.shorten_name(Path(source).absolute().stem, 200)}-sheet.png")
         beside = Path(source).resolve().parent
-        return beside / path if is_inside(path, source) else path
+        return beside / path if paths.is_inside(path, Path(source)) else path
     if not sheet.lower().endswith(".png"):
         raise ValueError(f"--dest={sheet}: with --inspect it is the contact sheet, a .png file")
-    if is_inside(Path(sheet), source):
+    if paths.is_inside(Path(sheet), Path(source)):
         raise ValueError(
             f"--dest={sheet}: the contact sheet would become one of the images in {source}; put it"
             " somewhere else"
         )
     check_destination(Path(sheet))
     return Path(sheet)
-
-
-def is_inside(path: Path, source: str) -> bool:
-    """Whether a file to be written lies somewhere below a folder of images."""
-    return Path(source).is_dir() and path.resolve().is_relative_to(Path(source).resolve())
 
 
 def _interrupt(signum: int, frame: Any) -> None:

@@ -4,6 +4,11 @@ Every step is a command that you could type; this script prints it and runs it. 
 already is not made again.
 """
 
+if __name__ == "__main__":  # Ctrl-C ends the script quietly even during the other imports
+    from dnnlib import interrupts
+
+    interrupts.end_quietly()
+
 import shlex
 import subprocess
 import sys
@@ -25,10 +30,10 @@ SCALE = 2  # the sheet shows each pixel as so many by so many
 @click.command(cls=cli.Command)
 @click.option(
     "--outdir",
-    type=click.Path(path_type=Path),
+    type=cli.LocalPath(path_type=Path),
     help="Where everything goes.  [default: demo, or demo/quick]",
 )
-@click.option("--kimg", type=click.IntRange(min=1), help="Length of the training.  [default: 6]")
+@click.option("--kimg", type=cli.WholeNumber(min=1), help="Length of the training.  [default: 6]")
 @click.option("--quick", is_flag=True, help="A tiny network on tiny images, to see the steps work.")
 @cli.device_option
 @cli.version_option

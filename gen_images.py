@@ -1,5 +1,10 @@
 """Generate images from a trained network: one PNG per seed, or one contact sheet."""
 
+if __name__ == "__main__":  # Ctrl-C ends the script quietly even during the other imports
+    from dnnlib import interrupts
+
+    interrupts.end_quietly()
+
 import itertools
 import os
 import tempfile
@@ -24,7 +29,9 @@ from torch_utils.latents import make_transform as make_transform
 
 
 @click.command(cls=cli.Command)
-@click.option("--network", metavar="PATH|URL", required=True, help="Trained network.")
+@click.option(
+    "--network", type=cli.Address(), metavar="PATH|URL", required=True, help="Trained network."
+)
 @click.option(
     "--seeds",
     type=cli.SeedRange(),
@@ -50,10 +57,10 @@ from torch_utils.latents import make_transform as make_transform
     show_default=True,
     help="Rotate the content (StyleGAN3).",
 )
-@click.option("--outdir", type=click.Path(path_type=Path), required=True, help="Result folder.")
+@click.option("--outdir", type=cli.LocalPath(path_type=Path), required=True, help="Result folder.")
 @click.option(
     "--batch",
-    type=click.IntRange(min=1),
+    type=cli.WholeNumber(min=1),
     default=1,
     show_default=True,
     help="Images per pass; may change pixels by a rounding error.",
@@ -64,7 +71,7 @@ from torch_utils.latents import make_transform as make_transform
 @click.option(
     "--projected-w",
     metavar="FILE.npz",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=cli.LocalPath(exists=True, dir_okay=False, path_type=Path),
     help="Take the styles `w` from a file instead of seeds.",
 )
 @cli.allow_untrusted_option

@@ -1,5 +1,10 @@
 """Generate a video that wanders through the images of seeds, of one network, in a grid."""
 
+if __name__ == "__main__":  # Ctrl-C ends the script quietly even during the other imports
+    from dnnlib import interrupts
+
+    interrupts.end_quietly()
+
 import os
 import re
 import tempfile
@@ -33,7 +38,7 @@ class Bitrate(click.ParamType):
         return value
 
 
-class VideoFile(click.Path):
+class VideoFile(cli.LocalPath):
     """A file to write whose extension is one of `EXTENSIONS`, in a folder that takes files."""
 
     def __init__(self) -> None:
@@ -53,7 +58,9 @@ class VideoFile(click.Path):
 
 
 @click.command(cls=cli.Command)
-@click.option("--network", metavar="PATH|URL", required=True, help="Trained network.")
+@click.option(
+    "--network", type=cli.Address(), metavar="PATH|URL", required=True, help="Trained network."
+)
 @click.option(
     "--seeds",
     type=cli.SeedRange(),
@@ -63,7 +70,7 @@ class VideoFile(click.Path):
 )
 @click.option(
     "--shuffle-seed",
-    type=click.IntRange(0, cli.MAX_SEED),
+    type=cli.WholeNumber(0, cli.MAX_SEED),
     help="Shuffle the seeds; this number decides how.",
 )
 @click.option(
@@ -76,13 +83,13 @@ class VideoFile(click.Path):
 )
 @click.option(
     "--num-keyframes",
-    type=click.IntRange(min=1),
+    type=cli.WholeNumber(min=1),
     help="Keyframes of each image in the grid; seeds are repeated or left out as it takes.  "
     "[default: the number of seeds / (W * H)]",
 )
 @click.option(
     "--w-frames",
-    type=click.IntRange(min=1),
+    type=cli.WholeNumber(min=1),
     default=120,
     show_default=True,
     help="Frames from one keyframe to the next.",
@@ -105,7 +112,7 @@ class VideoFile(click.Path):
 @click.option("--bitrate", type=Bitrate(), help="Bits per second of .mp4.  [default: 12M]")
 @click.option(
     "--batch",
-    type=click.IntRange(min=1),
+    type=cli.WholeNumber(min=1),
     help="Images per pass, of one frame or several.  [default: 8 on cuda, otherwise 1]",
 )
 @cli.allow_untrusted_option

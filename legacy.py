@@ -4,6 +4,11 @@ Nothing that a file contains is executed: networks are rebuilt as this project's
 `network_files`. Only `allow_untrusted` runs the source inside a pickle.
 """
 
+if __name__ == "__main__":  # Ctrl-C ends the script quietly even during the other imports
+    from dnnlib import interrupts
+
+    interrupts.end_quietly()
+
 import contextlib
 import copy
 import io
@@ -18,7 +23,14 @@ import click
 import torch
 
 from dnnlib import cli, util
-from network_files import foreign, rebuild, safetensors_file, tensorflow, unpickler
+from network_files import (
+    foreign,
+    rebuild,
+    safetensors_file,
+    tensorflow,
+    torch_file,
+    unpickler,
+)
 from network_files.safetensors_file import is_safetensors
 from network_files.unpickler import Record
 from torch_utils import misc
@@ -84,6 +96,9 @@ def load_network_pkl(
     start = f.tell()
     head = f.read(200)
     f.seek(start)
+    if (reason := torch_file.explain(f, head, name)) is not None:
+        raise ValueError(f"{name}: {foreign.one_line(reason)}")
+    f.seek(start)
     try:
         try:
             data = _load_safetensors(f) if is_safetensors(head) else _load_pickle(f, name)
@@ -129,11 +144,13 @@ def save_networks(path: Path, data: dict[str, Any]) -> None:
 
 
 @click.command(cls=cli.Command)
-@click.option("--source", metavar="PATH|URL", required=True, help="Networks to read.")
+@click.option(
+    "--source", type=cli.Address(), metavar="PATH|URL", required=True, help="Networks to read."
+)
 @click.option(
     "--dest",
     metavar="PATH",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=cli.LocalPath(dir_okay=False, path_type=Path),
     required=True,
     help="File to write: .pkl, or .safetensors, which cannot carry code.",
 )
@@ -187,7 +204,7 @@ def _load_pickle(f: BinaryIO, name: str) -> dict[str, Any]:
             raise _FileError(str(error)) from error
     if not isinstance(content, dict):
         kind = "network" if isinstance(content, Record) else type(content).__name__
-        raise _FileError(f"holds a {kind}, not a dictionary of networks")
+        raise _FileError(f"holds {_with_article(kind)}, not a dictionary of networks")
     records = {key: value for key, value in content.items() if isinstance(value, Record)}
     tensors = {key: value for key, value in content.items() if isinstance(value, torch.Tensor)}
     others = {k: v for k, v in content.items() if k not in records and k not in tensors}
@@ -237,7 +254,8 @@ def _check_roles(data: dict[str, Any]) -> None:
 def _checked(data: Any) -> dict[str, Any]:
     """Refuse what is no dictionary of networks, and fill in missing fields."""
     if not isinstance(data, dict):
-        raise _FileError(f"holds a {type(data).__name__}, not a dictionary of networks")
+        kind = _with_article(type(data).__name__)
+        raise _FileError(f"holds {kind}, not a dictionary of networks")
     if data.get("G_ema") is None:
         keys = ", ".join(str(key) for key in list(data)[:8]) or "nothing"
         raise _FileError(f"has no generator 'G_ema' (what it has: {keys})")
@@ -253,6 +271,10 @@ def _checked(data: Any) -> dict[str, Any]:
         if not re.fullmatch(r"training\.\w+\.\w*Dataset", str(class_name)):
             raise _FileError(f"names {class_name!r} as the class of its dataset")
     return data
+
+
+def _with_article(noun: str) -> str:
+    return f"{'an' if noun[0].lower() in 'aeiou' else 'a'} {noun}"
 
 
 def _with_fp16(net: torch.nn.Module) -> torch.nn.Module:

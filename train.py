@@ -1,5 +1,10 @@
 """Train a GAN: StyleGAN3-T, StyleGAN3-R or StyleGAN2, with adaptive augmentation."""
 
+if __name__ == "__main__":  # Ctrl-C ends the script quietly even during the other imports
+    from dnnlib import interrupts
+
+    interrupts.end_quietly()
+
 import contextlib
 import dataclasses
 import json
@@ -14,7 +19,7 @@ from dnnlib import cli, util
 from metrics import metric_main
 from torch_utils import distributed
 from training import config as training_config
-from training import preflight, resume
+from training import preflight, resume, run_dirs
 from training.config import TrainConfig, TrainOptions
 from training.dataset import ImageFolderDataset
 from training.resume import Continuation
@@ -22,19 +27,21 @@ from training.training_loop import training_loop
 
 
 @click.command(cls=cli.Command)
-@click.option("--outdir", metavar="DIR", help="Where the run gets its folder.  [required]")
+@click.option(
+    "--outdir", type=cli.Address(), metavar="DIR", help="Where the run gets its folder.  [required]"
+)
 @click.option(
     "--cfg",
     type=click.Choice(training_config.CFGS),
     help="Translation (t), translation and rotation (r), or StyleGAN2.  [required]",
 )
-@click.option("--data", metavar="ZIP|DIR", help="Training images.  [required]")
+@click.option("--data", type=cli.Address(), metavar="ZIP|DIR", help="Training images.  [required]")
 @click.option(
     "--gpus",
-    type=click.IntRange(min=1),
+    type=cli.WholeNumber(min=1),
     help="Processes, one on each GPU.  [required, except under torchrun]",
 )
-@click.option("--batch", type=click.IntRange(min=1), help="Total batch size.  [required]")
+@click.option("--batch", type=cli.WholeNumber(min=1), help="Total batch size.  [required]")
 @click.option("--gamma", type=cli.FiniteFloat(min=0), help="R1 weight.  [required]")
 @click.option("--cond", type=bool, default=False, show_default=True, help="Train with labels.")
 @click.option("--mirror", type=bool, default=False, show_default=True, help="Add x-flipped images.")
@@ -47,13 +54,14 @@ from training.training_loop import training_loop
 )
 @click.option(
     "--resume",
+    type=cli.Address(),
     metavar="PATH|URL|RUN|latest",
     help="Start from trained networks; or continue a run: its folder, or the latest in --outdir.",
 )
 @cli.allow_untrusted_option
 @click.option(
     "--freezed",
-    type=click.IntRange(min=0),
+    type=cli.WholeNumber(min=0),
     default=0,
     show_default=True,
     help="Freeze the first layers of D.",
@@ -74,18 +82,18 @@ from training.training_loop import training_loop
 )
 @click.option(
     "--batch-gpu",
-    type=click.IntRange(min=1),
+    type=cli.WholeNumber(min=1),
     help="Samples per process and pass; the rest accumulates.  [default: batch / gpus]",
 )
 @click.option(
     "--cbase",
-    type=click.IntRange(min=1),
+    type=cli.WholeNumber(min=1),
     default=32768,
     show_default=True,
     help="Capacity multiplier.",
 )
 @click.option(
-    "--cmax", type=click.IntRange(min=1), default=512, show_default=True, help="Max. feature maps."
+    "--cmax", type=cli.WholeNumber(min=1), default=512, show_default=True, help="Max. feature maps."
 )
 @click.option(
     "--glr",
@@ -101,12 +109,12 @@ from training.training_loop import training_loop
 )
 @click.option(
     "--map-depth",
-    type=click.IntRange(min=1),
+    type=cli.WholeNumber(min=1),
     help="Layers of the mapping network.  [default: 8 for stylegan2, else 2]",
 )
 @click.option(
     "--mbstd-group",
-    type=click.IntRange(min=1),
+    type=cli.WholeNumber(min=1),
     default=4,
     show_default=True,
     help="Group size of the minibatch standard deviation.",
@@ -122,29 +130,29 @@ from training.training_loop import training_loop
 )
 @click.option(
     "--kimg",
-    type=click.IntRange(min=1),
+    type=cli.WholeNumber(min=1),
     default=25000,
     show_default=True,
     help="Length of the run, in thousands of images.",
 )
 @click.option(
     "--tick",
-    type=click.IntRange(min=1),
+    type=cli.WholeNumber(min=1),
     default=4,
     show_default=True,
     help="Thousands of images between two status lines.",
 )
 @click.option(
-    "--snap", type=click.IntRange(min=1), default=50, show_default=True, help="Ticks per snapshot."
+    "--snap", type=cli.WholeNumber(min=1), default=50, show_default=True, help="Ticks per snapshot."
 )
 @click.option(
-    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Random seed."
+    "--seed", type=cli.WholeNumber(min=0), default=0, show_default=True, help="Random seed."
 )
 @click.option("--fp32", type=bool, default=False, show_default=True, help="No mixed precision.")
 @click.option("--nobench", type=bool, default=False, show_default=True, help="No cuDNN autotuning.")
 @click.option(
     "--workers",
-    type=click.IntRange(min=0),
+    type=cli.WholeNumber(min=0),
     default=3,
     show_default=True,
     help="Processes that load images; 0 loads them in the training process.",
@@ -158,14 +166,14 @@ from training.training_loop import training_loop
 )
 @click.option(
     "--keep-states",
-    type=click.IntRange(min=1),
+    type=cli.WholeNumber(min=1),
     default=2,
     show_default=True,
     help="States to keep.",
 )
 @click.option(
     "--max-nan-steps",
-    type=click.IntRange(min=1),
+    type=cli.WholeNumber(min=1),
     default=200,
     show_default=True,
     help="Give up after so many steps in a row with losses that are not finite.",
@@ -252,27 +260,22 @@ def main(device: str, dry_run: bool, **options: Any) -> None:
             stack.enter_context(preflight.sole_trainer(run.run_dir))
             run = resume.refresh(run, options["resume"])  # another process may just have ended
         config, training_set = new_run(options) if run is None else continued_run(run, options)
+        if not dry_run:
+            # First, because the folder of the run is in what is printed.
+            config = prepare_run(config, training_set, device, is_new=run is None)
         click.echo(describe(config, training_set))
         if run is not None:
             click.echo(f"Continuing from {run.state_path}")
         if dry_run:
             click.echo("Dry run; exiting.")
             return
-        distributed.check_devices(config.num_gpus, device)
         if config.metrics and distributed.resolve_device(device).type == "cpu":
             click.echo(
                 "Note: without a GPU every evaluation of a metric, at each snapshot, can take "
                 "hours; --metrics=none leaves them out."
             )
-        config = preflight.choose_cache(config, training_set)
-        for line in preflight.check_images(training_set):
-            click.echo(line)
         if run is None:
-            preflight.check_networks(config, training_set)
-            preflight.create_run_dir(config)
             stack.enter_context(preflight.sole_trainer(Path(config.run_dir)))
-        else:
-            preflight.save_options(config)
         state_path = None if run is None else run.state_path
         distributed.launch(training_loop, config.num_gpus, device, config, state_path)
 
@@ -315,7 +318,9 @@ def new_run(options: dict[str, Any]) -> tuple[TrainConfig, ImageFolderDataset]:
             random_seed=train_options.seed,
         ),
     )
-    run_dir = preflight.next_run_dir(Path(options["outdir"]).absolute(), _description(options))
+    outdir = Path(options["outdir"]).absolute()
+    preflight.check_outdir(outdir, Path(options["data"]))
+    run_dir = run_dirs.next_run_dir(outdir, _description(options))
     if options["allow_other_data"]:
         click.echo("Note: --allow-other-data=1 has no effect: the run is a new one.")
     config = dataclasses.replace(
@@ -377,6 +382,21 @@ def continued_run(
 def _fingerprint(training_set: ImageFolderDataset) -> dict[str, Any]:
     with cli.blame("--data"):
         return training_set.fingerprint()
+
+
+def prepare_run(
+    config: TrainConfig, training_set: ImageFolderDataset, device: str, is_new: bool
+) -> TrainConfig:
+    """Check what takes time, and write the options into the folder of the run; it may be new."""
+    distributed.check_devices(config.num_gpus, device)
+    config = preflight.choose_cache(config, training_set)
+    for line in preflight.check_images(training_set):
+        click.echo(line)
+    if is_new:
+        preflight.check_networks(config, training_set)
+        return preflight.create_run_dir(config)
+    preflight.save_options(config)
+    return config
 
 
 def _train_options(options: dict[str, Any]) -> TrainOptions:

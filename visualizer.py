@@ -1,6 +1,12 @@
 """Explore a network in a window: move through its latents, look into its layers."""
 
+if __name__ == "__main__":  # Ctrl-C ends the script quietly even during the other imports
+    from dnnlib import interrupts
+
+    interrupts.end_quietly()
+
 import sys
+import warnings
 from functools import partial
 from pathlib import Path
 
@@ -10,10 +16,10 @@ from dnnlib import cli
 
 
 @click.command(cls=cli.Command)
-@click.argument("paths", metavar="[PATH|URL]...", nargs=-1)
+@click.argument("paths", type=cli.Address(), metavar="[PATH|URL]...", nargs=-1)
 @click.option(
     "--capture-dir",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=cli.LocalPath(file_okay=False, path_type=Path),
     metavar="DIR",
     default="screenshots",
     show_default=True,
@@ -21,7 +27,7 @@ from dnnlib import cli
 )
 @click.option(
     "--browse-dir",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=cli.LocalPath(file_okay=False, path_type=Path),
     metavar="DIR",
     default="training-runs",
     show_default=True,
@@ -29,7 +35,7 @@ from dnnlib import cli
 )
 @click.option(
     "--screenshot",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=cli.LocalPath(dir_okay=False, path_type=Path),
     metavar="FILE.png",
     help="Write a picture of the window and exit; needs no display.",
 )
@@ -87,6 +93,8 @@ def main(
         allow_untrusted=allow_untrusted,
     )
     if screenshot is not None:
+        if len(paths) > 1:
+            warnings.warn(f"--screenshot shows {paths[0]} only", stacklevel=1)
         with cli.blame("--screenshot"):
             window = Window("Visualizer", size or (1280, 800), is_offscreen=True)
         app = application.Application(window, Memory(), is_async=False, **options)
@@ -97,6 +105,8 @@ def main(
         finally:
             app.close()
             window.close()
+        if app.result is not None and app.result.error is not None:
+            raise click.exceptions.Exit(1)  # the application has said what is wrong
         with cli.blame("--screenshot"):
             images.save_png(pixels.transpose(2, 0, 1), screenshot)
         click.echo(f"Wrote {screenshot}")

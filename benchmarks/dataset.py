@@ -8,6 +8,11 @@ of processor time (`--clock=wall` for the time on the clock): other work on the 
 down both sides. Processes of the loader are measured by their own processor time.
 """
 
+if __name__ == "__main__":  # Ctrl-C ends the script quietly even during the other imports
+    from dnnlib import interrupts
+
+    interrupts.end_quietly()
+
 import io
 import os
 import pickle
@@ -46,12 +51,12 @@ CONVERSION_HEADER = ("conversion", "images/s", "plain Pillow", "ratio")
 
 
 @click.command(cls=cli.Command)
-@click.option("--resolution", type=click.IntRange(min=8), default=256, show_default=True)
-@click.option("--images", type=click.IntRange(min=BATCH), default=1024, show_default=True)
-@click.option("--rounds", type=click.IntRange(min=1), default=10, show_default=True)
+@click.option("--resolution", type=cli.WholeNumber(min=8), default=256, show_default=True)
+@click.option("--images", type=cli.WholeNumber(min=BATCH), default=1024, show_default=True)
+@click.option("--rounds", type=cli.WholeNumber(min=1), default=10, show_default=True)
 @click.option(
     "--members",
-    type=click.IntRange(min=1),
+    type=cli.WholeNumber(min=1),
     default=200_000,
     show_default=True,
     help="Files in the large ZIP.",

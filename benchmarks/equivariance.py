@@ -6,6 +6,11 @@ An untrained network shows what its architecture is worth: whether the content o
 when its input is moved or turned, before training has had a chance to undo or to mend it.
 """
 
+if __name__ == "__main__":  # Ctrl-C ends the script quietly even during the other imports
+    from dnnlib import interrupts
+
+    interrupts.end_quietly()
+
 import click
 import torch
 import torch.nn.functional as F
@@ -37,53 +42,63 @@ OPERATOR_HEADER = ("operator", "ms/image", "spread", "naive ms/image", "spread",
     show_default=True,
     help="Networks to measure.",
 )
-@click.option("--resolution", type=int, default=64, show_default=True, help="Size of the images.")
+@click.option(
+    "--resolution",
+    type=cli.WholeNumber(),
+    default=64,
+    show_default=True,
+    help="Size of the images.",
+)
 @click.option(
     "--cbase",
-    type=click.IntRange(min=1),
+    type=cli.WholeNumber(min=1),
     default=2048,
     show_default=True,
     help="Capacity multiplier, as for train.py.",
 )
 @click.option(
     "--cmax",
-    type=click.IntRange(min=1),
+    type=cli.WholeNumber(min=1),
     default=128,
     show_default=True,
     help="Most feature maps per layer, as for train.py.",
 )
 @click.option(
     "--num",
-    type=click.IntRange(min=1),
+    type=cli.WholeNumber(min=1),
     default=64,
     show_default=True,
     help="Images to measure equivariance with.",
 )
 @click.option(
     "--batch",
-    type=click.IntRange(min=1),
+    type=cli.WholeNumber(min=1),
     default=4,
     show_default=True,
     help="Images of one translation and angle.",
 )
 @click.option(
-    "--seed", type=int, default=0, show_default=True, help="Of latents, translations and angles."
+    "--seed",
+    type=cli.WholeNumber(),
+    default=0,
+    show_default=True,
+    help="Of latents, translations and angles.",
 )
 @click.option(
     "--operator-resolution",
-    type=click.IntRange(min=16),
+    type=cli.WholeNumber(min=16),
     default=256,
     show_default=True,
     help="Size of the images to time the operators with.",
 )
 @click.option(
     "--repeat",
-    type=click.IntRange(min=1),
+    type=cli.WholeNumber(min=1),
     help="Timed runs of each operator.  "
     f"[default: as many as fit into 2 seconds, {timing.MIN_RUNS} at least]",
 )
 @click.option(
-    "--threads", type=click.IntRange(min=1), help="CPU threads.  [default: as PyTorch chooses]"
+    "--threads", type=cli.WholeNumber(min=1), help="CPU threads.  [default: as PyTorch chooses]"
 )
 @cli.device_option
 @cli.version_option

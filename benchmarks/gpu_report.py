@@ -5,6 +5,11 @@ there, how fast they are in every layer beside what the machine can do, how long
 and what synthesis and training amount to. The same code measures the kernels of a CPU.
 """
 
+if __name__ == "__main__":  # Ctrl-C ends the script quietly even during the other imports
+    from dnnlib import interrupts
+
+    interrupts.end_quietly()
+
 import datetime
 import functools
 import os
@@ -50,7 +55,7 @@ MIN_TRAINING_BATCH = 4  # what minibatch standard deviation needs
 
 @click.command(cls=cli.Command)
 @click.option(
-    "--out", type=click.Path(dir_okay=False, path_type=Path), help="Also write the report there."
+    "--out", type=cli.LocalPath(dir_okay=False, path_type=Path), help="Also write the report there."
 )
 @click.option(
     "--sections",
@@ -64,7 +69,7 @@ MIN_TRAINING_BATCH = 4  # what minibatch standard deviation needs
 )
 @click.option(
     "--seconds",
-    type=click.FloatRange(min=0),
+    type=cli.FiniteFloat(min=0),
     default=TOTAL_SEC,
     show_default=True,
     help="Time that the report may take.",

@@ -7,6 +7,11 @@ the project's InceptionV3 where there is one, and otherwise a stand-in that only
 output, as the table says.
 """
 
+if __name__ == "__main__":  # Ctrl-C ends the script quietly even during the other imports
+    from dnnlib import interrupts
+
+    interrupts.end_quietly()
+
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -41,42 +46,48 @@ HEADER = ("stage", "images/s", "ms/image", "spread", "runs")
     show_default=True,
     help="Network that makes the images.",
 )
-@click.option("--resolution", type=int, default=256, show_default=True, help="Size of the images.")
+@click.option(
+    "--resolution",
+    type=cli.WholeNumber(),
+    default=256,
+    show_default=True,
+    help="Size of the images.",
+)
 @click.option(
     "--cbase",
-    type=click.IntRange(min=1),
+    type=cli.WholeNumber(min=1),
     default=32768,
     show_default=True,
     help="Capacity multiplier, as for train.py.",
 )
 @click.option(
     "--cmax",
-    type=click.IntRange(min=1),
+    type=cli.WholeNumber(min=1),
     default=512,
     show_default=True,
     help="Most feature maps per layer, as for train.py.",
 )
 @click.option(
     "--batch",
-    type=click.IntRange(min=1),
+    type=cli.WholeNumber(min=1),
     help="Images that the feature network sees at once.  [default: as calc_metrics.py]",
 )
 @click.option(
     "--features",
-    type=click.IntRange(min=2),
+    type=cli.WholeNumber(min=2),
     default=NUM_FEATURES,
     show_default=True,
     help="Number of features of the distance.",
 )
 @click.option(
     "--repeat",
-    type=click.IntRange(min=1),
+    type=cli.WholeNumber(min=1),
     help="Timed runs of each stage.  "
     f"[default: as many as fit into 2 seconds, {timing.MIN_RUNS} at least]",
 )
 @click.option("--quick", is_flag=True, help="A tiny network, one run: to see that it works.")
 @click.option(
-    "--threads", type=click.IntRange(min=1), help="CPU threads.  [default: as PyTorch chooses]"
+    "--threads", type=cli.WholeNumber(min=1), help="CPU threads.  [default: as PyTorch chooses]"
 )
 @cli.device_option
 @cli.version_option

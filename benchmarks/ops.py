@@ -8,6 +8,11 @@ that of copying memory. Whichever of the two takes longer is the floor of the ca
 floor relative to the time. Calls whose data stays in a cache may be faster than their floor.
 """
 
+if __name__ == "__main__":  # Ctrl-C ends the script quietly even during the other imports
+    from dnnlib import interrupts
+
+    interrupts.end_quietly()
+
 import contextlib
 import dataclasses
 import functools
@@ -78,20 +83,26 @@ HEADER = (
     show_default=True,
     help="Networks to take the calls from.",
 )
-@click.option("--resolution", type=int, default=256, show_default=True, help="Size of the images.")
 @click.option(
-    "--batch", type=click.IntRange(min=1), default=1, show_default=True, help="Images per call."
+    "--resolution",
+    type=cli.WholeNumber(),
+    default=256,
+    show_default=True,
+    help="Size of the images.",
+)
+@click.option(
+    "--batch", type=cli.WholeNumber(min=1), default=1, show_default=True, help="Images per call."
 )
 @click.option(
     "--cbase",
-    type=click.IntRange(min=1),
+    type=cli.WholeNumber(min=1),
     default=32768,
     show_default=True,
     help="Capacity multiplier, as for train.py.",
 )
 @click.option(
     "--cmax",
-    type=click.IntRange(min=1),
+    type=cli.WholeNumber(min=1),
     default=512,
     show_default=True,
     help="Most feature maps per layer, as for train.py.",
@@ -108,11 +119,11 @@ HEADER = (
 @click.option("--skip-reference", is_flag=True, help="Do not time the reference ops.")
 @click.option(
     "--repeat",
-    type=click.IntRange(min=1),
+    type=cli.WholeNumber(min=1),
     help="Timed runs of each call.  [default: as many as fit into half a second]",
 )
 @click.option(
-    "--threads", type=click.IntRange(min=1), help="CPU threads.  [default: as PyTorch chooses]"
+    "--threads", type=cli.WholeNumber(min=1), help="CPU threads.  [default: as PyTorch chooses]"
 )
 @cli.device_option
 @cli.version_option

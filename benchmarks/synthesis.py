@@ -11,6 +11,11 @@ No implementation of the same layers that calls the same convolutions can be fas
 both times tells what all the rest costs: at 1, nothing.
 """
 
+if __name__ == "__main__":  # Ctrl-C ends the script quietly even during the other imports
+    from dnnlib import interrupts
+
+    interrupts.end_quietly()
+
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -52,20 +57,26 @@ HEADER = (
     show_default=True,
     help="Networks to measure.",
 )
-@click.option("--resolution", type=int, default=256, show_default=True, help="Size of the images.")
 @click.option(
-    "--batch", type=click.IntRange(min=1), default=1, show_default=True, help="Images per run."
+    "--resolution",
+    type=cli.WholeNumber(),
+    default=256,
+    show_default=True,
+    help="Size of the images.",
+)
+@click.option(
+    "--batch", type=cli.WholeNumber(min=1), default=1, show_default=True, help="Images per run."
 )
 @click.option(
     "--cbase",
-    type=click.IntRange(min=1),
+    type=cli.WholeNumber(min=1),
     default=32768,
     show_default=True,
     help="Capacity multiplier, as for train.py.",
 )
 @click.option(
     "--cmax",
-    type=click.IntRange(min=1),
+    type=cli.WholeNumber(min=1),
     default=512,
     show_default=True,
     help="Most feature maps per layer, as for train.py.",
@@ -77,12 +88,12 @@ HEADER = (
 )
 @click.option(
     "--repeat",
-    type=click.IntRange(min=1),
+    type=cli.WholeNumber(min=1),
     help="Timed runs of each measurement.  "
     f"[default: as many as fit into 2 seconds, {timing.MIN_RUNS} at least]",
 )
 @click.option(
-    "--threads", type=click.IntRange(min=1), help="CPU threads.  [default: as PyTorch chooses]"
+    "--threads", type=cli.WholeNumber(min=1), help="CPU threads.  [default: as PyTorch chooses]"
 )
 @cli.device_option
 @cli.version_option

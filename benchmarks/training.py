@@ -12,6 +12,11 @@ gradients and everything that the allocator or a library keeps besides, but not 
 themselves. That of CUDA is `torch.cuda.max_memory_allocated`, of the timed runs.
 """
 
+if __name__ == "__main__":  # Ctrl-C ends the script quietly even during the other imports
+    from dnnlib import interrupts
+
+    interrupts.end_quietly()
+
 import dataclasses
 import math
 import multiprocessing
@@ -70,20 +75,26 @@ HEADER = (
     show_default=True,
     help="Phases to measure; Greg takes place in stylegan2 only.",
 )
-@click.option("--resolution", type=int, default=64, show_default=True, help="Size of the images.")
 @click.option(
-    "--batch", type=click.IntRange(min=1), default=4, show_default=True, help="Images per pass."
+    "--resolution",
+    type=cli.WholeNumber(),
+    default=64,
+    show_default=True,
+    help="Size of the images.",
+)
+@click.option(
+    "--batch", type=cli.WholeNumber(min=1), default=4, show_default=True, help="Images per pass."
 )
 @click.option(
     "--cbase",
-    type=click.IntRange(min=1),
+    type=cli.WholeNumber(min=1),
     default=16384,
     show_default=True,
     help="Capacity multiplier, as for train.py.",
 )
 @click.option(
     "--cmax",
-    type=click.IntRange(min=1),
+    type=cli.WholeNumber(min=1),
     default=256,
     show_default=True,
     help="Most feature maps per layer, as for train.py.",
@@ -91,12 +102,12 @@ HEADER = (
 @click.option("--skip-reference", is_flag=True, help="Measure without the reference ops.")
 @click.option(
     "--repeat",
-    type=click.IntRange(min=1),
+    type=cli.WholeNumber(min=1),
     help="Timed runs of each measurement, after one that is checked.  "
     f"[default: as many as fit into 2 seconds, {timing.MIN_RUNS} at least; one of the reference]",
 )
 @click.option(
-    "--threads", type=click.IntRange(min=1), help="CPU threads.  [default: as PyTorch chooses]"
+    "--threads", type=cli.WholeNumber(min=1), help="CPU threads.  [default: as PyTorch chooses]"
 )
 @cli.device_option
 @cli.version_option

@@ -5,6 +5,11 @@ and nothing else. A video adds the path through the styles, the conversion to 8 
 the grid, the transfer to ffmpeg, and what ffmpeg takes away from the processor.
 """
 
+if __name__ == "__main__":  # Ctrl-C ends the script quietly even during the other imports
+    from dnnlib import interrupts
+
+    interrupts.end_quietly()
+
 import tempfile
 import time
 from pathlib import Path
@@ -35,35 +40,41 @@ ENCODER_SETTINGS = {"macro_block_size": 2, "ffmpeg_log_level": "quiet"}
     show_default=True,
     help="Networks to measure.",
 )
-@click.option("--resolution", type=int, default=256, show_default=True, help="Size of the images.")
+@click.option(
+    "--resolution",
+    type=cli.WholeNumber(),
+    default=256,
+    show_default=True,
+    help="Size of the images.",
+)
 @click.option(
     "--grid", type=cli.Size(), default="2x2", show_default=True, help="Images in a frame."
 )
 @click.option(
-    "--frames", type=click.IntRange(min=1), default=120, show_default=True, help="Of the video."
+    "--frames", type=cli.WholeNumber(min=1), default=120, show_default=True, help="Of the video."
 )
 @click.option(
-    "--batch", type=click.IntRange(min=1), default=1, show_default=True, help="Images per pass."
+    "--batch", type=cli.WholeNumber(min=1), default=1, show_default=True, help="Images per pass."
 )
 @click.option(
     "--cbase",
-    type=click.IntRange(min=1),
+    type=cli.WholeNumber(min=1),
     default=32768,
     show_default=True,
     help="Capacity multiplier, as for train.py.",
 )
 @click.option(
     "--cmax",
-    type=click.IntRange(min=1),
+    type=cli.WholeNumber(min=1),
     default=512,
     show_default=True,
     help="Most feature maps per layer, as for train.py.",
 )
 @click.option(
-    "--repeat", type=click.IntRange(min=1), default=3, show_default=True, help="Pairs of runs."
+    "--repeat", type=cli.WholeNumber(min=1), default=3, show_default=True, help="Pairs of runs."
 )
 @click.option(
-    "--threads", type=click.IntRange(min=1), help="CPU threads.  [default: as PyTorch chooses]"
+    "--threads", type=cli.WholeNumber(min=1), help="CPU threads.  [default: as PyTorch chooses]"
 )
 @cli.device_option
 @cli.version_option

@@ -3,6 +3,11 @@
 Needs requirements-gui.txt, but no display.
 """
 
+if __name__ == "__main__":  # Ctrl-C ends the script quietly even during the other imports
+    from dnnlib import interrupts
+
+    interrupts.end_quietly()
+
 import statistics
 import tempfile
 import time
@@ -18,11 +23,22 @@ from viz.renderer import Renderer, View
 
 
 @click.command(cls=cli.Command)
-@click.option("--network", metavar="PATH|URL", help="A network.  [default: config T, untrained]")
-@click.option("--resolution", type=int, default=256, show_default=True, help="Of the default.")
-@click.option("--cbase", type=int, default=16384, show_default=True, help="Of the default.")
-@click.option("--repeats", type=click.IntRange(min=1), default=10, show_default=True)
-@click.option("--seconds", type=float, default=10, show_default=True, help="To watch the window.")
+@click.option(
+    "--network",
+    type=cli.Address(),
+    metavar="PATH|URL",
+    help="A network.  [default: config T, untrained]",
+)
+@click.option(
+    "--resolution", type=cli.WholeNumber(), default=256, show_default=True, help="Of the default."
+)
+@click.option(
+    "--cbase", type=cli.WholeNumber(), default=16384, show_default=True, help="Of the default."
+)
+@click.option("--repeats", type=cli.WholeNumber(min=1), default=10, show_default=True)
+@click.option(
+    "--seconds", type=cli.FiniteFloat(), default=10, show_default=True, help="To watch the window."
+)
 @click.option("--size", type=cli.Size(), default="1280x800", show_default=True)
 @cli.device_option
 def main(

@@ -1,6 +1,5 @@
 """`map` over several processes: results in order, a bounded number of items in flight."""
 
-import contextlib
 import multiprocessing
 import os
 import signal
@@ -12,6 +11,7 @@ from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
 from typing import TypeVar
 
+from dnnlib import interrupts
 from torch_utils.host_memory import keep_freed_memory
 
 Item = TypeVar("Item")
@@ -41,7 +41,7 @@ def map_ordered(
     )
     try:
         while chunk := list(islice(items, CHUNK_SIZE)):
-            with _interrupts_held_back():  # the first calls start the processes
+            with interrupts.held_back():  # the first calls start the processes
                 pending.append(pool.submit(_map_chunk, function, chunk))
             if len(pending) > 2 * num_workers:
                 yield from pending.popleft().result()
@@ -57,19 +57,6 @@ def map_ordered(
 
 def _map_chunk(function: Callable[[Item], Result], chunk: list[Item]) -> list[Result]:
     return [function(item) for item in chunk]
-
-
-@contextlib.contextmanager
-def _interrupts_held_back() -> Iterator[None]:
-    """Let Ctrl-C wait, and processes that start meanwhile never see it."""
-    if not hasattr(signal, "pthread_sigmask"):  # Windows
-        yield
-        return
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 def _follow_parent() -> None:

@@ -7,7 +7,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from dnnlib import util
+from dnnlib import paths, util
 
 Write = Callable[[str, bytes], None]  # takes the name within the dataset, and the content
 
@@ -57,7 +57,11 @@ def _open_folder(dest: Path) -> Iterator[Write]:
     """Collect in a hidden folder beside `dest`; inside it if `dest` exists (it may be a mount)."""
     has_dest = dest.exists()
     beside = dest if has_dest else dest.absolute().parent
-    temp = Path(tempfile.mkdtemp(dir=beside, prefix=f".{dest.name[:100]}.", suffix=".tmp"))
+    temp = Path(
+        tempfile.mkdtemp(
+            dir=beside, prefix=f".{paths.shorten_name(dest.name, 100)}.", suffix=".tmp"
+        )
+    )
     try:
         temp.chmod(0o755)  # mkdtemp makes it private
 

@@ -1,6 +1,18 @@
 """Small helpers without knowledge of networks; `dnnlib.util` holds them all."""
 
-from dnnlib import util
-from dnnlib.util import EasyDict, make_cache_dir_path
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dnnlib import util
+    from dnnlib.util import EasyDict, make_cache_dir_path
 
 __all__ = ["EasyDict", "make_cache_dir_path", "util"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import `dnnlib.util`, which takes a while, when it is needed: see `dnnlib.interrupts`."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    util = importlib.import_module("dnnlib.util")
+    return util if name == "util" else getattr(util, name)

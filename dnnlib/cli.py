@@ -19,6 +19,8 @@ from typing import Any
 
 import click
 
+from dnnlib import interrupts
+from dnnlib.paths import MAX_NAME_BYTES, HomeError, expand_home
 from dnnlib.version import __version__
 
 PROJECT_DIR = Path(__file__).resolve().parent.parent
@@ -108,16 +110,72 @@ class SeedRange(click.ParamType):
         return seeds
 
 
+class WholeNumber(click.IntRange):
+    """A whole number, perhaps within limits; says in plain words what is expected."""
+
+    def __init__(self, min: int | None = None, max: int | None = None) -> None:
+        super().__init__(min, max)
+        if min is max is None:
+            self.name = click.INT.name  # in help texts
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        try:
+            number = int(value)
+        except ValueError:
+            number = None
+        if number is None or not _is_within(number, self):
+            self.fail(f"{value!r} is not a whole number{_limits(self)}", param, ctx)
+        return number
+
+    def _describe_range(self) -> str:
+        return "" if self.min is self.max is None else super()._describe_range()
+
+
 class FiniteFloat(click.FloatRange):
     """A number, perhaps within limits; refuses NaN and infinities, which pass for floats."""
+
+    def __init__(
+        self, min: float | None = None, max: float | None = None, min_open: bool = False
+    ) -> None:
+        super().__init__(min, max, min_open)
+        if min is max is None:
+            self.name = click.FLOAT.name  # in help texts
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> float:
-        number = super().convert(value, param, ctx)
+        try:
+            number = float(value)
+        except ValueError:
+            hint = "; give one number, with a point for decimals" if "," in value else ""
+            self.fail(f"{value!r} is not a number{_limits(self)}{hint}", param, ctx)
         if not math.isfinite(number):
             self.fail(f"{value!r} is not a finite number", param, ctx)
+        if not _is_within(number, self):
+            self.fail(f"{value!r} is not a number{_limits(self)}", param, ctx)
         return number
+
+    def _describe_range(self) -> str:
+        return "" if self.min is self.max is None else super()._describe_range()
+
+
+class LocalPath(click.Path):
+    """A path on this machine. A leading `~` is a home folder, as `dnnlib.paths` says.
+
+    Shells replace it themselves in `--outdir ~/runs`, and leave it alone in `--outdir=~/runs`.
+    """
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return super().convert(_as_path(self, value, param, ctx), param, ctx)
+
+
+class Address(click.ParamType):
+    """A path, a URL, or a word that stands for one, as text; `~` is as for `LocalPath`."""
+
+    name = click.STRING.name
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        return _as_path(self, value, param, ctx)
 
 
 class Vec2(click.ParamType):
@@ -192,7 +250,7 @@ trunc_option = click.option(
 )
 
 class_option = click.option(
-    "--class", "class_idx", type=int, help="Class, for conditional networks."
+    "--class", "class_idx", type=WholeNumber(), help="Class, for conditional networks."
 )
 
 noise_mode_option = click.option(
@@ -216,6 +274,7 @@ class Command(click.Command):
     """
 
     def invoke(self, ctx: click.Context) -> Any:
+        interrupts.raise_again()
         if os.environ.get("STYLEGAN3_DEBUG", "0") not in ("", "0"):
             return super().invoke(ctx)
         with warnings.catch_warnings():
@@ -288,6 +347,44 @@ def message_of(error: Exception) -> str:
     if is_out_of_memory(error):
         return f"out of memory; a smaller batch may help. {str(error).partition(chr(10))[0]}"
     return str(error) or type(error).__name__
+
+
+def _is_within(number: float, limits: click.IntRange | click.FloatRange) -> bool:
+    low, high = limits.min, limits.max
+    is_low = low is not None and (number <= low if limits.min_open else number < low)
+    is_high = high is not None and (number >= high if limits.max_open else number > high)
+    return not (is_low or is_high)
+
+
+def _limits(limits: click.IntRange | click.FloatRange) -> str:
+    """What follows "a number" in a message: " from 0 to 1"."""
+    words = []
+    if limits.min is not None:
+        words.append(f"above {limits.min}" if limits.min_open else f"from {limits.min}")
+    if limits.max is not None:
+        to = "to" if limits.min is not None else "up to"
+        words.append(f"below {limits.max}" if limits.max_open else f"{to} {limits.max}")
+    elif limits.min is not None and not limits.min_open:
+        words.append("on")
+    return "".join(f" {word}" for word in words)
+
+
+def _as_path(
+    param_type: click.ParamType,
+    value: Any,
+    param: click.Parameter | None,
+    ctx: click.Context | None,
+) -> str:
+    try:
+        path = expand_home(os.fspath(value))
+    except HomeError as error:
+        param_type.fail(str(error), param, ctx)
+    longest = max(len(os.fsencode(name)) for name in path.split("/"))
+    if os.name != "nt" and longest > MAX_NAME_BYTES and "://" not in path:
+        # Now, and not when it is written, after hours.
+        reason = f"file systems take names of up to {MAX_NAME_BYTES} bytes, and here one has"
+        param_type.fail(f"{reason} {longest}: {path}", param, ctx)
+    return path
 
 
 def _exit_by_signal(number: int, frame: Any) -> None:

@@ -1,22 +1,28 @@
 """Attribute dictionaries, lookup by name, durations, log files, addresses, atomic writes."""
 
+import atexit
 import contextlib
 import errno
+import functools
 import importlib
 import os
 import re
+import shutil
 import stat
 import sys
+import tempfile
 import threading
 import traceback
 import urllib.parse
 import urllib.request
 import uuid
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, BinaryIO, TextIO
 
 from dnnlib import downloads
+from dnnlib.paths import HomeError, expand_home, folder_from_environment, shorten_name
 
 
 class EasyDict(dict):
@@ -152,13 +158,14 @@ class Logger:
 
 
 def make_cache_dir_path(*paths: str) -> str:
-    """A path inside the cache folder: `$DNNLIB_CACHE_DIR`, else the user's own for `stylegan3`."""
-    if root := os.environ.get("DNNLIB_CACHE_DIR"):
-        return os.path.join(root, *paths)
-    if os.name == "nt" and (local := os.environ.get("LOCALAPPDATA")):
-        return os.path.join(local, "stylegan3", *paths)
-    root = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    return os.path.join(root, "stylegan3", *paths)
+    """A path inside the cache folder: `$DNNLIB_CACHE_DIR`, else the user's own for `stylegan3`.
+
+    A user without a home folder gets, with a warning, one that is gone when the process ends.
+
+    Raises:
+        HomeError: If an environment variable names the home folder of an unknown user.
+    """
+    return os.path.join(_cache_dir(), *paths)
 
 
 def is_url(obj: Any, allow_file_urls: bool = False) -> bool:
@@ -236,7 +243,7 @@ def open_atomic(path: str | os.PathLike, mode: str = "wb") -> Iterator[IO]:
         with open(target, mode, encoding=encoding) as file:  # a folder raises IsADirectoryError
             yield file
         return
-    temp = target.with_name(f".{target.name[:100]}.{uuid.uuid4().hex}.tmp")
+    temp = target.with_name(f".{shorten_name(target.name, 100)}.{uuid.uuid4().hex}.tmp")
     try:
         fd = os.open(temp, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
     except FileNotFoundError as err:
@@ -254,6 +261,33 @@ def open_atomic(path: str | os.PathLike, mode: str = "wb") -> Iterator[IO]:
     except BaseException:
         temp.unlink(missing_ok=True)
         raise
+
+
+def _cache_dir() -> str:
+    if root := folder_from_environment("DNNLIB_CACHE_DIR"):
+        return root
+    if os.name == "nt" and (local := os.environ.get("LOCALAPPDATA")):
+        return os.path.join(local, "stylegan3")
+    if root := folder_from_environment("XDG_CACHE_HOME"):
+        return os.path.join(root, "stylegan3")
+    try:
+        home = expand_home("~")
+    except HomeError:
+        return _temporary_cache_dir()
+    return os.path.join(home, ".cache", "stylegan3")
+
+
+@functools.cache
+def _temporary_cache_dir() -> str:
+    # Private: what lies in a cache is trusted, so it must not have a name that others can foresee.
+    folder = tempfile.mkdtemp(prefix="stylegan3-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    warnings.warn(
+        "there is no home folder to keep downloads, kernels and features of datasets in, so this "
+        "process makes its own; name a folder in DNNLIB_CACHE_DIR",
+        stacklevel=4,
+    )
+    return folder
 
 
 def _import_longest_prefix(name: str, parts: list[str]) -> tuple[Any, int]:

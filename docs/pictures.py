@@ -4,6 +4,11 @@ Two figures: what a small network generates in the course of its training, and w
 images whose content moves and turns, for all three configurations.
 """
 
+if __name__ == "__main__":  # Ctrl-C ends the script quietly even during the other imports
+    from dnnlib import interrupts
+
+    interrupts.end_quietly()
+
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -43,21 +48,27 @@ GAMMA = {"stylegan2": 0.2, "stylegan3-t": 1, "stylegan3-r": 1}
 @click.command(cls=cli.Command)
 @click.option(
     "--outdir",
-    type=click.Path(path_type=Path),
+    type=cli.LocalPath(path_type=Path),
     default="pictures",
     show_default=True,
     help="Where dataset, runs and figures go.",
 )
 @click.option(
     "--kimg",
-    type=click.IntRange(min=1),
+    type=cli.WholeNumber(min=1),
     default=8,
     show_default=True,
     help="Length of the trainings, in thousands of images.",
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the moving images.")
-@click.option("--cbase", type=int, default=512, show_default=True, help="As for train.py.")
-@click.option("--cmax", type=int, default=32, show_default=True, help="As for train.py.")
+@click.option(
+    "--seed", type=cli.WholeNumber(), default=0, show_default=True, help="Of the moving images."
+)
+@click.option(
+    "--cbase", type=cli.WholeNumber(), default=512, show_default=True, help="As for train.py."
+)
+@click.option(
+    "--cmax", type=cli.WholeNumber(), default=32, show_default=True, help="As for train.py."
+)
 @cli.device_option
 @cli.version_option
 def main(outdir: Path, kimg: int, seed: int, cbase: int, cmax: int, device: str) -> None:

@@ -25,6 +25,7 @@ import requests
 import torch
 
 from dnnlib import cli, downloads, util
+from dnnlib.paths import expand_home, folder_from_environment
 from metrics import inception
 
 BASE_URL = (
@@ -67,16 +68,17 @@ class Source:
 
 
 def parse(text: str) -> tuple[str, str]:
-    """Split `NAME=PATH|URL`.
+    """Split `NAME=PATH|URL`; `~` in the path is the home folder.
 
     Raises:
         ValueError: If that is not what it is, or the name is unknown.
+        HomeError: If the path is in the home folder of an unknown user.
     """
     name, equals, location = text.partition("=")
     if name not in URLS or not equals or not location:
         names = " or ".join(f"{name}=PATH" for name in URLS)
         raise ValueError(f"{text!r} is not {names} (a URL is fine, too)")
-    return name, location
+    return name, expand_home(location)
 
 
 def stem(url: str) -> str:
@@ -94,7 +96,7 @@ def find(url: str, replacements: Mapping[str, str] | None = None) -> Source:
     name = _name_of(url)
     if replacements and name in replacements:
         return Source(url, replacements[name], is_chosen=True)
-    if folder := os.environ.get(FOLDER_VARIABLE):
+    if folder := folder_from_environment(FOLDER_VARIABLE):
         for file_name in FILE_NAMES.get(name, (url.rpartition("/")[2],)):
             if (Path(folder) / file_name).is_file():
                 return Source(url, str(Path(folder) / file_name), is_chosen=True)

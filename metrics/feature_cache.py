@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from dnnlib.paths import shorten_name
 from dnnlib.util import make_cache_dir_path
 from metrics import detectors
 from metrics.feature_stats import FeatureStats, load_state
@@ -40,7 +41,9 @@ def cache_tag(
         stats_kwargs=dict(stats_kwargs),
     )
     digest = hashlib.md5(repr(sorted(key.items())).encode(), usedforsecurity=False).hexdigest()
-    return f"{dataset_name}-{detectors.stem(detector_url)}-{digest}"
+    # Names of up to 255 bytes must leave room for the rest of this one.
+    dataset_name = shorten_name(dataset_name, 120)
+    return f"{dataset_name}-{shorten_name(detectors.stem(detector_url), 60)}-{digest}"
 
 
 def cache_file(tag: str, num_items: int | None = None) -> Path:

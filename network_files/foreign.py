@@ -39,7 +39,7 @@ def _starts_with(*prefixes: bytes) -> Callable[[bytes], bool]:
 _FOREIGN_FILES = {  # in the order of checking; prefixes in lower case
     "a web page (a failed download?)": _starts_with(b"<!doctype", b"<html", b"<?xml"),
     "a Git LFS pointer (run `git lfs pull`)": _starts_with(b"version https://git-lfs"),
-    "a ZIP archive (a dataset, or a torch.save file)": _starts_with(b"pk\x03\x04", b"pk\x05\x06"),
+    "a ZIP archive (a dataset?)": _starts_with(b"pk\x03\x04", b"pk\x05\x06"),
     "a gzip file": _starts_with(b"\x1f\x8b"),
     "an image": _starts_with(b"\x89png", b"\xff\xd8\xff", b"gif8"),
     "an HDF5 file": _starts_with(b"\x89hdf"),

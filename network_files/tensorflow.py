@@ -191,9 +191,11 @@ def _check_generation(
 
 
 def _constructor_arguments(static_kwargs: dict[str, Any], kind: NetworkKind) -> dict[str, Any]:
-    unknown = static_kwargs.keys() - kind.options.keys() - set(kind.ignored_options)
+    known = {*kind.options, *kind.ignored_options, *kind.equal_options, *kind.fixed_options}
+    unknown = static_kwargs.keys() - known
     if unknown:
         raise ValueError(f"unknown options: {_list(sorted(unknown))}")
+    _check_redundant_options(static_kwargs, kind)
     arguments: dict[str, Any] = {}
     for name, option in kind.options.items():
         value = _plain(static_kwargs.get(name, option.default))
@@ -206,6 +208,25 @@ def _constructor_arguments(static_kwargs: dict[str, Any], kind: NetworkKind) -> 
             group, _, argument = target.rpartition(".")
             (arguments.setdefault(group, {}) if group else arguments)[argument] = value
     return arguments
+
+
+def _check_redundant_options(static_kwargs: dict[str, Any], kind: NetworkKind) -> None:
+    """Refuse options whose only supported value follows from others, or is fixed, with another."""
+    for name, other in kind.equal_options.items():
+        expected = _plain(static_kwargs.get(other, kind.options[other].default))
+        if name in static_kwargs and not _is_same(_plain(static_kwargs[name]), expected):
+            raise ValueError(
+                f"option {name!r} is {_show(_plain(static_kwargs[name]))}, but {other!r} is "
+                f"{_show(expected)}: they must be equal, since the networks here are square"
+            )
+    for name, expected in kind.fixed_options.items():
+        if name in static_kwargs and not _is_same(_plain(static_kwargs[name]), expected):
+            found = _show(_plain(static_kwargs[name]))
+            raise ValueError(f"option {name!r} must be {expected!r}, found {found}")
+
+
+def _is_same(value: Any, expected: Any) -> bool:
+    return value == expected and isinstance(value, bool) == isinstance(expected, bool)
 
 
 def _name_by_resolution(

@@ -153,7 +153,19 @@ _IGNORED_GENERATOR_OPTIONS = (
     "truncation_cutoff",
     "style_mixing_prob",
     "fused_modconv",
+    "randomize_noise",
 )
+
+# Options of forks that change nothing either as long as they equal another, or are what our
+# networks are anyway: square, with channels in inverse proportion to the resolution, in float32.
+_EQUAL_OPTIONS = {"resolution_w": "resolution", "resolution_h": "resolution"}
+_FIXED_DISCRIMINATOR_OPTIONS = {
+    "dtype": "float32",
+    "use_bfloat16": False,
+    "fmap_decay": 1,
+    "fmap_min": 1,
+}
+_FIXED_GENERATOR_OPTIONS = {**_FIXED_DISCRIMINATOR_OPTIONS, "normalize_latents": True}
 
 
 @dataclass(frozen=True)
@@ -245,6 +257,8 @@ class NetworkKind:
         constructor: Our class.
         options: Options that become arguments of it.
         ignored_options: Options that do not.
+        equal_options: Options that must have the value of another.
+        fixed_options: Options that must have this value.
         layers: Names of layers and of their arrays.
         arrays: Names of other arrays.
         component: Start of TensorFlow's names in the part that works on images.
@@ -254,6 +268,8 @@ class NetworkKind:
     constructor: type[torch.nn.Module]
     options: dict[str, Option]
     ignored_options: tuple[str, ...]
+    equal_options: dict[str, str]
+    fixed_options: dict[str, Any]
     layers: dict[str, tuple[str, Arrays]]
     arrays: Arrays
     component: str
@@ -264,6 +280,8 @@ GENERATOR = NetworkKind(
     Generator,
     _GENERATOR_OPTIONS,
     _IGNORED_GENERATOR_OPTIONS,
+    _EQUAL_OPTIONS,
+    _FIXED_GENERATOR_OPTIONS,
     _GENERATOR_LAYERS,
     _GENERATOR_ARRAYS,
     component="synthesis/",
@@ -273,6 +291,8 @@ DISCRIMINATOR = NetworkKind(
     Discriminator,
     _DISCRIMINATOR_OPTIONS,
     _IGNORED_DISCRIMINATOR_OPTIONS,
+    _EQUAL_OPTIONS,
+    _FIXED_DISCRIMINATOR_OPTIONS,
     _DISCRIMINATOR_LAYERS,
     {},
     component="",

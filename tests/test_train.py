@@ -411,6 +411,21 @@ def test_gen_images_draws_from_the_pickle(name, get_run, tmp_path):
 
 @pytest.mark.slow
 @runs("gray")
+def test_a_state_in_place_of_a_network_leads_to_the_network(name, get_run):
+    folder = get_run(name).folder
+    snapshots = {0: "network-snapshot-000000.pkl", 1: "network-snapshot-000001.pkl"}
+    for state in folder.glob("training-state-*.pt"):
+        kimg = int(state.stem.rpartition("-")[2]) // 1000
+        with pytest.raises(ValueError) as info:
+            legacy.load_network(state)
+        assert str(info.value) == (
+            f"{state}: this is the state of a training run, which train.py --resume continues; "
+            f"the network is in {folder / snapshots[kimg]}"
+        )
+
+
+@pytest.mark.slow
+@runs("gray")
 def test_same_command_gives_the_same_weights(name, get_run):
     data, again = get_run(name).load(), get_run("gray-again").load()
     for key in ("G", "D", "G_ema"):

@@ -50,6 +50,49 @@ def test_screenshot_without_a_display(tmp_path):
     np.testing.assert_array_equal(window[y : y + height, x : x + width], enlarged)
 
 
+def refusals(folder: Path) -> dict[str, str]:
+    """What is given in place of a network, and a part of what is said."""
+    (folder / "text.pkl").write_text("hello")
+    torch.save({}, folder / "old.pt", _use_new_zipfile_serialization=False)
+    (folder / "cut.pkl").write_bytes(
+        networks.save(networks.stylegan3(), folder / "t.pkl").read_bytes()[:999]
+    )
+    return {
+        "missing.pkl": "No such file or directory",
+        "text.pkl": "this is not a network pickle",
+        "old.pt": "this is a torch.save file in the format before PyTorch 1.6",
+        "cut.pkl": "the pickle is truncated or damaged",
+        "~nobody-of-this-name/net.pkl": "there is no user 'nobody-of-this-name'",
+    }
+
+
+@pytest.mark.slow
+def test_a_refused_network_gives_no_screenshot(tmp_path):
+    pytest.importorskip("imgui_bundle", reason="needs requirements-gui.txt")
+    path = tmp_path / "window.png"
+    for name, message in refusals(tmp_path).items():
+        network = name if name.startswith("~") else tmp_path / name
+        result = run(f"--screenshot={path}", "--size=640x480", "--device=cpu", network)
+        if "no OpenGL" in result.stderr:
+            pytest.skip(result.stderr)
+        assert result.returncode == (2 if name.startswith("~") else 1), result.stderr
+        (line,) = [line for line in result.stderr.splitlines() if line.startswith("Error: ")]
+        assert message in line
+        assert "Wrote" not in result.stdout
+        assert not path.exists()
+
+
+@pytest.mark.slow
+def test_a_screenshot_without_a_network_is_that_of_the_window(tmp_path):
+    pytest.importorskip("imgui_bundle", reason="needs requirements-gui.txt")
+    path = tmp_path / "window.png"
+    result = run(f"--screenshot={path}", "--size=640x480", "--device=cpu")
+    if "no OpenGL" in result.stderr:
+        pytest.skip(result.stderr)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert np.asarray(PIL.Image.open(path)).shape == (480, 640, 3)
+
+
 @pytest.mark.slow
 def test_no_display_is_said_in_one_line():
     pytest.importorskip("imgui_bundle", reason="needs requirements-gui.txt")

@@ -22,7 +22,7 @@ import psutil
 import torch
 from torch import Tensor
 
-from dnnlib import cli
+from dnnlib import cli, interrupts
 from torch_utils.host_memory import keep_freed_memory
 
 DEVICES = ("auto", "cuda", "cpu", "mps")
@@ -164,13 +164,14 @@ def launch(function: Callable[..., None], num_processes: int, device_name: str, 
     else:
         with tempfile.TemporaryDirectory() as folder:
             try:
-                context = torch.multiprocessing.spawn(
-                    _run_spawned,
-                    args=(function, num_processes, device_name, Path(folder), args),
-                    nprocs=num_processes,
-                    join=False,
+                _run_to_end(
+                    lambda: torch.multiprocessing.spawn(
+                        _run_spawned,
+                        args=(function, num_processes, device_name, Path(folder), args),
+                        nprocs=num_processes,
+                        join=False,
+                    )
                 )
-                _wait_for(context)
             except torch.multiprocessing.ProcessRaisedException as error:
                 messages = [path.read_text("utf-8") for path in Path(folder).glob("error*")]
                 if not messages:
@@ -256,17 +257,17 @@ def average(worker: Worker, tensors: Iterable[Tensor]) -> None:
         tensor.detach().copy_(mean.view_as(tensor))
 
 
-def _wait_for(context: torch.multiprocessing.ProcessContext) -> None:
-    """Wait for spawned processes, and pass SIGTERM and SIGINT on to them as SIGTERM.
+def _run_to_end(start: Callable[[], torch.multiprocessing.ProcessContext]) -> None:
+    """Spawn processes, wait for them, and pass SIGTERM and SIGINT on to them as SIGTERM.
 
-    They themselves ignore SIGINT, which a terminal sends to all processes at once: each then gets
-    one signal for one keystroke.
+    They themselves never see SIGINT, which a terminal sends to all processes at once: each then
+    gets one signal for one keystroke.
     """
-    received = []
+    received, processes = [], []
 
     def forward(num: int, _frame) -> None:
         received.append(num)
-        for process in context.processes:
+        for process in processes:
             if process.is_alive():
                 process.terminate()
 
@@ -274,6 +275,11 @@ def _wait_for(context: torch.multiprocessing.ProcessContext) -> None:
     numbers = (signal.SIGTERM, signal.SIGINT) if is_main_thread else ()
     old_handlers = {num: signal.signal(num, forward) for num in numbers}
     try:
+        with interrupts.held_back():
+            context = start()
+            processes.extend(context.processes)
+        if received:  # before there were processes to tell
+            forward(received[0], None)
         while not context.join():
             pass
     except torch.multiprocessing.ProcessExitedException:
@@ -297,7 +303,7 @@ def _is_cuda(device_name: str) -> bool:
 
 
 def _run_spawned(rank: int, function, size: int, device_name: str, folder: Path, args) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # see `_wait_for`
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # see `_run_to_end`
     worker = Worker(rank, size, resolve_device(device_name, rank if _is_cuda(device_name) else 0))
     if worker.device.type == "cpu":
         # The processes share the cores instead of each claiming all of them.

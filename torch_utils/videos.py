@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from dnnlib.paths import shorten_name
+
 try:
     import imageio
     import imageio_ffmpeg
@@ -90,7 +92,7 @@ def write_video(
     extension = target.suffix.lower()
     # The name decides which of imageio's plugins writes it: not the one for images.
     suffix = ".mp4" if extension in (".gif", ".webp") else target.suffix
-    temp = target.with_name(f".{target.stem[:100]}.{uuid.uuid4().hex}.tmp{suffix}")
+    temp = target.with_name(f".{shorten_name(target.stem, 100)}.{uuid.uuid4().hex}.tmp{suffix}")
     target.parent.mkdir(parents=True, exist_ok=True)
     writer = imageio.get_writer(str(temp), **settings)
 

@@ -6,15 +6,22 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
+import warnings
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from dnnlib.cli import MAX_SEED
+from dnnlib.paths import MAX_NAME_BYTES, shorten_name
 
 Cfg = Literal["stylegan3-t", "stylegan3-r", "stylegan2"]
 Aug = Literal["noaug", "ada", "fixed"]
 Cache = Literal["none", "ram", "auto"]
+
+# Of the name of a run's folder, which begins with the number of the run.
+MAX_DESCRIPTION_BYTES = MAX_NAME_BYTES - len("0000000000-")
+MIN_DATASET_BYTES = 16  # of them for the dataset
 
 CFGS: tuple[Cfg, ...] = ("stylegan3-t", "stylegan3-r", "stylegan2")
 
@@ -193,16 +200,26 @@ def suggest_gamma(cfg: Cfg, resolution: int, batch: int) -> float:
 def run_description(options: TrainOptions, dataset_name: str, desc: str | None = None) -> str:
     """The part of the run directory's name after its number.
 
+    A dataset's name that is too long for a part of another is cut off, with a warning.
+
     Raises:
         ValueError: If `desc` cannot be part of a file name.
     """
     if desc is not None and re.search(r"[/\\\0]", desc):
         raise ValueError(f"--desc={desc!r} becomes part of a folder's name: leave out slashes")
-    name = (
-        f"{options.cfg}-{dataset_name}-gpus{options.gpus}-batch{options.batch}"
-        f"-gamma{options.gamma:g}"
-    )
-    return name if desc is None else f"{name}-{desc}"
+    rest = f"-gpus{options.gpus}-batch{options.batch}-gamma{options.gamma:g}"
+    rest += "" if desc is None else f"-{desc}"
+    num_bytes = MAX_DESCRIPTION_BYTES - len(os.fsencode(f"{options.cfg}-{rest}"))
+    shortened = shorten_name(dataset_name, num_bytes)
+    if shortened != dataset_name:
+        if num_bytes < MIN_DATASET_BYTES:
+            raise ValueError(f"--desc={desc} is too long for a part of a folder's name; shorten it")
+        warnings.warn(
+            "the dataset's name is too long for a part of the name of the run's folder, which "
+            f"has its first {len(shortened)} characters only",
+            stacklevel=2,
+        )
+    return f"{options.cfg}-{shortened}{rest}"
 
 
 def _check_batch(options: TrainOptions) -> int:

@@ -6,7 +6,6 @@ Everything here raises `ValueError`, `OSError` or `RuntimeError`, and names the 
 import contextlib
 import dataclasses
 import json
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,8 +14,8 @@ import torch
 
 import dnnlib
 from data import notes
-from dnnlib import file_lock
-from training import image_cache, transfer
+from dnnlib import file_lock, paths
+from training import image_cache, run_dirs, transfer
 from training.config import TrainConfig
 from training.dataset import ImageFolderDataset
 from training.training_loop import network_kwargs
@@ -91,6 +90,15 @@ def check_networks(config: TrainConfig, training_set: ImageFolderDataset) -> Non
             transfer.check(data[name], network)
 
 
+def check_outdir(outdir: Path, data: Path) -> None:
+    """Refuse runs inside a folder of images: their sheets would become images of the dataset."""
+    if paths.is_inside(outdir, data):
+        raise ValueError(
+            f"--outdir={outdir} lies inside --data={data}, whose images the sheets of the run would"
+            " become; choose a folder beside it"
+        )
+
+
 def build_networks(
     config: TrainConfig, training_set: ImageFolderDataset
 ) -> dict[str, torch.nn.Module]:
@@ -102,23 +110,19 @@ def build_networks(
         }
 
 
-def next_run_dir(outdir: Path, description: str) -> Path:
-    """`<outdir>/<id>-<description>` with the next free number; creates nothing."""
-    taken = [-1]
-    if outdir.is_dir():
-        numbers = [re.match(r"\d+", path.name) for path in outdir.iterdir() if path.is_dir()]
-        taken += [int(number[0]) for number in numbers if number]
-    return outdir / f"{max(taken) + 1:05d}-{description}"
+def create_run_dir(config: TrainConfig) -> TrainConfig:
+    """Create the folder of the run, with its options.
 
 
-def create_run_dir(config: TrainConfig) -> None:
-    """Create the folder of the run, with its options."""
-    run_dir = Path(config.run_dir)
-    try:
-        run_dir.mkdir(parents=True)
-    except OSError as error:
-        raise OSError(f"--outdir: cannot create {run_dir}: {error.strerror}") from error
+    Returns:
+        The configuration with the folder that was created: others may have taken its number.
+    """
+    planned = Path(config.run_dir)
+    description = planned.name.partition("-")[2]
+    run_dir = run_dirs.create_run_dir(planned.parent, description)
+    config = dataclasses.replace(config, run_dir=str(run_dir))
     save_options(config)
+    return config
 
 
 def save_options(config: TrainConfig) -> None:

@@ -84,6 +84,7 @@ def find_latest(outdir: Path, description: str = "") -> Continuation | None:
         (paths[0].stat().st_mtime, run_dir)
         for run_dir in outdir.iterdir()
         if run_dir.is_dir()
+        and not run_dir.name.startswith(".")  # of a run that is just being made
         and run_dir.name.endswith(description)
         and (paths := checkpoint.states(run_dir))
     ]

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 
+from dnnlib import interrupts
 from torch_utils import distributed
 from viz.renderer import Renderer, Result, View
 
@@ -108,7 +109,8 @@ class AsyncRenderer:
         process = context.Process(
             target=_serve, args=(theirs, *self._options), name="renderer", daemon=True
         )
-        process.start()
+        with interrupts.held_back():
+            process.start()
         theirs.close()  # so that the end of the process shows as the end of its messages
         self._process, self._connection = process, ours
         threading.Thread(target=self._receive, args=(process, ours), daemon=True).start()

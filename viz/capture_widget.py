@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from imgui_bundle import imgui
 
+from dnnlib.paths import expand_home
 from gui_utils import controls
 from torch_utils import images
 from viz.renderer import Result
@@ -58,8 +59,9 @@ class CaptureWidget:
         self._save("window", pixels)
 
     def _save(self, stem: str, pixels: np.ndarray) -> None:
-        folder = Path(self.state.folder).expanduser()
+        folder = self.state.folder
         try:
+            folder = Path(expand_home(folder))
             folder.mkdir(parents=True, exist_ok=True)
             path = next_path(folder, stem)
             images.save_png(pixels.transpose(2, 0, 1), path)

@@ -32,8 +32,8 @@ class Memory:
 
     def save(self) -> None:
         """Write the file; without a place for it there will be nothing to remember."""
-        path = memory_path()
         try:
+            path = memory_path()
             path.parent.mkdir(parents=True, exist_ok=True)
             with open_atomic(path, "w") as f:
                 json.dump(asdict(self), f, indent=2)

@@ -20,6 +20,7 @@ from torch import Tensor
 
 import legacy
 from dnnlib import cli
+from dnnlib.paths import expand_home
 from torch_utils import distributed, images, latents, resample
 
 SEEDS_PER_ROW = 100  # of the plane of latents
@@ -189,6 +190,7 @@ class Renderer:
         return self._load(network).G
 
     def _load(self, network: str) -> "_LoadedNetwork":
+        network = expand_home(network)  # it may have been typed
         version = _file_version(network)
         if self._loaded is None or (self._loaded.name, self._loaded.version) != (network, version):
             self._loaded = None  # two networks may not fit into memory

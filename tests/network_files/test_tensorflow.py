@@ -3,6 +3,8 @@
 import copy
 import json
 import pickle
+import subprocess
+import sys
 from collections.abc import Callable
 from functools import cache
 from typing import Any
@@ -10,7 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 
+import legacy
 from network_files.tensorflow import MAX_DEPTH, TensorFlowNetwork, convert
 from tests import golden
 from training.networks_stylegan2 import ARCHITECTURES, Discriminator, Generator
@@ -489,6 +493,124 @@ def test_values_are_copied_as_they_are(value):
     net.variables.append(("ToRGB_lod0/bias", np.float32([value] * 3)))
     got = convert((net, *networks[1:]))["G"].synthesis.b8.torgb.bias
     assert got.numpy().tobytes() == np.float32([value] * 3).tobytes()
+
+
+# Options of forks
+
+SQUARE = "they must be equal, since the networks here are square"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        dict(resolution_w=16, resolution_h=16),
+        dict(resolution_h=np.int64(16)),
+        dict(resolution_w=16.0),
+        dict(dtype="float32", fmap_decay=1.0, fmap_min=np.int32(1)),
+        dict(use_bfloat16=np.bool_(False)),
+    ],
+    ids=lambda options: ",".join(options),
+)
+def test_options_that_change_nothing_are_accepted(options):
+    G, D = plain()
+    expected = convert((G, D, G))
+    got = convert(tuple(with_option(net, **options) for net in (G, D, G)))
+    for key in ("G", "D", "G_ema"):
+        assert got[key].init_kwargs == expected[key].init_kwargs
+        assert_equal_states(got[key], expected[key])
+
+
+@pytest.mark.parametrize(
+    "options", [dict(randomize_noise=False), dict(randomize_noise=True, normalize_latents=True)]
+)
+def test_options_of_generators_that_change_nothing_are_accepted(options):
+    G, D = plain()
+    got = convert((with_option(G, **options), D, with_option(G, **options)))
+    assert_equal_states(got["G_ema"], convert((G, D, G))["G_ema"])
+    assert_refused((G, with_option(D, **options), G), "network D: unknown options: ")
+
+
+def assert_equal_states(net: torch.nn.Module, expected: torch.nn.Module) -> None:
+    state, wanted = net.state_dict(), expected.state_dict()
+    assert list(state) == list(wanted)
+    assert all(torch.equal(state[name], wanted[name]) for name in wanted)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (dict(resolution_w=64), f"option 'resolution_w' is 64, but 'resolution' is 16: {SQUARE}"),
+        (
+            dict(resolution_w=16, resolution_h=8),
+            f"option 'resolution_h' is 8, but 'resolution' is 16: {SQUARE}",
+        ),
+        (
+            dict(resolution_w=64, resolution_h=64),
+            f"option 'resolution_w' is 64, but 'resolution' is 16: {SQUARE}",
+        ),
+        (dict(resolution_h="16"), "option 'resolution_h' is '16', but 'resolution' is 16"),
+        (dict(resolution_h=None), "option 'resolution_h' is None, but 'resolution' is 16"),
+        (dict(resolution_w=10**5000), "option 'resolution_w' is a very large number, but"),
+        (
+            dict(resolution_w=np.ones([2])),
+            "option 'resolution_w' is a list, but 'resolution' is 16",
+        ),
+        (dict(dtype="float16"), "option 'dtype' must be 'float32', found 'float16'"),
+        (dict(use_bfloat16=True), "option 'use_bfloat16' must be False, found True"),
+        (dict(use_bfloat16=0), "option 'use_bfloat16' must be False, found 0"),
+        (dict(fmap_decay=0.5), "option 'fmap_decay' must be 1, found 0.5"),
+        (dict(fmap_min=True), "option 'fmap_min' must be 1, found True"),
+    ],
+    ids=lambda value: None if isinstance(value, str) else next(iter(value)),
+)
+@pytest.mark.parametrize("is_generator", [True, False], ids=["G", "D"])
+def test_options_that_would_change_something_are_refused(options, message, is_generator):
+    G, D = plain()
+    if is_generator:
+        assert_refused((with_option(G, **options), D, G), f"network G: {message}")
+    else:
+        assert_refused((G, with_option(D, **options), G), f"network D: {message}")
+
+
+def test_latents_that_are_not_normalised_are_refused():
+    G, D = plain()
+    net = with_option(G, normalize_latents=False)
+    assert_refused((net, D, G), "option 'normalize_latents' must be True, found False")
+
+
+def test_the_default_resolution_counts_where_the_pickle_has_none():
+    G, D = plain()
+    net = with_option(G, resolution_w=16)
+    del net.static_kwargs["resolution"]
+    assert_refused((net, D, G), "'resolution_w' is 16, but 'resolution' is 1024")
+
+
+def test_legacy_rewrites_a_pickle_of_such_a_fork(tmp_path):
+    path = PICKLES / "tf_v4_plain_32.pkl"
+    code = """
+import pickle, sys, types
+
+class Network:
+    def __setstate__(self, state):
+        self.__dict__.update(state)
+
+Network.__module__ = "dnnlib.tflib.network"
+names = ("dnnlib", "dnnlib.tflib", "dnnlib.tflib.network")
+sys.modules.update({name: types.ModuleType(name) for name in names})
+sys.modules["dnnlib.tflib.network"].Network = Network
+with open(sys.argv[1], "rb") as f:
+    networks = pickle.load(f)
+for network in networks:
+    network.static_kwargs.update(resolution_w=32, resolution_h=32)
+with open(sys.argv[2], "wb") as f:
+    pickle.dump(networks, f)
+"""
+    fork, dest = tmp_path / "fork.pkl", tmp_path / "out.pkl"
+    subprocess.run([sys.executable, "-c", code, path, fork], check=True)
+    result = CliRunner().invoke(legacy.main, [f"--source={fork}", f"--dest={dest}"])
+    assert result.exit_code == 0, result.output
+    expected = convert(unpickle("tf_v4_plain_32"))
+    assert_equal_states(legacy.load_network(dest)["G_ema"], expected["G_ema"])
 
 
 # Refusals

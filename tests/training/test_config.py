@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 import train
 from tests import golden
-from training import preflight
+from training import run_dirs
 from training.config import TrainOptions, make_config, run_description
 
 GOLDEN = golden.load_json("train_options.json")
@@ -146,12 +146,12 @@ def test_run_directories_are_numbered_as_in_the_reference(tmp_path, monkeypatch)
     monkeypatch.chdir(tmp_path)
     outdir = Path("training-runs")
     _, _, description = Path(case["result"]).name.partition("-")
-    assert preflight.next_run_dir(outdir, description) == outdir / f"00000-{description}"
+    assert run_dirs.next_run_dir(outdir, description) == outdir / f"00000-{description}"
     assert not outdir.exists()
     for name in case["existing_directories"]:
         (outdir / name).mkdir(parents=True)
     (outdir / "00099-a-file").touch()
-    assert str(preflight.next_run_dir(outdir, description)) == case["result"]
+    assert str(run_dirs.next_run_dir(outdir, description)) == case["result"]
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from torch_utils.ops.cpu.compiler import CACHE_DIR_VARIABLE
 from torch_utils.ops.cuda import compiler
 from training import kernels
 from training.config import TrainOptions, make_config
@@ -15,7 +16,7 @@ IMAGES = dict(c_dim=0, img_resolution=16, img_channels=3)
 @pytest.fixture
 def compiled(tmp_path, monkeypatch):
     """Kernels that were compiled, in place of which nothing is."""
-    monkeypatch.setenv(compiler.CACHE_DIR_VARIABLE, str(tmp_path))
+    monkeypatch.setenv(CACHE_DIR_VARIABLE, str(tmp_path))
     monkeypatch.setattr(compiler, "_ahead", {})
     monkeypatch.setattr(compiler, "_target", lambda arch: ("cubin", arch))
     monkeypatch.setattr(compiler.torch.cuda, "get_device_capability", lambda _: (9, 0))

@@ -6,6 +6,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 
+from torch_utils.ops.cpu.compiler import CACHE_DIR_VARIABLE
 from torch_utils.ops.cuda import compiler, precompile
 
 pytest.importorskip("cuda.bindings.nvrtc")
@@ -42,7 +43,7 @@ def test_standard_kernels_compile_and_stay_in_registers(cfg):
 
 @pytest.mark.slow
 def test_command_fills_the_cache_and_reports(tmp_path, monkeypatch):
-    monkeypatch.setenv(compiler.CACHE_DIR_VARIABLE, str(tmp_path))
+    monkeypatch.setenv(CACHE_DIR_VARIABLE, str(tmp_path))
     # Threads start sooner than processes, which CI runs.
     monkeypatch.setattr(
         precompile, "ProcessPoolExecutor", lambda jobs, mp_context: ThreadPoolExecutor(1)

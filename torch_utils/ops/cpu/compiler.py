@@ -10,7 +10,6 @@ import contextlib
 import ctypes
 import functools
 import hashlib
-import os
 import platform
 import shutil
 import sys
@@ -23,6 +22,7 @@ from pathlib import Path
 
 import torch
 
+from dnnlib.paths import HomeError, folder_from_environment
 from dnnlib.util import make_cache_dir_path
 from torch_utils.ops.cpu.toolchain import BuildError, Toolchain, toolchains
 
@@ -36,7 +36,7 @@ LEFTOVER_SEC = 24 * 3600  # builds older than that were killed
 def library() -> ctypes.CDLL | None:
     """The kernels, or `None` (with one warning) where they cannot be built."""
     try:
-        return _load(Path(os.environ.get(CACHE_DIR_VARIABLE) or make_cache_dir_path("cpu_kernels")))
+        return _load(kernel_cache_dir("cpu_kernels"))
     except BuildError as error:
         warnings.warn(f"CPU kernels: {error} Using slower PyTorch operations.", stacklevel=2)
     except OSError as error:
@@ -46,6 +46,18 @@ def library() -> ctypes.CDLL | None:
             stacklevel=2,
         )
     return None
+
+
+def kernel_cache_dir(name: str) -> Path:
+    """The folder of finished kernels: the one in the environment, or `name` in the cache folder.
+
+    Raises:
+        BuildError: If the environment names one in the home folder of an unknown user.
+    """
+    try:
+        return Path(folder_from_environment(CACHE_DIR_VARIABLE) or make_cache_dir_path(name))
+    except HomeError as error:
+        raise BuildError(f"{error}.") from None
 
 
 def _load(cache_dir: Path) -> ctypes.CDLL:

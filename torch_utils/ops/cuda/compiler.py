@@ -27,8 +27,7 @@ from types import SimpleNamespace
 
 import torch
 
-from dnnlib.util import make_cache_dir_path
-from torch_utils.ops.cpu.compiler import CACHE_DIR_VARIABLE, BuildError
+from torch_utils.ops.cpu.compiler import BuildError, kernel_cache_dir
 
 SOURCE_DIR = Path(__file__).parent
 OPTIONS = {"std": "c++17", "ptxas_options": ["-v"]}  # -v reports the resources
@@ -202,7 +201,7 @@ def compile_ahead(run: Callable[[], None], what: str, arch: str, num_threads: in
         num_threads: How many kernels to compile at a time.
     """
     with contextlib.suppress(Exception), ThreadPoolExecutor(num_threads) as pool:
-        mark = _cache_dir() / f"complete-{_key('*.cu', what, *_target(arch))}"
+        mark = kernel_cache_dir("cuda_kernels") / f"complete-{_key('*.cu', what, *_target(arch))}"
         if mark.exists():
             return
         submitted = _Submitted(pool, arch)
@@ -239,7 +238,10 @@ def compile_cubin(source: str, specialisation: str, arch: str) -> Cubin:
         BuildError: If a package is missing, NVRTC is too new for the GPU, or the code is faulty.
     """
     kind, target = _target(arch)
-    path = _cache_dir() / f"{Path(source).stem}-{_key(source, specialisation, kind, target)}.bin"
+    path = (
+        kernel_cache_dir("cuda_kernels")
+        / f"{Path(source).stem}-{_key(source, specialisation, kind, target)}.bin"
+    )
     cubin = _read(path)
     if cubin is None:
         code = (SOURCE_DIR / source).read_text(encoding="utf-8")
@@ -361,10 +363,6 @@ def _compile(code: str, specialisation: str, kind: str, target: str, source: str
 def _reported(log: str, pattern: str) -> int:
     """A number in the report of ptxas; it leaves out what there is nothing of."""
     return max(map(int, re.findall(pattern, log)), default=0)
-
-
-def _cache_dir() -> Path:
-    return Path(os.environ.get(CACHE_DIR_VARIABLE) or make_cache_dir_path("cuda_kernels"))
 
 
 def _key(source: str, specialisation: str, kind: str, target: str) -> str:

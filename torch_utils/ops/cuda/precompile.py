@@ -4,6 +4,11 @@ Which those are is not written down anywhere: the networks, their losses and the
 on the meta device, which computes nothing, and the launches that they come to are recorded.
 """
 
+if __name__ == "__main__":  # Ctrl-C ends the script quietly even during the other imports
+    from dnnlib import interrupts
+
+    interrupts.end_quietly()
+
 import itertools
 import multiprocessing
 import os
@@ -67,7 +72,7 @@ class Resolutions(click.ParamType):
     help="Sizes of the images.",
 )
 @click.option(
-    "--jobs", type=click.IntRange(min=1), help="Processes.  [default: one for each CPU core]"
+    "--jobs", type=cli.WholeNumber(min=1), help="Processes.  [default: one for each CPU core]"
 )
 @cli.version_option
 def main(archs: list[str], cfgs: list[Cfg], resolutions: list[int], jobs: int | None) -> None:

@@ -1,0 +1,70 @@
+"""What to say of files that PyTorch writes, and that are no network pickles."""
+
+import re
+import zipfile
+from pathlib import Path
+from typing import BinaryIO
+
+from dnnlib.util import is_url
+
+# A number at the beginning of what `torch.save` wrote before PyTorch 1.6.
+OLD_MAGIC = 0x1950A86A20F9469CFC6C.to_bytes(10, "little")
+# Keys of a training state, as its pickle has them.
+STATE_KEYS = (b"training_set_kwargs", b"launch_id", b"cur_nimg")
+MAX_INDEX_BYTES = 16 << 20  # of the pickle in an archive, without the tensors
+
+SNAPSHOT = re.compile(r"network-snapshot-(\d+)\.pkl")
+WAY_OUT = (
+    "not a network pickle; take the network's .pkl or .safetensors (train.py writes "
+    "network-snapshot-*.pkl)"
+)
+
+
+def explain(f: BinaryIO, head: bytes, name: str) -> str | None:
+    """What the file is and what to take in its place; `None` if PyTorch did not write it.
+
+    Args:
+        f: The file, seekable; its position changes.
+        head: Its first bytes.
+        name: Its path or URL.
+    """
+    if OLD_MAGIC in head[:32]:
+        return f"this is a torch.save file in the format before PyTorch 1.6, {WAY_OUT}"
+    if not head.startswith(b"PK\x03\x04"):
+        return None
+    try:
+        with zipfile.ZipFile(f) as archive:
+            members = {member.rpartition("/")[2]: member for member in archive.namelist()}
+            if "constants.pkl" in members:
+                return f"this is a TorchScript file, {WAY_OUT}"
+            if "data.pkl" not in members:
+                return None
+            with archive.open(members["data.pkl"]) as index:
+                is_state = _is_state(index.read(MAX_INDEX_BYTES))
+    except Exception:  # damaged bytes can make the reader raise anything
+        return None
+    return _explain_state(name) if is_state else f"this is a torch.save file, {WAY_OUT}"
+
+
+def _is_state(index: bytes) -> bool:
+    return all(key in index for key in STATE_KEYS)
+
+
+def _explain_state(name: str) -> str:
+    what = "this is the state of a training run, which train.py --resume continues"
+    snapshot = _snapshot_beside(name)
+    if snapshot is not None:
+        return f"{what}; the network is in {snapshot}"
+    return f"{what}; networks are in the run's network-snapshot-*.pkl, but there is none beside it"
+
+
+def _snapshot_beside(name: str) -> Path | None:
+    """The network that a run had saved last when it saved a state, or else its first one."""
+    path = Path(name)
+    if is_url(name) or not path.is_file():
+        return None
+    matches = [(SNAPSHOT.fullmatch(other.name), other) for other in path.parent.iterdir()]
+    kimg = {int(match[1]): other for match, other in matches if match}
+    state = re.match(r"training-state-(\d+)", path.name)
+    earlier = [k for k in kimg if state is None or k <= int(state[1]) // 1000]
+    return kimg[max(earlier) if earlier else min(kimg)] if kimg else None
