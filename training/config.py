@@ -118,6 +118,12 @@ class TrainConfig:
     run_dir: str = field(default="")
     options: TrainOptions | None = None
 
+    @property
+    def is_augmented(self) -> bool:
+        """Whether the run has an augmentation pipe; one with a fixed probability of 0 is none."""
+        has_strength = self.augment_p > 0 or self.ada_target is not None
+        return self.augment_kwargs is not None and has_strength
+
     def to_dict(self) -> dict[str, Any]:
         """The fields in order, as JSON takes them, without the options that led to them."""
         fields = dataclasses.asdict(self)

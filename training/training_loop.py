@@ -159,7 +159,11 @@ class Trainer:
         self.start_time = now - state["total_sec"]
         self.tick_start_time = now - state["tick_sec"]
         for name, net in self._networks().items():
+            if name == "augment_pipe" and name not in state["networks"]:
+                continue  # there was none as long as --p was 0
             net.load_state_dict(state["networks"][name])
+        if self.augment_pipe is not None and self.ada is None:
+            self.augment_pipe.p.fill_(self.config.augment_p)  # --p may have changed
         for phase in self._phases_of_optimizers():
             phases.load_optimizer(phase.optimizer, state["optimizers"][phase.name])
         if self.ada is not None:
@@ -278,7 +282,7 @@ class Trainer:
 
     def _set_up_augmentation(self) -> None:
         self.augment_pipe = self.ada = None
-        if self.config.augment_kwargs is None:
+        if not self.config.is_augmented:
             self._print("Augmentation: off")
             return
         pipe = dnnlib.util.construct_class_by_name(**self.config.augment_kwargs)
