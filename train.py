@@ -13,7 +13,7 @@ from dnnlib import cli
 from metrics import metric_main
 from torch_utils import distributed
 from training import config as training_config
-from training import preflight, resume
+from training import minibatch_groups, preflight, resume
 from training.config import TrainConfig, TrainOptions
 from training.dataset import ImageFolderDataset
 from training.resume import Continuation
@@ -244,7 +244,7 @@ def main(device: str, dry_run: bool, **options: Any) -> None:
             stack.enter_context(preflight.sole_trainer(run.run_dir))
             run = resume.refresh(run, options["resume"])  # another process may just have ended
         config, training_set = new_run(options) if run is None else continued_run(run, options)
-        click.echo(describe(config, training_set))
+        click.echo(describe(config, training_set, is_continued=run is not None))
         if run is not None:
             click.echo(f"Continuing from {run.state_path}")
         if dry_run:
@@ -331,7 +331,8 @@ def continued_run(
         training_set, data, use_labels, train_options.mirror, train_options.seed
     )
     resume.check_training_set(saved, kwargs)
-    config = training_config.make_config(train_options, kwargs)
+    started_with = resume.combine(run.state["options"], {})
+    config = training_config.make_config(train_options, kwargs, started_with)
     return dataclasses.replace(config, run_dir=str(run.run_dir)), training_set
 
 
@@ -373,7 +374,9 @@ def training_set_kwargs(
     )
 
 
-def describe(config: TrainConfig, training_set: ImageFolderDataset) -> str:
+def describe(
+    config: TrainConfig, training_set: ImageFolderDataset, is_continued: bool = False
+) -> str:
     """The options as JSON, what matters most of them, and what is easily overlooked."""
     lines = [
         "",
@@ -395,6 +398,15 @@ def describe(config: TrainConfig, training_set: ImageFolderDataset) -> str:
         lines.append("Note: the dataset has labels, which this run ignores; --cond=1 uses them.")
     if not config.metrics:
         lines.append("Note: no metrics are evaluated during this run (--metrics=none).")
+    about_groups = minibatch_groups.notice(
+        config.batch_size,
+        config.num_gpus,
+        config.batch_gpu,
+        config.D_kwargs["epilogue_kwargs"]["mbstd_group_size"],
+        is_continued,
+    )
+    if about_groups is not None:
+        lines.append(about_groups)
     return "\n".join(lines)
 
 

@@ -22,6 +22,7 @@ from training import (
     health,
     kernels,
     log,
+    minibatch_groups,
     phases,
     random_state,
     snapshot,
@@ -522,11 +523,11 @@ def network_kwargs(training_set) -> dict[str, int]:
 def _advice_on_memory(config: TrainConfig) -> str:
     """What to do when a batch does not fit."""
     per_process = config.batch_size // config.num_gpus
-    minimum = config.D_kwargs["epilogue_kwargs"]["mbstd_group_size"]
-    smaller = [num for num in range(minimum, config.batch_gpu) if per_process % num == 0]
+    group_size = config.D_kwargs["epilogue_kwargs"]["mbstd_group_size"]
+    smaller = minibatch_groups.smaller_batch_gpu(per_process, config.batch_gpu, group_size)
     advice = (
-        f"use --batch-gpu={max(smaller)} (the batch then goes through in more passes)"
-        if smaller
-        else "no smaller --batch-gpu is possible; use a smaller --batch, --cbase or --mbstd-group"
+        "no smaller --batch-gpu is possible; use a smaller --batch, --cbase or --mbstd-group"
+        if smaller is None
+        else f"use --batch-gpu={smaller} (the batch then goes through in more passes)"
     )
     return f"out of memory with --batch-gpu={config.batch_gpu}: {advice}"
