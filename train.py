@@ -2,14 +2,13 @@
 
 import contextlib
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any
 
 import click
 from click.core import ParameterSource
 
-from dnnlib import cli
+from dnnlib import cli, strict_json
 from metrics import metric_main
 from torch_utils import distributed
 from training import config as training_config
@@ -381,7 +380,7 @@ def describe(
     lines = [
         "",
         "Training options:",
-        json.dumps(config.to_dict(), indent=2),
+        strict_json.dumps(config.to_dict(), indent=2),
         "",
         f"Output directory:    {config.run_dir}",
         f"Processes:           {config.num_gpus}",

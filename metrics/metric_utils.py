@@ -244,9 +244,13 @@ def compute_feature_stats_for_dataset(
 
     with torch.no_grad():
         for features in parallel.run_batches(opts.worker, num_batches, compute):
+            is_first = stats.num_items == 0
             stats.append(features)
+            if is_first:
+                stats.check_finite("real")  # before hours go by
             progress.update(stats.num_items)
     dataset.close()
+    stats.check_finite("real")
     if path is not None and opts.rank == 0:
         feature_cache.save(path, stats, dataset_path)
     return stats
@@ -293,17 +297,25 @@ def compute_feature_stats_for_generator(
 
     def compute(idx: int) -> Tensor:
         start, end = idx * batch_size, min((idx + 1) * batch_size, stats.max_items)
-        made = []
+        made, is_sound = [], []
         for first in range(start, end, batch_gen):
             stop = min(first + batch_gen, end)
             z = _draw_latents(opts, first, stop, G.z_dim)
-            made.append(images.to_uint8(G(z=z, c=labels.get(first, stop), **opts.G_kwargs)))
-        return detect(detector, torch.cat(made), detector_kwargs)
+            img = G(z=z, c=labels.get(first, stop), **opts.G_kwargs)
+            is_sound.append(images.num_nonfinite(img) == 0)
+            made.append(images.to_uint8(img))
+        features = detect(detector, torch.cat(made), detector_kwargs)
+        # In 8 bits NaN is a level like others: here it is remembered, without waiting for a GPU.
+        return torch.where(torch.cat(is_sound)[:, None], features, torch.nan)
 
     with torch.no_grad():
         for features in run_batches(opts, math.ceil(stats.max_items / batch_size), compute):
+            is_first = stats.num_items == 0
             stats.append(features)
+            if is_first:
+                stats.check_finite("generated")  # before hours go by
             progress.update(stats.num_items)
+    stats.check_finite("generated")
     return stats
 
 

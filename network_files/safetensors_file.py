@@ -16,6 +16,7 @@ from typing import IO, Any, BinaryIO
 import safetensors.torch
 import torch
 
+from dnnlib import strict_json
 from network_files import rebuild
 from torch_utils import persistence
 
@@ -55,8 +56,8 @@ def save(f: IO[bytes], data: dict[str, Any]) -> None:
         "training_set_kwargs": data.get("training_set_kwargs"),
     }
     try:
-        text = json.dumps(description)
-    except TypeError as error:
+        text = strict_json.dumps(description)
+    except (TypeError, ValueError) as error:
         raise ValueError(f"the networks' options do not fit into this format: {error}") from error
     f.write(safetensors.torch.save(tensors, {"format": "pt", METADATA_KEY: text}))
 

@@ -158,6 +158,17 @@ def named_params_and_buffers(module: torch.nn.Module) -> list[tuple[str, torch.T
 
 
 @torch.no_grad()
+def nonfinite_tensors(module: torch.nn.Module) -> list[str]:
+    """Names of the parameters and buffers that hold NaN or infinite values."""
+    named = [pair for pair in named_params_and_buffers(module) if not pair[1].is_meta]
+    if not named:
+        return []
+    flags = [tensor.isfinite().all().to(named[0][1].device) for _, tensor in named]
+    is_finite = torch.stack(flags).tolist()  # one wait for the device
+    return [name for (name, _), finite in zip(named, is_finite, strict=True) if not finite]
+
+
+@torch.no_grad()
 def copy_params_and_buffers(
     src_module: torch.nn.Module, dst_module: torch.nn.Module, require_all: bool = False
 ) -> None:

@@ -5,7 +5,6 @@ Everything here raises `ValueError`, `OSError` or `RuntimeError`, and names the 
 
 import contextlib
 import dataclasses
-import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +13,7 @@ import click
 import torch
 
 import dnnlib
-from dnnlib import file_lock
+from dnnlib import file_lock, strict_json
 from training import image_cache, transfer
 from training.config import TrainConfig
 from training.dataset import ImageFolderDataset
@@ -86,6 +85,7 @@ def check_networks(config: TrainConfig, training_set: ImageFolderDataset) -> Non
     for name, network in networks.items():
         if data[name] is not None:
             transfer.check(data[name], network)
+    transfer.check_finite(data)
 
 
 def next_run_dir(outdir: Path, description: str) -> Path:
@@ -110,7 +110,7 @@ def create_run_dir(config: TrainConfig) -> None:
 def save_options(config: TrainConfig) -> None:
     """Write the options of a run into its folder."""
     with dnnlib.util.open_atomic(Path(config.run_dir) / "training_options.json", "w") as f:
-        json.dump(config.to_dict(), f, indent=2)
+        f.write(strict_json.dumps(config.to_dict(), indent=2))
 
 
 @contextlib.contextmanager
