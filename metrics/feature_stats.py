@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from dnnlib.util import EasyDict, open_atomic
+from torch_utils import misc
 
 
 class FeatureStats:
@@ -98,8 +99,7 @@ class FeatureStats:
                 return
             x = x[: self.max_items - self.num_items]
         self.num_items += len(x)
-        is_bad = x.isfinite().all(dim=1).logical_not_()
-        self._num_nonfinite = self._num_nonfinite + is_bad.sum().to(torch.int64)
+        self._num_nonfinite = self._num_nonfinite + (~misc.are_finite(x)).sum()
         if self.capture_all:
             self._keep(x)
         if self.capture_mean_cov:

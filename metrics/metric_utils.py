@@ -18,7 +18,7 @@ from dnnlib.util import EasyDict
 from metrics import detectors, feature_cache, parallel, samples
 from metrics.feature_stats import FeatureStats as FeatureStats
 from metrics.progress import ProgressMonitor as ProgressMonitor
-from torch_utils import distributed, images
+from torch_utils import distributed, images, misc
 
 BATCH_SIZE = {"cuda": 64, "mps": 32, "cpu": 16}  # images that a detector sees at once
 MAX_BATCH_PIXELS = 4 * 1024**2  # of images that a GPU generates at once
@@ -302,7 +302,7 @@ def compute_feature_stats_for_generator(
             stop = min(first + batch_gen, end)
             z = _draw_latents(opts, first, stop, G.z_dim)
             img = G(z=z, c=labels.get(first, stop), **opts.G_kwargs)
-            is_sound.append(images.num_nonfinite(img) == 0)
+            is_sound.append(misc.are_finite(img))
             made.append(images.to_uint8(img))
         features = detect(detector, torch.cat(made), detector_kwargs)
         # In 8 bits NaN is a level like others: here it is remembered, without waiting for a GPU.

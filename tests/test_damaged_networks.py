@@ -303,6 +303,7 @@ def test_metric_of_two_processes_is_refused(name, network, dataset_zip, detector
     assert result.returncode == 1 and "Error: " in result.stderr, result.stderr
     assert "the network has NaN or infinite values in synthesis.b16.conv0" in result.stderr
     assert "{" not in result.stdout and "Traceback" not in result.stderr
+    assert result.stderr.count("the networks are damaged") == 1
 
 
 @pytest.mark.parametrize(

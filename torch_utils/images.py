@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from dnnlib.util import open_atomic
+from torch_utils import misc
 
 
 def to_uint8(img: Tensor) -> Tensor:
@@ -29,19 +30,15 @@ def check_finite(img: Tensor, names: Sequence[str]) -> None:
     Raises:
         ValueError: The message names the first of them, and the way out.
     """
-    bad = num_nonfinite(img).tolist()  # one wait for the device
-    if any(bad):
-        idx = next(i for i, num in enumerate(bad) if num)
+    is_sound = misc.are_finite(img).tolist()  # one wait for the device
+    if not all(is_sound):
+        idx = is_sound.index(False)
+        num_bad = int(img[idx].isfinite().logical_not().sum())
         raise ValueError(
-            f"{names[idx]}: {bad[idx]} of {img[idx].numel()} values of the image are NaN or "
+            f"{names[idx]}: {num_bad} of {img[idx].numel()} values of the image are NaN or "
             "infinite, and it is not written; the network is damaged (use an earlier snapshot), or "
             "its input out of range (a smaller --trunc)"
         )
-
-
-def num_nonfinite(img: Tensor) -> Tensor:
-    """How many values of each image `[N, ...]` are NaN or infinite, `[N]`."""
-    return img.isfinite().logical_not_().flatten(1).sum(dim=1)
 
 
 def make_grid(images: Tensor | np.ndarray, grid_size: tuple[int, int]) -> Tensor | np.ndarray:

@@ -11,8 +11,8 @@ from tqdm import tqdm
 
 from dnnlib.util import open_atomic
 from torch_utils.distributed import Worker
-from torch_utils.images import num_nonfinite, save_image_grid
-from torch_utils.misc import check_ddp_consistency, nonfinite_tensors
+from torch_utils.images import save_image_grid
+from torch_utils.misc import are_finite, check_ddp_consistency, nonfinite_tensors
 from training.snapshot_grid import setup_snapshot_image_grid
 
 
@@ -47,7 +47,7 @@ class SampleSheet:
         )
         parts: list[Tensor] = [G_ema(z, c, noise_mode="const").cpu() for z, c in batches]
         img = torch.cat(parts)
-        if num_bad := int(num_nonfinite(img).count_nonzero()):
+        if num_bad := len(img) - int(are_finite(img).count_nonzero()):
             print(
                 f"Note: {num_bad} of {len(img)} images of {path.name} hold NaN or infinite values, "
                 "which are black there."
