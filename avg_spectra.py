@@ -320,15 +320,18 @@ def generated_images(
     A seed means the same latent as everywhere, and in a conditional network also a class, drawn
     after it. The noise of StyleGAN2 is as stored: results do not depend on the batch.
     """
+    seeds = [(seed + i) % (cli.MAX_SEED + 1) for i in range(num)]
     for start in range(0, num, batch):
         z, c = [], []
-        for i in range(start, min(start + batch, num)):
-            rng = np.random.RandomState((seed + i) % (cli.MAX_SEED + 1))
+        for number in seeds[start : start + batch]:
+            rng = np.random.RandomState(number)
             z.append(rng.randn(G.z_dim))
             class_idx = rng.randint(G.c_dim) if G.c_dim > 0 else None
             c.append(latents.label_from_class(class_idx, G.c_dim, device=device))
         z = torch.from_numpy(np.stack(z)).to(torch.float32).to(device)
-        yield images.to_uint8(G(z, torch.cat(c), noise_mode="const"))
+        img = G(z, torch.cat(c), noise_mode="const")
+        images.check_finite(img, [f"seed {number}" for number in seeds[start : start + batch]])
+        yield images.to_uint8(img)
 
 
 def _show_progress(batches: Iterator[Tensor], num: int) -> Iterator[Tensor]:
@@ -377,6 +380,9 @@ def average_spectrum(
 
     Returns:
         float64 `[image_size * interp, image_size * interp]`, zero frequency first.
+
+    Raises:
+        ValueError: If `mean` and `std` are so far from the images that it is not finite.
     """
     fft_size = image_size * min(interp, 2)
     total = torch.zeros([fft_size, fft_size // 2 + 1], dtype=torch.float64)
@@ -397,6 +403,8 @@ def average_spectrum(
             total += power.sum(dim=0).to(total.device, total.dtype)
         num_planes += img.shape[0] * img.shape[1]
     half = total.cpu().numpy() / max(num_planes, 1)
+    if not np.isfinite(half).all():
+        raise ValueError(f"--mean={mean:g} --std={std:g} make a spectrum that is not finite")
     if interp > 2:
         # The autocorrelation ends before `image_size`; behind its middle are the negative shifts.
         shifts = np.fft.fftshift(np.fft.irfft2(half, s=(fft_size, fft_size)))
@@ -439,6 +447,8 @@ def construct_heatmap(npz_file: str | os.PathLike, smooth: float) -> tuple[np.nd
             raise KeyError("spectrum")
     except (ValueError, TypeError, KeyError, EOFError, AttributeError, zipfile.BadZipFile) as error:
         raise ValueError(f"{npz_file} is not a file that `calc` writes") from error
+    if not np.isfinite(spectrum).all():
+        raise ValueError(f"{npz_file} holds NaN or infinite powers: make it again with `calc`")
     hmap = 10 * np.log10(np.maximum(spectrum, SMALLEST_POWER))
     hmap = np.pad(np.fft.fftshift(hmap), [(0, 1), (0, 1)], mode="wrap")
     if smooth > 0:

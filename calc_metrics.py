@@ -6,6 +6,7 @@ if __name__ == "__main__":  # Ctrl-C ends the script quietly even during the oth
     interrupts.end_quietly()
 
 import os
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -211,9 +212,11 @@ def evaluate(worker: Worker, job: Job) -> None:
     distributed.configure_backends(worker.device, cudnn_benchmark=True)
     G = job.G
     if G is None:
-        G = legacy.load_network(
-            job.network, option="--network", allow_untrusted=job.options["allow_untrusted"]
-        )["G_ema"]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the process that started this one has warned
+            G = legacy.load_network(
+                job.network, option="--network", allow_untrusted=job.options["allow_untrusted"]
+            )["G_ema"]
     run_dir = find_run_dir(job.network)
     for metric in job.metrics:
         if job.verbose and worker.is_main:

@@ -178,19 +178,21 @@ def generate_images(
         The files written, in order.
 
     Raises:
-        ValueError: If an argument does not suit the network.
+        ValueError: If an argument does not suit the network, or an image is not finite.
         OSError: If `outdir` cannot be written.
     """
     if batch < 1:
         raise ValueError(f"generate_images: `batch` must be at least 1, got {batch}")
     if ws is not None:
         _check_ws(G, ws)
+        origins = [f"style {i} of --projected-w" for i in range(len(ws))]
         names = [f"proj{i:02d}.png" for i in range(len(ws))]
         batches = ws.split(batch)
     elif seeds is not None:
         _check_class(G, class_idx)
         if grid is None:
             seeds = list(dict.fromkeys(seeds))  # one file each
+        origins = [f"seed {seed}" for seed in seeds]
         names = [f"seed{seed:04d}.png" for seed in seeds]
         batches = _map_seeds(G, seeds, class_idx, truncation_psi, batch)
     else:
@@ -209,10 +211,12 @@ def generate_images(
 
     device = _device_of(G)
     paths = [outdir / name for name in names]
-    pending, cells = iter(paths), []
+    pending, cells, num_done = iter(paths), [], 0
     with latents.content_transform(G, matrix), tqdm(total=len(names), disable=None) as progress:
         for batch_ws in batches:
             img = G.synthesis(batch_ws.to(device, torch.float32), noise_mode=noise_mode)
+            images.check_finite(img, origins[num_done:])
+            num_done += len(img)
             for pixels in images.to_uint8(img).cpu():
                 if grid is None:
                     images.save_png(pixels, next(pending))
@@ -235,6 +239,8 @@ def load_ws(path: str | os.PathLike) -> Tensor:
         raise ValueError(f"{path} is not an NPZ file with an array 'w' of numbers") from error
     if not ws.is_floating_point():
         raise ValueError(f"{path}: 'w' must hold floating-point numbers, not {ws.dtype}")
+    if not ws.isfinite().all():
+        raise ValueError(f"{path}: 'w' holds NaN or infinite values: --projected-w needs others")
     return ws[None] if ws.ndim == 2 else ws
 
 

@@ -240,7 +240,8 @@ def gen_interp_video(
             `macro_block_size` is given, imageio scales MP4 to multiples of 16 pixels.
 
     Raises:
-        ValueError: If an argument does not suit the network or another argument.
+        ValueError: If an argument does not suit the network or another argument, or an image is
+            not finite.
         RuntimeError: If the packages for writing videos are not there.
         OSError: If the file cannot be written.
     """
@@ -255,7 +256,7 @@ def gen_interp_video(
 
     G.synthesis(_to_device(keyframes[0].reshape(-1, *keyframes.shape[3:])[:1], device))  # warm-up
     times = np.arange(num_frames) / w_frames
-    frames = render_frames(G, trajectory, times, grid_dims, noise_mode, batch, device)
+    frames = render_frames(G, trajectory, times, grid_dims, noise_mode, batch, device, seed_table)
     settings = videos.writer_settings(Path(mp4).suffix.lower()) | video_kwargs
     with (
         tqdm(total=num_frames, unit="frame", disable=None) as progress,
@@ -311,6 +312,12 @@ def map_keyframes(
         warnings.warn("--class has no effect: the network is unconditional", stacklevel=4)
     z = _to_device(latents.z_from_seeds(seed_table.ravel().tolist(), G.z_dim).numpy(), device)
     ws = G.mapping(z, None if c_dim == 0 else label, truncation_psi=psi).cpu().numpy()
+    if not np.isfinite(ws).all():
+        bad = ~np.isfinite(ws).all(axis=(1, 2))
+        raise ValueError(
+            f"the styles of seed {seed_table.ravel()[bad][0]} are NaN or infinite: the network is "
+            "damaged (use an earlier snapshot), or --trunc out of range"
+        )
     return ws.reshape(*seed_table.shape, *ws.shape[1:])
 
 
@@ -347,12 +354,28 @@ def render_frames(
     noise_mode: str,
     batch: int,
     device: torch.device,
+    seed_table: np.ndarray | None = None,
 ) -> Iterator[np.ndarray]:
     """Compute frames one after the other, uint8 `[height * H, width * W, C]`.
 
     Batches may hold a part of a frame, or several frames.
+
+    Raises:
+        ValueError: If an image is not finite; the message names the seeds of `seed_table`.
     """
     width, height = grid_dims
+
+    def origin(idx: int) -> str:
+        """What an image is called, counted over all frames and cells."""
+        frame, cell = divmod(idx, cells)
+        if seed_table is None:
+            return f"frame {frame}"
+        keyframe = int(times[frame])
+        first, second = (
+            seed_table[k % len(seed_table)].flat[cell] for k in (keyframe, keyframe + 1)
+        )
+        return f"frame {frame}, between the seeds {first} and {second}"
+
     cells = width * height
     done: list[Tensor] = []
     for start in range(0, len(times) * cells, batch):
@@ -361,6 +384,7 @@ def render_frames(
         ws = trajectory(times[first_frame : last_frame + 1])  # [frames, height, width, ...]
         ws = ws.reshape(-1, *ws.shape[3:])[images_idx - first_frame * cells]
         img = G.synthesis(ws=_to_device(ws, device), noise_mode=noise_mode)
+        images.check_finite(img, [origin(i) for i in images_idx.tolist()])
         done.extend(images.to_uint8(img).cpu())
         while len(done) >= cells:
             yield layout_grid(torch.stack(done[:cells]), width, height, float_to_uint8=False)

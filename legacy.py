@@ -37,6 +37,7 @@ from torch_utils import misc
 
 NETWORKS = ("G", "D", "G_ema")
 PARTS = {"G": ("mapping", "synthesis"), "D": ("b4", "c_dim"), "G_ema": ("mapping", "synthesis")}
+NUM_NAMED = 3  # of the damaged tensors that a warning names
 UNTRUSTED_VARIABLE = "STYLEGAN3_ALLOW_UNTRUSTED"
 
 
@@ -120,6 +121,7 @@ def load_network_pkl(
         raise ValueError(f"{name}: {foreign.one_line(str(error))}") from error
     except Exception as error:  # damaged bytes can make unpickling raise anything
         raise ValueError(f"{name}: {foreign.one_line(foreign.explain(head, error))}") from error
+    _warn_of_damage(name, data)
     if force_fp16:
         data.update({key: _with_fp16(data[key]) for key in NETWORKS if data[key] is not None})
     return data
@@ -275,6 +277,23 @@ def _checked(data: Any) -> dict[str, Any]:
 
 def _with_article(noun: str) -> str:
     return f"{'an' if noun[0].lower() in 'aeiou' else 'a'} {noun}"
+
+
+def _warn_of_damage(name: str, data: dict[str, Any]) -> None:
+    """Say which tensors hold NaN or infinite values: they survive a training that has died."""
+    bad = [
+        f"{key}.{tensor}"
+        for key in (*NETWORKS, "augment_pipe")
+        if data[key] is not None
+        for tensor in misc.nonfinite_tensors(data[key])
+    ]
+    if bad:
+        more = f" and {len(bad) - NUM_NAMED} more" if len(bad) > NUM_NAMED else ""
+        warnings.warn(
+            f"{name}: NaN or infinite values in {', '.join(bad[:NUM_NAMED])}{more}; the networks "
+            "are damaged, an earlier snapshot may not be",
+            stacklevel=3,
+        )
 
 
 def _with_fp16(net: torch.nn.Module) -> torch.nn.Module:

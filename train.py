@@ -7,7 +7,6 @@ if __name__ == "__main__":  # Ctrl-C ends the script quietly even during the oth
 
 import contextlib
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +14,11 @@ import click
 from click.core import ParameterSource
 
 from data import fingerprint
-from dnnlib import cli, util
+from dnnlib import cli, strict_json, util
 from metrics import metric_main
 from torch_utils import distributed
 from training import config as training_config
-from training import preflight, resume, run_dirs
+from training import minibatch_groups, preflight, resume, run_dirs
 from training.config import TrainConfig, TrainOptions
 from training.dataset import ImageFolderDataset
 from training.resume import Continuation
@@ -263,7 +262,7 @@ def main(device: str, dry_run: bool, **options: Any) -> None:
         if not dry_run:
             # First, because the folder of the run is in what is printed.
             config = prepare_run(config, training_set, device, is_new=run is None)
-        click.echo(describe(config, training_set))
+        click.echo(describe(config, training_set, is_continued=run is not None))
         if run is not None:
             click.echo(f"Continuing from {run.state_path}")
         if dry_run:
@@ -359,6 +358,7 @@ def continued_run(
     kwargs = training_set_kwargs(
         training_set, data, use_labels, train_options.mirror, train_options.seed
     )
+    started_with = resume.combine(run.state["options"], {})
     given_before = run.state.get("given", {}).get("data", saved["path"])
     old, new = run.state.get("dataset_fingerprint"), _fingerprint(training_set)
     resume.check_training_set(saved, kwargs, old, new, options["allow_other_data"])
@@ -370,7 +370,7 @@ def continued_run(
     elif differences := fingerprint.differences(old, new):
         click.echo(f"Note: from here on the run has {' and '.join(differences)}.")
     config = dataclasses.replace(
-        training_config.make_config(train_options, kwargs),
+        training_config.make_config(train_options, kwargs, started_with),
         run_dir=str(run.run_dir.absolute()),
         given={**run.state.get("given", {}), "data": given.get("data", given_before)},
         dataset_fingerprint=new,
@@ -439,12 +439,14 @@ def training_set_kwargs(
     )
 
 
-def describe(config: TrainConfig, training_set: ImageFolderDataset) -> str:
+def describe(
+    config: TrainConfig, training_set: ImageFolderDataset, is_continued: bool = False
+) -> str:
     """The options as JSON, what matters most of them, and what is easily overlooked."""
     lines = [
         "",
         "Training options:",
-        json.dumps(config.to_dict(), indent=2),
+        strict_json.dumps(config.to_dict(), indent=2),
         "",
         f"Output directory:    {config.run_dir}",
         f"Processes:           {config.num_gpus}",
@@ -461,6 +463,15 @@ def describe(config: TrainConfig, training_set: ImageFolderDataset) -> str:
         lines.append("Note: the dataset has labels, which this run ignores; --cond=1 uses them.")
     if not config.metrics:
         lines.append("Note: no metrics are evaluated during this run (--metrics=none).")
+    about_groups = minibatch_groups.notice(
+        config.batch_size,
+        config.num_gpus,
+        config.batch_gpu,
+        config.D_kwargs["epilogue_kwargs"]["mbstd_group_size"],
+        is_continued,
+    )
+    if about_groups is not None:
+        lines.append(about_groups)
     return "\n".join(lines)
 
 

@@ -2,6 +2,7 @@
 
 import os
 import re
+from pathlib import Path
 
 MAX_NAME_BYTES = 255  # of a file or folder, on nearly all file systems
 

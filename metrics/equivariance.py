@@ -69,7 +69,8 @@ def compute_equivariance_metrics(
         One that is alone comes as a number.
 
     Raises:
-        ValueError: If nothing is to be measured, or the network has no input transform.
+        ValueError: If nothing is to be measured, the network has no input transform, its images
+            are not finite, or no pixels are left to compare.
     """
     with parallel.in_step(opts.worker):
         labels = metric_utils.RandomLabels(opts)
@@ -93,9 +94,13 @@ def compute_equivariance_metrics(
     dtype = torch.float32 if torch.device(opts.device).type == "mps" else torch.float64
     for of_batch in metric_utils.run_batches(opts, num_batches, compute, dtype):
         totals.append(of_batch)
+        if len(totals) == 1:
+            _check_sums(of_batch)  # before hours go by
         progress.update(min(len(totals) * batch_size, num_samples))
 
-    values = tuple(psnr(*of_metric) for of_metric in torch.stack(totals).sum(0).tolist())
+    total = torch.stack(totals).sum(0)
+    _check_sums(total)
+    values = tuple(psnr(*of_metric) for of_metric in total.tolist())
     return values[0] if len(values) == 1 else values
 
 
@@ -183,6 +188,20 @@ class Comparison:
         """Images of which the content has been transformed, given the inverse, `[3, 3]`."""
         self.G.synthesis.input.transform.copy_(inverse)
         return self.G.synthesis(ws=ws, **self.synthesis_kwargs)
+
+
+def _check_sums(sums: Tensor) -> None:
+    """Refuse sums `[num_metrics, 2]` of errors and of pixels that make no ratio."""
+    if not sums.isfinite().all():
+        raise ValueError(
+            "equivariance: the network's images hold NaN or infinite values; it is damaged, use an "
+            "earlier snapshot"
+        )
+    if (sums[:, 1] == 0).any():
+        raise ValueError(
+            "equivariance: no pixels are left to compare; the images are smaller than the filters "
+            "that turn or shift them"
+        )
 
 
 def psnr(squared_error: float, num: float) -> float:

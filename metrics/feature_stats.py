@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from dnnlib.util import EasyDict, open_atomic
+from torch_utils import misc
 
 
 class FeatureStats:
@@ -39,6 +40,7 @@ class FeatureStats:
         self._arriving: tuple[Tensor, torch.cuda.Event] | None = None
         self._sum: Tensor | None = None  # [num_features]
         self._outer_sum: Tensor | None = None  # [num_features, num_features]
+        self._num_nonfinite: int | Tensor = 0  # counted on the device of the features
 
     @property
     def all_features(self) -> list[np.ndarray]:
@@ -55,6 +57,27 @@ class FeatureStats:
     def raw_cov(self) -> np.ndarray:
         """Sum of all outer products, float64 `[num_features, num_features]`."""
         return _to_numpy(self._outer_sum, [self.num_features or 0] * 2)
+
+    @property
+    def num_nonfinite(self) -> int:
+        """Vectors with NaN or infinite values. Waits for the device."""
+        return int(self._num_nonfinite)
+
+    def check_finite(self, kind: str) -> None:
+        """Refuse vectors that are not finite, which make a number of any statistic.
+
+        Args:
+            kind: Whose features these are, for the message: `"generated"` or `"real"`.
+
+        Raises:
+            ValueError: If there are any.
+        """
+        if num := self.num_nonfinite:
+            raise ValueError(
+                f"{num} of {self.num_items} {kind} images hold NaN or infinite values, or their "
+                "features do: there is nothing to measure; the network is damaged (use an earlier "
+                "snapshot), or the feature network (--detector)"
+            )
 
     def is_full(self) -> bool:
         """Whether further vectors would be ignored."""
@@ -76,6 +99,7 @@ class FeatureStats:
                 return
             x = x[: self.max_items - self.num_items]
         self.num_items += len(x)
+        self._num_nonfinite = self._num_nonfinite + (~misc.are_finite(x)).sum()
         if self.capture_all:
             self._keep(x)
         if self.capture_mean_cov:
@@ -86,9 +110,14 @@ class FeatureStats:
         self.append(x)
 
     def get_all(self) -> np.ndarray:
-        """All vectors, float32 `[N, num_features]`."""
+        """All vectors, float32 `[N, num_features]`.
+
+        Raises:
+            ValueError: If they were not kept, or are not finite.
+        """
         if not self.capture_all:
             raise ValueError("FeatureStats: get_all() needs capture_all=True")
+        self._refuse_nonfinite()
         return np.concatenate(self.all_features)
 
     def get_all_torch(self) -> Tensor:
@@ -96,9 +125,14 @@ class FeatureStats:
         return torch.from_numpy(self.get_all())
 
     def get_mean_cov(self) -> tuple[np.ndarray, np.ndarray]:
-        """Mean `[num_features]` and (biased) covariance `[num_features, num_features]`."""
+        """Mean `[num_features]` and (biased) covariance `[num_features, num_features]`.
+
+        Raises:
+            ValueError: If they were not accumulated, or are not finite.
+        """
         if not self.capture_mean_cov:
             raise ValueError("FeatureStats: get_mean_cov() needs capture_mean_cov=True")
+        self._refuse_nonfinite()
         mean = self.raw_mean / self.num_items
         cov = self.raw_cov / self.num_items - np.outer(mean, mean)
         return mean, cov
@@ -141,6 +175,10 @@ class FeatureStats:
             stats._sum = torch.from_numpy(np.array(state["raw_mean"]))
             stats._outer_sum = torch.from_numpy(np.array(state["raw_cov"]))
         return stats
+
+    def _refuse_nonfinite(self) -> None:
+        if num := self.num_nonfinite:
+            raise ValueError(f"{num} of {self.num_items} feature vectors are not finite")
 
     def _keep(self, x: Tensor) -> None:
         self._finish_arrival()
@@ -220,6 +258,9 @@ def _check_state(state: Any) -> None:
     shapes = [state["raw_mean"].shape, state["raw_cov"].shape]
     if state["capture_mean_cov"] and shapes != [(num_features,), (num_features,) * 2]:
         raise ValueError(f"moments of the shapes {shapes}")
+    arrays = [state["raw_mean"], state["raw_cov"], *state["all_features"]]
+    if not all(np.isfinite(array).all() for array in arrays):
+        raise ValueError("features that are not finite")
 
 
 def _to_numpy(moment: Tensor | None, shape: list[int]) -> np.ndarray:

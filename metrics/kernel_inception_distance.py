@@ -50,9 +50,12 @@ def compute_kid(
 def kernel_distance(x: Tensor, y: Tensor) -> float:
     """Unbiased squared MMD of equally many features `[m, d]` (Gretton et al. 2012, Eq. 4).
 
-    The products are float32, their sums float64: what is left of them is small.
+    All of it is float64 where the device has it: what is left of the sums is small beside them,
+    and the smaller, the further the features are from zero.
     """
     m = len(x)
+    if x.device.type != "mps":
+        x, y = x.to(torch.float64), y.to(torch.float64)
     k_xx, k_yy, k_xy = _kernel(x, x), _kernel(y, y), _kernel(x, y)
     within = _sum(k_xx) - _sum(k_xx.diag()) + _sum(k_yy) - _sum(k_yy.diag())
     return within / (m * (m - 1)) - 2 * _sum(k_xy) / m**2

@@ -1,6 +1,6 @@
 """Metric names, what each needs, evaluation, and the JSON record of a result."""
 
-import json
+import math
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -12,6 +12,7 @@ import torch
 
 import dnnlib
 from data import fingerprint
+from dnnlib import strict_json
 from dnnlib.util import EasyDict
 from metrics import (
     detectors,
@@ -25,6 +26,7 @@ from metrics import (
     samples,
 )
 from metrics.metric_utils import MetricOptions
+from torch_utils import misc
 
 NUM_SAMPLES = 50000
 
@@ -113,7 +115,8 @@ def calc_metric(metric: str, **kwargs: Any) -> EasyDict:
         tells real images from others, where they are used and known: see `data.fingerprint.short`.
 
     Raises:
-        RuntimeError: If it cannot be computed, in every process.
+        RuntimeError: If it cannot be computed, in every process; ValueError, if its result would
+            not be finite.
     """
     opts = MetricOptions(**{"seed": 0, **kwargs})
     start_time = time.time()
@@ -121,9 +124,13 @@ def calc_metric(metric: str, **kwargs: Any) -> EasyDict:
         samples.preserved_generators(torch.device(opts.device)),
         parallel.in_step(opts.worker),
     ):
+        _check_weights(opts.G)
         samples.seed_torch(opts.seed, opts.rank)  # for what is drawn outside of batches
         results = get_metric(metric).function(opts)
     values = parallel.broadcast_floats(opts.worker, [float(value) for value in results.values()])
+    for name, value in zip(results, values, strict=True):
+        if not math.isfinite(value):
+            raise RuntimeError(f"{name} came out as {value}, which is no number to compare with")
     total_time = time.time() - start_time
     record = EasyDict(
         results=EasyDict(zip(results, values, strict=True)),
@@ -160,6 +167,9 @@ def report_metric(
         result_dict: What `calc_metric` returned.
         run_dir: Folder of the run; if it does not exist, the line is only printed.
         snapshot_pkl: The network; stored relative to the folder.
+
+    Raises:
+        ValueError: If a number is not finite, which JSON cannot hold.
     """
     metric = result_dict["metric"]
     assert is_valid_metric(metric), f"unknown metric {metric!r}"
@@ -174,7 +184,7 @@ def report_metric(
         "timestamp": time.time(),
     }
     record.update((key, value) for key, value in result_dict.items() if key not in record)
-    line = json.dumps(record)
+    line = strict_json.dumps(record)
     print(line)
     if run_dir is not None and os.path.isdir(run_dir):
         with (Path(run_dir) / f"metric-{metric}.jsonl").open("a", encoding="utf-8") as f:
@@ -268,6 +278,20 @@ def is50k(opts: MetricOptions) -> dict[str, float]:
     _use_all_images(opts)
     mean, std = inception_score.compute_is(opts, num_gen=_num(opts), num_splits=10)
     return dict(is50k_mean=mean, is50k_std=std)
+
+
+def _check_weights(G: torch.nn.Module | None) -> None:
+    """Refuse a damaged network: where its layers are clamped, its images may look sound."""
+    if not isinstance(G, torch.nn.Module):
+        return
+    # The average style is for truncation, which no metric uses.
+    bad = [name for name in misc.nonfinite_tensors(G) if not name.endswith("w_avg")]
+    if bad:
+        more = f" and {len(bad) - 3} more" if len(bad) > 3 else ""
+        raise ValueError(
+            f"the network has NaN or infinite values in {', '.join(bad[:3])}{more}, and nothing to "
+            "measure; use an earlier snapshot"
+        )
 
 
 def _use_all_images(opts: MetricOptions) -> None:

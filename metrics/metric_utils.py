@@ -19,7 +19,7 @@ from dnnlib.util import EasyDict
 from metrics import detectors, feature_cache, parallel, samples
 from metrics.feature_stats import FeatureStats as FeatureStats
 from metrics.progress import ProgressMonitor as ProgressMonitor
-from torch_utils import distributed, images
+from torch_utils import distributed, images, misc
 
 BATCH_SIZE = {"cuda": 64, "mps": 32, "cpu": 16}  # images that a detector sees at once
 MAX_BATCH_PIXELS = 4 * 1024**2  # of images that a GPU generates at once
@@ -261,9 +261,13 @@ def compute_feature_stats_for_dataset(
 
     with torch.no_grad():
         for features in parallel.run_batches(opts.worker, num_batches, compute):
+            is_first = stats.num_items == 0
             stats.append(features)
+            if is_first:
+                stats.check_finite("real")  # before hours go by
             progress.update(stats.num_items)
     dataset.close()
+    stats.check_finite("real")
     if path is not None and opts.rank == 0:
         feature_cache.save(path, stats, dataset, files)
     return stats
@@ -310,17 +314,25 @@ def compute_feature_stats_for_generator(
 
     def compute(idx: int) -> Tensor:
         start, end = idx * batch_size, min((idx + 1) * batch_size, stats.max_items)
-        made = []
+        made, is_sound = [], []
         for first in range(start, end, batch_gen):
             stop = min(first + batch_gen, end)
             z = _draw_latents(opts, first, stop, G.z_dim)
-            made.append(images.to_uint8(G(z=z, c=labels.get(first, stop), **opts.G_kwargs)))
-        return detect(detector, torch.cat(made), detector_kwargs)
+            img = G(z=z, c=labels.get(first, stop), **opts.G_kwargs)
+            is_sound.append(misc.are_finite(img))
+            made.append(images.to_uint8(img))
+        features = detect(detector, torch.cat(made), detector_kwargs)
+        # In 8 bits NaN is a level like others: here it is remembered, without waiting for a GPU.
+        return torch.where(torch.cat(is_sound)[:, None], features, torch.nan)
 
     with torch.no_grad():
         for features in run_batches(opts, math.ceil(stats.max_items / batch_size), compute):
+            is_first = stats.num_items == 0
             stats.append(features)
+            if is_first:
+                stats.check_finite("generated")  # before hours go by
             progress.update(stats.num_items)
+    stats.check_finite("generated")
     return stats
 
 

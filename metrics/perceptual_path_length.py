@@ -64,6 +64,8 @@ def compute_ppl(
         num_batches = math.ceil(num_samples / batch_size)
         for rows in metric_utils.run_batches(opts, num_batches, compute):
             dist.append(rows[:, 0].cpu())
+            if len(dist) == 1:
+                _check_finite(dist[0])  # before hours go by
             progress.update(min(len(dist) * batch_size, num_samples))
     if opts.rank != 0:
         return float("nan")
@@ -71,7 +73,12 @@ def compute_ppl(
 
 
 def trimmed_mean(dist: np.ndarray) -> float:
-    """Mean of the values from the 1st percentile (the lower value) to the 99th (the higher)."""
+    """Mean of the values from the 1st percentile (the lower value) to the 99th (the higher).
+
+    Raises:
+        ValueError: If values are NaN or infinite.
+    """
+    _check_finite(dist)
     low = np.percentile(dist, 1, method="lower")
     high = np.percentile(dist, 99, method="higher")
     return float(dist[(dist >= low) & (dist <= high)].mean(dtype=np.float64))
@@ -143,6 +150,14 @@ class PPLSampler(torch.nn.Module):
         if factor > 1:
             img = F.avg_pool2d(img, factor)
         return metric_utils.to_rgb((img + 1) * (255 / 2))
+
+
+def _check_finite(dist: np.ndarray | Tensor) -> None:
+    if num := int((~np.isfinite(np.asarray(dist))).sum()):
+        raise ValueError(
+            f"{num} of {len(dist)} path lengths are NaN or infinite: the network is damaged (use "
+            "an earlier snapshot), or the feature network (--detector)"
+        )
 
 
 def slerp(a: Tensor, b: Tensor, t: Tensor) -> Tensor:

@@ -4,13 +4,17 @@ assessing generative models").
 """
 
 import math
+import warnings
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from metrics import detectors, metric_utils, parallel
+from metrics import detectors, distances, metric_utils, parallel
 from metrics.metric_utils import MetricOptions
+
+MAX_ROUNDING = 0.1  # of the distance of neighbours; it then changes distances by 1%
 
 
 def compute_pr(
@@ -46,7 +50,13 @@ def compute_pr(
     gen = metric_utils.compute_feature_stats_for_generator(
         rel_lo=0, rel_hi=1, max_items=num_gen, **features
     )
-    real, gen = (stats.get_all_torch().to(torch.float16) for stats in (real, gen))
+    for kind, stats in (("real", real), ("generated", gen)):
+        if stats.num_items <= nhood_size:
+            raise ValueError(
+                f"precision and recall compare {nhood_size} neighbours of each image: "
+                f"{stats.num_items} {kind} images are too few"
+            )
+    real, gen = (_in_half_precision(stats.get_all_torch()) for stats in (real, gen))
     precision, recall = (
         _share_inside(opts, manifold, probes, nhood_size, row_batch_size, col_batch_size)
         for manifold, probes in ((real, gen), (gen, real))
@@ -64,25 +74,29 @@ def compute_distances(
     """Euclidean distances `[rows, columns]` in float16, all at once; `None` except on rank 0."""
     if rank != 0:
         return None
-    chunks = [chunk for _, chunk in _distance_chunks(row_features, col_features, col_batch_size)]
+    center = distances.middle(col_features)
+    chunks = _distance_chunks(row_features, col_features, col_batch_size, center)
+    chunks = [chunk for _, chunk in chunks]
     return torch.cat(chunks, dim=1)
 
 
 def _share_inside(
     opts: MetricOptions,
-    manifold: Tensor,
-    probes: Tensor,
+    rounded_manifold: "_Rounded",
+    rounded_probes: "_Rounded",
     nhood_size: int,
     row_batch_size: int,
     col_batch_size: int,
 ) -> float:
     """Share of the probes within the neighbourhood of any point of the manifold (Eq. 2)."""
+    manifold, probes = rounded_manifold.features, rounded_probes.features
+    center = distances.middle(manifold)
 
     def radii_of(idx: int) -> Tensor:
         rows = manifold[idx * row_batch_size :][:row_batch_size].to(opts.device)
         nearest = torch.zeros([len(rows), 0], device=opts.device)
-        for _, distances in _distance_chunks(rows, manifold, col_batch_size):
-            nearest = torch.cat([nearest, distances.to(torch.float32)], dim=1)
+        for _, chunk in _distance_chunks(rows, manifold, col_batch_size, center):
+            nearest = torch.cat([nearest, chunk.to(torch.float32)], dim=1)
             count = min(nhood_size + 1, nearest.shape[1])  # a point is its own first neighbour
             nearest = nearest.topk(count, dim=1, largest=False).values
         return nearest[:, -1:]
@@ -90,12 +104,27 @@ def _share_inside(
     num_batches = math.ceil(len(manifold) / row_batch_size)
     radii = torch.cat(list(parallel.run_batches(opts.worker, num_batches, radii_of)))
     radii = radii.to(torch.float16).squeeze(1).to(opts.device)
+    if not radii.isfinite().all():
+        raise ValueError(
+            "precision and recall: the features of neighbours are further apart than float16 can "
+            "tell (65504)"
+        )
+    radius = float(radii.to(torch.float32).median())
+    # Where neighbours are equal, they may be so without rounding.
+    is_coarse = rounded_manifold.error > MAX_ROUNDING * radius
+    if opts.rank == 0 and is_coarse and (radius > 0 or rounded_manifold.is_merging):
+        warnings.warn(
+            "precision and recall are not reliable: rounding features to float16, as published, "
+            f"moves them by {rounded_manifold.error:.2g}, and their neighbours are only "
+            f"{radius:.2g} away",
+            stacklevel=2,
+        )
 
     def is_inside(idx: int) -> Tensor:
         rows = probes[idx * row_batch_size :][:row_batch_size].to(opts.device)
         inside = torch.zeros([len(rows)], dtype=torch.bool, device=opts.device)
-        for columns, distances in _distance_chunks(rows, manifold, col_batch_size):
-            inside |= (distances <= radii[columns]).any(dim=1)
+        for columns, chunk in _distance_chunks(rows, manifold, col_batch_size, center):
+            inside |= (chunk <= radii[columns]).any(dim=1)
         return inside[:, None].to(torch.float32)
 
     num_batches = math.ceil(len(probes) / row_batch_size)
@@ -103,11 +132,48 @@ def _share_inside(
 
 
 def _distance_chunks(
-    rows: Tensor, columns: Tensor, col_batch_size: int
+    rows: Tensor, columns: Tensor, col_batch_size: int, center: Tensor
 ) -> Iterator[tuple[slice, Tensor]]:
     """Distances of some rows to all columns, in parts: which columns, and `[rows, part]`."""
-    rows = rows.to(torch.float32)
+    rows, center = rows.to(torch.float32), center.to(rows.device)
     for start in range(0, len(columns), col_batch_size):
         part = slice(start, start + col_batch_size)
         chunk = columns[part].to(rows.device).to(torch.float32)
-        yield part, torch.cdist(rows, chunk).to(torch.float16)
+        yield part, distances.pairwise(rows, chunk, center).to(torch.float16)
+
+
+@dataclass(frozen=True)
+class _Rounded:
+    """Features in float16, as published metrics compare them.
+
+    Attributes:
+        features: `[N, num_features]`.
+        error: How far rounding has moved the median one.
+        is_merging: Whether rounding has made different ones equal.
+    """
+
+    features: Tensor
+    error: float
+    is_merging: bool
+
+
+def _in_half_precision(features: Tensor) -> _Rounded:
+    """Round features.
+
+    Raises:
+        ValueError: If they are too large for float16.
+    """
+    half = features.to(torch.float16)
+    if not half.isfinite().all():
+        raise ValueError(
+            f"precision and recall: features of up to {features.abs().max():g} are too large for "
+            "float16 (65504)"
+        )
+    direction = torch.rand(features.shape[1], generator=torch.Generator().manual_seed(0)) + 0.5
+    errors, shadows = [], []  # different features have different products with a random vector
+    for x in features.split(1024):
+        rounded = x.to(torch.float16).to(torch.float32)
+        errors.append((x - rounded).norm(dim=1))
+        shadows.append(torch.stack([x, rounded]).to(torch.float64) @ direction.to(torch.float64))
+    before, after = (len(values.unique()) for values in torch.cat(shadows, dim=1))
+    return _Rounded(half, float(torch.cat(errors).median()), is_merging=after < before)

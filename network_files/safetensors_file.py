@@ -17,6 +17,7 @@ from typing import IO, Any, BinaryIO
 import safetensors.torch
 import torch
 
+from dnnlib import strict_json
 from network_files import rebuild
 from torch_utils import persistence
 
@@ -59,8 +60,8 @@ def save(f: IO[bytes], data: dict[str, Any]) -> None:
     if data.get(FINGERPRINT_KEY) is not None:
         description[FINGERPRINT_KEY] = data[FINGERPRINT_KEY]
     try:
-        text = json.dumps(description)
-    except TypeError as error:
+        text = strict_json.dumps(description)
+    except (TypeError, ValueError) as error:
         raise ValueError(f"the networks' options do not fit into this format: {error}") from error
     f.write(safetensors.torch.save(tensors, {"format": "pt", METADATA_KEY: text}))
 

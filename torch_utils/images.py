@@ -1,6 +1,7 @@
 """Images out of tensors: conversion to 8 bits, grids, PNG files."""
 
 import os
+from collections.abc import Sequence
 
 import numpy as np
 import PIL.Image
@@ -8,11 +9,36 @@ import torch
 from torch import Tensor
 
 from dnnlib.util import open_atomic
+from torch_utils import misc
 
 
 def to_uint8(img: Tensor) -> Tensor:
-    """Convert values from [-1, 1] to 8 bits: `img * 127.5 + 128`, clamped, truncated."""
+    """Convert values from [-1, 1] to 8 bits: `img * 127.5 + 128`, clamped, truncated.
+
+    NaN has no level, and becomes any: `check_finite` refuses it.
+    """
     return (img * 127.5 + 128).clamp(0, 255).to(torch.uint8)
+
+
+def check_finite(img: Tensor, names: Sequence[str]) -> None:
+    """Refuse images with NaN or infinite values, which would become black in 8 bits.
+
+    Args:
+        img: `[N, C, H, W]`.
+        names: What the message calls them, such as `"seed 3"`.
+
+    Raises:
+        ValueError: The message names the first of them, and the way out.
+    """
+    is_sound = misc.are_finite(img).tolist()  # one wait for the device
+    if not all(is_sound):
+        idx = is_sound.index(False)
+        num_bad = int(img[idx].isfinite().logical_not().sum())
+        raise ValueError(
+            f"{names[idx]}: {num_bad} of {img[idx].numel()} values of the image are NaN or "
+            "infinite, and it is not written; the network is damaged (use an earlier snapshot), or "
+            "its input out of range (a smaller --trunc)"
+        )
 
 
 def make_grid(images: Tensor | np.ndarray, grid_size: tuple[int, int]) -> Tensor | np.ndarray:
@@ -78,9 +104,14 @@ def save_image_grid(
         fname: The PNG file.
         drange: The values that become 0 and 255; what lies outside is clipped.
         grid_size: Columns and rows, `(width, height)`.
+
+    Raises:
+        ValueError: If values are NaN or infinite, or the images do not fill the grid.
     """
     if isinstance(img, Tensor):
         img = img.cpu().numpy()
+    if not np.isfinite(img).all():
+        raise ValueError(f"save_image_grid: {fname} would hold NaN or infinite values")
     low, high = drange
     levels = (np.asarray(img, dtype=np.float32) - low) * (255 / (high - low))
     save_png(make_grid(np.rint(levels).clip(0, 255).astype(np.uint8), grid_size), fname)

@@ -158,6 +158,30 @@ def named_params_and_buffers(module: torch.nn.Module) -> list[tuple[str, torch.T
 
 
 @torch.no_grad()
+def nonfinite_tensors(module: torch.nn.Module) -> list[str]:
+    """Names of the parameters and buffers that hold NaN or infinite values."""
+    named = [
+        (name, tensor)
+        for name, tensor in named_params_and_buffers(module)
+        if tensor.is_floating_point() and tensor.numel() > 0 and not tensor.is_meta
+    ]
+    if not named:
+        return []
+    flags = [are_finite(tensor.reshape(1, -1))[0].to(named[0][1].device) for _, tensor in named]
+    is_finite = torch.stack(flags).tolist()  # one wait for the device
+    return [name for (name, _), finite in zip(named, is_finite, strict=True) if not finite]
+
+
+def are_finite(x: torch.Tensor) -> torch.Tensor:
+    """Which rows of `x` `[N, ...]` are free of NaN and infinite values: bool `[N]`."""
+    rows = x.flatten(1)
+    if rows.shape[1] == 0:
+        return torch.ones(len(rows), dtype=torch.bool, device=x.device)
+    # The extremes tell, without the copies that `isfinite` makes of everything.
+    return rows.amin(dim=1).isfinite() & rows.amax(dim=1).isfinite()
+
+
+@torch.no_grad()
 def copy_params_and_buffers(
     src_module: torch.nn.Module, dst_module: torch.nn.Module, require_all: bool = False
 ) -> None:

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from dnnlib.cli import MAX_SEED
 from dnnlib.paths import MAX_NAME_BYTES, shorten_name
+from training import minibatch_groups
 
 Cfg = Literal["stylegan3-t", "stylegan3-r", "stylegan2"]
 Aug = Literal["noaug", "ada", "fixed"]
@@ -129,6 +130,12 @@ class TrainConfig:
     dataset_fingerprint: dict[str, Any] | None = None
     options: TrainOptions | None = None
 
+    @property
+    def is_augmented(self) -> bool:
+        """Whether the run has an augmentation pipe; one with a fixed probability of 0 is none."""
+        has_strength = self.augment_p > 0 or self.ada_target is not None
+        return self.augment_kwargs is not None and has_strength
+
     def to_dict(self) -> dict[str, Any]:
         """The fields in order, as JSON takes them, without the options that led to them."""
         fields = dataclasses.asdict(self)
@@ -136,18 +143,23 @@ class TrainConfig:
         return fields
 
 
-def make_config(options: TrainOptions, training_set_kwargs: dict[str, Any]) -> TrainConfig:
+def make_config(
+    options: TrainOptions,
+    training_set_kwargs: dict[str, Any],
+    started_with: TrainOptions | None = None,
+) -> TrainConfig:
     """Turn options into hyperparameters.
 
     Args:
         options: The command line.
         training_set_kwargs: How to construct the dataset; `use_labels` decides whether the networks
             are conditional.
+        started_with: The options of a run that is continued; what they led to is not refused.
 
     Raises:
         ValueError: If options contradict each other; the message names them.
     """
-    batch_gpu = _check_batch(options)
+    batch_gpu = _check_batch(options, started_with)
     if (options.seed + 1) * options.gpus - 1 > MAX_SEED:
         raise ValueError(
             f"--seed={options.seed} is too large: with --gpus={options.gpus} the largest is "
@@ -222,11 +234,11 @@ def run_description(options: TrainOptions, dataset_name: str, desc: str | None =
     return f"{options.cfg}-{shortened}{rest}"
 
 
-def _check_batch(options: TrainOptions) -> int:
+def _check_batch(options: TrainOptions, started_with: TrainOptions | None) -> int:
     """Samples per process and pass."""
     if options.batch % options.gpus != 0:
         raise ValueError(f"--batch={options.batch} must be a multiple of --gpus={options.gpus}")
-    batch_gpu = options.batch_gpu or options.batch // options.gpus
+    batch_gpu = _batch_gpu(options)
     if options.batch % (options.gpus * batch_gpu) != 0:
         raise ValueError(
             f"--batch={options.batch} must be a multiple of --gpus={options.gpus} times "
@@ -238,7 +250,18 @@ def _check_batch(options: TrainOptions) -> int:
             f"fewer than --mbstd-group={options.mbstd_group}; lower --mbstd-group or raise the "
             "batch"
         )
+    is_continued = started_with is not None
+    if not is_continued or batch_gpu != _batch_gpu(started_with):
+        reason = minibatch_groups.refusal(
+            options.batch, options.gpus, batch_gpu, options.mbstd_group, is_continued
+        )
+        if reason is not None:
+            raise ValueError(reason)
     return batch_gpu
+
+
+def _batch_gpu(options: TrainOptions) -> int:
+    return options.batch_gpu or options.batch // options.gpus
 
 
 def _generator_kwargs(options: TrainOptions) -> dict[str, Any]:

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from torch_utils import misc
+
 CHECK_INTERVAL = 16  # batches between two looks at the counters, which wait for the device
 
 
@@ -67,7 +69,7 @@ class Health:
         if worst < self.max_bad_steps:
             return
         names = [name for name, num in zip(self._bad_steps, bad_steps, strict=True) if num == worst]
-        bad_networks = [name for name, net in networks.items() if not _is_finite(net)]
+        bad_networks = [name for name, net in networks.items() if misc.nonfinite_tensors(net)]
         weights = (
             f"the weights of {' and '.join(bad_networks)} are not finite"
             if bad_networks
@@ -81,7 +83,3 @@ class Health:
 
     def _read(self) -> list[float]:
         return torch.stack(list(self._bad_steps.values())).tolist()
-
-
-def _is_finite(net: torch.nn.Module) -> bool:
-    return all(bool(torch.isfinite(tensor).all()) for tensor in net.state_dict().values())

@@ -28,7 +28,7 @@ def launch_all(config: TrainConfig, c_dim: int, img_resolution: int, img_channel
         G = construct_class_by_name(**config.G_kwargs, **images).to(device)
         D = construct_class_by_name(**config.D_kwargs, **images).to(device)
         augment_pipe = None
-        if config.augment_kwargs is not None:
+        if config.is_augmented:
             augment_pipe = construct_class_by_name(**config.augment_kwargs).to(device)
         loss = construct_class_by_name(
             **config.loss_kwargs, device=device, G=G, D=D, augment_pipe=augment_pipe

@@ -1,6 +1,6 @@
 """One record per tick: to the console, `training_stats.jsonl` and TensorBoard."""
 
-import json
+import math
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,9 +10,11 @@ import psutil
 import torch
 
 import dnnlib
+from dnnlib import strict_json
 from torch_utils import training_stats
 
 GIB = 2**30
+NUM_NAMED = 4  # of the statistics that a notice names
 
 
 class RunLog:
@@ -40,10 +42,19 @@ class RunLog:
         return self._jsonl.tell()
 
     def write(self, stats: Mapping[str, Mapping[str, float]], cur_nimg: int) -> None:
-        """Append a record: `name -> {num, mean, std}`; TensorBoard counts thousands of images."""
+        """Append a record: `name -> {num, mean, std}`; TensorBoard counts thousands of images.
+
+        JSON has no NaN: a mean or deviation that is not finite is null there, as is that of no
+        values, and a notice is printed.
+        """
         record: dict[str, Any] = {**stats, "timestamp": time.time()}
+        record, _ = strict_json.replace_nonfinite(record)
+        bad = [name for name, value in stats.items() if value["num"] and not _is_finite(value)]
+        if bad:
+            more = f" and {len(bad) - NUM_NAMED} more" if len(bad) > NUM_NAMED else ""
+            print(f"Note: not finite in this tick: {', '.join(bad[:NUM_NAMED])}{more}.")
         try:
-            self._jsonl.write(json.dumps(record) + "\n")
+            self._jsonl.write(strict_json.dumps(record) + "\n")
             self._jsonl.flush()
         except OSError as error:  # a full disk is no reason to stop
             print(f"Warning: training_stats.jsonl lacks a line: {error.strerror}")
@@ -105,6 +116,10 @@ def report_tick(
     training_stats.report0("Timing/total_hours", total_sec / (60 * 60))
     training_stats.report0("Timing/total_days", total_sec / (24 * 60 * 60))
     return line
+
+
+def _is_finite(value: Mapping[str, float]) -> bool:
+    return math.isfinite(value["mean"]) and math.isfinite(value["std"])
 
 
 def _open_tensorboard(run_dir: str | Path, purge_step: int | None):

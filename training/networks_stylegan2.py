@@ -784,6 +784,21 @@ class DiscriminatorBlock(torch.nn.Module):
         return f"resolution={self.resolution}, architecture={self.architecture}"
 
 
+def minibatch_group_size(num_samples: int, wanted: int | None) -> int:
+    """Samples in a group of `MinibatchStdLayer`: `wanted`, or the next smaller size that divides.
+
+    A group of one has no spread: its feature is constant, whatever the samples are.
+
+    Args:
+        num_samples: Samples in a pass.
+        wanted: Group size to aim at, `None` for the whole pass.
+    """
+    size = num_samples if wanted is None else min(wanted, num_samples)
+    while num_samples % size != 0:
+        size -= 1
+    return size
+
+
 @persistence.persistent_class
 class MinibatchStdLayer(torch.nn.Module):
     """Append the standard deviation over groups of samples as features.
@@ -804,9 +819,7 @@ class MinibatchStdLayer(torch.nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map features `[N, C, H, W]` to `[N, C + num_channels, H, W]`."""
         n, c, h, w = x.shape
-        group_size = n if self.group_size is None else min(self.group_size, n)
-        while n % group_size != 0:
-            group_size -= 1
+        group_size = minibatch_group_size(n, self.group_size)
         # Sample i belongs to group i % (N / group_size); features are averaged in num_channels
         # parts.
         y = x.reshape(group_size, -1, self.num_channels, c // self.num_channels, h, w)

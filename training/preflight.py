@@ -5,7 +5,6 @@ Everything here raises `ValueError`, `OSError` or `RuntimeError`, and names the 
 
 import contextlib
 import dataclasses
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +13,7 @@ import torch
 
 import dnnlib
 from data import notes
-from dnnlib import file_lock, paths
+from dnnlib import file_lock, paths, strict_json
 from training import image_cache, run_dirs, transfer
 from training.config import TrainConfig
 from training.dataset import ImageFolderDataset
@@ -88,6 +87,7 @@ def check_networks(config: TrainConfig, training_set: ImageFolderDataset) -> Non
     for name, network in networks.items():
         if data[name] is not None:
             transfer.check(data[name], network)
+    transfer.check_finite(data)
 
 
 def check_outdir(outdir: Path, data: Path) -> None:
@@ -113,7 +113,6 @@ def build_networks(
 def create_run_dir(config: TrainConfig) -> TrainConfig:
     """Create the folder of the run, with its options.
 
-
     Returns:
         The configuration with the folder that was created: others may have taken its number.
     """
@@ -128,7 +127,7 @@ def create_run_dir(config: TrainConfig) -> TrainConfig:
 def save_options(config: TrainConfig) -> None:
     """Write the options of a run into its folder."""
     with dnnlib.util.open_atomic(Path(config.run_dir) / "training_options.json", "w") as f:
-        json.dump(config.to_dict(), f, indent=2)
+        f.write(strict_json.dumps(config.to_dict(), indent=2))
 
 
 @contextlib.contextmanager

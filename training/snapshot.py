@@ -12,7 +12,7 @@ from tqdm import tqdm
 from dnnlib.util import open_atomic
 from torch_utils.distributed import Worker
 from torch_utils.images import save_image_grid
-from torch_utils.misc import check_ddp_consistency
+from torch_utils.misc import are_finite, check_ddp_consistency, nonfinite_tensors
 from training.snapshot_grid import setup_snapshot_image_grid
 
 
@@ -46,13 +46,21 @@ class SampleSheet:
     def save_fakes(self, G_ema: torch.nn.Module, path: Path) -> None:
         """Write the images that a generator makes of the latents, with constant noise.
 
-        A sheet can hold a thousand images: a progress bar on a terminal shows how far it is.
+        A sheet can hold a thousand images: a progress bar on a terminal shows how far it is. What
+        is not finite becomes black, and a notice is printed: a sheet is not worth a run.
         """
         batches = tqdm(
             zip(self.z, self.c, strict=True), path.name, len(self.z), leave=False, disable=None
         )
-        images: list[Tensor] = [G_ema(z, c, noise_mode="const").cpu() for z, c in batches]
-        save_image_grid(torch.cat(images), path, drange=(-1, 1), grid_size=self.grid_size)
+        parts: list[Tensor] = [G_ema(z, c, noise_mode="const").cpu() for z, c in batches]
+        img = torch.cat(parts)
+        if num_bad := len(img) - int(are_finite(img).count_nonzero()):
+            print(
+                f"Note: {num_bad} of {len(img)} images of {path.name} hold NaN or infinite values, "
+                "which are black there."
+            )
+            img = img.nan_to_num(nan=-1, posinf=-1, neginf=-1)
+        save_image_grid(img, path, drange=(-1, 1), grid_size=self.grid_size)
 
 
 def save_network_pickle(
@@ -84,6 +92,14 @@ def save_network_pickle(
         name: None if module is None else copy.deepcopy(module).eval().requires_grad_(False).cpu()
         for name, module in networks.items()
     }
+    damaged = {
+        name: len(tensors)
+        for name, module in data.items()
+        if module is not None and (tensors := nonfinite_tensors(module))
+    }
+    if damaged:
+        which = ", ".join(f"{name} ({num} tensors)" for name, num in damaged.items())
+        print(f"Note: {path.name} has NaN or infinite values in {which}.")
     data["training_set_kwargs"] = dict(training_set_kwargs)
     if dataset_fingerprint is not None:
         # Not among the kwargs, with which other programs construct the dataset.

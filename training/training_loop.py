@@ -23,6 +23,7 @@ from training import (
     health,
     kernels,
     log,
+    minibatch_groups,
     phases,
     random_state,
     snapshot,
@@ -162,7 +163,11 @@ class Trainer:
         self.start_time = now - state["total_sec"]
         self.tick_start_time = now - state["tick_sec"]
         for name, net in self._networks().items():
+            if name == "augment_pipe" and name not in state["networks"]:
+                continue  # there was none as long as --p was 0
             net.load_state_dict(state["networks"][name])
+        if self.augment_pipe is not None and self.ada is None:
+            self.augment_pipe.p.fill_(self.config.augment_p)  # --p may have changed
         for phase in self._phases_of_optimizers():
             phases.load_optimizer(phase.optimizer, state["optimizers"][phase.name])
         if self.ada is not None:
@@ -300,7 +305,7 @@ class Trainer:
 
     def _set_up_augmentation(self) -> None:
         self.augment_pipe = self.ada = None
-        if self.config.augment_kwargs is None:
+        if not self.config.is_augmented:
             self._print("Augmentation: off")
             return
         pipe = dnnlib.util.construct_class_by_name(**self.config.augment_kwargs)
@@ -547,11 +552,11 @@ def network_kwargs(training_set) -> dict[str, int]:
 def _advice_on_memory(config: TrainConfig) -> str:
     """What to do when a batch does not fit."""
     per_process = config.batch_size // config.num_gpus
-    minimum = config.D_kwargs["epilogue_kwargs"]["mbstd_group_size"]
-    smaller = [num for num in range(minimum, config.batch_gpu) if per_process % num == 0]
+    group_size = config.D_kwargs["epilogue_kwargs"]["mbstd_group_size"]
+    smaller = minibatch_groups.smaller_batch_gpu(per_process, config.batch_gpu, group_size)
     advice = (
-        f"use --batch-gpu={max(smaller)} (the batch then goes through in more passes)"
-        if smaller
-        else "no smaller --batch-gpu is possible; use a smaller --batch, --cbase or --mbstd-group"
+        "no smaller --batch-gpu is possible; use a smaller --batch, --cbase or --mbstd-group"
+        if smaller is None
+        else f"use --batch-gpu={smaller} (the batch then goes through in more passes)"
     )
     return f"out of memory with --batch-gpu={config.batch_gpu}: {advice}"

@@ -74,6 +74,21 @@ def check(found: torch.nn.Module, network: torch.nn.Module) -> None:
         )
 
 
+def check_finite(data: dict[str, Any]) -> None:
+    """Refuse networks to start from that are damaged: training would never mend them.
+
+    Raises:
+        ValueError: The message names the networks.
+    """
+    networks = {name: data[name] for name in ("G", "D", "G_ema") if data[name] is not None}
+    damaged = [name for name, net in networks.items() if misc.nonfinite_tensors(net)]
+    if damaged:
+        raise ValueError(
+            f"--resume: NaN or infinite values in {' and '.join(damaged)}, which training would "
+            "never get rid of; use an earlier snapshot"
+        )
+
+
 def compare(found: torch.nn.Module, network: torch.nn.Module) -> list[Leftover]:
     """The parameters and buffers that are not the same in both by name and shape."""
     theirs, ours = (

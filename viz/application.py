@@ -232,6 +232,8 @@ class Application:
             text.draw_centered(f"No picture: {result.error}", area, ERROR_COLOR)
         else:
             self._texture.draw(result.image, area)
+            if result.notice is not None:
+                text.draw_centered(result.notice, area, ERROR_COLOR)
         self._draw_status(left, area[3], room.x)
 
     def _render(self) -> None:
@@ -253,6 +255,8 @@ class Application:
                 click.echo(f"Error: {result.details or result.error}", err=True)
         elif result.view.network not in self.memory.recent[:1]:
             self.memory.add_recent(result.view.network)
+        if result.notice is not None and (self.result is None or not self.result.notice):
+            click.echo(f"Warning: {result.notice}", err=True)
         if self.result is None or result.view.network != self.result.view.network:
             self.window.set_title(f"{Path(result.view.network or '').name} - Visualizer")
         self.result = result

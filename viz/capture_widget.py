@@ -52,13 +52,13 @@ class CaptureWidget:
     def save_image(self, result: Result | None) -> None:
         """Save the picture that is shown."""
         if result is not None and result.image is not None:
-            self._save("image", result.image)
+            self._save("image", result.image, result.notice)
 
     def save_window(self, pixels: np.ndarray) -> None:
         """Save the pixels of the window, uint8 `[H, W, 3]`."""
         self._save("window", pixels)
 
-    def _save(self, stem: str, pixels: np.ndarray) -> None:
+    def _save(self, stem: str, pixels: np.ndarray, notice: str | None = None) -> None:
         folder = self.state.folder
         try:
             folder = Path(expand_home(folder))
@@ -69,7 +69,7 @@ class CaptureWidget:
             reason = getattr(error, "strerror", None) or error
             self.state.message = f"not saved to {folder}: {reason}"
         else:
-            self.state.message = f"saved {path}"
+            self.state.message = f"saved {path}" + ("" if notice is None else f": {notice}")
 
 
 def next_path(folder: Path, stem: str) -> Path:

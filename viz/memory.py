@@ -36,8 +36,8 @@ class Memory:
             path = memory_path()
             path.parent.mkdir(parents=True, exist_ok=True)
             with open_atomic(path, "w") as f:
-                json.dump(asdict(self), f, indent=2)
-        except OSError:
+                json.dump(asdict(self), f, indent=2, allow_nan=False)
+        except (OSError, ValueError):
             pass
 
 

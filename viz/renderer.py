@@ -125,6 +125,7 @@ class Result:
         image: uint8 `[H, W, C]` with 1 channel (grey), 3 or 4; None after an error.
         error: One line for the user.
         details: The traceback of an error that nobody foresaw.
+        notice: One line about a picture that is not what it seems.
         network: Known as soon as the network has been loaded.
         layers: Known as soon as it has run.
         stats: Of the whole layer, or of the image.
@@ -136,6 +137,7 @@ class Result:
     image: np.ndarray | None = None
     error: str | None = None
     details: str | None = None
+    notice: str | None = None
     network: NetworkInfo | None = None
     layers: tuple[LayerInfo, ...] = ()
     stats: Stats | None = None
@@ -227,7 +229,12 @@ def _render(loaded: _LoadedNetwork, view: View) -> Result:
         num_channels = view.num_channels if len(x) >= view.num_channels else 1
         first = min(max(view.channel, 0), len(x) - num_channels)
         shown = x[first : first + num_channels]
-    stats, selected_stats = _stats(x, shown)
+    stats, selected_stats, num_nonfinite = _stats(x, shown)
+    notice = None
+    if num_nonfinite > 0:
+        what = "image" if view.layer is None else f"output of {view.layer}"
+        notice = f"{num_nonfinite} of {x.numel()} values of the {what} are NaN or infinite (black)"
+        x, shown = (values.nan_to_num(nan=-1, posinf=-1, neginf=-1) for values in (x, shown))
 
     mask = None
     if view.untransform and loaded.info.has_transform:
@@ -241,7 +248,7 @@ def _render(loaded: _LoadedNetwork, view: View) -> Result:
     if mask is not None and not view.fft:
         pixels = pixels * (mask[:1] > 0)  # black outside
     image = pixels.permute(1, 2, 0).contiguous().cpu().numpy()
-    return Result(view, image, stats=stats, selected_stats=selected_stats)
+    return Result(view, image, notice=notice, stats=stats, selected_stats=selected_stats)
 
 
 def _styles(G: torch.nn.Module, view: View) -> Tensor:
@@ -371,13 +378,16 @@ def _noise_seed(view: View, device: torch.device) -> Iterator[None]:
         yield
 
 
-def _stats(x: Tensor, shown: Tensor) -> tuple[Stats, Stats]:
+def _stats(x: Tensor, shown: Tensor) -> tuple[Stats, Stats, int]:
+    """Statistics of a layer and of what is shown of it, and how many values are not finite."""
     parts = [part.float() for part in ([x] if shown is x else [x, shown])]
     values = torch.stack(
         [stat for p in parts for stat in (*torch.std_mean(p, correction=0), p.amax())]
+        + [x.isfinite().logical_not().sum().to(torch.float32)]
     ).tolist()  # one transfer
+    num_nonfinite = int(values.pop())
     stats = [Stats(mean, std, high) for std, mean, high in zip(*[iter(values)] * 3, strict=True)]
-    return stats[0], stats[-1]
+    return stats[0], stats[-1], num_nonfinite
 
 
 def _content_width(module: torch.nn.Module | None, x: Tensor) -> float:

@@ -136,10 +136,10 @@ def test_metric_of_exact_images_is_infinite():
     ) == float("inf")
 
 
-def test_metrics_that_compare_no_pixels_are_nan():
+def test_metrics_that_compare_no_pixels_are_refused():
     G = waves(img_resolution=8)  # smaller than the filters
-    value = equivariance.compute_equivariance_metrics(options(G), 4, 4, compute_eqr=True)
-    assert np.isnan(value)
+    with pytest.raises(ValueError, match="no pixels are left to compare"):
+        equivariance.compute_equivariance_metrics(options(G), 4, 4, compute_eqr=True)
 
 
 def test_labels_come_from_the_dataset(monkeypatch):

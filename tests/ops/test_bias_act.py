@@ -54,6 +54,26 @@ def test_gradients_of_all_operands(act, operands):
     assert torch.autograd.gradgradcheck(function, values)
 
 
+@pytest.mark.parametrize("clamp", [None, 0.5, 1.5])
+@pytest.mark.parametrize("act", ["linear", "relu", "lrelu"])
+@pytest.mark.parametrize("operands", ["b", "noise", "noise b"])
+def test_second_order_gradients_are_missing_or_zero_as_those_of_the_reference(act, clamp, operands):
+    found = []
+    for impl in ("cuda", "ref"):
+        inputs = make_operands((2, 3, 4, 5), torch.float64, num_noises=1, requires_grad=True)
+        names = ["x", *operands.split()]
+        used = {name: inputs[name] for name in names}
+        y = bias_act.bias_act(**used, act=act, clamp=clamp, impl=impl)
+        r = torch.ones_like(y, requires_grad=True)
+        (dx,) = torch.autograd.grad((y * r).sum(), inputs["x"], create_graph=True)
+        dx.square().sum().backward()
+        found.append([inputs[name].grad is None for name in names])
+        for name in names:
+            assert inputs[name].grad is None or not inputs[name].grad.any()
+    kernels, reference = found
+    assert kernels == reference == [act == "linear"] * len(names)
+
+
 SHAPES = {
     "pixel": (2, 3, 1, 1),
     "colours": (2, 3, 9, 7),

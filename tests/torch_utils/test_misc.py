@@ -290,3 +290,18 @@ def test_summary_of_networks_matches_golden_tables(run, capsys):
         rows_of_D = summary_rows(capsys.readouterr().out)
     assert rows_of_G[1:] == run_data["module_summary_table"]["Generator"]
     assert rows_of_D[1:] == run_data["module_summary_table"]["Discriminator"]
+
+
+@pytest.mark.parametrize("shape", [(3, 4), (3, 2, 5, 5), (1, 7), (3, 0), (0, 4)], ids=str)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64], ids=str)
+def test_rows_that_are_not_finite_are_found(shape, dtype):
+    x = torch.randn(shape).to(dtype)
+    assert misc.are_finite(x).tolist() == [True] * shape[0]
+    for value in (float("nan"), float("inf"), -float("inf")):
+        for row in range(shape[0] if x.numel() else 0):
+            for place in {0, x[row].numel() // 2, x[row].numel() - 1}:
+                spoilt = x.clone()
+                spoilt[row].view(-1)[place] = value
+                found = misc.are_finite(spoilt)
+                assert found.tolist() == [idx != row for idx in range(shape[0])]
+                assert torch.equal(found, spoilt.isfinite().flatten(1).all(dim=1))

@@ -341,3 +341,28 @@ def test_network_info(render):
 def test_results_travel_between_processes(render):
     result = pickle.loads(pickle.dumps(render()))
     np.testing.assert_array_equal(result.image, render().image)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("is_fft", [False, True], ids=["image", "spectrum"])
+@pytest.mark.parametrize("layer", [None, "L1_36_8"])
+def test_picture_of_what_is_not_finite_is_black_with_a_notice(
+    renderer, folder, tmp_path, value, is_fft, layer
+):
+    G = pickle.loads((folder / "t.pkl").read_bytes())["G_ema"]
+    G.synthesis.input.weight[0, 0] = value
+    path = tmp_path / "damaged.pkl"
+    networks.save(G, path)
+    view = View(network=str(path), fft=is_fft, layer=layer)
+    with pytest.warns(UserWarning, match="NaN or infinite values in G_ema.synthesis.input.weight"):
+        result = renderer.render(view)
+    assert result.error is None, result.details
+    what = "the image" if layer is None else f"the output of {layer}"
+    assert f"values of {what} are NaN or infinite (black)" in result.notice
+    if not is_fft:
+        assert (result.image == 0).all()
+
+
+@pytest.mark.parametrize("view", [dict(), dict(layer="L1_36_8"), dict(fft=True)])
+def test_sound_pictures_come_without_a_notice(render, view):
+    assert render(**view).notice is None

@@ -127,6 +127,11 @@ def _setup_context(ctx, inputs, output) -> None:
     dim, act, alpha, gain, clamp = ctx.settings
     ctx.b_shape = [x.shape[dim] if i == dim else 1 for i in range(x.ndim)]
     ctx.noise_shape = None if noise is None else noise.shape
+    # A second backward pass comes here with no gradient at all if only the saved output leads here.
+    # The saved output of a linear function decides about clamping only: it has no gradient, and
+    # neither have the operands. (The others get zeros, as from PyTorch's own activations: Adam
+    # takes a step of zero for a step, and None for none.)
+    ctx.set_materialize_grads(act != "linear")
     if scale is None and act == "linear" and clamp is None:
         return  # nothing to keep
     # The gradient of the scale needs the input. Otherwise the output, which the next layer keeps
@@ -136,7 +141,9 @@ def _setup_context(ctx, inputs, output) -> None:
     ctx.save_for_backward(output if ctx.is_output_saved else x, b, scale, noise)
 
 
-def _backward(ctx, dy: Tensor):
+def _backward(ctx, dy: Tensor | None):
+    if dy is None:
+        return (None,) * 9
     needs_b, needs_scale, needs_noise = ctx.needs_input_grad[1:4]
     if ctx.saved_tensors:
         grads = _bias_act_grad(

@@ -1,0 +1,62 @@
+"""Euclidean distances between many vectors, by matrix products where these are exact enough.
+
+|x - y|^2 = |x|^2 + |y|^2 - 2 x·y is fast, but what is left of the difference is rounding errors
+where the vectors lie close together and far from zero. So zero is moved into their middle, and
+distances that are still small beside the lengths of their vectors are computed from differences.
+"""
+
+import torch
+from torch import Tensor
+
+# Of |x|^2 + |y|^2, that products in this type give a square to 2^-12 or so.
+SMALLEST_SHARES = {torch.float32: 2**-10, torch.float64: 2**-39}
+MAX_SHARE_OF_PAIRS = 1 / 1024  # computed one by one, which takes so much longer
+BLOCK_ELEMENTS = 2**24  # of the differences in memory at a time
+
+
+def middle(x: Tensor) -> Tensor:
+    """Where to move zero for vectors `[N, d]`, `[d]`: a mean that float16 can hold.
+
+    The differences of float16 numbers of about the same size are then exact in float32.
+    """
+    return x.mean(dim=0, dtype=torch.float32).to(torch.float16).to(torch.float32)
+
+
+def pairwise(x: Tensor, y: Tensor, center: Tensor) -> Tensor:
+    """Distances of rows of float32 `x` `[N, d]` to those of `y` `[M, d]`: float32 `[N, M]`.
+
+    Right to about 2^-12 of each distance, more than float16 can tell; exactly 0 between equal rows.
+
+    Args:
+        x: Vectors.
+        y: Other vectors, on the same device.
+        center: See `middle`; it decides about speed and rounding errors only.
+    """
+    x, y = x - center, y - center
+    for dtype, smallest_share in SMALLEST_SHARES.items():
+        if dtype == torch.float64 and x.device.type == "mps":
+            break  # which has no such type
+        squares, limits = _squares(x.to(dtype), y.to(dtype))
+        # Not (squares > limit), so that NaN is computed again, and stays.
+        is_close = torch.gt(squares, limits.mul_(smallest_share)).logical_not_()
+        num_close = int(is_close.count_nonzero())
+        if num_close <= MAX_SHARE_OF_PAIRS * squares.numel() + len(x):
+            distances = squares.clamp_(min=0).sqrt_().to(torch.float32)
+            if num_close > 0:
+                rows, columns = is_close.nonzero(as_tuple=True)
+                distances[rows, columns] = _one_by_one(x, y, rows, columns)
+            return distances
+    return torch.cdist(x, y, compute_mode="donot_use_mm_for_euclid_dist")
+
+
+def _squares(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """By products: |x - y|^2, and |x|^2 + |y|^2, `[N, M]` each."""
+    lengths = torch.add(x.square().sum(dim=1)[:, None], y.square().sum(dim=1))
+    return torch.addmm(lengths, x, y.T, alpha=-2), lengths
+
+
+def _one_by_one(x: Tensor, y: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """Distances of `x[rows[i]]` to `y[columns[i]]`, `[P]`."""
+    size = max(1, BLOCK_ELEMENTS // max(x.shape[1], 1))
+    blocks = zip(rows.split(size), columns.split(size), strict=True)
+    return torch.cat([(x[i] - y[j]).norm(dim=1) for i, j in blocks])
