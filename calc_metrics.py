@@ -254,6 +254,7 @@ def check_dataset(
         options = {key: kwargs[key] for key in ("resolution", "use_labels") if key in kwargs}
         dataset = ImageFolderDataset(path, **options)
         label_dim = dataset.label_dim
+        notes = dataset.label_notes()
     except (OSError, AssertionError, KeyError, ValueError, TypeError) as error:
         message = error.args[0] if isinstance(error, KeyError) else cli.message_of(error)
         hint = "" if data is not None else "; the network was trained with it, name another"
@@ -266,7 +267,10 @@ def check_dataset(
     if label_dim != G.c_dim:
         raise ValueError(
             f"--data: the labels of {path} are {label_dim} numbers, the network takes {G.c_dim}"
+            + "".join(f"; {note}" for note in notes)
         )
+    for note in notes:
+        click.echo(f"Note: {note}", err=True)
 
 
 def find_run_dir(network: str) -> str | None:

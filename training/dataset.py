@@ -14,8 +14,9 @@ import torch.utils.data
 from torch import Tensor
 from tqdm import tqdm
 
-from dnnlib.util import EasyDict
-from training import image_cache, plain_png
+from data.label_names import match_names
+from dnnlib.util import EasyDict, printable
+from training import dataset_json, image_cache, plain_png
 from training.dataset_json import parse_labels
 from training.image_cache import ImageCache
 from training.zip_archive import ZipArchive
@@ -233,7 +234,10 @@ class ImageFolderDataset(Dataset):
         else:
             raise OSError(f"{path}: no such folder or .zip file")
 
-        self._has_metadata = "dataset.json" in files
+        metadata = dataset_json.find(files)
+        self._has_metadata = dataset_json.FILE_NAME in metadata
+        self._other_metadata = metadata[1:] if self._has_metadata else metadata
+        self._label_notes: list[str] = []
         extensions = PIL.Image.registered_extensions()
         self._image_fnames = sorted(
             name for name in files if os.path.splitext(name)[1].lower() in extensions
@@ -249,7 +253,7 @@ class ImageFolderDataset(Dataset):
         shape = list(self._load_raw_image(0).shape)
         if resolution is not None and shape[1:] != [resolution, resolution]:
             raise OSError(
-                f"{path}: {self._image_fnames[0]} is {shape[2]}x{shape[1]},"
+                f"{path}: {printable(self._image_fnames[0])} is {shape[2]}x{shape[1]},"
                 f" but resolution {resolution} was asked for;"
                 f" convert with dataset_tool.py --resolution={resolution}x{resolution}"
             )
@@ -284,9 +288,31 @@ class ImageFolderDataset(Dataset):
 
     def has_unused_labels(self) -> bool:
         """Whether there are labels that `use_labels=False` leaves out."""
-        with contextlib.suppress(KeyError, ValueError):
-            return not self._use_labels and self._load_raw_labels() is not None
+        if self._use_labels or not self._has_metadata:
+            return False
+        with contextlib.suppress(ValueError):
+            return bool(self._parse_labels())
         return False
+
+    def label_notes(self) -> list[str]:
+        """How labels were found by other names than those of images, and which are left out.
+
+        Raises:
+            KeyError, ValueError: As on any first access to labels.
+        """
+        self._get_raw_labels()
+        notes = list(self._label_notes)
+        if self._use_labels and self._other_metadata:
+            others = printable(self._other_metadata[0])
+            if len(self._other_metadata) > 1:
+                others += f" and {len(self._other_metadata) - 1} more"
+            notes.append(
+                f"{self._path}: the dataset.json at the top counts; left out is {others}"
+                if self._has_metadata
+                else f"{self._path}: labels are read from a dataset.json at the top, which {others}"
+                " is not; dataset_tool.py makes a dataset with its labels"
+            )
+        return notes
 
     def close(self) -> None:
         if self._archive is not None:
@@ -312,7 +338,8 @@ class ImageFolderDataset(Dataset):
             image = _decode(self._read_image(raw_idx)).transpose(2, 0, 1)  # HWC to CHW
         except (OSError, SyntaxError, PIL.Image.DecompressionBombError) as error:
             raise OSError(
-                f"{self._path}: cannot read the image {self._image_fnames[raw_idx]} ({error});"
+                f"{self._path}: cannot read the image {printable(self._image_fnames[raw_idx])}"
+                f" ({error});"
                 " remove or replace it, or convert with dataset_tool.py --on-error=skip"
             ) from error
         if self._cache is not None:
@@ -321,23 +348,34 @@ class ImageFolderDataset(Dataset):
         return image
 
     def _load_raw_labels(self) -> np.ndarray | None:
-        if not self._has_metadata:
-            return None
-        where = self._path / "dataset.json"
-        labels = parse_labels(self._read_file("dataset.json"), where)
+        self._label_notes = []
+        labels = self._parse_labels() if self._has_metadata else None
         if labels is None:
             return None
-        missing = [name for name in self._image_fnames if name not in labels]
-        if missing:
-            raise KeyError(
-                f"{where}: no label for {missing[0]} ({len(missing)} of"
-                f" {len(self._image_fnames)} images have none); add them or train without labels"
+        where = self._path / dataset_json.FILE_NAME
+        match = match_names(labels, self._image_fnames, str(where))
+        if missing := match.unlabelled:
+            text = f"{where}: no label for {printable(missing[0])}"
+            text += f" ({len(missing)} of {len(self._image_fnames)} images have none"
+            if match.unused:
+                text += f"; {printable(match.unused[0])} has one, but is no image"
+            raise KeyError(f"{text}); add them or train without labels")
+        if match.changes is not None:
+            self._label_notes.append(f"{where}: {match.changes}")
+        if match.unused:
+            self._label_notes.append(
+                f"{where}: {len(match.unused)} of its labels name no image, such as"
+                f" {printable(match.unused[0])}"
             )
-        array = np.array([labels[name] for name in self._image_fnames])
-        return array.astype(np.int64 if array.ndim == 1 else np.float32)
+        values = [labels[match.listed_of[name]] for name in self._image_fnames]
+        return np.array(values, np.float32 if isinstance(values[0], list) else np.int64)
+
+    def _parse_labels(self) -> dict[str, dataset_json.Label] | None:
+        text = self._read_file(dataset_json.FILE_NAME)
+        return parse_labels(text, self._path / dataset_json.FILE_NAME)
 
     def _describe_image(self, raw_idx: int) -> str:
-        return f"{self._path}: {self._image_fnames[raw_idx]}"
+        return f"{self._path}: {printable(self._image_fnames[raw_idx])}"
 
     def _read_image(self, raw_idx: int) -> bytes:
         if self._archive is None:

@@ -1,0 +1,1 @@
+"""Datasets as files: names, formats, labels, and what identifies them; no torch."""
