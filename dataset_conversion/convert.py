@@ -15,9 +15,10 @@ import numpy as np
 from tqdm import tqdm
 
 from dataset_conversion.parallel import map_ordered
-from dataset_conversion.sources import Label, Source, SourceImage
+from dataset_conversion.sources import Label, Source, SourceImage, refuse_unlabelled
 from dataset_conversion.transform import Transform, explain_misfit
 from dataset_conversion.writer import Write, open_destination
+from dnnlib.util import printable
 from training import plain_png
 
 MAX_DEFAULT_WORKERS = 8
@@ -35,6 +36,8 @@ class Summary:
     mode: str | None = None  # L or RGB
     labels: list[tuple[str, Label]] | None = field(default_factory=list)  # by name in the dataset
     num_unlabelled: int = 0
+    class_names: list[str] | None = None
+    notes: tuple[str, ...] = ()  # about the labels
     dropped: Counter[str] = field(default_factory=Counter)  # number of images by reason
 
 
@@ -58,9 +61,14 @@ def convert_dataset(
 
     Raises:
         ValueError: If an image cannot be used and `on_error` is `stop`, or if all were dropped.
+            An image without a label cannot be used where others have one.
         OSError: If the destination exists or cannot be written.
     """
-    images, count, class_names = source
+    images, count, labels = source.images, source.count, source.labels
+    if source.gaps is not None and (on_error == "stop" or not labels.by_name):
+        raise ValueError(source.gaps)
+    if labels.lack:
+        images = refuse_unlabelled(images, labels.lack)
     if max_images is not None:
         images = itertools.islice(images, max(max_images, 1))
         count = min(count, max(max_images, 1))
@@ -68,7 +76,7 @@ def convert_dataset(
         num_workers = min(os.cpu_count() or 1, MAX_DEFAULT_WORKERS)
     num_workers = min(num_workers, -(-count // IMAGES_PER_WORKER))
 
-    summary = Summary()
+    summary = Summary(class_names=labels.class_names, notes=labels.notes)
     job = partial(_convert_image, transform or Transform())
     with (
         source.reading(),
@@ -83,7 +91,8 @@ def convert_dataset(
             elif result.is_too_small:
                 summary.dropped["too small for --resolution"] += 1
             elif on_error == "skip":
-                tqdm.write(f"Skipped: {result.name} {problem.partition(';')[0]}", file=sys.stderr)
+                reason = printable(problem.partition(";")[0])
+                tqdm.write(f"Skipped: {result.name} {reason}", file=sys.stderr)
                 summary.dropped["unusable"] += 1
             else:
                 raise ValueError(f"{result.name} {problem}")
@@ -92,15 +101,15 @@ def convert_dataset(
             raise ValueError(f"no image is left ({reasons}); nothing was written")
         if summary.num_unlabelled > 0:
             summary.labels = None
-        write("dataset.json", json.dumps(_metadata(summary, class_names)).encode())
+        write("dataset.json", json.dumps(_metadata(summary)).encode())
     return summary
 
 
-def _metadata(summary: Summary, class_names: list[str] | None) -> dict[str, Any]:
+def _metadata(summary: Summary) -> dict[str, Any]:
     """What goes into `dataset.json`; names of classes for people, if there are any."""
-    if class_names is None or not summary.labels:
+    if summary.class_names is None or not summary.labels:
         return {"labels": summary.labels}
-    return {"labels": summary.labels, "class_names": class_names}
+    return {"labels": summary.labels, "class_names": summary.class_names}
 
 
 @dataclass
