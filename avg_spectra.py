@@ -18,6 +18,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 import legacy
+from data import notes
 from dnnlib import cli
 from dnnlib.util import is_url, open_atomic
 from torch_utils import distributed, images, latents
@@ -271,6 +272,12 @@ def open_source(
     if is_dataset:
         with cli.blame("--source"):
             dataset = ImageFolderDataset(source, max_size=num, random_seed=seed)
+            try:
+                found = dataset.check_images()
+            except AssertionError as error:  # an image that differs from the others
+                raise ValueError(str(error)) from error
+        for title, text in notes.describe(found, dataset.left_out).items():
+            click.echo(f"{title} in {source}: {text}", err=True)
         _, height, width = dataset.image_shape
         if height != width:
             raise ValueError(

@@ -10,6 +10,7 @@ import click
 import torch
 
 import legacy
+from data import notes
 from dnnlib import cli
 from metrics import detectors, metric_main
 from metrics.metric_utils import ProgressMonitor
@@ -254,11 +255,17 @@ def check_dataset(
         options = {key: kwargs[key] for key in ("resolution", "use_labels") if key in kwargs}
         dataset = ImageFolderDataset(path, **options)
         label_dim = dataset.label_dim
-        notes = dataset.label_notes()
+        label_notes = dataset.label_notes()
+        found = dataset.check_images() if distributed.is_main_process() else None
     except (OSError, AssertionError, KeyError, ValueError, TypeError) as error:
         message = error.args[0] if isinstance(error, KeyError) else cli.message_of(error)
         hint = "" if data is not None else "; the network was trained with it, name another"
         raise ValueError(f"--data: {message}{hint}") from error
+    if found is not None:
+        for title, text in notes.describe(found, dataset.left_out).items():
+            click.echo(f"{title} in {path}: {text}", err=True)
+        for note in label_notes:
+            click.echo(f"Note: {note}", err=True)
     if dataset.resolution != G.img_resolution:
         raise ValueError(
             f"--data: {path} has images of {dataset.resolution}x{dataset.resolution}, the network "
@@ -267,10 +274,8 @@ def check_dataset(
     if label_dim != G.c_dim:
         raise ValueError(
             f"--data: the labels of {path} are {label_dim} numbers, the network takes {G.c_dim}"
-            + "".join(f"; {note}" for note in notes)
+            + "".join(f"; {note}" for note in label_notes)
         )
-    for note in notes:
-        click.echo(f"Note: {note}", err=True)
 
 
 def find_run_dir(network: str) -> str | None:

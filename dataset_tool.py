@@ -8,6 +8,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from data import notes
 from dataset_conversion import inspection as inspection_of
 from dataset_conversion import sources
 from dataset_conversion.convert import COLOURS, MAX_DEFAULT_WORKERS, Summary, convert_dataset
@@ -88,6 +89,12 @@ def _not_empty(ctx: click.Context, param: click.Parameter, value: str | None) ->
     type=click.IntRange(min=0),
     help="Random seed, for --source=synthetic only.  [default: 0]",
 )
+@click.option(
+    "--keep-profile-values",
+    is_flag=True,
+    help="Take pixel values as they are instead of converting them to sRGB by the image's colour"
+    " profile.",
+)
 @cli.version_option
 @click.pass_context
 def main(
@@ -102,6 +109,7 @@ def main(
     on_error: str,
     workers: int | None,
     seed: int | None,
+    keep_profile_values: bool,
 ) -> None:
     """Convert images into a dataset that training reads.
 
@@ -109,8 +117,11 @@ def main(
     the labels. All images must end up square, of one power-of-two size, and all RGB or all grey;
     the first that does not stops the conversion with the name of the option that helps.
 
-    Turned photos are set upright (EXIF), palettes expanded, 16-bit and 1-bit grey made 8-bit grey.
-    Transparent and CMYK images are refused: what they should look like is not for us to guess.
+    Turned photos are set upright (EXIF), palettes expanded, 16-bit and 1-bit grey made 8-bit grey,
+    colours converted to sRGB by the image's profile (Display P3, Adobe RGB, ...). Transparent and
+    CMYK images are refused: what they should look like is not for us to guess. The summary counts
+    what was changed, and what was left out: files of other kinds, further frames and pages, hidden
+    files, and what programs leave behind (@eaDir, __MACOSX, Thumbs.db, ...).
 
     \b
     Examples:
@@ -133,7 +144,8 @@ def main(
 
     \b
     Sources:
-      DIR, ZIP                      all images in it, by the extensions that Pillow knows
+      DIR, ZIP                      all images in it, by the extensions that Pillow knows; HEIC and
+                                    JPEG XL, too (pip install pillow-heif, pillow-jxl-plugin)
       *_lmdb/                       LSUN (pip install lmdb)
       cifar-10-python.tar.gz        CIFAR-10, training images with classes
       train-images-idx3-ubyte.gz    MNIST, with the labels file beside it; padded to 32x32
@@ -158,7 +170,14 @@ def main(
     leading folder or the suffix count as the same if only one image can be meant.
     """
     if inspect is not None:
-        converting = ("source", "transform", "resolution", "on_error", "seed")
+        converting = (
+            "source",
+            "transform",
+            "resolution",
+            "on_error",
+            "seed",
+            "keep_profile_values",
+        )
         for name in converting:
             if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE:
                 option = f"--{name.replace('_', '-')}"
@@ -171,33 +190,54 @@ def main(
         if value is None:
             raise click.UsageError(f"Missing option '{option}'.")
     check_destination(Path(dest))
+    if is_inside(Path(dest), source) and Path(dest).suffix.lower() != ".zip":
+        raise ValueError(
+            f"--dest={dest}: the images of a folder inside --source={source} would be taken for"
+            " more of its images the next time; choose a folder beside it, or a .zip"
+        )
     if source == "synthetic" and transform is not None:
         raise click.UsageError("--transform: synthetic images need none; leave it out")
     fit = Transform(transform, resolution)
-    images = sources.open_source(source, max_images, resolution, seed, labels)
+    images = sources.open_source(source, max_images, resolution, seed, labels, keep_profile_values)
     summary = convert_dataset(images, Path(dest), fit, max_images, on_error, workers)
     click.echo(describe(summary, dest))
-    if summary.num_kept == 0:
-        click.echo(f"Warning: there is no image in {source}", err=True)
 
 
 def inspect_dataset(
     path: str, sheet: str | None, max_images: int | None, labels: str | None, workers: int | None
 ) -> None:
     """Print a report about a source, and save a sheet of some of its images."""
-    if sheet is not None:
-        if not sheet.lower().endswith(".png"):
-            raise ValueError(f"--dest={sheet}: with --inspect it is the contact sheet, a .png file")
-        check_destination(Path(sheet))
+    sheet_path = choose_sheet(path, sheet)
     source = sources.open_source(path, max_images, labels=labels)
     inspection = inspection_of.inspect_source(source, max_images, workers)
     for line in inspection_of.describe(inspection, path, labels):
         click.echo(util.printable(line))
     if inspection.sheet is not None:
-        sheet = sheet or f"{Path(path).absolute().stem}-sheet.png"
-        with util.open_atomic(sheet) as file:
+        with util.open_atomic(sheet_path) as file:
             inspection.sheet.save(file, "png")
-        click.echo(f"Contact sheet: {sheet}")
+        click.echo(f"Contact sheet: {sheet_path}")
+
+
+def choose_sheet(source: str, sheet: str | None) -> Path:
+    """Where the contact sheet goes: never into the source, where it would be one of the images."""
+    if sheet is None:
+        path = Path(f"{Path(source).absolute().stem}-sheet.png")
+        beside = Path(source).resolve().parent
+        return beside / path if is_inside(path, source) else path
+    if not sheet.lower().endswith(".png"):
+        raise ValueError(f"--dest={sheet}: with --inspect it is the contact sheet, a .png file")
+    if is_inside(Path(sheet), source):
+        raise ValueError(
+            f"--dest={sheet}: the contact sheet would become one of the images in {source}; put it"
+            " somewhere else"
+        )
+    check_destination(Path(sheet))
+    return Path(sheet)
+
+
+def is_inside(path: Path, source: str) -> bool:
+    """Whether a file to be written lies somewhere below a folder of images."""
+    return Path(source).is_dir() and path.resolve().is_relative_to(Path(source).resolve())
 
 
 def _interrupt(signum: int, frame: Any) -> None:
@@ -213,8 +253,10 @@ def describe(summary: Summary, dest: str) -> str:
     if summary.dropped:
         reasons = ", ".join(f"{num} {reason}" for reason, num in summary.dropped.items())
         lines.append(f"Dropped: {reasons}")
+    found = notes.describe(summary.notes, summary.left_out)
+    lines += [f"{title}: {text}" for title, text in found.items()]
     lines += _describe_labels(summary)
-    lines += [f"Note: {note}" for note in summary.notes]
+    lines += [f"Note: {note}" for note in summary.label_notes]
     return "\n".join(lines)
 
 

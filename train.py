@@ -257,7 +257,8 @@ def main(device: str, dry_run: bool, **options: Any) -> None:
                 "hours; --metrics=none leaves them out."
             )
         config = preflight.choose_cache(config, training_set)
-        preflight.check_images(training_set)
+        for line in preflight.check_images(training_set):
+            click.echo(line)
         if run is None:
             preflight.check_networks(config, training_set)
             preflight.create_run_dir(config)

@@ -30,11 +30,11 @@ import torch
 from torch import Tensor
 
 from benchmarks import timing
+from data import plain_png
 from dataset_conversion import sources
 from dataset_conversion.convert import convert_dataset
 from dnnlib import cli
 from torch_utils.host_memory import keep_freed_memory
-from training import plain_png
 from training.dataset import ImageFolderDataset
 from training.loader import BatchLoader
 from training.synthetic_images import draw_image

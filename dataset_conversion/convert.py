@@ -11,15 +11,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 from tqdm import tqdm
 
+from data import plain_png
+from data.decoding import Picture
 from dataset_conversion.parallel import map_ordered
 from dataset_conversion.sources import Label, Source, SourceImage, refuse_unlabelled
 from dataset_conversion.transform import Transform, explain_misfit
 from dataset_conversion.writer import Write, open_destination
 from dnnlib.util import printable
-from training import plain_png
 
 MAX_DEFAULT_WORKERS = 8
 IMAGES_PER_WORKER = 128  # starting a process takes about as long as converting these
@@ -37,8 +37,10 @@ class Summary:
     labels: list[tuple[str, Label]] | None = field(default_factory=list)  # by name in the dataset
     num_unlabelled: int = 0
     class_names: list[str] | None = None
-    notes: tuple[str, ...] = ()  # about the labels
+    label_notes: tuple[str, ...] = ()  # how they were found, and which are left out
     dropped: Counter[str] = field(default_factory=Counter)  # number of images by reason
+    notes: Counter[str] = field(default_factory=Counter)  # what was changed in kept images
+    left_out: str | None = None  # files of the source that are no images, for people
 
 
 def convert_dataset(
@@ -60,7 +62,7 @@ def convert_dataset(
         num_workers: Processes; `None` means one per core, at most `MAX_DEFAULT_WORKERS`.
 
     Raises:
-        ValueError: If an image cannot be used and `on_error` is `stop`, or if all were dropped.
+        ValueError: If an image cannot be used and `on_error` is `stop`, or if none is left.
             An image without a label cannot be used where others have one.
         OSError: If the destination exists or cannot be written.
     """
@@ -76,7 +78,9 @@ def convert_dataset(
         num_workers = min(os.cpu_count() or 1, MAX_DEFAULT_WORKERS)
     num_workers = min(num_workers, -(-count // IMAGES_PER_WORKER))
 
-    summary = Summary(class_names=labels.class_names, notes=labels.notes)
+    summary = Summary(
+        class_names=labels.class_names, label_notes=labels.notes, left_out=source.left_out
+    )
     job = partial(_convert_image, transform or Transform())
     with (
         source.reading(),
@@ -96,13 +100,20 @@ def convert_dataset(
                 summary.dropped["unusable"] += 1
             else:
                 raise ValueError(f"{result.name} {problem}")
-        if summary.num_kept == 0 and summary.dropped:
-            reasons = ", ".join(f"{num} {reason}" for reason, num in summary.dropped.items())
-            raise ValueError(f"no image is left ({reasons}); nothing was written")
+        if summary.num_kept == 0:
+            raise ValueError(_describe_nothing(summary))
         if summary.num_unlabelled > 0:
             summary.labels = None
         write("dataset.json", json.dumps(_metadata(summary)).encode())
     return summary
+
+
+def _describe_nothing(summary: Summary) -> str:
+    reasons = [f"{num} {reason}" for reason, num in summary.dropped.items()]
+    if summary.left_out:
+        reasons.append(f"left out: {summary.left_out}")
+    what = "no image is left" if summary.dropped else "there is no image in the source"
+    return what + (f" ({'; '.join(reasons)})" if reasons else "") + "; nothing was written"
 
 
 def _metadata(summary: Summary) -> dict[str, Any]:
@@ -123,12 +134,13 @@ class _Result:
     label: Label | None = None
     problem: str | None = None
     is_too_small: bool = False
+    notes: Counter[str] = field(default_factory=Counter)
 
 
 def _convert_image(transform: Transform, source_image: SourceImage) -> _Result:
     name, load, label = source_image
     try:
-        image = load()
+        picture, notes = load()
     except OSError as error:
         return _Result(
             name,
@@ -137,16 +149,18 @@ def _convert_image(transform: Transform, source_image: SourceImage) -> _Result:
         )
     except ValueError as error:
         return _Result(name, problem=str(error))
-    original_size = image.size
-    image = transform(image)
-    if image is None:
+    original_size = picture.size
+    if transform.size is not None:
+        image = transform(picture.image)
+        picture = None if image is None else Picture(image)
+    if picture is None:
         width, height = original_size
         return _Result(name, problem=f"is too small ({width}x{height})", is_too_small=True)
-    if problem := explain_misfit(image.size):
+    if problem := explain_misfit(picture.size):
         return _Result(name, problem=problem)
     # Pixels alone: nothing of the source's metadata (colour profile, text) gets into the file.
-    png = plain_png.encode(np.asarray(image))
-    return _Result(name, png, image.size, image.mode, label)
+    png = plain_png.encode(picture.pixels)
+    return _Result(name, png, picture.size, picture.mode, label, notes=notes)
 
 
 def _find_mismatch(result: _Result, summary: Summary) -> str | None:
@@ -173,6 +187,7 @@ def _keep(result: _Result, index: int, summary: Summary, write: Write) -> None:
     name = f"{number[:5]}/img{number}.png"
     write(name, result.png)
     summary.num_kept += 1
+    summary.notes.update(result.notes)
     summary.size, summary.mode = result.size, result.mode
     if result.label is None:
         summary.num_unlabelled += 1

@@ -7,9 +7,11 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+import numpy as np
 import PIL.Image
 from tqdm import tqdm
 
+from data import notes
 from dataset_conversion.convert import COLOURS, MAX_DEFAULT_WORKERS
 from dataset_conversion.labels import count_classes, describe_classes
 from dataset_conversion.parallel import map_ordered
@@ -41,6 +43,8 @@ class Inspection:
     are_labels_in_place: bool = True  # where training finds them
     unusable: list[str] = field(default_factory=list)  # "<name> <problem>"
     num_duplicates: int = 0
+    notes: Counter[str] = field(default_factory=Counter)  # what loading changes, by what it is
+    left_out: str | None = None  # files that are no images, for people
     sheet: PIL.Image.Image | None = None
 
 
@@ -53,6 +57,7 @@ class _Found:
     mode: str = ""
     digest: bytes = b""
     thumbnail: PIL.Image.Image | None = None
+    notes: Counter[str] = field(default_factory=Counter)
 
 
 def inspect_source(
@@ -66,6 +71,7 @@ def inspect_source(
     num_workers = num_workers or min(os.cpu_count() or 1, MAX_DEFAULT_WORKERS)
     inspection = Inspection(
         class_names=source.labels.class_names,
+        left_out=source.left_out,
         label_notes=source.labels.notes,
         label_gaps=source.gaps,
         are_labels_in_place=source.labels.are_in_place or not source.labels.by_name,
@@ -85,6 +91,7 @@ def inspect_source(
             inspection.sizes[image.size] += 1
             inspection.modes[image.mode] += 1
             inspection.labels.append(image.label)
+            inspection.notes.update(image.notes)
             inspection.num_duplicates += image.digest in digests
             digests.add(image.digest)
             if image.thumbnail is not None:
@@ -116,12 +123,16 @@ def describe(inspection: Inspection, path: str, labels: str | None = None) -> It
     """
     if inspection.num_images == 0:
         yield f"There is no image in {path}"
+        if inspection.left_out:
+            yield f"Left out: {inspection.left_out}"
         return
     yield f"Images:   {inspection.num_images} in {path}"
     yield f"Sizes:    {_list_counts({f'{w}x{h}': n for (w, h), n in inspection.sizes.items()})}"
     colours = {COLOURS[mode]: num for mode, num in inspection.modes.items()}
     channels = {"grey": "1 channel", "RGB": "3 channels"}
     yield f"Colours:  {_list_counts({f'{c} ({channels[c]})': n for c, n in colours.items()})}"
+    for title, text in notes.describe(inspection.notes, inspection.left_out).items():
+        yield f"{title + ':':9} {text}"
     yield from _describe_labels(inspection)
     yield from (f"Note: {note}" for note in inspection.label_notes)
     problems = list(find_problems(inspection))
@@ -165,12 +176,14 @@ def find_problems(inspection: Inspection) -> Iterator[str]:
 def _look_at(job: tuple[SourceImage, bool]) -> _Found:
     (name, load, label), is_shown = job
     try:
-        image = load()
+        picture, found_notes = load()
     except (OSError, ValueError) as error:
         return _Found(name, label, problem=str(error))
-    digest = hashlib.blake2b(image.tobytes(), digest_size=16, key=image.mode.encode()).digest()
-    found = _Found(name, label, size=image.size, mode=image.mode, digest=digest)
+    pixels = np.ascontiguousarray(picture.pixels)
+    digest = hashlib.blake2b(pixels, digest_size=16, key=picture.mode.encode()).digest()
+    found = _Found(name, label, None, picture.size, picture.mode, digest, notes=found_notes)
     if is_shown:
+        image = picture.image
         image.thumbnail((CELL, CELL))
         factor = CELL // max(image.size)  # small ones are shown larger, pixel by pixel
         size = image.width * factor, image.height * factor

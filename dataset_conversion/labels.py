@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from data.label_names import match_names
+from data.listing import METADATA
+from data.reading import UnusableImage
 from dnnlib.util import printable
 from training import dataset_json
 from training.dataset_json import (
@@ -59,14 +61,14 @@ class Labels(NamedTuple):
 
 
 def from_dataset(
-    files: Iterable[str], read: Callable[[str], bytes], names: Sequence[str], where: Path
+    metadata: Iterable[str], read: Callable[[str], bytes], names: Sequence[str], where: Path
 ) -> Labels:
     """The labels in the `dataset.json` of a source, if it has one that lists any.
 
     If there is none at the top, one below will do.
 
     Args:
-        files: Names of all files of the source.
+        metadata: Names of all `dataset.json` in the source.
         read: Gives the content of one of them.
         names: Those that are images.
         where: What messages call the source.
@@ -75,28 +77,31 @@ def from_dataset(
         ValueError: If `dataset.json` is something else, names images ambiguously, or if there are
             several with labels and none at the top.
     """
-    found = dataset_json.find(files)
+    found = dataset_json.sort_by_depth(metadata)
     if not found:
         return Labels({})
-    if found[0] == dataset_json.FILE_NAME:
-        labels = _from_json_of_dataset(read(found[0]), where / found[0], names, "")
+    if found[0] == METADATA:
+        labels = _from_json_of_dataset(_read(read, where, found[0]), where / found[0], names, "")
         if len(found) > 1:
             others = printable(found[1]) + (f" and {len(found) - 2} more" if len(found) > 2 else "")
             note = f"{where / found[0]} is what counts, and {others} is left out"
             labels = labels._replace(notes=(*labels.notes, note))
         return labels
-    texts = {name: read(name) for name in found}
-    has_labels = [name for name in found if parse_labels(texts[name], _path(where, name))]
-    if len(has_labels) > 1:
-        raise ValueError(
-            f"{where}: there is no dataset.json at the top, but {len(has_labels)} below, such as"
-            f" {printable(has_labels[0])} and {printable(has_labels[1])}; convert each folder by"
-            " itself, or put one for all images at the top"
-        )
-    if not has_labels:
+    labelled: dict[str, bytes] = {}
+    for name in found:
+        text = _read(read, where, name)
+        if parse_labels(text, _path(where, name)):
+            labelled[name] = text
+        if len(labelled) > 1:
+            raise ValueError(
+                f"{where}: there is no dataset.json at the top, but several below, such as"
+                f" {' and '.join(printable(name) for name in labelled)}; convert each folder by"
+                " itself, or put one for all images at the top"
+            )
+    if not labelled:
         return Labels({})
-    (name,) = has_labels
-    labels = _from_json_of_dataset(texts[name], _path(where, name), names, name.rpartition("/")[0])
+    ((name, text),) = labelled.items()
+    labels = _from_json_of_dataset(text, _path(where, name), names, name.rpartition("/")[0])
     note = f"the labels are those of {_path(where, name)}; there is no dataset.json at the top"
     return labels._replace(notes=(note, *labels.notes), are_in_place=False)
 
@@ -194,6 +199,13 @@ def _natural_key(name: str) -> tuple[list[tuple[str, int, str]], str]:
 
 def _path(where: Path, name: str) -> str:
     return printable(str(where / name))
+
+
+def _read(read: Callable[[str], bytes], where: Path, name: str) -> bytes:
+    try:
+        return read(name)
+    except UnusableImage as error:  # a pipe, or without measure
+        raise ValueError(f"{_path(where, name)} {str(error).partition(';')[0]}") from error
 
 
 def _from_json_of_dataset(

@@ -2,16 +2,17 @@
 
 import contextlib
 import itertools
-import os
 import re
-import stat
+from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-import PIL.Image
+import numpy as np
 
+from data import listing, reading
+from data.decoding import Picture
 from dataset_conversion import cifar, decode, lsun, mnist
 from dataset_conversion import labels as label_tables
 from dataset_conversion.labels import Labels
@@ -27,22 +28,24 @@ SYNTHETIC_RESOLUTION = 64
 class SourceImage(NamedTuple):
     """An image that is read where and when it is needed.
 
-    `load` is picklable. Of its errors, a `ValueError` says a phrase that completes "<name> ...",
-    with the remedy after a semicolon; an `OSError` may say anything.
+    `load` is picklable. It returns the picture, and what was changed or left out to get it, with
+    how often. Of its errors, a `ValueError` says a phrase that completes "<name> ...", with the
+    remedy after a semicolon; an `OSError` may say anything.
     """
 
     name: str  # for messages
-    load: Callable[[], PIL.Image.Image]
+    load: Callable[[], tuple[Picture, Counter[str]]]
     label: Label | None = None
 
 
 class Source(NamedTuple):
-    """Images in output order, and how many."""
+    """Images in output order, how many, and what is left out of the source, for people."""
 
     images: Iterator[SourceImage]
     count: int
     labels: Labels = Labels({})  # of sources that have names of images
     gaps: str | None = None  # what is wrong if some images have labels and others have none
+    left_out: str | None = None
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[None]:
@@ -60,6 +63,7 @@ def open_source(
     size: tuple[int, int] | None = None,
     seed: int | None = None,
     labels: str | None = None,
+    keep_profile_values: bool = False,
 ) -> Source:
     """Recognise a source by its name.
 
@@ -69,6 +73,7 @@ def open_source(
         size: Width and height of synthetic images.
         seed: Of synthetic images.
         labels: `folders`, `none`, or a file; `None` for those that come with the source.
+        keep_profile_values: Take pixels as they are, whatever colour profile a file has.
 
     Raises:
         ValueError: If the source is of no known kind, or malformed.
@@ -86,11 +91,11 @@ def open_source(
     if path.name.endswith(mnist.IMAGES_SUFFIX):
         return _with_own_labels(_open_mnist(path, labels != "none"), source, labels)
     if path.is_dir() and path.resolve().name.endswith(lsun.FOLDER_SUFFIX):
-        return _open_lsun(path, labels, max_images)
+        return _open_lsun(path, labels, max_images, keep_profile_values)
     if path.is_dir():
-        return _open_folder(path, labels, max_images)
+        return _open_folder(path, labels, max_images, keep_profile_values)
     if path.suffix.lower() == ".zip":
-        return _open_zip(path, labels, max_images)
+        return _open_zip(path, labels, max_images, keep_profile_values)
     if path.name.endswith(mnist.LABELS_SUFFIX):
         raise ValueError(
             f"--source={source}: these are labels; give the images beside it,"
@@ -115,7 +120,7 @@ def _open_cifar(path: Path) -> Source:
     images = cifar.read(path)
     return Source(
         (
-            SourceImage(f"{path}: image {i}", partial(PIL.Image.fromarray, pixels.copy()), label)
+            SourceImage(f"{path}: image {i}", partial(_given, pixels.copy()), label)
             for i, (pixels, label) in enumerate(images)
         ),
         len(images),
@@ -127,7 +132,7 @@ def _open_mnist(path: Path, with_labels: bool) -> Source:
     images = (
         SourceImage(
             f"{path}: image {i}",
-            partial(PIL.Image.fromarray, pixels[i].copy()),
+            partial(_given, pixels[i].copy()),
             None if labels is None else labels[i],
         )
         for i in range(len(pixels))
@@ -135,7 +140,14 @@ def _open_mnist(path: Path, with_labels: bool) -> Source:
     return Source(images, len(pixels))
 
 
-def _open_lsun(path: Path, option: str | None, max_images: int | None) -> Source:
+def _given(pixels: np.ndarray) -> tuple[Picture, Counter[str]]:
+    """A picture that needs no decoding, `[H, W]` or `[H, W, 3]`."""
+    return Picture(pixels if pixels.ndim == 3 else pixels[:, :, np.newaxis]), Counter()
+
+
+def _open_lsun(
+    path: Path, option: str | None, max_images: int | None, keep_profile_values: bool
+) -> Source:
     if option == "folders":
         raise ValueError(f"--labels=folders: {path} is a database without folders")
     count = lsun.count(path)
@@ -145,7 +157,9 @@ def _open_lsun(path: Path, option: str | None, max_images: int | None) -> Source
         labels = label_tables.from_file(Path(option), keys)
     images = (
         SourceImage(
-            f"{path}: {printable(key)}", partial(decode.read_image, data), labels.by_name.get(key)
+            f"{path}: {printable(key)}",
+            partial(decode.read_image, data, keep_profile_values),
+            labels.by_name.get(key),
         )
         for key, data in lsun.read(path)
     )
@@ -169,80 +183,77 @@ def _open_synthetic(max_images: int | None, size: tuple[int, int] | None, seed: 
     return Source(images, count)
 
 
-def _draw(index: int, seed: int, resolution: int) -> PIL.Image.Image:
+def _draw(index: int, seed: int, resolution: int) -> tuple[Picture, Counter[str]]:
     pixels, _ = synthetic_images.draw_image(index, seed, resolution)
-    return PIL.Image.fromarray(pixels)
+    return _given(pixels)
 
 
-def _open_folder(folder: Path, option: str | None, max_images: int | None) -> Source:
+def _open_folder(
+    folder: Path, option: str | None, max_images: int | None, keep_profile_values: bool
+) -> Source:
     """All image files below a folder, sorted by the parts of their paths."""
-    files = []
-    for parent, _, names in os.walk(folder, onerror=_refuse_folder):
-        files += [Path(parent, name).relative_to(folder).parts for name in names]
-    files = ["/".join(parts) for parts in sorted(files)]
-    names = [name for name in files if _is_image(name)]
-    labels = _choose_labels(option, names, folder, files, lambda name: (folder / name).read_bytes())
+    files = listing.list_folder(folder)
+    names = sorted(files.images, key=lambda name: name.split("/"))
+    labels = _choose_labels(
+        option, names, folder, files.metadata, lambda name: reading.read_file(folder / name)
+    )
     images = (
         SourceImage(
             printable(str(folder / name)),
-            partial(_load_file, folder / name),
+            partial(_load_file, folder / name, keep_profile_values),
             labels.by_name.get(name),
         )
         for name in names
     )
-    return Source(images, len(names), labels, _find_gaps(labels, names, folder, max_images))
+    gaps = _find_gaps(labels, names, folder, max_images)
+    return Source(images, len(names), labels, gaps, listing.describe_left_out(files))
 
 
-def _refuse_folder(error: OSError) -> None:
-    raise OSError(f"--source: cannot look into {error.filename} ({error.strerror})") from error
+def _load_file(path: Path, keep_profile_values: bool) -> tuple[Picture, Counter[str]]:
+    return decode.read_image(reading.read_file(path), keep_profile_values)
 
 
-def _load_file(path: Path) -> PIL.Image.Image:
-    status = path.stat()
-    if not stat.S_ISREG(status.st_mode):
-        raise ValueError(
-            "is no file but a pipe, device or folder; remove it, or leave such files out with"
-            " --on-error=skip"
-        )
-    _check_file_size(status.st_size)
-    return decode.read_image(path.read_bytes())
-
-
-def _open_zip(path: Path, option: str | None, max_images: int | None) -> Source:
+def _open_zip(
+    path: Path, option: str | None, max_images: int | None, keep_profile_values: bool
+) -> Source:
     """All image files in a ZIP, sorted by name."""
     archive = ZipArchive(path)
     for name in archive.names:
         _check_member_name(name, path)
-    names = sorted(name for name in archive.names if _is_image(name))
-    labels = _choose_labels(option, names, path, archive.names, partial(_read_metadata, archive))
+    files = listing.list_names(archive.names)
+    names = sorted(files.images)
+    labels = _choose_labels(option, names, path, files.metadata, partial(_read_metadata, archive))
     images = (
         SourceImage(
             printable(str(path / name)),
-            partial(_load_member, path, archive.member(archive.position[name])),
+            partial(
+                _load_member, path, archive.member(archive.position[name]), keep_profile_values
+            ),
             labels.by_name.get(name),
         )
         for name in names
     )
-    return Source(images, len(names), labels, _find_gaps(labels, names, path, max_images))
+    gaps = _find_gaps(labels, names, path, max_images)
+    return Source(images, len(names), labels, gaps, listing.describe_left_out(files))
 
 
 def _read_metadata(archive: ZipArchive, name: str) -> bytes:
-    size = archive.member(archive.position[name]).size
-    if size > decode.MAX_FILE_BYTES:
-        raise ValueError(f"{archive.path}: {printable(name)} unpacks to {size} bytes")
+    reading.check_size(archive.member(archive.position[name]).size)
     return archive.read(name)
 
 
-def _load_member(path: Path, member: Member) -> PIL.Image.Image:
-    _check_file_size(member.size)
-    return decode.read_image(read_member(path, member))
+def _load_member(
+    path: Path, member: Member, keep_profile_values: bool
+) -> tuple[Picture, Counter[str]]:
+    reading.check_size(member.size)
+    return decode.read_image(read_member(path, member), keep_profile_values)
 
 
 def _choose_labels(
     option: str | None,
     names: list[str],
     where: Path,
-    files: Iterable[str],
+    metadata: list[str],
     read: Callable[[str], bytes],
 ) -> Labels:
     """Those that `--labels` asks for; by default what is in the source's `dataset.json`."""
@@ -253,7 +264,7 @@ def _choose_labels(
     if option is not None:
         return label_tables.from_file(Path(option), names)
     try:
-        return label_tables.from_dataset(files, read, names, where)
+        return label_tables.from_dataset(metadata, read, names, where)
     except ValueError as error:
         raise ValueError(f"{error}; --labels=none leaves all labels out") from error
 
@@ -271,27 +282,8 @@ def refuse_unlabelled(images: Iterable[SourceImage], lack: str) -> Iterator[Sour
         yield image if image.label is not None else image._replace(load=partial(_refuse, lack))
 
 
-def _refuse(reason: str) -> PIL.Image.Image:
+def _refuse(reason: str) -> tuple[Picture, Counter[str]]:
     raise ValueError(f"{reason}; add it, or leave such files out with --on-error=skip")
-
-
-def _is_image(name: str) -> bool:
-    """Whether the text after the last dot is an extension of an image format.
-
-    What macOS adds to archives and foreign disks (`._NAME`) is named like an image but is none.
-    """
-    if "/._" in f"/{name}" or name.startswith("__MACOSX/"):
-        return False
-    _, dot, extension = name.lower().rpartition(".")
-    return dot + extension in PIL.Image.registered_extensions()
-
-
-def _check_file_size(size: int) -> None:
-    if size > decode.MAX_FILE_BYTES:
-        raise ValueError(
-            f"unpacks to {size} bytes, which is no sensible image file; remove it, or leave such"
-            " files out with --on-error=skip"
-        )
 
 
 def _check_member_name(name: str, path: Path) -> None:

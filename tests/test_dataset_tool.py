@@ -23,9 +23,11 @@ from training.dataset import ImageFolderDataset
 from training.synthetic_images import CLASSES, draw_image
 
 CASES = golden.load("dataset_tool.npz")
-# The published tool ignores EXIF rotation, writes palette indices as grey values, and drops all
-# labels without a word if one image has none; ours does not.
+# The published tool ignores EXIF rotation, writes palette indices as grey values, drops all labels
+# without a word if one image has none, takes hidden files for images, and makes empty datasets;
+# ours does not.
 DIFFERENT = ["mode_exif_rotated", "mode_palette", "mode_palette_res8", "partial_labels"]
+DIFFERENT += ["hidden_png", "empty_folder"]
 CRASHES = [name for name, case in CASES.items() if "crashes" in case.meta["outcome"]]
 PLAIN = [name for name in CASES if name not in [*CRASHES, *DIFFERENT]]
 
@@ -190,8 +192,9 @@ def test_synthetic_images_are_alike_at_all_resolutions():
 
 def test_synthetic_defaults():
     source = open_source("synthetic")
-    image = next(source.images).load()
-    assert source.count == 1000 and image.size == (64, 64)
+    picture, notes = next(source.images).load()
+    assert not notes
+    assert source.count == 1000 and picture.size == (64, 64)
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "RGBX"])
@@ -330,9 +333,20 @@ def test_nothing_is_written_if_all_images_are_dropped(tmp_path):
     assert not (tmp_path / "out.zip").exists()
 
 
-def test_empty_source_gives_a_warning(inputs, tmp_path):
-    _, output = run_case("empty_folder", inputs, tmp_path, 0)
-    assert "Wrote 0 images" in output and "Warning: there is no image in" in output
+def test_empty_source_is_an_error(inputs, tmp_path):
+    dest, output = run_case("empty_folder", inputs, tmp_path, 1)
+    assert (
+        "there is no image in the source (left out: 1 .txt); nothing was written" in output
+        and not dest.exists()
+    )
+
+
+def test_hidden_images_are_passed_over_and_counted(inputs, tmp_path):
+    dest, output = run_case("hidden_png", inputs, tmp_path, 0)
+    assert "Left out: 2 hidden or left behind by other programs" in output
+    visible = np.array(PIL.Image.open(inputs / "hidden_png/a.png"))
+    (image,) = read_archive(dest).values()
+    np.testing.assert_array_equal(image, visible)
 
 
 @pytest.mark.parametrize("name", ["/etc/x.png", "../x.png", "a/../../x.png", "C:\\x.png", "..\\x"])
@@ -352,7 +366,7 @@ def test_decompression_bombs_are_refused(tmp_path, monkeypatch):
     (tmp_path / "src/a.png").write_bytes(png)
     args = [f"--source={tmp_path / 'src'}", f"--dest={tmp_path / 'out.zip'}"]
     assert "a.png has too many pixels" in run(*args, exit_code=1)
-    monkeypatch.setattr("dataset_conversion.decode.MAX_FILE_BYTES", 10)
+    monkeypatch.setattr("data.reading.MAX_FILE_BYTES", 10)
     assert "is no sensible image file" in run(*args, exit_code=1)
 
 

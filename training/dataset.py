@@ -1,35 +1,28 @@
 """Training images and their labels, from a folder or a ZIP."""
 
 import contextlib
-import io
 import os
-import struct
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import PIL.Image
 import torch
 import torch.utils.data
 from torch import Tensor
 from tqdm import tqdm
 
+from data import decoding, listing, reading
 from data.label_names import match_names
+from data.reading import UnusableImage
 from dnnlib.util import EasyDict, printable
-from training import dataset_json, image_cache, plain_png
+from training import dataset_json, image_cache
 from training.dataset_json import parse_labels
 from training.image_cache import ImageCache
 from training.zip_archive import ZipArchive
 
-try:
-    import pyspng
-except ImportError:
-    pyspng = None  # Pillow reads PNG too, at a third of the speed
-
-HEADER_SIZE = 4096  # bytes of a file that tell its size, but for rare ones with much metadata
-CHANNELS_OF_MODE = {"1": 1, "L": 1, "P": 3, "RGB": 3, "RGBA": 4}
-PNG_START = struct.Struct(">8s4x4sIIBB")  # signature; length and type of IHDR; size; depth; colours
-CHANNELS_OF_PNG = {(8, 0): 1, (8, 2): 3, (8, 3): 3, (8, 6): 4}  # by depth and type of colours
+ALPHA_SAMPLE = 64  # images with an alpha channel that are looked at, to tell whether it is used
 
 
 class Dataset(torch.utils.data.Dataset):
@@ -85,16 +78,15 @@ class Dataset(torch.utils.data.Dataset):
         """
         raw_idx = int(self._raw_idx[idx])
         loaded = self._load_raw_image(raw_idx)
-        self._check_shape(raw_idx, loaded)
+        self._check_shape(raw_idx, loaded.shape, loaded.dtype)
         if self._xflip[idx]:
             loaded = loaded[:, :, ::-1]
         if image.stride(0) == 1:
             np.copyto(image.permute(1, 2, 0).numpy(), loaded.transpose(1, 2, 0))
         else:
             # PyTorch reorders axes twice as fast as NumPy.
-            image.copy_(
-                torch.from_numpy(np.ascontiguousarray(loaded.transpose(1, 2, 0))).permute(2, 0, 1)
-            )
+            loaded = np.require(loaded.transpose(1, 2, 0), requirements=["C", "W"])
+            image.copy_(torch.from_numpy(loaded).permute(2, 0, 1))
         return self.get_label(idx)
 
     def get_label(self, idx: int) -> np.ndarray:
@@ -173,12 +165,18 @@ class Dataset(torch.utils.data.Dataset):
         """Classes as int64 `[N]`, vectors as float32 `[N, label_dim]`, `None` if there are none."""
         raise NotImplementedError
 
-    def _check_shape(self, raw_idx: int, image: np.ndarray) -> None:
-        if list(image.shape) != self.image_shape or image.dtype != np.uint8:
+    def _check_shape(self, raw_idx: int, shape: Sequence[int], dtype: np.dtype = np.uint8) -> None:
+        if list(shape) != self.image_shape or dtype != np.uint8:
+            has_size = list(shape[1:]) == self.image_shape[1:]
             raise AssertionError(
-                f"{self._describe_image(raw_idx)} is {_describe(image.shape, image.dtype)}, but"
+                f"{self._describe_image(raw_idx)} is {_describe(shape, dtype)}, but"
                 f" {self._describe_image(0)} is {_describe(self.image_shape, np.uint8)}, and all"
-                " must be alike; dataset_tool.py --resolution=WxH makes them equal"
+                " must be alike; dataset_tool.py "
+                + (
+                    "--on-error=skip leaves others out"
+                    if has_size
+                    else "--resolution=WxH makes them equal"
+                )
             )
 
     def _describe_image(self, raw_idx: int) -> str:
@@ -225,31 +223,31 @@ class ImageFolderDataset(Dataset):
         self._archive: ZipArchive | None = None
         self._cache: ImageCache | None = None
         if self._path.is_dir():
-            files = _list_files(self._path)
+            files = listing.list_folder(self._path)
         elif self._path.suffix.lower() == ".zip" and self._path.is_file():
             self._archive = ZipArchive(self._path)
-            files = self._archive.names
+            files = listing.list_names(self._archive.names)
         elif self._path.exists():
             raise OSError(f"{path}: a dataset is a folder or a .zip file")
         else:
             raise OSError(f"{path}: no such folder or .zip file")
 
-        metadata = dataset_json.find(files)
-        self._has_metadata = dataset_json.FILE_NAME in metadata
+        self.left_out = listing.describe_left_out(files)  # for people, `None` if all is used
+        metadata = dataset_json.sort_by_depth(files.metadata)
+        self._has_metadata = listing.METADATA in metadata
         self._other_metadata = metadata[1:] if self._has_metadata else metadata
         self._label_notes: list[str] = []
-        extensions = PIL.Image.registered_extensions()
-        self._image_fnames = sorted(
-            name for name in files if os.path.splitext(name)[1].lower() in extensions
-        )
+        self._image_fnames = sorted(files.images)
         if not self._image_fnames:
-            raise OSError(f"{path}: no image file in it")
+            left_out = f" (left out: {self.left_out})" if self.left_out else ""
+            raise OSError(f"{path}: no image file in it{left_out}")
         if self._archive is not None:
             position = self._archive.position
             self._members = np.array([position[name] for name in self._image_fnames])
         # Checksums take as long as decoding; bytes that were right once stay so.
         self._is_checked = np.zeros(len(self._image_fnames), dtype=bool)
 
+        self._keeps_alpha = self._is_partly_transparent()
         shape = list(self._load_raw_image(0).shape)
         if resolution is not None and shape[1:] != [resolution, resolution]:
             raise OSError(
@@ -273,18 +271,26 @@ class ImageFolderDataset(Dataset):
         """Memory that all images would take in a cache."""
         return int(np.unique(self._raw_idx).size * np.prod(self.image_shape))
 
-    def check_images(self) -> None:
-        """Look at the header of every image, with a progress bar on a terminal.
+    def check_images(self) -> Counter[str]:
+        """Look at the header of every image in use, with a progress bar on a terminal.
+
+        Returns:
+            For how many images loading changes or leaves out something, by what it is.
 
         Raises:
             AssertionError: If one has another size or number of channels than the first; training
                 would find out only when it comes to it.
             OSError: If one is no image.
         """
-        names = tqdm(self._image_fnames, "Checking images", unit="img", leave=False, disable=None)
-        for raw_idx, _ in enumerate(names):
-            if self._probe_shape(raw_idx) != self.image_shape:
-                self._check_shape(raw_idx, self._load_raw_image(raw_idx))
+        notes: Counter[str] = Counter()
+        used = np.unique(self._raw_idx).tolist()
+        for raw_idx in tqdm(used, "Checking images", unit="img", leave=False, disable=None):
+            probe = self._probe(raw_idx, notes)
+            if probe is None or (probe.has_alpha and not self._keeps_alpha):
+                self._check_shape(raw_idx, self._load_raw_image(raw_idx, notes).shape)
+            else:
+                self._check_shape(raw_idx, (probe.channels, probe.height, probe.width))
+        return notes
 
     def has_unused_labels(self) -> bool:
         """Whether there are labels that `use_labels=False` leaves out."""
@@ -322,37 +328,71 @@ class ImageFolderDataset(Dataset):
         # Only forked processes can share the cache; others read the files.
         return {**super().__getstate__(), "_cache": None}
 
-    def _probe_shape(self, raw_idx: int) -> list[int] | None:
-        """`[C, H, W]` by the first bytes of a file, `None` if they do not tell."""
-        if self._archive is not None:
-            head = self._archive.read_start(self._members[raw_idx], HEADER_SIZE)
-        else:
-            with (self._path / self._image_fnames[raw_idx]).open("rb") as file:
-                head = file.read(HEADER_SIZE)
-        return _shape_of_png(head) or _shape_by_pillow(head)
+    def _probe(self, raw_idx: int, notes: Counter[str]) -> decoding.Probe | None:
+        """What the first bytes of a file tell."""
+        with self._naming(raw_idx):
+            if self._archive is not None:
+                reading.check_size(self._archive.member(self._members[raw_idx]).size)
+                head = self._archive.read_start(self._members[raw_idx], decoding.HEAD_BYTES)
+            else:
+                path = self._path / self._image_fnames[raw_idx]
+                head = reading.read_file(path, decoding.HEAD_BYTES)
+            return decoding.probe(head, notes)
 
-    def _load_raw_image(self, raw_idx: int) -> np.ndarray:
+    def _is_partly_transparent(self) -> bool:
+        """Whether the images are RGBA: of those with an alpha channel some use it.
+
+        A sample decides; `check_images` and loading refuse images that differ.
+        """
+        count = len(self._image_fnames)
+        for raw_idx in range(0, count, max(count // ALPHA_SAMPLE, 1)):
+            with self._naming(raw_idx):
+                picture = decoding.decode(self._read_image(raw_idx))
+            if not picture.had_alpha:
+                return False
+            if picture.mode in ("LA", "RGBA"):
+                return True
+        return False
+
+    def _load_raw_image(self, raw_idx: int, notes: Counter[str] | None = None) -> np.ndarray:
         if self._cache is not None and (image := self._cache.get(raw_idx)) is not None:
             return image
-        try:
-            image = _decode(self._read_image(raw_idx)).transpose(2, 0, 1)  # HWC to CHW
-        except (OSError, SyntaxError, PIL.Image.DecompressionBombError) as error:
-            raise OSError(
-                f"{self._path}: cannot read the image {printable(self._image_fnames[raw_idx])}"
-                f" ({error});"
-                " remove or replace it, or convert with dataset_tool.py --on-error=skip"
-            ) from error
+        with self._naming(raw_idx):
+            data = self._read_image(raw_idx)
+            # An archive has checksums of its own.
+            check = self._archive is None and not self._is_checked[raw_idx]
+            picture = decoding.decode(data, notes, check=check)
+        self._is_checked[raw_idx] = True
+        image = picture.pixels
+        if self._keeps_alpha and picture.had_alpha and picture.mode == "RGB":
+            opaque = np.full([*image.shape[:2], 1], 255, np.uint8)
+            image = np.concatenate([image, opaque], axis=2)
+        image = image.transpose(2, 0, 1)  # HWC to CHW
         if self._cache is not None:
-            self._check_shape(raw_idx, image)
+            self._check_shape(raw_idx, image.shape)
             self._cache.put(raw_idx, image)
         return image
+
+    @contextlib.contextmanager
+    def _naming(self, raw_idx: int) -> Iterator[None]:
+        """Name the image in errors about it."""
+        try:
+            yield
+        except (OSError, UnusableImage) as error:
+            reason = str(error).partition(";")[0]
+            if not isinstance(error, UnusableImage):
+                reason = f"cannot be read ({reason})"
+            raise OSError(
+                f"{self._describe_image(raw_idx)} {reason}; remove or replace it, or convert the"
+                " images with dataset_tool.py --on-error=skip"
+            ) from error
 
     def _load_raw_labels(self) -> np.ndarray | None:
         self._label_notes = []
         labels = self._parse_labels() if self._has_metadata else None
         if labels is None:
             return None
-        where = self._path / dataset_json.FILE_NAME
+        where = self._path / listing.METADATA
         match = match_names(labels, self._image_fnames, str(where))
         if missing := match.unlabelled:
             text = f"{where}: no label for {printable(missing[0])}"
@@ -371,70 +411,23 @@ class ImageFolderDataset(Dataset):
         return np.array(values, np.float32 if isinstance(values[0], list) else np.int64)
 
     def _parse_labels(self) -> dict[str, dataset_json.Label] | None:
-        text = self._read_file(dataset_json.FILE_NAME)
-        return parse_labels(text, self._path / dataset_json.FILE_NAME)
+        text = self._read_file(listing.METADATA)
+        return parse_labels(text, self._path / listing.METADATA)
 
     def _describe_image(self, raw_idx: int) -> str:
         return f"{self._path}: {printable(self._image_fnames[raw_idx])}"
 
     def _read_image(self, raw_idx: int) -> bytes:
         if self._archive is None:
-            return (self._path / self._image_fnames[raw_idx]).read_bytes()
-        data = self._archive.read_at(self._members[raw_idx], check=not self._is_checked[raw_idx])
-        self._is_checked[raw_idx] = True
-        return data
+            return reading.read_file(self._path / self._image_fnames[raw_idx])
+        index = self._members[raw_idx]
+        reading.check_size(self._archive.member(index).size)
+        return self._archive.read_at(index, check=not self._is_checked[raw_idx])
 
     def _read_file(self, name: str) -> bytes:
         if self._archive is not None:
             return self._archive.read(name)
         return (self._path / name).read_bytes()
-
-
-def _list_files(folder: Path) -> list[str]:
-    """Names of all files below `folder`, relative to it, with `/` between the parts."""
-    names = []
-    for parent, _, files in os.walk(folder):
-        prefix = Path(parent).relative_to(folder).as_posix()
-        names += files if prefix == "." else [f"{prefix}/{file}" for file in files]
-    return names
-
-
-def _shape_of_png(head: bytes) -> list[int] | None:
-    if len(head) < PNG_START.size:
-        return None
-    signature, kind, width, height, depth, colours = PNG_START.unpack_from(head)
-    channels = CHANNELS_OF_PNG.get((depth, colours))
-    if signature != b"\x89PNG\r\n\x1a\n" or kind != b"IHDR" or channels is None:
-        return None
-    return [channels, height, width]
-
-
-def _shape_by_pillow(head: bytes) -> list[int] | None:
-    with contextlib.suppress(OSError, SyntaxError, ValueError, KeyError):
-        image = PIL.Image.open(io.BytesIO(head))
-        return [CHANNELS_OF_MODE[image.mode], image.height, image.width]
-    return None
-
-
-def _decode(data: bytes) -> np.ndarray:
-    """Decode to `[H, W, C]`, colour maps expanded; uint8 unless the file has deeper samples."""
-    image = plain_png.find_pixels(data)
-    if image is None and pyspng is not None and data.startswith(b"\x89PNG"):
-        # Some layouts, grey with alpha among them, are left to Pillow.
-        with contextlib.suppress(RuntimeError, ValueError):
-            image = pyspng.load(data)
-    if image is None:
-        image = _decode_with_pillow(data)
-    return image if image.ndim == 3 else image[:, :, np.newaxis]
-
-
-def _decode_with_pillow(data: bytes) -> np.ndarray:
-    with PIL.Image.open(io.BytesIO(data)) as image:
-        if image.mode == "P":
-            image = image.convert("RGB")  # like pyspng, without transparency
-        elif image.mode == "1":
-            image = image.convert("L")
-        return np.array(image)
 
 
 def _describe(shape: list[int], dtype: np.dtype) -> str:

@@ -8,7 +8,6 @@ from typing import Any
 
 from dnnlib.util import printable
 
-FILE_NAME = "dataset.json"
 Label = int | list[float]  # class number, or vector
 
 # Labels become vectors of float32, with one number for each class: those of the largest dataset of
@@ -18,17 +17,9 @@ MAX_FLOAT32 = (2 - 2**-24) * 2.0**127  # from here on, numbers are rounded to in
 NUM_SHOWN = 50  # characters of a label in a message
 
 
-def find(names: Iterable[str]) -> list[str]:
-    """All files of this name in a dataset, the one at the top first; hidden folders are left out.
-
-    Args:
-        names: Of its files, relative to the top, with `/` between folders.
-    """
-    found = [name for name in names if name.rpartition("/")[2] == FILE_NAME]
-    visible = [
-        name for name in found if not name.startswith((".", "__MACOSX/")) and "/." not in name
-    ]
-    return sorted(visible, key=lambda name: (name.count("/"), name))
+def sort_by_depth(names: Iterable[str]) -> list[str]:
+    """Names of `dataset.json` files in a dataset, that at the top first."""
+    return sorted(names, key=lambda name: (name.count("/"), name))
 
 
 def parse_labels(text: bytes, where: str | Path) -> dict[str, Label] | None:

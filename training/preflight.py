@@ -14,6 +14,7 @@ import click
 import torch
 
 import dnnlib
+from data import notes
 from dnnlib import file_lock
 from training import image_cache, transfer
 from training.config import TrainConfig
@@ -56,12 +57,18 @@ def open_training_set(data: str, use_labels: bool, aug: str) -> ImageFolderDatas
     return training_set
 
 
-def check_images(training_set: ImageFolderDataset) -> None:
-    """Refuse a dataset with images of several sizes."""
+def check_images(training_set: ImageFolderDataset) -> list[str]:
+    """Refuse a dataset with images of several sizes.
+
+    Returns:
+        What loading changes in images, and which files are left out: lines for people.
+    """
     try:
-        training_set.check_images()
+        found = training_set.check_images()
     except (AssertionError, OSError) as error:
         raise ValueError(f"--data: {error}") from error
+    lines = notes.describe(found, training_set.left_out)
+    return [f"{title} in the dataset: {text}" for title, text in lines.items()]
 
 
 def choose_cache(config: TrainConfig, training_set: ImageFolderDataset) -> TrainConfig:

@@ -122,7 +122,7 @@ IMAGES = {
     "bomb: 2^31 - 1 squared": ("a.png", png_of_size(2**31 - 1, 2**31 - 1), "too many pixels"),
     "bomb: fewer pixels than it says": ("a.png", png_of_size(8192, 8192), "cannot be read"),
     "bomb in a text": ("a.png", with_text(2**28), "cannot be read"),
-    "EPS, a program": ("a.eps", EPS, "not an image"),
+    "EPS, a program": ("a.eps", EPS, "no image in the source (left out: 1 .eps)"),
     "SVG": ("a.png", b"<svg xmlns='http://www.w3.org/2000/svg'/>", "not an image"),
     "HTML of an error page": ("a.jpg", b"<html>404</html>", "not an image"),
     "not square": ("a.png", image_file(RGB[:, :8]), "must be square"),
@@ -216,7 +216,7 @@ ARCHIVES = {
     "two images": (bytes(archive_of(a=PNG, b=PNG)), 2),
     "a comment": (bytes(archive_of(a=PNG))[:-2] + b"\x05\x00hello", 1),
     "a program before it": (b"#!/bin/sh\n" * 10 + bytes(archive_of(a=PNG, b=PNG)), 2),
-    "no files": (bytes(archive_of()), 0),
+    "no files": (bytes(archive_of()), "no image in the source"),
     "two of one name: the last": (deflated(("a.png", b"x"), ("a.png", PNG)), 1),
     "folders named like images": (deflated(("d.png/", b""), ("d.png/a.png", PNG)), 1),
     "macOS's additions": (
@@ -330,11 +330,16 @@ def test_destinations_that_cannot_be_written(dest, tmp_path):
     assert sorted(os.listdir(tmp_path)) == ["file", "src"]
 
 
-def test_a_dataset_inside_its_own_source(tmp_path):
-    """The new dataset must not become a part of itself."""
+@pytest.mark.parametrize("dest", ["sub", "deep/er/sub", "."])
+def test_a_dataset_inside_its_own_source(dest, tmp_path):
+    """A new dataset must not become a part of its source: ZIPs do not, their images would."""
     (tmp_path / "a.png").write_bytes(PNG)
-    output = run(f"--source={tmp_path}", f"--dest={tmp_path / 'sub'}")
-    assert "Wrote 1 images" in output
+    output = run(f"--source={tmp_path}", f"--dest={tmp_path / dest}", exit_code=1)
+    assert "choose a folder beside it" in output or "is not empty" in output
+    assert os.listdir(tmp_path) == ["a.png"]
+    for name in ("a.zip", "b.zip"):
+        run(f"--source={tmp_path}", f"--dest={tmp_path / name}")
+        assert len(read_archive(tmp_path / name)) == 1
 
 
 def test_large_zip_with_64_bit_fields(tmp_path):

@@ -1,6 +1,7 @@
 """`dataset_tool.py --inspect`: what it finds, draws and advises."""
 
 import json
+import os
 import re
 import shlex
 
@@ -95,6 +96,24 @@ def test_existing_files_are_kept(tmp_path):
     assert "a .png file" in run("--inspect=src", "--dest=out.zip", exit_code=1)
     assert (tmp_path / "x.png").read_text() == "precious"
     assert "no such file" in run("--inspect=nothing", exit_code=1)
+
+
+@pytest.mark.parametrize("where", [".", "deep", "photos-link"])
+def test_the_sheet_never_lands_among_the_images(where, tmp_path, monkeypatch):
+    make_source(tmp_path / "photos", {"a.png": formats.random_pixels(8, 8, 3)})
+    (tmp_path / "photos/deep").mkdir()
+    (tmp_path / "photos-link").symlink_to("photos")
+    monkeypatch.chdir(tmp_path / "photos" / ("" if where == "photos-link" else where))
+    source = {".": ".", "deep": "..", "photos-link": str(tmp_path / "photos-link")}[where]
+    before = sorted(os.listdir(tmp_path / "photos"))
+    output = run(f"--inspect={source}")
+    assert sorted(os.listdir(tmp_path / "photos")) == before
+    (sheet,) = tmp_path.glob("*-sheet.png")
+    assert f"Contact sheet: {sheet}" in output
+    for dest in ("x.png", tmp_path / "photos/deep/x.png"):
+        output = run(f"--inspect={source}", f"--dest={dest}", exit_code=1)
+        assert "would become one of the images" in output
+    assert sorted(os.listdir(tmp_path / "photos")) == before
 
 
 @pytest.mark.parametrize("option", ["--source=src", "--resolution=8x8", "--on-error=skip"])

@@ -294,6 +294,14 @@ def test_labels_for_some_images_stop_the_conversion(case):
     assert convert(source, "--max-images=1")[0] == {0: 0}
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes")
+def test_a_list_that_is_no_file_is_named():
+    source = make_source(["a/x.png"])
+    os.mkfifo(f"{source}/a/dataset.json")
+    assert "src/a/dataset.json is no file but a pipe" in refuse(source)
+    assert "Labels: none" in convert(source, "--labels=none")[2]
+
+
 def test_empty_lists_are_noted():
     source = make_source(["a.png"], '{"labels": []}')
     assert "Labels: none\nNote: src/dataset.json lists no labels" in convert(source)[2]

@@ -1,0 +1,102 @@
+"""Colours of images to sRGB, by the profile that their file carries (ICC.1)."""
+
+import contextlib
+import functools
+import io
+from collections import Counter
+
+import numpy as np
+import PIL.Image
+import PIL.ImageCms
+
+from data.png_header import SRGB_GAMMA, SRGB_PRIMARIES, TOLERANCE, UNITS
+
+# Profiles of sRGB differ in their last digits; images that carry one stay as they are.
+MAX_ROUNDING = 2  # of 255 levels
+LATTICE = 9  # colours per axis that profiles are compared at
+SPACES = {"RGB": "RGB", "GRAY": "L"}  # of profiles, as modes of images
+MAX_NAME = 40
+STATED = "with a colour space other than sRGB, but no profile of it: values kept"
+ADOBE_RGB = "R03"  # how cameras say so in EXIF: "DCF optional file" (JEITA CP-3461)
+INTEROPERABILITY, INTEROPERABILITY_INDEX = 0xA005, 1
+
+
+def to_srgb(
+    image: PIL.Image.Image, profile: bytes | None, notes: Counter[str] | None = None
+) -> PIL.Image.Image:
+    """Convert pixels from the colour space of `profile` to sRGB; an alpha channel stays.
+
+    Args:
+        image: Of mode L, LA, RGB or RGBA. Grey ones may have a profile for RGB, too.
+        profile: The file's ICC profile, if it has one.
+        notes: Counts what was converted, or could not be.
+
+    Returns:
+        The image itself if it has no profile, one of sRGB, or one that cannot be used.
+    """
+    if not profile:
+        return image
+    notes = Counter() if notes is None else notes
+    is_grey = image.mode.startswith("L")
+    try:
+        name, mode, transform = _transform(profile, is_grey)
+    except (PIL.ImageCms.PyCMSError, OSError, TypeError, ValueError):
+        notes["with a colour profile that cannot be used: values kept"] += 1
+        return image
+    if transform is None:
+        return image
+    notes[f"converted from {name} to sRGB"] += 1
+    colours = image.convert(mode) if is_grey else image.convert("RGB")
+    result = PIL.ImageCms.applyTransform(colours, transform)
+    result = result.getchannel("G") if is_grey else result
+    if image.mode in ("LA", "RGBA"):
+        result.putalpha(image.getchannel("A"))
+    return result
+
+
+def note_stated_space(image: PIL.Image.Image, notes: Counter[str]) -> None:
+    """Count images that state another colour space than sRGB, but have no profile of it."""
+    gamma = image.info.get("gamma", SRGB_GAMMA / UNITS)
+    primaries = image.info.get("chromaticity", [value / UNITS for value in SRGB_PRIMARIES])
+    differences = np.subtract((gamma, *primaries), np.array((SRGB_GAMMA, *SRGB_PRIMARIES)) / UNITS)
+    is_other = np.abs(differences).max() > TOLERANCE / UNITS
+    if image.format in ("JPEG", "MPO", "TIFF"):
+        with contextlib.suppress(Exception):  # whatever damaged EXIF leads to
+            index = image.getexif().get_ifd(INTEROPERABILITY).get(INTEROPERABILITY_INDEX)
+            is_other |= str(index).startswith(ADOBE_RGB)
+    if is_other:
+        notes[STATED] += 1
+
+
+@functools.lru_cache(maxsize=64)
+def _transform(
+    profile: bytes, is_grey: bool
+) -> tuple[str, str, PIL.ImageCms.ImageCmsTransform | None]:
+    """The profile's name, the mode of images it takes, and how to convert; `None` if it is sRGB's.
+
+    Raises:
+        ValueError: If it is not for grey or RGB images.
+    """
+    source = PIL.ImageCms.ImageCmsProfile(io.BytesIO(profile))
+    mode = SPACES.get(source.profile.xcolor_space.strip())
+    if mode is None or (mode == "L" and not is_grey):
+        raise ValueError(f"a profile of {source.profile.xcolor_space} colours")
+    transform = PIL.ImageCms.buildTransform(
+        source, PIL.ImageCms.createProfile("sRGB"), mode, "RGB", PIL.ImageCms.Intent.PERCEPTUAL
+    )
+    levels = np.linspace(0, 255, 256 if is_grey else LATTICE).round().astype(np.uint8)
+    if mode == "L":
+        lattice = levels[None]
+    elif is_grey:
+        lattice = np.repeat(levels[None, :, None], 3, axis=2)
+    else:
+        lattice = np.stack(np.meshgrid(levels, levels, levels, indexing="ij"), -1).reshape(1, -1, 3)
+    before = PIL.Image.fromarray(lattice)
+    after = np.asarray(PIL.ImageCms.applyTransform(before, transform), np.int16)
+    difference = np.abs(after - np.asarray(before.convert("RGB"), np.int16)).max()
+    name = _one_line(PIL.ImageCms.getProfileDescription(source)) or "a profile without a name"
+    return name, mode, None if difference <= MAX_ROUNDING else transform
+
+
+def _one_line(text: str) -> str:
+    return "".join(c for c in text if c.isprintable()).strip()[:MAX_NAME]

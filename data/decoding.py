@@ -1,0 +1,293 @@
+"""One image file to upright 8-bit sRGB or grey pixels, or a reason why not.
+
+Conversion, inspection, training and metrics all decode here, so that they see the same picture.
+"""
+
+import contextlib
+import io
+import warnings
+from collections import Counter
+from typing import NamedTuple
+
+import numpy as np
+import PIL.Image
+from PIL.ExifTags import Base
+from PIL.Image import Transpose
+from PIL.TiffImagePlugin import ImageFileDirectory_v2
+
+from data import colour, deep_samples, formats, plain_png, png_header
+from data.reading import UnusableImage, unusable
+
+try:
+    import pyspng
+except ImportError:
+    pyspng = None  # Pillow reads PNG too, at a third of the speed
+
+HEAD_BYTES = 4096  # enough to `probe` most files
+CHANNELS = {"L": 1, "LA": 2, "RGB": 3, "RGBA": 4}  # of the modes that pictures have
+MODES = {channels: mode for mode, channels in CHANNELS.items()}
+# Formats whose further pictures are frames or pages. Those of PSD are layers, those of ICO sizes.
+FRAMES = ("GIF", "PNG", "WEBP", "AVIF", "TIFF", "MPO", "FLI", "DCX", "HEIF")
+TRANSPOSES = {
+    2: Transpose.FLIP_LEFT_RIGHT,
+    3: Transpose.ROTATE_180,
+    4: Transpose.FLIP_TOP_BOTTOM,
+    5: Transpose.TRANSPOSE,
+    6: Transpose.ROTATE_270,
+    7: Transpose.TRANSVERSE,
+    8: Transpose.ROTATE_90,
+}  # that set a picture upright, by EXIF's orientation
+TURNED = (5, 6, 7, 8)  # of which these change width and height
+UPRIGHT_ALREADY = ("TIFF", "JXL", "HEIF")  # turned by their decoders
+
+OPAQUE = "with an opaque alpha channel, which was dropped"
+FURTHER = "further frames or pages"
+
+
+class Picture:
+    """An image of mode L, RGB, LA or RGBA; the last two are partly transparent.
+
+    Attributes:
+        had_alpha: Whether the file has an alpha channel. One that is opaque throughout is dropped.
+    """
+
+    def __init__(self, picture: np.ndarray | PIL.Image.Image, had_alpha: bool = False) -> None:
+        self._pixels = picture if isinstance(picture, np.ndarray) else None
+        self._image = None if isinstance(picture, np.ndarray) else picture
+        self.had_alpha = had_alpha
+
+    @property
+    def pixels(self) -> np.ndarray:
+        """uint8 `[H, W, C]`, not to be changed."""
+        if self._pixels is None:
+            pixels = np.asarray(self._image)
+            self._pixels = pixels if pixels.ndim == 3 else pixels[:, :, np.newaxis]
+        return self._pixels
+
+    @property
+    def image(self) -> PIL.Image.Image:
+        """The same for Pillow."""
+        if self._image is None:
+            is_grey = self._pixels.shape[2] == 1
+            self._image = PIL.Image.fromarray(self._pixels[:, :, 0] if is_grey else self._pixels)
+        return self._image
+
+    @property
+    def mode(self) -> str:
+        return MODES[self._pixels.shape[2]] if self._image is None else self._image.mode
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height."""
+        if self._image is not None:
+            return self._image.size
+        height, width, _ = self._pixels.shape
+        return width, height
+
+
+class Probe(NamedTuple):
+    """What the start of a file tells of its picture."""
+
+    channels: int
+    height: int
+    width: int
+    has_alpha: bool  # then `channels` is one less if the alpha channel is opaque
+
+
+def decode(
+    data: bytes,
+    notes: Counter[str] | None = None,
+    keep_profile_values: bool = False,
+    check: bool = True,
+) -> Picture:
+    """Decode an image file.
+
+    Pictures are turned upright (EXIF), palettes expanded, colours converted to sRGB by the file's
+    profile, 1-bit and deeper grey made 8-bit grey; of several frames or pages the first counts.
+
+    Args:
+        data: The file.
+        notes: Counts what was done that changes values or leaves something out.
+        keep_profile_values: Drop the colour profile instead of converting by it.
+        check: Verify the checksums of PNGs; bytes that were right once need it no more.
+
+    Raises:
+        UnusableImage: If the file is damaged, far too large, or its colours have no plain meaning
+            as grey or RGB (CMYK, LAB, floating point, ...).
+    """
+    header = png_header.parse(data)
+    if header is not None:
+        _check_size(header.width, header.height)
+        if check and not png_header.is_intact(data):
+            reason = "damaged: it ends early, or a checksum differs"
+            raise unusable(f"cannot be read ({reason})", "replace it")
+    pixels = plain_png.find_pixels(data)
+    if pixels is None and header is not None:
+        pixels = _decode_fast(data, header)
+    if pixels is None:
+        return _decode_with_pillow(data, notes, keep_profile_values)
+    has_alpha = pixels.shape[2] == 4
+    if has_alpha and pixels[:, :, 3].min() == 255:
+        pixels = np.ascontiguousarray(pixels[:, :, :3])
+        if notes is not None:
+            notes[OPAQUE] += 1
+    return Picture(pixels, has_alpha)
+
+
+def probe(head: bytes, notes: Counter[str] | None = None) -> Probe | None:
+    """What the first `HEAD_BYTES` of a file tell of it; `None` if only decoding would tell.
+
+    Raises:
+        UnusableImage: If the picture is far too large.
+    """
+    header = png_header.parse(head, whole=False)
+    if header is not None and header.is_plain and header.depth <= 8:
+        _check_size(header.width, header.height)
+        has_alpha = header.channels in (2, 4)
+        return Probe(header.channels, header.height, header.width, has_alpha)
+    if header is not None or not head.startswith(b"\xff\xd8"):
+        return None
+    # Of a JPEG, Pillow reads all metadata when it opens one, and fails if some are missing.
+    with contextlib.suppress(Exception):
+        image = _open(head)
+        if image.mode not in CHANNELS:
+            return None
+        found: Counter[str] = Counter()
+        width, height = image.size
+        if _orientation(image, found) in TURNED:
+            width, height = height, width
+        blank = PIL.Image.new(image.mode, (1, 1))
+        colour.to_srgb(blank, image.info.get("icc_profile"), found)
+        colour.note_stated_space(image, found)
+        if notes is not None:
+            notes.update(found)
+        return Probe(CHANNELS[image.mode], height, width, False)
+    return None
+
+
+def _decode_fast(data: bytes, header: png_header.PngHeader) -> np.ndarray | None:
+    """Pixels `[H, W, C]` of a PNG that means what it holds; `None` leaves the file to Pillow."""
+    if pyspng is None or not header.is_plain or header.depth > 8:
+        return None
+    if header.colour_type == png_header.GREY_ALPHA:  # pyspng cannot read it
+        return None
+    try:
+        pixels = pyspng.load(data)
+    except (RuntimeError, ValueError):
+        return None
+    return pixels if pixels.ndim == 3 else pixels[:, :, np.newaxis]
+
+
+def _decode_with_pillow(
+    data: bytes, notes: Counter[str] | None, keep_profile_values: bool
+) -> Picture:
+    notes = Counter() if notes is None else notes
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            # Pillow warns at half the size that it refuses; the size it accepts is fine here.
+            warnings.simplefilter("ignore", PIL.Image.DecompressionBombWarning)
+            image = _open(data)
+            profile = image.info.get("icc_profile")
+            _count_frames(image, notes)
+            scale = deep_samples.scale_of(image, data)
+            orientation = _orientation(image, notes)
+            image.load()
+    except UnusableImage:
+        raise
+    except PIL.Image.DecompressionBombError as error:
+        raise _too_many_pixels() from error
+    except Exception as error:  # Pillow raises nearly anything on damaged files
+        reason = _describe_unknown(data) if isinstance(error, PIL.UnidentifiedImageError) else error
+        raise unusable(f"cannot be read ({reason})", "replace it") from error
+    notes.update(f"with a warning of Pillow ({str(warning.message)[:60]})" for warning in caught)
+    if not profile:
+        colour.note_stated_space(image, notes)
+    if orientation in TRANSPOSES and image.format not in UPRIGHT_ALREADY:
+        transposed = image.transpose(TRANSPOSES[orientation])
+        transposed.info = image.info
+        image = transposed
+    if scale is not None:
+        image = deep_samples.to_8_bits(image, scale, notes)
+    picture, has_alpha = _to_grey_or_rgb(image, png_header.parse(data))
+    if profile and keep_profile_values:
+        notes["with a colour profile, which was dropped"] += 1
+    elif profile:
+        picture = colour.to_srgb(picture, profile, notes)
+    if has_alpha and picture.mode in ("L", "RGB"):
+        notes[OPAQUE] += 1
+    return Picture(picture, has_alpha)
+
+
+def _open(data: bytes) -> PIL.Image.Image:
+    return PIL.Image.open(io.BytesIO(data), formats=formats.readable_formats())
+
+
+def _count_frames(image: PIL.Image.Image, notes: Counter[str]) -> None:
+    if image.format in FRAMES and (num := getattr(image, "n_frames", 1)) > 1:
+        notes[FURTHER] += num - 1
+
+
+def _orientation(image: PIL.Image.Image, notes: Counter[str]) -> int:
+    """EXIF's number of the position of the first row and column; 1 is upright (EXIF 4.6.4)."""
+    if image.format == "JXL":  # its decoder turns it, and EXIF does not count (ISO 18181-2)
+        return 1
+    try:
+        orientation = image.getexif().get(Base.Orientation, 1)
+    except Exception:  # as for damaged files
+        notes["with EXIF that cannot be read, taken as upright"] += 1
+        return 1
+    orientation = image.info.get("original_orientation") or orientation  # of HEIF
+    if orientation in TRANSPOSES:
+        notes["turned upright (EXIF)"] += 1
+    return orientation
+
+
+def _to_grey_or_rgb(
+    image: PIL.Image.Image, header: png_header.PngHeader | None
+) -> tuple[PIL.Image.Image, bool]:
+    """A mode of `CHANNELS`, and whether there was an alpha channel, perhaps an opaque one."""
+    if image.mode == "PA" or (image.mode in ("P", "RGB") and "transparency" in image.info):
+        image = image.convert("RGBA")
+    elif image.mode in ("P", "RGBX"):
+        image = image.convert("RGB")
+    elif image.mode in ("1", "L") and "transparency" in image.info:  # of one grey level
+        image = image.convert("LA")
+    elif image.mode == "1":
+        image = image.convert("L")
+    if image.mode not in CHANNELS:
+        raise unusable(
+            f"has {image.mode} pixels",
+            "convert it to RGB or 8-bit grey first (for example: magick IN -colorspace sRGB"
+            " OUT.png)",
+        )
+    if image.mode in ("L", "RGB"):
+        return image, False
+    if header is not None and header.colour_type == png_header.GREY_ALPHA and image.mode == "RGBA":
+        image = PIL.Image.merge("LA", (image.getchannel("R"), image.getchannel("A")))
+    is_opaque = image.getchannel("A").getextrema()[0] == 255
+    return (image.convert(image.mode[:-1]) if is_opaque else image), True
+
+
+def _check_size(width: int, height: int) -> None:
+    limit = PIL.Image.MAX_IMAGE_PIXELS
+    if limit is not None and width * height > 2 * limit:  # which Pillow refuses
+        raise _too_many_pixels()
+
+
+def _too_many_pixels() -> UnusableImage:
+    return unusable("has too many pixels, as decompression bombs do", "shrink it")
+
+
+def _describe_unknown(data: bytes) -> str:
+    """What a file is that Pillow does not recognise."""
+    if package := formats.plugin_for_content(data):
+        return f"it takes another package: pip install {package}"
+    with contextlib.suppress(Exception):
+        tags = ImageFileDirectory_v2(data[:8])
+        file = io.BytesIO(data)
+        file.seek(tags.next)
+        tags.load(file)
+        bits = tags[deep_samples.BITS_PER_SAMPLE]
+        return f"a TIFF with {max(bits)} bits per sample, of a kind that Pillow does not know"
+    return "not an image"

@@ -1,0 +1,81 @@
+"""Which files are images that can be read: by Pillow, and by its plugins if they are installed."""
+
+import functools
+import importlib
+import importlib.util
+from pathlib import PurePosixPath
+
+import PIL.Image
+
+# EPS is a program for Ghostscript, WMF for Windows: neither is run for whoever made the file.
+PROGRAM_FORMATS = ("EPS", "WMF")
+# Pillow recognises these, but cannot decode them.
+UNDECODABLE_FORMATS = ("BUFR", "GRIB", "HDF5", "MPEG")
+
+# Extensions of image files that a plugin of Pillow reads, by the name of its package in pip.
+PLUGINS = {
+    "pillow-heif": (".heic", ".heics", ".heif", ".heifs", ".hif"),
+    "pillow-jxl-plugin": (".jxl",),
+}
+SIGNATURES = {  # of their files: position and first bytes; a brand of ISO 14496-12, or the file's
+    "pillow-heif": (8, (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1")),
+    "pillow-jxl-plugin": (0, (b"\xff\x0a", b"\0\0\0\x0cJXL ")),
+}
+MODULES = {"pillow-heif": "pillow_heif", "pillow-jxl-plugin": "pillow_jxl"}
+
+
+@functools.cache
+def readable_formats() -> tuple[str, ...]:
+    """Pillow's names of the formats that are decoded, those of installed plugins included."""
+    PIL.Image.init()
+    for package, module in MODULES.items():
+        if is_installed(package):
+            plugin = importlib.import_module(module)
+            if package == "pillow-heif":  # the other one registers itself
+                plugin.register_heif_opener()
+    left_out = (*PROGRAM_FORMATS, *UNDECODABLE_FORMATS)
+    return tuple(name for name in PIL.Image.ID if name not in left_out)
+
+
+@functools.cache
+def image_extensions() -> frozenset[str]:
+    """Extensions of the files that are taken for images, in lower case with their dot."""
+    formats = {*readable_formats(), "MPO"}  # MPO is opened as JPEG
+    return frozenset(
+        extension for extension, name in PIL.Image.EXTENSION.items() if name in formats
+    )
+
+
+def is_image(name: str) -> bool:
+    """Whether the text after the last dot of a file's name is an extension of an image."""
+    return extension_of(name) in image_extensions()
+
+
+def extension_of(name: str) -> str:
+    """The extension in lower case with its dot; empty for names without one, such as `.png`."""
+    return PurePosixPath(name).suffix.lower()
+
+
+def plugin_for(extension: str) -> str | None:
+    """The package that would read files of this extension, `None` if there is none to install."""
+    for package, extensions in PLUGINS.items():
+        if extension in extensions and not is_installed(package):
+            return package
+    return None
+
+
+def plugin_for_content(data: bytes) -> str | None:
+    """The package that would read this file, whatever its name is; `None` if there is none."""
+    for package, (position, signatures) in SIGNATURES.items():
+        is_brand = position == 0 or data[4:8] == b"ftyp"
+        if is_brand and data.startswith(signatures, position) and not is_installed(package):
+            return package
+    return None
+
+
+def is_installed(package: str) -> bool:
+    """Whether a plugin of `PLUGINS` can be imported."""
+    try:
+        return importlib.util.find_spec(MODULES[package]) is not None
+    except ValueError:  # it stands for a module that must not be imported
+        return False

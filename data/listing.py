@@ -1,0 +1,164 @@
+"""Which files of a folder or an archive are images of a dataset, and what is passed over.
+
+One rule for conversion, inspection, training and metrics.
+"""
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from data import formats
+from dnnlib.util import printable
+
+METADATA = "dataset.json"
+
+# What programs leave behind in folders, in lower case; and whatever starts with a dot.
+LEFT_BEHIND = frozenset(
+    {
+        "@eadir",  # Synology
+        "@recycle",  # QNAP
+        "#recycle",
+        "#snapshot",
+        "$recycle.bin",  # Windows
+        "recycler",
+        "system volume information",
+        "thumbs.db",
+        "ehthumbs.db",
+        "ehthumbs_vista.db",
+        "desktop.ini",
+        "__macosx",  # macOS
+        "icon\r",
+        "lost+found",  # Linux
+        "__pycache__",
+    }
+)
+MAX_VISITS = 16  # of one folder by different ways: links that cross each other multiply
+MAX_KINDS = 8  # in a list of what was left out
+
+
+@dataclass
+class Listing:
+    """The files of a dataset, by their names relative to it, with `/` between the parts."""
+
+    images: list[str] = field(default_factory=list)  # as found, not sorted
+    metadata: list[str] = field(default_factory=list)  # every dataset.json, at any depth
+    others: Counter[str] = field(default_factory=Counter)  # files of other kinds, by extension
+    left_behind: Counter[str] = field(default_factory=Counter)  # of other programs, by name
+    num_loops: int = 0  # links to folders that contain them
+
+    def add(self, name: str) -> None:
+        """Sort in a file."""
+        if formats.is_image(name):
+            self.images.append(name)
+        elif name.rpartition("/")[2] == METADATA:
+            self.metadata.append(name)
+        else:
+            self.others[formats.extension_of(name)] += 1
+
+
+def list_folder(folder: Path) -> Listing:
+    """All files below a folder. Links are followed; one that leads back to itself is counted.
+
+    Raises:
+        OSError: If a folder cannot be looked into.
+        ValueError: If links make one folder appear very many times.
+    """
+    listing = Listing()
+    for name in _walk(folder, listing):
+        listing.add(name)
+    return listing
+
+
+def list_names(names: Iterable[str]) -> Listing:
+    """The same of the names of all files in an archive."""
+    listing = Listing()
+    seen: set[str] = set()
+    for name in names:
+        hidden = _left_behind_part(name.split("/"))
+        if hidden is None:
+            listing.add(name)
+        elif hidden not in seen:  # a folder counts once, as where nobody looks into it
+            seen.add(hidden)
+            listing.left_behind[hidden.rpartition("/")[2]] += 1
+    return listing
+
+
+def describe_left_out(listing: Listing) -> str | None:
+    """What is not used, for people: "5 .heic (pip install pillow-heif), 1 .mp4"; `None` if all is.
+
+    Files of other kinds are counted one by one, hidden folders as a whole.
+    """
+    parts = []
+    common = listing.others.most_common(MAX_KINDS)
+    for extension, num in common:
+        package = formats.plugin_for(extension)
+        hint = f" (to read them: pip install {package})" if package else ""
+        kind = printable(extension) or ("file" if num == 1 else "files") + " without an extension"
+        parts.append(f"{num} {kind}{hint}")
+    if rest := sum(listing.others.values()) - sum(num for _, num in common):
+        parts.append(f"{rest} of other kinds")
+    if num := sum(listing.left_behind.values()):
+        names = ", ".join(printable(name) for name, _ in listing.left_behind.most_common(3))
+        more = ", ..." if len(listing.left_behind) > 3 else ""
+        parts.append(f"{num} hidden or left behind by other programs ({names}{more})")
+    if num := listing.num_loops:
+        parts.append(f"{_counted(num, 'link')} to a folder around {'it' if num == 1 else 'them'}")
+    return ", ".join(parts) or None
+
+
+def is_left_behind(part: str) -> bool:
+    """Whether one part of a path is hidden, or something that programs leave behind."""
+    return (part.startswith(".") and part not in (".", "..")) or part.lower() in LEFT_BEHIND
+
+
+def _left_behind_part(parts: Sequence[str]) -> str | None:
+    """The path up to and including its first part that is passed over, `None` if there is none."""
+    for i, part in enumerate(parts):
+        if is_left_behind(part):
+            return "/".join(parts[: i + 1])
+    return None
+
+
+def _walk(root: Path, listing: Listing) -> Iterator[str]:
+    """Names of all files below a folder; what is passed over is counted in `listing`."""
+    visits: Counter[tuple[int, int]] = Counter()
+    waiting: list[tuple[Path, str, tuple[tuple[int, int], ...]]] = [(root, "", ())]
+    while waiting:
+        folder, prefix, ancestors = waiting.pop()
+        try:
+            status = folder.stat()
+            entries = list(os.scandir(folder))
+        except OSError as error:
+            raise OSError(f"cannot look into {error.filename} ({error.strerror})") from error
+        identity = (status.st_dev, status.st_ino)
+        if identity in ancestors:
+            listing.num_loops += 1
+            continue
+        visits[identity] += 1
+        if visits[identity] > MAX_VISITS:
+            raise ValueError(
+                f"{folder} is reached by more than {MAX_VISITS} ways through symbolic links;"
+                " remove links, so that there are few"
+            )
+        for entry in entries:
+            if is_left_behind(entry.name):
+                listing.left_behind[entry.name] += 1
+            elif _is_folder(entry):
+                waiting.append(
+                    (folder / entry.name, f"{prefix}{entry.name}/", (*ancestors, identity))
+                )
+            else:
+                yield prefix + entry.name
+
+
+def _is_folder(entry: os.DirEntry) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself; whoever reads it will say so
+        return False
+
+
+def _counted(num: int, what: str) -> str:
+    return f"{num} {what}" + ("" if num == 1 else "s")

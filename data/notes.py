@@ -1,0 +1,24 @@
+"""What happened to images on their way from files, in words: said once, by whoever reads them."""
+
+from collections import Counter
+
+from data.decoding import FURTHER
+
+
+def describe(notes: Counter[str], left_out: str | None) -> dict[str, str]:
+    """Up to two lines, each by its title.
+
+    Args:
+        notes: How many images what happened to; see `decoding.decode`.
+        left_out: Files that are not used; see `listing.describe_left_out`.
+    """
+    lines = {}
+    changes = [f"{num} {what}" for what, num in notes.most_common() if what != FURTHER]
+    if changes:
+        lines["Noted"] = "; ".join(changes)
+    if num := notes[FURTHER]:
+        further = f"{num} {FURTHER} of the same files"
+        left_out = further if left_out is None else f"{left_out}, {further}"
+    if left_out is not None:
+        lines["Left out"] = left_out
+    return lines

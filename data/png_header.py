@@ -1,0 +1,93 @@
+"""What the chunks of a PNG file say about its pixels (ISO/IEC 15948), without decoding any."""
+
+import struct
+import zlib
+from typing import NamedTuple
+
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+IHDR = struct.Struct(">8s4x4sIIBB")  # signature; length and type; width, height, depth, colours
+CHUNK = struct.Struct(">I4s")
+TRUECOLOUR, PALETTE, GREY_ALPHA = 2, 3, 4
+# By the number of the colour type: grey, truecolour, palette, grey with alpha, truecolour with it.
+CHANNELS = {0: 1, TRUECOLOUR: 3, PALETTE: 3, GREY_ALPHA: 2, 6: 4}
+
+# Chunks without which pixels mean what they seem to: orientation, colour space, transparency.
+# A text can hold an orientation, too: XMP, or EXIF as ImageMagick writes it.
+MEANINGFUL = frozenset({b"eXIf", b"iCCP", b"cICP", b"tRNS", b"acTL"})
+# Many programs state sRGB in this way; white, red, green, blue.
+SRGB_GAMMA, SRGB_PRIMARIES = 45455, (31270, 32900, 64000, 33000, 30000, 60000, 15000, 6000)
+TOLERANCE = 500
+UNITS = 1e5  # in which the chunks count
+TEXTS = frozenset({b"tEXt", b"zTXt", b"iTXt"})
+MEANINGFUL_TEXTS = (b"XML:com.adobe.xmp\0", b"Raw profile type exif\0", b"Raw profile type APP1\0")
+
+
+class PngHeader(NamedTuple):
+    """The first chunk, and whether other chunks change what the pixels mean."""
+
+    width: int
+    height: int
+    depth: int  # bits per sample
+    colour_type: int
+    is_plain: bool  # nothing changes it, as far as `data` goes
+
+    @property
+    def channels(self) -> int:
+        """Channels after palettes are expanded."""
+        return CHANNELS.get(self.colour_type, 0)
+
+
+def parse(data: bytes, whole: bool = True) -> PngHeader | None:
+    """Read the header of a PNG; `None` if it is none.
+
+    Args:
+        data: The file, or its start.
+        whole: Look at the chunks behind the pixels, too. Otherwise `data` must reach up to the
+            pixels; `is_plain` is False if it does not.
+    """
+    if len(data) < IHDR.size:
+        return None
+    signature, kind, width, height, depth, colour_type = IHDR.unpack_from(data)
+    if signature != SIGNATURE or kind != b"IHDR":
+        return None
+    return PngHeader(width, height, depth, colour_type, _is_plain(data, whole))
+
+
+def _is_plain(data: bytes, whole: bool) -> bool:
+    pos = len(SIGNATURE)
+    while pos + CHUNK.size <= len(data):
+        size, kind = CHUNK.unpack_from(data, pos)
+        if kind == b"IEND" or (kind == b"IDAT" and not whole):
+            return True
+        if kind in MEANINGFUL:
+            return False
+        if kind in (b"gAMA", b"cHRM") and not states_srgb(data[pos + 8 : pos + 8 + size]):
+            return False
+        if kind in TEXTS and data.startswith(MEANINGFUL_TEXTS, pos + CHUNK.size):
+            return False
+        pos += size + 12  # length, type and checksum
+    return whole
+
+
+def is_intact(data: bytes) -> bool:
+    """Whether the checksums of all chunks are right, and the last of them is there."""
+    pos = len(SIGNATURE)
+    view = memoryview(data)
+    while pos + CHUNK.size + 4 <= len(data):
+        size, kind = CHUNK.unpack_from(data, pos)
+        end = pos + CHUNK.size + size
+        if zlib.crc32(view[pos + 4 : end]) != int.from_bytes(data[end : end + 4], "big"):
+            return False
+        if kind == b"IEND":
+            return True
+        pos = end + 4
+    return False
+
+
+def states_srgb(values: bytes) -> bool:
+    """Whether the content of a chunk gAMA or cHRM is that of sRGB, but for rounding."""
+    expected = (SRGB_GAMMA,) if len(values) == 4 else SRGB_PRIMARIES
+    if len(values) != 4 * len(expected):
+        return False
+    found = struct.unpack(f">{len(expected)}I", values)
+    return all(abs(a - b) <= TOLERANCE for a, b in zip(found, expected, strict=True))
