@@ -166,8 +166,8 @@ def main(
     that names no image holds headings. --labels=FILE.json is like dataset.json. Classes may be
     words. Words and folders get numbers from 0 on: by size if all are whole numbers, otherwise in
     alphabetical order, with c2 before c10; the summary lists them.
-    Names that differ from those of images by \\ for /, ./ in front, the encoding of accents, one
-    leading folder or the suffix count as the same if only one image can be meant.
+    Names that differ from those of images by \\ for /, ./ in front, the encoding of accents,
+    folders in front of all of them, or the suffix are understood if only one image can be meant.
     """
     if inspect is not None:
         converting = (

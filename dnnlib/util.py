@@ -96,10 +96,7 @@ def printable(text: str) -> str:
     What does not print (escapes, line ends, marks of writing direction, lone surrogates) becomes
     its escape in Python, such as `\\x1b`.
     """
-    if text.isprintable():
-        return text
-    text = text.encode("utf-8", "backslashreplace").decode()
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 class Logger:
