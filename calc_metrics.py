@@ -10,7 +10,7 @@ import click
 import torch
 
 import legacy
-from data import notes
+from data import fingerprint, notes
 from dnnlib import cli
 from metrics import detectors, metric_main
 from metrics.metric_utils import ProgressMonitor
@@ -149,7 +149,10 @@ def main(
     networks = legacy.load_network(network, option="--network", allow_untrusted=allow_untrusted)
     G = networks["G_ema"]
     dataset_kwargs = choose_dataset(G, networks["training_set_kwargs"], data, mirror)
-    check_dataset(metrics, G, dataset_kwargs, data)
+    identity = check_dataset(metrics, G, dataset_kwargs, data)
+    note = compare_dataset(networks, dataset_kwargs, identity, data)
+    if is_main and note is not None:
+        click.echo(note, err=True)
     if is_main:
         missing = metric_main.find_missing(metrics, dict(replacements), allow_untrusted)
         if missing:
@@ -166,6 +169,7 @@ def main(
             batch_gen=batch_gen,
             detectors=dict(replacements),
             allow_untrusted=allow_untrusted,
+            dataset_fingerprint=identity,
         ),
         G=G if gpus == 1 or distributed.is_torchrun() else None,
     )
@@ -239,15 +243,18 @@ def choose_dataset(
 
 def check_dataset(
     metrics: list[str], G: torch.nn.Module, kwargs: Mapping[str, Any], data: str | None
-) -> None:
+) -> dict[str, Any] | None:
     """Refuse a dataset that cannot be opened or does not suit the network, if it is needed.
+
+    Returns:
+        The fingerprint of the dataset, see `data.fingerprint`; `None` if it is not needed.
 
     Raises:
         ValueError: The message names `--data`.
     """
     uses_dataset = any(metric_main.get_metric(metric).uses_dataset for metric in metrics)
     if not uses_dataset and G.c_dim == 0:
-        return
+        return None
     if not kwargs:
         raise ValueError("--data is missing: the network does not say what it was trained with")
     path = kwargs.get("path")
@@ -256,6 +263,7 @@ def check_dataset(
         dataset = ImageFolderDataset(path, **options)
         label_dim = dataset.label_dim
         label_notes = dataset.label_notes()
+        identity = dataset.fingerprint()
         found = dataset.check_images() if distributed.is_main_process() else None
     except (OSError, AssertionError, KeyError, ValueError, TypeError) as error:
         message = error.args[0] if isinstance(error, KeyError) else cli.message_of(error)
@@ -276,6 +284,48 @@ def check_dataset(
             f"--data: the labels of {path} are {label_dim} numbers, the network takes {G.c_dim}"
             + "".join(f"; {note}" for note in label_notes)
         )
+    return identity
+
+
+def compare_dataset(
+    networks: Mapping[str, Any],
+    kwargs: Mapping[str, Any],
+    identity: Mapping[str, Any] | None,
+    data: str | None,
+) -> str | None:
+    """Refuse other data than the network was trained with, unless `--data` asks for them.
+
+    Args:
+        networks: What `legacy.load_network` returned.
+        kwargs: How to construct the dataset.
+        identity: The fingerprint of the dataset, `None` if no metric looks at it.
+        data: The option.
+
+    Returns:
+        What users should know of the dataset, if there is something to say.
+
+    Raises:
+        ValueError: The message names `--data`.
+    """
+    if identity is None:
+        return None
+    saved, path = networks.get("dataset_fingerprint"), kwargs["path"]
+    differences = " and ".join(fingerprint.differences(saved, identity))
+    if data is not None:
+        if not differences:
+            return None
+        return f"Note: {path} is not what the network was trained with: it has {differences}."
+    if differences:
+        raise ValueError(
+            f"--data: {path} is not what the network was trained with any more: it has "
+            f"{differences}; --data=PATH names the real images to compare with"
+        )
+    if fingerprint.is_unknown(saved):
+        return (
+            f"Note: the real images are what is now in {Path(path).absolute()}; the network does "
+            "not tell whether it was trained with them, --data=PATH names others."
+        )
+    return None
 
 
 def find_run_dir(network: str) -> str | None:

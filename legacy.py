@@ -71,6 +71,7 @@ def load_network_pkl(
     Returns:
         A dictionary with at least the keys `G`, `D`, `G_ema`, `augment_pipe` (modules) and
         `training_set_kwargs` (dict). What the file lacks is None, except the required `G_ema`.
+        `dataset_fingerprint` (dict, see `data.fingerprint`) is there if the file has one.
 
     Raises:
         ValueError: If the file is damaged, holds something else, or networks that are not ours;

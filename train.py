@@ -9,7 +9,8 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from dnnlib import cli
+from data import fingerprint
+from dnnlib import cli, util
 from metrics import metric_main
 from torch_utils import distributed
 from training import config as training_config
@@ -190,6 +191,13 @@ from training.training_loop import training_loop
     show_default=True,
     help="Keep decoded images in memory; auto does if they take at most half of what is free.",
 )
+@click.option(
+    "--allow-other-data",
+    type=bool,
+    default=False,
+    show_default=True,
+    help="Continue a run on other images than it had, those of --data.",
+)
 @click.option("-n", "--dry-run", is_flag=True, help="Print the options and exit.")
 @cli.device_option
 @cli.version_option
@@ -307,8 +315,16 @@ def new_run(options: dict[str, Any]) -> tuple[TrainConfig, ImageFolderDataset]:
             random_seed=train_options.seed,
         ),
     )
-    run_dir = preflight.next_run_dir(Path(options["outdir"]), _description(options))
-    return dataclasses.replace(config, run_dir=str(run_dir)), training_set
+    run_dir = preflight.next_run_dir(Path(options["outdir"]).absolute(), _description(options))
+    if options["allow_other_data"]:
+        click.echo("Note: --allow-other-data=1 has no effect: the run is a new one.")
+    config = dataclasses.replace(
+        config,
+        run_dir=str(run_dir),
+        given={name: options[name] for name in ("outdir", "data", "resume")},
+        dataset_fingerprint=_fingerprint(training_set),
+    )
+    return config, training_set
 
 
 def continued_run(
@@ -327,18 +343,47 @@ def continued_run(
     saved = run.state["training_set_kwargs"]
     use_labels = given.get("cond", saved["use_labels"])
     data = given.get("data", saved["path"])
+    if options["allow_other_data"] and "data" not in given:
+        raise click.UsageError("--allow-other-data=1 takes the other data from --data: name it.")
+    if "data" not in given and not Path(data).exists():
+        raise FileNotFoundError(
+            f"--data: the run was trained on {data}, which is not there any more; --data=PATH "
+            "names its new place"
+        )
     training_set = preflight.open_training_set(data, use_labels, train_options.aug)
     kwargs = training_set_kwargs(
         training_set, data, use_labels, train_options.mirror, train_options.seed
     )
-    resume.check_training_set(saved, kwargs)
-    config = training_config.make_config(train_options, kwargs)
-    return dataclasses.replace(config, run_dir=str(run.run_dir)), training_set
+    given_before = run.state.get("given", {}).get("data", saved["path"])
+    old, new = run.state.get("dataset_fingerprint"), _fingerprint(training_set)
+    resume.check_training_set(saved, kwargs, old, new, options["allow_other_data"])
+    if fingerprint.is_unknown(old):
+        click.echo(
+            "Note: the state, of an older version, does not tell whether the run was trained on "
+            f"what is now in {kwargs['path']}; the run goes on with that."
+        )
+    elif differences := fingerprint.differences(old, new):
+        click.echo(f"Note: from here on the run has {' and '.join(differences)}.")
+    config = dataclasses.replace(
+        training_config.make_config(train_options, kwargs),
+        run_dir=str(run.run_dir.absolute()),
+        given={**run.state.get("given", {}), "data": given.get("data", given_before)},
+        dataset_fingerprint=new,
+    )
+    resume.check_networks(run.state, preflight.build_networks(config, training_set))
+    return config, training_set
+
+
+def _fingerprint(training_set: ImageFolderDataset) -> dict[str, Any]:
+    with cli.blame("--data"):
+        return training_set.fingerprint()
 
 
 def _train_options(options: dict[str, Any]) -> TrainOptions:
     names = [field.name for field in dataclasses.fields(TrainOptions)]
     values = {name: options[name] for name in names}
+    if values["resume"] is not None and not util.is_url(values["resume"], allow_file_urls=True):
+        values["resume"] = str(Path(values["resume"]).absolute())
     return TrainOptions(**{**values, "metrics": tuple(options["metrics"])})
 
 
@@ -365,7 +410,7 @@ def training_set_kwargs(
     """How every process, and whoever loads the pickle, constructs the dataset."""
     return dict(
         class_name="training.dataset.ImageFolderDataset",
-        path=data,
+        path=str(Path(data).absolute()),  # for whoever reads it in another folder
         use_labels=use_labels,
         max_size=len(training_set),
         xflip=xflip,

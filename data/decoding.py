@@ -38,7 +38,8 @@ TRANSPOSES = {
     8: Transpose.ROTATE_90,
 }  # that set a picture upright, by EXIF's orientation
 TURNED = (5, 6, 7, 8)  # of which these change width and height
-UPRIGHT_ALREADY = ("TIFF", "JXL", "HEIF")  # turned by their decoders
+# Turned by their own rules, whatever EXIF says (ISO 23008-12, ISO 18181-2).
+WITHOUT_EXIF_ORIENTATION = ("HEIF", "JXL")
 
 OPAQUE = "with an opaque alpha channel, which was dropped"
 FURTHER = "further frames or pages"
@@ -115,14 +116,15 @@ def decode(
         UnusableImage: If the file is damaged, far too large, or its colours have no plain meaning
             as grey or RGB (CMYK, LAB, floating point, ...).
     """
-    header = png_header.parse(data)
+    pixels = plain_png.find_pixels(data)
+    header = png_header.parse(data) if pixels is None else None
     if header is not None:
         _check_size(header.width, header.height)
-        if check and not png_header.is_intact(data):
-            reason = "damaged: it ends early, or a checksum differs"
-            raise unusable(f"cannot be read ({reason})", "replace it")
-    pixels = plain_png.find_pixels(data)
-    if pixels is None and header is not None:
+    is_png = pixels is not None or header is not None
+    if check and is_png and not png_header.is_intact(data):
+        reason = "damaged: it ends early, or a checksum differs"
+        raise unusable(f"cannot be read ({reason})", "replace it")
+    if header is not None:
         pixels = _decode_fast(data, header)
     if pixels is None:
         return _decode_with_pillow(data, notes, keep_profile_values)
@@ -140,15 +142,18 @@ def probe(head: bytes, notes: Counter[str] | None = None) -> Probe | None:
     Raises:
         UnusableImage: If the picture is far too large.
     """
-    header = png_header.parse(head, whole=False)
+    header = png_header.parse(head, whole=len(head) < HEAD_BYTES)
     if header is not None and header.is_plain and header.depth <= 8:
         _check_size(header.width, header.height)
         has_alpha = header.channels in (2, 4)
         return Probe(header.channels, header.height, header.width, has_alpha)
     if header is not None or not head.startswith(b"\xff\xd8"):
         return None
-    # Of a JPEG, Pillow reads all metadata when it opens one, and fails if some are missing.
-    with contextlib.suppress(Exception):
+    # Of a JPEG, Pillow reads all metadata when it opens one, and fails if some are missing. If it
+    # warns, decoding will find out what about.
+    with contextlib.suppress(Exception), warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warnings.simplefilter("ignore", PIL.Image.DecompressionBombWarning)
         image = _open(head)
         if image.mode not in CHANNELS:
             return None
@@ -181,6 +186,7 @@ def _decode_fast(data: bytes, header: png_header.PngHeader) -> np.ndarray | None
 def _decode_with_pillow(
     data: bytes, notes: Counter[str] | None, keep_profile_values: bool
 ) -> Picture:
+    is_counting = notes is not None
     notes = Counter() if notes is None else notes
     try:
         with warnings.catch_warnings(record=True) as caught:
@@ -189,7 +195,6 @@ def _decode_with_pillow(
             warnings.simplefilter("ignore", PIL.Image.DecompressionBombWarning)
             image = _open(data)
             profile = image.info.get("icc_profile")
-            _count_frames(image, notes)
             scale = deep_samples.scale_of(image, data)
             orientation = _orientation(image, notes)
             image.load()
@@ -200,10 +205,12 @@ def _decode_with_pillow(
     except Exception as error:  # Pillow raises nearly anything on damaged files
         reason = _describe_unknown(data) if isinstance(error, PIL.UnidentifiedImageError) else error
         raise unusable(f"cannot be read ({reason})", "replace it") from error
-    notes.update(f"with a warning of Pillow ({str(warning.message)[:60]})" for warning in caught)
-    if not profile:
-        colour.note_stated_space(image, notes)
-    if orientation in TRANSPOSES and image.format not in UPRIGHT_ALREADY:
+    if is_counting:
+        notes.update(f"with a warning of Pillow ({str(w.message).strip()[:60]})" for w in caught)
+        _count_frames(image.format, data, notes)
+        if not profile:
+            colour.note_stated_space(image, notes)
+    if orientation in TRANSPOSES and image.format != "TIFF":  # which Pillow has turned
         transposed = image.transpose(TRANSPOSES[orientation])
         transposed.info = image.info
         image = transposed
@@ -223,21 +230,25 @@ def _open(data: bytes) -> PIL.Image.Image:
     return PIL.Image.open(io.BytesIO(data), formats=formats.readable_formats())
 
 
-def _count_frames(image: PIL.Image.Image, notes: Counter[str]) -> None:
-    if image.format in FRAMES and (num := getattr(image, "n_frames", 1)) > 1:
-        notes[FURTHER] += num - 1
+def _count_frames(format_name: str, data: bytes, notes: Counter[str]) -> None:
+    """Count what follows the first picture, as far as it can be read."""
+    if format_name not in FRAMES:
+        return
+    with contextlib.suppress(Exception), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        if (num := getattr(_open(data), "n_frames", 1)) > 1:
+            notes[FURTHER] += num - 1
 
 
 def _orientation(image: PIL.Image.Image, notes: Counter[str]) -> int:
     """EXIF's number of the position of the first row and column; 1 is upright (EXIF 4.6.4)."""
-    if image.format == "JXL":  # its decoder turns it, and EXIF does not count (ISO 18181-2)
+    if image.format in WITHOUT_EXIF_ORIENTATION:
         return 1
     try:
         orientation = image.getexif().get(Base.Orientation, 1)
     except Exception:  # as for damaged files
         notes["with EXIF that cannot be read, taken as upright"] += 1
         return 1
-    orientation = image.info.get("original_orientation") or orientation  # of HEIF
     if orientation in TRANSPOSES:
         notes["turned upright (EXIF)"] += 1
     return orientation
@@ -283,7 +294,8 @@ def _describe_unknown(data: bytes) -> str:
     """What a file is that Pillow does not recognise."""
     if package := formats.plugin_for_content(data):
         return f"it takes another package: pip install {package}"
-    with contextlib.suppress(Exception):
+    with contextlib.suppress(Exception), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
         tags = ImageFileDirectory_v2(data[:8])
         file = io.BytesIO(data)
         file.seek(tags.next)

@@ -3,7 +3,6 @@
 import functools
 import importlib
 import importlib.util
-from pathlib import PurePosixPath
 
 import PIL.Image
 
@@ -46,14 +45,10 @@ def image_extensions() -> frozenset[str]:
     )
 
 
-def is_image(name: str) -> bool:
-    """Whether the text after the last dot of a file's name is an extension of an image."""
-    return extension_of(name) in image_extensions()
-
-
 def extension_of(name: str) -> str:
     """The extension in lower case with its dot; empty for names without one, such as `.png`."""
-    return PurePosixPath(name).suffix.lower()
+    stem, dot, extension = name.rpartition("/")[2].rpartition(".")
+    return (dot + extension).lower() if stem else ""
 
 
 def plugin_for(extension: str) -> str | None:

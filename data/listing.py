@@ -50,12 +50,13 @@ class Listing:
 
     def add(self, name: str) -> None:
         """Sort in a file."""
-        if formats.is_image(name):
+        extension = formats.extension_of(name)
+        if extension in formats.image_extensions():
             self.images.append(name)
         elif name.rpartition("/")[2] == METADATA:
             self.metadata.append(name)
         else:
-            self.others[formats.extension_of(name)] += 1
+            self.others[extension] += 1
 
 
 def list_folder(folder: Path) -> Listing:
@@ -74,14 +75,18 @@ def list_folder(folder: Path) -> Listing:
 def list_names(names: Iterable[str]) -> Listing:
     """The same of the names of all files in an archive."""
     listing = Listing()
-    seen: set[str] = set()
+    hidden_by_folder: dict[str, str | None] = {}
+    hidden: set[str] = set()
     for name in names:
-        hidden = _left_behind_part(name.split("/"))
-        if hidden is None:
+        folder, _, file = name.rpartition("/")
+        if folder not in hidden_by_folder:
+            hidden_by_folder[folder] = _left_behind_part(folder.split("/"))
+        part = hidden_by_folder[folder] or (name if is_left_behind(file) else None)
+        if part is None:
             listing.add(name)
-        elif hidden not in seen:  # a folder counts once, as where nobody looks into it
-            seen.add(hidden)
-            listing.left_behind[hidden.rpartition("/")[2]] += 1
+        elif part not in hidden:  # a folder counts once, as where nobody looks into it
+            hidden.add(part)
+            listing.left_behind[part.rpartition("/")[2]] += 1
     return listing
 
 
@@ -91,7 +96,7 @@ def describe_left_out(listing: Listing) -> str | None:
     Files of other kinds are counted one by one, hidden folders as a whole.
     """
     parts = []
-    common = listing.others.most_common(MAX_KINDS)
+    common = _most_common(listing.others)[:MAX_KINDS]
     for extension, num in common:
         package = formats.plugin_for(extension)
         hint = f" (to read them: pip install {package})" if package else ""
@@ -100,7 +105,7 @@ def describe_left_out(listing: Listing) -> str | None:
     if rest := sum(listing.others.values()) - sum(num for _, num in common):
         parts.append(f"{rest} of other kinds")
     if num := sum(listing.left_behind.values()):
-        names = ", ".join(printable(name) for name, _ in listing.left_behind.most_common(3))
+        names = ", ".join(printable(name) for name, _ in _most_common(listing.left_behind)[:3])
         more = ", ..." if len(listing.left_behind) > 3 else ""
         parts.append(f"{num} hidden or left behind by other programs ({names}{more})")
     if num := listing.num_loops:
@@ -110,7 +115,9 @@ def describe_left_out(listing: Listing) -> str | None:
 
 def is_left_behind(part: str) -> bool:
     """Whether one part of a path is hidden, or something that programs leave behind."""
-    return (part.startswith(".") and part not in (".", "..")) or part.lower() in LEFT_BEHIND
+    if part.startswith("."):
+        return part not in (".", "..")
+    return part.lower() in LEFT_BEHIND
 
 
 def _left_behind_part(parts: Sequence[str]) -> str | None:
@@ -158,6 +165,11 @@ def _is_folder(entry: os.DirEntry) -> bool:
         return entry.is_dir()
     except OSError:  # a link to itself; whoever reads it will say so
         return False
+
+
+def _most_common(counts: Counter[str]) -> list[tuple[str, int]]:
+    """The same list whatever order the files were found in."""
+    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
 
 
 def _counted(num: int, what: str) -> str:

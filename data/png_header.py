@@ -42,8 +42,8 @@ def parse(data: bytes, whole: bool = True) -> PngHeader | None:
 
     Args:
         data: The file, or its start.
-        whole: Look at the chunks behind the pixels, too. Otherwise `data` must reach up to the
-            pixels; `is_plain` is False if it does not.
+        whole: Look at all chunks. Otherwise at those before the pixels only. `is_plain` is False
+            if `data` does not reach that far.
     """
     if len(data) < IHDR.size:
         return None
@@ -57,7 +57,7 @@ def _is_plain(data: bytes, whole: bool) -> bool:
     pos = len(SIGNATURE)
     while pos + CHUNK.size <= len(data):
         size, kind = CHUNK.unpack_from(data, pos)
-        if kind == b"IEND" or (kind == b"IDAT" and not whole):
+        if kind == (b"IEND" if whole else b"IDAT"):
             return True
         if kind in MEANINGFUL:
             return False
@@ -66,7 +66,7 @@ def _is_plain(data: bytes, whole: bool) -> bool:
         if kind in TEXTS and data.startswith(MEANINGFUL_TEXTS, pos + CHUNK.size):
             return False
         pos += size + 12  # length, type and checksum
-    return whole
+    return False
 
 
 def is_intact(data: bytes) -> bool:

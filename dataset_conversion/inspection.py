@@ -149,6 +149,11 @@ def find_problems(inspection: Inspection) -> Iterator[str]:
         yield from (f"  {text}" for text in inspection.unusable[:MAX_LISTED])
         if len(inspection.unusable) > MAX_LISTED:
             yield f"  ... and {len(inspection.unusable) - MAX_LISTED} more"
+    if num := sum("is partly transparent" in text for text in inspection.unusable):
+        yield (
+            f"{num} of them are partly transparent: train.py takes folders and ZIPs of RGBA images"
+            " as they are, with --aug=noaug; dataset_tool.py does not convert them"
+        )
     if len(inspection.sizes) > 1:
         yield f"{len(inspection.sizes)} different sizes; training needs one"
     if any(width != height for width, height in inspection.sizes):

@@ -5,7 +5,6 @@ read, so that a dataset that was replaced is noticed.
 """
 
 import hashlib
-import os
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -50,8 +49,14 @@ def cache_file(tag: str, num_items: int | None = None) -> Path:
     return Path(make_cache_dir_path(FOLDER)) / f"{name}.pkl"
 
 
-def load(path: Path, num_items: int, dataset_path: str | None) -> FeatureStats | None:
-    """Read statistics, `None` if there are none for these images; warn of a damaged file."""
+def load(path: Path, num_items: int, files: str | None) -> FeatureStats | None:
+    """Read statistics, `None` if there are none for these images; warn of a damaged file.
+
+    Args:
+        path: What `cache_file` returned.
+        num_items: Number of images.
+        files: What `describe_files` says of the dataset.
+    """
     try:
         state = load_state(path)
     except (FileNotFoundError, NotADirectoryError):
@@ -60,30 +65,39 @@ def load(path: Path, num_items: int, dataset_path: str | None) -> FeatureStats |
         message = f"{path} is damaged and will be made again ({error})"
         warnings.warn(message, stacklevel=2)
         return None
-    is_same = state.get("dataset_files", None) in (None, describe_files(dataset_path))
-    if not is_same or state["num_items"] != num_items:
+    if state.get("dataset_files") != files or state["num_items"] != num_items:
         return None
     return FeatureStats.from_state(state)
 
 
-def save(path: Path, stats: FeatureStats, dataset_path: str | None) -> None:
-    """Write statistics; a cache that cannot be written costs time, nothing else."""
+def save(path: Path, stats: FeatureStats, dataset: Any, files: str | None) -> None:
+    """Write statistics; a cache that cannot be written costs time, nothing else.
+
+    Args:
+        path: What `cache_file` returned.
+        stats: The statistics.
+        dataset: The dataset that they were computed from.
+        files: What `describe_files` said of the dataset before that.
+    """
     try:
+        if describe_files(dataset) != files:
+            warnings.warn(
+                f"files of the dataset {dataset.name} have changed while its features were "
+                "computed: the features are not kept, and may be those of old and new images",
+                stacklevel=2,
+            )
+            return
         path.parent.mkdir(parents=True, exist_ok=True)
-        stats.save(path, dataset_files=describe_files(dataset_path))
+        stats.save(path, dataset_files=files)
     except OSError as error:
         warnings.warn(f"the dataset's features cannot be kept: {error}", stacklevel=2)
 
 
-def describe_files(dataset_path: str | None) -> list[int] | None:
-    """Number, total size and last change of a dataset's files; `None` if that cannot be told."""
-    if dataset_path is None:
-        return None
-    path = Path(dataset_path)
-    try:
-        files = [path] if path.is_file() else [f for f in path.rglob("*") if f.is_file()]
-        states = [os.stat(file) for file in files]
-    except OSError:
-        return None
-    changed = max((state.st_mtime_ns for state in states), default=0)
-    return [len(states), sum(state.st_size for state in states), changed]
+def describe_files(dataset: Any) -> str | None:
+    """The state of a dataset's files, see `data.file_states`; `None` for other kinds of datasets.
+
+    Raises:
+        OSError: If a file is gone.
+    """
+    describe = getattr(dataset, "file_states", None)
+    return None if describe is None else describe()

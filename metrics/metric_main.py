@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 import dnnlib
+from data import fingerprint
 from dnnlib.util import EasyDict
 from metrics import (
     detectors,
@@ -108,7 +109,8 @@ def calc_metric(metric: str, **kwargs: Any) -> EasyDict:
 
     Returns:
         `results` (values by name), `metric`, `total_time` in seconds, `total_time_str`, `num_gpus`,
-        and, where they are not the metric's own, `num`, `seed` and `detectors`.
+        and, where they are not the metric's own, `num`, `seed` and `detectors`; `dataset`, which
+        tells real images from others, where they are used and known: see `data.fingerprint.short`.
 
     Raises:
         RuntimeError: If it cannot be computed, in every process.
@@ -141,6 +143,9 @@ def calc_metric(metric: str, **kwargs: Any) -> EasyDict:
     }
     if used:
         record.detectors = used
+    dataset = fingerprint.short(opts.dataset_fingerprint)
+    if dataset is not None and get_metric(metric).uses_dataset:
+        record.dataset = dataset
     return record
 
 

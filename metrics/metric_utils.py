@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 import dnnlib
+from data import fingerprint
 from dnnlib import cli
 from dnnlib.util import EasyDict
 from metrics import detectors, feature_cache, parallel, samples
@@ -44,6 +45,7 @@ class MetricOptions:
         batch_gen: Images to generate at once.
         detectors: Name of a feature network -> path or URL to use instead.
         allow_untrusted: Load feature networks from pickles of any origin.
+        dataset_fingerprint: Refuse a dataset with another one, see `data.fingerprint`.
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class MetricOptions:
         batch_gen: int | None = None,
         detectors: Mapping[str, str] | None = None,
         allow_untrusted: bool = False,
+        dataset_fingerprint: Mapping[str, Any] | None = None,
     ) -> None:
         assert 0 <= rank < num_gpus
         self.G = G
@@ -76,6 +79,7 @@ class MetricOptions:
         self.batch_gen = batch_gen
         self.detectors = dict(detectors or {})
         self.allow_untrusted = allow_untrusted
+        self.dataset_fingerprint = dataset_fingerprint
 
     @property
     def worker(self) -> distributed.Worker:
@@ -174,15 +178,25 @@ def open_dataset(opts: MetricOptions) -> Any:
     """Construct the dataset.
 
     Raises:
-        RuntimeError: If it cannot be opened; the message names the option.
+        RuntimeError: If it cannot be opened, or is another one than the options say; the message
+            names the option.
     """
     if "class_name" not in opts.dataset_kwargs:
         raise RuntimeError("this metric needs the dataset; name it with --data")
+    found = []
     try:
-        return dnnlib.util.construct_class_by_name(**opts.dataset_kwargs)
+        dataset = dnnlib.util.construct_class_by_name(**opts.dataset_kwargs)
+        if opts.dataset_fingerprint is not None:
+            found = fingerprint.differences(opts.dataset_fingerprint, dataset.fingerprint())
     except (OSError, AssertionError) as error:
         message = cli.message_of(error)
         raise RuntimeError(f"cannot open the dataset; --data names another: {message}") from error
+    if found:
+        raise RuntimeError(
+            f"the dataset {opts.dataset_kwargs.get('path')} has changed since the start: it has "
+            f"{' and '.join(found)}"
+        )
+    return dataset
 
 
 def compute_feature_stats_for_dataset(
@@ -211,18 +225,21 @@ def compute_feature_stats_for_dataset(
     """
     with parallel.in_step(opts.worker):
         dataset = open_dataset(opts)
+        files = feature_cache.describe_files(dataset) if opts.cache else None
         source = detectors.find(detector_url, opts.detectors)
         identity = detectors.identity(source) if opts.cache else None
     num_items = len(dataset) if max_items is None else min(len(dataset), max_items)
     path = stats = None
-    dataset_path = opts.dataset_kwargs.get("path")
     if opts.cache:
+        dataset_kwargs = dict(opts.dataset_kwargs)
+        if "path" in dataset_kwargs:  # which another folder can have, too
+            dataset_kwargs["path"] = os.path.abspath(dataset_kwargs["path"])
         tag = feature_cache.cache_tag(
-            dataset.name, opts.dataset_kwargs, identity, detector_kwargs, stats_kwargs
+            dataset.name, dataset_kwargs, identity, detector_kwargs, stats_kwargs
         )
         path = feature_cache.cache_file(tag, num_items if num_items < len(dataset) else None)
         with parallel.in_step(opts.worker):
-            stats = feature_cache.load(path, num_items, dataset_path)
+            stats = feature_cache.load(path, num_items, files)
         if parallel.all_agree(opts.worker, stats is not None):
             progress = opts.progress.sub("cached features", num_items, num_items, rel_lo, rel_hi)
             progress.update(num_items)
@@ -248,7 +265,7 @@ def compute_feature_stats_for_dataset(
             progress.update(stats.num_items)
     dataset.close()
     if path is not None and opts.rank == 0:
-        feature_cache.save(path, stats, dataset_path)
+        feature_cache.save(path, stats, dataset, files)
     return stats
 
 

@@ -6,6 +6,7 @@ The format holds tensors and texts only, so such a file cannot carry code. Tenso
     version              1
     networks             for each network: class, init_args, init_kwargs
     training_set_kwargs  as in a network pickle, or null
+    dataset_fingerprint  as in a network pickle; may be missing
 """
 
 import importlib
@@ -21,6 +22,7 @@ from torch_utils import persistence
 
 VERSION = 1
 METADATA_KEY = "stylegan3"
+FINGERPRINT_KEY = "dataset_fingerprint"
 MAX_HEADER_BYTES = 100_000_000  # the format's own limit
 
 
@@ -31,7 +33,7 @@ def is_safetensors(head: bytes) -> bool:
 
 
 def save(f: IO[bytes], data: dict[str, Any]) -> None:
-    """Write the networks and the `training_set_kwargs` of `legacy.load_network_pkl`'s result.
+    """Write the networks that `legacy.load_network_pkl` returned, and what is known of their data.
 
     Raises:
         ValueError: If a network is none of this project's classes, or its arguments are not plain.
@@ -54,6 +56,8 @@ def save(f: IO[bytes], data: dict[str, Any]) -> None:
         "networks": networks,
         "training_set_kwargs": data.get("training_set_kwargs"),
     }
+    if data.get(FINGERPRINT_KEY) is not None:
+        description[FINGERPRINT_KEY] = data[FINGERPRINT_KEY]
     try:
         text = json.dumps(description)
     except TypeError as error:
@@ -62,7 +66,7 @@ def save(f: IO[bytes], data: dict[str, Any]) -> None:
 
 
 def load(f: BinaryIO) -> dict[str, Any]:
-    """Read networks, in evaluation mode and without gradients, and the `training_set_kwargs`.
+    """Read networks, in evaluation mode and without gradients, and what is known of their data.
 
     Raises:
         ValueError: If the file is damaged, of another origin, or does not match our classes.
@@ -74,6 +78,8 @@ def load(f: BinaryIO) -> dict[str, Any]:
         raise ValueError(f"the safetensors file is damaged or truncated ({error})") from error
     description = _description(content)
     data: dict[str, Any] = {"training_set_kwargs": description.get("training_set_kwargs")}
+    if FINGERPRINT_KEY in description:
+        data[FINGERPRINT_KEY] = description[FINGERPRINT_KEY]
     prefixes = tuple(f"{key}." for key in description["networks"])
     if unknown := [name for name in tensors if not name.startswith(prefixes)]:
         raise ValueError(f"the tensor {unknown[0]} belongs to none of the networks")

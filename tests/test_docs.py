@@ -151,7 +151,7 @@ def _is_said(message: str, said: str) -> bool:
 
 def test_messages_in_troubleshooting_are_those_of_the_source():
     sources = [*ROOT.glob("*.py")]
-    for package in ("dnnlib", "training", "torch_utils", "metrics", "dataset_conversion"):
+    for package in ("data", "dnnlib", "training", "torch_utils", "metrics", "dataset_conversion"):
         sources += (ROOT / package).rglob("*.py")
     literals = []
     for path in sources:

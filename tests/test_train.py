@@ -331,8 +331,8 @@ def test_snapshot_has_the_contents_of_the_reference(name, get_run):
     run = get_run(name)
     expected = ARTIFACTS["stylegan3-r" if name == "stylegan3-t" else name]
     data = run.load()
-    assert list(data) == expected["snapshot_keys_in_order"]
-    types = dict(expected["snapshot_value_types"])
+    assert list(data) == [*expected["snapshot_keys_in_order"], "dataset_fingerprint"]
+    types = dict(expected["snapshot_value_types"], dataset_fingerprint="dict")
     if name == "stylegan3-t":
         types["augment_pipe"] = "AugmentPipe"
     assert {key: type(value).__name__ for key, value in data.items()} == types
@@ -346,7 +346,9 @@ def test_snapshot_has_the_contents_of_the_reference(name, get_run):
                 assert tensor.device.type == "cpu"
                 assert tensor.isfinite().all()
     if name == "stylegan2":
-        assert data["training_set_kwargs"] == expected["snapshot_training_set_kwargs"]
+        expected_kwargs = dict(expected["snapshot_training_set_kwargs"])
+        expected_kwargs["path"] = str(run.folder.parents[1] / expected_kwargs["path"])
+        assert data["training_set_kwargs"] == expected_kwargs
         assert data["G"].init_kwargs == data["G_ema"].init_kwargs == expected["G_init_kwargs"]
         assert data["D"].init_kwargs == expected["D_init_kwargs"]
         assert data["augment_pipe"].init_kwargs == expected["augment_init_kwargs"]

@@ -78,7 +78,9 @@ class TrainConfig:
     """Everything that `training_loop` needs to know; stored as `training_options.json`.
 
     `*_kwargs` are keyword arguments, with `class_name` where they construct something by name.
-    Counts `*_kimg` are in thousands of images, `*_ticks` in ticks.
+    Counts `*_kimg` are in thousands of images, `*_ticks` in ticks. Paths are absolute; `given` has
+    them as they were given. `dataset_fingerprint` says which data lay at the path, see
+    `data.fingerprint`.
     """
 
     G_kwargs: dict[str, Any]
@@ -116,6 +118,8 @@ class TrainConfig:
     skip_damaged_images: bool = False
     cache: Cache = "none"
     run_dir: str = field(default="")
+    given: dict[str, str | None] = field(default_factory=dict)
+    dataset_fingerprint: dict[str, Any] | None = None
     options: TrainOptions | None = None
 
     def to_dict(self) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 import contextlib
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -13,7 +13,7 @@ import torch.utils.data
 from torch import Tensor
 from tqdm import tqdm
 
-from data import decoding, listing, reading
+from data import decoding, file_states, fingerprint, listing, reading
 from data.label_names import match_names
 from data.reading import UnusableImage
 from dnnlib.util import EasyDict, printable
@@ -150,6 +150,14 @@ class Dataset(torch.utils.data.Dataset):
     @property
     def has_onehot_labels(self) -> bool:
         return self._get_raw_labels().dtype == np.int64
+
+    def fingerprint(self) -> fingerprint.Fingerprint | None:
+        """What tells the data from others wherever they lie; `None` if nobody knows."""
+        return None
+
+    def file_states(self) -> str | None:
+        """What changes when a file of the images is written or replaced; `None` if nobody knows."""
+        return None
 
     def close(self) -> None:
         """Release open files; the dataset remains usable."""
@@ -292,6 +300,31 @@ class ImageFolderDataset(Dataset):
                 self._check_shape(raw_idx, (probe.channels, probe.height, probe.width))
         return notes
 
+    def fingerprint(self) -> fingerprint.Fingerprint:
+        """What identifies all images and, if they are used, their labels: see `data.fingerprint`.
+
+        Raises:
+            OSError: If a file of a folder is gone, or cannot be read.
+            KeyError, ValueError: If labels are used and lack one, or are malformed.
+        """
+        labels = self._get_raw_labels() if self._use_labels else None
+        if self._archive is None:
+            return fingerprint.of_folder(self._path, self._image_fnames, labels)
+        sizes, crcs = self._archive.sizes[self._members], self._archive.crcs[self._members]
+        return fingerprint.of_archive(self._image_fnames, sizes, crcs, labels)
+
+    def file_states(self) -> str:
+        """A digest of the state that the files of the images are in: see `data.file_states`.
+
+        Raises:
+            OSError: If a file is gone.
+        """
+        if self._archive is None:
+            return file_states.describe(self._path, self._image_fnames)
+        return file_states.describe(
+            self._path.parent, [self._path.name], self._archive.directory_digest
+        )
+
     def has_unused_labels(self) -> bool:
         """Whether there are labels that `use_labels=False` leaves out."""
         if self._use_labels or not self._has_metadata:
@@ -330,14 +363,16 @@ class ImageFolderDataset(Dataset):
 
     def _probe(self, raw_idx: int, notes: Counter[str]) -> decoding.Probe | None:
         """What the first bytes of a file tell."""
-        with self._naming(raw_idx):
+        try:
             if self._archive is not None:
-                reading.check_size(self._archive.member(self._members[raw_idx]).size)
+                reading.check_size(self._archive.size_of(self._members[raw_idx]))
                 head = self._archive.read_start(self._members[raw_idx], decoding.HEAD_BYTES)
             else:
                 path = self._path / self._image_fnames[raw_idx]
                 head = reading.read_file(path, decoding.HEAD_BYTES)
             return decoding.probe(head, notes)
+        except (OSError, UnusableImage) as error:
+            raise self._describe_failure(raw_idx, error) from error
 
     def _is_partly_transparent(self) -> bool:
         """Whether the images are RGBA: of those with an alpha channel some use it.
@@ -346,8 +381,10 @@ class ImageFolderDataset(Dataset):
         """
         count = len(self._image_fnames)
         for raw_idx in range(0, count, max(count // ALPHA_SAMPLE, 1)):
-            with self._naming(raw_idx):
+            try:
                 picture = decoding.decode(self._read_image(raw_idx))
+            except (OSError, UnusableImage) as error:
+                raise self._describe_failure(raw_idx, error) from error
             if not picture.had_alpha:
                 return False
             if picture.mode in ("LA", "RGBA"):
@@ -357,11 +394,13 @@ class ImageFolderDataset(Dataset):
     def _load_raw_image(self, raw_idx: int, notes: Counter[str] | None = None) -> np.ndarray:
         if self._cache is not None and (image := self._cache.get(raw_idx)) is not None:
             return image
-        with self._naming(raw_idx):
+        try:
             data = self._read_image(raw_idx)
             # An archive has checksums of its own.
             check = self._archive is None and not self._is_checked[raw_idx]
             picture = decoding.decode(data, notes, check=check)
+        except (OSError, UnusableImage) as error:
+            raise self._describe_failure(raw_idx, error) from error
         self._is_checked[raw_idx] = True
         image = picture.pixels
         if self._keeps_alpha and picture.had_alpha and picture.mode == "RGB":
@@ -373,19 +412,15 @@ class ImageFolderDataset(Dataset):
             self._cache.put(raw_idx, image)
         return image
 
-    @contextlib.contextmanager
-    def _naming(self, raw_idx: int) -> Iterator[None]:
-        """Name the image in errors about it."""
-        try:
-            yield
-        except (OSError, UnusableImage) as error:
-            reason = str(error).partition(";")[0]
-            if not isinstance(error, UnusableImage):
-                reason = f"cannot be read ({reason})"
-            raise OSError(
-                f"{self._describe_image(raw_idx)} {reason}; remove or replace it, or convert the"
-                " images with dataset_tool.py --on-error=skip"
-            ) from error
+    def _describe_failure(self, raw_idx: int, error: Exception) -> OSError:
+        """The error with the name of the image and the way out."""
+        reason = str(error).partition(";")[0]
+        if not isinstance(error, UnusableImage):
+            reason = f"cannot be read ({reason})"
+        return OSError(
+            f"{self._describe_image(raw_idx)} {reason}; remove or replace it, or convert the images"
+            " with dataset_tool.py --on-error=skip"
+        )
 
     def _load_raw_labels(self) -> np.ndarray | None:
         self._label_notes = []
@@ -421,8 +456,10 @@ class ImageFolderDataset(Dataset):
         if self._archive is None:
             return reading.read_file(self._path / self._image_fnames[raw_idx])
         index = self._members[raw_idx]
-        reading.check_size(self._archive.member(index).size)
-        return self._archive.read_at(index, check=not self._is_checked[raw_idx])
+        check = not self._is_checked[raw_idx]
+        if check:
+            reading.check_size(self._archive.size_of(index))
+        return self._archive.read_at(index, check=check)
 
     def _read_file(self, name: str) -> bytes:
         if self._archive is not None:

@@ -68,6 +68,7 @@ class SnapshotMetrics:
             device=self.worker.device,
             progress=ProgressMonitor(verbose=True),
             allow_untrusted=self.config.allow_untrusted,
+            dataset_fingerprint=self.config.dataset_fingerprint,
         )
         if self.worker.is_main:
             metric_main.report_metric(

@@ -58,7 +58,8 @@ def compile_ahead(
     """
     if device.type != "cuda" or device.index not in (None, 0):
         return None
-    parts = dataclasses.replace(config, run_dir="", random_seed=0, training_set_kwargs={})
+    unrelated = dict(training_set_kwargs={}, dataset_fingerprint=None, given={})
+    parts = dataclasses.replace(config, run_dir="", random_seed=0, **unrelated)
     thread = threading.Thread(
         target=compiler.compile_ahead,
         args=[lambda: launch_all(config, **images), f"{parts} {images}"],

@@ -83,17 +83,24 @@ def choose_cache(config: TrainConfig, training_set: ImageFolderDataset) -> Train
 
 def check_networks(config: TrainConfig, training_set: ImageFolderDataset) -> None:
     """Refuse options without a network, or with one that the pickle of `--resume` does not fit."""
-    with torch.device("meta"):  # without memory, and at once
-        networks = {
-            name: dnnlib.util.construct_class_by_name(**kwargs, **network_kwargs(training_set))
-            for name, kwargs in (("G_ema", config.G_kwargs), ("D", config.D_kwargs))
-        }
+    networks = build_networks(config, training_set)
     if config.resume_pkl is None:
         return
     data = transfer.load(config)
     for name, network in networks.items():
         if data[name] is not None:
             transfer.check(data[name], network)
+
+
+def build_networks(
+    config: TrainConfig, training_set: ImageFolderDataset
+) -> dict[str, torch.nn.Module]:
+    """`G_ema` and `D` of a run without weights: at once, and without memory."""
+    with torch.device("meta"):
+        return {
+            name: dnnlib.util.construct_class_by_name(**kwargs, **network_kwargs(training_set))
+            for name, kwargs in (("G_ema", config.G_kwargs), ("D", config.D_kwargs))
+        }
 
 
 def next_run_dir(outdir: Path, description: str) -> Path:

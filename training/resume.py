@@ -5,6 +5,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from data import fingerprint
 from training import checkpoint
 from training.config import TrainOptions
 
@@ -118,18 +121,69 @@ def combine(saved: Mapping[str, Any], given: Mapping[str, Any]) -> TrainOptions:
     return TrainOptions(**{**saved, **changes})
 
 
-def check_training_set(saved: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+def check_training_set(
+    saved: Mapping[str, Any],
+    now: Mapping[str, Any],
+    saved_fingerprint: Mapping[str, Any] | None = None,
+    fingerprint_now: Mapping[str, Any] | None = None,
+    allow_other_data: bool = False,
+) -> None:
     """Refuse another dataset than the run had; it may have moved.
 
+    Args:
+        saved: How the run constructed its dataset.
+        now: How it would do so now.
+        saved_fingerprint: What identifies the data of the run; states of older versions have none.
+        fingerprint_now: What identifies the data that is at the path now.
+        allow_other_data: Let images and labels be others, where the networks can take them.
+
     Raises:
-        ValueError: If size, resolution or labels differ.
+        ValueError: If images, size, resolution or labels differ.
     """
-    for key in ("max_size", "resolution", "use_labels", "xflip"):
+    differences = fingerprint.differences(saved_fingerprint, fingerprint_now)
+    if differences and not allow_other_data:
+        raise ValueError(
+            f"--data: {now['path']} is not what the run was trained on: it has "
+            f"{' and '.join(differences)}; --data=PATH names that dataset, and --data=PATH "
+            "--allow-other-data=1 continues with another"
+        )
+    for key in ("resolution", "use_labels", "xflip", *([] if allow_other_data else ["max_size"])):
         if saved[key] != now[key]:
             raise ValueError(
                 f"--data: {now['path']} is not what the run was trained on: its {key} is "
                 f"{now[key]}, and was {saved[key]} in {saved['path']}"
             )
+
+
+def check_networks(state: Mapping[str, Any], networks: Mapping[str, torch.nn.Module]) -> None:
+    """Refuse a dataset that needs other layers than the run's networks have.
+
+    Args:
+        state: The training state.
+        networks: `G_ema` and `D` for the dataset, on any device.
+
+    Raises:
+        ValueError: If labels or colours are others.
+    """
+    for name, network in networks.items():
+        saved = {key: list(tensor.shape) for key, tensor in state["networks"][name].items()}
+        shapes = {key: list(tensor.shape) for key, tensor in network.state_dict().items()}
+        if shapes == saved:
+            continue
+        # Labels enter through this layer, [features, label numbers], which others do without.
+        label_dim = saved.get("mapping.embed.weight", [0, 0])[1]
+        if label_dim != network.c_dim:
+            raise ValueError(
+                f"--data: its labels are {network.c_dim} numbers, the networks of the run take "
+                f"{label_dim}; --data=PATH names another dataset, --resume=network-snapshot-*.pkl "
+                "starts another run from these networks"
+            )
+        key = next(k for k in {**shapes, **saved} if shapes.get(k) != saved.get(k))
+        raise ValueError(
+            f"--data: its images have {network.img_channels} channel(s), which do not suit the "
+            f"networks of the run ({name}: {key} is {saved.get(key)}, not {shapes.get(key)}); "
+            "--data=PATH names another dataset"
+        )
 
 
 def _continuation(run_dir: Path) -> Continuation:

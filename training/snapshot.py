@@ -21,17 +21,24 @@ class SampleSheet:
 
     Args:
         training_set: Dataset that the labels are taken from.
-        reals_path: Where to write the real images that belong to the labels.
+        reals_path: Where to write the real images that belong to the labels; `None` leaves the
+            sheet of them as it is.
         z_dim: Size of the latents.
         batch_gpu: Images per pass.
         device: Device of the generator.
     """
 
     def __init__(
-        self, training_set, reals_path: Path, z_dim: int, batch_gpu: int, device: torch.device
+        self,
+        training_set,
+        reals_path: Path | None,
+        z_dim: int,
+        batch_gpu: int,
+        device: torch.device,
     ) -> None:
         self.grid_size, real_images, labels = setup_snapshot_image_grid(training_set)
-        save_image_grid(real_images, reals_path, drange=(0, 255), grid_size=self.grid_size)
+        if reals_path is not None:
+            save_image_grid(real_images, reals_path, drange=(0, 255), grid_size=self.grid_size)
         self.z = torch.randn([len(labels), z_dim], device=device).split(batch_gpu)
         self.c = torch.from_numpy(labels).to(device).split(batch_gpu)
 
@@ -53,6 +60,7 @@ def save_network_pickle(
     path: Path,
     networks: dict[str, torch.nn.Module | None],
     training_set_kwargs: dict[str, Any],
+    dataset_fingerprint: dict[str, Any] | None = None,
 ) -> None:
     """Write networks as a pickle that carries their source; all processes take part.
 
@@ -61,6 +69,7 @@ def save_network_pickle(
         path: The pickle, which appears when it is complete.
         networks: `G`, `D`, `G_ema` and `augment_pipe`, on any device; they are left as they are.
         training_set_kwargs: How the dataset was constructed.
+        dataset_fingerprint: Which data it had, if that is known: see `data.fingerprint`.
 
     Raises:
         RuntimeError: If the processes' networks differ.
@@ -76,5 +85,8 @@ def save_network_pickle(
         for name, module in networks.items()
     }
     data["training_set_kwargs"] = dict(training_set_kwargs)
+    if dataset_fingerprint is not None:
+        # Not among the kwargs, with which other programs construct the dataset.
+        data["dataset_fingerprint"] = dict(dataset_fingerprint)
     with open_atomic(path) as f:
         pickle.dump(data, f)

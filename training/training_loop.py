@@ -12,6 +12,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 import dnnlib
+from data import fingerprint
 from dnnlib import cli
 from torch_utils import distributed, misc, training_stats
 from torch_utils.distributed import Worker
@@ -130,6 +131,8 @@ class Trainer:
             launch_id=distributed.launch_id(),
             options=dataclasses.asdict(self.config.options),
             training_set_kwargs=dict(self.config.training_set_kwargs),
+            dataset_fingerprint=self.config.dataset_fingerprint,
+            given=dict(self.config.given),
             cur_nimg=self.cur_nimg,
             batch_idx=self.batch_idx,
             tick=self.tick,
@@ -234,6 +237,7 @@ class Trainer:
         self.training_set = dnnlib.util.construct_class_by_name(
             **self.config.training_set_kwargs, **cache
         )
+        self._check_training_set()
         self.batches = TrainingBatches(
             self.worker,
             self.training_set,
@@ -246,6 +250,24 @@ class Trainer:
         self._print(f"Num images:  {len(self.training_set)}")
         self._print(f"Image shape: {self.training_set.image_shape}")
         self._print(f"Label shape: {self.training_set.label_shape}\n")
+
+    def _check_training_set(self) -> None:
+        """Refuse other data than the main process has, which another machine can have at the path.
+
+        Raises:
+            RuntimeError: In all processes, so that none waits for another.
+        """
+        expected, found = self.config.dataset_fingerprint, []
+        if expected is not None and not self.worker.is_main:
+            found = fingerprint.differences(expected, self.training_set.fingerprint())
+        by_rank = distributed.broadcast(self.worker, distributed.gather(self.worker, found))
+        for rank, found in enumerate(by_rank):
+            if found:
+                raise RuntimeError(
+                    f"--data: {self.config.training_set_kwargs['path']} is not the same on all "
+                    f"machines: for process {rank} it has {' and '.join(found)}; copy that of the "
+                    "first machine to the others"
+                )
 
     def _construct_networks(self, is_new: bool) -> None:
         self._print("Constructing networks...")
@@ -322,9 +344,15 @@ class Trainer:
         if not self.worker.is_main:
             return
         self._print("Exporting sample images...")
+        reals_path = self.run_dir / "reals.png"
+        if state is not None and reals_path.exists():
+            # It shows the data of the run, unless the run goes on with other data on purpose.
+            saved = state.get("dataset_fingerprint")
+            if not fingerprint.differences(saved, self.config.dataset_fingerprint):
+                reals_path = None
         self.sheet = snapshot.SampleSheet(
             self.training_set,
-            self.run_dir / "reals.png",
+            reals_path,
             self.G.z_dim,
             self.config.batch_gpu,
             self.device,
@@ -498,6 +526,7 @@ class Trainer:
             path,
             dict(G=self.G, D=self.D, G_ema=self.G_ema, augment_pipe=self.augment_pipe),
             self.config.training_set_kwargs,
+            self.config.dataset_fingerprint,
         )
         return path
 

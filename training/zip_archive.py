@@ -1,5 +1,6 @@
 """Random access to the members of a ZIP, from many processes and threads at once."""
 
+import hashlib
 import os
 import struct
 import zlib
@@ -49,6 +50,12 @@ class ZipArchive:
 
     Of files of the same name the last counts, as for other programs.
 
+    Attributes:
+        names: Files only, in the archive's order.
+        sizes: Uncompressed sizes of the files in bytes, int64 `[N]`.
+        crcs: Their CRC-32s, uint32 `[N]`.
+        directory_digest: Of the bytes of the index, which change with any of the files.
+
     Raises:
         OSError: If `path` cannot be read, is no ZIP, is damaged or holds encrypted members.
     """
@@ -69,11 +76,12 @@ class ZipArchive:
             archive_size = file.seek(0, os.SEEK_END)
         last_of_name = {name: i for i, name in enumerate(names) if not name.endswith("/")}
         rows = np.fromiter(last_of_name.values(), np.int64, len(last_of_name))
-        self.names: list[str] = list(last_of_name)  # files only, in the archive's order
+        self.names: list[str] = list(last_of_name)
         self._check(headers[rows])
         self._offsets = wide["offset"][rows] + shift
         self._compressed_sizes, self._sizes = wide["compressed_size"][rows], wide["size"][rows]
         self._crcs = headers["crc"][rows]
+        self.directory_digest = hashlib.sha256(directory).hexdigest()
         self._is_deflated = headers["method"][rows] == DEFLATED
         outside = self._offsets + LOCAL_HEADER_SIZE + self._compressed_sizes > archive_size
         outside |= (self._offsets < 0) | (self._compressed_sizes < 0) | (self._sizes < 0)
@@ -89,6 +97,14 @@ class ZipArchive:
     def __contains__(self, name: str) -> bool:
         return name in self.position
 
+    @property
+    def sizes(self) -> np.ndarray:
+        return self._sizes
+
+    @property
+    def crcs(self) -> np.ndarray:
+        return self._crcs
+
     def member(self, index: int) -> Member:
         """The file `names[index]`."""
         return Member(
@@ -98,6 +114,10 @@ class ZipArchive:
             int(self._crcs[index]),
             bool(self._is_deflated[index]),
         )
+
+    def size_of(self, index: int) -> int:
+        """How many bytes `names[index]` unpacks to, as the archive says."""
+        return int(self._sizes[index])
 
     def read(self, name: str) -> bytes:
         """The content of a member.

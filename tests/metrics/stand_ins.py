@@ -9,6 +9,7 @@ from click.testing import CliRunner
 from torch import Tensor
 
 import dataset_tool
+from training.dataset import ImageFolderDataset
 from training.networks_stylegan2 import Generator
 
 
@@ -70,12 +71,14 @@ def build_generator(c_dim: int = 0, resolution: int = 16, channels: int = 3) -> 
     return G.eval().requires_grad_(False)
 
 
-def save_network(path: Path, dataset: Path | None = None, **kwargs) -> Path:
-    """Write the pickle of such a generator."""
+def save_network(
+    path: Path, dataset: Path | None = None, has_fingerprint: bool = True, **kwargs
+) -> Path:
+    """Write the pickle of such a generator, trained with a dataset, which may be gone by now."""
     G = build_generator(**kwargs)
-    training_set_kwargs = None
+    data = dict(G_ema=G, training_set_kwargs=None)
     if dataset is not None:
-        training_set_kwargs = dict(
+        data["training_set_kwargs"] = dict(
             class_name="training.dataset.ImageFolderDataset",
             path=str(dataset),
             use_labels=G.c_dim > 0,
@@ -84,9 +87,12 @@ def save_network(path: Path, dataset: Path | None = None, **kwargs) -> Path:
             resolution=G.img_resolution,
             random_seed=0,
         )
+        if has_fingerprint and dataset.exists():
+            training_set = ImageFolderDataset(dataset, use_labels=G.c_dim > 0)
+            data["dataset_fingerprint"] = training_set.fingerprint()
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("wb") as f:
-        pickle.dump(dict(G_ema=G, training_set_kwargs=training_set_kwargs), f)
+        pickle.dump(data, f)
     return path
 
 

@@ -13,10 +13,12 @@ import torch
 from click.testing import CliRunner
 
 import calc_metrics
+from data import fingerprint
 from metrics import detectors, feature_cache, metric_main, metric_utils
 from tests import golden
 from tests.metrics import stand_ins
 from training import networks_stylegan3
+from training.dataset import ImageFolderDataset
 
 EQUIVARIANCE = ["eqt50k_int", "eqt50k_frac", "eqr50k"]
 CHEAP = ["fid50k_full", "kid50k_full", "pr50k3_full", "ppl2_wend", "fid50k", "pr50k3", "is50k"]
@@ -63,7 +65,8 @@ def refuse(*args, exit_code: int = 1) -> str:
     return error
 
 
-def test_metrics_with_networks_from_a_server(network, detector_files, serve):
+def test_metrics_with_networks_from_a_server(network, detector_files, serve, dataset_zip):
+    dataset = fingerprint.short(ImageFolderDataset(dataset_zip).fingerprint())
     address, requests = serve(detector_files["inception"].parent)
     options = [
         f"--network={network}",
@@ -77,7 +80,9 @@ def test_metrics_with_networks_from_a_server(network, detector_files, serve):
     assert [record["metric"] for record in records] == CHEAP
     assert all(len(set(requests)) == len(requests) == 4 for _ in records)
     for record in records:
-        assert list(record) == [*KEYS, "num", "detectors"]
+        uses_dataset = metric_main.get_metric(record["metric"]).uses_dataset
+        assert list(record) == [*KEYS, "num", "detectors", *["dataset"] * uses_dataset]
+        assert record.get("dataset", dataset) == dataset
         assert record["num"] == 40 and record["num_gpus"] == 1
         assert record["snapshot_pkl"] == network.name
         lines = (network.parent / f"metric-{record['metric']}.jsonl").read_text().splitlines()

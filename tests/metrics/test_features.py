@@ -1,7 +1,10 @@
 """Latents and labels by number, features of datasets and generators, and their cache."""
 
+import os
 import pickle
 import warnings
+import zipfile
+from pathlib import Path
 
 import numpy as np
 import PIL.Image
@@ -13,6 +16,8 @@ from metrics import detectors, feature_cache, metric_utils, samples
 from metrics.feature_stats import FeatureStats
 from metrics.metric_utils import MetricOptions
 from tests.metrics import stand_ins
+from tests.test_fingerprint import REPLACEMENTS
+from training.dataset import ImageFolderDataset
 
 CPU = torch.device("cpu")
 FEATURES = dict(detector_kwargs=dict(return_features=True), capture_all=True)
@@ -194,6 +199,95 @@ def test_replaced_dataset_is_noticed(make_options, count_detections, tmp_path):
     assert not np.allclose(*found)
 
 
+def draw_images(folder: Path, seed: int, time_sec: int) -> Path:
+    """Four images, whose files have the same size whatever they show."""
+    folder.mkdir(parents=True)
+    rng = np.random.RandomState(seed)
+    for i in range(4):
+        pixels = rng.randint(0, 256, [8, 8, 3], dtype=np.uint8)
+        PIL.Image.fromarray(pixels).save(folder / f"{i}.png", compress_level=0)
+        os.utime(folder / f"{i}.png", (time_sec, time_sec))
+    return folder
+
+
+def pack(folder: Path) -> Path:
+    path = folder.with_suffix(".zip")
+    with zipfile.ZipFile(path, "w") as archive:
+        for file in sorted(folder.iterdir()):
+            archive.write(file, file.name)
+    os.utime(path, ns=(0, (folder / "0.png").stat().st_mtime_ns))
+    return path
+
+
+@pytest.mark.parametrize("age_sec", [0, 1000], ids=["same-time", "older"])
+@pytest.mark.parametrize("replace", REPLACEMENTS)
+@pytest.mark.parametrize("kind", ["folder", "part-of-folder", "zip"])
+def test_images_of_the_same_size_that_keep_their_times_are_noticed(
+    kind, replace, age_sec, make_options, count_detections, tmp_path
+):
+    old = draw_images(tmp_path / "a", 0, 1_700_000_000)
+    new = draw_images(tmp_path / "b", 1, 1_700_000_000 - age_sec)
+    pairs = [(new / f"{i}.png", old / f"{i}.png") for i in range(4 if kind == "folder" else 3)]
+    if kind == "zip":
+        old, new = pack(old), pack(new)
+        pairs = [(new, old)]
+    assert all(a.stat().st_size == b.stat().st_size for a, b in pairs)
+    data = dict(class_name="training.dataset.ImageFolderDataset", path=str(old))
+    before = dataset_features(make_options(dataset_kwargs=data)).get_all()
+    dataset_features(make_options(dataset_kwargs=data))
+    count_detections()
+
+    for pair in pairs:
+        replace(*pair)
+    after = dataset_features(make_options(dataset_kwargs=data)).get_all()
+    expected = dataset_features(make_options(dataset_kwargs=data, cache=False)).get_all()
+    np.testing.assert_array_equal(after, expected)
+    is_other = np.abs(after - before).max(axis=1) > 0.1
+    assert is_other.tolist() == [True] * 3 + [kind != "part-of-folder"]
+
+
+def test_dataset_of_the_same_relative_path_has_its_own_cache(
+    make_options, count_detections, tmp_path, monkeypatch
+):
+    data = dict(class_name="training.dataset.ImageFolderDataset", path="images")
+    found = {}
+    for _ in range(2):
+        for i, name in enumerate(("a", "b")):
+            if not (tmp_path / name).exists():
+                draw_images(tmp_path / name / "images", i, 1_700_000_000)
+            monkeypatch.chdir(tmp_path / name)
+            features = dataset_features(make_options(dataset_kwargs=data)).get_all()
+            np.testing.assert_array_equal(found.setdefault(name, features), features)
+    assert not np.allclose(found["a"], found["b"])
+    assert count_detections() == 2
+
+
+def test_features_of_images_that_change_meanwhile_are_not_kept(make_options, tmp_path, monkeypatch):
+    folder = draw_images(tmp_path / "images", 0, 1_700_000_000)
+    data = dict(class_name="training.dataset.ImageFolderDataset", path=str(folder))
+    original = metric_utils.detect
+
+    def detect(*args):
+        os.utime(folder / "1.png")
+        return original(*args)
+
+    monkeypatch.setattr(metric_utils, "detect", detect)
+    with pytest.warns(UserWarning, match="images have changed while its features were computed"):
+        dataset_features(make_options(dataset_kwargs=data))
+    assert not feature_cache.cache_file("x").parent.exists()
+
+
+def test_other_data_than_the_network_is_trained_with_are_refused(make_options, tmp_path):
+    folders = [draw_images(tmp_path / str(i), i, 1_700_000_000) for i in range(2)]
+    saved, other = (ImageFolderDataset(folder).fingerprint() for folder in folders)
+    data = dict(class_name="training.dataset.ImageFolderDataset", path=str(folders[0]))
+    opts = make_options(dataset_kwargs=data, dataset_fingerprint=saved)
+    assert dataset_features(opts).num_items == 4
+    opts.dataset_fingerprint = other
+    with pytest.raises(RuntimeError, match="has changed since the start: it has other contents"):
+        dataset_features(opts)
+
+
 def test_cache_that_cannot_be_written_costs_a_warning(make_options, tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     monkeypatch.setenv("DNNLIB_CACHE_DIR", str(tmp_path / "file"))
@@ -219,7 +313,7 @@ def test_missing_and_damaged_datasets_are_explained(make_options, tmp_path):
     for loading in (dict(num_workers=0), dict(num_workers=1)):
         with pytest.raises(RuntimeError) as info:
             dataset_features(make_options(dataset_kwargs=data), data_loader_kwargs=loading)
-        assert "cannot read the image 1.png" in str(info.value)
+        assert "1.png cannot be read" in str(info.value)
         assert "\n" not in str(info.value)
 
 

@@ -1,0 +1,166 @@
+"""What identifies a dataset, wherever its files lie and whatever they lie in.
+
+A fingerprint is a small dictionary that JSON, pickles and training states can hold:
+
+    version     1
+    num_images  number of image files
+    names       digest of their names
+    sizes       digest of their sizes in bytes
+    sample      digest of the CRC-32s of up to 256 image files, evenly spread over the sorted names
+    contents    digest of the CRC-32s of all image files; `None` for a folder, which has no index
+    labels      digest of the labels; `None` if they are not used
+
+A dataset that was moved, copied, touched, zipped, unpacked, or zipped again with other compression
+keeps its fingerprint. An image that was replaced is always noticed in a ZIP, whose index has the
+checksums of all files. In a folder it is noticed if its name or its size has changed, or if it is
+one of the sample: reading all images of a folder can take hours.
+"""
+
+import hashlib
+import os
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from data import reading
+
+VERSION = 1
+SAMPLE_SIZE = 256  # image files of a folder whose contents are read
+
+Fingerprint = dict[str, Any]
+
+
+def of_archive(
+    names: Sequence[str], sizes: np.ndarray, crcs: np.ndarray, labels: np.ndarray | None = None
+) -> Fingerprint:
+    """The fingerprint of image files in a ZIP, from its index alone.
+
+    Args:
+        names: Of the image files, relative to the dataset, with `/` between the parts.
+        sizes: Their uncompressed sizes in bytes, `[N]`.
+        crcs: Their CRC-32s, `[N]`.
+        labels: What `of_folder` says.
+    """
+    return _describe(names, sizes, lambda i: int(crcs[i]), labels, is_indexed=True)
+
+
+def of_folder(folder: Path, names: Sequence[str], labels: np.ndarray | None = None) -> Fingerprint:
+    """The fingerprint of image files below a folder; reads at most `SAMPLE_SIZE` of them.
+
+    Args:
+        folder: The dataset.
+        names: Of the image files, relative to the folder, with `/` between the parts.
+        labels: Labels of the images in the order of `names`, class numbers `[N]` or vectors
+            `[N, label_dim]`; `None` if they do not matter.
+
+    Raises:
+        OSError: If a file cannot be read.
+    """
+    parent = os.fspath(folder)
+    sizes = np.fromiter((os.path.getsize(f"{parent}/{name}") for name in names), np.int64)
+    return _describe(names, sizes, lambda i: _crc_of_file(folder / names[i]), labels)
+
+
+def differences(saved: Mapping[str, Any] | None, now: Mapping[str, Any] | None) -> list[str]:
+    """What the dataset `now` has that the dataset `saved` has not, in words.
+
+    Args:
+        saved: A fingerprint from a file, which may hold anything.
+        now: The fingerprint of the dataset that is there.
+
+    Returns:
+        Phrases such as `"7 images, not 20"` or `"other labels"`. An empty list means that nothing
+        differs as far as both fingerprints tell, which is nothing if one `is_unknown`.
+    """
+    if is_unknown(saved) or is_unknown(now):
+        return []
+    found = []
+    if saved["num_images"] != now["num_images"]:
+        found.append(f"{now['num_images']} images, not {saved['num_images']}")
+    elif saved["names"] != now["names"]:
+        found.append("other names of images")
+    elif any(_differ(saved, now, key) for key in ("sizes", "sample", "contents")):
+        found.append("other contents of images")
+    if _differ(saved, now, "labels"):
+        found.append("other labels")
+    return found
+
+
+def short(fingerprint: Mapping[str, Any] | None) -> str | None:
+    """Twelve digits for records, the same for a folder and a ZIP of it; `None` if unknown.
+
+    Labels do not count: the images are the same without them.
+    """
+    if is_unknown(fingerprint):
+        return None
+    parts = [str(fingerprint[key]) for key in ("num_images", "names", "sizes", "sample")]
+    return _digest(" ".join(parts).encode())[:12]
+
+
+def is_unknown(fingerprint: Any) -> bool:
+    """Whether this is no fingerprint, or one of a version that this code cannot compare."""
+    if not isinstance(fingerprint, Mapping):
+        return True
+    num_images = fingerprint.get("num_images")
+    digests = [fingerprint.get(key) for key in ("names", "sizes", "sample")]
+    others = [fingerprint.get(key) for key in ("contents", "labels")]
+    return (
+        fingerprint.get("version") != VERSION
+        or not isinstance(num_images, int)
+        or not 0 <= num_images < 2**63
+        or not all(isinstance(digest, str) for digest in digests)
+        or not all(isinstance(digest, (str, type(None))) for digest in others)
+    )
+
+
+def _describe(
+    names: Sequence[str],
+    sizes: np.ndarray,
+    crc_of: Callable[[int], int],
+    labels: np.ndarray | None,
+    is_indexed: bool = False,
+) -> Fingerprint:
+    num = len(names)
+    order = sorted(range(num), key=names.__getitem__)
+    sample = (
+        [order[i * num // SAMPLE_SIZE] for i in range(SAMPLE_SIZE)] if num > SAMPLE_SIZE else order
+    )
+    text = "\0".join(names[i] for i in order)
+    return dict(
+        version=VERSION,
+        num_images=num,
+        names=_digest(text.encode("utf-8", "surrogateescape")),  # names can be no text at all
+        sizes=_digest(np.asarray(sizes)[order].astype("<i8").tobytes()),
+        sample=_digest_of_crcs(crc_of, sample),
+        contents=_digest_of_crcs(crc_of, order) if is_indexed else None,
+        labels=None if labels is None else _digest_of_labels(labels, order),
+    )
+
+
+def _crc_of_file(path: Path) -> int:
+    try:
+        return zlib.crc32(reading.read_file(path))
+    except reading.UnusableImage as error:
+        raise OSError(f"{path} {error}") from error
+
+
+def _digest_of_crcs(crc_of: Callable[[int], int], indices: list[int]) -> str:
+    return _digest(np.fromiter(map(crc_of, indices), "<u4", len(indices)).tobytes())
+
+
+def _digest_of_labels(labels: np.ndarray, order: list[int]) -> str:
+    labels = np.ascontiguousarray(labels[order])
+    labels = labels.astype(labels.dtype.newbyteorder("<"))
+    return _digest(f"{labels.dtype.str} {labels.shape} ".encode() + labels.tobytes())
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:32]
+
+
+def _differ(saved: Mapping[str, Any], now: Mapping[str, Any], key: str) -> bool:
+    """Whether both say something about `key`, and not the same."""
+    return None not in (saved.get(key), now.get(key)) and saved[key] != now[key]
