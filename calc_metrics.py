@@ -276,6 +276,7 @@ def check_dataset(
         options = {key: kwargs[key] for key in ("resolution", "use_labels") if key in kwargs}
         dataset = ImageFolderDataset(path, **options)
         label_dim = dataset.label_dim
+        label_notes = dataset.label_notes()
         identity = dataset.fingerprint()
         found = dataset.check_images() if distributed.is_main_process() else None
     except (OSError, AssertionError, KeyError, ValueError, TypeError) as error:
@@ -285,6 +286,8 @@ def check_dataset(
     if found is not None:
         for title, text in notes.describe(found, dataset.left_out).items():
             click.echo(f"{title} in {path}: {text}", err=True)
+        for note in label_notes:
+            click.echo(f"Note: {note}", err=True)
     if dataset.resolution != G.img_resolution:
         raise ValueError(
             f"--data: {path} has images of {dataset.resolution}x{dataset.resolution}, the network "
@@ -293,6 +296,7 @@ def check_dataset(
     if label_dim != G.c_dim:
         raise ValueError(
             f"--data: the labels of {path} are {label_dim} numbers, the network takes {G.c_dim}"
+            + "".join(f"; {note}" for note in label_notes)
         )
     return identity
 

@@ -6,6 +6,7 @@ if __name__ == "__main__":  # Ctrl-C ends the script quietly even during the oth
     interrupts.end_quietly()
 
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from data import notes
 from dataset_conversion import inspection as inspection_of
 from dataset_conversion import sources
 from dataset_conversion.convert import COLOURS, MAX_DEFAULT_WORKERS, Summary, convert_dataset
+from dataset_conversion.labels import count_classes, describe_classes
 from dataset_conversion.transform import Transform
 from dataset_conversion.writer import check_destination
 from dnnlib import cli, paths, util
@@ -165,11 +167,16 @@ def main(
       center-crop-wide  Crop rows at the top and bottom, resize to the WxH of --resolution and
                         centre on a black WxW square. Images smaller than that are dropped.
 
-    Labels are read from a dataset.json at the top of the source, if there is one:
+    Labels are read from the dataset.json of the source, at its top or else the only one below:
     {"labels": [["folder/name.png", 6], ...]}, with a class number (0, 1, ...) or a list of
-    numbers for every image. If an image has none, the dataset is written without labels.
-    --labels=FILE.csv has a line NAME,CLASS or NAME,NUMBER,NUMBER,... for every image; classes may
-    be words, which are numbered in sorted order. --labels=FILE.json is like dataset.json.
+    numbers for every image. If some images have none, the conversion stops; --on-error=skip
+    leaves these images out, --labels=none all labels.
+    --labels=FILE.csv has a line NAME,CLASS or NAME,NUMBER,NUMBER,... for every image; a first line
+    that names no image holds headings. --labels=FILE.json is like dataset.json. Classes may be
+    words. Words and folders get numbers from 0 on: by size if all are whole numbers, otherwise in
+    alphabetical order, with c2 before c10; the summary lists them.
+    Names that differ from those of images by \\ for /, ./ in front, the encoding of accents,
+    folders in front of all of them, or the suffix are understood if only one image can be meant.
     """
     if inspect is not None:
         converting = (
@@ -212,8 +219,8 @@ def inspect_dataset(
     sheet_path = choose_sheet(path, sheet)
     source = sources.open_source(path, max_images, labels=labels)
     inspection = inspection_of.inspect_source(source, max_images, workers)
-    for line in inspection_of.describe(inspection, path):
-        click.echo(line)
+    for line in inspection_of.describe(inspection, path, labels):
+        click.echo(util.printable(line))
     if inspection.sheet is not None:
         with util.open_atomic(sheet_path) as file:
             inspection.sheet.save(file, "png")
@@ -252,21 +259,20 @@ def describe(summary: Summary, dest: str) -> str:
         lines.append(f"Dropped: {reasons}")
     found = notes.describe(summary.notes, summary.left_out)
     lines += [f"{title}: {text}" for title, text in found.items()]
-    lines.append(f"Labels: {_describe_labels(summary)}")
+    lines += _describe_labels(summary)
+    lines += [f"Note: {note}" for note in summary.label_notes]
     return "\n".join(lines)
 
 
-def _describe_labels(summary: Summary) -> str:
-    if not summary.labels:
-        if 0 < summary.num_unlabelled < summary.num_kept:
-            return f"none, because {summary.num_unlabelled} of the images have none"
-        return "none"
-    values = [label for _, label in summary.labels]
-    if isinstance(values[0], list):
-        return f"vectors of length {len(values[0])}"
-    num_seen = len(set(values))
-    missing = max(values) + 1 - num_seen
-    return f"{num_seen} classes" + (f" ({missing} lower numbers do not occur)" if missing else "")
+def _describe_labels(summary: Summary) -> Iterator[str]:
+    values = [label for _, label in summary.labels or []]
+    if not values:
+        yield "Labels: none"
+    elif isinstance(values[0], list):
+        yield f"Labels: vectors of length {len(values[0])}"
+    else:
+        yield f"Labels: {count_classes(values)}"
+        yield from describe_classes(values, summary.class_names)
 
 
 if __name__ == "__main__":

@@ -461,6 +461,7 @@ def describe(
     ]
     if training_set.has_unused_labels():
         lines.append("Note: the dataset has labels, which this run ignores; --cond=1 uses them.")
+    lines += [f"Note: {note}" for note in training_set.label_notes()]
     if not config.metrics:
         lines.append("Note: no metrics are evaluated during this run (--metrics=none).")
     about_groups = minibatch_groups.notice(

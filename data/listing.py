@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from data import formats
+from dnnlib.util import printable
 
 METADATA = "dataset.json"
 
@@ -99,12 +100,12 @@ def describe_left_out(listing: Listing) -> str | None:
     for extension, num in common:
         package = formats.plugin_for(extension)
         hint = f" (to read them: pip install {package})" if package else ""
-        kind = _printable(extension) or ("file" if num == 1 else "files") + " without an extension"
+        kind = printable(extension) or ("file" if num == 1 else "files") + " without an extension"
         parts.append(f"{num} {kind}{hint}")
     if rest := sum(listing.others.values()) - sum(num for _, num in common):
         parts.append(f"{rest} of other kinds")
     if num := sum(listing.left_behind.values()):
-        names = ", ".join(_printable(name) for name, _ in _most_common(listing.left_behind)[:3])
+        names = ", ".join(printable(name) for name, _ in _most_common(listing.left_behind)[:3])
         more = ", ..." if len(listing.left_behind) > 3 else ""
         parts.append(f"{num} hidden or left behind by other programs ({names}{more})")
     if num := listing.num_loops:
@@ -173,7 +174,3 @@ def _most_common(counts: Counter[str]) -> list[tuple[str, int]]:
 
 def _counted(num: int, what: str) -> str:
     return f"{num} {what}" + ("" if num == 1 else "s")
-
-
-def _printable(text: str) -> str:
-    return "".join(c if c.isprintable() else "?" for c in text)

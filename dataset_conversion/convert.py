@@ -16,9 +16,10 @@ from tqdm import tqdm
 from data import plain_png
 from data.decoding import Picture
 from dataset_conversion.parallel import map_ordered
-from dataset_conversion.sources import Label, Source, SourceImage
+from dataset_conversion.sources import Label, Source, SourceImage, refuse_unlabelled
 from dataset_conversion.transform import Transform, explain_misfit
 from dataset_conversion.writer import Write, open_destination
+from dnnlib.util import printable
 
 MAX_DEFAULT_WORKERS = 8
 IMAGES_PER_WORKER = 128  # starting a process takes about as long as converting these
@@ -35,6 +36,8 @@ class Summary:
     mode: str | None = None  # L or RGB
     labels: list[tuple[str, Label]] | None = field(default_factory=list)  # by name in the dataset
     num_unlabelled: int = 0
+    class_names: list[str] | None = None
+    label_notes: tuple[str, ...] = ()  # how they were found, and which are left out
     dropped: Counter[str] = field(default_factory=Counter)  # number of images by reason
     notes: Counter[str] = field(default_factory=Counter)  # what was changed in kept images
     left_out: str | None = None  # files of the source that are no images, for people
@@ -60,9 +63,14 @@ def convert_dataset(
 
     Raises:
         ValueError: If an image cannot be used and `on_error` is `stop`, or if none is left.
+            An image without a label cannot be used where others have one.
         OSError: If the destination exists or cannot be written.
     """
-    images, count, class_names, left_out = source
+    images, count, labels = source.images, source.count, source.labels
+    if source.gaps is not None and (on_error == "stop" or not labels.by_name):
+        raise ValueError(source.gaps)
+    if labels.lack:
+        images = refuse_unlabelled(images, labels.lack)
     if max_images is not None:
         images = itertools.islice(images, max(max_images, 1))
         count = min(count, max(max_images, 1))
@@ -70,7 +78,9 @@ def convert_dataset(
         num_workers = min(os.cpu_count() or 1, MAX_DEFAULT_WORKERS)
     num_workers = min(num_workers, -(-count // IMAGES_PER_WORKER))
 
-    summary = Summary(left_out=left_out)
+    summary = Summary(
+        class_names=labels.class_names, label_notes=labels.notes, left_out=source.left_out
+    )
     job = partial(_convert_image, transform or Transform())
     with (
         source.reading(),
@@ -85,7 +95,8 @@ def convert_dataset(
             elif result.is_too_small:
                 summary.dropped["too small for --resolution"] += 1
             elif on_error == "skip":
-                tqdm.write(f"Skipped: {result.name} {problem.partition(';')[0]}", file=sys.stderr)
+                reason = printable(problem.partition(";")[0])
+                tqdm.write(f"Skipped: {result.name} {reason}", file=sys.stderr)
                 summary.dropped["unusable"] += 1
             else:
                 raise ValueError(f"{result.name} {problem}")
@@ -93,7 +104,7 @@ def convert_dataset(
             raise ValueError(_describe_nothing(summary))
         if summary.num_unlabelled > 0:
             summary.labels = None
-        write("dataset.json", json.dumps(_metadata(summary, class_names)).encode())
+        write("dataset.json", json.dumps(_metadata(summary)).encode())
     return summary
 
 
@@ -105,11 +116,11 @@ def _describe_nothing(summary: Summary) -> str:
     return what + (f" ({'; '.join(reasons)})" if reasons else "") + "; nothing was written"
 
 
-def _metadata(summary: Summary, class_names: list[str] | None) -> dict[str, Any]:
+def _metadata(summary: Summary) -> dict[str, Any]:
     """What goes into `dataset.json`; names of classes for people, if there are any."""
-    if class_names is None or not summary.labels:
+    if summary.class_names is None or not summary.labels:
         return {"labels": summary.labels}
-    return {"labels": summary.labels, "class_names": class_names}
+    return {"labels": summary.labels, "class_names": summary.class_names}
 
 
 @dataclass

@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from data import notes
 from dataset_conversion.convert import COLOURS, MAX_DEFAULT_WORKERS
+from dataset_conversion.labels import count_classes, describe_classes
 from dataset_conversion.parallel import map_ordered
 from dataset_conversion.sources import Source, SourceImage
 from dataset_conversion.transform import suggest_size
@@ -37,6 +38,9 @@ class Inspection:
     modes: Counter[str] = field(default_factory=Counter)  # L or RGB
     labels: list[Label | None] = field(default_factory=list)
     class_names: list[str] | None = None
+    label_notes: tuple[str, ...] = ()
+    label_gaps: str | None = None  # what is wrong if some images have no label
+    are_labels_in_place: bool = True  # where training finds them
     unusable: list[str] = field(default_factory=list)  # "<name> <problem>"
     num_duplicates: int = 0
     notes: Counter[str] = field(default_factory=Counter)  # what loading changes, by what it is
@@ -65,7 +69,13 @@ def inspect_source(
     shown = {i * count // num_shown for i in range(num_shown)}  # evenly spread
     jobs = ((image, i in shown) for i, image in zip(range(count), source.images, strict=False))
     num_workers = num_workers or min(os.cpu_count() or 1, MAX_DEFAULT_WORKERS)
-    inspection = Inspection(class_names=source.class_names, left_out=source.left_out)
+    inspection = Inspection(
+        class_names=source.labels.class_names,
+        left_out=source.left_out,
+        label_notes=source.labels.notes,
+        label_gaps=source.gaps,
+        are_labels_in_place=source.labels.are_in_place or not source.labels.by_name,
+    )
     digests: set[bytes] = set()
     thumbnails = []
     with (
@@ -103,8 +113,14 @@ def make_sheet(thumbnails: list[PIL.Image.Image]) -> PIL.Image.Image | None:
     return sheet
 
 
-def describe(inspection: Inspection, path: str) -> Iterator[str]:
-    """The findings, line by line: facts, problems, and what to do next."""
+def describe(inspection: Inspection, path: str, labels: str | None = None) -> Iterator[str]:
+    """The findings, line by line: facts, problems, and what to do next.
+
+    Args:
+        inspection: The findings.
+        path: The source.
+        labels: What `--labels` said.
+    """
     if inspection.num_images == 0:
         yield f"There is no image in {path}"
         if inspection.left_out:
@@ -118,11 +134,12 @@ def describe(inspection: Inspection, path: str) -> Iterator[str]:
     for title, text in notes.describe(inspection.notes, inspection.left_out).items():
         yield f"{title + ':':9} {text}"
     yield from _describe_labels(inspection)
+    yield from (f"Note: {note}" for note in inspection.label_notes)
     problems = list(find_problems(inspection))
     yield "Problems:" + ("" if problems else " none")
     yield from (f"  - {problem}" for problem in problems)
     if inspection.sizes:
-        yield from _describe_next(inspection, path)
+        yield from _describe_next(inspection, path, labels)
 
 
 def find_problems(inspection: Inspection) -> Iterator[str]:
@@ -146,9 +163,9 @@ def find_problems(inspection: Inspection) -> Iterator[str]:
         yield "the side is no power of two"
     if len(inspection.modes) > 1:
         yield "some images are grey, others RGB; convert them to one of both"
-    unlabelled = sum(label is None for label in inspection.labels)
-    if 0 < unlabelled < len(inspection.labels):
-        yield f"{unlabelled} images have no label, so that none would be used"
+    if inspection.label_gaps is not None:
+        unlabelled = sum(label is None for label in inspection.labels)
+        yield f"{unlabelled} images have no label: {inspection.label_gaps}"
     classes = Counter(label for label in inspection.labels if isinstance(label, int))
     if classes:
         if missing := max(classes) + 1 - len(classes):
@@ -186,19 +203,11 @@ def _describe_labels(inspection: Inspection) -> Iterator[str]:
     elif isinstance(labels[0], list):
         yield f"Labels:   vectors of length {len(labels[0])}"
     else:
-        counts = Counter(labels)
-        yield f"Labels:   {len(counts)} classes"
-        names = dict(enumerate(inspection.class_names or []))
-        width = len(str(max(counts)))
-        largest = max(counts.values())
-        for label, num in sorted(counts.items())[: 4 * MAX_LISTED]:
-            bar = "#" * max(round(30 * num / largest), 1)
-            yield f"  {label:{width}}  {num:7}  {bar:30}  {names.get(label, '')}".rstrip()
-        if len(counts) > 4 * MAX_LISTED:
-            yield f"  ... and {len(counts) - 4 * MAX_LISTED} more"
+        yield f"Labels:   {count_classes(labels)}"
+        yield from describe_classes(labels, inspection.class_names)
 
 
-def _describe_next(inspection: Inspection, path: str) -> Iterator[str]:
+def _describe_next(inspection: Inspection, path: str, labels: str | None) -> Iterator[str]:
     """The command that makes a dataset of it, if it is none yet, and those that train on it."""
     (width, height), _ = inspection.sizes.most_common(1)[0]
     is_ready = (
@@ -208,6 +217,7 @@ def _describe_next(inspection: Inspection, path: str) -> Iterator[str]:
         and is_power_of_two(width)
     )
     is_dataset = os.path.isdir(path) or path.lower().endswith(".zip")
+    is_dataset = is_dataset and inspection.are_labels_in_place and inspection.label_gaps is None
     data, resolution = path, width
     if not (is_ready and is_dataset):
         smallest = min(min(size) for size in inspection.sizes)
@@ -215,7 +225,9 @@ def _describe_next(inspection: Inspection, path: str) -> Iterator[str]:
         resolution = int(size.partition("x")[0])
         data = "dataset.zip"
         options = "" if is_ready else f" --transform=center-crop --resolution={size}"
-        options += " --on-error=skip" if inspection.unusable or len(inspection.modes) > 1 else ""
+        options += f" --labels={labels}" if labels is not None else ""
+        is_lacking = inspection.unusable or inspection.label_gaps or len(inspection.modes) > 1
+        options += " --on-error=skip" if is_lacking else ""
         yield "To make a dataset of it:"
         yield f"  python dataset_tool.py --source={path} --dest={data}{options}"
     if resolution < 8:

@@ -32,6 +32,13 @@ def read(path: Path) -> Iterator[tuple[str, bytes]]:
             yield key.decode("utf-8", "backslashreplace"), value
 
 
+def keys(path: Path) -> Iterator[str]:
+    """The keys alone, in order."""
+    with _open(path) as environment, environment.begin() as transaction:
+        for key in transaction.cursor().iternext(keys=True, values=False):
+            yield key.decode("utf-8", "backslashreplace")
+
+
 def _open(path: Path):
     try:
         import lmdb

@@ -4,7 +4,7 @@ import contextlib
 import itertools
 import re
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -16,9 +16,9 @@ from data.decoding import Picture
 from dataset_conversion import cifar, decode, lsun, mnist
 from dataset_conversion import labels as label_tables
 from dataset_conversion.labels import Labels
-from dnnlib.util import is_power_of_two
+from dnnlib.util import is_power_of_two, printable
 from training import synthetic_images
-from training.dataset_json import Label, parse_class_names, parse_labels
+from training.dataset_json import Label
 from training.zip_archive import Member, ZipArchive, read_member
 
 SYNTHETIC_COUNT = 1000
@@ -43,7 +43,8 @@ class Source(NamedTuple):
 
     images: Iterator[SourceImage]
     count: int
-    class_names: list[str] | None = None
+    labels: Labels = Labels({})  # of sources that have names of images
+    gaps: str | None = None  # what is wrong if some images have labels and others have none
     left_out: str | None = None
 
     @contextlib.contextmanager
@@ -90,11 +91,11 @@ def open_source(
     if path.name.endswith(mnist.IMAGES_SUFFIX):
         return _with_own_labels(_open_mnist(path, labels != "none"), source, labels)
     if path.is_dir() and path.resolve().name.endswith(lsun.FOLDER_SUFFIX):
-        return _open_lsun(path, labels, keep_profile_values)
+        return _open_lsun(path, labels, max_images, keep_profile_values)
     if path.is_dir():
-        return _open_folder(path, labels, keep_profile_values)
+        return _open_folder(path, labels, max_images, keep_profile_values)
     if path.suffix.lower() == ".zip":
-        return _open_zip(path, labels, keep_profile_values)
+        return _open_zip(path, labels, max_images, keep_profile_values)
     if path.name.endswith(mnist.LABELS_SUFFIX):
         raise ValueError(
             f"--source={source}: these are labels; give the images beside it,"
@@ -144,18 +145,25 @@ def _given(pixels: np.ndarray) -> tuple[Picture, Counter[str]]:
     return Picture(pixels if pixels.ndim == 3 else pixels[:, :, np.newaxis]), Counter()
 
 
-def _open_lsun(path: Path, labels: str | None, keep_profile_values: bool) -> Source:
-    if labels == "folders":
+def _open_lsun(
+    path: Path, option: str | None, max_images: int | None, keep_profile_values: bool
+) -> Source:
+    if option == "folders":
         raise ValueError(f"--labels=folders: {path} is a database without folders")
-    table = _choose_labels(labels, [], str(path), None)
+    count = lsun.count(path)
+    keys, labels = [], Labels({})
+    if option not in (None, "none"):
+        keys = list(lsun.keys(path))
+        labels = label_tables.from_file(Path(option), keys)
     images = (
         SourceImage(
-            f"{path}: {_printable(key)}",
-            *_with_label(partial(decode.read_image, data, keep_profile_values), key, table, labels),
+            f"{path}: {printable(key)}",
+            partial(decode.read_image, data, keep_profile_values),
+            labels.by_name.get(key),
         )
         for key, data in lsun.read(path)
     )
-    return Source(images, lsun.count(path), table.class_names if table else None)
+    return Source(images, count, labels, _find_gaps(labels, keys, path, max_images))
 
 
 def _open_synthetic(max_images: int | None, size: tuple[int, int] | None, seed: int) -> Source:
@@ -180,62 +188,58 @@ def _draw(index: int, seed: int, resolution: int) -> tuple[Picture, Counter[str]
     return _given(pixels)
 
 
-def _open_folder(folder: Path, labels: str | None, keep_profile_values: bool) -> Source:
+def _open_folder(
+    folder: Path, option: str | None, max_images: int | None, keep_profile_values: bool
+) -> Source:
     """All image files below a folder, sorted by the parts of their paths."""
     files = listing.list_folder(folder)
-    metadata = folder / "dataset.json"
     names = sorted(files.images, key=lambda name: name.split("/"))
-    table = _choose_labels(
-        labels, names, str(folder), metadata.read_bytes() if metadata.is_file() else None
+    labels = _choose_labels(
+        option, names, folder, files.metadata, lambda name: reading.read_file(folder / name)
     )
     images = (
         SourceImage(
-            _printable(str(folder / name)),
-            *_with_label(
-                partial(_load_file, folder / name, keep_profile_values), name, table, labels
-            ),
+            printable(str(folder / name)),
+            partial(_load_file, folder / name, keep_profile_values),
+            labels.by_name.get(name),
         )
         for name in names
     )
-    class_names = table.class_names if table else None
-    return Source(images, len(names), class_names, listing.describe_left_out(files))
+    gaps = _find_gaps(labels, names, folder, max_images)
+    return Source(images, len(names), labels, gaps, listing.describe_left_out(files))
 
 
 def _load_file(path: Path, keep_profile_values: bool) -> tuple[Picture, Counter[str]]:
     return decode.read_image(reading.read_file(path), keep_profile_values)
 
 
-def _open_zip(path: Path, labels: str | None, keep_profile_values: bool) -> Source:
+def _open_zip(
+    path: Path, option: str | None, max_images: int | None, keep_profile_values: bool
+) -> Source:
     """All image files in a ZIP, sorted by name."""
     archive = ZipArchive(path)
     for name in archive.names:
         _check_member_name(name, path)
-    metadata = None
-    if "dataset.json" in archive:
-        reading.check_size(archive.member(archive.position["dataset.json"]).size)
-        metadata = archive.read("dataset.json")
     files = listing.list_names(archive.names)
     names = sorted(files.images)
-    table = _choose_labels(labels, names, str(path), metadata)
+    labels = _choose_labels(option, names, path, files.metadata, partial(_read_metadata, archive))
     images = (
         SourceImage(
-            _printable(str(path / name)),
-            *_with_label(
-                partial(
-                    _load_member,
-                    path,
-                    archive.member(archive.position[name]),
-                    keep_profile_values,
-                ),
-                name,
-                table,
-                labels,
+            printable(str(path / name)),
+            partial(
+                _load_member, path, archive.member(archive.position[name]), keep_profile_values
             ),
+            labels.by_name.get(name),
         )
         for name in names
     )
-    class_names = table.class_names if table else None
-    return Source(images, len(names), class_names, listing.describe_left_out(files))
+    gaps = _find_gaps(labels, names, path, max_images)
+    return Source(images, len(names), labels, gaps, listing.describe_left_out(files))
+
+
+def _read_metadata(archive: ZipArchive, name: str) -> bytes:
+    reading.check_size(archive.member(archive.position[name]).size)
+    return archive.read(name)
 
 
 def _load_member(
@@ -246,41 +250,39 @@ def _load_member(
 
 
 def _choose_labels(
-    option: str | None, names: list[str], where: str, metadata: bytes | None
-) -> Labels | None:
-    """The table that `--labels` asks for; by default what is in the source's `dataset.json`."""
-    if option == "none" or (option is None and metadata is None):
-        return None
-    if option is None:
-        path = Path(where) / "dataset.json"
-        by_name = parse_labels(metadata, path)
-        return None if by_name is None else Labels(by_name, parse_class_names(metadata))
-    if option == "folders":
-        return label_tables.from_folders(names, where)
-    table = label_tables.from_file(Path(option))
-    if names and not any(name in table.by_name for name in names):
-        raise ValueError(
-            f"--labels={option}: it names no image of {where}: there is {next(iter(table.by_name))}"
-            f" in the former, {names[0]} in the latter"
-        )
-    return table
-
-
-def _with_label(
-    load: Callable[[], tuple[Picture, Counter[str]]],
-    name: str,
-    table: Labels | None,
     option: str | None,
-) -> tuple[Callable[[], tuple[Picture, Counter[str]]], Label | None]:
-    """Labels that were asked for must be there; those in `dataset.json` may be incomplete."""
-    label = table.by_name.get(name) if table is not None else None
-    if label is None and option not in (None, "none"):
-        where = "lies in no folder" if option == "folders" else f"has no label in {option}"
-        return partial(_refuse_image, where), None
-    return load, label
+    names: list[str],
+    where: Path,
+    metadata: list[str],
+    read: Callable[[str], bytes],
+) -> Labels:
+    """Those that `--labels` asks for; by default what is in the source's `dataset.json`."""
+    if option == "none":
+        return Labels({})
+    if option == "folders":
+        return label_tables.from_folders(names, str(where))
+    if option is not None:
+        return label_tables.from_file(Path(option), names)
+    try:
+        return label_tables.from_dataset(metadata, read, names, where)
+    except ValueError as error:
+        raise ValueError(f"{error}; --labels=none leaves all labels out") from error
 
 
-def _refuse_image(reason: str) -> tuple[Picture, Counter[str]]:
+def _find_gaps(labels: Labels, names: list[str], where: Path, max_images: int | None) -> str | None:
+    """Images without a label among those that will be looked at."""
+    considered = names if max_images is None else names[: max(max_images, 1)]
+    gaps = labels.find_gaps(considered)
+    return None if gaps is None else f"{where}: {gaps}"
+
+
+def refuse_unlabelled(images: Iterable[SourceImage], lack: str) -> Iterator[SourceImage]:
+    """Where labels were asked for, or are there, an image without one cannot be used."""
+    for image in images:
+        yield image if image.label is not None else image._replace(load=partial(_refuse, lack))
+
+
+def _refuse(reason: str) -> tuple[Picture, Counter[str]]:
     raise ValueError(f"{reason}; add it, or leave such files out with --on-error=skip")
 
 
@@ -291,9 +293,3 @@ def _check_member_name(name: str, path: Path) -> None:
             f"--source={path}: the member {name!r} points outside the archive;"
             " archives like that are refused, remove it (zip -d) if you trust the rest"
         )
-
-
-def _printable(name: str) -> str:
-    """A name in one line, whatever is in it."""
-    text = name.encode("utf-8", "backslashreplace").decode()
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -21,6 +21,7 @@ import click
 
 from dnnlib import interrupts
 from dnnlib.paths import MAX_NAME_BYTES, HomeError, expand_home
+from dnnlib.util import printable
 from dnnlib.version import __version__
 
 PROJECT_DIR = Path(__file__).resolve().parent.parent
@@ -284,6 +285,9 @@ class Command(click.Command):
             except KeyboardInterrupt:
                 click.echo("Aborted", err=True)
                 ctx.exit(130)
+            except click.ClickException as error:
+                error.message = _printable_lines(error.message)
+                raise
             except Exception as error:
                 if not is_expected(error):
                     raise
@@ -341,12 +345,21 @@ def is_expected(error: Exception) -> bool:
 
 
 def message_of(error: Exception) -> str:
-    """What an expected error says to a user, in one line."""
+    """What an expected error says to a user, in one line.
+
+    Names from files are made printable where they enter a message; here is the last line of
+    defence, which leaves only line ends in place (those of PyTorch's own messages).
+    """
     if isinstance(error, OSError) and error.strerror and error.filename is not None:
-        return f"{error.strerror}: {error.filename}"
+        return f"{error.strerror}: {printable(str(error.filename))}"
     if is_out_of_memory(error):
-        return f"out of memory; a smaller batch may help. {str(error).partition(chr(10))[0]}"
-    return str(error) or type(error).__name__
+        text = str(error).partition("\n")[0]
+        return f"out of memory; a smaller batch may help. {printable(text)}"
+    return _printable_lines(str(error)) or type(error).__name__
+
+
+def _printable_lines(text: str) -> str:
+    return "\n".join(printable(line) for line in text.split("\n"))
 
 
 def _is_within(number: float, limits: click.IntRange | click.FloatRange) -> bool:
@@ -412,7 +425,7 @@ def is_out_of_memory(error: Exception) -> bool:
 def _brief_warnings(show):
     def show_warning(message, category, filename, lineno, file=None, line=None):
         if category is UserWarning and file is None:
-            click.echo(f"Warning: {message}", err=True)
+            click.echo(f"Warning: {_printable_lines(str(message))}", err=True)
         else:
             show(message, category, filename, lineno, file, line)
 

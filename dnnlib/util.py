@@ -96,6 +96,15 @@ def is_power_of_two(number: int) -> bool:
     return number > 0 and number & (number - 1) == 0
 
 
+def printable(text: str) -> str:
+    """A name as a terminal may show it: in one line, without control characters.
+
+    What does not print (escapes, line ends, marks of writing direction, lone surrogates) becomes
+    its escape in Python, such as `\\x1b`.
+    """
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
 class Logger:
     """Repeats everything written to `sys.stdout` and `sys.stderr` in a log file, until closed.
 

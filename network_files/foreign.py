@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 
+from dnnlib.util import printable
+
 MAX_CHARACTERS = 600  # of a message
 
 
@@ -9,7 +11,7 @@ def one_line(text: str, max_characters: int = MAX_CHARACTERS) -> str:
     """A message as one line of bounded length, whatever names from the file are in it."""
     if len(text) > max_characters:
         text = f"{text[:max_characters]} ..."
-    return "".join(c if c.isprintable() else "?" for c in text)
+    return printable(text)
 
 
 def explain(head: bytes, error: Exception) -> str:

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import warnings
 
 import click
 import pytest
@@ -93,6 +94,14 @@ def command_that(action) -> click.Command:
     return main
 
 
+def test_warnings_are_printable():
+    def action():
+        warnings.warn("a\x1b[2J\rb", stacklevel=1)
+
+    result = CliRunner().invoke(command_that(action), [])
+    assert result.stderr == "Warning: a\\x1b[2J\\rb\n"
+
+
 def raising(error):
     def action():
         raise error
@@ -108,6 +117,14 @@ def raising(error):
         (FileNotFoundError(2, "No such file", "a.pkl"), "Error: No such file: a.pkl\n"),
         (OSError("disk on fire"), "Error: disk on fire\n"),
         (MemoryError("1 TB"), "Error: out of memory; a smaller batch may help. 1 TB\n"),
+        # Nobody's file writes to the terminal what it likes.
+        (ValueError("a\x1b[2J\u202e.png"), "Error: a\\x1b[2J\\u202e.png\n"),
+        (OSError("a\x07\x9b.png"), "Error: a\\x07\\x9b.png\n"),
+        (
+            FileNotFoundError(2, "No such file", "a\x1b\n\udce9"),
+            "Error: No such file: a\\x1b\\n\\udce9\n",
+        ),
+        (click.ClickException("a\x1b[2J"), "Error: a\\x1b[2J\n"),
     ],
 )
 def test_expected_errors_print_one_line(error, line):

@@ -851,6 +851,38 @@ def test_unused_labels_are_noted(cond, is_noted, workspace, monkeypatch):
     assert not (workspace / "none").exists()
 
 
+def labelled_folder(folder: Path, labels: dict, metadata: str = "dataset.json") -> str:
+    option = png_folder(folder / "x", (8, 8, 3), (8, 8, 3))
+    (folder / metadata).write_text(json.dumps({"labels": list(labels.items())}))
+    return option.removesuffix("/x")
+
+
+def test_labels_in_another_spelling_are_noted(tmp_path):
+    data = labelled_folder(tmp_path / "d", {".\\x\\0.png": 1, ".\\x\\1.png": 0, "ghost.png": 7})
+    arguments = [*SHORT, *RUNS["stylegan2"], data, "--outdir=none", "--dry-run"]
+    result = CliRunner().invoke(train.main, arguments)
+    assert result.exit_code == 0, result.output
+    notes = [line for line in result.stdout.splitlines() if line.startswith("Note: ")]
+    assert any(r"2 names matched after turning \ into /" in note for note in notes)
+    assert any("1 of its labels name no image, such as ghost.png" in note for note in notes)
+    assert '"use_labels": true' in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("labels", "metadata", "message"),
+    [
+        ({"x/0.png": 0}, "dataset.json", "no label for x/1.png (1 of 2 images have none)"),
+        ({"x/0.png": 0, "x/1.png": 2 * 10**9}, "dataset.json", "label of x/1.png is 2000000000"),
+        ({"x/0.png": 0, "x/1.png": 10**30}, "dataset.json", f"label of x/1.png is {10**30}"),
+        ({"0.png": 0, "1.png": 1}, "x/dataset.json", "at the top, which x/dataset.json is not"),
+    ],
+    ids=["some", "2e9", "1e30", "below"],
+)
+def test_labels_that_cannot_be_used_are_refused(labels, metadata, message, tmp_path, refuse):
+    data = labelled_folder(tmp_path / "d", labels, metadata)
+    assert message in refuse(*GRAY_RUN, data, "--cond=1")
+
+
 @pytest.mark.slow
 def test_the_script_itself_refuses_on_stderr_without_a_traceback(tmp_path):
     data = f"--data={DATASETS}/dataset_small_mixedsize.zip"

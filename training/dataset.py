@@ -14,9 +14,10 @@ from torch import Tensor
 from tqdm import tqdm
 
 from data import decoding, file_states, fingerprint, listing, reading
+from data.label_names import match_names
 from data.reading import UnusableImage
-from dnnlib.util import EasyDict
-from training import image_cache
+from dnnlib.util import EasyDict, printable
+from training import dataset_json, image_cache
 from training.dataset_json import parse_labels
 from training.image_cache import ImageCache
 from training.zip_archive import ZipArchive
@@ -240,7 +241,10 @@ class ImageFolderDataset(Dataset):
             raise OSError(f"{path}: no such folder or .zip file")
 
         self.left_out = listing.describe_left_out(files)  # for people, `None` if all is used
-        self._has_metadata = listing.METADATA in files.metadata
+        metadata = dataset_json.sort_by_depth(files.metadata)
+        self._has_metadata = listing.METADATA in metadata
+        self._other_metadata = metadata[1:] if self._has_metadata else metadata
+        self._label_notes: list[str] = []
         self._image_fnames = sorted(files.images)
         if not self._image_fnames:
             left_out = f" (left out: {self.left_out})" if self.left_out else ""
@@ -255,7 +259,7 @@ class ImageFolderDataset(Dataset):
         shape = list(self._load_raw_image(0).shape)
         if resolution is not None and shape[1:] != [resolution, resolution]:
             raise OSError(
-                f"{path}: {self._image_fnames[0]} is {shape[2]}x{shape[1]},"
+                f"{path}: {printable(self._image_fnames[0])} is {shape[2]}x{shape[1]},"
                 f" but resolution {resolution} was asked for;"
                 f" convert with dataset_tool.py --resolution={resolution}x{resolution}"
             )
@@ -323,9 +327,31 @@ class ImageFolderDataset(Dataset):
 
     def has_unused_labels(self) -> bool:
         """Whether there are labels that `use_labels=False` leaves out."""
-        with contextlib.suppress(KeyError, ValueError):
-            return not self._use_labels and self._load_raw_labels() is not None
+        if self._use_labels or not self._has_metadata:
+            return False
+        with contextlib.suppress(ValueError):
+            return bool(self._parse_labels())
         return False
+
+    def label_notes(self) -> list[str]:
+        """How labels were found by other names than those of images, and which are left out.
+
+        Raises:
+            KeyError, ValueError: As on any first access to labels.
+        """
+        self._get_raw_labels()
+        notes = list(self._label_notes)
+        if self._use_labels and self._other_metadata:
+            others = printable(self._other_metadata[0])
+            if len(self._other_metadata) > 1:
+                others += f" and {len(self._other_metadata) - 1} more"
+            notes.append(
+                f"{self._path}: the dataset.json at the top counts; left out is {others}"
+                if self._has_metadata
+                else f"{self._path}: labels are read from a dataset.json at the top, which {others}"
+                " is not; dataset_tool.py makes a dataset with its labels"
+            )
+        return notes
 
     def close(self) -> None:
         if self._archive is not None:
@@ -397,23 +423,34 @@ class ImageFolderDataset(Dataset):
         )
 
     def _load_raw_labels(self) -> np.ndarray | None:
-        if not self._has_metadata:
-            return None
-        where = self._path / "dataset.json"
-        labels = parse_labels(self._read_file("dataset.json"), where)
+        self._label_notes = []
+        labels = self._parse_labels() if self._has_metadata else None
         if labels is None:
             return None
-        missing = [name for name in self._image_fnames if name not in labels]
-        if missing:
-            raise KeyError(
-                f"{where}: no label for {missing[0]} ({len(missing)} of"
-                f" {len(self._image_fnames)} images have none); add them or train without labels"
+        where = self._path / listing.METADATA
+        match = match_names(labels, self._image_fnames, str(where))
+        if missing := match.unlabelled:
+            text = f"{where}: no label for {printable(missing[0])}"
+            text += f" ({len(missing)} of {len(self._image_fnames)} images have none"
+            if match.unused:
+                text += f"; {printable(match.unused[0])} has one, but is no image"
+            raise KeyError(f"{text}); add them or train without labels")
+        if match.changes is not None:
+            self._label_notes.append(f"{where}: {match.changes}")
+        if match.unused:
+            self._label_notes.append(
+                f"{where}: {len(match.unused)} of its labels name no image, such as"
+                f" {printable(match.unused[0])}"
             )
-        array = np.array([labels[name] for name in self._image_fnames])
-        return array.astype(np.int64 if array.ndim == 1 else np.float32)
+        values = [labels[match.listed_of[name]] for name in self._image_fnames]
+        return np.array(values, np.float32 if isinstance(values[0], list) else np.int64)
+
+    def _parse_labels(self) -> dict[str, dataset_json.Label] | None:
+        text = self._read_file(listing.METADATA)
+        return parse_labels(text, self._path / listing.METADATA)
 
     def _describe_image(self, raw_idx: int) -> str:
-        return f"{self._path}: {self._image_fnames[raw_idx]}"
+        return f"{self._path}: {printable(self._image_fnames[raw_idx])}"
 
     def _read_image(self, raw_idx: int) -> bytes:
         if self._archive is None:

@@ -29,12 +29,13 @@ def open_training_set(data: str, use_labels: bool, aug: str) -> ImageFolderDatas
         training_set = ImageFolderDataset(data, use_labels=use_labels)
         resolution = training_set.resolution
         is_lacking_labels = use_labels and not training_set.has_labels
+        notes = "".join(f"; {note}" for note in training_set.label_notes())
     except (OSError, AssertionError, KeyError, ValueError) as error:
         message = error.args[0] if isinstance(error, KeyError) else error
         raise ValueError(f"--data: {message}") from error
     if is_lacking_labels:
         raise ValueError(
-            f"--cond=1 needs labels, but {data} has none: its dataset.json would list them"
+            f"--cond=1 needs labels, but {data} has none: its dataset.json would list them{notes}"
         )
     if resolution < 8 or not dnnlib.util.is_power_of_two(resolution):
         raise ValueError(

@@ -36,6 +36,22 @@ def test_easydict_survives_copy_and_pickle(protocol):
         assert clone == d and type(clone.a) is dnnlib.EasyDict and clone.a.b is not d.a.b
 
 
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("a b/\u00fc\u4e2d\U0001f600.png", "a b/\u00fc\u4e2d\U0001f600.png"),
+        ("\x1b[31m\x07\n\r\t\x7f\x9b", r"\x1b[31m\x07\n\r\t\x7f\x9b"),
+        ("\u202egnp.exe\u2028", r"\u202egnp.exe\u2028"),
+        ("\udce9.png", r"\udce9.png"),
+        ("a\\b", "a\\b"),
+        ("", ""),
+    ],
+)
+def test_names_are_made_printable(name, shown):
+    assert util.printable(name) == shown and shown.isprintable()
+    shown.encode()  # for any terminal in UTF-8
+
+
 def test_names_are_looked_up():
     assert util.get_obj_by_name("dnnlib.util") is util
     assert util.get_obj_by_name("os.path.join") is os.path.join

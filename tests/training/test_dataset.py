@@ -198,6 +198,100 @@ def test_refuses_malformed_labels(text, message, tmp_path):
         _ = dataset.label_shape
 
 
+def labelled(path, labels: list, images=("000.png", "001.png"), name="dataset.json"):
+    png = make_png(np.zeros([8, 8, 3], np.uint8))
+    files = dict.fromkeys(images, png) | {name: json.dumps({"labels": labels}).encode()}
+    return ImageFolderDataset(make_zip(path, files), use_labels=True)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        pytest.param([".\\x\\000.png", ".\\x\\001.png"], id="backslashes"),
+        pytest.param(["x/000.jpg", "x/001.jpeg"], id="suffix"),
+        pytest.param(["000.png", "001.png"], id="folder less"),
+        pytest.param(["y/x/000.png", "y/x/001.png"], id="folder more"),
+    ],
+)
+def test_labels_in_other_spellings_are_understood_and_noted(names, tmp_path):
+    images = ["x/000.png", "x/001.png"]
+    dataset = labelled(tmp_path / "x.zip", [[names[1], 4], [names[0], 2]], images)
+    assert [dataset.get_details(i).raw_label for i in range(2)] == [2, 4]
+    assert dataset.label_dim == 5 and dataset.has_onehot_labels
+    (note,) = dataset.label_notes()
+    assert "x.zip/dataset.json: 2 names matched after" in note and names[0] in note
+    copy = pickle.loads(pickle.dumps(dataset))  # as in a loading process
+    np.testing.assert_array_equal(copy.get_label(1), [0, 0, 0, 0, 1])
+
+
+def test_labels_of_other_images_are_noted_or_named(tmp_path):
+    dataset = labelled(tmp_path / "x.zip", [["000.png", 1], ["001.png", 0], ["ghost.png", 9]])
+    assert dataset.label_dim == 2
+    assert "1 of its labels name no image, such as ghost.png" in dataset.label_notes()[0]
+    dataset = labelled(tmp_path / "y.zip", [["000.png", 1], ["ghost.png", 0]])
+    message = (
+        r"no label for 001\.png \(1 of 2 images have none; ghost\.png has one, but is no image"
+    )
+    with pytest.raises(KeyError, match=message):
+        dataset.label_notes()
+    assert labelled(tmp_path / "z.zip", [["000.png", 1], ["001.png", 0]]).label_notes() == []
+    assert ImageFolderDataset(tmp_path / "x.zip").label_notes() == []  # nothing was read
+    assert ImageFolderDataset(tmp_path / "y.zip").has_unused_labels()
+
+
+def test_labels_that_could_be_those_of_two_images_are_refused(tmp_path):
+    dataset = labelled(
+        tmp_path / "x.zip", [["a.jpg", 1], ["b.png", 0]], ["a.png", "a.gif", "b.png"]
+    )
+    with pytest.raises(ValueError, match=r"a\.jpg could be a\.gif or a\.png"):
+        _ = dataset.label_dim
+    dataset = labelled(tmp_path / "y.zip", [["a.png", 1], ["./a.png", 0]], ["a.png"])
+    with pytest.raises(ValueError, match=r"a\.png and \./a\.png both name the image a\.png"):
+        _ = dataset.label_dim
+
+
+def test_a_list_of_labels_below_the_top_is_named_not_read(tmp_path):
+    """As in published programs; but with a word."""
+    labels = [["000.png", 1], ["001.png", 0]]
+    dataset = labelled(tmp_path / "x.zip", labels, ["x/000.png", "x/001.png"], "x/dataset.json")
+    assert not dataset.has_labels
+    (note,) = dataset.label_notes()
+    assert "labels are read from a dataset.json at the top, which x/dataset.json is not" in note
+    assert "dataset_tool.py" in note
+
+
+@pytest.mark.parametrize(
+    "label", [2 * 10**9, 10**30, 10**400, 2**20], ids=["2e9", "1e30", "1e400", ""]
+)
+def test_labels_without_measure_are_refused_before_memory_is_taken(label, tmp_path):
+    for value in (label, [0.5, label]):
+        if value == [0.5, label] and label < 2**128:
+            continue  # fits into float32
+        dataset = labelled(tmp_path / "x.zip", [["000.png", 0], ["001.png", value]])
+        with pytest.raises(ValueError, match=r"dataset\.json: the label of 001\.png is "):
+            _ = dataset.label_shape
+
+
+def test_names_of_images_in_messages_are_printable(tmp_path):
+    png, name = make_png(np.zeros([8, 8, 3], np.uint8)), "a\x1b[31m\n.png"
+    shown = r"a\\x1b\[31m\\n\.png"
+    path = make_zip(tmp_path / "x.zip", {"0.png": png, name: png[:30]})
+    with pytest.raises(OSError, match=f"{shown} cannot be read ") as info:
+        ImageFolderDataset(path)[1]
+    assert "\x1b" not in str(info.value) and "\n" not in str(info.value)
+    small = make_png(np.zeros([4, 4, 3], np.uint8))
+    path = make_zip(tmp_path / "y.zip", {"0.png": png, name: small, "dataset.json": b"{}"})
+    with pytest.raises(AssertionError, match=f"{shown} is 4x4"):
+        ImageFolderDataset(path).check_images()
+    with pytest.raises(OSError, match=f"{shown} is 4x4, but resolution 8"):
+        ImageFolderDataset(make_zip(tmp_path / "z.zip", {name: small}), resolution=8)
+    labels = json.dumps({"labels": [["0.png", 0]]}).encode()
+    path = make_zip(tmp_path / "v.zip", {"0.png": png, name: png, "dataset.json": labels})
+    with pytest.raises(KeyError, match="no label for ") as info:
+        _ = ImageFolderDataset(path, use_labels=True).label_dim
+    assert "\x1b" not in info.value.args[0] and r"a\x1b[31m\n.png" in info.value.args[0]
+
+
 def test_items_are_copies(tmp_path):
     dataset = ImageFolderDataset(SMALL_RGB, use_labels=True)
     image, label = dataset[0]
