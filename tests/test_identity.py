@@ -36,6 +36,7 @@ COMMAND = [
     "--outdir=../runs",
     "--gpus=1",
     "--batch=250",
+    "--mbstd-group=5",  # two processes have 125 samples each
     "--gamma=1",
     "--aug=noaug",
     "--cbase=64",

@@ -51,7 +51,7 @@ TREES = {
     ),
     "labels": (["a.png", "dataset.json", "b/dataset.json"], 1, None),
     "many kinds": (["a.png", *(f"{i}.k{i}" for i in range(12))], 1, "4 of other kinds"),
-    "an extension with an escape": (["a.png", "b.\x1b[31m"], 1, "1 .?[31m"),
+    "an extension with an escape": (["a.png", "b.\x1b[31m"], 1, r"1 .\x1b[31m"),
 }  # fmt: skip
 
 

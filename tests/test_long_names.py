@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -62,13 +63,15 @@ def test_too_long_a_description_of_the_users_own_is_refused(desc):
 
 @pytest.mark.parametrize("stem", STEMS.values(), ids=STEMS)
 def test_features_of_a_dataset_with_a_long_name_are_kept(stem, recwarn):
+    dataset = SimpleNamespace(name=stem, file_states=lambda: "as they are")
+    files = feature_cache.describe_files(dataset)
     detector = f"sha256:{'0' * 64}/{'d' * 250}.pt"
     tag = feature_cache.cache_tag(stem, dict(path=stem), detector, {}, dict(capture_all=True))
     path = feature_cache.cache_file(tag, 123456)
     stats = FeatureStats(capture_all=True, max_items=2)
     stats.append(np.ones([2, 3], np.float32))
-    feature_cache.save(path, stats, None)
-    assert (feature_cache.load(path, 2, None).get_all() == 1).all()
+    feature_cache.save(path, stats, dataset, files)
+    assert (feature_cache.load(path, 2, files).get_all() == 1).all()
     assert not recwarn.list
 
 

@@ -154,7 +154,13 @@ def test_continued_run_is_told_about_its_groups(started, given, expected, tmp_pa
     options = options_of(**started, cbase=64, cmax=4, metrics=(), aug="noaug")
     training_set = preflight.open_training_set(str(data), use_labels=False, aug="noaug")
     kwargs = train.training_set_kwargs(training_set, str(data), False, False, 0)
-    state = dict(options=dataclasses.asdict(options), training_set_kwargs=kwargs, cur_nimg=0)
+    networks = preflight.build_networks(make_config(options, kwargs, options), training_set)
+    state = dict(
+        options=dataclasses.asdict(options),
+        training_set_kwargs=kwargs,
+        cur_nimg=0,
+        networks={name: network.state_dict() for name, network in networks.items()},
+    )
     checkpoint.save(run_dir, state, 0, keep=1)
     result = CliRunner().invoke(train.main, [f"--resume={run_dir}", "--dry-run", *given])
     lines = [line for line in result.output.splitlines() if re.match("Note: .*minib|Error", line)]
