@@ -2,7 +2,6 @@
 
 import contextlib
 import itertools
-import json
 import os
 import sys
 from collections import Counter
@@ -19,6 +18,7 @@ from dataset_conversion.parallel import map_ordered
 from dataset_conversion.sources import Label, Source, SourceImage, refuse_unlabelled
 from dataset_conversion.transform import Transform, explain_misfit
 from dataset_conversion.writer import Write, open_destination
+from dnnlib import strict_json
 from dnnlib.util import printable
 
 MAX_DEFAULT_WORKERS = 8
@@ -104,7 +104,7 @@ def convert_dataset(
             raise ValueError(_describe_nothing(summary))
         if summary.num_unlabelled > 0:
             summary.labels = None
-        write("dataset.json", json.dumps(_metadata(summary)).encode())
+        write("dataset.json", strict_json.dumps(_metadata(summary)).encode())
     return summary
 
 
