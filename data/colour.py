@@ -4,12 +4,20 @@ import contextlib
 import functools
 import io
 from collections import Counter
+from typing import Any
 
 import numpy as np
 import PIL.Image
 import PIL.ImageCms
 
-from data.png_header import SRGB_GAMMA, SRGB_PRIMARIES, TOLERANCE, UNITS
+from data.png_header import (
+    CODED_SRGB,
+    SRGB_GAMMA,
+    SRGB_PRIMARIES,
+    TOLERANCE,
+    UNITS,
+    find_chunk,
+)
 
 # Profiles of sRGB differ in their last digits; images that carry one stay as they are.
 MAX_ROUNDING = 2  # of 255 levels
@@ -54,18 +62,33 @@ def to_srgb(
     return result
 
 
-def note_stated_space(image: PIL.Image.Image, notes: Counter[str]) -> None:
-    """Count images that state another colour space than sRGB, but have no profile of it."""
-    gamma = image.info.get("gamma", SRGB_GAMMA / UNITS)
-    primaries = image.info.get("chromaticity", [value / UNITS for value in SRGB_PRIMARIES])
-    differences = np.subtract((gamma, *primaries), np.array((SRGB_GAMMA, *SRGB_PRIMARIES)) / UNITS)
-    is_other = np.abs(differences).max() > TOLERANCE / UNITS
+def note_stated_space(image: PIL.Image.Image, data: bytes, notes: Counter[str]) -> None:
+    """Count images that state another colour space than sRGB, but have no profile of it.
+
+    Args:
+        image: As opened.
+        data: The file, or its start.
+        notes: Where to count.
+    """
+    is_other = image.format == "PNG" and _png_states_another(image.info, data)
     if image.format in ("JPEG", "MPO", "TIFF"):
         with contextlib.suppress(Exception):  # whatever damaged EXIF leads to
             index = image.getexif().get_ifd(INTEROPERABILITY).get(INTEROPERABILITY_INDEX)
             is_other |= str(index).startswith(ADOBE_RGB)
     if is_other:
         notes[STATED] += 1
+
+
+def _png_states_another(info: dict[str, Any], data: bytes) -> bool:
+    """By the chunk that counts most: cICP before sRGB before gAMA and cHRM (ISO/IEC 15948)."""
+    coded = find_chunk(data, b"cICP")
+    if coded is not None:
+        return tuple(coded[: len(CODED_SRGB)]) != CODED_SRGB
+    if "srgb" in info:
+        return False
+    expected = np.array((SRGB_GAMMA, *SRGB_PRIMARIES)) / UNITS
+    stated = (info.get("gamma", expected[0]), *info.get("chromaticity", expected[1:]))
+    return len(stated) != len(expected) or np.abs(stated - expected).max() > TOLERANCE / UNITS
 
 
 @functools.lru_cache(maxsize=64)

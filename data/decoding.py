@@ -13,7 +13,7 @@ import numpy as np
 import PIL.Image
 from PIL.ExifTags import Base
 from PIL.Image import Transpose
-from PIL.TiffImagePlugin import ImageFileDirectory_v2
+from PIL.TiffImagePlugin import SAMPLESPERPIXEL, ImageFileDirectory_v2
 
 from data import colour, deep_samples, formats, plain_png, png_header
 from data.reading import UnusableImage, unusable
@@ -43,6 +43,7 @@ WITHOUT_EXIF_ORIENTATION = ("HEIF", "JXL")
 
 OPAQUE = "with an opaque alpha channel, which was dropped"
 FURTHER = "further frames or pages"
+FURTHER_CHANNELS = "with channels besides grey or RGB and alpha, which were dropped"
 
 
 class Picture:
@@ -162,8 +163,11 @@ def probe(head: bytes, notes: Counter[str] | None = None) -> Probe | None:
         if _orientation(image, found) in TURNED:
             width, height = height, width
         blank = PIL.Image.new(image.mode, (1, 1))
-        colour.to_srgb(blank, image.info.get("icc_profile"), found)
-        colour.note_stated_space(image, found)
+        if profile := image.info.get("icc_profile"):
+            colour.to_srgb(blank, profile, found)
+        else:
+            colour.note_stated_space(image, head, found)
+        _count_frames(image.format, head, found)
         if notes is not None:
             notes.update(found)
         return Probe(CHANNELS[image.mode], height, width, False)
@@ -195,7 +199,9 @@ def _decode_with_pillow(
             warnings.simplefilter("ignore", PIL.Image.DecompressionBombWarning)
             image = _open(data)
             profile = image.info.get("icc_profile")
+            header = png_header.parse(data)
             scale = deep_samples.scale_of(image, data)
+            num_samples, depth = _samples(image, header)
             orientation = _orientation(image, notes)
             image.load()
     except UnusableImage:
@@ -209,14 +215,18 @@ def _decode_with_pillow(
         notes.update(f"with a warning of Pillow ({str(w.message).strip()[:60]})" for w in caught)
         _count_frames(image.format, data, notes)
         if not profile:
-            colour.note_stated_space(image, notes)
+            colour.note_stated_space(image, data, notes)
     if orientation in TRANSPOSES and image.format != "TIFF":  # which Pillow has turned
         transposed = image.transpose(TRANSPOSES[orientation])
         transposed.info = image.info
         image = transposed
     if scale is not None:
         image = deep_samples.to_8_bits(image, scale, notes)
-    picture, has_alpha = _to_grey_or_rgb(image, png_header.parse(data))
+    picture, has_alpha = _to_grey_or_rgb(image, header)
+    if num_samples > CHANNELS[picture.mode] + (has_alpha and picture.mode in ("L", "RGB")):
+        notes[FURTHER_CHANNELS] += 1
+    if scale is None and depth > 8:
+        deep_samples.note_reduction(np.asarray(picture), depth, notes)
     if profile and keep_profile_values:
         notes["with a colour profile, which was dropped"] += 1
     elif profile:
@@ -238,6 +248,14 @@ def _count_frames(format_name: str, data: bytes, notes: Counter[str]) -> None:
         warnings.simplefilter("ignore")
         if (num := getattr(_open(data), "n_frames", 1)) > 1:
             notes[FURTHER] += num - 1
+
+
+def _samples(image: PIL.Image.Image, header: png_header.PngHeader | None) -> tuple[int, int]:
+    """How many samples a pixel of a TIFF has (else 1), and how many bits each has, if known."""
+    if image.format == "TIFF":
+        bits = deep_samples.bits_of_tiff(image)
+        return image.tag_v2.get(SAMPLESPERPIXEL, len(bits)), max(bits)
+    return 1, 8 if header is None else header.depth
 
 
 def _orientation(image: PIL.Image.Image, notes: Counter[str]) -> int:
@@ -263,6 +281,8 @@ def _to_grey_or_rgb(
     elif image.mode in ("P", "RGBX"):
         image = image.convert("RGB")
     elif image.mode in ("1", "L") and "transparency" in image.info:  # of one grey level
+        if header is not None and 1 < header.depth < 8:  # Pillow scales pixels, but not this level
+            image.info["transparency"] *= 255 // (2**header.depth - 1)
         image = image.convert("LA")
     elif image.mode == "1":
         image = image.convert("L")

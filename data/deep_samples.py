@@ -6,6 +6,7 @@ from collections import Counter
 import numpy as np
 import PIL.Image
 
+from data import png_header
 from data.reading import UnusableImage, unusable
 
 # Tags of TIFF 6.0, Sections 4 to 8 and 19.
@@ -31,6 +32,10 @@ def scale_of(image: PIL.Image.Image, data: bytes) -> Scale | None:
     check = {"TIFF": _check_tiff, "JPEG2000": _check_jpeg2000, "PPM": _check_ppm}.get(image.format)
     if check is not None:
         return check(image, data)
+    if image.format == "PNG" and image.mode == "RGB" and "transparency" in image.info:
+        if png_header.parse(data).depth > 8:  # of the colour, Pillow looks for all 16 bits
+            raise _misread("16 bits per sample and a transparent colour")
+        return None
     if image.format == "FITS" and image.mode != "L":
         raise _misread("signed or big-endian samples")
     return (65535, False) if image.mode.startswith("I;16") else None
@@ -46,11 +51,7 @@ def to_8_bits(
     largest, is_inverted = scale
     samples = np.asarray(image).astype(np.uint32).clip(max=largest)
     if notes is not None:
-        notes[f"scaled from {largest.bit_length()} to 8 bits"] += 1
-        if 0 < samples.max() < largest / DARK:
-            notes[
-                f"dark: no sample reaches 1/{DARK} of the largest value (fewer bits in use?)"
-            ] += 1
+        note_reduction(samples, largest.bit_length(), notes, largest)
     transparent = image.info.get("transparency")  # one level, of PNGs
     mask = samples != transparent
     if is_inverted:
@@ -61,8 +62,29 @@ def to_8_bits(
     return grey
 
 
+def note_reduction(
+    samples: np.ndarray, depth: int, notes: Counter[str], largest: int = 255
+) -> None:
+    """Count an image whose samples had more than 8 bits, and whether it is a dark one.
+
+    Args:
+        samples: Before or after they are scaled.
+        depth: Bits per sample of the file.
+        notes: Where to count.
+        largest: The largest value that `samples` could have.
+    """
+    notes[f"scaled from {depth} to 8 bits"] += 1
+    if 0 < samples.max() < largest / DARK:
+        notes[f"dark: no sample reaches 1/{DARK} of the largest value (fewer bits in use?)"] += 1
+
+
+def bits_of_tiff(image: PIL.Image.Image) -> tuple[int, ...]:
+    """Bits per sample, for each of them."""
+    return _values(image, BITS_PER_SAMPLE, 1)
+
+
 def _check_tiff(image: PIL.Image.Image, data: bytes) -> Scale | None:
-    bits = max(_values(image, BITS_PER_SAMPLE, 1))
+    bits = max(bits_of_tiff(image))
     formats = _values(image, SAMPLE_FORMAT, UNSIGNED)
     if image.mode not in ("F", "I") and any(kind not in (UNSIGNED, VOID) for kind in formats):
         raise _misread("signed samples")

@@ -16,6 +16,7 @@ CHANNELS = {0: 1, TRUECOLOUR: 3, PALETTE: 3, GREY_ALPHA: 2, 6: 4}
 MEANINGFUL = frozenset({b"eXIf", b"iCCP", b"cICP", b"tRNS", b"acTL"})
 # Many programs state sRGB in this way; white, red, green, blue.
 SRGB_GAMMA, SRGB_PRIMARIES = 45455, (31270, 32900, 64000, 33000, 30000, 60000, 15000, 6000)
+CODED_SRGB = (1, 13, 0)  # in cICP: primaries, transfer function, matrix (ITU-T H.273)
 TOLERANCE = 500
 UNITS = 1e5  # in which the chunks count
 TEXTS = frozenset({b"tEXt", b"zTXt", b"iTXt"})
@@ -67,6 +68,17 @@ def _is_plain(data: bytes, whole: bool) -> bool:
             return False
         pos += size + 12  # length, type and checksum
     return False
+
+
+def find_chunk(data: bytes, wanted: bytes) -> bytes | None:
+    """The content of the first chunk of this kind, as far as `data` goes; `None` if it has none."""
+    pos = len(SIGNATURE)
+    while pos + CHUNK.size <= len(data):
+        size, kind = CHUNK.unpack_from(data, pos)
+        if kind == wanted:
+            return data[pos + CHUNK.size :][:size]
+        pos += size + 12  # length, type and checksum
+    return None
 
 
 def is_intact(data: bytes) -> bool:

@@ -11,6 +11,7 @@ from collections import Counter
 
 import numpy as np
 import PIL.Image
+import PIL.ImageCms
 import pytest
 
 from data import decoding, png_header
@@ -59,6 +60,28 @@ def test_images_without_alpha_among_sprites_are_named(tmp_path):
     dataset = make(tmp_path / "a", [SPRITE, RGB])
     with pytest.raises(AssertionError, match=r"0001\.png is 8x8 with 3 channel"):
         dataset.check_images()
+
+
+def test_a_profile_counts_more_than_what_a_camera_says_of_its_colours():
+    """Also where the first bytes of a JPEG tell all of it."""
+    tags = PIL.Image.Exif()
+    tags.get_ifd(0x8769)[0xA005] = {1: "R03"}
+    profile = PIL.ImageCms.ImageCmsProfile(PIL.ImageCms.createProfile("sRGB")).tobytes()
+    data = image_file(RGB, "jpeg", exif=tags, icc_profile=profile)
+    probed, decoded = Counter(), Counter()
+    assert decoding.probe(data, probed) is not None
+    decoding.decode(data, decoded)
+    assert probed == decoded == Counter()
+
+
+def test_the_first_bytes_of_a_jpeg_tell_of_further_pictures():
+    """Telephones append pictures for depth or gain, and call the file .jpg."""
+    file = io.BytesIO()
+    picture = PIL.Image.fromarray(RGB)
+    picture.save(file, "mpo", save_all=True, append_images=[picture, picture])
+    probed = Counter()
+    assert decoding.probe(file.getvalue(), probed) is not None
+    assert probed == {decoding.FURTHER: 2}
 
 
 def bomb(width: int, height: int) -> bytes:

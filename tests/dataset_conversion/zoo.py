@@ -137,6 +137,14 @@ def _animated(kind: str, **options) -> bytes:
     return file.getvalue()
 
 
+def _with_fourth_channel() -> bytes:
+    file = io.BytesIO()
+    PIL.Image.merge(
+        "RGBX", [PIL.Image.fromarray(x) for x in (*np.moveaxis(RGB, 2, 0), ALPHA)]
+    ).save(file, "tiff")
+    return file.getvalue()
+
+
 def _pngs() -> list[Animal]:
     rows = []
     for depth in (1, 2, 4, 8, 16):
@@ -144,6 +152,11 @@ def _pngs() -> list[Animal]:
         expected = np.rint(samples[:, :, 0] / (2**depth - 1) * 255).astype(np.uint8)
         noted = "scaled from 16 to 8 bits" if depth == 16 else ""
         rows.append(Animal(f"grey-{depth}bit.png", png(samples, depth, 0), expected, 0, noted))
+    for depth in (1, 2, 4):  # one level means transparent
+        samples = GREY[:, :, None] >> (8 - depth)
+        key = chunk(b"tRNS", struct.pack(">H", int(samples[0, 0, 0])))
+        data = png(samples, depth, 0, key)
+        rows.append(Animal(f"grey-key-{depth}bit.png", data, "partly transparent"))
     for depth in (1, 2, 4, 8):
         palette = random_pixels(2**depth, 3, seed=depth)
         indices = random_pixels(SIZE, SIZE, seed=9) >> (8 - depth)
@@ -176,7 +189,9 @@ def _pngs() -> list[Animal]:
     key = struct.pack(">3H", *RGB[0, 0].tolist())
     rows += [
         Animal("rgb-8bit.png", png(RGB, 8, 2), RGB),
-        Animal("rgb-16bit.png", png(deep, 16, 2), (deep >> 8).astype(np.uint8)),
+        Animal("rgb-16bit.png", png(deep, 16, 2), (deep >> 8).astype(np.uint8), 0, "16 to 8 bits"),
+        Animal("rgb-12bit-in-16.png", png(deep >> 4, 16, 2), (deep >> 12).astype(np.uint8), 0,
+               "dark"),
         Animal("rgb-alpha.png", png(np.dstack([RGB, ALPHA]), 8, 6), np.dstack([RGB, ALPHA])),
         Animal("rgb-opaque.png", png(np.dstack([RGB, OPAQUE]), 8, 6), RGB, 0, "opaque alpha"),
         Animal(
@@ -199,6 +214,11 @@ def _pngs() -> list[Animal]:
                 chunk(b"tRNS", struct.pack(">H", 257 * level))),
             "partly transparent",
         ),
+        Animal(
+            "rgb-key-16bit.png", png(257 * RGB.astype(int), 16, 2,
+            chunk(b"tRNS", struct.pack(">3H", *(257 * RGB[0, 0].astype(int)).tolist()))),
+            "has 16 bits per sample and",
+        ),
         Animal("rgb-key.png", png(RGB, 8, 2, chunk(b"tRNS", key)), holes),
         Animal(
             "rgb-key-unused.png", png(RGB | 1, 8, 2, chunk(b"tRNS", bytes(6))), RGB | 1, 0,
@@ -209,6 +229,15 @@ def _pngs() -> list[Animal]:
             "another-gamma.png", png(RGB, 8, 2, chunk(b"gAMA", struct.pack(">I", 100000))), RGB, 0,
             "colour space other than sRGB",
         ),
+        Animal(
+            "gamma-overruled.png",
+            png(RGB, 8, 2, chunk(b"sRGB", b"\0") + chunk(b"gAMA", struct.pack(">I", 100000))), RGB,
+        ),
+        Animal("short-primaries.png", png(RGB, 8, 2, chunk(b"cHRM", bytes(16))), RGB, 0,
+               "colour space other than sRGB"),
+        Animal("bt2100.png", png(RGB, 8, 2, chunk(b"cICP", bytes([9, 16, 0, 1]))), RGB, 0,
+               "colour space other than sRGB"),
+        Animal("coded-srgb.png", png(RGB, 8, 2, chunk(b"cICP", bytes([1, 13, 0, 1]))), RGB),
         Animal("xmp-upside-down.png", png(RGB, 8, 2, chunk(b"iTXt", xmp)), turned(RGB, 3), 0,
                "upright"),
         Animal(
@@ -314,7 +343,10 @@ def _tiffs() -> list[Animal]:
     lab.save(file, "tiff")
     rows += [
         Animal("rgb.tif", tiff(RGB, 8, 2), RGB),
-        Animal("rgb-16bit.tiff", tiff(deep, 16, 2), (deep >> 8).astype(np.uint8)),
+        Animal("rgb-16bit.tiff", tiff(deep, 16, 2), (deep >> 8).astype(np.uint8), 0,
+               "16 to 8 bits"),
+        Animal("infrared.tif", _with_fourth_channel(), RGB, 0,
+               "channels besides grey or RGB"),
         Animal("rgb-planar.tif", tiff(np.moveaxis(RGB, 2, 0), 8, 2, planar=2), RGB),
         Animal("rgb-planar-16bit.tif", tiff(np.moveaxis(deep, 2, 0), 16, 2, planar=2),
                "16 bits per sample in separate planes"),
