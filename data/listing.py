@@ -36,6 +36,7 @@ LEFT_BEHIND = frozenset(
 )
 MAX_VISITS = 16  # of one folder by different ways: links that cross each other multiply
 MAX_KINDS = 8  # in a list of what was left out
+REPEATED = "in folders that symbolic links repeat: these images are there more than once"
 
 
 @dataclass
@@ -47,6 +48,8 @@ class Listing:
     others: Counter[str] = field(default_factory=Counter)  # files of other kinds, by extension
     left_behind: Counter[str] = field(default_factory=Counter)  # of other programs, by name
     num_loops: int = 0  # links to folders that contain them
+    num_broken: int = 0  # links that lead nowhere and are named like no image
+    num_repeated: int = 0  # images in folders that links led to before
 
     def add(self, name: str) -> None:
         """Sort in a file."""
@@ -67,9 +70,16 @@ def list_folder(folder: Path) -> Listing:
         ValueError: If links make one folder appear very many times.
     """
     listing = Listing()
-    for name in _walk(folder, listing):
+    for name, is_repeated in _walk(folder, listing):
+        num = len(listing.images)
         listing.add(name)
+        listing.num_repeated += is_repeated * (len(listing.images) - num)
     return listing
+
+
+def note_repeated(num: int) -> Counter[str]:
+    """A note, like those of decoding, on images that links make appear more than once."""
+    return Counter({REPEATED: num} if num else {})
 
 
 def list_names(names: Iterable[str]) -> Listing:
@@ -110,6 +120,8 @@ def describe_left_out(listing: Listing) -> str | None:
         parts.append(f"{num} hidden or left behind by other programs ({names}{more})")
     if num := listing.num_loops:
         parts.append(f"{_counted(num, 'link')} to a folder around {'it' if num == 1 else 'them'}")
+    if num := listing.num_broken:
+        parts.append(f"{_counted(num, 'link')} that {'leads' if num == 1 else 'lead'} nowhere")
     return ", ".join(parts) or None
 
 
@@ -128,8 +140,12 @@ def _left_behind_part(parts: Sequence[str]) -> str | None:
     return None
 
 
-def _walk(root: Path, listing: Listing) -> Iterator[str]:
-    """Names of all files below a folder; what is passed over is counted in `listing`."""
+def _walk(root: Path, listing: Listing) -> Iterator[tuple[str, bool]]:
+    """Names of all files below a folder, and whether another way led to the same file before.
+
+    What is passed over is counted in `listing`.
+    """
+    extensions = formats.image_extensions()
     visits: Counter[tuple[int, int]] = Counter()
     waiting: list[tuple[Path, str, tuple[tuple[int, int], ...]]] = [(root, "", ())]
     while waiting:
@@ -156,8 +172,10 @@ def _walk(root: Path, listing: Listing) -> Iterator[str]:
                 waiting.append(
                     (folder / entry.name, f"{prefix}{entry.name}/", (*ancestors, identity))
                 )
+            elif _is_broken(entry) and formats.extension_of(entry.name) not in extensions:
+                listing.num_broken += 1  # perhaps to a folder; whoever reads an image will say so
             else:
-                yield prefix + entry.name
+                yield prefix + entry.name, visits[identity] > 1
 
 
 def _is_folder(entry: os.DirEntry) -> bool:
@@ -165,6 +183,17 @@ def _is_folder(entry: os.DirEntry) -> bool:
         return entry.is_dir()
     except OSError:  # a link to itself; whoever reads it will say so
         return False
+
+
+def _is_broken(entry: os.DirEntry) -> bool:
+    """Whether this is a symbolic link to nothing, or to itself."""
+    if not entry.is_symlink():
+        return False
+    try:
+        entry.stat()
+    except OSError:
+        return True
+    return False
 
 
 def _most_common(counts: Counter[str]) -> list[tuple[str, int]]:

@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from data import plain_png
 from data.decoding import Picture
+from data.listing import note_repeated
 from dataset_conversion.parallel import map_ordered
 from dataset_conversion.sources import Label, Source, SourceImage, refuse_unlabelled
 from dataset_conversion.transform import Transform, explain_misfit
@@ -79,7 +80,10 @@ def convert_dataset(
     num_workers = min(num_workers, -(-count // IMAGES_PER_WORKER))
 
     summary = Summary(
-        class_names=labels.class_names, label_notes=labels.notes, left_out=source.left_out
+        class_names=labels.class_names,
+        label_notes=labels.notes,
+        left_out=source.left_out,
+        notes=note_repeated(source.num_repeated),
     )
     job = partial(_convert_image, transform or Transform())
     with (

@@ -12,6 +12,7 @@ import PIL.Image
 from tqdm import tqdm
 
 from data import notes
+from data.listing import note_repeated
 from dataset_conversion.convert import COLOURS, MAX_DEFAULT_WORKERS
 from dataset_conversion.labels import count_classes, describe_classes
 from dataset_conversion.parallel import map_ordered
@@ -72,6 +73,7 @@ def inspect_source(
     inspection = Inspection(
         class_names=source.labels.class_names,
         left_out=source.left_out,
+        notes=note_repeated(source.num_repeated),
         label_notes=source.labels.notes,
         label_gaps=source.gaps,
         are_labels_in_place=source.labels.are_in_place or not source.labels.by_name,

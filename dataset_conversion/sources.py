@@ -46,6 +46,7 @@ class Source(NamedTuple):
     labels: Labels = Labels({})  # of sources that have names of images
     gaps: str | None = None  # what is wrong if some images have labels and others have none
     left_out: str | None = None
+    num_repeated: int = 0  # images that symbolic links make appear more than once
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[None]:
@@ -206,7 +207,8 @@ def _open_folder(
         for name in names
     )
     gaps = _find_gaps(labels, names, folder, max_images)
-    return Source(images, len(names), labels, gaps, listing.describe_left_out(files))
+    left_out = listing.describe_left_out(files)
+    return Source(images, len(names), labels, gaps, left_out, files.num_repeated)
 
 
 def _load_file(path: Path, keep_profile_values: bool) -> tuple[Picture, Counter[str]]:

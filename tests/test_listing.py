@@ -51,7 +51,7 @@ TREES = {
     ),
     "labels": (["a.png", "dataset.json", "b/dataset.json"], 1, None),
     "many kinds": (["a.png", *(f"{i}.k{i}" for i in range(12))], 1, "4 of other kinds"),
-    "an extension with an escape": (["a.png", "b.\x1b[31m"], 1, r"1 .\x1b[31m"),
+    "an extension with an escape": (["a.png", "b.\x1b[31m"], 1, "1 .\\x1b[31m"),
 }  # fmt: skip
 
 
@@ -116,7 +116,8 @@ LINKS = {
         3,
         "1 link to a folder around it",
     ),
-    "to itself, no image": ([("set/self", "self")], 1, "1 file without an extension"),
+    "to itself, no image": ([("set/self", "self")], 1, "1 link that leads nowhere"),
+    "to a class that is gone": ([("set/cat", "../gone")], 1, "1 link that leads nowhere"),
 }
 
 
@@ -137,6 +138,17 @@ def test_links_are_followed_but_not_in_circles(case, tmp_path):
     if left_out is None:
         subprocess.run(["cp", "-rL", tmp_path / "set", tmp_path / "copy"], check=True)
         assert len(ImageFolderDataset(tmp_path / "copy")) == num_images
+
+
+def test_images_that_links_repeat_are_counted(tmp_path):
+    make(["v2/a.png", "v2/b.png", "v1/c.png"], "folder", tmp_path)
+    source = tmp_path / "set"
+    (source / "latest").symlink_to("v2")
+    note = "2 in folders that symbolic links repeat"
+    dataset = ImageFolderDataset(source)
+    assert len(dataset) == 5 and dataset.check_images() == {listing.REPEATED: 2}
+    assert note in run(f"--source={source}", f"--dest={tmp_path / 'o.zip'}")
+    assert note in run(f"--inspect={source}", f"--dest={tmp_path / 's.png'}")
 
 
 def test_links_that_multiply_are_refused(tmp_path):

@@ -241,6 +241,7 @@ class ImageFolderDataset(Dataset):
             raise OSError(f"{path}: no such folder or .zip file")
 
         self.left_out = listing.describe_left_out(files)  # for people, `None` if all is used
+        self._num_repeated = files.num_repeated
         metadata = dataset_json.sort_by_depth(files.metadata)
         self._has_metadata = listing.METADATA in metadata
         self._other_metadata = metadata[1:] if self._has_metadata else metadata
@@ -290,7 +291,7 @@ class ImageFolderDataset(Dataset):
                 would find out only when it comes to it.
             OSError: If one is no image.
         """
-        notes: Counter[str] = Counter()
+        notes = listing.note_repeated(self._num_repeated)
         used = np.unique(self._raw_idx).tolist()
         for raw_idx in tqdm(used, "Checking images", unit="img", leave=False, disable=None):
             probe = self._probe(raw_idx, notes)
@@ -462,9 +463,13 @@ class ImageFolderDataset(Dataset):
         return self._archive.read_at(index, check=check)
 
     def _read_file(self, name: str) -> bytes:
-        if self._archive is not None:
+        try:
+            if self._archive is None:
+                return reading.read_file(self._path / name)
+            reading.check_size(self._archive.size_of(self._archive.position[name]))
             return self._archive.read(name)
-        return (self._path / name).read_bytes()
+        except UnusableImage as error:  # a pipe, or without measure
+            raise ValueError(f"{self._path / name} {str(error).partition(';')[0]}") from error
 
 
 def _describe(shape: list[int], dtype: np.dtype) -> str:

@@ -1,6 +1,7 @@
 import io
 import json
 import multiprocessing
+import os
 import pickle
 import random
 import zipfile
@@ -400,3 +401,12 @@ def test_refuses_encrypted_and_exotic_archives(tmp_path):
     path.write_bytes(data)
     with pytest.raises(OSError, match=r"'a\.png' is encrypted"):
         ImageFolderDataset(path)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes")
+def test_labels_are_not_waited_for(tmp_path):
+    (tmp_path / "a.png").write_bytes(make_png(np.zeros([8, 8, 3], np.uint8)))
+    os.mkfifo(tmp_path / "dataset.json")
+    assert not ImageFolderDataset(tmp_path).has_unused_labels()
+    with pytest.raises(ValueError, match=r"dataset\.json is no file but a pipe, device or folder$"):
+        _ = ImageFolderDataset(tmp_path, use_labels=True).label_dim
