@@ -258,10 +258,11 @@ def _parse_central_directory(
         raise ValueError("its index is damaged")
 
     names = []
-    encodings = np.where(headers["flags"] & IS_UTF8, "utf-8", "cp437").tolist()
-    for start, size, encoding in zip(starts, headers["name_size"].tolist(), encodings, strict=True):
+    is_utf8 = (headers["flags"] & IS_UTF8 != 0).tolist()
+    for start, size, is_flagged in zip(starts, headers["name_size"].tolist(), is_utf8, strict=True):
         start += CENTRAL_HEADER.itemsize
-        names.append(directory[start : start + size].decode(encoding).partition("\0")[0])
+        name = _decode_name(directory[start : start + size], is_flagged)
+        names.append(name.partition("\0")[0])
 
     wide = {key: headers[key].astype(np.int64) for key in ("size", "compressed_size", "offset")}
     is_wide = np.any([values == IN_EXTRA_FIELD for values in wide.values()], axis=0)
@@ -270,6 +271,20 @@ def _parse_central_directory(
         extra = directory[start : start + int(headers["extra_size"][row])]
         _read_wide_fields(extra, wide, row)
     return headers, names, wide
+
+
+def _decode_name(name: bytes, is_utf8: bool) -> str:
+    """The name of a member; macOS writes UTF-8 without saying so, which cp437 rarely looks like.
+
+    Raises:
+        UnicodeDecodeError: If it is not the UTF-8 that it claims to be.
+    """
+    try:
+        return name.decode("utf-8")
+    except UnicodeDecodeError:
+        if is_utf8:
+            raise
+        return name.decode("cp437")
 
 
 def _read_wide_fields(extra: bytes, wide: dict[str, np.ndarray], row: int) -> None:

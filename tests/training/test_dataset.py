@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import pickle
 import random
+import struct
 import zipfile
 
 import numpy as np
@@ -14,6 +15,7 @@ import torch.utils.data
 from data import decoding
 from tests import golden
 from training.dataset import Dataset, ImageFolderDataset
+from training.zip_archive import ZipArchive
 
 FACTS = golden.load_json("dataset_facts.json")
 CASES = {
@@ -410,3 +412,17 @@ def test_labels_are_not_waited_for(tmp_path):
     assert not ImageFolderDataset(tmp_path).has_unused_labels()
     with pytest.raises(ValueError, match=r"dataset\.json is no file but a pipe, device or folder$"):
         _ = ImageFolderDataset(tmp_path, use_labels=True).label_dim
+
+
+@pytest.mark.parametrize(("encoding", "is_flagged"), [("utf-8", 1), ("utf-8", 0), ("cp437", 0)])
+def test_names_in_zips_are_read_in_the_encoding_that_they_have(encoding, is_flagged, tmp_path):
+    """macOS writes UTF-8 without the flag for it, Windows cp437."""
+    image = make_png(np.zeros([8, 8, 3], np.uint8))
+    name = "kätze/1.png".encode(encoding)
+    stand_in = b"_" * len(name)
+    path = make_zip(tmp_path / "a.zip", {stand_in.decode(): image})
+    data = bytearray(path.read_bytes().replace(stand_in, name))
+    for signature, offset in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        struct.pack_into("<H", data, data.index(signature) + offset, is_flagged << 11)
+    path.write_bytes(data)
+    assert ZipArchive(path).names == ["kätze/1.png"]
