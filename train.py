@@ -459,8 +459,8 @@ def describe(
         f"Dataset x-flips:     {config.training_set_kwargs['xflip']}",
         "",
     ]
-    if training_set.has_unused_labels():
-        lines.append("Note: the dataset has labels, which this run ignores; --cond=1 uses them.")
+    if (unused := training_set.describe_unused_labels()) is not None:
+        lines.append(f"Note: {unused}")
     lines += [f"Note: {note}" for note in training_set.label_notes()]
     if not config.metrics:
         lines.append("Note: no metrics are evaluated during this run (--metrics=none).")

@@ -287,10 +287,11 @@ def _to_grey_or_rgb(
     elif image.mode == "1":
         image = image.convert("L")
     if image.mode not in CHANNELS:
+        # Only who made them knows which numbers are black and white.
+        option = "-auto-level -depth 8" if image.mode in ("I", "F") else "-colorspace sRGB"
         raise unusable(
             f"has {image.mode} pixels",
-            "convert it to RGB or 8-bit grey first (for example: magick IN -colorspace sRGB"
-            " OUT.png)",
+            f"convert it to RGB or 8-bit grey first (for example: magick IN {option} OUT.png)",
         )
     if image.mode in ("L", "RGB"):
         return image, False

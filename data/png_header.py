@@ -82,13 +82,17 @@ def find_chunk(data: bytes, wanted: bytes) -> bytes | None:
 
 
 def is_intact(data: bytes) -> bool:
-    """Whether the checksums of all chunks are right, and the last of them is there."""
+    """Whether the last chunk is there, and the checksums of all that matter for pixels are right.
+
+    Of chunks that programs may ignore, whose names start with a small letter, they do not matter.
+    """
     pos = len(SIGNATURE)
     view = memoryview(data)
     while pos + CHUNK.size + 4 <= len(data):
         size, kind = CHUNK.unpack_from(data, pos)
         end = pos + CHUNK.size + size
-        if zlib.crc32(view[pos + 4 : end]) != int.from_bytes(data[end : end + 4], "big"):
+        checksum = int.from_bytes(data[end : end + 4], "big")
+        if kind[:1].isupper() and zlib.crc32(view[pos + 4 : end]) != checksum:
             return False
         if kind == b"IEND":
             return True

@@ -1,6 +1,5 @@
 """Training images and their labels, from a folder or a ZIP."""
 
-import contextlib
 import os
 from collections import Counter
 from collections.abc import Sequence
@@ -326,13 +325,17 @@ class ImageFolderDataset(Dataset):
             self._path.parent, [self._path.name], self._archive.directory_digest
         )
 
-    def has_unused_labels(self) -> bool:
-        """Whether there are labels that `use_labels=False` leaves out."""
+    def describe_unused_labels(self) -> str | None:
+        """What `use_labels=False` leaves out, for people; `None` if there is nothing."""
         if self._use_labels or not self._has_metadata:
-            return False
-        with contextlib.suppress(ValueError):
-            return bool(self._parse_labels())
-        return False
+            return None
+        try:
+            has_labels = bool(self._parse_labels())
+        except (OSError, ValueError) as error:
+            return f"the dataset's labels cannot be used, and this run ignores them ({error})"
+        if not has_labels:
+            return None
+        return "the dataset has labels, which this run ignores; --cond=1 uses them."
 
     def label_notes(self) -> list[str]:
         """How labels were found by other names than those of images, and which are left out.

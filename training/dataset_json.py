@@ -94,6 +94,9 @@ def collect(pairs: Any) -> dict[str, Any]:
     """
     if isinstance(pairs, dict):
         return pairs
+    for pair in pairs:
+        if not isinstance(pair, (list, tuple)) or len(pair) != 2:
+            raise ValueError(f"{_show(pair)} is no pair")
     values = dict(pairs)
     if not all(type(name) is str for name in values):
         other = next(name for name in values if type(name) is not str)

@@ -74,6 +74,8 @@ class ZipArchive:
                     " complete?"
                 ) from error
             archive_size = file.seek(0, os.SEEK_END)
+        if not any("/" in name for name in names):  # some programs for Windows write \\ instead
+            names = [name.replace("\\", "/") for name in names]
         last_of_name = {name: i for i, name in enumerate(names) if not name.endswith("/")}
         rows = np.fromiter(last_of_name.values(), np.int64, len(last_of_name))
         self.names: list[str] = list(last_of_name)

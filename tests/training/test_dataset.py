@@ -239,7 +239,7 @@ def test_labels_of_other_images_are_noted_or_named(tmp_path):
         dataset.label_notes()
     assert labelled(tmp_path / "z.zip", [["000.png", 1], ["001.png", 0]]).label_notes() == []
     assert ImageFolderDataset(tmp_path / "x.zip").label_notes() == []  # nothing was read
-    assert ImageFolderDataset(tmp_path / "y.zip").has_unused_labels()
+    assert "--cond=1" in ImageFolderDataset(tmp_path / "y.zip").describe_unused_labels()
 
 
 def test_labels_that_could_be_those_of_two_images_are_refused(tmp_path):
@@ -405,11 +405,31 @@ def test_refuses_encrypted_and_exotic_archives(tmp_path):
         ImageFolderDataset(path)
 
 
+@pytest.mark.parametrize("text", ["{", '{"labels": [["a.png", -1]]}', "[1]"])
+def test_labels_that_nobody_asked_for_may_be_malformed_but_not_unsaid(text, tmp_path):
+    (tmp_path / "a.png").write_bytes(make_png(np.zeros([8, 8, 3], np.uint8)))
+    (tmp_path / "dataset.json").write_text(text)
+    assert "this run ignores them" in ImageFolderDataset(tmp_path).describe_unused_labels()
+    (tmp_path / "dataset.json").write_text('{"labels": null}')
+    assert ImageFolderDataset(tmp_path).describe_unused_labels() is None
+
+
+def test_archives_with_backslashes_have_folders(tmp_path):
+    """As some programs for Windows write them."""
+    png = make_png(np.zeros([8, 8, 3], np.uint8))
+    files = {"cat\\1.png": png, "dog\\2.png": png, "__MACOSX\\._1.png": b"", ".git\\a.png": png}
+    dataset = ImageFolderDataset(make_zip(tmp_path / "x.zip", files))
+    assert dataset._image_fnames == ["cat/1.png", "dog/2.png"]
+    assert dataset.left_out.startswith("2 hidden or left behind by other programs")
+    mixed = ImageFolderDataset(make_zip(tmp_path / "y.zip", {"a/1.png": png, "b\\2.png": png}))
+    assert mixed._image_fnames == ["a/1.png", "b\\2.png"]  # a name of Linux
+
+
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes")
 def test_labels_are_not_waited_for(tmp_path):
     (tmp_path / "a.png").write_bytes(make_png(np.zeros([8, 8, 3], np.uint8)))
     os.mkfifo(tmp_path / "dataset.json")
-    assert not ImageFolderDataset(tmp_path).has_unused_labels()
+    assert "cannot be used" in ImageFolderDataset(tmp_path).describe_unused_labels()
     with pytest.raises(ValueError, match=r"dataset\.json is no file but a pipe, device or folder$"):
         _ = ImageFolderDataset(tmp_path, use_labels=True).label_dim
 
