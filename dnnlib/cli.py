@@ -26,6 +26,7 @@ from dnnlib.version import __version__
 
 PROJECT_DIR = Path(__file__).resolve().parent.parent
 MAX_SEED = 2**32 - 1  # what numpy.random.RandomState accepts
+LARGEST_FLOAT32 = (2 - 2**-23) * 2.0**127  # networks know no larger numbers
 MAX_NUM_SEEDS = 1_000_000  # more on a command line are a slip of the keyboard
 
 
@@ -133,7 +134,7 @@ class WholeNumber(click.IntRange):
 
 
 class FiniteFloat(click.FloatRange):
-    """A number, perhaps within limits; refuses NaN and infinities, which pass for floats."""
+    """A number, perhaps within limits; refuses NaN, infinities, and what becomes one in float32."""
 
     def __init__(
         self, min: float | None = None, max: float | None = None, min_open: bool = False
@@ -152,6 +153,8 @@ class FiniteFloat(click.FloatRange):
             self.fail(f"{value!r} is not a number{_limits(self)}{hint}", param, ctx)
         if not math.isfinite(number):
             self.fail(f"{value!r} is not a finite number", param, ctx)
+        if abs(number) > LARGEST_FLOAT32:
+            self.fail(f"{value!r} is too large a number", param, ctx)
         if not _is_within(number, self):
             self.fail(f"{value!r} is not a number{_limits(self)}", param, ctx)
         return number

@@ -255,9 +255,9 @@ def test_single_bad_image_of_a_spectrum_is_named():
 
 def test_spectra_that_are_not_finite_are_neither_made_nor_drawn(tmp_path, dataset_zip):  # noqa: F811
     arguments = [f"--source={dataset_zip}", f"--dest={tmp_path / 'x.npz'}", "--num=2"]
-    result = CliRunner().invoke(avg_spectra.calc, [*arguments, "--mean=1e200", "--std=1"])
+    result = CliRunner().invoke(avg_spectra.calc, [*arguments, "--mean=1", "--std=1e-300"])
     assert result.exit_code == 1
-    assert "--mean=1e+200 --std=1 make a spectrum that is not finite" in result.output
+    assert "--mean=1 --std=1e-300 make a spectrum that is not finite" in result.output
     assert list(tmp_path.iterdir()) == []
     np.savez(tmp_path / "nan.npz", spectrum=np.full([16, 16], NAN), image_size=8)
     for command in (avg_spectra.heatmap, avg_spectra.slices):

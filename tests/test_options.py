@@ -126,6 +126,8 @@ def test_every_number_says_in_plain_words_what_it_takes(name):
         (cli.FiniteFloat(min=0, max=1), "2", "'2' is not a number from 0 to 1"),
         (cli.FiniteFloat(min=0, min_open=True), "0", "'0' is not a number above 0"),
         (cli.FiniteFloat(min=0), "-inf", "'-inf' is not a finite number"),
+        (cli.FiniteFloat(), "1e39", "'1e39' is too large a number"),
+        (cli.FiniteFloat(), "-1e300", "'-1e300' is too large a number"),
         (cli.WholeNumber(), "0.5", "'0.5' is not a whole number"),
         (cli.WholeNumber(min=1), "0", "'0' is not a whole number from 1 on"),
         (cli.WholeNumber(1, 64), "65", "'65' is not a whole number from 1 to 64"),
