@@ -264,7 +264,7 @@ def main(device: str, dry_run: bool, **options: Any) -> None:
             config = prepare_run(config, training_set, device, is_new=run is None)
         click.echo(describe(config, training_set, is_continued=run is not None))
         if run is not None:
-            click.echo(f"Continuing from {run.state_path}")
+            click.echo(f"Continuing from {util.printable(str(run.state_path))}")
         if dry_run:
             click.echo("Dry run; exiting.")
             return
@@ -345,7 +345,8 @@ def continued_run(
         given["gpus"] = num_processes
     train_options = resume.combine(run.state["options"], given)
     saved = run.state["training_set_kwargs"]
-    use_labels = given.get("cond", saved["use_labels"])
+    use_labels = saved["use_labels"]
+    resume.check_unchanged("--cond", use_labels, given.get("cond", use_labels))
     data = given.get("data", saved["path"])
     if options["allow_other_data"] and "data" not in given:
         raise click.UsageError("--allow-other-data=1 takes the other data from --data: name it.")
@@ -362,13 +363,6 @@ def continued_run(
     given_before = run.state.get("given", {}).get("data", saved["path"])
     old, new = run.state.get("dataset_fingerprint"), _fingerprint(training_set)
     resume.check_training_set(saved, kwargs, old, new, options["allow_other_data"])
-    if fingerprint.is_unknown(old):
-        click.echo(
-            "Note: the state, of an older version, does not tell whether the run was trained on "
-            f"what is now in {kwargs['path']}; the run goes on with that."
-        )
-    elif differences := fingerprint.differences(old, new):
-        click.echo(f"Note: from here on the run has {' and '.join(differences)}.")
     config = dataclasses.replace(
         training_config.make_config(train_options, kwargs, started_with),
         run_dir=str(run.run_dir.absolute()),
@@ -376,6 +370,13 @@ def continued_run(
         dataset_fingerprint=new,
     )
     resume.check_networks(run.state, preflight.build_networks(config, training_set))
+    if fingerprint.is_unknown(old):
+        click.echo(
+            "Note: the state, of an older version, does not tell whether the run was trained on "
+            f"what is now in {util.printable(kwargs['path'])}; the run goes on with that."
+        )
+    elif differences := fingerprint.differences(old, new):
+        click.echo(f"Note: from here on the run has {' and '.join(differences)}.")
     return config, training_set
 
 
@@ -448,11 +449,11 @@ def describe(
         "Training options:",
         strict_json.dumps(config.to_dict(), indent=2),
         "",
-        f"Output directory:    {config.run_dir}",
+        f"Output directory:    {util.printable(config.run_dir)}",
         f"Processes:           {config.num_gpus}",
         f"Batch size:          {config.batch_size} images",
         f"Training duration:   {config.total_kimg} kimg",
-        f"Dataset path:        {config.training_set_kwargs['path']}",
+        f"Dataset path:        {util.printable(config.training_set_kwargs['path'])}",
         f"Dataset size:        {len(training_set)} images",
         f"Dataset resolution:  {training_set.resolution}",
         f"Dataset labels:      {config.training_set_kwargs['use_labels']}",

@@ -150,8 +150,8 @@ def make_old(state: dict) -> None:
     state["training_set_kwargs"]["path"] = "data.zip"
 
 
-def continue_run(folder: Path, *options, exit_code: int = 0) -> str:
-    """Run train.py in a folder; what it prints, or its one line of an error."""
+def continue_run(folder: Path, *options, exit_code: int = 0, is_alone: bool = False) -> str:
+    """Run train.py in a folder; what it prints, or its one line of an error, which may be alone."""
     os.chdir(folder)
     result = CliRunner().invoke(train.main, ["--device=cpu", *map(str, options)])
     assert result.exit_code == exit_code, result.output
@@ -160,6 +160,7 @@ def continue_run(folder: Path, *options, exit_code: int = 0) -> str:
     assert isinstance(result.exception, SystemExit), result.exception
     (error,) = [line for line in result.output.splitlines() if line.startswith("Error:")]
     assert result.output.rstrip().endswith(error)
+    assert not is_alone or result.output.rstrip() == error
     return error
 
 
@@ -316,8 +317,8 @@ def test_other_number_of_classes_is_one_line_before_processes_start(edit, runs):
     run_dir = runs / "runs/conditional"
     if edit is not None:
         edit_state(run_dir, edit)
-    options = [f"--resume={run_dir}", "--data=data.zip", "--allow-other-data=1", "--gpus=2"]
-    done = run_script("train", runs / "c", *options, "--batch-gpu=125", "--device=cpu")
+    options = [f"--resume={run_dir}", "--data=data.zip", "--allow-other-data=1", "--gpus=5"]
+    done = run_script("train", runs / "c", *options, "--device=cpu")
     assert done.returncode == 1
     assert done.stderr == (
         "Error: --data: its labels are 4 numbers, the networks of the run take 3; --data=PATH "
@@ -331,8 +332,31 @@ def test_other_number_of_classes_is_one_line_before_processes_start(edit, runs):
 def test_other_colours_are_one_line(runs):
     write_zip(runs / "gray.zip", draw_files(1, channels=1))
     options = [f"--resume={runs}/runs/plain", "--data=gray.zip", "--allow-other-data=1"]
-    error = continue_run(runs, *options, exit_code=1)
+    error = continue_run(runs, *options, exit_code=1, is_alone=True)
     assert error.startswith("Error: --data: its images have 1 channel(s), which do not suit")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "given"), [("plain", 1), ("conditional", 0)])
+def test_other_use_of_labels_is_no_fault_of_the_data(name, given, runs):
+    error = continue_run(runs, f"--resume={runs}/runs/{name}", f"--cond={given}", exit_code=1)
+    assert error == (
+        f"Error: --cond={bool(given)}: the run was started with --cond={not given}; leave the "
+        "option out to continue it, or --resume to start another"
+    )
+    options = [f"--resume={runs}/runs/{name}", f"--cond={1 - given}", "--dry-run"]
+    assert "Dry run" in continue_run(runs, *options)
+
+
+@pytest.mark.slow
+def test_names_of_continued_runs_and_their_data_are_printable(runs):
+    shutil.move(runs / "runs/plain", runs / "run\x1b[31m")
+    shutil.move(runs / "a/data.zip", runs / "data\x1b[31m.zip")
+    output = continue_run(runs, "--resume=run\x1b[31m", "--data=data\x1b[31m.zip", "--dry-run")
+    assert "\x1b" not in output
+    for title in ("Output directory:    ", "Dataset path:        ", "Continuing from "):
+        (line,) = [line for line in output.splitlines() if line.startswith(title)]
+        assert r"\x1b[31m" in line
 
 
 @pytest.mark.slow

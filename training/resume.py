@@ -112,14 +112,23 @@ def combine(saved: Mapping[str, Any], given: Mapping[str, Any]) -> TrainOptions:
     names = {field.name for field in dataclasses.fields(TrainOptions)}
     saved = {key: tuple(v) if isinstance(v, list) else v for key, v in saved.items()}
     for name, value in given.items():
-        if name in names - CHANGEABLE - {"resume"} and value != saved[name]:
-            option = "--" + name.replace("_", "-")
-            raise ValueError(
-                f"{option}={value}: the run was started with {option}={saved[name]}; leave the "
-                f"option out to continue it, or --resume to start another"
-            )
+        if name in names - CHANGEABLE - {"resume"}:
+            check_unchanged("--" + name.replace("_", "-"), saved[name], value)
     changes = {name: value for name, value in given.items() if name in CHANGEABLE}
     return TrainOptions(**{**saved, **changes})
+
+
+def check_unchanged(option: str, saved: Any, given: Any) -> None:
+    """Refuse another value of an option than the run was started with.
+
+    Raises:
+        ValueError: If the values differ.
+    """
+    if given != saved:
+        raise ValueError(
+            f"{option}={given}: the run was started with {option}={saved}; leave the option out to "
+            "continue it, or --resume to start another"
+        )
 
 
 def check_training_set(
