@@ -344,6 +344,8 @@ def continued_run(
     if (num_processes := distributed.num_torchrun_processes()) is not None:
         given["gpus"] = num_processes
     train_options = resume.combine(run.state["options"], given)
+    if "outdir" in given and Path(given["outdir"]).resolve() != run.run_dir.resolve().parent:
+        click.echo(f"Note: --outdir has no effect: the run goes on in {run.run_dir}.")
     saved = run.state["training_set_kwargs"]
     use_labels = saved["use_labels"]
     resume.check_unchanged("--cond", use_labels, given.get("cond", use_labels))

@@ -4,7 +4,7 @@ A fingerprint is a small dictionary that JSON, pickles and training states can h
 
     version     1
     num_images  number of image files
-    names       digest of their names
+    names       digest of their names, without a folder that all of them share
     sizes       digest of their sizes in bytes
     sample      digest of the CRC-32s of up to 256 image files, evenly spread over the sorted names
     contents    digest of the CRC-32s of all image files; `None` for a folder, which has no index
@@ -128,7 +128,10 @@ def _describe(
     sample = (
         [order[i * num // SAMPLE_SIZE] for i in range(SAMPLE_SIZE)] if num > SAMPLE_SIZE else order
     )
-    text = "\0".join(names[i] for i in order)
+    # A ZIP of a folder has the folder's name in front of all others, or has not.
+    ends = [names[i] for i in (order[0], order[-1])] if num else [""]
+    shared = len(os.path.commonprefix(ends).rpartition("/")[0])  # noqa: RUF071 - then cut at /
+    text = "\0".join(names[i][shared:].lstrip("/") for i in order)
     return dict(
         version=VERSION,
         num_images=num,

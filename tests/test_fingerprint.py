@@ -36,6 +36,11 @@ def images_of(files: dict[str, bytes]) -> list[str]:
     return sorted(set(files) - {"dataset.json"})
 
 
+def without_shared_folder(names: list[str]) -> list[str]:
+    shared = os.path.commonpath([os.path.dirname(name) for name in names])
+    return [os.path.relpath(name, shared or ".") for name in names]
+
+
 def write_zip(path: Path, files: dict[str, bytes], compression=zipfile.ZIP_STORED) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(path, "w", compression) as archive:
@@ -60,6 +65,21 @@ def other_png(data: bytes) -> bytes:
     return data[:-30] + bytes([data[-30] ^ 1]) + data[-29:]
 
 
+@pytest.mark.parametrize("folder", ["data", "a/b", "00000"])
+@pytest.mark.parametrize("names", [["1.png"], ["x/1.png", "y/2.png"], ["x/1.png", "x/y/2.png"]])
+def test_a_folder_around_all_images_does_not_matter(folder, names, tmp_path):
+    """As `zip -r data.zip data/` puts one there."""
+    files = {name: name.encode() for name in names}
+    around = {f"{folder}/{name}": data for name, data in files.items()}
+    inside = fingerprint.of_folder(write_folder(tmp_path / "x", files), list(files))
+    outside = fingerprint.of_folder(write_folder(tmp_path / "y", around), list(around))
+    assert fingerprint.differences(inside, outside) == [] and inside == outside
+    if len(names) > 1:
+        renamed = {f"{folder}{i}/{name}": data for i, (name, data) in enumerate(files.items())}
+        other = fingerprint.of_folder(write_folder(tmp_path / "z", renamed), list(renamed))
+        assert fingerprint.differences(inside, other) == ["other names of images"]
+
+
 def test_digests_are_those_of_names_sizes_checksums_and_labels():
     files = files_of(SMALL_RGB)
     names = images_of(files)
@@ -69,7 +89,7 @@ def test_digests_are_those_of_names_sizes_checksums_and_labels():
     expected = dict(
         version=1,
         num_images=len(names),
-        names=digest("\0".join(names).encode()),
+        names=digest("\0".join(without_shared_folder(names)).encode()),
         sizes=digest(np.array([len(files[name]) for name in names], "<i8").tobytes()),
         sample=digest(crcs),
         contents=digest(crcs),

@@ -36,7 +36,6 @@ COMMAND = [
     "--outdir=../runs",
     "--gpus=1",
     "--batch=250",
-    "--mbstd-group=5",  # two processes have 125 samples each
     "--gamma=1",
     "--aug=noaug",
     "--cbase=64",

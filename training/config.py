@@ -217,8 +217,11 @@ def run_description(options: TrainOptions, dataset_name: str, desc: str | None =
     Raises:
         ValueError: If `desc` cannot be part of a file name.
     """
-    if desc is not None and re.search(r"[/\\\0]", desc):
-        raise ValueError(f"--desc={desc!r} becomes part of a folder's name: leave out slashes")
+    if desc is not None and (re.search(r"[/\\]", desc) or not desc.isprintable()):
+        raise ValueError(
+            f"--desc={desc!r} becomes part of a folder's name: leave out slashes, line ends and the"
+            " like"
+        )
     rest = f"-gpus{options.gpus}-batch{options.batch}-gamma{options.gamma:g}"
     rest += "" if desc is None else f"-{desc}"
     num_bytes = MAX_DESCRIPTION_BYTES - len(os.fsencode(f"{options.cfg}-{rest}"))
