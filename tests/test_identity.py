@@ -23,6 +23,7 @@ import calc_metrics
 import legacy
 import train
 from tests.metrics import stand_ins
+from tests.test_fingerprint import write_folder, write_zip
 from torch_utils import distributed
 from torch_utils.distributed import Worker
 from training import checkpoint, evaluation, training_loop
@@ -62,21 +63,6 @@ def draw_files(seed: int, num_classes: int = 3, channels: int = 3) -> dict[str, 
         files[f"{i:02d}.png"] = file.getvalue()
     labels = [[name, i % num_classes] for i, name in enumerate(files)]
     return {**files, "dataset.json": json.dumps({"labels": labels}).encode()}
-
-
-def write_zip(path: Path, files: dict[str, bytes], compression=zipfile.ZIP_STORED) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with zipfile.ZipFile(path, "w", compression) as archive:
-        for name, data in files.items():
-            archive.writestr(name, data)
-    return path
-
-
-def write_folder(path: Path, files: dict[str, bytes]) -> Path:
-    path.mkdir()
-    for name, data in files.items():
-        (path / name).write_bytes(data)
-    return path
 
 
 def run_script(name: str, folder: Path, *options) -> subprocess.CompletedProcess:
