@@ -13,9 +13,9 @@ import numpy as np
 import PIL.Image
 from PIL.ExifTags import Base
 from PIL.Image import Transpose
-from PIL.TiffImagePlugin import SAMPLESPERPIXEL, ImageFileDirectory_v2
+from PIL.TiffImagePlugin import SAMPLESPERPIXEL
 
-from data import colour, deep_samples, formats, plain_png, png_header
+from data import colour, deep_samples, deep_tiff, formats, plain_png, png_header
 from data.reading import UnusableImage, unusable
 
 try:
@@ -41,6 +41,7 @@ TURNED = (5, 6, 7, 8)  # of which these change width and height
 # Turned by their own rules, whatever EXIF says (ISO 23008-12, ISO 18181-2).
 WITHOUT_EXIF_ORIENTATION = ("HEIF", "JXL")
 
+UPRIGHT = "turned upright (EXIF)"
 OPAQUE = "with an opaque alpha channel, which was dropped"
 FURTHER = "further frames or pages"
 FURTHER_CHANNELS = "with channels besides grey or RGB and alpha, which were dropped"
@@ -208,9 +209,12 @@ def _decode_with_pillow(
         raise
     except PIL.Image.DecompressionBombError as error:
         raise _too_many_pixels() from error
+    except PIL.UnidentifiedImageError as error:
+        if (deep := deep_tiff.read(data)) is not None:
+            return _decode_deep_tiff(deep, notes, keep_profile_values)
+        raise unusable(f"cannot be read ({_describe_unknown(data)})", "replace it") from error
     except Exception as error:  # Pillow raises nearly anything on damaged files
-        reason = _describe_unknown(data) if isinstance(error, PIL.UnidentifiedImageError) else error
-        raise unusable(f"cannot be read ({reason})", "replace it") from error
+        raise unusable(f"cannot be read ({error})", "replace it") from error
     if is_counting:
         notes.update(f"with a warning of Pillow ({str(w.message).strip()[:60]})" for w in caught)
         _count_frames(image.format, data, notes)
@@ -227,13 +231,32 @@ def _decode_with_pillow(
         notes[FURTHER_CHANNELS] += 1
     if scale is None and depth > 8:
         deep_samples.note_reduction(np.asarray(picture), depth, notes)
-    if profile and keep_profile_values:
-        notes["with a colour profile, which was dropped"] += 1
-    elif profile:
-        picture = colour.to_srgb(picture, profile, notes)
+    picture = _in_srgb(picture, profile, keep_profile_values, notes)
     if has_alpha and picture.mode in ("L", "RGB"):
         notes[OPAQUE] += 1
     return Picture(picture, has_alpha)
+
+
+def _decode_deep_tiff(
+    deep: deep_tiff.DeepTiff, notes: Counter[str], keep_profile_values: bool
+) -> Picture:
+    image = deep.image
+    if deep.orientation in TRANSPOSES:
+        image = image.transpose(TRANSPOSES[deep.orientation])
+        notes[UPRIGHT] += 1
+    if deep.num_pages > 1:
+        notes[FURTHER] += deep.num_pages - 1
+    grey = deep_samples.to_8_bits(image, (2**deep.bits - 1, deep.is_inverted), notes)
+    return Picture(_in_srgb(grey, deep.profile, keep_profile_values, notes))
+
+
+def _in_srgb(
+    picture: PIL.Image.Image, profile: bytes | None, keep_values: bool, notes: Counter[str]
+) -> PIL.Image.Image:
+    if profile and keep_values:
+        notes["with a colour profile, which was dropped"] += 1
+        return picture
+    return colour.to_srgb(picture, profile, notes) if profile else picture
 
 
 def _open(data: bytes) -> PIL.Image.Image:
@@ -268,7 +291,7 @@ def _orientation(image: PIL.Image.Image, notes: Counter[str]) -> int:
         notes["with EXIF that cannot be read, taken as upright"] += 1
         return 1
     if orientation in TRANSPOSES:
-        notes["turned upright (EXIF)"] += 1
+        notes[UPRIGHT] += 1
     return orientation
 
 
@@ -315,12 +338,6 @@ def _describe_unknown(data: bytes) -> str:
     """What a file is that Pillow does not recognise."""
     if package := formats.plugin_for_content(data):
         return f"it takes another package: pip install {package}"
-    with contextlib.suppress(Exception), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        tags = ImageFileDirectory_v2(data[:8])
-        file = io.BytesIO(data)
-        file.seek(tags.next)
-        tags.load(file)
-        bits = tags[deep_samples.BITS_PER_SAMPLE]
-        return f"a TIFF with {max(bits)} bits per sample, of a kind that Pillow does not know"
+    if kind := deep_tiff.describe(data):
+        return f"{kind}, of a kind that Pillow does not know"
     return "not an image"

@@ -325,17 +325,25 @@ def _tiffs() -> list[Animal]:
         data = tiff(samples, 16, 1, order)
         rows.append(Animal(f"grey-16bit-{name}.tif", data, RAMP_8, 0, "from 16 to 8 bits"))
         data = tiff(65535 - samples, 16, 0, order)
-        expected = RAMP_8 if order == "<" else "16 bits per sample, of a kind that Pillow does not"
-        rows.append(Animal(f"white-is-zero-16bit-{name}.tif", data, expected, 0, "16 to 8"))
-    for bits, known in ((8, True), (10, False), (12, True), (14, False)):
+        rows.append(Animal(f"white-is-zero-16bit-{name}.tif", data, RAMP_8, 0, "16 to 8"))
+    for bits in (8, 9, 10, 12, 14):
         samples = np.rint(RAMP * (2**bits - 1)).astype(np.uint16)[:, :, None]
-        refused = f"{bits} bits per sample"
+        expected = np.rint(samples[:, :, 0] / (2**bits - 1) * 255).astype(np.uint8)
         noted = f"scaled from {bits} to 8 bits" if bits > 8 else ""
         data = tiff(samples, bits, 1)
-        rows.append(Animal(f"grey-{bits}bit.tif", data, RAMP_8 if known else refused, 0, noted))
-        data = tiff(2**bits - 1 - samples, bits, 0)
-        expected = RAMP_8 if bits == 8 else refused
-        rows.append(Animal(f"white-is-zero-{bits}bit.tif", data, expected))
+        rows.append(Animal(f"grey-{bits}bit.tif", data, expected, 0, noted))
+        data = tiff(2**bits - 1 - samples, bits, 0, ">" if bits == 14 else "<")
+        rows.append(Animal(f"white-is-zero-{bits}bit.tif", data, expected, 0, noted))
+    ten = np.random.RandomState(2).randint(1024, size=[SIZE, SIZE, 1])
+    seen = np.rint(ten[:, :, 0] / 1023 * 255).astype(np.uint8)
+    data = tiff(ten, 10, 1, orientation=6, pages=3)
+    rows += [
+        Animal("turned-pages-10bit.tif", data, turned(seen, 6), 0, "2 further frames or pages"),
+        Animal("truncated-10bit.tif", tiff(ten, 10, 1)[:-30], "cannot be read"),
+        Animal("rgb-10bit.tif", tiff(np.dstack([ten] * 3), 10, 2), "10 bits per sample, of a kind"),
+        Animal("signed-10bit.tif", tiff(ten, 10, 1, format=2), "10 bits per sample, of a kind"),
+        Animal("palette-10bit.tif", tiff(ten, 10, 3), "10 bits per sample, of a kind"),
+    ]
     deep = np.random.RandomState(1).randint(65536, size=[SIZE, SIZE, 3])
     dark = np.rint(RAMP * 4095).astype(np.uint16)[:, :, None]
     lab = PIL.Image.merge("LAB", PIL.Image.fromarray(RGB).split())
