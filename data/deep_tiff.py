@@ -34,9 +34,8 @@ class DeepTiff(NamedTuple):
 def describe(data: bytes) -> str | None:
     """What kind of TIFF this is, for people; `None` if it is none, or has lost its directory."""
     tags = _directory(data)
-    if tags is None or BITS_PER_SAMPLE not in tags:
-        return None
-    return f"a TIFF with {max(_values(tags, BITS_PER_SAMPLE))} bits per sample"
+    bits = () if tags is None else _values(tags, BITS_PER_SAMPLE)
+    return f"a TIFF with {max(bits)} bits per sample" if bits else None
 
 
 def read(data: bytes) -> DeepTiff | None:
@@ -47,10 +46,13 @@ def read(data: bytes) -> DeepTiff | None:
     width, height, bits = (_number(tags, tag) for tag in (WIDTH, HEIGHT, BITS_PER_SAMPLE))
     is_grey = _number(tags, PHOTOMETRIC) in (0, 1)
     is_known = all(_number(tags, tag, value) == value for tag, value in EXPECTED.items())
-    is_sensible = 0 < width * height <= 2 * (PIL.Image.MAX_IMAGE_PIXELS or 2**32)  # as Pillow's
+    limit = 2 * (PIL.Image.MAX_IMAGE_PIXELS or 2**32)  # as Pillow's
+    is_sensible = width > 0 and height > 0 and width * height <= limit
     if not is_grey or not is_known or bits not in BITS or not is_sensible:
         return None
-    strips = zip(_values(tags, STRIP_OFFSETS), _values(tags, STRIP_SIZES), strict=False)
+    strips = list(zip(_values(tags, STRIP_OFFSETS), _values(tags, STRIP_SIZES), strict=False))
+    if any(offset < 0 or size < 0 for offset, size in strips):
+        return None
     packed = b"".join(data[offset : offset + size] for offset, size in strips)
     row_size = -(-width * bits // 8)
     if len(packed) < height * row_size:
@@ -67,7 +69,7 @@ def read(data: bytes) -> DeepTiff | None:
         bits,
         _number(tags, PHOTOMETRIC) == 0,
         _number(tags, ORIENTATION, 1),
-        tags.get(PROFILE),
+        _profile(tags),
         _count_pages(tags, data),
     )
 
@@ -94,6 +96,11 @@ def _directory(data: bytes, start: int | None = None) -> ImageFileDirectory_v2 |
     return tags
 
 
+def _profile(tags: ImageFileDirectory_v2) -> bytes | None:
+    profile = tags.get(PROFILE)
+    return profile if isinstance(profile, bytes) else None
+
+
 def _count_pages(tags: ImageFileDirectory_v2, data: bytes) -> int:
     seen: set[int] = set()
     while tags is not None and tags.next and tags.next not in seen:
@@ -103,7 +110,12 @@ def _count_pages(tags: ImageFileDirectory_v2, data: bytes) -> int:
 
 
 def _values(tags: ImageFileDirectory_v2, tag: int) -> tuple[int, ...]:
-    values = tags.get(tag, ())
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            values = tags.get(tag, ())  # is decoded only now
+    except Exception:  # damaged, too
+        return ()
     values = values if isinstance(values, tuple) else (values,)
     return values if all(isinstance(value, int) for value in values) else ()
 

@@ -198,3 +198,20 @@ def test_files_are_closed(tmp_path):
     for _ in range(20):
         dataset[1], dataset.check_images()
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_damaged_deep_tiffs_are_pictures_or_refused_in_one_line(seed):
+    rng = np.random.RandomState(seed)
+    files = [animal.data for animal in zoo.animals() if animal.name.endswith("bit.tif")]
+    num_refused = 0
+    for _ in range(500):
+        data = bytearray(files[rng.randint(len(files))])
+        for _ in range(rng.randint(1, 5)):
+            data[rng.randint(len(data) - 200, len(data))] = rng.randint(256)  # of the directory
+        try:
+            assert decoding.decode(bytes(data)).pixels.dtype == np.uint8
+        except UnusableImage as error:
+            num_refused += 1
+            assert "\n" not in str(error)
+    assert 0 < num_refused < 500
