@@ -454,6 +454,17 @@ def test_interrupt_leaves_nothing(dest, signum, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_starts_without_what_takes_seconds_to_import():
+    """Every one of its worker processes would import PyTorch, too."""
+    slow = {"torch", "scipy", "matplotlib"}
+    code = f"import dataset_tool, sys; print(sorted({slow} & set(sys.modules)))"
+    folder = Path(dataset_tool.__file__).parent
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=True
+    )
+    assert result.stdout == "[]\n"
+
+
 def test_help_shows_examples():
     output = run("--help")
     for text in ("--source=synthetic", "--transform=center-crop", "dataset.json", "--workers"):

@@ -5,8 +5,6 @@ generator from collapsing. Where a pass is no multiple of the group, the groups 
 with 5, 7 or 11 samples there is nothing left to compare.
 """
 
-from training.networks_stylegan2 import minibatch_group_size
-
 WHAT_IS_LOST = "the minibatch standard deviation, which keeps a generator from collapsing,"
 
 
@@ -22,7 +20,7 @@ def refusal(
         wanted: Group size that was asked for.
         is_continued: Whether the run exists, so that its batch and group size are settled.
     """
-    if wanted == 1 or minibatch_group_size(batch_gpu, wanted) > 1:
+    if wanted == 1 or _group_size(batch_gpu, wanted) > 1:
         return None
     ways = [_way_out(batch, gpus, batch_gpu, wanted, is_continued)]
     if not is_continued:
@@ -37,7 +35,7 @@ def refusal(
 
 def notice(batch: int, gpus: int, batch_gpu: int, wanted: int, is_continued: bool) -> str | None:
     """What to tell about groups that are smaller than asked for, or of one; arguments as above."""
-    size = minibatch_group_size(batch_gpu, wanted)
+    size = _group_size(batch_gpu, wanted)
     if wanted == 1:
         return f"Note: with --mbstd-group=1 {WHAT_IS_LOST} is off."
     if size == wanted:
@@ -64,16 +62,16 @@ def smaller_batch_gpu(per_process: int, batch_gpu: int, wanted: int) -> int | No
         `None` if there is none with groups of at least two, unless groups of one were asked for.
     """
     choice = [n for n in _choice(per_process, wanted) if n < batch_gpu]
-    return max(choice, key=lambda n: (minibatch_group_size(n, wanted), n), default=None)
+    return max(choice, key=lambda n: (_group_size(n, wanted), n), default=None)
 
 
 def _way_out(batch: int, gpus: int, batch_gpu: int, wanted: int, is_continued: bool) -> str:
     """The option that gives the largest groups, and is nearest to what was asked for."""
-    size = minibatch_group_size(batch_gpu, wanted)
+    size = _group_size(batch_gpu, wanted)
     choice = _choice(batch // gpus, wanted)
-    largest = max((minibatch_group_size(n, wanted) for n in choice), default=1)
+    largest = max((_group_size(n, wanted) for n in choice), default=1)
     if largest > size:
-        choice = [n for n in choice if minibatch_group_size(n, wanted) == largest]
+        choice = [n for n in choice if _group_size(n, wanted) == largest]
         groups = "" if largest == wanted else f" (groups of {largest})"
         return f"--batch-gpu={_nearest(choice, batch_gpu)}{groups}"
     if not is_continued:
@@ -83,7 +81,7 @@ def _way_out(batch: int, gpus: int, batch_gpu: int, wanted: int, is_continued: b
             return f"--batch={new_batch}"
         choice = [n for n in _choice(new_batch // gpus, wanted) if n % wanted == 0]
         return f"--batch={new_batch} --batch-gpu={_nearest(choice, batch_gpu)}"
-    sizes = {n: minibatch_group_size(batch // n, wanted) for n in range(1, gpus) if batch % n == 0}
+    sizes = {n: _group_size(batch // n, wanted) for n in range(1, gpus) if batch % n == 0}
     largest = max(sizes.values(), default=1)
     if largest > size:
         return f"--gpus={_nearest([n for n in sizes if sizes[n] == largest], gpus)}"
@@ -93,8 +91,15 @@ def _way_out(batch: int, gpus: int, batch_gpu: int, wanted: int, is_continued: b
 def _choice(per_process: int, wanted: int) -> list[int]:
     """All numbers of samples per pass that can be trained with."""
     sizes = [n for n in range(wanted, per_process + 1) if per_process % n == 0]
-    return [n for n in sizes if wanted == 1 or minibatch_group_size(n, wanted) > 1]
+    return [n for n in sizes if wanted == 1 or _group_size(n, wanted) > 1]
 
 
 def _nearest(numbers: list[int], to: int) -> int:
     return min(numbers, key=lambda n: (abs(n - to), n))
+
+
+def _group_size(num_samples: int, wanted: int) -> int:
+    """The rule of the networks. Their module takes seconds to import: not for who needs no rule."""
+    from training.networks_stylegan2 import minibatch_group_size
+
+    return minibatch_group_size(num_samples, wanted)
