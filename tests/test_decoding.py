@@ -18,6 +18,7 @@ from data import decoding, png_header
 from data.reading import UnusableImage
 from tests.dataset_conversion import zoo
 from tests.dataset_conversion.formats import image_file, random_pixels
+from training import preflight
 from training.dataset import ImageFolderDataset
 
 RGB = random_pixels(8, 8, 3)
@@ -215,3 +216,12 @@ def test_damaged_deep_tiffs_are_pictures_or_refused_in_one_line(seed):
             num_refused += 1
             assert "\n" not in str(error)
     assert 0 < num_refused < 500
+
+
+def test_training_says_what_it_changes_and_leaves_out(tmp_path):
+    make(tmp_path / "a", [OPAQUE, RGB, OPAQUE])
+    (tmp_path / "a/notes.txt").write_text("x")
+    assert preflight.check_images(ImageFolderDataset(tmp_path / "a")) == [
+        "Noted in the dataset: 2 with an opaque alpha channel, which was dropped",
+        "Left out in the dataset: 1 .txt",
+    ]
