@@ -13,7 +13,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from data import notes
+from data import listing, notes
 from dataset_conversion import inspection as inspection_of
 from dataset_conversion import sources
 from dataset_conversion.convert import COLOURS, MAX_DEFAULT_WORKERS, Summary, convert_dataset
@@ -53,7 +53,7 @@ def _not_empty(ctx: click.Context, param: click.Parameter, value: str | None) ->
     metavar="PATH",
     callback=_not_empty,
     help="Instead of converting, report what is in a source or dataset, what is wrong with it and"
-    " how to train on it; writes a contact sheet (--dest, by default NAME-sheet.png here).",
+    " how to train on it; writes a contact sheet (--dest, by default NAME.contact-sheet.png here).",
 )
 @click.option(
     "--max-images",
@@ -230,7 +230,9 @@ def inspect_dataset(
 def choose_sheet(source: str, sheet: str | None) -> Path:
     """Where the contact sheet goes: never into the source, where it would be one of the images."""
     if sheet is None:
-        path = Path(f"{paths.shorten_name(Path(source).absolute().stem, 200)}-sheet.png")
+        # By its name, it is no image even if a folder around it is the source of another day.
+        stem = paths.shorten_name(Path(source).absolute().stem, 200)
+        path = Path(stem + listing.SHEET_SUFFIX)
         beside = Path(source).resolve().parent
         return beside / path if paths.is_inside(path, Path(source)) else path
     if not sheet.lower().endswith(".png"):

@@ -15,7 +15,7 @@ WHITE_IS_ZERO, SEPARATE_PLANES, UNSIGNED, VOID = 0, 2, 1, 4
 CODESTREAM = b"\xff\x4f\xff\x51"  # SOC and SIZ, with which the pixels of JPEG 2000 start
 SIZ_COMPONENTS = 4 + 36  # where SIZ counts components; three bytes for each follow (ISO 15444-1)
 
-DARK = 4
+DARK = 4  # no sample of such an image reaches this part of the largest value
 Scale = tuple[int, bool]  # the largest value of a sample; whether it means black
 
 

@@ -12,11 +12,24 @@ import numpy as np
 import PIL.Image
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
+from data.deep_samples import (
+    BITS_PER_SAMPLE,
+    PHOTOMETRIC,
+    SAMPLE_FORMAT,
+    UNSIGNED,
+    WHITE_IS_ZERO,
+)
+
 SIGNATURES = (b"II*\0", b"MM\0*")
 BITS = range(9, 17)
-WIDTH, HEIGHT, BITS_PER_SAMPLE, COMPRESSION, PHOTOMETRIC, FILL_ORDER = 256, 257, 258, 259, 262, 266
-STRIP_OFFSETS, ORIENTATION, SAMPLES, STRIP_SIZES, FORMAT, PROFILE = 273, 274, 277, 279, 339, 34675
-EXPECTED = {COMPRESSION: 1, FILL_ORDER: 1, SAMPLES: 1, FORMAT: 1}  # where nothing is said, too
+WIDTH, HEIGHT, COMPRESSION, FILL_ORDER = 256, 257, 259, 266
+STRIP_OFFSETS, ORIENTATION, SAMPLES, STRIP_SIZES, PROFILE = 273, 274, 277, 279, 34675
+EXPECTED = {
+    COMPRESSION: 1,
+    FILL_ORDER: 1,
+    SAMPLES: 1,
+    SAMPLE_FORMAT: UNSIGNED,
+}  # where nothing is said, too
 BITS_AT_ONCE = 2**24  # unpacked to a byte each
 
 
@@ -67,7 +80,7 @@ def read(data: bytes) -> DeepTiff | None:
     return DeepTiff(
         PIL.Image.fromarray(samples),
         bits,
-        _number(tags, PHOTOMETRIC) == 0,
+        _number(tags, PHOTOMETRIC) == WHITE_IS_ZERO,
         _number(tags, ORIENTATION, 1),
         _profile(tags),
         _count_pages(tags, data),

@@ -34,6 +34,7 @@ LEFT_BEHIND = frozenset(
         "__pycache__",
     }
 )
+SHEET_SUFFIX = ".contact-sheet.png"  # of what `dataset_tool.py --inspect` leaves behind
 MAX_VISITS = 16  # of one folder by different ways: links that cross each other multiply
 MAX_KINDS = 8  # in a list of what was left out
 REPEATED = "in folders that symbolic links repeat: these images are there more than once"
@@ -129,7 +130,7 @@ def is_left_behind(part: str) -> bool:
     """Whether one part of a path is hidden, or something that programs leave behind."""
     if part.startswith("."):
         return part not in (".", "..")
-    return part.lower() in LEFT_BEHIND
+    return part.lower() in LEFT_BEHIND or part.lower().endswith(SHEET_SUFFIX)
 
 
 def _left_behind_part(parts: Sequence[str]) -> str | None:

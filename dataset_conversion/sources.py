@@ -80,6 +80,12 @@ def open_source(
         ValueError: If the source is of no known kind, or malformed.
         OSError: If it does not exist or cannot be read.
     """
+    name = Path(source).name
+    has_no_profiles = source == "synthetic" or name == cifar.FILE_NAME
+    if keep_profile_values and (has_no_profiles or name.endswith(mnist.IMAGES_SUFFIX)):
+        raise ValueError(
+            f"--keep-profile-values: the images of {source} have no colour profiles; leave it out"
+        )
     if source == "synthetic":
         return _with_own_labels(_open_synthetic(max_images, size, seed or 0), source, labels)
     if seed is not None:

@@ -253,6 +253,7 @@ def test_errors_name_the_file_and_the_way_out(name, remedy, inputs, tmp_path):
         (["--source=synthetic", "--resolution=24x24"], "power of two"),
         (["--source=synthetic", "--resolution=32x16"], "square"),
         (["--source={src}", "--seed=1"], "--seed"),
+        (["--source=synthetic", "--keep-profile-values"], "have no colour profiles"),
         (["--source={src}", "--resolution=16x32", "--transform=center-crop-wide"], "32x16"),
     ],
 )

@@ -14,9 +14,9 @@ import PIL.Image
 import PIL.ImageCms
 import pytest
 
-from data import decoding, png_header
+from data import decoding, notes, png_header
 from data.reading import UnusableImage
-from tests.dataset_conversion import zoo
+from tests.dataset_conversion import icc, zoo
 from tests.dataset_conversion.formats import image_file, random_pixels
 from training import preflight
 from training.dataset import ImageFolderDataset
@@ -46,6 +46,25 @@ def test_sprites_keep_it_all(tmp_path):
     assert dataset.image_shape == [4, 8, 8] and not dataset.check_images()
     for i, pixels in enumerate([OPAQUE, SPRITE, OPAQUE]):
         np.testing.assert_array_equal(dataset[i][0], pixels.transpose(2, 0, 1))
+
+
+def test_sprites_that_are_not_plain_keep_it_too(tmp_path):
+    """A profile of sRGB, which changes nothing, takes them another way."""
+    profile = icc.rgb_profile("sRGB", icc.SRGB, icc.srgb_curve)
+    for i, pixels in enumerate([SPRITE, OPAQUE]):
+        (tmp_path / f"{i}.png").write_bytes(image_file(pixels, icc_profile=profile))
+    dataset = ImageFolderDataset(tmp_path)
+    np.testing.assert_array_equal(dataset[1][0], OPAQUE.transpose(2, 0, 1))
+    assert not dataset.check_images()
+
+
+def test_lists_of_what_was_noted_end():
+    found = Counter({f"converted from {i} to sRGB": 100 - i for i in range(50)})
+    line = notes.describe(found, None)["Noted"]
+    assert line.startswith("100 converted from 0 to sRGB; 99 converted from 1")
+    assert line.endswith(
+        f"; {sum(100 - i for i in range(12, 50))} changed or warned of in other ways"
+    )
 
 
 def test_a_transparent_image_among_opaque_ones_is_named(tmp_path):

@@ -198,7 +198,7 @@ def test_walkthrough_leads_to_a_video(tmp_path, monkeypatch):
         _, script, *args = shlex.split(command)
         import_module(Path(script).stem).main(args, standalone_mode=False)
     (run,) = Path("runs").iterdir()
-    for path in (run / "reals.png", run / "fakes_init.png", Path("shapes-sheet.png")):
+    for path in (run / "reals.png", run / "fakes_init.png", Path("shapes.contact-sheet.png")):
         assert path.stat().st_size > 0
     for name in ("out/grid.png", "out/shapes.mp4"):
         assert Path(name).stat().st_size > 0

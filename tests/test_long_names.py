@@ -93,6 +93,6 @@ def test_datasets_with_long_names_are_written_and_looked_at(stem, suffix, tmp_pa
     assert [path.name for path in Path().iterdir()] == [f"{stem}{suffix}"]
     result = CliRunner().invoke(dataset_tool.main, [f"--inspect={stem}{suffix}", "--workers=1"])
     assert result.exit_code == 0, result.stderr
-    (sheet,) = Path().glob("*-sheet.png")
-    assert stem.startswith(sheet.name.removesuffix("-sheet.png"))
+    (sheet,) = Path().glob("*.contact-sheet.png")
+    assert stem.startswith(sheet.name.removesuffix(".contact-sheet.png"))
     assert result.stdout.endswith(f"Contact sheet: {sheet}\n")

@@ -398,11 +398,12 @@ class ImageFolderDataset(Dataset):
     def _load_raw_image(self, raw_idx: int, notes: Counter[str] | None = None) -> np.ndarray:
         if self._cache is not None and (image := self._cache.get(raw_idx)) is not None:
             return image
+        found = None if notes is None else Counter()
         try:
             data = self._read_image(raw_idx)
             # An archive has checksums of its own.
             check = self._archive is None and not self._is_checked[raw_idx]
-            picture = decoding.decode(data, notes, check=check)
+            picture = decoding.decode(data, found, check=check)
         except (OSError, UnusableImage) as error:
             raise self._describe_failure(raw_idx, error) from error
         self._is_checked[raw_idx] = True
@@ -410,6 +411,10 @@ class ImageFolderDataset(Dataset):
         if self._keeps_alpha and picture.had_alpha and picture.mode == "RGB":
             opaque = np.full([*image.shape[:2], 1], 255, np.uint8)
             image = np.concatenate([image, opaque], axis=2)
+            if found is not None:
+                del found[decoding.OPAQUE]  # it is kept here
+        if notes is not None:
+            notes.update(found)
         image = image.transpose(2, 0, 1)  # HWC to CHW
         if self._cache is not None:
             self._check_shape(raw_idx, image.shape)

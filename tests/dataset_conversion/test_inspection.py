@@ -33,12 +33,12 @@ def test_a_dataset_that_is_fit_for_training(tmp_path):
     output = run("--inspect=d.zip")
     for text in [
         "Images:   1200 in d.zip", "16x16: 1200", "RGB (3 channels): 1200", "6 classes",
-        "Problems: none", "Contact sheet: d-sheet.png",
+        "Problems: none", "Contact sheet: d.contact-sheet.png",
     ]:  # fmt: skip
         assert text in output
     assert "dataset_tool.py" not in output
     assert len(re.findall(r"^  \d +200  #{30}$", output, re.MULTILINE)) == 6
-    sheet = PIL.Image.open("d-sheet.png")
+    sheet = PIL.Image.open("d.contact-sheet.png")
     assert sheet.size == (8 * CELL, 6 * CELL) and sheet.mode == "RGB"
     commands = [line.strip() for line in output.splitlines() if "train.py" in line]
     assert len(commands) == 3
@@ -108,12 +108,25 @@ def test_the_sheet_never_lands_among_the_images(where, tmp_path, monkeypatch):
     before = sorted(os.listdir(tmp_path / "photos"))
     output = run(f"--inspect={source}")
     assert sorted(os.listdir(tmp_path / "photos")) == before
-    (sheet,) = tmp_path.glob("*-sheet.png")
+    (sheet,) = tmp_path.glob("*.contact-sheet.png")
     assert f"Contact sheet: {sheet}" in output
     for dest in ("x.png", tmp_path / "photos/deep/x.png"):
         output = run(f"--inspect={source}", f"--dest={dest}", exit_code=1)
         assert "would become one of the images" in output
     assert sorted(os.listdir(tmp_path / "photos")) == before
+
+
+@pytest.mark.parametrize("where", [".", "cats"])
+def test_the_sheet_of_a_part_is_no_image_of_the_whole(where, tmp_path, monkeypatch):
+    """Sheets land in the current folder, or beside it; both may be images of somebody else."""
+    make_source(tmp_path / "all", {"a.png": formats.random_pixels(8, 8, 3)})
+    make_source(tmp_path / "all/cats", {"b.png": formats.random_pixels(8, 8, 3)})
+    monkeypatch.chdir(tmp_path / "all" / where)
+    run(f"--inspect={'cats' if where == '.' else '.'}")
+    assert (tmp_path / "all/cats.contact-sheet.png").exists()
+    output = run(f"--source={tmp_path / 'all'}", f"--dest={tmp_path / 'o.zip'}")
+    assert "Wrote 2 images" in output
+    assert "1 hidden or left behind by other programs (cats.contact-sheet.png)" in output
 
 
 @pytest.mark.parametrize("option", ["--source=src", "--resolution=8x8", "--on-error=skip"])
