@@ -164,6 +164,13 @@ from training.training_loop import training_loop
     help="Save the state of the run at least so often.",
 )
 @click.option(
+    "--watchdog-minutes",
+    type=cli.FiniteFloat(min=0),
+    default=10,
+    show_default=True,
+    help="End a run in which one process keeps the others waiting for so long; 0 never does.",
+)
+@click.option(
     "--keep-states",
     type=cli.WholeNumber(min=1),
     default=2,
@@ -276,6 +283,7 @@ def main(device: str, dry_run: bool, **options: Any) -> None:
         if run is None:
             stack.enter_context(preflight.sole_trainer(Path(config.run_dir)))
         state_path = None if run is None else run.state_path
+        stack.enter_context(preflight.advice_to_continue(Path(config.run_dir)))
         distributed.launch(training_loop, config.num_gpus, device, config, state_path)
 
 

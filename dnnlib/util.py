@@ -17,7 +17,7 @@ import urllib.parse
 import urllib.request
 import uuid
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any, BinaryIO, TextIO
 
@@ -109,7 +109,8 @@ class Logger:
     """Repeats everything written to `sys.stdout` and `sys.stderr` in a log file, until closed.
 
     Lines that are drawn over with carriage returns (progress bars) appear on the console only.
-    When a `with` block ends in an exception, its traceback goes to the file as well.
+    When a `with` block ends in an exception, its traceback goes to the file as well. When nobody
+    reads the console any more (a closed terminal, the end of `| tee`), the file goes on.
 
     Args:
         file_name: The log file, or `None` to leave the streams as they are.
@@ -235,6 +236,33 @@ def open_url(
     return str(path) if return_filename else path.open("rb")
 
 
+def remove_leftovers(folder: Path, names: re.Pattern[str]) -> tuple[int, int]:
+    """Remove what `open_atomic` left of files when a process was killed.
+
+    The caller makes sure that no other process writes these files now.
+
+    Args:
+        folder: Where they were to be.
+        names: What their names were to be, in full.
+
+    Returns:
+        How many there were, and their bytes.
+
+    Raises:
+        OSError: If one cannot be removed.
+    """
+    num = num_bytes = 0
+    for path in folder.iterdir():
+        match = _LEFTOVER.fullmatch(path.name)
+        if match is not None and names.fullmatch(match[1]):
+            num, num_bytes = num + 1, num_bytes + path.stat().st_size
+            path.unlink()
+    return num, num_bytes
+
+
+_LEFTOVER = re.compile(r"\.(.+)\.[0-9a-f]{32}\.tmp")
+
+
 @contextlib.contextmanager
 def open_atomic(path: str | os.PathLike, mode: str = "wb") -> Iterator[IO]:
     """Open a file for writing that takes its name only when the `with` block ends well.
@@ -358,7 +386,7 @@ class _Tee:
             text = text.decode("utf-8", errors="replace")
         with self._lock:
             if self.console is not None:
-                self.console.write(text)
+                self._to_console(self.console.write, text)
             if self.file is not None:
                 *lines, self._line = (self._line + text).split("\n")
                 for line in lines:
@@ -374,12 +402,23 @@ class _Tee:
     def flush(self) -> None:
         with self._lock:
             if self.console is not None:
-                self.console.flush()
+                self._to_console(self.console.flush)
             if self.file is not None:
                 if self._line and "\r" not in self._line:
                     self.file.write(self._line)
                     self._line, self._is_line_started = "", True
                 self.file.flush()
+
+    def _to_console(self, function: Callable, *args) -> None:
+        """Write to the console; if that fails, the log file goes on alone."""
+        try:
+            function(*args)
+        except OSError as error:
+            if self.file is None:
+                raise
+            if error.errno in _READER_IS_GONE:
+                _detach(self.console)
+                self.file.write(f"Note: nobody reads the console any more ({error.strerror}).\n")
 
     def _finish_line(self, line: str) -> None:
         is_progress = "\r" in line
@@ -388,6 +427,18 @@ class _Tee:
         if not is_progress or self._is_line_started:
             self.file.write("\n")
         self._is_line_started = False
+
+
+# A pipe without a reader; a terminal that was closed.
+_READER_IS_GONE = (errno.EPIPE, errno.EIO, errno.EBADF)
+
+
+def _detach(console: TextIO) -> None:
+    """Let what is written to a stream vanish, also what is left for the end of the process."""
+    with contextlib.suppress(OSError, ValueError):  # a stream without a file
+        fd = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(fd, console.fileno())
+        os.close(fd)
 
 
 def _local_path(url: str) -> str:

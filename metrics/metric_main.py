@@ -119,7 +119,7 @@ def calc_metric(metric: str, **kwargs: Any) -> EasyDict:
             not be finite.
     """
     opts = MetricOptions(**{"seed": 0, **kwargs})
-    start_time = time.time()
+    start_time = time.monotonic()
     with (
         samples.preserved_generators(torch.device(opts.device)),
         parallel.in_step(opts.worker),
@@ -131,7 +131,7 @@ def calc_metric(metric: str, **kwargs: Any) -> EasyDict:
     for name, value in zip(results, values, strict=True):
         if not math.isfinite(value):
             raise RuntimeError(f"{name} came out as {value}, which is no number to compare with")
-    total_time = time.time() - start_time
+    total_time = time.monotonic() - start_time
     record = EasyDict(
         results=EasyDict(zip(results, values, strict=True)),
         metric=metric,

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from dnnlib import cli
+from dnnlib import cli, heartbeat
 from torch_utils.distributed import Worker
 
 
@@ -96,8 +96,9 @@ def _exchange(
     """Exchange two numbers; if a process has an error instead, raise in all of them."""
     header = torch.tensor([error is not None, *numbers], dtype=torch.int64, device=worker.device)
     headers = [torch.empty_like(header) for _ in range(worker.size)]
-    torch.distributed.all_gather(headers, header)
-    rows = torch.stack(headers).tolist()
+    with heartbeat.collective():
+        torch.distributed.all_gather(headers, header)
+        rows = torch.stack(headers).tolist()
     if not any(row[0] for row in rows):
         return [(row[1], row[2]) for row in rows]
 

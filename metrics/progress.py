@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from tqdm import tqdm
 
+from dnnlib import heartbeat
 from dnnlib.util import format_time
 
 LINE_INTERVAL_SEC = 30.0  # between two lines where there is no terminal
@@ -44,7 +45,7 @@ class ProgressMonitor:
         self.pfn_lo = pfn_lo
         self.pfn_hi = pfn_hi
         self.pfn_total = pfn_total
-        self.start_time = time.time()
+        self.start_time = time.monotonic()
         self._flushed_items = 0
         self._flushed_time = self._line_time = self.start_time
         self._bar: tqdm | None = None
@@ -54,6 +55,7 @@ class ProgressMonitor:
 
     def update(self, cur_items: int) -> None:
         """Say how many items are done."""
+        heartbeat.beat()
         is_done = self.num_items is not None and cur_items >= self.num_items
         if self._bar is not None:
             self._bar.update(cur_items - self._bar.n)
@@ -62,7 +64,7 @@ class ProgressMonitor:
         if cur_items == self._flushed_items:
             return
         self._print(cur_items, is_done)
-        self._flushed_items, self._flushed_time = cur_items, time.time()
+        self._flushed_items, self._flushed_time = cur_items, time.monotonic()
         if self.num_items is not None:
             share = min(cur_items / max(self.num_items, 1), 1)
             self._tell(self.pfn_lo + (self.pfn_hi - self.pfn_lo) * share)
@@ -92,7 +94,7 @@ class ProgressMonitor:
             self.progress_fn(float(position), float(self.pfn_total))
 
     def _print(self, cur_items: int, is_done: bool) -> None:
-        now = time.time()
+        now = time.monotonic()
         if not self.verbose or self.tag is None:
             return
         if is_done and self._bar is not None:

@@ -149,6 +149,22 @@ def _is_said(message: str, said: str) -> bool:
     return all(re.sub(r"\s+", " ", part).strip(" ,:") in said for part in parts if part)
 
 
+def test_each_promise_is_held_by_a_test_that_names_it():
+    """A row of the table names a test; each test of faults begins with the fault of its row."""
+    table = TEXTS["reliability.md"].partition("## What can go wrong")[2]
+    rows = [line.strip("| ").split(" | ") for line in table.splitlines() if line.startswith("| ")]
+    tests_of = {fault: re.findall(r"tests?[/_][\w/.]+", tests) for fault, _, _, tests in rows[2:]}
+    assert len(tests_of) > 20 and all(tests_of.values())
+    tree = ast.parse((ROOT / "tests/training/test_faults.py").read_text("utf-8"))
+    functions = {f.name: f for f in tree.body if isinstance(f, ast.FunctionDef)}
+    promised = {
+        name: ast.get_docstring(function).splitlines()[0]
+        for name, function in functions.items()
+        if name.startswith("test_")
+    }
+    assert [name for name, fault in promised.items() if name not in tests_of[fault]] == []
+
+
 def test_messages_in_troubleshooting_are_those_of_the_source():
     sources = [*ROOT.glob("*.py")]
     packages = "data dnnlib training torch_utils metrics dataset_conversion network_files"

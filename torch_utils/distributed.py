@@ -6,10 +6,8 @@ a run of one process.
 
 import dataclasses
 import os
-import signal
 import socket
 import tempfile
-import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable
@@ -22,7 +20,8 @@ import psutil
 import torch
 from torch import Tensor
 
-from dnnlib import cli, interrupts
+from dnnlib import heartbeat
+from torch_utils import local_processes
 from torch_utils.host_memory import keep_freed_memory
 
 DEVICES = ("auto", "cuda", "cpu", "mps")
@@ -41,12 +40,14 @@ class Worker:
         size: Number of processes.
         device: Where this process computes.
         control: Process group on the CPU for what steers the run, `None` for one process.
+        store: What the processes can leave for one another at any time, `None` for one process.
     """
 
     rank: int = 0
     size: int = 1
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     control: Any = None
+    store: Any = None
 
     @property
     def is_main(self) -> bool:
@@ -152,7 +153,7 @@ def launch(function: Callable[..., None], num_processes: int, device_name: str, 
 
     Raises:
         RuntimeError: If there are fewer GPUs than processes, or `torchrun` started another number;
-            or for what a local process raised with a message for users.
+            or as `local_processes.run` says.
     """
     check_devices(num_processes, device_name)
     if is_torchrun():
@@ -163,20 +164,15 @@ def launch(function: Callable[..., None], num_processes: int, device_name: str, 
         function(Worker(device=resolve_device(device_name)), *args)
     else:
         with tempfile.TemporaryDirectory() as folder:
-            try:
-                _run_to_end(
-                    lambda: torch.multiprocessing.spawn(
-                        _run_spawned,
-                        args=(function, num_processes, device_name, Path(folder), args),
-                        nprocs=num_processes,
-                        join=False,
-                    )
-                )
-            except torch.multiprocessing.ProcessRaisedException as error:
-                messages = [path.read_text("utf-8") for path in Path(folder).glob("error*")]
-                if not messages:
-                    raise
-                raise RuntimeError(messages[0]) from error
+            local_processes.run(
+                _run_locally,
+                num_processes,
+                num_processes,
+                device_name,
+                Path(folder),
+                function,
+                args,
+            )
 
 
 def configure_backends(
@@ -214,8 +210,9 @@ def synchronize(device: torch.device) -> None:
 def broadcast_module(worker: Worker, module: torch.nn.Module | None) -> None:
     """Give every process the parameters and buffers of rank 0."""
     if worker.size > 1 and module is not None:
-        for tensor in [*module.parameters(), *module.buffers()]:
-            torch.distributed.broadcast(tensor.detach(), src=0)
+        with heartbeat.collective():
+            for tensor in [*module.parameters(), *module.buffers()]:
+                torch.distributed.broadcast(tensor.detach(), src=0)
 
 
 def any_of(worker: Worker, *flags: bool) -> list[bool]:
@@ -223,7 +220,8 @@ def any_of(worker: Worker, *flags: bool) -> list[bool]:
     if worker.size == 1:
         return list(flags)
     shared = torch.tensor(flags, dtype=torch.uint8)
-    torch.distributed.all_reduce(shared, torch.distributed.ReduceOp.MAX, group=worker.control)
+    with heartbeat.collective():
+        torch.distributed.all_reduce(shared, torch.distributed.ReduceOp.MAX, group=worker.control)
     return [bool(flag) for flag in shared.tolist()]
 
 
@@ -232,7 +230,8 @@ def gather(worker: Worker, value: Any) -> list[Any] | None:
     if worker.size == 1:
         return [value]
     values = [None] * worker.size if worker.is_main else None
-    torch.distributed.gather_object(value, values, dst=0, group=worker.control)
+    with heartbeat.collective():
+        torch.distributed.gather_object(value, values, dst=0, group=worker.control)
     return values
 
 
@@ -241,7 +240,8 @@ def broadcast(worker: Worker, value: Any) -> Any:
     if worker.size == 1:
         return value
     values = [value]
-    torch.distributed.broadcast_object_list(values, src=0, group=worker.control)
+    with heartbeat.collective():
+        torch.distributed.broadcast_object_list(values, src=0, group=worker.control)
     return values[0]
 
 
@@ -251,44 +251,11 @@ def average(worker: Worker, tensors: Iterable[Tensor]) -> None:
     if worker.size == 1 or not tensors:
         return
     flat = torch.cat([tensor.detach().flatten() for tensor in tensors])
-    torch.distributed.all_reduce(flat)
+    with heartbeat.collective():
+        torch.distributed.all_reduce(flat)
     flat /= worker.size
     for tensor, mean in zip(tensors, flat.split([t.numel() for t in tensors]), strict=True):
         tensor.detach().copy_(mean.view_as(tensor))
-
-
-def _run_to_end(start: Callable[[], torch.multiprocessing.ProcessContext]) -> None:
-    """Spawn processes, wait for them, and pass SIGTERM and SIGINT on to them as SIGTERM.
-
-    They themselves never see SIGINT, which a terminal sends to all processes at once: each then
-    gets one signal for one keystroke.
-    """
-    received, processes = [], []
-
-    def forward(num: int, _frame) -> None:
-        received.append(num)
-        for process in processes:
-            if process.is_alive():
-                process.terminate()
-
-    is_main_thread = threading.current_thread() is threading.main_thread()
-    numbers = (signal.SIGTERM, signal.SIGINT) if is_main_thread else ()
-    old_handlers = {num: signal.signal(num, forward) for num in numbers}
-    try:
-        with interrupts.held_back():
-            context = start()
-            processes.extend(context.processes)
-        if received:  # before there were processes to tell
-            forward(received[0], None)
-        while not context.join():
-            pass
-    except torch.multiprocessing.ProcessExitedException:
-        if not received:
-            raise
-        raise KeyboardInterrupt from None  # they had no other way to end
-    finally:
-        for num, handler in old_handlers.items():
-            signal.signal(num, handler)
 
 
 def _from_environment(name: str, default: int = -1) -> int:
@@ -302,20 +269,14 @@ def _is_cuda(device_name: str) -> bool:
     return device_name == "cuda" or (device_name == "auto" and torch.cuda.is_available())
 
 
-def _run_spawned(rank: int, function, size: int, device_name: str, folder: Path, args) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # see `_run_to_end`
+def _run_locally(rank: int, size: int, device_name: str, folder: Path, function, args) -> None:
     worker = Worker(rank, size, resolve_device(device_name, rank if _is_cuda(device_name) else 0))
     if worker.device.type == "cpu":
         # The processes share the cores instead of each claiming all of them.
         torch.set_num_threads(max(min(torch.get_num_threads(), (os.cpu_count() or 1) // size), 1))
-    try:
-        store = torch.distributed.FileStore(os.fspath(folder / "rendezvous"), size)
-        store.set_timeout(COLLECTIVE_TIMEOUT)
-        _run_in_group(function, worker, store, args)
-    except Exception as error:
-        if cli.is_expected(error):  # its message alone tells the user what to do
-            (folder / f"error{rank}").write_text(cli.message_of(error), "utf-8")
-        raise
+    store = torch.distributed.FileStore(os.fspath(folder / "rendezvous"), size)
+    store.set_timeout(COLLECTIVE_TIMEOUT)
+    _run_in_group(function, worker, store, args)
 
 
 def _store_of_torchrun(worker: Worker) -> torch.distributed.Store:
@@ -368,6 +329,6 @@ def _run_in_group(function, worker: Worker, store: torch.distributed.Store, args
     )
     try:
         control = torch.distributed.new_group(backend="gloo", timeout=COLLECTIVE_TIMEOUT)
-        function(dataclasses.replace(worker, control=control), *args)
+        function(dataclasses.replace(worker, control=control, store=store), *args)
     finally:
         torch.distributed.destroy_process_group()

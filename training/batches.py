@@ -77,8 +77,13 @@ class TrainingBatches:
         num, self._loader.num_skipped = self._loader.num_skipped, 0
         return num
 
+    def close(self) -> None:
+        """End the processes that load; a second call does nothing."""
+        self._loader.close()
+
     def _start_loading(self) -> None:
-        self._loader = None  # ends processes that there were
+        if self._loader is not None:
+            self._loader.close()
         sampler = misc.InfiniteSampler(
             self._dataset,
             rank=self._worker.rank,

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from dnnlib.heartbeat import BeatingFile
 from dnnlib.util import open_atomic
 
 VERSION = 1
@@ -35,7 +36,7 @@ def save(run_dir: Path, state: dict[str, Any], cur_nimg: int, keep: int) -> Path
     path = run_dir / f"training-state-{cur_nimg:09d}.pt"
     try:
         with open_atomic(path) as f:
-            torch.save({**state, "version": VERSION}, f)
+            torch.save({**state, "version": VERSION}, BeatingFile(f))
     except RuntimeError as error:  # how PyTorch puts it that the file cannot grow
         raise OSError(f"cannot write {path} ({str(error).partition(chr(10))[0]})") from error
     for abandoned in states(run_dir):

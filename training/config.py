@@ -74,6 +74,7 @@ class TrainOptions:
     nobench: bool = False
     workers: int = 3
     state_minutes: float = 30
+    watchdog_minutes: float = 10
     keep_states: int = 2
     max_nan_steps: int = 200
     skip_damaged: bool = False
@@ -121,6 +122,7 @@ class TrainConfig:
     cudnn_benchmark: bool = True
     deterministic: bool = False
     state_minutes: float = 30
+    watchdog_minutes: float = 10
     keep_states: int = 2
     max_nan_steps: int = 200
     skip_damaged_images: bool = False
@@ -191,6 +193,7 @@ def make_config(
         deterministic=options.deterministic,
         cache=options.cache,
         state_minutes=options.state_minutes,
+        watchdog_minutes=options.watchdog_minutes,
         keep_states=options.keep_states,
         max_nan_steps=options.max_nan_steps,
         skip_damaged_images=options.skip_damaged,

@@ -401,9 +401,8 @@ class ImageFolderDataset(Dataset):
         found = None if notes is None else Counter()
         try:
             data = self._read_image(raw_idx)
-            # An archive has checksums of its own.
-            check = self._archive is None and not self._is_checked[raw_idx]
-            picture = decoding.decode(data, found, check=check)
+            # In archives as well: their checksums are right for an image that was damaged before.
+            picture = decoding.decode(data, found, check=not self._is_checked[raw_idx])
         except (OSError, UnusableImage) as error:
             raise self._describe_failure(raw_idx, error) from error
         self._is_checked[raw_idx] = True

@@ -8,6 +8,7 @@ import contextlib
 import itertools
 import mmap
 import multiprocessing
+import multiprocessing.util
 import os
 import signal
 import threading
@@ -19,10 +20,12 @@ import torch
 import torch.utils.data
 from torch import Tensor
 
+from torch_utils import local_processes
 from training.dataset import Dataset
 from training.stop_request import ignore_signals
 
 Batch = tuple[Tensor, Tensor]
+KILL_SEC = 5.0  # a process in the middle of reading from a dead disk does not even die
 
 
 class BatchLoader:
@@ -73,15 +76,23 @@ class BatchLoader:
                 collate_fn=_as_it_is,
                 num_workers=num_workers,
                 prefetch_factor=prefetch_factor if num_workers > 0 else None,
-                worker_init_fn=ignore_signals,
+                worker_init_fn=_set_up_process,
                 generator=torch.Generator(),  # leaves the global random numbers alone
             )
             self._filled = iter(loader)
+        # A process that ends waits for its children, which ignore the SIGTERM that it sends them.
+        # So they are killed first, even if nobody has called `close`.
+        self._end = multiprocessing.util.Finalize(self, _end, (self._filled,), exitpriority=100)
 
     @property
     def worker_pids(self) -> list[int]:
         """The processes that read."""
         return [worker.pid for worker in getattr(self._filled, "_workers", [])]
+
+    def close(self) -> None:
+        """End the processes at once; a second call does nothing. There are no more batches."""
+        self._end()
+        self._filled = iter(())
 
     def __iter__(self) -> Iterator[Batch]:
         return self
@@ -93,6 +104,24 @@ class BatchLoader:
         if self._pin_memory:
             return images.pin_memory(), labels.pin_memory()
         return images, labels
+
+
+def _end(filled: Iterator) -> None:
+    """End the processes of `DataLoader`'s iterator, not as PyTorch does it.
+
+    PyTorch asks them to end and waits for seconds. If one was killed, it can wait for ever: for a
+    lock that the dead process holds.
+    """
+    workers = getattr(filled, "_workers", [])
+    for worker in workers:
+        worker.kill()
+    for worker in workers:
+        worker.join(KILL_SEC)
+    if workers and not filled._shutdown:
+        filled._shutdown = True
+        # Or other loaders of this process would take the dead for their own.
+        torch.utils.data._utils.signal_handling._remove_worker_pids(id(filled))
+        filled._worker_pids_set = False
 
 
 class _Tasks:
@@ -161,6 +190,16 @@ def _keep_handler_of_ended_children() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGCHLD, handler)
+
+
+def _set_up_process(_worker_id: int) -> None:
+    """Leave all signals to the process that trains, and end with it.
+
+    PyTorch's processes look every five seconds whether that one lives, and never notice its death
+    if it comes before they first look.
+    """
+    ignore_signals()
+    local_processes.end_with_parent()
 
 
 def _as_it_is(item: tuple[int, int, int]) -> tuple[int, int, int]:

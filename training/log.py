@@ -1,5 +1,6 @@
 """One record per tick: to the console, `training_stats.jsonl` and TensorBoard."""
 
+import contextlib
 import math
 import time
 from collections.abc import Mapping
@@ -33,6 +34,8 @@ class RunLog:
         self._jsonl = (Path(run_dir) / "training_stats.jsonl").open("a", encoding="utf-8")
         if self._jsonl.tell() > jsonl_bytes:
             self._jsonl.truncate(jsonl_bytes)
+        self._run_dir = run_dir
+        self._is_failing = False  # TensorBoard's files could not be written the last time
         self._tensorboard = _open_tensorboard(
             run_dir, purge_step=None if cur_nimg is None else cur_nimg // 1000 + 1
         )
@@ -65,16 +68,25 @@ class RunLog:
         self._write_scalars({f"Metrics/{name}": x for name, x in metrics.items()}, cur_nimg)
 
     def _write_scalars(self, scalars: Mapping[str, float], cur_nimg: int) -> None:
-        if self._tensorboard is not None:
-            for name, value in scalars.items():
-                self._tensorboard.add_scalar(name, value, global_step=cur_nimg // 1000)
-            self._tensorboard.flush()
+        try:
+            if self._is_failing:
+                self._tensorboard = _open_tensorboard(self._run_dir)
+                self._is_failing = False
+            if self._tensorboard is not None:
+                for name, value in scalars.items():
+                    self._tensorboard.add_scalar(name, value, global_step=cur_nimg // 1000)
+                self._tensorboard.flush()
+        except OSError as error:
+            # Its thread that writes does not live on: the next time needs a new one.
+            self._is_failing, self._tensorboard = True, None
+            print(f"Warning: TensorBoard's files lack a tick: {error.strerror}")
 
     def close(self) -> None:
-        """Close the files."""
-        self._jsonl.close()
-        if self._tensorboard is not None:
-            self._tensorboard.close()
+        """Close the files; a second call does nothing."""
+        for file in (self._jsonl, self._tensorboard):
+            if file is not None:
+                with contextlib.suppress(OSError):  # what is missing was said before
+                    file.close()
 
 
 def report_tick(
@@ -122,7 +134,7 @@ def _is_finite(value: Mapping[str, float]) -> bool:
     return math.isfinite(value["mean"]) and math.isfinite(value["std"])
 
 
-def _open_tensorboard(run_dir: str | Path, purge_step: int | None):
+def _open_tensorboard(run_dir: str | Path, purge_step: int | None = None):
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:

@@ -5,6 +5,7 @@ Everything here raises `ValueError`, `OSError` or `RuntimeError`, and names the 
 
 import contextlib
 import dataclasses
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,13 +14,17 @@ import torch
 
 import dnnlib
 from data import notes
-from dnnlib import file_lock, paths, strict_json
-from training import image_cache, run_dirs, transfer
+from dnnlib import cli, file_lock, paths, strict_json
+from torch_utils import local_processes
+from training import checkpoint, image_cache, run_dirs, transfer
 from training.config import TrainConfig
 from training.dataset import ImageFolderDataset
 from training.training_loop import network_kwargs
 
 LOCK_NAME = ".training.lock"
+FILES_OF_A_RUN = re.compile(
+    r"training-state-.*\.pt|network-snapshot-.*\.pkl|(fakes|reals).*\.png|training_options\.json"
+)
 PATIENCE_SEC = 60  # with a process that has been told to stop, and saves its state
 
 
@@ -132,6 +137,21 @@ def save_options(config: TrainConfig) -> None:
 
 
 @contextlib.contextmanager
+def advice_to_continue(run_dir: Path) -> Iterator[None]:
+    """Add, to the message of a process that has died, how to go on.
+
+    Raises:
+        RuntimeError: In place of `ProcessDied`.
+    """
+    try:
+        yield
+    except local_processes.ProcessDied as error:
+        how = f"python train.py --resume={run_dir}" if checkpoint.states(run_dir) else None
+        advice = f"continue with: {how}" if how else "it had not saved a state yet: start it again"
+        raise RuntimeError(f"{error}, and the run with it; {advice}") from error
+
+
+@contextlib.contextmanager
 def sole_trainer(run_dir: Path) -> Iterator[None]:
     """Keep other processes from training the same run, on this machine and where files know locks.
 
@@ -143,11 +163,28 @@ def sole_trainer(run_dir: Path) -> Iterator[None]:
         click.echo(f"Another process is training {run_dir}; waiting for it to end ...")
 
     with contextlib.ExitStack() as stack:
+        lock = file_lock.hold(run_dir / LOCK_NAME, say_waiting, PATIENCE_SEC)
         try:
-            stack.enter_context(file_lock.hold(run_dir / LOCK_NAME, say_waiting, PATIENCE_SEC))
+            is_locked = stack.enter_context(lock)
         except TimeoutError:
             raise RuntimeError(
                 f"{run_dir} is being trained by another process: stop that first, or start another "
                 "run in its place"
             ) from None
+        if is_locked:
+            _remove_leftovers(run_dir)
         yield
+
+
+def _remove_leftovers(run_dir: Path) -> None:
+    """Remove files that a process of this run was writing when it was killed."""
+    try:
+        num, num_bytes = dnnlib.util.remove_leftovers(run_dir, FILES_OF_A_RUN)
+    except OSError as error:
+        click.echo(f"Note: unfinished files of a killed process stay: {cli.message_of(error)}")
+        return
+    if num:
+        what = "file" if num == 1 else "files"
+        click.echo(
+            f"Note: {num} unfinished {what} ({num_bytes / 1e6:.1f} MB) of a killed process removed."
+        )

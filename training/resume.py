@@ -23,6 +23,7 @@ CHANGEABLE = {
     "workers",
     "cache",
     "state_minutes",
+    "watchdog_minutes",
     "keep_states",
     "max_nan_steps",
     "skip_damaged",

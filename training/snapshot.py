@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from dnnlib import heartbeat
+from dnnlib.heartbeat import BeatingFile
 from dnnlib.util import open_atomic
 from torch_utils.distributed import Worker
 from torch_utils.images import save_image_grid
@@ -52,7 +54,10 @@ class SampleSheet:
         batches = tqdm(
             zip(self.z, self.c, strict=True), path.name, len(self.z), leave=False, disable=None
         )
-        parts: list[Tensor] = [G_ema(z, c, noise_mode="const").cpu() for z, c in batches]
+        parts: list[Tensor] = []
+        for z, c in batches:
+            parts.append(G_ema(z, c, noise_mode="const").cpu())
+            heartbeat.beat()  # the other processes wait
         img = torch.cat(parts)
         if num_bad := len(img) - int(are_finite(img).count_nonzero()):
             print(
@@ -105,4 +110,4 @@ def save_network_pickle(
         # Not among the kwargs, with which other programs construct the dataset.
         data["dataset_fingerprint"] = dict(dataset_fingerprint)
     with open_atomic(path) as f:
-        pickle.dump(data, f)
+        pickle.dump(data, BeatingFile(f))

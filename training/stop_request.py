@@ -1,17 +1,32 @@
-"""Signals that ask a run to stop: after the step, with everything saved."""
+"""Signals that ask a run to stop: after the step, with everything saved.
 
+Python's own handlers wait until the interpreter is between two instructions, which takes as long as
+the operation of PyTorch that goes on. Here a thread reads what has come, so the second signal ends
+the process at once, whatever the process is doing.
+"""
+
+import contextlib
 import os
 import signal
+import socket
 import sys
 import threading
 import time
 
-SIGNALS = (signal.SIGTERM, signal.SIGINT)
-REPEAT_SEC = 2.0  # a terminal and a launcher may both pass on what was sent once
+SIGNALS = tuple(
+    getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP") if hasattr(signal, name)
+)
+# What was sent once can arrive more than once: from `timeout`, say, and from a batch system that
+# tells all processes while their parent passes it on.
+ECHO_SEC = 0.2
+# `torchrun` passes on what a terminal sends to all; and a closed terminal is followed by SIGTERM.
+LATE_ECHO_SEC = 2.0
 
 
 class StopRequest:
-    """Notes the first SIGTERM or SIGINT while a `with` block runs; the second ends the process.
+    """Notes the first signal of `SIGNALS` while a `with` block runs; the second ends the process.
+
+    Signals that are ignored, as SIGHUP is under `nohup`, stay ignored.
 
     Args:
         is_main: Whether this process tells the user.
@@ -20,33 +35,69 @@ class StopRequest:
     def __init__(self, is_main: bool) -> None:
         self.is_set = False
         self._is_main = is_main
+        self._first = 0
         self._time = 0.0
         self._old_handlers: dict[int, object] = {}
 
     def __enter__(self) -> "StopRequest":
         if threading.current_thread() is threading.main_thread():
-            self._old_handlers = {num: signal.signal(num, self._handle) for num in SIGNALS}
+            self._numbers, self._writer = socket.socketpair()
+            self._writer.setblocking(False)
+            self._thread = threading.Thread(target=self._read, daemon=True)
+            self._thread.start()
+            self._old_fd = signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
+            self._old_handlers = {
+                num: signal.signal(num, _do_nothing)
+                for num in SIGNALS
+                if signal.getsignal(num) is not signal.SIG_IGN
+            }
         return self
 
     def __exit__(self, *_exc) -> None:
-        for num, handler in self._old_handlers.items():
-            signal.signal(num, handler)
+        if threading.current_thread() is threading.main_thread():
+            for num, handler in self._old_handlers.items():
+                signal.signal(num, handler)
+            signal.set_wakeup_fd(self._old_fd)
+            # Ends the thread; processes that were forked meanwhile keep the socket open.
+            self._writer.shutdown(socket.SHUT_WR)
+            self._thread.join()
+            self._writer.close()
+            self._numbers.close()
 
-    def _handle(self, num: int, _frame) -> None:
+    def _read(self) -> None:
+        while numbers := self._numbers.recv(100):
+            for num in numbers:
+                if num in SIGNALS:  # the interpreter writes those of other handlers as well
+                    self._note(num)
+
+    def _note(self, num: int) -> None:
+        now = time.monotonic()
         if not self.is_set:
-            self.is_set = True
-            self._time = time.monotonic()
-            if self._is_main:
-                # Not print(): a signal may arrive in the middle of another one.
-                os.write(sys.__stderr__.fileno(), _MESSAGE)
-        elif time.monotonic() - self._time > REPEAT_SEC:
+            self.is_set, self._first, self._time = True, num, now
+            self._say(_FIRST)
+            return
+        is_same = num == self._first and "TORCHELASTIC_RUN_ID" not in os.environ
+        if now - self._time > (ECHO_SEC if is_same else LATE_ECHO_SEC):
+            self._say(_SECOND)
             os._exit(128 + num)
 
+    def _say(self, message: bytes) -> None:
+        if self._is_main and sys.__stderr__ is not None:
+            with contextlib.suppress(OSError, ValueError):  # the terminal may be gone
+                # Not print(): another thread may be in the middle of one.
+                os.write(sys.__stderr__.fileno(), message)
 
-_MESSAGE = b"\nStopping: finishing the step and saving the state. Once more to exit at once.\n"
+
+_FIRST = b"\nStopping: finishing the step and saving the state. Once more to exit at once.\n"
+_SECOND = b"\nExiting at once: what came after the last state is lost.\n"
 
 
-def ignore_signals(*_args) -> None:
+def ignore_signals() -> None:
     """Leave signals to the process that started this one."""
+    signal.set_wakeup_fd(-1)  # which a forked process shares with that one
     for num in SIGNALS:
         signal.signal(num, signal.SIG_IGN)
+
+
+def _do_nothing(_num: int, _frame) -> None:
+    """Stands in for the default action; the thread does the rest."""

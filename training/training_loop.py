@@ -1,8 +1,10 @@
 """The training algorithm: alternating phases, weight averaging, augmentation, snapshots."""
 
+import contextlib
 import copy
 import dataclasses
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +15,8 @@ from tqdm import tqdm
 
 import dnnlib
 from data import fingerprint
-from dnnlib import cli
-from torch_utils import distributed, misc, training_stats
+from dnnlib import cli, heartbeat
+from torch_utils import distributed, misc, training_stats, watchdog
 from torch_utils.distributed import Worker
 from torch_utils.images import save_image_grid as save_image_grid
 from training import (
@@ -37,6 +39,9 @@ from training.health import Health
 from training.snapshot_grid import setup_snapshot_image_grid as setup_snapshot_image_grid
 from training.stop_request import StopRequest
 
+# What a snapshot consists of.
+SHEET, NETWORKS, METRICS = "sheet", "networks", "metrics"
+
 
 def training_loop(
     worker: Worker, config: TrainConfig | None, state_path: Path | None = None
@@ -50,9 +55,15 @@ def training_loop(
     """
     config = distributed.broadcast(worker, config)
     log_file = Path(config.run_dir) / "log.txt" if worker.is_main else None
-    with dnnlib.util.Logger(log_file, file_mode="a"), StopRequest(worker.is_main) as stop_request:
+    with (
+        dnnlib.util.Logger(log_file, file_mode="a"),
+        StopRequest(worker.is_main) as stop_request,
+        watchdog.watch(worker, config.watchdog_minutes * 60),
+    ):
         state = checkpoint.load(state_path) if worker.is_main and state_path else None
-        Trainer(worker, config, distributed.broadcast(worker, state)).train(stop_request)
+        trainer = Trainer(worker, config, distributed.broadcast(worker, state))
+        with contextlib.closing(trainer):
+            trainer.train(stop_request)
 
 
 class Trainer:
@@ -71,7 +82,7 @@ class Trainer:
         self.config = config
         self.device = worker.device
         self.run_dir = Path(config.run_dir)
-        self.start_time = time.time()
+        self.start_time = time.monotonic()
         self.cur_nimg = 0
         self.batch_idx = 0
         self.tick = 0
@@ -84,10 +95,11 @@ class Trainer:
         self._set_up_augmentation()
         self._set_up_phases()
         self._set_up_files(state)
-        self.tick_start_time = time.time()
+        self.tick_start_time = time.monotonic()
         self.maintenance_sec = self.tick_start_time - self.start_time
         self.state_time = self.tick_start_time
         self.state_nimg = None  # where the last state was saved
+        self.missing: list[str] = []  # what the last snapshot lacks, see `_save_snapshot`
         if state is not None:
             self.load_state_dict(state)
 
@@ -104,8 +116,6 @@ class Trainer:
             if not cli.is_out_of_memory(error):
                 raise
             raise RuntimeError(_advice_on_memory(self.config)) from error
-        if self.worker.is_main:
-            self.log.close()
         if is_done:
             self._print("\nDone. The last snapshot is the trained network.")
         else:
@@ -113,6 +123,12 @@ class Trainer:
                 f"\nStopped at {self.cur_nimg / 1000:.1f} kimg. Continue with: "
                 f"python train.py --resume={self.run_dir}"
             )
+
+    def close(self) -> None:
+        """End the processes that load images, and close the files; a second call does nothing."""
+        self.batches.close()
+        if self.worker.is_main:
+            self.log.close()
 
     def state_dict(self) -> dict[str, Any] | None:
         """All that the run consists of, for `checkpoint.save`; `None` but for the main process.
@@ -127,7 +143,7 @@ class Trainer:
         )
         if not self.worker.is_main:
             return None
-        now = time.time()
+        now = time.monotonic()
         return dict(
             launch_id=distributed.launch_id(),
             options=dataclasses.asdict(self.config.options),
@@ -148,6 +164,7 @@ class Trainer:
             stats=self.stats.state_dict(),
             ranks=ranks,
             sheet_z=torch.cat(self.sheet.z).cpu(),
+            missing=list(self.missing),
             stats_jsonl_bytes=self.log.num_bytes(),
         )
 
@@ -159,7 +176,7 @@ class Trainer:
         """
         for key in ("cur_nimg", "batch_idx", "tick", "tick_start_nimg"):
             setattr(self, key, state[key])
-        now = time.time()
+        now = time.monotonic()
         self.start_time = now - state["total_sec"]
         self.tick_start_time = now - state["tick_sec"]
         for name, net in self._networks().items():
@@ -186,11 +203,15 @@ class Trainer:
             self.loss.load_state_dict(ranks[0]["loss"])
             seed = self.config.random_seed * self.worker.size + self.worker.rank
             random_state.seed_all((seed + 1_000_003 * self.batch_idx) % 2**32)
+        self.missing = list(state.get("missing", []))
         self._print(f"Continuing at {self.cur_nimg / 1000:.1f} kimg, tick {self.tick}.\n")
 
     def _train(self, stop_request: StopRequest | None) -> bool:
         """Train; returns whether the run is complete."""
         total_nimg = self.config.total_kimg * 1000
+        if self.missing:  # the run may have ended while it saved the snapshot
+            self.missing = distributed.broadcast(self.worker, self._find_missing())
+            self._save_snapshot(is_done=self.cur_nimg >= total_nimg)
         if self.cur_nimg >= total_nimg:
             self._print(f"The run has its {self.config.total_kimg} kimg; --kimg=INT adds more.")
             return True
@@ -215,7 +236,7 @@ class Trainer:
                 is_stopping, is_state_due = distributed.any_of(
                     self.worker,
                     stop_request is not None and stop_request.is_set,
-                    time.time() - self.state_time > self.config.state_minutes * 60,
+                    time.monotonic() - self.state_time > self.config.state_minutes * 60,
                 )
                 if is_done:
                     return True
@@ -418,6 +439,7 @@ class Trainer:
                     gain=phase.interval / len(passes[0]),
                     cur_nimg=self.cur_nimg,
                 )
+                heartbeat.beat()
             phase.module.requires_grad_(False)
             self._step(phase)
             phase.optimizer.zero_grad(set_to_none=True)  # not kept while the others run
@@ -451,7 +473,7 @@ class Trainer:
     def _finish_tick(self, is_done: bool) -> None:
         """Print and log the tick that ends now; save snapshots when they are due."""
         distributed.synchronize(self.device)
-        tick_end_time = time.time()
+        tick_end_time = time.monotonic()
         augment_p = 0.0 if self.augment_pipe is None else float(self.augment_pipe.p)
         line = log.report_tick(
             tick=self.tick,
@@ -465,11 +487,12 @@ class Trainer:
         )
         self._print(line)
         self._print_troubles()
-        if is_done or self.tick % self.config.image_snapshot_ticks == 0:
-            self._save_images()
-        snapshot_path = None
-        if is_done or self.tick % self.config.network_snapshot_ticks == 0:
-            snapshot_path = self._save_networks()
+        is_image_due = is_done or self.tick % self.config.image_snapshot_ticks == 0
+        is_network_due = is_done or self.tick % self.config.network_snapshot_ticks == 0
+        self.missing = [SHEET] * is_image_due + [NETWORKS] * is_network_due
+        if is_network_due and (self.tick > 0 or is_done):
+            # Those of an untrained network would only keep everybody waiting.
+            self.missing.append(METRICS)
         for phase in self.phases:
             if phase.timer.ms is not None:
                 training_stats.report0(f"Timing/{phase.name}", phase.timer.ms)
@@ -478,16 +501,60 @@ class Trainer:
             self.log.write(self.stats.as_dict(), self.cur_nimg)
         self.tick += 1
         self.tick_start_nimg = self.cur_nimg
-        self.tick_start_time = time.time()
-        if snapshot_path is not None:
+        self.tick_start_time = time.monotonic()
+        if is_network_due:
+            # First, because it is what the run cannot do without.
             self._save_state(must_succeed=is_done)
-            # Those of an untrained network would only keep everybody waiting.
-            if self.tick > 1 or is_done:
-                metrics = self.metrics.evaluate(self.G_ema, snapshot_path)
-                if self.worker.is_main:
-                    self.log.write_metrics(metrics, self.cur_nimg)
-        self.tick_start_time = time.time()
+        self._save_snapshot(is_done)
+        self.tick_start_time = time.monotonic()
         self.maintenance_sec = self.tick_start_time - tick_end_time
+
+    def _save_snapshot(self, is_done: bool) -> None:
+        """Save what `missing` lists, and is not there yet: a continued run finishes its snapshot.
+
+        A snapshot is not worth the run, except at its end.
+
+        Raises:
+            OSError: If the last snapshot cannot be written.
+        """
+        todo, self.missing = self.missing, []
+        if SHEET in todo:
+            self._try_to_write(self._save_images, self._snapshot_path("fakes", ".png"), is_done)
+        path = self._snapshot_path("network-snapshot-", ".pkl")
+        is_saved = True
+        if NETWORKS in todo:
+            is_saved = self._try_to_write(self._save_networks, path, is_done)
+        if METRICS in todo and is_saved:
+            metrics = self.metrics.evaluate(self.G_ema, path)
+            if self.worker.is_main:
+                self.log.write_metrics(metrics, self.cur_nimg)
+
+    def _find_missing(self) -> list[str]:
+        """What of `missing` is not in the folder of the run."""
+        if not self.worker.is_main:
+            return []
+        networks = self._snapshot_path("network-snapshot-", ".pkl")
+        is_there = {
+            SHEET: self._snapshot_path("fakes", ".png").exists(),
+            NETWORKS: networks.exists(),
+            METRICS: self.metrics.has_evaluated(networks),
+        }
+        return [name for name in self.missing if not is_there[name]]
+
+    def _snapshot_path(self, name: str, suffix: str) -> Path:
+        return self.run_dir / f"{name}{self.cur_nimg // 1000:06d}{suffix}"
+
+    def _try_to_write(self, write: Callable[[Path], None], path: Path, must_succeed: bool) -> bool:
+        """Write a file of a snapshot; all processes learn whether it could be written."""
+        failure = None
+        try:
+            write(path)
+        except OSError as error:
+            if must_succeed:
+                raise
+            failure = cli.message_of(error)
+            self._print(f"Warning: {path.name} was not saved, and training goes on: {failure}")
+        return distributed.broadcast(self.worker, failure) is None
 
     def _print_troubles(self) -> None:
         """What of this tick its line does not say."""
@@ -501,7 +568,7 @@ class Trainer:
         """Save the state, unless it was saved just now, or would be that of a dying run."""
         if self.state_nimg == self.cur_nimg:
             return
-        self.state_time = time.time()
+        self.state_time = time.monotonic()
         if not self.health.is_sound():
             self._print("Note: the last losses were not finite; the state is not saved.")
             return
@@ -519,13 +586,11 @@ class Trainer:
         if distributed.broadcast(self.worker, failure) is None:
             self.state_nimg = self.cur_nimg
 
-    def _save_images(self) -> None:
+    def _save_images(self, path: Path) -> None:
         if self.worker.is_main:
-            path = self.run_dir / f"fakes{self.cur_nimg // 1000:06d}.png"
             self.sheet.save_fakes(self.G_ema, path)
 
-    def _save_networks(self) -> Path:
-        path = self.run_dir / f"network-snapshot-{self.cur_nimg // 1000:06d}.pkl"
+    def _save_networks(self, path: Path) -> None:
         snapshot.save_network_pickle(
             self.worker,
             path,
@@ -533,7 +598,6 @@ class Trainer:
             self.config.training_set_kwargs,
             self.config.dataset_fingerprint,
         )
-        return path
 
     def _print(self, text: str) -> None:
         if self.worker.is_main:

@@ -107,6 +107,7 @@ def test_options_match_reference(line, dry_run):
         cudnn_benchmark=True,
         deterministic=False,
         state_minutes=30,
+        watchdog_minutes=10,
         keep_states=2,
         max_nan_steps=200,
         skip_damaged_images=False,

@@ -19,32 +19,17 @@ import pytest
 import torch
 from tqdm import tqdm
 
-from tests import golden
+from tests.training.real_runs import COMMAND, GRAY, PROJECT, read_until, wait_for
 from torch_utils import distributed, training_stats
 from torch_utils.distributed import Worker
 from training import checkpoint, preflight, training_loop
 from training.config import TrainConfig, TrainOptions, make_config
 
-PROJECT = Path(training_loop.__file__).parent.parent
-GRAY = golden.DATA_DIR / "datasets" / "dataset_small_gray.zip"  # 8x8
 RUNS = {
     "stylegan2": dict(cfg="stylegan2", aug="ada", map_depth=1),  # with path lengths
     "stylegan3-t": dict(cfg="stylegan3-t", aug="fixed", mirror=True),
     "stylegan3-r": dict(cfg="stylegan3-r", aug="noaug"),  # with a blur that fades
 }
-COMMAND = [
-    "--cfg=stylegan2",
-    f"--data={GRAY}",
-    "--batch=40",
-    "--gamma=1",
-    "--cbase=64",
-    "--cmax=4",
-    "--map-depth=1",
-    "--workers=1",
-    "--kimg=1",
-    "--tick=1",
-    "--snap=1",
-]
 
 
 def make_run(run_dir: Path, name: str, num_processes: int = 1) -> TrainConfig:
@@ -227,39 +212,6 @@ def test_full_memory_names_the_next_smaller_batch(batch_gpu, advice, tmp_path, m
     trainer.log.close()
 
 
-@pytest.fixture
-def start():
-    """Starts the real script; what still runs at the end of the test is killed."""
-    started = []
-
-    def popen(outdir: Path, *options: str) -> subprocess.Popen:
-        process = subprocess.Popen(
-            [sys.executable, PROJECT / "train.py", f"--outdir={outdir}", "--device=cpu", *options],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-        )
-        started.append(process)
-        return process
-
-    yield popen
-    for process in started:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
-
-
-def read_until(process: subprocess.Popen, text: str) -> str:
-    output = ""
-    for line in process.stdout:
-        output += line
-        if text in line:
-            return output
-    raise AssertionError(f"{text!r} did not come: {output}")
-
-
 @pytest.mark.slow
 @pytest.mark.multiprocess
 @pytest.mark.parametrize(
@@ -410,11 +362,3 @@ def start_agent(outdir: Path, log_path: Path, index: int) -> subprocess.Popen:
             stderr=log,
             env={**os.environ, "OMP_NUM_THREADS": "1"},
         )
-
-
-def wait_for(condition, processes: list[subprocess.Popen]) -> None:
-    deadline = time.monotonic() + 120
-    while not condition():
-        assert all(process.poll() is None for process in processes)
-        assert time.monotonic() < deadline
-        time.sleep(0.1)

@@ -85,6 +85,16 @@ def test_damaged_plain_pngs_are_noticed_when_first_read(tmp_path):
         ImageFolderDataset(path)[1]
 
 
+@pytest.mark.parametrize("is_plain", [True, False])
+def test_pngs_that_were_damaged_before_they_were_archived_are_noticed(is_plain, tmp_path):
+    pixels = random_image(8, 8, 3)
+    png = bytearray(plain_png.encode(pixels) if is_plain else make_png(pixels))
+    png[png.rindex(b"IDAT") + 99] ^= 255
+    path = make_zip(tmp_path / "x.zip", {"a.png": make_png(pixels), "b.png": bytes(png)})
+    with pytest.raises(OSError, match=r"b\.png cannot be read .*damaged"):
+        ImageFolderDataset(path)[1]
+
+
 @pytest.mark.parametrize("num_workers", [0, 1, 2])
 def test_batches_are_the_items_in_order(num_workers, photos):
     order = np.random.RandomState(0).randint(len(photos), size=150).tolist()

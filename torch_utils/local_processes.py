@@ -1,0 +1,197 @@
+"""Processes that this one starts: they end together, and their failure is one line of this one."""
+
+import contextlib
+import multiprocessing
+import multiprocessing.connection
+import os
+import signal
+import sys
+import tempfile
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any, NoReturn
+
+from dnnlib import cli, interrupts
+
+GRACE_SEC = 2.0  # for the other processes to end by themselves, when one has failed
+STOP_SIGNALS = [
+    getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP") if hasattr(signal, name)
+]
+
+_folder: Path | None = None  # in a process that `run` started: where it leaves its last words
+_rank = 0
+
+
+class ProcessDied(RuntimeError):
+    """A process ended without a word: somebody, or the system, has killed it."""
+
+
+class ChildError(Exception):
+    """A process raised what nobody expected; the message holds its traceback."""
+
+
+def run(function: Callable[..., None], num_processes: int, *args: Any) -> None:
+    """Call `function(rank, *args)` in new processes, and wait until all have ended.
+
+    When one fails, the others are killed, since they would wait for it. For each SIGTERM, SIGINT
+    or SIGHUP that this process gets, the processes get one SIGTERM; what a terminal sends to all
+    processes at once they do not see. They end when this process is gone.
+
+    Args:
+        function: A module-level function, since other processes must find it.
+        num_processes: How many.
+        args: Further arguments, which must pickle.
+
+    Raises:
+        RuntimeError: For what a process raised, or gave to `fail`, with a message for users.
+        ProcessDied: If a process was killed.
+        ChildError: If a process raised anything else.
+        KeyboardInterrupt: If the processes were asked to stop, and had no other way to end.
+    """
+    context = multiprocessing.get_context("spawn")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        processes = [
+            context.Process(target=_run_one, args=(function, rank, folder, args))
+            for rank in range(num_processes)
+        ]
+        with _passing_on_signals(processes) as received:
+            try:
+                with interrupts.held_back():
+                    for process in processes:
+                        process.start()
+                if received:  # perhaps before there were processes to tell
+                    _terminate(processes)
+                failed = _wait(processes)
+            except BaseException:
+                _end([process for process in processes if process.pid is not None])
+                raise
+        if failed is None:
+            return
+        order = [failed, *range(num_processes)]
+        messages, tracebacks = (
+            [p.read_text("utf-8") for rank in order if (p := folder / f"{kind}{rank}").is_file()]
+            for kind in ("message", "traceback")
+        )
+    if messages:
+        raise RuntimeError(messages[0])
+    if tracebacks:
+        raise ChildError(f"\n{tracebacks[0]}")
+    if received:
+        raise KeyboardInterrupt
+    raise ProcessDied(f"process {failed} of {num_processes} {_how(processes[failed].exitcode)}")
+
+
+def fail(message: str) -> NoReturn:
+    """End this process at once, from any thread, with a message for users."""
+    if _folder is not None:
+        _leave("message", message)
+    else:
+        with contextlib.suppress(OSError):
+            print(f"Error: {message}", file=sys.stderr, flush=True)
+    os._exit(1)
+
+
+def end_with_parent() -> None:
+    """Let this process, of `multiprocessing`, end as soon as the one that started it is gone."""
+
+    def wait() -> None:
+        multiprocessing.connection.wait([multiprocessing.parent_process().sentinel])
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+def _wait(processes: list[BaseProcess]) -> int | None:
+    """Wait until all processes have ended; the number of the one that failed first."""
+    running = {process.sentinel: rank for rank, process in enumerate(processes)}
+    while running:
+        for sentinel in multiprocessing.connection.wait(running):
+            rank = running.pop(sentinel)
+            processes[rank].join()
+            if processes[rank].exitcode != 0:
+                _end([processes[other] for other in running.values()])
+                return rank
+    return None
+
+
+def _end(processes: list[BaseProcess]) -> None:
+    """Give processes a moment to end by themselves, then kill them."""
+    deadline = time.monotonic() + GRACE_SEC
+    for process in processes:
+        process.join(max(deadline - time.monotonic(), 0))
+        if process.is_alive():
+            process.kill()
+            process.join()
+
+
+def _terminate(processes: list[BaseProcess]) -> None:
+    for process in processes:
+        if process.pid is not None and process.is_alive():
+            process.terminate()
+
+
+@contextlib.contextmanager
+def _passing_on_signals(processes: list[BaseProcess]) -> Iterator[list[int]]:
+    """Pass signals on to the processes, as SIGTERM; yields the list of those that came."""
+    received: list[int] = []
+
+    def pass_on(num: int, _frame) -> None:
+        received.append(num)
+        _terminate(processes)
+
+    numbers = STOP_SIGNALS if threading.current_thread() is threading.main_thread() else []
+    # What is ignored (by nohup, say) stays ignored.
+    numbers = [num for num in numbers if signal.getsignal(num) is not signal.SIG_IGN]
+    old_handlers = {num: signal.signal(num, pass_on) for num in numbers}
+    try:
+        yield received
+    finally:
+        for num, handler in old_handlers.items():
+            signal.signal(num, handler)
+
+
+def _run_one(function: Callable[..., None], rank: int, folder: Path, args: tuple) -> None:
+    global _folder, _rank
+    _folder, _rank = folder, rank
+    for num in STOP_SIGNALS:
+        if num != signal.SIGTERM:
+            signal.signal(num, signal.SIG_IGN)  # see `run`
+    end_with_parent()
+    try:
+        function(rank, *args)
+    except KeyboardInterrupt:
+        os._exit(130)
+    except Exception as error:
+        if cli.is_expected(error):  # its message alone tells the user what to do
+            _leave("message", cli.message_of(error))
+        else:
+            _leave("traceback", traceback.format_exc())
+        with contextlib.suppress(OSError, ValueError):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        # At once: what libraries do when a process ends can wait for the other processes.
+        os._exit(1)
+
+
+def _leave(kind: str, text: str) -> None:
+    with contextlib.suppress(OSError):  # the disk may be full: the exit code says enough
+        path = _folder / f"{kind}{_rank}"
+        path.with_suffix(".tmp").write_text(text, "utf-8", errors="replace")
+        path.with_suffix(".tmp").replace(path)
+
+
+def _how(exit_code: int) -> str:
+    """How a process ended, in words."""
+    if exit_code >= 0:
+        return f"ended with exit code {exit_code}"
+    try:
+        name = signal.Signals(-exit_code).name
+    except ValueError:
+        name = f"signal {-exit_code}"
+    guess = "; the system kills processes when memory is full" if name == "SIGKILL" else ""
+    return f"was killed ({name}{guess})"
