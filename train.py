@@ -283,7 +283,7 @@ def main(device: str, dry_run: bool, **options: Any) -> None:
         if run is None:
             stack.enter_context(preflight.sole_trainer(Path(config.run_dir)))
         state_path = None if run is None else run.state_path
-        stack.enter_context(preflight.advice_to_continue(Path(config.run_dir)))
+        stack.enter_context(preflight.last_words(Path(config.run_dir)))
         distributed.launch(training_loop, config.num_gpus, device, config, state_path)
 
 

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from dnnlib import heartbeat
+
 nan_to_num = torch.nan_to_num
 
 
@@ -231,16 +233,18 @@ def check_ddp_consistency(module: torch.nn.Module, ignore_regex: str | None = No
             continue
         ours = tensor.detach().contiguous()
         theirs = ours.clone()
-        torch.distributed.broadcast(theirs, src=0)
+        with heartbeat.collective():
+            torch.distributed.broadcast(theirs, src=0)
         names.append(full_name)
         differs.append(((ours != theirs) & ~(ours.isnan() & theirs.isnan())).any())
     if not names:
         return
     ours = torch.stack(differs).to(torch.uint8)
     by_rank = [torch.empty_like(ours) for _ in range(torch.distributed.get_world_size())]
-    torch.distributed.all_gather(by_rank, ours)
+    with heartbeat.collective():
+        torch.distributed.all_gather(by_rank, ours)
+        by_rank = torch.stack(by_rank).cpu()
     # Looking at all ranks lets all of them stop, where the others would wait for the failed one.
-    by_rank = torch.stack(by_rank).cpu()
     for i, name in enumerate(names):
         ranks = by_rank[:, i].nonzero().flatten().tolist()
         if ranks:

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 import dnnlib
+from dnnlib import heartbeat
 
 _rank = 0
 _sync_device: torch.device | None = None  # where processes exchange sums; None: only one process
@@ -177,8 +178,9 @@ def _reduce(names: list[str]) -> int:
             rows[[row_of_name[name] for name in taken], 1:] += sums.to(torch.float64)
     if _sync_device is not None:
         shared = rows.to(_sync_device)
-        torch.distributed.all_reduce(shared)
-        rows = shared.cpu()
+        with heartbeat.collective():
+            torch.distributed.all_reduce(shared)
+            rows = shared.cpu()
     for name, row in zip(names, rows.numpy(), strict=False):
         if row[0] > 0:
             for collector in _collectors:
@@ -193,7 +195,8 @@ def _gather_new_names() -> list[str]:
     is_cuda = _sync_device.type == "cuda"
     with torch.cuda.device(_sync_device) if is_cuda else contextlib.nullcontext():
         lists = [None] * torch.distributed.get_world_size()
-        torch.distributed.all_gather_object(lists, list(_new_nums))
+        with heartbeat.collective():
+            torch.distributed.all_gather_object(lists, list(_new_nums))
     return list(dict.fromkeys(name for names in lists for name in names))
 
 

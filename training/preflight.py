@@ -137,8 +137,8 @@ def save_options(config: TrainConfig) -> None:
 
 
 @contextlib.contextmanager
-def advice_to_continue(run_dir: Path) -> Iterator[None]:
-    """Add, to the message of a process that has died, how to go on.
+def last_words(run_dir: Path) -> Iterator[None]:
+    """Log what the processes of a run have failed of; say how to go on when one was killed.
 
     Raises:
         RuntimeError: In place of `ProcessDied`.
@@ -146,9 +146,20 @@ def advice_to_continue(run_dir: Path) -> Iterator[None]:
     try:
         yield
     except local_processes.ProcessDied as error:
-        how = f"python train.py --resume={run_dir}" if checkpoint.states(run_dir) else None
-        advice = f"continue with: {how}" if how else "it had not saved a state yet: start it again"
-        raise RuntimeError(f"{error}, and the run with it; {advice}") from error
+        has_state = bool(checkpoint.states(run_dir))
+        how = f"continue with: python train.py --resume={run_dir}"
+        advice = how if has_state else "it had not saved a state yet, so start it again"
+        message = f"{error}, and the run with it; {advice}"
+        _append_to_log(run_dir, f"Error: {message}")
+        raise RuntimeError(message) from error
+    except local_processes.ChildError as error:
+        _append_to_log(run_dir, str(error))
+        raise
+
+
+def _append_to_log(run_dir: Path, text: str) -> None:
+    with contextlib.suppress(OSError), (run_dir / "log.txt").open("a", encoding="utf-8") as log:
+        log.write(f"\n{text}\n")
 
 
 @contextlib.contextmanager

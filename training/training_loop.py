@@ -116,8 +116,12 @@ class Trainer:
             if not cli.is_out_of_memory(error):
                 raise
             raise RuntimeError(_advice_on_memory(self.config)) from error
-        if is_done:
+        if is_done and self.health.is_sound():
             self._print("\nDone. The last snapshot is the trained network.")
+        elif is_done:
+            self._print(
+                "\nDone, but the last losses were not finite: take an earlier snapshot."
+            )
         else:
             self._print(
                 f"\nStopped at {self.cur_nimg / 1000:.1f} kimg. Continue with: "
