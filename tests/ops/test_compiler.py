@@ -344,7 +344,9 @@ def test_library_in_a_cache_mounted_noexec_is_loaded(cache, tmp_path, options):
         pytest.skip("mounts are not permitted here")
     run = [*mount, f'{script} && exec "$0" "$@"', sys.executable, "-c", PROGRAM, str(tmp_path)]
     result = subprocess.run(run, cwd=ROOT, capture_output=True, text=True)
-    assert result.stdout == "2\n" and result.stderr == ""
+    assert result.stdout == "2\n"
+    # A busy machine may say that it waits for the compiler's answer.
+    assert "Warning" not in result.stderr and "Building" not in result.stderr
 
 
 # What others could have put there.
