@@ -193,7 +193,7 @@ def _name_of(url: str) -> str:
 
 def _explain_missing(source: Source, reason: str) -> str:
     name, file_name = _name_of(source.url), source.url.rpartition("/")[2]
-    if source.is_chosen:
+    if source.is_chosen or name not in REPLACEMENTS:
         return f"the feature network {name!r} ({source.location}) cannot be opened: {reason}"
     other_file, other_kind = REPLACEMENTS[name]
     return (
@@ -238,9 +238,7 @@ def _kind(path: Path) -> str:
         try:
             with zipfile.ZipFile(path) as archive:
                 names = [name.rpartition("/")[2].lower() for name in archive.namelist()]
-        except (
-            Exception
-        ):  # damaged bytes can make it raise anything; loading will say what is wrong
+        except Exception:  # damaged bytes can raise anything; loading will say what is wrong
             return "TorchScript file"
         return "TorchScript file" if "constants.pkl" in names else "state dict"
     try:

@@ -46,7 +46,8 @@ def fetch(url: str) -> Path:
     with file_lock.hold(path.with_name(f"{path.name}.first-download.lock"), say_waiting):
         is_download = not path.is_file()
         util.open_url(url, num_attempts=NUM_ATTEMPTS, return_filename=True)
-        if is_download and not record.is_file() and is_secure(url):
+        is_ours = is_download and is_secure(url) and _find_fault(path) is None
+        if is_ours and not record.is_file():
             _remember(path, url)
     return path
 
@@ -59,12 +60,9 @@ def find_doubt(url: str, path: Path, sha256: str) -> str | None:
         path: What `fetch` returned.
         sha256: The hash of the file.
     """
-    record = record_path(path)
-    for place in (path.parent, path, record):
-        fault = ownership.find_fault(place)
-        if fault is not None:
-            return f"{fault}; or name a folder of your own in DNNLIB_CACHE_DIR"
-    again = "delete it to download it again"
+    if (fault := _find_fault(path)) is not None:
+        return f"{fault}; or name a folder of your own in DNNLIB_CACHE_DIR"
+    record, again = record_path(path), "delete it to download it again"
     try:
         note = json.loads(record.read_text(encoding="utf-8"))
         first = note["sha256"] if note["url"] == url else None
@@ -89,6 +87,12 @@ def sha256_of(path: Path) -> str:
 def is_secure(url: str) -> bool:
     """Whether nobody between the publisher and us can have put another file there."""
     return url.startswith("https://")
+
+
+def _find_fault(path: Path) -> str | None:
+    """Why other users could have put a file or its record there."""
+    places = (path.parent, path, record_path(path))
+    return next(filter(None, map(ownership.find_fault, places)), None)
 
 
 def _remember(path: Path, url: str) -> None:

@@ -156,10 +156,21 @@ def test_publication_that_has_changed_is_refused_until_the_record_is_deleted(
     load_published()
 
 
-def test_published_file_without_https_is_not_remembered(publisher, monkeypatch):
-    monkeypatch.undo()
+def test_published_addresses_are_secure():
     assert published.is_secure(detectors.BASE_URL)
     assert not published.is_secure("http://127.0.0.1:9/x.pkl")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no owners and modes")
+def test_download_into_a_folder_of_all_users_is_not_remembered(publisher):
+    folder = cached_file().parent
+    folder.mkdir()
+    folder.chmod(0o777)
+    assert f"chmod go-w {folder}" in refuse_published()
+    folder.chmod(0o755)
+    assert "was not downloaded from" in refuse_published()
+    cached_file().unlink()
+    load_published()
 
 
 def test_published_pickle_over_http_needs_trust(publisher, monkeypatch):
