@@ -13,16 +13,15 @@ COPY requirements.txt /tmp/
 RUN pip install --no-cache-dir --disable-pip-version-check -r /tmp/requirements.txt \
  && rm /tmp/requirements.txt
 
-# Any user may write here (`docker run --user`): what is kept between containers.
-ENV DNNLIB_CACHE_DIR=/cache/downloads \
-    STYLEGAN3_KERNEL_CACHE_DIR=/cache/kernels \
-    MPLCONFIGDIR=/tmp/matplotlib \
+ENV MPLCONFIGDIR=/tmp/matplotlib \
     USER=user \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
     PYTHONPATH=/app
-RUN mkdir -p /cache/downloads /cache/kernels /work \
- && chmod -R 1777 /cache /work
+# What is kept between containers: a cache holds code, so each user (`docker run --user`) has a
+# private folder of its own there, below. Like /tmp, the volume itself takes folders of anyone.
+RUN mkdir -p /cache /work \
+ && chmod 1777 /cache /work
 VOLUME ["/cache"]
 
 COPY . /app
@@ -30,4 +29,6 @@ COPY . /app
 WORKDIR /work
 RUN useradd --create-home --uid 1000 user
 USER user
+# Nobody's home folder is needed: with `--user` there may be none.
+ENTRYPOINT ["/bin/sh", "-c", "export DNNLIB_CACHE_DIR=\"${DNNLIB_CACHE_DIR:-/cache/$(id -u)}\"; exec \"$@\"", "stylegan3"]
 CMD ["python", "/app/train.py", "--help"]

@@ -86,7 +86,8 @@ class DetectorSource(click.ParamType):
     type=DetectorSource(),
     metavar="NAME=PATH|URL",
     multiple=True,
-    help="Use another feature network: inception=... or vgg16=...",
+    help="Use another feature network: inception=... or vgg16=...; pickles and TorchScript need "
+    "--allow-untrusted.",
 )
 @click.option(
     "--batch-gen",
@@ -146,7 +147,8 @@ def main(
       # A quick look, not to be compared with published values
       python calc_metrics.py --network=net.pkl --metrics=fid50k --num=2000
       # Without a network: a feature network that was copied here
-      python calc_metrics.py --network=net.pkl --detector=inception=inception-2015-12-05.pt
+      python calc_metrics.py --network=net.pkl \\
+          --detector=inception=pt_inception-2015-12-05-6726825d.pth
 
     \b
     Feature networks are downloaded once and cached. On machines without a network use --detector,

@@ -246,7 +246,8 @@ allow_untrusted_option = click.option(
     "--allow-untrusted",
     is_flag=True,
     envvar="STYLEGAN3_ALLOW_UNTRUSTED",
-    help="Run the code in a network pickle if its networks are none of this project's.",
+    help="Run the code in network pickles of other projects, and in feature networks (pickles and "
+    "TorchScript).",
 )
 
 trunc_option = click.option(

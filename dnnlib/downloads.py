@@ -29,7 +29,7 @@ import requests
 import urllib3
 from tqdm import tqdm
 
-from dnnlib import file_lock
+from dnnlib import file_lock, ownership
 
 _FIRST_DELAY_SEC = 0.5  # before the second attempt of a download; doubles from attempt to attempt
 _MAX_DELAY_SEC = 8.0
@@ -58,7 +58,7 @@ def fetch(url: str, folder: Path, num_attempts: int, verbose: bool) -> Path:
     try:
         if _is_cached(path, sha256):
             return path
-        folder.mkdir(parents=True, exist_ok=True)
+        ownership.make_private(folder)
         with file_lock.hold(_beside(path, ".lock"), say_waiting) as is_locked:
             if not _is_cached(path, sha256):  # nobody was faster
                 if verbose and path.is_file():
@@ -269,7 +269,7 @@ def _open_partial(path: Path, is_locked: bool) -> Iterator[_Partial]:
 def _create(path: Path, flags: int) -> tuple[BinaryIO, Path]:
     flags |= os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0)
     # Unbuffered, so that a process that is killed leaves all that has arrived.
-    return os.fdopen(os.open(path, flags, 0o666), "r+b", buffering=0), path
+    return os.fdopen(os.open(path, flags, 0o644), "r+b", buffering=0), path
 
 
 # The network

@@ -1,15 +1,15 @@
 """Feature networks ("detectors"): where they come from, and loading them.
 
 A detector is, in this order: what the user names (`--detector NAME=PATH|URL`), a file in the folder
-that STYLEGAN3_DETECTOR_DIR names, or the published file, from the cache or the network. Three kinds
-of files are understood:
+that STYLEGAN3_DETECTOR_DIR names, or the published file, from the cache or the network. Files of
+two sorts are understood:
 
-- TorchScript (`torch.jit.save`) and state dicts (`torch.save`), which come from anywhere;
-- the published pickles, which may run code: only from their own address, unless that is allowed.
+- state dicts, from `torch.save` or as safetensors, are data and come from anywhere;
+- pickles and TorchScript (`torch.jit.save`), which can write files for example, can run code: only
+  what we downloaded from the publisher (`metrics.published`), unless that is allowed.
 """
 
 import contextlib
-import hashlib
 import io
 import os
 import pickle
@@ -22,27 +22,36 @@ from pathlib import Path
 from typing import Any
 
 import requests
+import safetensors.torch
 import torch
 
-from dnnlib import cli, downloads, util
+from dnnlib import cli, util
 from dnnlib.paths import expand_home, folder_from_environment
-from metrics import inception
+from metrics import inception, published
 
 BASE_URL = (
     "https://api.ngc.nvidia.com/v2/models/nvidia/research/stylegan3/versions/1/files/metrics/"
 )
 URLS = {"inception": f"{BASE_URL}inception-2015-12-05.pkl", "vgg16": f"{BASE_URL}vgg16.pkl"}
 FOLDER_VARIABLE = "STYLEGAN3_DETECTOR_DIR"
-FILE_NAMES = {  # in that folder, by preference
+FILE_NAMES = {  # in that folder, by preference: data first
     "inception": (
+        "inception-2015-12-05.safetensors",
+        "pt_inception-2015-12-05-6726825d.pth",
         "inception-2015-12-05.pt",
         "inception-2015-12-05.pkl",
-        "pt_inception-2015-12-05-6726825d.pth",
     ),
     "vgg16": ("vgg16.pt", "vgg16.pkl"),
 }
+REPLACEMENTS = {  # what to get where the published files cannot be downloaded
+    "inception": (
+        "pt_inception-2015-12-05-6726825d.pth",
+        "a state dict, which needs no --allow-untrusted",
+    ),
+    "vgg16": ("vgg16.pt", "a TorchScript file, which needs --allow-untrusted as well"),
+}
 PROBE_SEC = 4.0  # a server that does not answer in this time counts as out of reach
-NUM_ATTEMPTS = 2  # of a download
+DATA = ("state dict", "safetensors file")  # kinds of files that run nothing
 
 _loaded: dict[tuple[str, str], torch.nn.Module] = {}  # by identity and device
 
@@ -113,9 +122,13 @@ def fetch(source: Source) -> Path:
     """
     location = source.location
     try:
-        if util.is_url(location) and not _cached(location).is_file():
+        if util.is_url(location) and not published.cached_path(location).is_file():
             _probe(location)
-        path = Path(util.open_url(location, num_attempts=NUM_ATTEMPTS, return_filename=True))
+        if source.is_published:
+            path = published.fetch(location)
+        else:
+            attempts = published.NUM_ATTEMPTS
+            path = Path(util.open_url(location, num_attempts=attempts, return_filename=True))
         with path.open("rb"):
             pass
     except OSError as error:
@@ -123,33 +136,40 @@ def fetch(source: Source) -> Path:
     return path
 
 
-def check(source: Source, allow_untrusted: bool) -> Path:
-    """Fetch a detector and make sure that it may be loaded; returns its file.
+def check(source: Source, allow_untrusted: bool) -> tuple[Path, str]:
+    """Fetch a detector and make sure that it may be loaded.
+
+    Returns:
+        Its file and what kind of file that is.
 
     Raises:
         RuntimeError: If it cannot be had.
-        ValueError: If it is of no known kind, or a pickle that nobody allowed.
+        ValueError: If it is a file that can run code, and nobody allowed that.
     """
     path = fetch(source)
-    if _kind(path) == "pickle" and not (source.is_published or allow_untrusted):
-        raise ValueError(
-            f"{source.location} is a pickle, which can run code when it is loaded; only those from "
-            f"{BASE_URL} are trusted. --allow-untrusted loads it all the same; TorchScript files "
-            "and state dicts need no trust"
-        )
-    return path
+    kind = _kind(path)
+    if kind in DATA or allow_untrusted:
+        return path, kind
+    what = f"{path if source.is_published else source.location} is a {kind}, which can run code"
+    if source.is_published:
+        doubt = published.find_doubt(source.location, path, published.sha256_of(path))
+        if doubt is None:
+            return path, kind
+        reason = f"when it is loaded, and {doubt}"
+    else:
+        reason = f"when it is loaded; only our own downloads from {BASE_URL} are trusted"
+    data = "; state dicts and safetensors files need no trust"
+    raise ValueError(
+        f"{what} {reason}. --allow-untrusted loads it all the same"
+        f"{data if _name_of(source.url) == 'inception' else ''}"
+    )
 
 
 def identity(source: Source) -> str:
-    """What tells a detector from others: the published address, or a hash of the file."""
-    if source.is_published:
-        return source.location
-    digest = hashlib.sha256()
-    with fetch(source).open("rb") as f:
-        while chunk := f.read(1 << 20):
-            digest.update(chunk)
+    """What tells a detector from others: a hash of the file, and its name."""
+    digest = published.sha256_of(fetch(source))
     name = source.location.rpartition("/")[2].partition("#")[0].partition("?")[0]
-    return f"sha256:{digest.hexdigest()}/{name}"
+    return f"sha256:{digest}/{name}"
 
 
 def load(source: Source, device: torch.device, allow_untrusted: bool = False) -> torch.nn.Module:
@@ -159,10 +179,10 @@ def load(source: Source, device: torch.device, allow_untrusted: bool = False) ->
         RuntimeError: If it cannot be had.
         ValueError: If it cannot be loaded; the message names the file.
     """
-    path = check(source, allow_untrusted)
+    path, kind = check(source, allow_untrusted)
     key = identity(source), str(device)
     if key not in _loaded:
-        _loaded[key] = _load_file(path, source).eval().to(device)
+        _loaded[key] = _load_file(path, kind, source).eval().to(device)
     return _loaded[key]
 
 
@@ -171,20 +191,17 @@ def _name_of(url: str) -> str:
     return names.get(url, stem(url))
 
 
-def _cached(url: str) -> Path:
-    return downloads.cached_path(url, Path(util.make_cache_dir_path("downloads")))
-
-
 def _explain_missing(source: Source, reason: str) -> str:
     name, file_name = _name_of(source.url), source.url.rpartition("/")[2]
-    if source.is_chosen:
+    if source.is_chosen or name not in REPLACEMENTS:
         return f"the feature network {name!r} ({source.location}) cannot be opened: {reason}"
+    other_file, other_kind = REPLACEMENTS[name]
     return (
         f"the feature network {name!r} is missing: {file_name} is not in the cache, and cannot be "
         f"downloaded from {source.url} ({reason.partition('. Without a network')[0]}). Fetch it "
-        f"elsewhere and save it as {_cached(source.url)}; or name a TorchScript file or state dict "
-        f"with --detector {name}=PATH (calc_metrics.py), or put it into the folder that the "
-        f"environment variable {FOLDER_VARIABLE} names, as {FILE_NAMES[name][0]}"
+        f"elsewhere, save it as {published.cached_path(source.url)} and use --allow-untrusted; or "
+        f"fetch {other_kind}: put it as {other_file} into the folder that the environment variable "
+        f"{FOLDER_VARIABLE} names, or name it with --detector {name}=PATH (calc_metrics.py)"
     )
 
 
@@ -211,16 +228,24 @@ def _probe(url: str) -> None:
 
 
 def _kind(path: Path) -> str:
-    """What a file is, by its content."""
+    """What a file is, by its content.
+
+    A mistake costs no safety: `_load_file` opens kinds of `DATA` by what reads nothing but data.
+    """
     with path.open("rb") as f:
         is_archive = f.read(4) == b"PK\x03\x04"  # a pickle can have an archive inside
     if is_archive:
         try:
             with zipfile.ZipFile(path) as archive:
-                names = [name.rpartition("/")[2] for name in archive.namelist()]
-        except zipfile.BadZipFile:
-            return "torchscript"  # cut short, as loading it will say
-        return "torchscript" if "constants.pkl" in names else "state dict"
+                names = [name.rpartition("/")[2].lower() for name in archive.namelist()]
+        except Exception:  # damaged bytes can raise anything; loading will say what is wrong
+            return "TorchScript file"
+        return "TorchScript file" if "constants.pkl" in names else "state dict"
+    try:
+        with safetensors.safe_open(path, framework="pt"):
+            return "safetensors file"
+    except (safetensors.SafetensorError, OSError):
+        pass
     try:
         # The format of torch.save before there were archives; nothing in it is executed.
         with _without_warnings():
@@ -230,23 +255,27 @@ def _kind(path: Path) -> str:
         return "pickle"
 
 
-def _load_file(path: Path, source: Source) -> torch.nn.Module:
-    kind = _kind(path)
+def _load_file(path: Path, kind: str, source: Source) -> torch.nn.Module:
     try:
         with _without_warnings():
-            if kind == "torchscript":
+            if kind == "TorchScript file":
                 return torch.jit.load(str(path), map_location="cpu")
             if kind == "pickle":
                 return _load_pickle(path)
-            return _load_state_dict(path, _name_of(source.url))
+            return _load_state_dict(path, kind, _name_of(source.url))
     except Exception as error:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise ValueError(f"{source.location} holds no feature network: {reason}") from error
 
 
-def _load_state_dict(path: Path, name: str) -> torch.nn.Module:
+def _load_state_dict(path: Path, kind: str, name: str) -> torch.nn.Module:
     if name != "inception":
-        raise ValueError(f"a state dict does for 'inception', but {name!r} must be TorchScript")
+        raise ValueError(
+            f"a {kind} does for 'inception', but {name!r} must be TorchScript, which needs "
+            "--allow-untrusted"
+        )
+    if kind == "safetensors file":
+        return inception.build(safetensors.torch.load(path.read_bytes()), str(path))
     return inception.load_inception(path)
 
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from dnnlib import ownership
 from dnnlib.paths import shorten_name
 from dnnlib.util import make_cache_dir_path
 from metrics import detectors
@@ -90,7 +91,7 @@ def save(path: Path, stats: FeatureStats, dataset: Any, files: str | None) -> No
                 stacklevel=2,
             )
             return
-        path.parent.mkdir(parents=True, exist_ok=True)
+        ownership.make_private(path.parent)
         stats.save(path, dataset_files=files)
     except OSError as error:
         warnings.warn(f"the dataset's features cannot be kept: {error}", stacklevel=2)

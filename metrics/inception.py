@@ -9,7 +9,7 @@ are those of the state dict.
 
 import os
 from collections.abc import Mapping
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import torch
 import torch.nn.functional as F
@@ -41,6 +41,19 @@ def load_inception(path_or_file: str | os.PathLike | BinaryIO) -> "InceptionV3":
         raise
     except Exception as error:  # which ones depends on what the file is instead
         raise ValueError(f"{name} is no PyTorch state dict: {_first_line(error)}") from error
+    return build(state_dict, name)
+
+
+def build(state_dict: Any, name: str) -> "InceptionV3":
+    """The network with the weights of a state dict, as `load_inception` returns it.
+
+    Args:
+        state_dict: What a file held; tensors by name, or else refused.
+        name: Of the file, for messages.
+
+    Raises:
+        ValueError: If it is no state dict of this architecture.
+    """
     if not isinstance(state_dict, Mapping) or not all(
         isinstance(value, Tensor) for value in state_dict.values()
     ):

@@ -274,6 +274,7 @@ METRICS = [name for name in metric_main.list_valid_metrics() if not name.startsw
 
 def calc_options(network, dataset, files) -> list:
     found = [f"--detector={name}={path}" for name, path in files.items()]
+    found.append("--allow-untrusted")  # TorchScript
     return [f"--network={network}", f"--data={dataset}", "--num=40", "--device=cpu", *found]
 
 
@@ -319,6 +320,7 @@ def test_single_bad_image_is_counted(bad, num_seen, metric, dataset_zip, detecto
             G=Failing(bad),
             dataset_kwargs=kwargs,
             detectors={key: str(path) for key, path in detector_files.items()},
+            allow_untrusted=True,
             num=40,
             device=torch.device("cpu"),
         )

@@ -2,8 +2,11 @@
 
 import ast
 import importlib.metadata
+import json
+import os
 import re
 import shlex
+import subprocess
 import sys
 from functools import partial
 from importlib import import_module
@@ -247,9 +250,20 @@ def test_conda_and_docker_install_the_same_packages():
     assert conda_python == docker_python
 
 
-def test_dockerfile_uses_the_projects_variables_and_no_root():
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a shell")
+def test_container_gives_each_user_a_cache_of_its_own(monkeypatch):
+    """Code from a cache that users share would run as whoever finds it there."""
     text = (ROOT / "Dockerfile").read_text()
-    for variable in ("DNNLIB_CACHE_DIR", "STYLEGAN3_KERNEL_CACHE_DIR"):
-        (path,) = re.findall(rf"{variable}=(\S+)", text)
-        assert path.startswith("/cache/") and f'VOLUME ["{Path(path).parent}"]' in text
+    (entrance,) = re.findall(r"^ENTRYPOINT (.*)$", text, re.MULTILINE)
+    command = [*json.loads(entrance), "/bin/sh", "-c", 'echo "$DNNLIB_CACHE_DIR" "$@"', "sh", "a b"]
+
+    def run() -> str:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+    monkeypatch.delenv("DNNLIB_CACHE_DIR")
+    assert run() == f"/cache/{os.geteuid()} a b\n"
+    monkeypatch.setenv("DNNLIB_CACHE_DIR", "/some where")
+    assert run() == "/some where a b\n"
+    assert 'VOLUME ["/cache"]' in text and "chmod 1777 /cache /work" in text
+    assert "STYLEGAN3_KERNEL_CACHE_DIR" not in text  # one for all users
     assert text.index("USER user") < text.index("CMD")

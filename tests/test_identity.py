@@ -3,6 +3,7 @@
 The scripts themselves run, in folders with archives of the same name, number and size of images.
 """
 
+import dataclasses
 import hashlib
 import io
 import json
@@ -407,6 +408,7 @@ def test_data_replaced_during_training_costs_the_metric_not_the_run(
     (tmp_path / "detectors/inception-2015-12-05.pt").write_bytes(files["inception"].read_bytes())
     monkeypatch.setenv("STYLEGAN3_DETECTOR_DIR", str(tmp_path / "detectors"))
     config = make_run(runs, metrics=("fid50k_full",))
+    config = dataclasses.replace(config, allow_untrusted=True)  # TorchScript
     metrics = evaluation.SnapshotMetrics(Worker(), config)
     shutil.copy2(runs / "b/data.zip", runs / "a/data.zip")
     G = stand_ins.build_generator(resolution=8)
@@ -432,7 +434,13 @@ def measure(runs, tmp_path, monkeypatch):
             data["training_set_kwargs"]["path"] = str(runs / "a" / "data.zip")
             network.write_bytes(pickle.dumps(data))
         arguments = [f"--network={network}", f"--detector=inception={inception}", "--num=100"]
-        arguments += ["--metrics=fid50k_full", "--device=cpu", "--verbose=0", *options]
+        arguments += [
+            "--allow-untrusted",
+            "--metrics=fid50k_full",
+            "--device=cpu",
+            "--verbose=0",
+            *options,
+        ]
         result = CliRunner().invoke(calc_metrics.main, arguments)
         assert result.exit_code == exit_code, result.output
         if exit_code != 0:

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from dnnlib import ownership
 from dnnlib.util import make_cache_dir_path, open_atomic
 
 MAX_RECENT = 20
@@ -34,7 +35,7 @@ class Memory:
         """Write the file; without a place for it there will be nothing to remember."""
         try:
             path = memory_path()
-            path.parent.mkdir(parents=True, exist_ok=True)
+            ownership.make_private(path.parent)
             with open_atomic(path, "w") as f:
                 json.dump(asdict(self), f, indent=2, allow_nan=False)
         except (OSError, ValueError):

@@ -37,7 +37,8 @@ def network(tmp_path, dataset_zip) -> Path:
 
 @pytest.fixture
 def files(detector_files) -> list[str]:
-    return [f"--detector={name}={path}" for name, path in detector_files.items()]
+    options = [f"--detector={name}={path}" for name, path in detector_files.items()]
+    return [*options, "--allow-untrusted"]  # TorchScript
 
 
 def run(*args) -> tuple[list[dict], click.testing.Result]:
@@ -74,6 +75,7 @@ def test_metrics_with_networks_from_a_server(network, detector_files, serve, dat
         "--num=40",
         f"--detector=inception={address}/inception.pt",
         f"--detector=vgg16={address}/vgg16.pt",
+        "--allow-untrusted",
     ]
     records, result = run(*options)
     assert result.exit_code == 0, result.output
@@ -227,6 +229,29 @@ def test_pickled_detector_needs_trust(network, tmp_path):
     assert "unexpected keyword argument" in str(result.exception)  # it was loaded, and called
 
 
+@pytest.mark.parametrize("entrance", ["option", "folder"])
+def test_torchscript_that_writes_files_ends_in_one_line(entrance, network, tmp_path, monkeypatch):
+    """As users run the command; a file of theirs is untouched."""
+    victim, folder = tmp_path / "victim", tmp_path / "detectors"
+    victim.write_text(stand_ins.ALIVE)
+    folder.mkdir()
+    attack = stand_ins.save_overwriting_detector(folder / "inception-2015-12-05.pt", victim)
+    options = [f"--network={network}", "--metrics=fid50k_full", "--num=8", "--verbose=0"]
+    if entrance == "option":
+        options.append(f"--detector=inception={attack}")
+    else:
+        monkeypatch.setenv(detectors.FOLDER_VARIABLE, str(folder))
+    script = [sys.executable, calc_metrics.__file__, "--device=cpu", *options]
+    done = subprocess.run(script, capture_output=True, text=True, timeout=300)
+    assert (done.returncode, done.stdout) == (1, "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"Error: cannot compute fid50k_full: {attack} is a TorchScript file")
+    assert victim.read_text() == stand_ins.ALIVE
+    records, _ = run(*options, "--allow-untrusted")
+    assert [record["metric"] for record in records] == ["fid50k_full"]
+    assert victim.read_text() == stand_ins.OVERWRITTEN
+
+
 @pytest.mark.parametrize(
     ("options", "named", "exit_code"),
     [
@@ -268,9 +293,8 @@ def test_datasets_that_do_not_suit_the_network_are_refused(files, tmp_path, data
 @pytest.mark.multiprocess
 def test_failure_in_one_of_two_processes_is_one_line(network, files, tmp_path):
     (tmp_path / "cut.pt").write_bytes(Path(files[0].rpartition("=")[2]).read_bytes()[:-40])
-    error = refuse(
-        f"--network={network}", "--gpus=2", "--num=8", f"--detector=inception={tmp_path}/cut.pt"
-    )
+    options = [f"--network={network}", "--gpus=2", "--num=8", "--allow-untrusted"]
+    error = refuse(*options, f"--detector=inception={tmp_path}/cut.pt")
     assert "cut.pt holds no feature network" in error
 
 

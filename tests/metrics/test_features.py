@@ -33,6 +33,7 @@ def make_options(detector_files, dataset_zip):
         )
         files = {name: str(path) for name, path in detector_files.items()}
         options = dict(dataset_kwargs=data, device=CPU, seed=0, detectors=files)
+        options["allow_untrusted"] = True  # TorchScript
         return MetricOptions(**{"G": stand_ins.build_generator(c_dim), **options, **kwargs})
 
     return make_options

@@ -80,7 +80,9 @@ def make_run(folder: Path, metrics: tuple[str, ...], **changes) -> TrainConfig:
     run_dir = folder / "run"
     run_dir.mkdir()
     (run_dir / "training_options.json").write_text("{}")
-    return dataclasses.replace(config, run_dir=str(run_dir), **changes)
+    # The small feature networks are TorchScript.
+    changes = dict(run_dir=str(run_dir), allow_untrusted=True) | changes
+    return dataclasses.replace(config, **changes)
 
 
 ALL = ("fid50k_full", "ppl2_wend", "no_memory", "no_data", "buggy", "is50k")
@@ -134,7 +136,9 @@ def test_run_with_metrics_some_of_which_fail(prepared, capsys):
 
     # The command gives the same value for the snapshot.
     snapshot = run_dir / "network-snapshot-000001.pkl"
-    result = CliRunner().invoke(calc_metrics.main, [f"--network={snapshot}", "--device=cpu"])
+    result = CliRunner().invoke(
+        calc_metrics.main, [f"--network={snapshot}", "--device=cpu", "--allow-untrusted"]
+    )
     assert result.exit_code == 0, result.output
     lines = (run_dir / "metric-fid50k_full.jsonl").read_text().splitlines()
     assert [json.loads(line)["results"] for line in lines] == [record["results"]] * 2
@@ -203,8 +207,25 @@ def test_machine_without_a_network_trains_at_once(tmp_path, monkeypatch, capsys)
     assert detectors.URLS["inception"] in out
 
 
+def test_detector_that_writes_files_is_left_out_before_training(tmp_path, monkeypatch, capsys):
+    victim, folder = tmp_path / "victim", tmp_path / "detectors"
+    victim.write_text(stand_ins.ALIVE)
+    folder.mkdir()
+    attack = stand_ins.save_overwriting_detector(folder / "inception-2015-12-05.pt", victim)
+    monkeypatch.setenv(detectors.FOLDER_VARIABLE, str(folder))
+    config = make_run(tmp_path, ("fid50k_full",), allow_untrusted=False)
+    assert evaluation.SnapshotMetrics(Worker(), config).names == []
+    (warning,) = [line for line in capsys.readouterr().out.splitlines() if "Warning" in line]
+    assert "fid50k_full will be missing from this run" in warning
+    assert f"{attack} is a TorchScript file, which can run code" in warning
+    assert "--allow-untrusted" in warning
+    assert victim.read_text() == stand_ins.ALIVE
+    config = dataclasses.replace(config, allow_untrusted=True)
+    assert evaluation.SnapshotMetrics(Worker(), config).names == ["fid50k_full"]
+
+
 def test_untrusted_detectors_are_allowed_by_the_option_of_training(tmp_path):
-    config = make_run(tmp_path, ())
+    config = make_run(tmp_path, (), allow_untrusted=False)
     options = TrainOptions(cfg="stylegan2", gpus=1, batch=4, gamma=1, allow_untrusted=True)
     assert make_config(options, {}).allow_untrusted
     assert not config.allow_untrusted

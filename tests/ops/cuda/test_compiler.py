@@ -8,6 +8,7 @@ import sys
 import threading
 import warnings
 from concurrent.futures import Future
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -166,6 +167,76 @@ def test_works_without_a_cache(source_dir, monkeypatch):
     obstacle.write_text("")
     monkeypatch.setenv("STYLEGAN3_KERNEL_CACHE_DIR", str(obstacle / "cache"))
     assert compiler.compile_cubin(SOURCE, NAME, "sm_90").registers > 0
+
+
+@pytest.fixture
+def planted(source_dir):
+    """The folder of the cache, and a file in it in place of a kernel, whose digest is right."""
+    cubin = compiler.compile_cubin(SOURCE, NAME, "sm_90")
+    (path,) = cached_files(source_dir)
+    compiler._write(path, replace(cubin, code=b"planted"))
+    assert compiler.compile_cubin(SOURCE, NAME, "sm_90").code == b"planted"
+    return path
+
+
+def compile_with_one_warning():
+    with pytest.warns(UserWarning) as caught:
+        for _ in range(2):
+            assert compiler.compile_cubin(SOURCE, NAME, "sm_90").code.startswith(b"\x7fELF")
+    (message,) = [str(w.message) for w in caught]
+    assert message.startswith("CUDA kernels: ") and "\n" not in message
+    return message
+
+
+def test_cache_that_others_may_write_to_is_not_used(planted):
+    planted.parent.chmod(0o777)
+    message = compile_with_one_warning()
+    assert f"chmod go-w {planted.parent}" in message
+    assert "STYLEGAN3_KERNEL_CACHE_DIR to a folder of your own" in message
+    assert b"planted" in planted.read_bytes()
+
+
+def test_kernel_of_another_user_is_not_loaded_but_replaced(planted, monkeypatch):
+    original, owner = Path.lstat, {planted: 54321}
+
+    def lstat(path):
+        status = original(path)
+        return os.stat_result([*status[:4], owner.get(path, status[4]), *status[5:]])
+
+    monkeypatch.setattr(Path, "lstat", lstat)
+    assert f"{planted} belongs to another user (uid 54321; remove it)" in compile_with_one_warning()
+    assert b"planted" not in planted.read_bytes()
+
+
+def test_kernel_that_others_may_write_to_is_not_loaded_but_replaced(planted):
+    planted.chmod(0o666)
+    assert f"write to {planted} (mode 0666; remove it)" in compile_with_one_warning()
+    assert compiler.compile_cubin(SOURCE, NAME, "sm_90").code.startswith(b"\x7fELF")
+
+
+def test_cache_that_we_make_is_private(source_dir):
+    compiler.compile_cubin(SOURCE, NAME, "sm_90")
+    (path,) = cached_files(source_dir)
+    assert path.parent.stat().st_mode & 0o777 == 0o700
+
+
+def test_kernels_of_a_run_are_compiled_without_a_cache(source_dir, monkeypatch):
+    """There is no file that says that they are complete."""
+    cache = source_dir.parent / "cache"
+    cache.mkdir()
+    cache.chmod(0o777)
+    monkeypatch.setattr(compiler, "_ahead", {})
+    compilations = count_compilations(monkeypatch)
+    meta = torch.device("meta")
+    with pytest.warns(UserWarning, match="chmod go-w"):
+        for _ in range(2):
+            compiler.compile_ahead(
+                lambda: compiler.launch(SOURCE, NAME, meta, (1, 1, 1), (1, 1, 1), []),
+                "run",
+                "sm_90",
+                1,
+            )
+    assert len(compilations) == 2 and list(cache.iterdir()) == []
 
 
 def test_nothing_is_left_when_the_disk_is_full(source_dir, monkeypatch):

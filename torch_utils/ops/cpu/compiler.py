@@ -3,7 +3,8 @@
 The library has a plain C interface, so that neither PyTorch's headers nor its ABI are involved. It
 is built in a private folder and renamed into the cache when complete. Its name there covers all
 that it depends on, and its contents: builds that were killed, processes that build at once and
-files that were cut off need no locks.
+files that were cut off need no locks. The name says nothing of who wrote the library: what other
+users could have put into the cache is not loaded.
 """
 
 import contextlib
@@ -12,19 +13,23 @@ import functools
 import hashlib
 import platform
 import shutil
-import sys
 import tempfile
-import threading
 import time
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 
 import torch
 
+from dnnlib import ownership
 from dnnlib.paths import HomeError, folder_from_environment
 from dnnlib.util import make_cache_dir_path
-from torch_utils.ops.cpu.toolchain import BuildError, Toolchain, toolchains
+from torch_utils.ops.cpu.toolchain import (
+    BuildError,
+    CompilerHangsError,
+    Toolchain,
+    announce,
+    toolchains,
+)
 
 SOURCES = sorted(Path(__file__).parent.glob("*.cpp"))
 HEADERS = sorted(Path(__file__).parent.glob("*.h"))
@@ -60,52 +65,105 @@ def kernel_cache_dir(name: str) -> Path:
         raise BuildError(f"{error}.") from None
 
 
+def is_private(cache_dir: Path, kind: str) -> bool:
+    """Whether no other user could have put kernels into a cache, which is made if it is missing.
+
+    Warns if one could, once in a process.
+
+    Args:
+        cache_dir: The folder.
+        kind: `"CPU"` or `"CUDA"`.
+    """
+    with contextlib.suppress(OSError):  # whoever writes there will say so
+        ownership.make_private(cache_dir)
+    fault = ownership.find_fault(cache_dir)
+    if fault is not None:
+        _warn(
+            f"{kind} kernels: {fault}: nothing is loaded from {cache_dir} or kept there, and every "
+            f"process builds its own; set {CACHE_DIR_VARIABLE} to a folder of your own."
+        )
+    return fault is None
+
+
+def is_own(path: Path, kind: str) -> bool:
+    """Whether no other user could have written a file of a private cache; warns if one could."""
+    fault = ownership.find_fault(path)
+    if fault is not None:
+        _warn(f"{kind} kernels: {fault}; it is not loaded.")
+    return fault is None
+
+
+@functools.cache  # once for each
+def _warn(message: str) -> None:
+    warnings.warn(message, stacklevel=3)
+
+
 def _load(cache_dir: Path) -> ctypes.CDLL:
     """Load from the cache, or build, with the best flags that work."""
-    error = None
+    error, is_cache_private = None, is_private(cache_dir, "CPU")
     for toolchain in toolchains():
         prefix = f"kernels-{_key(toolchain)}-"
-        for path in cache_dir.glob(f"{prefix}*.so"):
+        for path in cache_dir.glob(f"{prefix}*.so") if is_cache_private else ():
             with contextlib.suppress(OSError, BuildError):  # gone, or made on another system
-                if path.name == f"{prefix}{_digest(path)}.so":
+                if is_own(path, "CPU") and path.name == f"{prefix}{_digest(path)}.so":
                     return _open(path)
         try:
             toolchain.check()
+        except CompilerHangsError:
+            raise
         except BuildError as failure:
             error = error or failure
             continue
-        return _build(toolchain, cache_dir, prefix)
+        return _build(toolchain, cache_dir if is_cache_private else None, prefix)
     raise error
 
 
-def _build(toolchain: Toolchain, cache_dir: Path, prefix: str) -> ctypes.CDLL:
-    build_dir, is_cached = _make_build_dir(cache_dir)
+def _build(toolchain: Toolchain, cache_dir: Path | None, prefix: str) -> ctypes.CDLL:
+    """Build in the cache, or in a temporary folder if there is none or it cannot be written to."""
+    build_dir = _make_build_dir(cache_dir) if cache_dir is not None else None
+    is_cached = build_dir is not None
+    build_dir = build_dir or _make_temporary_dir()
     try:
-        with _progress("Building CPU kernels (once, ~10 s) ..."):
+        with announce("Building CPU kernels (once, ~10 s) ...", after_sec=1):
             path = toolchain.build(SOURCES, build_dir)
         if is_cached:
+            path.chmod(0o755)  # whatever the umask, for others may not write to what is loaded
             path = path.replace(cache_dir / f"{prefix}{_digest(path)}.so")
         return _open(path)
     finally:
         shutil.rmtree(build_dir, ignore_errors=True)
 
 
-def _make_build_dir(cache_dir: Path) -> tuple[Path, bool]:
-    """A fresh folder, in the cache if that can be written to; whether it is."""
+def _make_build_dir(cache_dir: Path) -> Path | None:
+    """A fresh folder in the cache, `None` (with a warning) if that cannot be written to."""
     try:
-        cache_dir.mkdir(parents=True, exist_ok=True)
+        ownership.make_private(cache_dir)
         for path in cache_dir.glob("build-*"):
             with contextlib.suppress(OSError):
                 if time.time() - path.stat().st_mtime > LEFTOVER_SEC:
                     shutil.rmtree(path, ignore_errors=True)
-        return Path(tempfile.mkdtemp(dir=cache_dir, prefix="build-")), True
+        return Path(tempfile.mkdtemp(dir=cache_dir, prefix="build-"))
     except OSError as error:
         warnings.warn(
             f"CPU kernels: {cache_dir} cannot be written to ({error.strerror}), so every process "
             f"builds its own; set {CACHE_DIR_VARIABLE} to a folder that can.",
             stacklevel=2,
         )
-        return Path(tempfile.mkdtemp(prefix="stylegan3-kernels-")), False
+        return None
+
+
+def _make_temporary_dir() -> Path:
+    """A fresh folder that nobody else can replace by another.
+
+    Raises:
+        BuildError: If the folder of temporary files does not see to that.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="stylegan3-kernels-"))
+    fault = ownership.find_fault(folder)
+    if fault is not None:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise BuildError(f"{fault}; set TMPDIR to a folder of your own.")
+    return folder
 
 
 def _open(path: Path) -> ctypes.CDLL:
@@ -113,37 +171,17 @@ def _open(path: Path) -> ctypes.CDLL:
     try:
         return ctypes.CDLL(str(path))
     except OSError as error:
-        with tempfile.TemporaryDirectory() as folder:
-            try:
-                return ctypes.CDLL(shutil.copy(path, folder))
-            except OSError:
-                raise BuildError(
-                    f"the finished library cannot be loaded ({error}); if {path.parent} and "
-                    f"{tempfile.gettempdir()} are mounted noexec, set {CACHE_DIR_VARIABLE} to "
-                    "another folder."
-                ) from error
-
-
-@contextlib.contextmanager
-def _progress(text: str) -> Iterator[None]:
-    """Say on the standard error what is going on, if it takes longer than a second."""
-    start, is_shown = time.monotonic(), threading.Event()
-
-    def show() -> None:
-        print(text, end="", file=sys.stderr, flush=True)
-        is_shown.set()
-
-    timer = threading.Timer(1, show)
-    timer.start()
-    outcome = "failed"
-    try:
-        yield
-        outcome = "done"
-    finally:
-        timer.cancel()
-        timer.join()
-        if is_shown.is_set():
-            print(f" {outcome} in {time.monotonic() - start:.0f} s", file=sys.stderr)
+        folder = _make_temporary_dir()
+        try:
+            return ctypes.CDLL(shutil.copy(path, folder))
+        except OSError:
+            raise BuildError(
+                f"the finished library cannot be loaded ({error}); if {path.parent} and "
+                f"{tempfile.gettempdir()} are mounted noexec, set {CACHE_DIR_VARIABLE} to "
+                "another folder."
+            ) from error
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _key(toolchain: Toolchain) -> str:

@@ -7,7 +7,9 @@ import platform
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -16,7 +18,9 @@ import torch
 
 FLAGS = ("-O3", "-std=gnu++17", "-fPIC", "-fno-math-errno", "-Wno-psabi")
 BUILD_TIMEOUT_SEC = 300
-PROBE_TIMEOUT_SEC = 60
+PROBE_TIMEOUT_SEC = 60  # to compile a few lines and link them
+QUERY_TIMEOUT_SEC = 10  # to say what the compiler is
+SILENT_SEC = 2  # of waiting for a compiler, before a word about it
 
 # What the kernels need beyond plain C++: vectors of the machine's width, and threads.
 PROBE = """
@@ -29,6 +33,10 @@ extern "C" void probe(float* x) {
 
 class BuildError(RuntimeError):
     """The kernels cannot be built here; one line says why, and what to do."""
+
+
+class CompilerHangsError(BuildError):
+    """The compiler does not come to an end; with other flags it will hardly do."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +62,8 @@ class Toolchain:
         with tempfile.TemporaryDirectory() as folder:
             source = Path(folder, "probe.cpp")
             source.write_text(PROBE)
-            self._build([source], Path(folder), PROBE_TIMEOUT_SEC)
+            with announce(f"Trying the C++ compiler {self.command[0]} ...", SILENT_SEC):
+                self._build([source], Path(folder), PROBE_TIMEOUT_SEC)
 
     def build(self, sources: Sequence[Path], folder: Path) -> Path:
         """Compile `sources` side by side and link them to a shared library in `folder`.
@@ -83,6 +92,7 @@ def toolchains() -> Iterator[Toolchain]:
 
     Raises:
         BuildError: If there is no compiler, or it does not work at all.
+        CompilerHangsError: If it does not answer the first question.
     """
     if platform.system() == "Windows":
         raise BuildError("they are not built on Windows; WSL can build them.")
@@ -96,13 +106,38 @@ def toolchains() -> Iterator[Toolchain]:
             flags = (*FLAGS, *architecture, *openmp)
             query = [*command, *flags, "-dM", "-E", "-x", "c++", os.devnull]
             try:
-                macros = _run([query], Path(tempfile.gettempdir()), PROBE_TIMEOUT_SEC)
+                with announce(f"Waiting for the C++ compiler {command[0]} ...", SILENT_SEC):
+                    macros = _run([query], Path(tempfile.gettempdir()), QUERY_TIMEOUT_SEC)
+            except CompilerHangsError:
+                raise
             except BuildError as failure:
                 error = failure
                 continue
             yield Toolchain(command, flags, macros)
     if error is not None:
         raise error
+
+
+@contextlib.contextmanager
+def announce(text: str, after_sec: float) -> Iterator[None]:
+    """Say on the standard error what is going on, if it takes longer than that."""
+    start, is_shown = time.monotonic(), threading.Event()
+
+    def show() -> None:
+        print(text, end="", file=sys.stderr, flush=True)
+        is_shown.set()
+
+    timer = threading.Timer(after_sec, show)
+    timer.start()
+    outcome = "failed"
+    try:
+        yield
+        outcome = "done"
+    finally:
+        timer.cancel()
+        timer.join()
+        if is_shown.is_set():
+            print(f" {outcome} in {time.monotonic() - start:.0f} s", file=sys.stderr)
 
 
 def _find_compiler() -> tuple[str, ...]:
@@ -131,7 +166,8 @@ def _run(commands: Sequence[Sequence[str]], folder: Path, timeout_sec: float) ->
     """Run processes side by side, with temporary files in `folder`; what they printed.
 
     Raises:
-        BuildError: If one cannot be started, fails, or takes longer than `timeout_sec`.
+        BuildError: If one cannot be started, or fails.
+        CompilerHangsError: If one takes longer than `timeout_sec`.
     """
     environment = {**os.environ, "LC_ALL": "C", "TMPDIR": str(folder)}
     deadline = time.monotonic() + timeout_sec
@@ -152,7 +188,7 @@ def _run(commands: Sequence[Sequence[str]], folder: Path, timeout_sec: float) ->
         except OSError as error:
             raise BuildError(f"{commands[0][0]} cannot be run: {error.strerror}.") from error
         except subprocess.TimeoutExpired as error:
-            raise BuildError(
+            raise CompilerHangsError(
                 f"{commands[0][0]} did not finish within {timeout_sec:g} s; "
                 "try again, or name another compiler in CXX."
             ) from error

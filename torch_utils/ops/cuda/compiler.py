@@ -4,7 +4,7 @@ NVRTC compiles one specialisation of a template at a time, for the architecture 
 through NVIDIA's `cuda-core`; neither a GPU nor a host compiler is needed for that. What comes out
 is kept on disk under a name that covers all it depends on. It is written beside its place and
 renamed: a process that was killed leaves nothing that could be taken for a kernel, and processes
-that compile at once do not disturb each other.
+that compile at once do not disturb each other. What other users could have put there is not loaded.
 """
 
 import contextlib
@@ -27,7 +27,8 @@ from types import SimpleNamespace
 
 import torch
 
-from torch_utils.ops.cpu.compiler import BuildError, kernel_cache_dir
+from dnnlib import ownership
+from torch_utils.ops.cpu.compiler import BuildError, is_own, is_private, kernel_cache_dir
 
 SOURCE_DIR = Path(__file__).parent
 OPTIONS = {"std": "c++17", "ptxas_options": ["-v"]}  # -v reports the resources
@@ -201,8 +202,9 @@ def compile_ahead(run: Callable[[], None], what: str, arch: str, num_threads: in
         num_threads: How many kernels to compile at a time.
     """
     with contextlib.suppress(Exception), ThreadPoolExecutor(num_threads) as pool:
-        mark = kernel_cache_dir("cuda_kernels") / f"complete-{_key('*.cu', what, *_target(arch))}"
-        if mark.exists():
+        cache_dir = _cache_dir()
+        mark = cache_dir and cache_dir / f"complete-{_key('*.cu', what, *_target(arch))}"
+        if mark and mark.exists():
             return
         submitted = _Submitted(pool, arch)
         _recorders.append(submitted)
@@ -210,7 +212,7 @@ def compile_ahead(run: Callable[[], None], what: str, arch: str, num_threads: in
             run()
         finally:
             _recorders.remove(submitted)
-        if all(future.cancelled() or future.result() for future in submitted.values()):
+        if all(future.cancelled() or future.result() for future in submitted.values()) and mark:
             mark.touch()
 
 
@@ -238,15 +240,14 @@ def compile_cubin(source: str, specialisation: str, arch: str) -> Cubin:
         BuildError: If a package is missing, NVRTC is too new for the GPU, or the code is faulty.
     """
     kind, target = _target(arch)
-    path = (
-        kernel_cache_dir("cuda_kernels")
-        / f"{Path(source).stem}-{_key(source, specialisation, kind, target)}.bin"
-    )
-    cubin = _read(path)
+    name = f"{Path(source).stem}-{_key(source, specialisation, kind, target)}.bin"
+    cache_dir = _cache_dir()
+    cubin = _read(cache_dir / name) if cache_dir is not None else None
     if cubin is None:
         code = (SOURCE_DIR / source).read_text(encoding="utf-8")
         cubin = _compile(code, specialisation, kind, target, source)
-        _write(path, cubin)
+        if cache_dir is not None:
+            _write(cache_dir / name, cubin)
     return cubin
 
 
@@ -386,8 +387,16 @@ def _texts(path: Path, seen: set[Path]) -> Iterator[str]:
         yield from _texts(path.parent / name, seen)
 
 
+def _cache_dir() -> Path | None:
+    """The folder of compiled kernels; `None` (with one warning) if others may write to it."""
+    folder = kernel_cache_dir("cuda_kernels")
+    return folder if is_private(folder, "CUDA") else None
+
+
 def _read(path: Path) -> Cubin | None:
-    """What `_write` wrote, or `None` if it is missing or damaged."""
+    """What `_write` wrote, or `None` if it is missing, damaged or perhaps another user's."""
+    if not is_own(path, "CUDA"):
+        return None
     try:
         digest, header, code = path.read_bytes().split(b"\n", 2)
         if hashlib.sha256(header + code).hexdigest().encode() != digest:
@@ -405,11 +414,11 @@ def _write(path: Path, cubin: Cubin) -> None:
     digest = hashlib.sha256(header + code).hexdigest().encode()
     temporary = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        ownership.make_private(path.parent)
         with tempfile.NamedTemporaryFile(dir=path.parent, prefix="new-", delete=False) as file:
             temporary = Path(file.name)
             file.write(b"\n".join([digest, header, code]))
-        temporary.chmod(0o644)  # for others who share the cache
+        temporary.chmod(0o644)  # root may open its cache to all
         os.replace(temporary, path)
     except OSError:  # a read-only cache, or a full one: compile in every process
         if temporary is not None:

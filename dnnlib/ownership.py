@@ -1,0 +1,115 @@
+"""Who could have put a file where it lies: code from a cache runs only if no other user could.
+
+A path is safe where its file or folder is ours or root's, nobody else may write to it, and the same
+is true of all folders and links on the way to it. A folder on the way may also be like /tmp: others
+may write there, but its sticky bit keeps them from renaming what is not theirs.
+"""
+
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+MAX_LINKS = 40  # on the way to a file, as Linux has it
+
+
+def make_private(folder: Path) -> None:
+    """Make a folder that nobody else can look into, and those above that are missing.
+
+    Raises:
+        OSError: If that is not possible.
+    """
+    if folder.is_dir():
+        return
+    make_private(folder.parent)
+    folder.mkdir(mode=0o700, exist_ok=True)
+
+
+def find_fault(path: Path) -> str | None:
+    """Why other users could have put something there, and what mends that; `None` if none could.
+
+    What does not exist yet is as safe as the folder that it will be made in. Windows is not judged.
+
+    Args:
+        path: A file or a folder, absolute or not; links are followed.
+    """
+    if not hasattr(os, "geteuid"):
+        return None
+    try:
+        faults = (_fault(*entry) for entry in _way_to(path.absolute()))
+        return next(filter(None, faults), None)
+    except OSError as error:
+        return f"{path} cannot be examined ({error.strerror})"
+
+
+def _way_to(path: Path) -> Iterator[tuple[Path, os.stat_result, bool]]:
+    """All that decides about where a path leads, from the root on, as far as it exists.
+
+    Yields:
+        A folder or link, or at last what the path names; its status; whether it is the last.
+    """
+    place = Path(path.anchor)
+    names, num_links = list(reversed(path.parts[1:])), 0
+    yield place, place.lstat(), not names
+    while names:
+        name = names.pop()
+        if name == "..":
+            place = place.parent
+            continue
+        entry = place / name
+        try:
+            status = entry.lstat()
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        is_link = stat.S_ISLNK(status.st_mode)
+        yield entry, status, not names and not is_link
+        if not is_link:
+            place = entry
+            continue
+        num_links += 1
+        if num_links > MAX_LINKS:
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+        target = Path(os.readlink(entry))
+        place = Path(target.anchor) if target.is_absolute() else place
+        names += reversed(target.parts[1:] if target.is_absolute() else target.parts)
+
+
+def _fault(path: Path, status: os.stat_result, is_last: bool) -> str | None:
+    """What is wrong with one file, folder or link; folders on the way are judged less strictly."""
+    is_folder = stat.S_ISDIR(status.st_mode)
+    owners = {os.geteuid(), 0}
+    if not is_last:
+        owners.add(_root_uid())
+    if status.st_uid not in owners:
+        remedy = "" if is_folder or not is_last else "; remove it"
+        return f"{path} belongs to another user (uid {status.st_uid}{remedy})"
+    if stat.S_ISLNK(status.st_mode):
+        return None  # its mode means nothing
+    writable = status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    if not writable or (writable == stat.S_IWGRP and _is_own_group(status.st_gid)):
+        return None
+    if not is_last and status.st_mode & stat.S_ISVTX:
+        return None
+    # Files in a folder have owners, which tell ours from others; what others wrote to a file stays.
+    remedy = f"chmod go-w {path}" if is_folder else "remove it"
+    return f"other users may write to {path} (mode {stat.S_IMODE(status.st_mode):04o}; {remedy})"
+
+
+def _root_uid() -> int:
+    """Who root is: in a container that a user without rights has started, not number 0."""
+    return os.stat("/").st_uid
+
+
+def _is_own_group(gid: int) -> bool:
+    """Whether a group has us alone, as many systems make one for each user."""
+    import grp  # not on Windows
+    import pwd
+
+    if gid == 0:  # containers run users of any number in it
+        return False
+    try:
+        user, group = pwd.getpwuid(os.geteuid()), grp.getgrgid(gid)
+    except KeyError:  # as in many containers
+        return False
+    return group.gr_name == user.pw_name and set(group.gr_mem) <= {user.pw_name}
