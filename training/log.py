@@ -1,7 +1,9 @@
 """One record per tick: to the console, `training_stats.jsonl` and TensorBoard."""
 
 import contextlib
+import errno
 import math
+import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -31,9 +33,10 @@ class RunLog:
     def __init__(
         self, run_dir: str | Path, jsonl_bytes: int = 0, cur_nimg: int | None = None
     ) -> None:
-        self._jsonl = (Path(run_dir) / "training_stats.jsonl").open("a", encoding="utf-8")
-        if self._jsonl.tell() > jsonl_bytes:
-            self._jsonl.truncate(jsonl_bytes)
+        # Unbuffered: what could not be written must not wait for a better time.
+        self._jsonl = (Path(run_dir) / "training_stats.jsonl").open("ab", buffering=0)
+        self._num_bytes = min(self._jsonl.tell(), jsonl_bytes)
+        self._jsonl.truncate(self._num_bytes)
         self._run_dir = run_dir
         self._is_failing = False  # TensorBoard's files could not be written the last time
         self._tensorboard = _open_tensorboard(
@@ -42,7 +45,7 @@ class RunLog:
 
     def num_bytes(self) -> int:
         """Size of the JSON file."""
-        return self._jsonl.tell()
+        return self._num_bytes
 
     def write(self, stats: Mapping[str, Mapping[str, float]], cur_nimg: int) -> None:
         """Append a record: `name -> {num, mean, std}`; TensorBoard counts thousands of images.
@@ -56,16 +59,24 @@ class RunLog:
         if bad:
             more = f" and {len(bad) - NUM_NAMED} more" if len(bad) > NUM_NAMED else ""
             print(f"Note: not finite in this tick: {', '.join(bad[:NUM_NAMED])}{more}.")
-        try:
-            self._jsonl.write(strict_json.dumps(record) + "\n")
-            self._jsonl.flush()
-        except OSError as error:  # a full disk is no reason to stop
-            print(f"Warning: training_stats.jsonl lacks a line: {error.strerror}")
+        self._append(strict_json.dumps(record).encode() + b"\n")
         self._write_scalars({name: value["mean"] for name, value in stats.items()}, cur_nimg)
 
     def write_metrics(self, metrics: Mapping[str, float], cur_nimg: int) -> None:
         """Metrics go to TensorBoard only, as `Metrics/<name>`: they have files of their own."""
         self._write_scalars({f"Metrics/{name}": x for name, x in metrics.items()}, cur_nimg)
+
+    def _append(self, line: bytes) -> None:
+        """Append a line to the JSON file, whole or not at all: a full disk is no reason to stop."""
+        try:
+            num = self._jsonl.write(line)
+            if num != len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            self._num_bytes += num
+        except OSError as error:
+            print(f"Warning: training_stats.jsonl lacks a line: {error.strerror}")
+            with contextlib.suppress(OSError):
+                self._jsonl.truncate(self._num_bytes)
 
     def _write_scalars(self, scalars: Mapping[str, float], cur_nimg: int) -> None:
         try:

@@ -119,9 +119,7 @@ class Trainer:
         if is_done and self.health.is_sound():
             self._print("\nDone. The last snapshot is the trained network.")
         elif is_done:
-            self._print(
-                "\nDone, but the last losses were not finite: take an earlier snapshot."
-            )
+            self._print("\nDone, but the last losses were not finite: take an earlier snapshot.")
         else:
             self._print(
                 f"\nStopped at {self.cur_nimg / 1000:.1f} kimg. Continue with: "

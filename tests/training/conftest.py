@@ -20,13 +20,12 @@ def start() -> Iterator[Callable[..., subprocess.Popen]]:
     def popen(
         outdir: Path, *options: str, script: Path = PROJECT / "train.py", **kwargs
     ) -> subprocess.Popen:
-        kwargs = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, **kwargs}
+        defaults = dict(stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
         process = subprocess.Popen(
             [sys.executable, script, f"--outdir={outdir}", "--device=cpu", *options],
             text=True,
-            start_new_session=True,
             env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(PROJECT)},
-            **kwargs,
+            **{**defaults, **kwargs},
         )
         started.append(process)
         return process

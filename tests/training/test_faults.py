@@ -7,6 +7,7 @@ sure of it.
 import contextlib
 import dataclasses
 import itertools
+import json
 import os
 import pty
 import re
@@ -219,6 +220,7 @@ def test_full_disk_at_a_snapshot_does_not_end_the_run(start, tmp_path):
     wait_for(lambda: list(tmp_path.glob("*/network-snapshot-000000.pkl")), [process])
     resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (1000, -1))  # of any file
     output = read_until(process, "Warning: network-snapshot-000001.pkl was not saved")
+    assert "Warning: training_stats.jsonl lacks a line: " in output
     assert "Warning: the state was not saved: " in output
     assert "Warning: fakes000001.png was not saved, and training goes on: " in output
     resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (-1, -1))
@@ -226,6 +228,13 @@ def test_full_disk_at_a_snapshot_does_not_end_the_run(start, tmp_path):
     process.terminate()
     output = finish(process)
     assert process.returncode == 0 and "Continue with: " in output
+    (run_dir,) = tmp_path.iterdir()
+    lines = (run_dir / "training_stats.jsonl").read_text().splitlines()
+    ticks = [json.loads(line)["Progress/tick"]["mean"] for line in lines]
+    assert ticks[:2] == [0, 2]  # whole lines only
+    assert checkpoint.load_newest(run_dir)[1]["stats_jsonl_bytes"] == sum(map(len, lines)) + len(
+        lines
+    )
 
 
 def test_vanished_folder_does_not_end_the_run(start, tmp_path):
