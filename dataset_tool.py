@@ -263,7 +263,7 @@ def describe(summary: Summary, dest: str) -> str:
     lines += [f"{title}: {text}" for title, text in found.items()]
     lines += _describe_labels(summary)
     lines += [f"Note: {note}" for note in summary.label_notes]
-    return "\n".join(lines)
+    return "\n".join(map(util.printable, lines))  # texts of profiles and warnings are in them
 
 
 def _describe_labels(summary: Summary) -> Iterator[str]:

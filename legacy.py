@@ -41,6 +41,10 @@ NUM_NAMED = 3  # of the damaged tensors that a warning names
 UNTRUSTED_VARIABLE = "STYLEGAN3_ALLOW_UNTRUSTED"
 
 
+class DamagedFileError(ValueError):
+    """A file is cut short, damaged, or no pickle at all; another copy of it may be fine."""
+
+
 def load_network(
     source: str | os.PathLike,
     force_fp16: bool = False,
@@ -54,12 +58,27 @@ def load_network(
         force_fp16: As for `load_network_pkl`.
         option: Command-line option that the source came from, for error messages.
         allow_untrusted: As for `load_network_pkl`.
+
+    Raises:
+        ValueError: As `load_network_pkl`. What was downloaded and is damaged is removed from the
+            cache, so that the next call downloads it again; the message says so.
+        OSError: If the file cannot be had.
     """
-    with (
-        contextlib.nullcontext() if option is None else cli.blame(option),
-        util.open_url(os.fspath(source)) as f,
-    ):
-        return load_network_pkl(f, force_fp16, os.fspath(source), allow_untrusted)
+    address = os.fspath(source)
+    with contextlib.nullcontext() if option is None else cli.blame(option):
+        with util.open_url(address) as f:
+            status = os.fstat(f.fileno())
+            try:
+                return load_network_pkl(f, force_fp16, address, allow_untrusted)
+            except ValueError as error:
+                if not util.is_url(address):
+                    raise
+                refusal = error
+        if isinstance(refusal, DamagedFileError):  # closed by now: Windows removes no open files
+            became = util.remove_download(address, status)
+        else:
+            became = f"it is cached as {util.cached_download(address)}"
+        raise ValueError(f"{refusal}; {became}") from refusal
 
 
 def load_network_pkl(
@@ -87,8 +106,9 @@ def load_network_pkl(
         `dataset_fingerprint` (dict, see `data.fingerprint`) is there if the file has one.
 
     Raises:
-        ValueError: If the file is damaged, holds something else, or networks that are not ours;
-            the message says what.
+        DamagedFileError: If the file is damaged, or neither a pickle nor a safetensors file.
+        ValueError: If it holds something else, or networks that are not ours. The message says
+            what, in either case.
     """
     if name is None:
         name = str(getattr(f, "name", "network pickle"))
@@ -117,10 +137,16 @@ def load_network_pkl(
             f.seek(start)
             data = _TrustingUnpickler(f).load()
         data = _checked(data)
+    except safetensors_file.DamagedError as error:
+        raise DamagedFileError(f"{name}: {foreign.one_line(str(error))}") from error
     except _FileError as error:
         raise ValueError(f"{name}: {foreign.one_line(str(error))}") from error
     except Exception as error:  # damaged bytes can make unpickling raise anything
-        raise ValueError(f"{name}: {foreign.one_line(foreign.explain(head, error))}") from error
+        reason = foreign.one_line(foreign.explain(head, error, name))
+        f.seek(start)
+        if not foreign.is_whole_pickle(f):
+            raise DamagedFileError(f"{name}: {reason}") from error
+        raise ValueError(f"{name}: {reason}") from error
     _warn_of_damage(name, data)
     if force_fp16:
         data.update({key: _with_fp16(data[key]) for key in NETWORKS if data[key] is not None})
@@ -191,6 +217,8 @@ class _FileError(ValueError):
 def _load_safetensors(f: BinaryIO) -> dict[str, Any]:
     try:
         return safetensors_file.load(f)
+    except safetensors_file.DamagedError:
+        raise
     except ValueError as error:
         raise _FileError(str(error)) from error
 

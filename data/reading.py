@@ -4,7 +4,10 @@ import os
 import stat
 from pathlib import Path
 
+from dnnlib.util import printable
+
 MAX_FILE_BYTES = 2**30
+MAX_ERROR = 200  # characters of what another library says
 
 
 class UnusableImage(ValueError):
@@ -35,6 +38,12 @@ def read_file(path: Path, size: int | None = None) -> bytes:
             return file.read(-1 if size is None else size)
     finally:
         os.close(handle)
+
+
+def shorten(error: Exception) -> str:
+    """What an error says, in one line of bounded length, whatever of a file is quoted in it."""
+    text = str(error) or type(error).__name__
+    return printable(text if len(text) <= MAX_ERROR else f"{text[:MAX_ERROR]} ...")
 
 
 def check_size(num_bytes: int) -> None:

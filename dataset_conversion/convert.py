@@ -103,7 +103,7 @@ def convert_dataset(
                 tqdm.write(f"Skipped: {result.name} {reason}", file=sys.stderr)
                 summary.dropped["unusable"] += 1
             else:
-                raise ValueError(f"{result.name} {problem}")
+                raise ValueError(f"{result.name} {printable(problem)}")
         if summary.num_kept == 0:
             raise ValueError(_describe_nothing(summary))
         if summary.num_unlabelled > 0:

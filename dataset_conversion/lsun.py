@@ -1,7 +1,14 @@
 """LSUN's databases: LMDB environments whose values are image files."""
 
-from collections.abc import Iterator
+import contextlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
+
+from data.reading import shorten
+from dataset_conversion import parallel
+
+Entry = TypeVar("Entry")
 
 FOLDER_SUFFIX = "_lmdb"
 
@@ -26,20 +33,48 @@ def count(path: Path) -> int:
 
 
 def read(path: Path) -> Iterator[tuple[str, bytes]]:
-    """Keys and image files, in the order of the keys."""
+    """Keys and image files, in the order of the keys.
+
+    Raises:
+        ValueError: If the database is damaged.
+    """
+    return _read_apart(_entries, path)
+
+
+def keys(path: Path) -> Iterator[str]:
+    """The keys alone, in order.
+
+    Raises:
+        ValueError: If the database is damaged.
+    """
+    return _read_apart(_keys, path)
+
+
+def _read_apart(function: Callable[[Path], Iterator[Entry]], path: Path) -> Iterator[Entry]:
+    """Read in another process: the file is mapped, and LMDB follows damaged pointers out of it."""
+    try:
+        yield from parallel.iterate_apart(function, path)
+    except ChildProcessError as error:
+        raise ValueError(
+            f"--source={path}: data.mdb is damaged (reading it, {error}); download or copy it again"
+        ) from error
+
+
+def _entries(path: Path) -> Iterator[tuple[str, bytes]]:
     with _open(path) as environment, environment.begin() as transaction:
         for key, value in transaction.cursor():
             yield key.decode("utf-8", "backslashreplace"), value
 
 
-def keys(path: Path) -> Iterator[str]:
-    """The keys alone, in order."""
+def _keys(path: Path) -> Iterator[str]:
     with _open(path) as environment, environment.begin() as transaction:
         for key in transaction.cursor().iternext(keys=True, values=False):
             yield key.decode("utf-8", "backslashreplace")
 
 
-def _open(path: Path):
+@contextlib.contextmanager
+def _open(path: Path) -> Iterator["lmdb.Environment"]:  # noqa: F821
+    """The database; what it raises while it is open becomes one `ValueError`."""
     try:
         import lmdb
     except ImportError as error:
@@ -53,6 +88,10 @@ def _open(path: Path):
         )
     try:
         # No lock file: the folder may be read-only, and nobody writes.
-        return lmdb.open(str(path), readonly=True, lock=False, readahead=False)
+        with lmdb.open(str(path), readonly=True, lock=False, readahead=False) as environment:
+            yield environment
     except lmdb.Error as error:
-        raise ValueError(f"--source={path}: not a readable LMDB database ({error})") from error
+        raise ValueError(
+            f"--source={path}: not a readable LMDB database ({shorten(error)}); is the download or"
+            " copy complete?"
+        ) from error

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from data.reading import shorten
+
 IMAGES_SUFFIX, LABELS_SUFFIX = "-images-idx3-ubyte.gz", "-labels-idx1-ubyte.gz"
 BYTES_OF_RANK = {1: 0x801, 3: 0x803}  # first number of a file of bytes, by number of axes
 SIZE, PADDING = 28, 2
@@ -54,7 +56,9 @@ def _read_idx(path: Path, rank: int) -> np.ndarray:
             size = int(np.prod(shape))
             data = file.read(size + 1)  # one more than announced is enough to notice
     except (OSError, EOFError, zlib.error, struct.error) as error:
-        raise ValueError(f"{where}: cannot be read ({error}); is the download complete?") from error
+        raise ValueError(
+            f"{where}: cannot be read ({shorten(error)}); is the download complete?"
+        ) from error
     if len(data) != size:
         raise ValueError(f"{where}: holds more or less than the {size} bytes that it announces")
     return np.frombuffer(data, np.uint8).reshape(shape)

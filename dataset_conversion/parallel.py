@@ -1,5 +1,6 @@
-"""`map` over several processes: results in order, a bounded number of items in flight."""
+"""Work in other processes: `map` over several, and a generator in one that may crash."""
 
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -9,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
+from multiprocessing.connection import Connection
 from typing import TypeVar
 
 from dnnlib import interrupts
@@ -53,6 +55,50 @@ def map_ordered(
         ) from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def iterate_apart(function: Callable[[Item], Iterable[Result]], argument: Item) -> Iterator[Result]:
+    """Yield what `function(argument)` yields in a process of its own; all must be picklable.
+
+    Raises:
+        ChildProcessError: If the process dies; what it yielded until then has been yielded.
+        ValueError: If it raises one.
+    """
+    context = multiprocessing.get_context("spawn")
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_send, args=(sender, function, argument), daemon=True)
+    try:
+        with sender, interrupts.held_back():
+            process.start()
+        while (message := receiver.recv()) is not None:
+            if isinstance(message, ValueError):
+                raise message
+            (item,) = message
+            yield item
+    except EOFError:
+        process.join()
+        raise ChildProcessError(f"another process ended by {_end_of(process)}") from None
+    finally:
+        receiver.close()
+        if process.pid is not None:
+            process.kill()
+            process.join()
+
+
+def _send(sender: Connection, function: Callable[[Item], Iterable[Result]], argument: Item) -> None:
+    _follow_parent()
+    with contextlib.suppress(BrokenPipeError):  # enough has been read
+        try:
+            for item in function(argument):
+                sender.send((item,))
+            sender.send(None)
+        except ValueError as error:
+            sender.send(error)
+
+
+def _end_of(process: multiprocessing.process.BaseProcess) -> str:
+    code = process.exitcode
+    return f"exit code {code}" if code >= 0 else signal.Signals(-code).name
 
 
 def _map_chunk(function: Callable[[Item], Result], chunk: list[Item]) -> list[Result]:

@@ -3,9 +3,7 @@
 Beside a file `NAME` in the cache folder there can be, for a while,
 
 - `NAME.partial`, what has arrived so far, and `NAME.partial.json`, how to ask for the rest,
-- `NAME.lock`, empty and locked by the process that downloads; without the lock it means nothing,
-
-and, where somebody asked for a hash, `NAME.sha256`, the hash that was found.
+- `NAME.lock`, empty and locked by the process that downloads; without the lock it means nothing.
 """
 
 import contextlib
@@ -16,6 +14,7 @@ import io
 import json
 import os
 import re
+import shutil
 import sys
 import time
 import urllib.parse
@@ -25,19 +24,22 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import requests
-import urllib3
 from tqdm import tqdm
 
-from dnnlib import file_lock, ownership
+from dnnlib import file_lock, http_stream, ownership
+from dnnlib.http_stream import StalledError, TransientError
+from dnnlib.text import printable
 
 _FIRST_DELAY_SEC = 0.5  # before the second attempt of a download; doubles from attempt to attempt
 _MAX_DELAY_SEC = 8.0
 _MAX_RETRY_AFTER_SEC = 60.0  # of what a server asks us to wait
-_TIMEOUT_SEC = (10, 60)  # to connect; between two packets
-_MAX_REDIRECTS = 20
-_CHUNK_BYTES = 1 << 16  # at most this much is taken from the network at once
+_MAX_STALLS = 3  # of attempts that a server held up
+_PROGRESS_BYTES = 1 << 20  # an attempt that got so much further may be held up in the end
+_MAX_UNANNOUNCED_BYTES = 1 << 34  # of a body that does not tell its length, which may have no end
+_LENGTH = r"\d{1,19}"  # of bytes; Python refuses to read numbers of thousands of digits
 _MIN_AGE = timedelta(seconds=60)  # of a Last-Modified that tells versions apart
+# Compression would be no use: networks hardly shrink. It would hide how long the file is.
+_IDENTITY = {"Accept-Encoding": "identity"}
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -66,8 +68,6 @@ def fetch(url: str, folder: Path, num_attempts: int, verbose: bool) -> Path:
                 with _open_partial(path, is_locked) as partial:
                     _download(url, partial, sha256, num_attempts, verbose, path)
                     partial.move_to(path)
-                if sha256 is not None:
-                    _remember_sha256(path, path.stat(), sha256)
     except OSError as err:
         if err.errno is None:  # explained already; what the system raises has a number
             raise
@@ -103,6 +103,33 @@ def split_sha256(url: str) -> tuple[str, str | None]:
     return address, match[1].lower()
 
 
+def remove_cached(url: str, folder: Path, status: os.stat_result) -> str:
+    """Remove a download that is not what it should be, so that the next `fetch` repeats it.
+
+    Args:
+        url: Its address.
+        folder: The cache folder.
+        status: Of the file that was opened. Another process may have replaced it by now, and a link
+            in the folder leads to somebody's own file: both stay.
+
+    Returns:
+        What was done, for the end of a message.
+    """
+    path = cached_path(url, folder)
+    try:
+        if not os.path.samestat(path.lstat(), status):
+            return f"it is cached as {path}"
+        path.unlink()
+    except OSError as err:
+        return f"delete {path}, which cannot be removed from here ({err.strerror})"
+    return "its copy in the cache was removed, so that the next attempt downloads it again"
+
+
+def is_web_page(head: bytes) -> bool:
+    """Whether a file that begins with `head` is HTML or XML, as servers send in place of files."""
+    return head.lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml"))
+
+
 def check_sha256(path: str | os.PathLike, sha256: str) -> None:
     """Raise an `OSError` unless the file has this hash."""
     with open(path, "rb") as file:
@@ -123,7 +150,9 @@ def _beside(path: Path, suffix: str) -> Path:
 
 def _explain_storage(err: OSError, folder: Path) -> str:
     if err.errno in _DISK_FULL:
-        problem = "has no space left; make some or"
+        is_announced = err.strerror != os.strerror(err.errno)
+        size = f" {err.strerror}" if is_announced else ""
+        problem = f"has no space left{size}; make some or"
     else:
         problem = f"cannot be used ({err.strerror});"
     return f"the cache folder {folder} {problem} set DNNLIB_CACHE_DIR to another folder"
@@ -133,28 +162,12 @@ def _explain_storage(err: OSError, folder: Path) -> str:
 
 
 def _is_cached(path: Path, sha256: str | None) -> bool:
-    return path.is_file() and (sha256 is None or _cached_sha256(path) == sha256)
-
-
-def _cached_sha256(path: Path) -> str:
-    """The hash of the file: what was noted beside it, as long as nobody has touched the file."""
+    if not path.is_file():
+        return False
+    if sha256 is None:
+        return True
     with path.open("rb") as file:
-        status = os.fstat(file.fileno())
-        note = _read_json(_beside(path, ".sha256"))
-        if note is not None and note == _hash_note(status, note.get("sha256")):
-            return note["sha256"]
-        found = _sha256_of(file)
-    _remember_sha256(path, status, found)
-    return found
-
-
-def _remember_sha256(path: Path, status: os.stat_result, sha256: str) -> None:
-    with contextlib.suppress(OSError):  # it only saves time
-        _beside(path, ".sha256").write_text(json.dumps(_hash_note(status, sha256)) + "\n")
-
-
-def _hash_note(status: os.stat_result, sha256: Any) -> dict[str, Any]:
-    return dict(sha256=sha256, size=status.st_size, mtime_ns=status.st_mtime_ns)
+        return _sha256_of(file) == sha256  # each time: whatever is noted elsewhere may be wrong
 
 
 def _sha256_of(file: BinaryIO) -> str:
@@ -191,7 +204,7 @@ class _Partial:
         self._note_path = _beside(path, ".json") if path is not None else None
         note = (_read_json(self._note_path) if self._note_path is not None else None) or {}
         self.validator, self.total = note.get("validator"), note.get("total")
-        is_usable = isinstance(self.validator, str) and isinstance(self.total, int | None)
+        is_usable = _is_sendable(self.validator) and isinstance(self.total, int | None)
         if not is_usable or (self.total is not None and self.size() > self.total):
             self.discard()
 
@@ -203,8 +216,17 @@ class _Partial:
         return self.size() if self.validator is not None else 0
 
     def begin(self, validator: str | None, total: int | None) -> None:
-        """Start from scratch with this version of the file."""
+        """Start from scratch with this version of the file.
+
+        Raises:
+            OSError: If the disk has no room for it.
+        """
         self.discard()
+        if self._path is not None and total is not None:
+            num_free = shutil.disk_usage(self._path.parent).free
+            if total > num_free:
+                sizes = [tqdm.format_sizeof(size, "B", 1024) for size in (total, num_free)]
+                raise OSError(errno.ENOSPC, "for {}, {} are free".format(*sizes))
         self.validator, self.total = validator, total
         if self._note_path is not None and validator is not None:
             self._note_path.write_text(json.dumps(dict(validator=validator, total=total)) + "\n")
@@ -275,14 +297,6 @@ def _create(path: Path, flags: int) -> tuple[BinaryIO, Path]:
 # The network
 
 
-class _TransientError(Exception):
-    """A failure that may be gone at the next attempt."""
-
-    def __init__(self, message: str, delay_sec: float = 0.0):
-        super().__init__(message)
-        self.delay_sec = delay_sec  # what the server asks us to wait
-
-
 def _download(
     url: str,
     partial: _Partial,
@@ -306,14 +320,17 @@ def _complete(
     url: str, partial: _Partial, num_attempts: int, verbose: bool, path: Path | None
 ) -> None:
     delay_sec = _FIRST_DELAY_SEC
+    num_stalls = 0
     for attempt in range(1, num_attempts + 1):
         offset = partial.offset()
         try:
             _attempt(url, partial, verbose)
             return
-        except _TransientError as err:
+        except TransientError as err:
             reason = str(err)
-            if attempt == num_attempts:
+            is_held_up = partial.offset() - offset < _PROGRESS_BYTES
+            num_stalls += isinstance(err, StalledError) and is_held_up
+            if attempt == num_attempts or num_stalls == _MAX_STALLS:
                 plural = "attempt" if attempt == 1 else "attempts"
                 place = f", or save it as {path}" if path is not None else ""
                 raise OSError(
@@ -337,110 +354,114 @@ def _attempt(url: str, partial: _Partial, verbose: bool) -> None:
     if offset:
         # With If-Range a server that has another version by now sends it all, with status 200.
         headers = {"Range": f"bytes={offset}-", "If-Range": partial.validator}
-        with _get(url, headers) as response:
-            if _accept_rest(response, partial, offset):
-                _append_body(url, response, partial, verbose)
+        with http_stream.get(url, _IDENTITY | headers) as answer:
+            end = _accept_rest(answer, partial, offset)
+            if end is not None:
+                _append_body(url, answer, partial, end, verbose)
                 return
-            if response.status_code not in (206, 412, 416):
-                _take_whole(url, response, partial, verbose)
+            if answer.status_code not in (206, 412, 416):
+                _take_whole(url, answer, partial, verbose)
                 return
         partial.discard()
-    with _get(url, {}) as response:
-        _take_whole(url, response, partial, verbose)
+    with http_stream.get(url, _IDENTITY) as answer:
+        _take_whole(url, answer, partial, verbose)
 
 
-def _get(url: str, headers: dict[str, str]) -> requests.Response:
-    # Content-Length counts bytes on the wire: compression would make it useless as a check.
-    headers = {"Accept-Encoding": "identity", **headers}
-    try:
-        with requests.Session() as session:
-            session.max_redirects = _MAX_REDIRECTS
-            return session.get(url, stream=True, timeout=_TIMEOUT_SEC, headers=headers)
-    except requests.exceptions.RequestException as err:
-        # ValueErrors are bad addresses, also those that a server sends us to: file:, for example.
-        is_final = isinstance(err, ValueError | requests.exceptions.TooManyRedirects)
-        if is_final or "CERTIFICATE_VERIFY_FAILED" in str(err):
-            raise OSError(f"cannot download {url}: {_one_line(err)}") from err
-        raise _TransientError(_explain_network(err)) from err
+def _take_whole(url: str, answer: http_stream.Answer, partial: _Partial, verbose: bool) -> None:
+    _check_status(url, answer)
+    length = answer.headers.get("Content-Length", "")
+    is_chunked = "Transfer-Encoding" in answer.headers  # which a length beside it does not count
+    is_known = re.fullmatch(_LENGTH, length, re.ASCII) and not is_chunked
+    total = int(length) if is_known else None
+    partial.begin(_strong_validator(answer), total)
+    _append_body(url, answer, partial, total, verbose)
 
 
-def _take_whole(url: str, response: requests.Response, partial: _Partial, verbose: bool) -> None:
-    _check_status(url, response)
-    length = response.headers.get("Content-Length", "")
-    is_known = length.isdecimal() and not _is_encoded(response)
-    partial.begin(_strong_validator(response), int(length) if is_known else None)
-    _append_body(url, response, partial, verbose)
-
-
-def _check_status(url: str, response: requests.Response) -> None:
-    status = f"the server answers {response.status_code} {response.reason}"
-    if response.status_code in (408, 429) or response.status_code >= 500:
-        raise _TransientError(status, _retry_after_sec(response))
-    if response.status_code != 200:
+def _check_status(url: str, answer: http_stream.Answer) -> None:
+    status = f"the server answers {answer.status_code} {answer.reason}"
+    if answer.status_code in (408, 429) or answer.status_code >= 500:
+        raise TransientError(status, _retry_after_sec(answer))
+    if answer.status_code != 200:
         raise OSError(f"cannot download {url}: {status}")
+    if _is_encoded(answer):
+        # Nobody asked for it, its true length is unknown, and 2 MB can unpack to 2 GB.
+        encoding = printable(answer.headers["Content-Encoding"])
+        raise OSError(
+            f"cannot download {url}: the server compresses the file (Content-Encoding: {encoding}) "
+            "although it was asked not to; fetch the file elsewhere and give its local path instead"
+        )
 
 
-def _retry_after_sec(response: requests.Response) -> float:
-    text = response.headers.get("Retry-After", "").strip()
+def _retry_after_sec(answer: http_stream.Answer) -> float:
+    text = answer.headers.get("Retry-After", "").strip()
     if text.isdecimal():
         return float(text)
     date = _parse_date(text)
     return (date - datetime.now(timezone.utc)).total_seconds() if date is not None else 0.0
 
 
-def _is_encoded(response: requests.Response) -> bool:
-    return response.headers.get("Content-Encoding", "identity").lower() != "identity"
+def _is_encoded(answer: http_stream.Answer) -> bool:
+    return answer.headers.get("Content-Encoding", "").strip().lower() not in ("", "identity")
 
 
-def _strong_validator(response: requests.Response) -> str | None:
+def _strong_validator(answer: http_stream.Answer) -> str | None:
     """What names this version, byte for byte, in an If-Range header (RFC 9110, 13.1.5)."""
-    headers = response.headers
-    if _is_encoded(response) or headers.get("Accept-Ranges", "").lower() == "none":
+    headers = answer.headers
+    if headers.get("Accept-Ranges", "").lower() == "none":
         return None
     if etag := headers.get("ETag"):
-        return etag if etag.startswith('"') else None  # W/"..." may stand for different bytes
+        # W/"..." may stand for different bytes.
+        return etag if etag.startswith('"') and _is_sendable(etag) else None
     changed, now = (_parse_date(headers.get(name, "")) for name in ("Last-Modified", "Date"))
     is_strong = changed is not None and now is not None and now - changed >= _MIN_AGE
+    is_strong = is_strong and _is_sendable(headers["Last-Modified"])
     return headers["Last-Modified"] if is_strong else None
+
+
+def _is_sendable(validator: Any) -> bool:
+    """Whether it may stand in the header of a request, which line ends would break."""
+    return isinstance(validator, str) and re.fullmatch(r"[\x20-\x7e]{1,500}", validator) is not None
 
 
 def _parse_date(text: str) -> datetime | None:
     try:
         date = email.utils.parsedate_to_datetime(text)
-    except (TypeError, ValueError, IndexError):
+    except (TypeError, ValueError, IndexError, OverflowError):
         return None
     return date if date.tzinfo is not None else date.replace(tzinfo=timezone.utc)
 
 
-def _accept_rest(response: requests.Response, partial: _Partial, offset: int) -> bool:
-    """Whether the answer is the rest, from `offset` on, of the version that we have begun.
+def _accept_rest(answer: http_stream.Answer, partial: _Partial, offset: int) -> int | None:
+    """Where the answer ends, if it goes on from `offset` in the version that we have begun.
 
-    If it is, it may tell the length of a file that came without at first.
+    It may tell the length of a file that came without at first.
     """
-    content_range = response.headers.get("Content-Range", "").strip()
-    match = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+|\*)", content_range)
-    if response.status_code != 206 or match is None or _is_encoded(response):
-        return False
+    content_range = answer.headers.get("Content-Range", "").strip()
+    match = re.fullmatch(rf"bytes ({_LENGTH})-({_LENGTH})/({_LENGTH}|\*)", content_range, re.ASCII)
+    if answer.status_code != 206 or match is None or _is_encoded(answer):
+        return None
     first, last = int(match[1]), int(match[2])
     total = partial.total if match[3] == "*" else int(match[3])
+    # An answer that does not name its version may be of any.
     name = "ETag" if partial.validator.startswith('"') else "Last-Modified"
-    is_same = response.headers.get(name, partial.validator) == partial.validator
-    is_same = is_same and partial.total in (None, total)
-    is_rest = first == offset <= last and (total is None or last < total)
-    if is_same and is_rest:
-        partial.total = total
-    return is_same and is_rest
+    is_same = answer.headers.get(name) == partial.validator and partial.total in (None, total)
+    if not is_same or total is None or not first == offset <= last < total:
+        return None
+    partial.total = total
+    return last + 1
 
 
-def _append_body(url: str, response: requests.Response, partial: _Partial, verbose: bool) -> None:
+def _append_body(
+    url: str, answer: http_stream.Answer, partial: _Partial, end: int | None, verbose: bool
+) -> None:
+    """Append what comes; `end` is the size that the file has then, if the server tells."""
     size = partial.size()
     total = partial.total
+    limit = _MAX_UNANNOUNCED_BYTES if end is None else end
     is_terminal = sys.stderr is not None and sys.stderr.isatty()
     if verbose and not is_terminal:
         rest = f" from {tqdm.format_sizeof(size, 'B', 1024)} on" if size else ""
         print(f"Downloading {url}{rest}", file=sys.stderr)
-    # read1 returns what has arrived; read would lose it if the rest does not come (old urllib3).
-    read = getattr(response.raw, "read1", response.raw.read)
     with tqdm(
         total=total,
         initial=size,
@@ -451,28 +472,16 @@ def _append_body(url: str, response: requests.Response, partial: _Partial, verbo
         disable=not (verbose and is_terminal),
     ) as progress:
         try:
-            while chunk := read(_CHUNK_BYTES, decode_content=True):
+            for chunk in answer.chunks():
+                size += len(chunk)
+                if size > limit:
+                    partial.discard()
+                    what = "announced" if end is not None else "any network has"
+                    raise TransientError(f"the server sends more than the {limit} bytes {what}")
                 partial.append(chunk)
                 progress.update(len(chunk))
-        except urllib3.exceptions.HTTPError as err:
+        except TransientError as err:
             arrived = f"after {partial.size()} bytes" + (f" of {total}" if total else "")
-            raise _TransientError(f"{_explain_network(err)} {arrived}") from err
-    size = partial.size()
+            raise type(err)(f"{err} {arrived}") from err
     if total is not None and size != total:
-        if size > total:
-            partial.discard()
-        raise _TransientError(f"got {size} bytes of {total}")
-
-
-def _explain_network(err: Exception) -> str:
-    if isinstance(err, requests.exceptions.ConnectTimeout):
-        return f"no connection within {_TIMEOUT_SEC[0]:g} s"
-    if isinstance(err, requests.exceptions.ReadTimeout | urllib3.exceptions.ReadTimeoutError):
-        return f"the server sent nothing for {_TIMEOUT_SEC[1]:g} s"
-    if isinstance(err, urllib3.exceptions.ProtocolError):
-        return "the connection broke"
-    return f"{type(err).__name__}: {_one_line(err)}"
-
-
-def _one_line(err: Exception) -> str:
-    return " ".join(str(err).split())
+        raise TransientError(f"got {size} bytes of {total}")

@@ -23,6 +23,7 @@ from typing import IO, Any, BinaryIO, TextIO
 
 from dnnlib import downloads
 from dnnlib.paths import HomeError, expand_home, folder_from_environment, shorten_name
+from dnnlib.text import printable  # noqa: F401  (other modules import it from here)
 
 
 class EasyDict(dict):
@@ -94,15 +95,6 @@ def format_time(seconds: float) -> str:
 def is_power_of_two(number: int) -> bool:
     """Whether `number` is 1, 2, 4, 8, ..."""
     return number > 0 and number & (number - 1) == 0
-
-
-def printable(text: str) -> str:
-    """A name as a terminal may show it: in one line, without control characters.
-
-    What does not print (escapes, line ends, marks of writing direction, lone surrogates) becomes
-    its escape in Python, such as `\\x1b`.
-    """
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 class Logger:
@@ -207,6 +199,9 @@ def open_url(
     pauses; other refusals, such as 404, are final. What has arrived is kept, if the server names
     versions of its files, and the next attempt, or the next process, asks for the rest only.
 
+    A server that is silent for a minute, or slower than 1 kB/s, breaks an attempt; three attempts
+    that hardly got further for that reason end the download. Compressed answers are refused.
+
     An address may end in `#sha256=` and the hash that the file must have.
 
     Args:
@@ -231,9 +226,31 @@ def open_url(
         if return_filename:
             raise ValueError("open_url: `return_filename=True` needs `cache=True`")
         return downloads.fetch_into_memory(url, num_attempts, verbose)
-    folder = Path(cache_dir or make_cache_dir_path("downloads"))
-    path = downloads.fetch(url, folder, num_attempts, verbose)
+    path = downloads.fetch(url, _downloads_dir(cache_dir), num_attempts, verbose)
     return str(path) if return_filename else path.open("rb")
+
+
+def remove_download(url: str, status: os.stat_result, cache_dir: str | None = None) -> str:
+    """Remove what `open_url` has put into the cache, because it is not what it should be.
+
+    Without this, a web page or half a file would come from the cache for ever.
+
+    Args:
+        url: What `open_url` got. Of anything but a web address, nothing is removed.
+        status: Of the file that it opened (`os.fstat`), so that no other one is removed.
+        cache_dir: As for `open_url`.
+
+    Returns:
+        A part of a sentence that says what became of the file; empty if `url` is no web address.
+    """
+    if not is_url(url):
+        return ""
+    return downloads.remove_cached(url, _downloads_dir(cache_dir), status)
+
+
+def cached_download(url: str, cache_dir: str | None = None) -> str:
+    """Where `open_url` keeps what it downloads from an address, whether it is there or not."""
+    return str(downloads.cached_path(url, _downloads_dir(cache_dir)))
 
 
 def remove_leftovers(folder: Path, names: re.Pattern[str]) -> tuple[int, int]:
@@ -298,6 +315,10 @@ def open_atomic(path: str | os.PathLike, mode: str = "wb") -> Iterator[IO]:
     except BaseException:
         temp.unlink(missing_ok=True)
         raise
+
+
+def _downloads_dir(cache_dir: str | None) -> Path:
+    return Path(cache_dir or make_cache_dir_path("downloads"))
 
 
 def _cache_dir() -> str:

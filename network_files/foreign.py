@@ -1,10 +1,15 @@
 """What a file is that does not load as a network."""
 
+import itertools
+import pickletools
 from collections.abc import Callable
+from typing import BinaryIO
 
-from dnnlib.util import printable
+from dnnlib.downloads import is_web_page
+from dnnlib.util import is_url, printable
 
 MAX_CHARACTERS = 600  # of a message
+MAX_INSTRUCTIONS = 1_000_000  # looked at; networks have fewer
 
 
 def one_line(text: str, max_characters: int = MAX_CHARACTERS) -> str:
@@ -14,13 +19,26 @@ def one_line(text: str, max_characters: int = MAX_CHARACTERS) -> str:
     return printable(text)
 
 
-def explain(head: bytes, error: Exception) -> str:
+def is_whole_pickle(f: BinaryIO) -> bool:
+    """Whether a file is a pickle from its first to its last instruction, whatever is in it."""
+    try:
+        for _ in itertools.islice(pickletools.genops(f.read()), MAX_INSTRUCTIONS):
+            pass  # nothing is executed
+    except ValueError:
+        return False
+    return True
+
+
+def explain(head: bytes, error: Exception, name: str) -> str:
     """What seems to be wrong with a file, in a few words.
 
     Args:
         head: Its first bytes, some hundred of them.
         error: What came of unpickling it.
+        name: Its path or URL.
     """
+    if is_url(name) and is_web_page(head):
+        return "the server sent a web page in place of a network (does it ask for a login?)"
     kind = next((kind for kind, matches in _FOREIGN_FILES.items() if matches(head)), None)
     if len(head) == 0:
         return "the file is empty"
@@ -39,7 +57,7 @@ def _starts_with(*prefixes: bytes) -> Callable[[bytes], bool]:
 
 
 _FOREIGN_FILES = {  # in the order of checking; prefixes in lower case
-    "a web page (a failed download?)": _starts_with(b"<!doctype", b"<html", b"<?xml"),
+    "a web page (a failed download?)": is_web_page,
     "a Git LFS pointer (run `git lfs pull`)": _starts_with(b"version https://git-lfs"),
     "a ZIP archive (a dataset?)": _starts_with(b"pk\x03\x04", b"pk\x05\x06"),
     "a gzip file": _starts_with(b"\x1f\x8b"),

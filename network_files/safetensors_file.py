@@ -27,6 +27,10 @@ FINGERPRINT_KEY = "dataset_fingerprint"
 MAX_HEADER_BYTES = 100_000_000  # the format's own limit
 
 
+class DamagedError(ValueError):
+    """Bytes of a safetensors file are missing or wrong."""
+
+
 def is_safetensors(head: bytes) -> bool:
     """Whether a file that begins with `head` (nine bytes or more) is in this format."""
     size = int.from_bytes(head[:8], "little")
@@ -70,13 +74,14 @@ def load(f: BinaryIO) -> dict[str, Any]:
     """Read networks, in evaluation mode and without gradients, and what is known of their data.
 
     Raises:
-        ValueError: If the file is damaged, of another origin, or does not match our classes.
+        DamagedError: If the file is damaged.
+        ValueError: If it is of another origin, or does not match our classes.
     """
     content = f.read()
     try:
         tensors = safetensors.torch.load(content)
     except Exception as error:  # damaged bytes can make it raise anything
-        raise ValueError(f"the safetensors file is damaged or truncated ({error})") from error
+        raise DamagedError(f"the safetensors file is damaged or truncated ({error})") from error
     description = _description(content)
     data: dict[str, Any] = {"training_set_kwargs": description.get("training_set_kwargs")}
     if FINGERPRINT_KEY in description:

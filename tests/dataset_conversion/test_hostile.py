@@ -4,10 +4,12 @@ Whatever comes, the tool ends in a dataset or in one line; it writes nothing els
 program, and never takes much memory or time for little input.
 """
 
+import gzip
 import io
 import os
 import resource
 import struct
+import tarfile
 import time
 import warnings
 import zipfile
@@ -20,11 +22,13 @@ import pytest
 from click.testing import CliRunner
 
 import dataset_tool
-from tests.dataset_conversion.formats import image_file, random_pixels
+from data.decoding import Picture
+from tests.dataset_conversion.formats import image_file, lsun, random_pixels, write_cifar
 from tests.test_dataset_tool import read_archive, run
 
 RGB, GREY = random_pixels(16, 16, 3), random_pixels(16, 16)
 PNG = image_file(RGB)
+RGB_PICTURE = Picture(RGB)
 JPEG = image_file(RGB, "jpeg")
 
 
@@ -366,6 +370,138 @@ def test_large_zip_with_64_bit_fields(tmp_path):
     run(f"--source={path}", f"--dest={tmp_path / 'o.zip'}")
     (pixels,) = read_archive(tmp_path / "o.zip").values()
     np.testing.assert_array_equal(pixels, RGB)
+
+
+# Tuples in tuples, 60 deep, under the number 0: 2^60 of them for whoever walks through.
+NESTED = b")q\x000" + b"h\x00h\x00\x86q\x000" * 60
+
+
+def text(value: str) -> bytes:
+    return b"X" + struct.pack("<I", len(value.encode())) + value.encode()
+
+
+LONG_TEXT = text("x" * 2**20) + b"q\x00"
+ENCODE = b"c_codecs\nencode\nq\x01"
+ESCAPES = "os\n\x1b[2J\nWrote 50000 images"
+BATCHES = {
+    # name: the pickle, and a part of the message
+    "key of tuples in tuples": (b"\x80\x02" + NESTED + b"}h\x00K\x01s.", "a tuple as a key"),
+    "several keys": (b"\x80\x02" + NESTED + b"}(h\x00K\x01h\x00K\x01u.", "a tuple as a key"),
+    "keys of a dictionary at once": (NESTED + b"(h\x00K\x01d.", "a tuple as a key"),
+    "set of tuples in tuples": (b"\x80\x04" + NESTED + b"\x8f(h\x00\x90.", "the instruction"),
+    "array of tuples in tuples": (
+        b"\x80\x02" + NESTED + b"cnumpy\ndtype\nh\x00\x85R.",
+        "it has an array of tuple",
+    ),
+    "array in the order of tuples in tuples": (
+        b"\x80\x02" + NESTED + b"cnumpy.core.numeric\n_frombuffer\n(C\x00h\x00h\x00h\x00tR.",
+        "it has an array of something else",
+    ),
+    "text encoded as tuples in tuples": (
+        b"\x80\x02" + NESTED + b"c_codecs\nencode\n" + text("x") + b"h\x00\x86R.",
+        "another encoding",
+    ),
+    "name that writes lines": (
+        b"\x80\x04" + text(ESCAPES) + text("system") + b"\x93.",
+        r"it asks for os\n\x1b[2J\nWrote 50000 images.system",
+    ),
+    "text copied over and over": (
+        b"\x80\x02" + LONG_TEXT + text("latin1") + b"\x86q\x02" + ENCODE
+        + b"h\x01h\x02R" * 3000 + b".",
+        "copies the same text over and over",
+    ),
+    "arguments passed over and over": (
+        b"\x80\x02" + b"cnumpy.core.multiarray\n_reconstruct\nq\x01(" + b"N" * 90_000 + b"tq\x02"
+        + b"h\x01h\x02R0" * 90_000 + b".",
+        "far more instructions than pixels",
+    ),
+    "more arguments than there are": (
+        b"\x80\x02" + b"cnumpy.core.multiarray\n_reconstruct\n(" + b"N" * 500 + b"tR.",
+        "it calls a type",
+    ),
+    "object that is made": (b"\x80\x02cnumpy\ndtype\n)\x81.", "instruction"),
+    "array called": (b"\x80\x02K\x01)R.", "it calls a int"),
+    "number of a million digits": (b"L" + b"9" * 10**6 + b"L\n.", "is no batch of CIFAR-10"),
+    "bytes of 2^60": (b"\x80\x05\x96" + struct.pack("<Q", 2**60) + b".", "is no batch"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BATCHES)
+def test_batches_of_cifar10(case, tmp_path):
+    batch, message = BATCHES[case]
+    path = write_cifar(tmp_path / "cifar-10-python.tar.gz", {"data_batch_1": batch})
+    start = time.process_time()
+    exit_code, output = invoke(f"--source={path}", f"--dest={tmp_path / 'o.zip'}")
+    assert time.process_time() - start < 5
+    assert exit_code == 1 and output.count("\n") == 1 and output[:-1].isprintable()
+    assert output.startswith(f"Error: --source={path}: data_batch_1 ") and message in output
+
+
+def tar_member(name: str, kind: bytes, data: bytes) -> bytes:
+    info = tarfile.TarInfo(name)
+    info.type, info.size = kind, len(data)
+    return info.tobuf() + data + bytes(-len(data) % 512)
+
+
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        (tar_member("x", tarfile.GNUTYPE_LONGNAME, bytes(2**27)), "a header of 134217728 bytes"),
+        (tar_member("x", tarfile.XHDTYPE, bytes(2**27)), "a header of 134217728 bytes"),
+        (tar_member("data_batch_1", tarfile.REGTYPE, bytes(2**27)), "unpacks to 134217728 bytes"),
+        (tar_member("data_batch_x\n\x1b[2J", tarfile.REGTYPE, b"") * 2, "no data_batch_1 in it"),
+        (tar_member("x", tarfile.REGTYPE, b"x")[:700], "is the download complete"),
+    ],
+    ids=["long name", "extended header", "batch", "names", "cut short"],
+)
+def test_tars_of_cifar10(content, message, tmp_path):
+    path = tmp_path / "cifar-10-python.tar.gz"
+    path.write_bytes(gzip.compress(content, 1))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    output = run(f"--source={path}", f"--dest={tmp_path / 'o.zip'}", exit_code=1)
+    assert message in output and output[:-1].isprintable()
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak < 100 << 10  # KiB
+
+
+@pytest.mark.parametrize(
+    "offset, value, args",
+    [
+        (0, 0xEE, ()),  # the number of the page
+        (10, 0, ()),  # its kind
+        (11, 0xFF, ()),
+        (16, 0xFF, ()),  # where the first entry stands
+        (11, 0xFF, ("--labels=labels.csv",)),
+        (11, 0xFF, ("--on-error=skip",)),
+    ],
+)
+def test_damaged_lsun_databases_end_in_one_line(offset, value, args, tmp_path, monkeypatch):
+    """One byte changed in the header of each page behind the first two, which are read first."""
+    monkeypatch.chdir(tmp_path)
+    path = lsun(tmp_path, {b"key%03d" % i: PNG for i in range(10)})
+    Path("labels.csv").write_text("".join(f"key{i:03},{i % 2}\n" for i in range(10)))
+    content = (path / "data.mdb").read_bytes()
+    num_refused = 0
+    for page in range(2 * 4096, len(content), 4096):
+        damaged = bytearray(content)
+        damaged[page + offset] = value
+        (path / "data.mdb").write_bytes(damaged)
+        exit_code, output = invoke(f"--source={path}", f"--dest={page}.zip", "--workers=1", *args)
+        if exit_code:
+            num_refused += 1
+            assert output.splitlines()[-1].startswith("Error:"), output
+            assert len(output.splitlines()) == 1 or "--on-error=skip" in args
+    assert offset != 10 or num_refused > 0
+
+
+def test_texts_of_files_write_no_lines_of_their_own(tmp_path, monkeypatch):
+    """A warning of Pillow, say, may quote what is in the file."""
+    monkeypatch.setattr(
+        "data.decoding.decode",
+        lambda data, notes, keep: (notes.update(["with\n\x1b[2JWrote 9 images"]), RGB_PICTURE)[1],
+    )
+    (tmp_path / "a.png").write_bytes(PNG)
+    output = run(f"--source={tmp_path}", f"--dest={tmp_path}.zip")
+    assert r"1 with\n\x1b[2JWrote 9 images" in output
 
 
 def test_nothing_was_started_by_the_inputs():

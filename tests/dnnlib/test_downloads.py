@@ -1,11 +1,9 @@
 """dnnlib.downloads: resuming, hashes, one process at a time, servers that misbehave."""
 
 import contextlib
-import dataclasses
 import email.utils
 import errno
 import hashlib
-import http.server
 import io
 import json
 import os
@@ -13,7 +11,6 @@ import re
 import ssl
 import subprocess
 import sys
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -22,124 +19,21 @@ import pytest
 import requests
 
 import dnnlib
-from dnnlib import downloads, file_lock, util
+from dnnlib import downloads, file_lock, http_stream, util
+from tests.dnnlib import web_server
+from tests.dnnlib.web_server import BODY, Answer
 
 ROOT = Path(__file__).parents[2]
-BODY = bytes(range(256)) * 5000
 OTHER_BODY = bytes(reversed(BODY))
 SHA256 = hashlib.sha256(BODY).hexdigest()
 HALF = len(BODY) // 2
 needs_flock = pytest.mark.skipif(os.name == "nt", reason="POSIX locks and signals")
 
 
-@dataclasses.dataclass
-class Answer:
-    """How the server reacts to one request; by default as a good server does."""
-
-    status: int = 200
-    headers: dict[str, str] = dataclasses.field(default_factory=dict)
-    body: bytes | None = None  # None: `server.body`
-    cut: int | None = None  # close the connection after so many bytes
-    stall: int | None = None  # after so many bytes, wait for `server.released`, then go on
-    drip_sec: float = 0.0  # before each fifth of the body
-    has_ranges: bool = True
-    has_length: bool = True  # False: chunked
-    obeys_if_range: bool = True
-    partial_headers: dict[str, str] = dataclasses.field(default_factory=dict)
-
-
-@dataclasses.dataclass
-class Request:
-    path: str
-    range: str | None
-    if_range: str | None
-    sent: int = 0  # bytes of the body
-
-
-class Handler(http.server.BaseHTTPRequestHandler):
-    """Answers by `server.plan`, well when that is exhausted; `server.requests` notes all."""
-
-    def do_GET(self):
-        server = self.server
-        request = Request(self.path, self.headers["Range"], self.headers["If-Range"])
-        with server.lock:
-            server.requests.append(request)
-            answer = server.plan.pop(0) if server.plan else Answer()
-        status = answer.status
-        body = server.body if answer.body is None else answer.body
-        headers = {**server.headers, **answer.headers}
-        validator = headers.get("ETag", headers.get("Last-Modified"))
-        is_same = request.if_range == validator or not answer.obeys_if_range
-        if status == 200 and request.range and answer.has_ranges and is_same:
-            first, total = int(re.fullmatch(r"bytes=(\d+)-", request.range)[1]), len(body)
-            headers["Content-Range"] = f"bytes {first}-{total - 1}/{total}"
-            headers.update(answer.partial_headers)
-            status, body = 206, body[first:]
-        if status >= 300:
-            body = b""
-        headers |= self.framing(answer, body)
-        self.send_response_only(status)
-        for name, value in {"Date": email.utils.formatdate(usegmt=True), **headers}.items():
-            self.send_header(name, value)
-        self.end_headers()
-        self.send_body(request, answer, body)
-
-    def framing(self, answer, body):
-        if answer.has_length:
-            return {"Content-Length": str(len(body))}
-        return {"Transfer-Encoding": "chunked"}
-
-    def send_body(self, request, answer, body):
-        stop = len(body) if answer.cut is None else answer.cut
-        step = len(body) // 5 if answer.drip_sec else answer.stall or max(len(body), 1)
-        for start in range(0, stop, step):
-            if answer.stall and start:
-                self.server.released.wait(60)
-            time.sleep(answer.drip_sec)
-            data = body[start : min(start + step, stop)]
-            self.wfile.write(data if answer.has_length else b"%x\r\n%b\r\n" % (len(data), data))
-            request.sent += len(data)
-        if not answer.has_length and stop == len(body):
-            self.wfile.write(b"0\r\n\r\n")
-
-    def log_message(self, *args):
-        pass
-
-
-class Server(http.server.ThreadingHTTPServer):
-    def __init__(self):
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server_port}/net.pkl"
-        self.lock = threading.Lock()
-        self.released = threading.Event()
-        self.body, self.headers = BODY, {"ETag": '"1"'}
-        self.plan: list[Answer] = []
-        self.requests: list[Request] = []
-
-    def handle_error(self, request, client_address):
-        pass  # clients that hang up are part of the tests
-
-    @property
-    def ranges(self):
-        return [request.range for request in self.requests]
-
-
 @pytest.fixture
 def server(monkeypatch):
-    """A local web server at `server.url`, without pauses between attempts."""
-    monkeypatch.setattr(downloads, "_FIRST_DELAY_SEC", 0.0)
-    monkeypatch.setattr(file_lock, "_POLL_SEC", 0.02)
-    for name in ("http_proxy", "all_proxy"):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.upper(), raising=False)
-    monkeypatch.setenv("NO_PROXY", "*")
-    server = Server()
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
-    thread.start()
-    yield server
-    server.released.set()
-    server.shutdown()
-    server.server_close()
+    with web_server.running(monkeypatch) as server:
+        yield server
 
 
 @pytest.fixture
@@ -342,9 +236,26 @@ def test_without_a_strong_validator_nothing_is_kept(server, folder, headers):
         (Answer(partial_headers={"Content-Range": f"bytes 0-{len(BODY) - 1}/{len(BODY)}"}), 2),
         (Answer(partial_headers={"Content-Range": "bytes */*"}), 2),
         (Answer(partial_headers={"Content-Range": f"bytes {HALF}-{HALF + 9}/{HALF + 10}"}), 2),
+        (Answer(partial_headers={"Content-Range": f"bytes {HALF - 9}-9999999/{len(BODY)}"}), 2),
+        (Answer(partial_headers={"Content-Range": f"bytes {HALF}-{'9' * 5000}/*"}), 2),
         (Answer(headers={"ETag": '"2"'}, obeys_if_range=False), 2),
+        (Answer(partial_headers={"ETag": None}), 2),
+        (Answer(partial_headers={"ETag": 'W/"1"'}), 2),
     ],
-    ids=["no ranges", "changed", "416", "412", "from 0", "nonsense", "length", "other version"],
+    ids=[
+        "no ranges",
+        "changed",
+        "416",
+        "412",
+        "from 0",
+        "nonsense",
+        "length",
+        "overlap",
+        "digits",
+        "other version",
+        "unnamed version",
+        "weak version",
+    ],
 )
 def test_what_cannot_be_continued_starts_over(server, folder, answer, num_requests):
     interrupt(server)
@@ -481,7 +392,7 @@ def test_without_a_terminal_a_line_says_where_it_goes_on(server, capfd):
 
 
 def test_silent_server_is_asked_again(server, monkeypatch, capfd):
-    monkeypatch.setattr(downloads, "_TIMEOUT_SEC", (10, 1))
+    monkeypatch.setattr(http_stream, "TIMEOUT_SEC", (10, 1))
     server.plan = [Answer(stall=HALF)]
     with util.open_url(server.url) as file:
         assert file.read() == BODY
@@ -490,7 +401,7 @@ def test_silent_server_is_asked_again(server, monkeypatch, capfd):
 
 
 def test_slow_server_is_given_time(server, monkeypatch):
-    monkeypatch.setattr(downloads, "_TIMEOUT_SEC", (10, 1.25))
+    monkeypatch.setattr(http_stream, "TIMEOUT_SEC", (10, 1.25))
     server.plan = [Answer(drip_sec=0.3)]
     assert get(server.url) == BODY
     assert len(server.requests) == 1
@@ -508,7 +419,7 @@ def test_redirects_are_followed_when_resuming_too(server):
 
 
 def test_redirect_loop_is_final(server, monkeypatch, folder):
-    monkeypatch.setattr(downloads, "_MAX_REDIRECTS", 3)
+    monkeypatch.setattr(http_stream, "MAX_REDIRECTS", 3)
     server.plan = [Answer(302, {"Location": "/net.pkl"})] * 10
     with pytest.raises(OSError, match=r"cannot download .*3 redirects"):
         get(server.url)
@@ -612,7 +523,7 @@ def test_damaged_download_is_repeated(server, folder, capfd):
         assert file.read() == BODY
     assert server.ranges == [None, None]
     assert "once more from scratch" in capfd.readouterr().err
-    assert names(folder) == ["net.pkl", "net.pkl.sha256"]
+    assert names(folder) == ["net.pkl"]
 
 
 def test_damaged_partial_file_is_noticed(server, folder):
@@ -623,23 +534,17 @@ def test_damaged_partial_file_is_noticed(server, folder):
     assert server.ranges == [f"bytes={HALF}-", None]
 
 
-def test_cached_file_is_hashed_when_that_is_asked_for_and_once_only(server, monkeypatch):
-    path = Path(util.open_url(server.url, return_filename=True, verbose=False))
-    hashed = []
-    sha256_of = downloads._sha256_of
-    monkeypatch.setattr(downloads, "_sha256_of", lambda f: hashed.append(1) or sha256_of(f))
-    for _ in range(3):
-        assert get(f"{server.url}#sha256={SHA256}") == BODY
-    assert len(hashed) == 1
-    os.utime(path, ns=(1, 1))
-    assert get(f"{server.url}#sha256={SHA256}") == BODY
-    assert (len(hashed), len(server.requests)) == (2, 1)
-
-
-def test_file_that_was_checked_is_not_hashed_again(server, monkeypatch):
-    assert get(f"{server.url}#sha256={SHA256}") == BODY
-    monkeypatch.delattr(downloads, "_sha256_of")
-    assert get(f"{server.url}#sha256={SHA256}") == BODY
+def test_cached_file_is_hashed_whatever_a_note_beside_it_says(server, capfd):
+    """Earlier versions noted the hash, with the size and the time of the file it belonged to."""
+    path = Path(util.open_url(f"{server.url}#sha256={SHA256}", return_filename=True))
+    time_ns = path.stat().st_mtime_ns
+    path.write_bytes(OTHER_BODY)
+    os.utime(path, ns=(time_ns, time_ns))
+    note = {"sha256": SHA256, "size": len(OTHER_BODY), "mtime_ns": path.stat().st_mtime_ns}
+    path.with_name(f"{path.name}.sha256").write_text(json.dumps(note) + "\n")
+    with util.open_url(f"{server.url}#sha256={SHA256}") as file:
+        assert file.read() == BODY
+    assert "has another SHA-256; downloading it again" in capfd.readouterr().err
 
 
 def test_cached_file_with_another_hash_makes_room_for_the_right_one_only(server, folder, capfd):

@@ -1,0 +1,203 @@
+"""Answers of web servers, read in a thread of their own so that no server holds the process.
+
+The timeout of a socket starts again with every byte. A server that sends one byte now and then,
+within headers, between chunks or in the body, would never meet it. Here the thread may wait for
+such a server; who waits for the thread gives up in time.
+"""
+
+import contextlib
+import http.client
+import queue
+import threading
+import time
+import urllib.parse
+from collections.abc import Iterator, Mapping
+
+import requests
+import urllib3
+
+from dnnlib.text import printable
+
+TIMEOUT_SEC = (10, 60)  # to connect; between two packets
+ANSWER_SEC = 120.0  # until all headers are there, those of redirects included
+PACE_SEC = 60.0  # in which a body makes some progress:
+LEAST_BYTES_PER_SEC = 1000  # the slowest modems were twice as fast
+MAX_REDIRECTS = 20
+_CHUNK_BYTES = 1 << 15  # at most this much is taken from the network at once
+_NUM_CHUNKS = 16  # that may wait to be written
+_POLL_SEC = 1.0
+
+
+class TransientError(Exception):
+    """A failure that may be gone at the next attempt.
+
+    Attributes:
+        delay_sec: What the server asks us to wait.
+    """
+
+    def __init__(self, message: str, delay_sec: float = 0.0):
+        super().__init__(message)
+        self.delay_sec = delay_sec
+
+
+class StalledError(TransientError):
+    """The server keeps the connection, but sends nothing or next to nothing."""
+
+
+class Answer:
+    """Status, headers and, once, the body."""
+
+    def __init__(self, response: requests.Response, items: Iterator[bytes]):
+        self.status_code = response.status_code
+        self.reason = printable(response.reason or "")
+        self.headers: Mapping[str, str] = response.headers
+        self._items = items
+
+    def chunks(self) -> Iterator[bytes]:
+        """The body as it arrives, and as the server sends it: nothing is decompressed.
+
+        Raises:
+            StalledError: If the server is slower than `LEAST_BYTES_PER_SEC`.
+            TransientError: If the connection breaks.
+        """
+        return self._items
+
+
+@contextlib.contextmanager
+def get(url: str, headers: dict[str, str]) -> Iterator[Answer]:
+    """Ask for an address. The body may be left unread.
+
+    Raises:
+        OSError: If the address, or one that it leads to, cannot be used at all.
+        TransientError: If there is no answer; `StalledError` if the server takes too long.
+    """
+    exchange = _Exchange(url, headers)
+    try:
+        yield exchange.answer()
+    finally:
+        exchange.is_abandoned.set()
+
+
+class _Exchange:
+    """One request, and the thread that waits for what comes back."""
+
+    def __init__(self, url: str, headers: dict[str, str]):
+        self.is_abandoned = threading.Event()
+        self._items: queue.Queue = queue.Queue(_NUM_CHUNKS)  # the response, the body, its end
+        # A daemon: it may hang in a server's trap when the process wants to end.
+        threading.Thread(target=self._talk, args=(url, headers), daemon=True).start()
+
+    def answer(self) -> Answer:
+        deadline = time.monotonic() + ANSWER_SEC
+        while (item := self._next()) is None:
+            if time.monotonic() >= deadline:
+                raise StalledError(f"the server did not answer within {ANSWER_SEC:g} s")
+        return Answer(item, self._body())
+
+    def _body(self) -> Iterator[bytes]:
+        start, num_bytes = time.monotonic(), 0
+        while (chunk := self._next()) != b"":
+            if chunk is not None:
+                yield chunk
+                num_bytes += len(chunk)
+            now = time.monotonic()
+            if now - start >= PACE_SEC:
+                if num_bytes < LEAST_BYTES_PER_SEC * (now - start):
+                    raise StalledError(
+                        f"the server sent only {num_bytes} bytes in {now - start:.0f} s"
+                    )
+                start, num_bytes = now, 0
+
+    def _next(self) -> requests.Response | bytes | None:
+        """What has come; `None` if nothing has for a while, `b""` at the end."""
+        try:
+            # In short steps: Windows lets nobody interrupt a longer wait.
+            item = self._items.get(timeout=_POLL_SEC)
+        except queue.Empty:
+            return None
+        if isinstance(item, Exception):
+            raise item
+        return item
+
+    def _talk(self, url: str, headers: dict[str, str]) -> None:
+        try:
+            with _ask(url, headers) as response:
+                self._put(response)
+                # read1 returns what has arrived; read would lose it if the rest does not come.
+                # Versions of urllib3 before 2 have read only.
+                read = getattr(response.raw, "read1", response.raw.read)
+                while chunk := read(_CHUNK_BYTES, decode_content=False):
+                    self._put(chunk)
+                self._put(b"")
+        except _AbandonedError:
+            return
+        except Exception as error:
+            with contextlib.suppress(_AbandonedError):
+                self._put(_explained(url, error))
+
+    def _put(self, item: requests.Response | bytes | Exception) -> None:
+        while not self.is_abandoned.is_set():
+            with contextlib.suppress(queue.Full):
+                self._items.put(item, timeout=_POLL_SEC)
+                return
+        raise _AbandonedError
+
+
+class _AbandonedError(Exception):
+    """Nobody waits for the answer any more."""
+
+
+class _Session(requests.Session):
+    """Leaves redirects to us: requests would read their bodies, however long they are."""
+
+    def resolve_redirects(self, *args, **kwargs) -> Iterator[requests.Response]:
+        return iter(())
+
+
+class _RedirectError(requests.exceptions.TooManyRedirects):
+    """There is no end of redirects."""
+
+
+def _ask(url: str, headers: dict[str, str]) -> requests.Response:
+    with _Session() as session:
+        for _ in range(MAX_REDIRECTS + 1):
+            response = session.get(url, stream=True, timeout=TIMEOUT_SEC, headers=headers)
+            target = session.get_redirect_target(response)
+            if target is None:
+                return response
+            response.close()
+            url = urllib.parse.urljoin(response.url, target)
+    raise _RedirectError(f"more than {MAX_REDIRECTS} redirects")
+
+
+def _explained(url: str, error: Exception) -> Exception:
+    """What an error in the network means for who has asked."""
+    # ValueErrors are bad addresses, also those that a server sends us to: file:, for example.
+    is_final = isinstance(error, ValueError | _RedirectError)
+    if is_final or "CERTIFICATE_VERIFY_FAILED" in str(error):
+        return _caused_by(error, OSError(f"cannot download {url}: {_one_line(error)}"))
+    if isinstance(error, requests.exceptions.ConnectTimeout):
+        return TransientError(f"no connection within {TIMEOUT_SEC[0]:g} s")
+    if isinstance(error, requests.exceptions.ReadTimeout | urllib3.exceptions.ReadTimeoutError):
+        return StalledError(f"the server sent nothing for {TIMEOUT_SEC[1]:g} s")
+    if isinstance(error, urllib3.exceptions.ProtocolError):
+        return _caused_by(error, TransientError("the connection broke"))
+    network_errors = (
+        requests.exceptions.RequestException,
+        urllib3.exceptions.HTTPError,
+        http.client.HTTPException,
+        OSError,
+    )
+    if isinstance(error, network_errors):
+        text = f"{type(error).__name__}: {_one_line(error)}"
+        return _caused_by(error, TransientError(text))
+    return error
+
+
+def _caused_by(cause: Exception, error: Exception) -> Exception:
+    error.__cause__ = cause
+    return error
+
+
+def _one_line(error: Exception) -> str:
+    return printable(" ".join(str(error).split()))
