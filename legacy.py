@@ -22,7 +22,7 @@ from typing import Any, BinaryIO
 import click
 import torch
 
-from dnnlib import cli, util
+from dnnlib import cli, trust, util
 from network_files import (
     foreign,
     rebuild,
@@ -38,7 +38,7 @@ from torch_utils import misc
 NETWORKS = ("G", "D", "G_ema")
 PARTS = {"G": ("mapping", "synthesis"), "D": ("b4", "c_dim"), "G_ema": ("mapping", "synthesis")}
 NUM_NAMED = 3  # of the damaged tensors that a warning names
-UNTRUSTED_VARIABLE = "STYLEGAN3_ALLOW_UNTRUSTED"
+UNTRUSTED_VARIABLE = trust.VARIABLE
 
 
 def load_network(
@@ -79,7 +79,7 @@ def load_network_pkl(
         force_fp16: Rebuild the networks with half precision at their four highest resolutions.
         name: What error messages call the file; by default the name that `f` has.
         allow_untrusted: Run the Python source inside a pickle if its networks are none of ours:
-            it can do anything. `None`: if the environment has `STYLEGAN3_ALLOW_UNTRUSTED=1`.
+            it can do anything. `None`: if the environment says so, see `dnnlib.trust`.
 
     Returns:
         A dictionary with at least the keys `G`, `D`, `G_ema`, `augment_pipe` (modules) and
@@ -88,12 +88,12 @@ def load_network_pkl(
 
     Raises:
         ValueError: If the file is damaged, holds something else, or networks that are not ours;
-            the message says what.
+            the message says what. Also if `STYLEGAN3_ALLOW_UNTRUSTED` is neither on nor off.
     """
     if name is None:
         name = str(getattr(f, "name", "network pickle"))
     if allow_untrusted is None:
-        allow_untrusted = os.environ.get(UNTRUSTED_VARIABLE, "0") not in ("", "0")
+        allow_untrusted = trust.is_allowed_by_environment()
     start = f.tell()
     head = f.read(200)
     f.seek(start)
