@@ -31,6 +31,7 @@ from network_files import (
     torch_file,
     unpickler,
 )
+from network_files.proportion import Sharing
 from network_files.safetensors_file import is_safetensors
 from network_files.unpickler import Record
 from torch_utils import misc
@@ -216,11 +217,15 @@ def _load_pickle(f: BinaryIO, name: str) -> dict[str, Any]:
         raise _FileError(str(error)) from error
     if len(records) > rebuild.MAX_NETWORKS:
         raise _FileError(f"holds {len(records)} networks, which is too many")
-    unknown = set()
+    sharing = Sharing()
+    unknown, networks = set(), {}
     for key, record in records.items():
         try:
-            data[key] = rebuild.rebuild(record)
-            unknown.update(rebuild.unknown_sources(record))
+            # Several names of one network stay names of one network.
+            if id(record) not in networks:
+                networks[id(record)] = rebuild.rebuild(record, sharing)
+                unknown.update(rebuild.unknown_sources(record))
+            data[key] = networks[id(record)]
         except rebuild.MismatchError as error:
             raise rebuild.MismatchError(f"{key} cannot be rebuilt: {error}") from error
         except ValueError as error:
@@ -270,7 +275,10 @@ def _checked(data: Any) -> dict[str, Any]:
     if data["training_set_kwargs"] is not None:
         # Whoever opens the dataset constructs this class by name.
         class_name = data["training_set_kwargs"].get("class_name", "training.dataset.Dataset")
-        if not re.fullmatch(r"training\.\w+\.\w*Dataset", str(class_name)):
+        if not isinstance(class_name, str):  # whose text could be endless
+            kind = _with_article(type(class_name).__name__)
+            raise _FileError(f"names {kind} as the class of its dataset")
+        if not re.fullmatch(r"training\.\w+\.\w*Dataset", class_name):
             raise _FileError(f"names {class_name!r} as the class of its dataset")
     return data
 

@@ -43,7 +43,7 @@ def test_option_and_loader_agree_on_the_variable(value, monkeypatch):
         with pytest.warns(UserWarning, match="Running the code"), pytest.raises(ValueError):
             load()
     else:
-        with pytest.raises(ValueError, match="it asks for builtins.dict"):
+        with pytest.raises(ValueError, match=r"it asks for builtins\.dict"):
             load()
 
 
@@ -62,7 +62,7 @@ def test_an_argument_or_the_option_counts_more_than_the_variable(monkeypatch):
     monkeypatch.setenv(trust.VARIABLE, "off")
     assert CliRunner().invoke(show, ["--allow-untrusted"]).output == "allowed: True\n"
     monkeypatch.setenv(trust.VARIABLE, "on")
-    with pytest.raises(ValueError, match="it asks for builtins.dict"):
+    with pytest.raises(ValueError, match=r"it asks for builtins\.dict"):
         load(allow_untrusted=False)
     monkeypatch.delenv(trust.VARIABLE)
     assert CliRunner().invoke(show).output == "allowed: False\n"
