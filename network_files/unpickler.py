@@ -68,7 +68,7 @@ def load(f: BinaryIO) -> Any:
         EOFError: If the pickle ends too early.
         Exception: Damaged pickles can raise anything.
     """
-    return _NetworkUnpickler(f).load()
+    return LimitedUnpickler(f).load()
 
 
 def plain(value: Any, max_items: int = MAX_ITEMS) -> Any:
@@ -123,7 +123,7 @@ class _PlainCopy:
         raise ValueError(f"the options in the pickle contain a {type(value).__name__}")
 
 
-class _NetworkUnpickler(pickle._Unpickler):
+class LimitedUnpickler(pickle._Unpickler):
     """Looks up names in `allowed` only, calls functions only, and changes plain containers only.
 
     The implementation in Python, because that in C cannot be told how to set states, and can be
@@ -170,8 +170,8 @@ class _NetworkUnpickler(pickle._Unpickler):
     def set_state(self) -> None:
         state = self.stack.pop()
         obj = self.stack[-1]
+        self._charge(state)
         if isinstance(obj, (_Dtype, _Array, TensorFlowNetwork)):
-            self._charge(state)
             obj.__setstate__(state)
         elif not isinstance(obj, OrderedDict):  # its attributes do not matter to anybody
             raise pickle.UnpicklingError(f"it changes a {type(obj).__name__}")
@@ -251,18 +251,18 @@ _INSTRUCTIONS = """
     EMPTY_SET ADDITEMS FROZENSET GLOBAL STACK_GLOBAL BINPERSID REDUCE NEWOBJ BUILD
 """
 _CODES = [getattr(pickle, name)[0] for name in _INSTRUCTIONS.split()]
-_HANDLERS: dict[int, Callable[[_NetworkUnpickler], None]] = {
+_HANDLERS: dict[int, Callable[[LimitedUnpickler], None]] = {
     **{code: pickle._Unpickler.dispatch[code] for code in _CODES},
-    pickle.BYTEARRAY8[0]: _NetworkUnpickler.read_bytearray,
-    pickle.REDUCE[0]: _NetworkUnpickler.call,
-    pickle.NEWOBJ[0]: _NetworkUnpickler.make_object,
-    pickle.BUILD[0]: _NetworkUnpickler.set_state,
-    pickle.SETITEM[0]: _NetworkUnpickler.set_item,
-    pickle.SETITEMS[0]: _NetworkUnpickler.set_items,
-    pickle.APPEND[0]: _NetworkUnpickler.append_one,
-    pickle.APPENDS[0]: _NetworkUnpickler.append_many,
-    pickle.ADDITEMS[0]: _NetworkUnpickler.add_items,
-    pickle.FROZENSET[0]: _NetworkUnpickler.make_frozenset,
+    pickle.BYTEARRAY8[0]: LimitedUnpickler.read_bytearray,
+    pickle.REDUCE[0]: LimitedUnpickler.call,
+    pickle.NEWOBJ[0]: LimitedUnpickler.make_object,
+    pickle.BUILD[0]: LimitedUnpickler.set_state,
+    pickle.SETITEM[0]: LimitedUnpickler.set_item,
+    pickle.SETITEMS[0]: LimitedUnpickler.set_items,
+    pickle.APPEND[0]: LimitedUnpickler.append_one,
+    pickle.APPENDS[0]: LimitedUnpickler.append_many,
+    pickle.ADDITEMS[0]: LimitedUnpickler.add_items,
+    pickle.FROZENSET[0]: LimitedUnpickler.make_frozenset,
 }
 
 
@@ -272,7 +272,7 @@ class _Handlers:
     def __init__(self, num_instructions: int) -> None:
         self.num_left = num_instructions
 
-    def __getitem__(self, code: int) -> Callable[[_NetworkUnpickler], None]:
+    def __getitem__(self, code: int) -> Callable[[LimitedUnpickler], None]:
         self.num_left -= 1
         if self.num_left < 0:
             raise pickle.UnpicklingError("it is far longer than networks are")
@@ -400,13 +400,13 @@ def _check_numbers(*shapes: Any) -> None:
 
 
 @dataclasses.dataclass(eq=False, repr=False)
-class _Storage:
+class Storage:
     """The numbers of one or several tensors, in one dimension."""
 
     numbers: Tensor
 
 
-class _StorageUnpickler(_NetworkUnpickler):
+class StorageUnpickler(LimitedUnpickler):
     """Reads the pickles that `_load_storage` finds; knows the types of numbers."""
 
     allowed: ClassVar[dict[tuple[str, str], Any]] = {
@@ -429,7 +429,7 @@ class _StorageUnpickler(_NetworkUnpickler):
         return pid
 
 
-def _load_storage(data: bytes) -> _Storage:
+def _load_storage(data: bytes) -> Storage:
     """Read what `torch.save` writes of a storage in its format of 2017, which pickles contain.
 
     Five pickles: a magic number, a version, facts of the system, the storage's
@@ -438,7 +438,7 @@ def _load_storage(data: bytes) -> _Storage:
     """
     f = io.BytesIO(data)
     magic, version, _, storage, _ = (
-        _StorageUnpickler(f, max_instructions=100).load() for _ in range(5)
+        StorageUnpickler(f, max_instructions=100).load() for _ in range(5)
     )
     if magic != 0x1950A86A20F9469CFC6C or version != 1001:
         raise pickle.UnpicklingError("it has a tensor of an unknown format")
@@ -451,14 +451,14 @@ def _load_storage(data: bytes) -> _Storage:
     if len(content) != 8 + num * dtype.itemsize:
         raise pickle.UnpicklingError("it has a tensor that is larger or smaller than its data")
     if num == 0:
-        return _Storage(torch.empty(0, dtype=dtype))
-    return _Storage(torch.frombuffer(bytearray(content[8:]), dtype=dtype))
+        return Storage(torch.empty(0, dtype=dtype))
+    return Storage(torch.frombuffer(bytearray(content[8:]), dtype=dtype))
 
 
 def _rebuild_tensor(
-    storage: _Storage, offset: int, size: tuple, stride: tuple, *ignored: Any
+    storage: Storage, offset: int, size: tuple, stride: tuple, *ignored: Any
 ) -> Tensor:
-    if not isinstance(storage, _Storage):
+    if not isinstance(storage, Storage):
         raise pickle.UnpicklingError("it has a tensor without data")
     _check_numbers((offset,), size, stride)
     # Numbers that are there once and used many times could be copied until the memory is full.
@@ -555,4 +555,4 @@ for _builtins in ("builtins", "__builtin__"):  # in Python 3 and, in old protoco
     _ALLOWED[_builtins, "bytearray"] = _bytearray
 for _name in ("float16", "bfloat16", "float32", "float64", "uint8", "int32", "int64", "bool"):
     _ALLOWED["torch", _name] = getattr(torch, _name)
-_NetworkUnpickler.allowed = _ALLOWED
+LimitedUnpickler.allowed = _ALLOWED
