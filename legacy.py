@@ -22,7 +22,7 @@ from typing import Any, BinaryIO
 import click
 import torch
 
-from dnnlib import cli, util
+from dnnlib import cli, trust, util
 from network_files import (
     foreign,
     rebuild,
@@ -31,6 +31,7 @@ from network_files import (
     torch_file,
     unpickler,
 )
+from network_files.proportion import Sharing
 from network_files.safetensors_file import is_safetensors
 from network_files.unpickler import Record
 from torch_utils import misc
@@ -38,7 +39,7 @@ from torch_utils import misc
 NETWORKS = ("G", "D", "G_ema")
 PARTS = {"G": ("mapping", "synthesis"), "D": ("b4", "c_dim"), "G_ema": ("mapping", "synthesis")}
 NUM_NAMED = 3  # of the damaged tensors that a warning names
-UNTRUSTED_VARIABLE = "STYLEGAN3_ALLOW_UNTRUSTED"
+UNTRUSTED_VARIABLE = trust.VARIABLE
 
 
 class DamagedFileError(ValueError):
@@ -98,7 +99,7 @@ def load_network_pkl(
         force_fp16: Rebuild the networks with half precision at their four highest resolutions.
         name: What error messages call the file; by default the name that `f` has.
         allow_untrusted: Run the Python source inside a pickle if its networks are none of ours:
-            it can do anything. `None`: if the environment has `STYLEGAN3_ALLOW_UNTRUSTED=1`.
+            it can do anything. `None`: if the environment says so, see `dnnlib.trust`.
 
     Returns:
         A dictionary with at least the keys `G`, `D`, `G_ema`, `augment_pipe` (modules) and
@@ -108,12 +109,12 @@ def load_network_pkl(
     Raises:
         DamagedFileError: If the file is damaged, or neither a pickle nor a safetensors file.
         ValueError: If it holds something else, or networks that are not ours. The message says
-            what, in either case.
+            what, in either case. Also if `STYLEGAN3_ALLOW_UNTRUSTED` is neither on nor off.
     """
     if name is None:
         name = str(getattr(f, "name", "network pickle"))
     if allow_untrusted is None:
-        allow_untrusted = os.environ.get(UNTRUSTED_VARIABLE, "0") not in ("", "0")
+        allow_untrusted = trust.is_allowed_by_environment()
     start = f.tell()
     head = f.read(200)
     f.seek(start)
@@ -244,11 +245,15 @@ def _load_pickle(f: BinaryIO, name: str) -> dict[str, Any]:
         raise _FileError(str(error)) from error
     if len(records) > rebuild.MAX_NETWORKS:
         raise _FileError(f"holds {len(records)} networks, which is too many")
-    unknown = set()
+    sharing = Sharing()
+    unknown, networks = set(), {}
     for key, record in records.items():
         try:
-            data[key] = rebuild.rebuild(record)
-            unknown.update(rebuild.unknown_sources(record))
+            # Several names of one network stay names of one network.
+            if id(record) not in networks:
+                networks[id(record)] = rebuild.rebuild(record, sharing)
+                unknown.update(rebuild.unknown_sources(record))
+            data[key] = networks[id(record)]
         except rebuild.MismatchError as error:
             raise rebuild.MismatchError(f"{key} cannot be rebuilt: {error}") from error
         except ValueError as error:
@@ -298,7 +303,10 @@ def _checked(data: Any) -> dict[str, Any]:
     if data["training_set_kwargs"] is not None:
         # Whoever opens the dataset constructs this class by name.
         class_name = data["training_set_kwargs"].get("class_name", "training.dataset.Dataset")
-        if not re.fullmatch(r"training\.\w+\.\w*Dataset", str(class_name)):
+        if not isinstance(class_name, str):  # whose text could be endless
+            kind = _with_article(type(class_name).__name__)
+            raise _FileError(f"names {kind} as the class of its dataset")
+        if not re.fullmatch(r"training\.\w+\.\w*Dataset", class_name):
             raise _FileError(f"names {class_name!r} as the class of its dataset")
     return data
 

@@ -19,7 +19,7 @@ from typing import Any
 
 import click
 
-from dnnlib import interrupts
+from dnnlib import interrupts, trust
 from dnnlib.paths import MAX_NAME_BYTES, HomeError, expand_home
 from dnnlib.util import printable
 from dnnlib.version import __version__
@@ -242,10 +242,22 @@ device_option = click.option(
     help="Where to compute; auto takes a GPU if there is one.",
 )
 
+
+class _Trust(click.Option):
+    """A flag that the environment can switch on, by the words that `dnnlib.trust` knows."""
+
+    def value_from_envvar(self, ctx: click.Context) -> bool | None:
+        try:
+            return trust.is_allowed_by_environment() or None  # off is as if it were not there
+        except ValueError as error:
+            raise click.ClickException(str(error)) from error
+
+
 allow_untrusted_option = click.option(
     "--allow-untrusted",
+    cls=_Trust,
     is_flag=True,
-    envvar="STYLEGAN3_ALLOW_UNTRUSTED",
+    envvar=trust.VARIABLE,
     help="Run the code in network pickles of other projects, and in feature networks (pickles and "
     "TorchScript).",
 )

@@ -13,10 +13,12 @@ from typing import Any
 from dnnlib import ownership
 from dnnlib.paths import shorten_name
 from dnnlib.util import make_cache_dir_path
-from metrics import detectors
-from metrics.feature_stats import FeatureStats, load_state
+from metrics import detectors, feature_file
+from metrics.feature_stats import FeatureStats
 
 FOLDER = "gan-metrics"  # below the cache directory
+SUFFIX = ".safetensors"
+OLD_SUFFIX = ".pkl"  # of earlier versions, and of other programs
 
 
 def cache_tag(
@@ -50,11 +52,11 @@ def cache_tag(
 def cache_file(tag: str, num_items: int | None = None) -> Path:
     """The file of a tag; statistics of the first `num_items` images only have one of their own."""
     name = tag if num_items is None else f"{tag}-first{num_items}"
-    return Path(make_cache_dir_path(FOLDER)) / f"{name}.pkl"
+    return Path(make_cache_dir_path(FOLDER)) / f"{name}{SUFFIX}"
 
 
 def load(path: Path, num_items: int, files: str | None) -> FeatureStats | None:
-    """Read statistics, `None` if there are none for these images; warn of a damaged file.
+    """Read statistics, `None` if there are none for these images; warn of a damaged or old file.
 
     Args:
         path: What `cache_file` returned.
@@ -62,14 +64,15 @@ def load(path: Path, num_items: int, files: str | None) -> FeatureStats | None:
         files: What `describe_files` says of the dataset.
     """
     try:
-        state = load_state(path)
+        state = feature_file.read(path)
     except (FileNotFoundError, NotADirectoryError):
+        _warn_of_old_file(path)
         return None
     except (OSError, ValueError) as error:
         message = f"{path} is damaged and will be made again ({error})"
         warnings.warn(message, stacklevel=2)
         return None
-    if state.get("dataset_files") != files or state["num_items"] != num_items:
+    if state["more"].get("dataset_files") != files or state["num_items"] != num_items:
         return None
     return FeatureStats.from_state(state)
 
@@ -105,3 +108,12 @@ def describe_files(dataset: Any) -> str | None:
     """
     describe = getattr(dataset, "file_states", None)
     return None if describe is None else describe()
+
+
+def _warn_of_old_file(path: Path) -> None:
+    old = path.with_name(path.name.removesuffix(SUFFIX) + OLD_SUFFIX)
+    if old.is_file():
+        warnings.warn(
+            f"{old} is of an older version and is not read; the features are computed again",
+            stacklevel=3,
+        )

@@ -1,7 +1,6 @@
 """What is kept of many feature vectors: all of them, or their mean and covariance."""
 
 import os
-import pickle
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,7 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dnnlib.util import EasyDict, open_atomic
+from dnnlib.util import open_atomic
+from metrics import feature_file
 from torch_utils import misc
 
 
@@ -151,18 +151,24 @@ class FeatureStats:
         )
 
     def save(self, pkl_file: str | os.PathLike, **more: Any) -> None:
-        """Write a pickle of `state_dict()` (and of `more`), which appears when it is complete."""
+        """Write a file of `state_dict()` (and of `more`), which appears when it is complete.
+
+        Args:
+            pkl_file: Path. The name is that of older versions; see `feature_file` for the format.
+            **more: Texts, numbers, None, and lists and dictionaries of them.
+        """
         with open_atomic(pkl_file) as f:
-            pickle.dump({**self.state_dict(), **more}, f)
+            feature_file.write(f, self.state_dict(), more)
 
     @staticmethod
     def load(pkl_file: str | os.PathLike) -> "FeatureStats":
         """Read what `save` wrote; nothing in the file is executed.
 
         Raises:
+            OSError: If the file cannot be read.
             ValueError: If the file is damaged or holds something else.
         """
-        return FeatureStats.from_state(load_state(pkl_file))
+        return FeatureStats.from_state(feature_file.read(pkl_file))
 
     @staticmethod
     def from_state(state: Mapping[str, Any]) -> "FeatureStats":
@@ -171,7 +177,7 @@ class FeatureStats:
         stats.num_items = state["num_items"]
         stats.num_features = state["num_features"]
         stats._chunks = list(state["all_features"])
-        if stats.capture_mean_cov:
+        if stats.capture_mean_cov and stats.num_features is not None:
             stats._sum = torch.from_numpy(np.array(state["raw_mean"]))
             stats._outer_sum = torch.from_numpy(np.array(state["raw_cov"]))
         return stats
@@ -207,60 +213,6 @@ class FeatureStats:
             self._outer_sum = outer
         else:
             self._outer_sum = self._outer_sum.to(outer.device).add_(outer)
-
-
-def load_state(pkl_file: str | os.PathLike) -> dict[str, Any]:
-    """Read the dictionary that `FeatureStats.save` wrote, with whatever else it holds.
-
-    Raises:
-        ValueError: If the file is damaged or holds something else.
-    """
-    try:
-        with open(pkl_file, "rb") as f:
-            state = _ArrayUnpickler(f).load()
-        _check_state(state)
-    except OSError:
-        raise
-    except Exception as error:  # damaged bytes can make unpickling raise anything
-        raise ValueError(f"{pkl_file} holds no feature statistics: {error}") from error
-    return state
-
-
-class _ArrayUnpickler(pickle.Unpickler):
-    """Makes arrays and plain containers only."""
-
-    _ALLOWED = frozenset(
-        {
-            ("numpy.core.multiarray", "_reconstruct"),
-            ("numpy._core.multiarray", "_reconstruct"),
-            ("numpy.core.multiarray", "scalar"),
-            ("numpy._core.multiarray", "scalar"),
-            ("numpy._core.numeric", "_frombuffer"),
-            ("numpy.core.numeric", "_frombuffer"),
-            ("numpy", "ndarray"),
-            ("numpy", "dtype"),
-        }
-    )
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) == ("dnnlib.util", "EasyDict"):
-            return EasyDict
-        if (module, name) not in self._ALLOWED:
-            raise pickle.UnpicklingError(f"it names {module}.{name}")
-        return super().find_class(module, name)
-
-
-def _check_state(state: Any) -> None:
-    num_features = state["num_features"]
-    kept = sum(len(chunk) for chunk in state["all_features"])
-    if state["capture_all"] and kept != state["num_items"]:
-        raise ValueError(f"{kept} of {state['num_items']} features")
-    shapes = [state["raw_mean"].shape, state["raw_cov"].shape]
-    if state["capture_mean_cov"] and shapes != [(num_features,), (num_features,) * 2]:
-        raise ValueError(f"moments of the shapes {shapes}")
-    arrays = [state["raw_mean"], state["raw_cov"], *state["all_features"]]
-    if not all(np.isfinite(array).all() for array in arrays):
-        raise ValueError("features that are not finite")
 
 
 def _to_numpy(moment: Tensor | None, shape: list[int]) -> np.ndarray:

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from network_files.proportion import Sharing, check_image_size
 from network_files.unpickler import Record, plain
 from torch_utils import persistence
 
@@ -27,15 +28,22 @@ PACKAGE = "training"  # where the classes are that networks can be rebuilt as
 SHIPPED = ("networks_stylegan3", "networks_stylegan2", "augment")
 
 # What arguments may be at most, so that a damaged number does not keep the constructor busy.
-MAX_NUMBERS = {"channel_base": 1 << 24, "num_layers": 32, "filter_size": 1000}
+MAX_NUMBERS = {
+    "channel_base": 1 << 24,
+    "num_layers": 32,
+    "filter_size": 1000,
+    "margin_size": 1000,
+    "lrelu_upsampling": 16,
+}
 MAX_NUMBER = 1 << 16
+MAX_OPTIONS = 5000  # of one network, with those inside of others
 
 MAX_NETWORKS = 16  # in one file
 
 # What a network may consist of: records can be parts of several others, and of themselves.
 MAX_DEPTH = 20
 MAX_MODULES = 1000
-MAX_TENSORS = 10_000
+MAX_TENSORS = 10_000  # and other names
 MAX_NAME = 100  # characters
 
 # Defaults of StyleGAN2-ADA's classes where they differ from those of StyleGAN3's.
@@ -55,18 +63,23 @@ class Contents:
     attributes: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)  # by path
     tensors: dict[str, Tensor] = dataclasses.field(default_factory=dict)  # parameters and buffers
     sources: set[str] = dataclasses.field(default_factory=set)  # texts of the classes' modules
+    num_names: int = 0  # of parameters, buffers and modules, with those that are None
 
 
-def rebuild(record: Record) -> torch.nn.Module:
+def rebuild(record: Record, sharing: Sharing) -> torch.nn.Module:
     """The network that a record describes, as one of our classes, on the CPU.
+
+    Args:
+        record: The network.
+        sharing: Counts the tensors of the file that the record is from.
 
     Raises:
         MismatchError: If there is no such class of ours, or if it consists of other tensors; the
             message lists the differences.
-        ValueError: If the record is damaged.
+        ValueError: If the record is damaged, or asks for more memory than the file holds.
     """
     theirs = contents_of_record(record)
-    _check_memory(theirs)
+    sharing.add_tensors(theirs.tensors.values())
     best = None
     for cls in _candidates(record, theirs):
         for args, kwargs in _variants(cls, record):
@@ -77,6 +90,7 @@ def rebuild(record: Record) -> torch.nn.Module:
         raise MismatchError(f"this project has no class {record.class_name!r}")
     if best.module is None or best.differences:
         raise MismatchError(_mismatch(best.cls, best.differences))
+    check_image_size(best.module)
     fill(best.module, theirs.tensors)
     for path, module in best.module.named_modules():
         module.training = bool(theirs.attributes[path].get("training", False))
@@ -163,43 +177,38 @@ def differences_of_tensors(theirs: Mapping[str, Tensor], ours: Mapping[str, Tens
 
 def _add_record(contents: Contents, path: str, record: Record) -> None:
     is_endless = path.count(".") >= MAX_DEPTH or len(contents.class_names) >= MAX_MODULES
-    if is_endless or len(contents.tensors) > MAX_TENSORS:
+    if is_endless:
         raise ValueError("the network has no end")
     contents.class_names[path] = record.class_name
     contents.attributes[path] = record.state
     contents.sources.add(record.module_src)
     for kind in ("_parameters", "_buffers"):
-        for name, tensor in _items(record.state, kind):
+        for name, tensor in _items(contents, record.state, kind):
             if tensor is not None:
                 if not isinstance(tensor, Tensor):
                     raise ValueError(f"{_join(path, name)} is a {type(tensor).__name__}")
                 contents.tensors[_join(path, name)] = tensor
-    for name, part in _items(record.state, "_modules"):
+    for name, part in _items(contents, record.state, "_modules"):
         if part is not None:
             if not isinstance(part, Record):
                 raise ValueError(f"{_join(path, name)} is a {type(part).__name__}")
             _add_record(contents, _join(path, name), part)
 
 
-def _items(state: dict, kind: str) -> Iterator[tuple[str, Any]]:
+def _items(contents: Contents, state: dict, kind: str) -> Iterator[tuple[str, Any]]:
     members = state.get(kind)
-    if not isinstance(members, dict) or not all(_is_name(name) for name in members):
+    if not isinstance(members, dict):
         raise ValueError("it is not a network")
-    if len(members) > MAX_TENSORS:
+    contents.num_names += len(members)
+    if contents.num_names > MAX_TENSORS:
         raise ValueError("the network has no end")
+    if not all(_is_name(name) for name in members):
+        raise ValueError("it is not a network")
     yield from members.items()
 
 
 def _is_name(name: Any) -> bool:
     return isinstance(name, str) and 0 < len(name) <= MAX_NAME and "." not in name
-
-
-def _check_memory(contents: Contents) -> None:
-    """Refuse tensors that share their numbers: few numbers could fill the memory."""
-    storages = [tensor.untyped_storage() for tensor in contents.tensors.values()]
-    num_bytes = sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())
-    if sum(tensor.numel() for tensor in contents.tensors.values()) > num_bytes:
-        raise ValueError("its tensors are larger than what the file holds")
 
 
 def _join(path: str, name: str) -> str:
@@ -229,8 +238,8 @@ def _has_persistent(module: ModuleType, class_name: str) -> bool:
 
 def _variants(cls: type, record: Record) -> Iterator[tuple[tuple, dict[str, Any]]]:
     """The constructor's arguments, as they are and as StyleGAN2-ADA would have meant them."""
-    args = plain(record.state.get("_init_args", ()))
-    kwargs = plain(record.state.get("_init_kwargs", {}))
+    args = plain(record.state.get("_init_args", ()), MAX_OPTIONS)
+    kwargs = plain(record.state.get("_init_kwargs", {}), MAX_OPTIONS)
     if not isinstance(args, tuple) or not isinstance(kwargs, dict):
         raise ValueError("it does not say how it was constructed")
     synthesis_kwargs = kwargs.pop("synthesis_kwargs", {})

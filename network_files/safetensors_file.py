@@ -19,6 +19,7 @@ import torch
 
 from dnnlib import strict_json
 from network_files import rebuild
+from network_files.proportion import check_image_size
 from torch_utils import persistence
 
 VERSION = 1
@@ -122,7 +123,8 @@ def _build(key: str, network: Any, tensors: dict[str, torch.Tensor]) -> torch.nn
         raise ValueError(f"{key} cannot be constructed: {text}") from error
     try:
         rebuild.require_match(module, tensors)
-    except rebuild.MismatchError as error:
+        check_image_size(module)
+    except ValueError as error:
         raise ValueError(f"{key}: {error}") from error
     rebuild.fill(module, tensors)
     return module.eval().requires_grad_(False)

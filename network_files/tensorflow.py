@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from network_files.proportion import Sharing, check_image_size
 from network_files.tensorflow_tables import (
     DISCRIMINATOR,
     GENERATOR,
@@ -28,6 +29,9 @@ from network_files.tensorflow_tables import (
 )
 
 MIN_VERSION = 4  # StyleGAN2; StyleGAN2-ADA wrote 5
+MAX_NAME_CHARACTERS = 1 << 20  # of a network's variables together, with those of components
+MAX_VARIABLES = 10_000  # of a network
+MAX_OPTION_NUMBERS = 1000  # of an array among the options
 MAX_DEPTH = 8  # of components in components; networks that exist need one level
 
 # What else such pickles hold, by the name of the function that builds it.
@@ -128,18 +132,22 @@ def convert(networks: tuple) -> dict[str, Any]:
         raise ValueError(f"TensorFlow pickle: must hold three networks, found {found}")
     kinds = {"G": GENERATOR, "D": DISCRIMINATOR, "G_ema": GENERATOR}
     data: dict[str, Any] = {}
+    sharing = Sharing()
     for (key, kind), network in zip(kinds.items(), networks, strict=True):
         try:
-            data[key] = _convert_network(network, kind)
+            data[key] = _convert_network(network, kind, sharing)
         except ValueError as error:
             raise ValueError(f"TensorFlow network {key}: {error}") from error
     return {**data, "training_set_kwargs": None, "augment_pipe": None}
 
 
-def _convert_network(network: TensorFlowNetwork, kind: NetworkKind) -> torch.nn.Module:
+def _convert_network(
+    network: TensorFlowNetwork, kind: NetworkKind, sharing: Sharing
+) -> torch.nn.Module:
     if not isinstance(network, TensorFlowNetwork):
         raise ValueError(f"this is no network, but {_show(network)}")
     variables = _all_variables(network)
+    sharing.add_arrays(value for value in variables.values() if isinstance(value, np.ndarray))
     _check_generation(network, variables, kind)
     arguments = _constructor_arguments(network.static_kwargs, kind)
     variables, is_by_level = _name_by_resolution(variables, arguments["img_resolution"], kind)
@@ -147,7 +155,9 @@ def _convert_network(network: TensorFlowNetwork, kind: NetworkKind) -> torch.nn.
         arguments["architecture"] = "orig"
     with torch.device("meta"):  # takes neither memory nor random numbers; only filters are real
         net = kind.constructor(**arguments)
-    net.load_state_dict(_state_dict(net, variables, kind), assign=True)
+    state = _state_dict(net, variables, kind)
+    check_image_size(net)
+    net.load_state_dict(state, assign=True)
     return net.eval().requires_grad_(False)
 
 
@@ -155,6 +165,7 @@ def _all_variables(network: TensorFlowNetwork) -> dict[str, Any]:
     """Variables of a network and its components, by full name; the last of equal names counts."""
     found: dict[str, Any] = {}
     seen: set[int] = set()
+    num_characters = [0]
 
     def visit(part: TensorFlowNetwork, path: str, depth: int) -> None:
         if not hasattr(part, "variables"):
@@ -164,6 +175,13 @@ def _all_variables(network: TensorFlowNetwork) -> dict[str, Any]:
         if id(part) in seen:
             raise ValueError(f"component {_show(path)} occurs twice, or inside of itself")
         seen.add(id(part))
+        names = [*(name for name, _ in part.variables), *part.components]
+        if len(found) + len(names) > MAX_VARIABLES:
+            raise ValueError(f"it has more than {MAX_VARIABLES} variables")
+        # The name of a component is in front of the names of all that it contains.
+        num_characters[0] += sum(len(path) + len(name) for name in names)
+        if num_characters[0] > MAX_NAME_CHARACTERS:
+            raise ValueError("its variables have endless names")
         found.update((path + name, value) for name, value in part.variables)
         for name, component in part.components.items():
             visit(component, f"{path}{name}/", depth + 1)
@@ -355,6 +373,8 @@ def _plain(value: Any) -> Any:
     if isinstance(value, np.generic):
         return value.item()
     if isinstance(value, np.ndarray):
+        if value.size > MAX_OPTION_NUMBERS:
+            raise ValueError(f"TensorFlow network: an option is an array of {value.size} numbers")
         return value.tolist()
     return list(value) if isinstance(value, tuple) else value
 

@@ -31,6 +31,14 @@ from torch_utils import persistence
 MAX_DEPTH = 64  # of nested containers
 MAX_INSTRUCTIONS = 300_000  # three large networks are 30 000
 MAX_COPIES = 4  # of the file's contents; tensors, say, are copied from text to bytes to numbers
+MAX_NAME = 200  # characters, of a class
+MAX_DIMENSIONS = 64  # of tensors and arrays; NumPy has no more either
+MAX_ITEMS = 100_000  # of all options together
+MAX_OPTION_BYTES = 10_000_000  # of their texts, each as often as it is there
+
+# What an instruction costs that handles data, in bytes that are copied in the same time.
+CALL_COST = 32
+ITEM_COST = 16
 
 
 class ForbiddenError(pickle.UnpicklingError):
@@ -60,44 +68,62 @@ def load(f: BinaryIO) -> Any:
         EOFError: If the pickle ends too early.
         Exception: Damaged pickles can raise anything.
     """
-    return _NetworkUnpickler(f).load()
+    return LimitedUnpickler(f).load()
 
 
-def plain(value: Any) -> Any:
+def plain(value: Any, max_items: int = MAX_ITEMS) -> Any:
     """A copy of nested containers, numbers and texts in Python's own types, for use as arguments.
 
     Dictionaries become `EasyDict`s, NumPy's scalars Python's. Arrays are not copied.
 
+    Args:
+        value: A part of what `load` returned.
+        max_items: How many items all containers may have together.
+
     Raises:
-        ValueError: If there is something else in it, such as a tensor or a network.
+        ValueError: If there is something else in it, such as a tensor or a network, or if it is
+            out of all proportion.
     """
-    return _plain(value, depth=0, budget=[100_000])
+    return _PlainCopy(max_items).of(value, depth=0)
 
 
-def _plain(value: Any, depth: int, budget: list[int]) -> Any:
-    budget[0] -= 1
-    # Containers may contain themselves, or be shared until their copies fill the memory.
-    if depth > MAX_DEPTH or budget[0] < 0:
-        raise ValueError("the options in the pickle are nested without end")
-    if isinstance(value, dict):
-        if not all(isinstance(key, str) for key in value):
-            raise ValueError("the options in the pickle have keys that are not texts")
-        copies = {key: _plain(item, depth + 1, budget) for key, item in value.items()}
-        return EasyDict(copies)
-    if isinstance(value, (list, tuple)):
-        return type(value)(_plain(item, depth + 1, budget) for item in value)
-    if isinstance(value, np.generic) or (isinstance(value, np.ndarray) and value.ndim == 0):
-        return value.item()
-    if isinstance(value, np.ndarray):
-        return np.asarray(value)  # shared, because it may be there many times
-    if value is None or isinstance(value, (bool, int, float, complex, str, bytes)):
-        return value
-    if isinstance(value, (torch.dtype, torch.device)):
-        return value
-    raise ValueError(f"the options in the pickle contain a {type(value).__name__}")
+class _PlainCopy:
+    """Copies containers, as long as there are few items and short texts in them.
+
+    Containers may contain themselves, or be shared until their copies fill the memory. Texts and
+    arrays are shared here, but whoever writes or prints the copy repeats them.
+    """
+
+    def __init__(self, max_items: int) -> None:
+        self.num_items_left = max_items
+        self.num_bytes_left = MAX_OPTION_BYTES
+        self.arrays: dict[int, np.ndarray] = {}  # by the address of theirs
+
+    def of(self, value: Any, depth: int) -> Any:
+        self.num_items_left -= 1
+        if isinstance(value, (str, bytes)):
+            self.num_bytes_left -= len(value)
+        if depth > MAX_DEPTH or self.num_items_left < 0 or self.num_bytes_left < 0:
+            raise ValueError("the options in the pickle are nested without end")
+        if isinstance(value, dict):
+            if not all(isinstance(key, str) for key in value):
+                raise ValueError("the options in the pickle have keys that are not texts")
+            copies = {key: self.of(item, depth + 1) for key, item in value.items()}
+            return EasyDict(copies)
+        if isinstance(value, (list, tuple)):
+            return type(value)(self.of(item, depth + 1) for item in value)
+        if isinstance(value, np.generic) or (isinstance(value, np.ndarray) and value.ndim == 0):
+            return value.item()
+        if isinstance(value, np.ndarray):
+            return self.arrays.setdefault(id(value), np.asarray(value))
+        if value is None or isinstance(value, (bool, int, float, complex, str, bytes)):
+            return value
+        if isinstance(value, (torch.dtype, torch.device)):
+            return value
+        raise ValueError(f"the options in the pickle contain a {type(value).__name__}")
 
 
-class _NetworkUnpickler(pickle._Unpickler):
+class LimitedUnpickler(pickle._Unpickler):
     """Looks up names in `allowed` only, calls functions only, and changes plain containers only.
 
     The implementation in Python, because that in C cannot be told how to set states, and can be
@@ -130,7 +156,7 @@ class _NetworkUnpickler(pickle._Unpickler):
         function = self.stack[-1]
         if not isinstance(function, FunctionType) or not isinstance(args, tuple):
             raise pickle.UnpicklingError(f"it calls a {type(function).__name__}")
-        self._count_copies(args)
+        self._charge(args)
         self.stack[-1] = function(*args)
 
     def make_object(self) -> None:
@@ -144,8 +170,8 @@ class _NetworkUnpickler(pickle._Unpickler):
     def set_state(self) -> None:
         state = self.stack.pop()
         obj = self.stack[-1]
+        self._charge(state)
         if isinstance(obj, (_Dtype, _Array, TensorFlowNetwork)):
-            self._count_copies(state.values() if isinstance(state, dict) else state)
             obj.__setstate__(state)
         elif not isinstance(obj, OrderedDict):  # its attributes do not matter to anybody
             raise pickle.UnpicklingError(f"it changes a {type(obj).__name__}")
@@ -183,14 +209,37 @@ class _NetworkUnpickler(pickle._Unpickler):
         for key, value in zip(_keys(keys), values, strict=True):
             target[key] = value
 
-    def _count_copies(self, items: Iterable) -> None:
-        """Refuse programs that copy the same data over and over, to fill the memory."""
-        self.num_bytes_left -= sum(len(item) for item in items if isinstance(item, _SIZED))
+    def _charge(self, args: Any) -> None:
+        """Refuse programs that handle the same data over and over, to fill memory or time.
+
+        Functions copy the texts, bytes and arrays that are given to them, and go through the items
+        of containers, also of those one level inside.
+        """
+        self.num_bytes_left -= CALL_COST + ITEM_COST * _num_items(args)
+        for arg in _items(args):
+            self.num_bytes_left -= _num_bytes(arg) + ITEM_COST * _num_items(arg)
+            if self.num_bytes_left < 0:
+                break
+            self.num_bytes_left -= ITEM_COST * sum(_num_items(item) for item in _items(arg))
         if self.num_bytes_left < 0:
             raise pickle.UnpicklingError("it copies the same data over and over")
 
 
-_SIZED = (str, bytes, bytearray, list, tuple, dict, set, frozenset)
+def _num_bytes(value: Any) -> int:
+    if isinstance(value, np.ndarray):
+        return value.nbytes
+    return len(value) if isinstance(value, (str, bytes, bytearray)) else 0
+
+
+def _num_items(value: Any) -> int:
+    return len(value) if isinstance(value, (list, tuple, dict, set, frozenset)) else 0
+
+
+def _items(value: Any) -> Iterable:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, (list, tuple)) else ()
+
 
 # What Python 3 writes in binary protocols. Others do not occur, and some of them are dangerous:
 # those that look up objects elsewhere, and those that can make numbers without end.
@@ -202,18 +251,18 @@ _INSTRUCTIONS = """
     EMPTY_SET ADDITEMS FROZENSET GLOBAL STACK_GLOBAL BINPERSID REDUCE NEWOBJ BUILD
 """
 _CODES = [getattr(pickle, name)[0] for name in _INSTRUCTIONS.split()]
-_HANDLERS: dict[int, Callable[[_NetworkUnpickler], None]] = {
+_HANDLERS: dict[int, Callable[[LimitedUnpickler], None]] = {
     **{code: pickle._Unpickler.dispatch[code] for code in _CODES},
-    pickle.BYTEARRAY8[0]: _NetworkUnpickler.read_bytearray,
-    pickle.REDUCE[0]: _NetworkUnpickler.call,
-    pickle.NEWOBJ[0]: _NetworkUnpickler.make_object,
-    pickle.BUILD[0]: _NetworkUnpickler.set_state,
-    pickle.SETITEM[0]: _NetworkUnpickler.set_item,
-    pickle.SETITEMS[0]: _NetworkUnpickler.set_items,
-    pickle.APPEND[0]: _NetworkUnpickler.append_one,
-    pickle.APPENDS[0]: _NetworkUnpickler.append_many,
-    pickle.ADDITEMS[0]: _NetworkUnpickler.add_items,
-    pickle.FROZENSET[0]: _NetworkUnpickler.make_frozenset,
+    pickle.BYTEARRAY8[0]: LimitedUnpickler.read_bytearray,
+    pickle.REDUCE[0]: LimitedUnpickler.call,
+    pickle.NEWOBJ[0]: LimitedUnpickler.make_object,
+    pickle.BUILD[0]: LimitedUnpickler.set_state,
+    pickle.SETITEM[0]: LimitedUnpickler.set_item,
+    pickle.SETITEMS[0]: LimitedUnpickler.set_items,
+    pickle.APPEND[0]: LimitedUnpickler.append_one,
+    pickle.APPENDS[0]: LimitedUnpickler.append_many,
+    pickle.ADDITEMS[0]: LimitedUnpickler.add_items,
+    pickle.FROZENSET[0]: LimitedUnpickler.make_frozenset,
 }
 
 
@@ -223,7 +272,7 @@ class _Handlers:
     def __init__(self, num_instructions: int) -> None:
         self.num_left = num_instructions
 
-    def __getitem__(self, code: int) -> Callable[[_NetworkUnpickler], None]:
+    def __getitem__(self, code: int) -> Callable[[LimitedUnpickler], None]:
         self.num_left -= 1
         if self.num_left < 0:
             raise pickle.UnpicklingError("it is far longer than networks are")
@@ -281,6 +330,8 @@ def _record(meta: dict) -> Record:
         isinstance(meta.get(key), kind) for key, kind in kinds.items()
     ):
         raise pickle.UnpicklingError("a persistent object lacks its source, class name or state")
+    if len(meta["class_name"]) > MAX_NAME:
+        raise pickle.UnpicklingError("it has a class with an endless name")
     persistence.check_version(meta)
     return Record(meta["class_name"], meta["module_src"], meta["state"])
 
@@ -344,16 +395,18 @@ def _check_numbers(*shapes: Any) -> None:
     for shape in shapes:
         if not isinstance(shape, tuple) or not all(type(n) is int and n >= 0 for n in shape):
             raise pickle.UnpicklingError("it has a tensor with an impossible shape")
+        if len(shape) > MAX_DIMENSIONS:
+            raise pickle.UnpicklingError(f"it has a tensor of {len(shape)} dimensions")
 
 
 @dataclasses.dataclass(eq=False, repr=False)
-class _Storage:
+class Storage:
     """The numbers of one or several tensors, in one dimension."""
 
     numbers: Tensor
 
 
-class _StorageUnpickler(_NetworkUnpickler):
+class StorageUnpickler(LimitedUnpickler):
     """Reads the pickles that `_load_storage` finds; knows the types of numbers."""
 
     allowed: ClassVar[dict[tuple[str, str], Any]] = {
@@ -376,7 +429,7 @@ class _StorageUnpickler(_NetworkUnpickler):
         return pid
 
 
-def _load_storage(data: bytes) -> _Storage:
+def _load_storage(data: bytes) -> Storage:
     """Read what `torch.save` writes of a storage in its format of 2017, which pickles contain.
 
     Five pickles: a magic number, a version, facts of the system, the storage's
@@ -385,7 +438,7 @@ def _load_storage(data: bytes) -> _Storage:
     """
     f = io.BytesIO(data)
     magic, version, _, storage, _ = (
-        _StorageUnpickler(f, max_instructions=100).load() for _ in range(5)
+        StorageUnpickler(f, max_instructions=100).load() for _ in range(5)
     )
     if magic != 0x1950A86A20F9469CFC6C or version != 1001:
         raise pickle.UnpicklingError("it has a tensor of an unknown format")
@@ -398,14 +451,14 @@ def _load_storage(data: bytes) -> _Storage:
     if len(content) != 8 + num * dtype.itemsize:
         raise pickle.UnpicklingError("it has a tensor that is larger or smaller than its data")
     if num == 0:
-        return _Storage(torch.empty(0, dtype=dtype))
-    return _Storage(torch.frombuffer(bytearray(content[8:]), dtype=dtype))
+        return Storage(torch.empty(0, dtype=dtype))
+    return Storage(torch.frombuffer(bytearray(content[8:]), dtype=dtype))
 
 
 def _rebuild_tensor(
-    storage: _Storage, offset: int, size: tuple, stride: tuple, *ignored: Any
+    storage: Storage, offset: int, size: tuple, stride: tuple, *ignored: Any
 ) -> Tensor:
-    if not isinstance(storage, _Storage):
+    if not isinstance(storage, Storage):
         raise pickle.UnpicklingError("it has a tensor without data")
     _check_numbers((offset,), size, stride)
     # Numbers that are there once and used many times could be copied until the memory is full.
@@ -502,4 +555,4 @@ for _builtins in ("builtins", "__builtin__"):  # in Python 3 and, in old protoco
     _ALLOWED[_builtins, "bytearray"] = _bytearray
 for _name in ("float16", "bfloat16", "float32", "float64", "uint8", "int32", "int64", "bool"):
     _ALLOWED["torch", _name] = getattr(torch, _name)
-_NetworkUnpickler.allowed = _ALLOWED
+LimitedUnpickler.allowed = _ALLOWED

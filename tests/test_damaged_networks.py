@@ -357,7 +357,7 @@ def test_features_of_real_images_that_are_not_finite_are_refused_and_not_kept(
             num=40,
             device=torch.device("cpu"),
         )
-    assert not list(tmp_path.rglob("*.pkl"))
+    assert not list(tmp_path.rglob("*.safetensors"))
 
 
 @pytest.mark.parametrize("value", [NAN, INF])
@@ -373,9 +373,9 @@ def test_statistics_that_are_not_finite_are_refused(value, kind, tmp_path):
     assert stats.num_nonfinite == 1
     with pytest.raises(ValueError, match="1 of 6 feature vectors are not finite"):
         (stats.get_all_torch if kind == "capture_all" else stats.get_mean_cov)()
-    stats.save(tmp_path / "stats.pkl")
+    stats.save(tmp_path / "stats.safetensors")
     with pytest.warns(UserWarning, match="is damaged and will be made again .*not finite"):
-        assert feature_cache.load(tmp_path / "stats.pkl", 6, None) is None
+        assert feature_cache.load(tmp_path / "stats.safetensors", 6, None) is None
 
 
 @pytest.mark.parametrize("value", [NAN, INF, -INF])

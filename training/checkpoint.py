@@ -5,14 +5,15 @@ The file is one of `torch.save` with tensors and plain containers only: it canno
 
 import re
 import warnings
-import zipfile
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from dnnlib.heartbeat import BeatingFile
-from dnnlib.util import open_atomic
+from dnnlib.util import open_atomic, printable
+from network_files import state_file
+from training import state_contents
 
 VERSION = 1
 FILE_NAME = re.compile(r"training-state-(\d+)\.pt")
@@ -59,22 +60,31 @@ def load(path: Path) -> dict[str, Any]:
 
     Raises:
         OSError: If the file cannot be read.
-        ValueError: If it is damaged or of another version.
+        ValueError: If it is damaged, of another version or program, or asks for more memory than a
+            file of its size can need.
     """
     try:
-        with zipfile.ZipFile(path) as archive:  # torch.load does not look at the checksums
-            damaged = archive.testzip()
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        # All but the numbers, and the checksums: PyTorch looks at neither size nor checksum.
+        state = state_file.outline(path)
+    except ValueError as error:
+        text = printable(str(error)[:200])
+        raise ValueError(f"{path}: the training state is damaged or truncated ({text})") from error
+    version = state.get("version") if isinstance(state, dict) else None
+    if type(version) is not int or version != VERSION:
+        shown = version if type(version) in (int, type(None)) else type(version).__name__
+        raise ValueError(f"{path}: version {shown} of the training state is not supported")
+    try:
+        state_contents.check(state, path.stat().st_size)
+    except ValueError as error:
+        raise ValueError(
+            f"{path}: the training state is damaged, or that of another program ({error})"
+        ) from error
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
     except OSError:
         raise
-    except Exception as error:  # damaged bytes can make the reader raise anything
+    except Exception as error:  # what the outline lets through and PyTorch does not
         raise ValueError(f"{path}: the training state is damaged or truncated") from error
-    if damaged is not None:
-        raise ValueError(f"{path}: the training state is damaged (in {damaged})")
-    if not isinstance(state, dict) or state.get("version") != VERSION:
-        version = state.get("version") if isinstance(state, dict) else None
-        raise ValueError(f"{path}: version {version!r} of the training state is not supported")
-    return state
 
 
 def load_newest(run_dir: Path) -> tuple[Path, dict[str, Any]]:

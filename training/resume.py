@@ -159,10 +159,10 @@ def check_training_set(
             "--allow-other-data=1 continues with another"
         )
     for key in ("resolution", "use_labels", "xflip", *([] if allow_other_data else ["max_size"])):
-        if saved[key] != now[key]:
+        if saved.get(key) != now[key]:
             raise ValueError(
                 f"--data: {now['path']} is not what the run was trained on: its {key} is "
-                f"{now[key]}, and was {saved[key]} in {saved['path']}"
+                f"{now[key]}, and was {saved.get(key)} in {saved['path']}"
             )
 
 

@@ -205,7 +205,7 @@ class Trainer:
             self.loss.load_state_dict(ranks[0]["loss"])
             seed = self.config.random_seed * self.worker.size + self.worker.rank
             random_state.seed_all((seed + 1_000_003 * self.batch_idx) % 2**32)
-        self.missing = list(state.get("missing", []))
+        self.missing = state.get("missing") or []
         self._print(f"Continuing at {self.cur_nimg / 1000:.1f} kimg, tick {self.tick}.\n")
 
     def _train(self, stop_request: StopRequest | None) -> bool:

@@ -151,7 +151,7 @@ def test_cache_is_used_and_a_damaged_file_made_again(make_options, count_detecti
     assert count_detections() == 0
 
     whole = file.read_bytes()
-    for damaged in (b"", whole[:1000], b"no pickle", pickle.dumps(dict(num_items=3))):
+    for damaged in (b"", whole[:1000], b"no features", pickle.dumps(dict(num_items=3))):
         file.write_bytes(damaged)
         with pytest.warns(UserWarning, match="is damaged and will be made again"):
             again = dataset_features(make_options())
@@ -164,7 +164,7 @@ def test_cache_is_used_and_a_damaged_file_made_again(make_options, count_detecti
     assert count_detections() > 0
 
 
-def test_code_in_a_cache_file_does_not_run(make_options, count_detections, tmp_path):
+def test_code_in_a_cache_file_does_not_run(make_options, tmp_path):
     class Evil:
         def __reduce__(self):
             return open, (str(tmp_path / "ran"), "w")
@@ -172,9 +172,25 @@ def test_code_in_a_cache_file_does_not_run(make_options, count_detections, tmp_p
     dataset_features(make_options())
     (file,) = feature_cache.cache_file("x").parent.iterdir()
     file.write_bytes(pickle.dumps(dict(num_items=Evil())))
-    with pytest.warns(UserWarning, match=r"it names (_io|io)\.open"):
+    with pytest.warns(UserWarning, match=r"is damaged and will be made again"):
         dataset_features(make_options())
     assert not (tmp_path / "ran").exists()
+
+
+def test_cache_of_an_older_version_is_named_and_not_read(make_options, count_detections):
+    first = dataset_features(make_options()).get_all()
+    count_detections()
+    (file,) = feature_cache.cache_file("x").parent.iterdir()
+    old = file.with_name(file.name.replace(".safetensors", ".pkl"))
+    file.replace(old)
+    with pytest.warns(UserWarning, match=r"\.pkl is of an older version and is not read"):
+        again = dataset_features(make_options())
+    np.testing.assert_array_equal(again.get_all(), first)
+    assert count_detections() > 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        dataset_features(make_options())
+    assert count_detections() == 0
 
 
 def test_statistics_of_part_of_a_dataset_are_kept_apart(make_options, count_detections):

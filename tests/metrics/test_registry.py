@@ -147,7 +147,7 @@ def test_random_generators_are_left_alone(monkeypatch):
 
 
 @pytest.mark.parametrize("example", GOLDEN["dataset_feature_cache"]["examples"])
-def test_cache_file_is_that_of_the_reference(example):
+def test_cache_file_has_the_name_of_the_reference(example):
     tag = feature_cache.cache_tag(
         example["dataset_name"],
         dnnlib.EasyDict(example["dataset_kwargs_in_insertion_order"]),
@@ -158,8 +158,9 @@ def test_cache_file_is_that_of_the_reference(example):
     assert tag == example["cache_tag"]
     root = dnnlib.util.make_cache_dir_path()
     path = feature_cache.cache_file(tag)
-    assert path.relative_to(root).as_posix() == example["relative_cache_file"]
-    assert feature_cache.cache_file(tag, 64).name == f"{tag}-first64.pkl"
+    expected = example["relative_cache_file"].removesuffix(".pkl")
+    assert path.relative_to(root).as_posix() == f"{expected}.safetensors"
+    assert feature_cache.cache_file(tag, 64).name == f"{tag}-first64.safetensors"
 
 
 def test_names_of_detectors_match_reference():

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 
+from tests.training.states import small_state
 from training import checkpoint, random_state
 
-STATE = {
-    "a": torch.arange(5000.0),
-    "b": {"c": [1, 2.5, None, "text"], "d": (True, torch.zeros(2))},
-}
+STATE = small_state(
+    a=torch.arange(5000.0), b={"c": [1, 2.5, None, "text"], "d": (True, torch.zeros(2))}
+)
 
 
 def names(folder) -> list[str]:
@@ -51,9 +51,9 @@ def test_state_that_was_just_saved_is_never_deleted(tmp_path):
 
 def test_states_of_an_abandoned_branch_are_kept_under_other_names(tmp_path):
     for cur_nimg in (8, 16, 24):
-        checkpoint.save(tmp_path, {"branch": 0}, cur_nimg, keep=3)
+        checkpoint.save(tmp_path, small_state(branch=0), cur_nimg, keep=3)
     for cur_nimg in (12, 14):  # continued from 8
-        checkpoint.save(tmp_path, {"branch": 1}, cur_nimg, keep=2)
+        checkpoint.save(tmp_path, small_state(branch=1), cur_nimg, keep=2)
     assert checkpoint.load_newest(tmp_path)[1]["branch"] == 1
     assert names(tmp_path) == [
         "training-state-000000012.pt",
@@ -123,17 +123,17 @@ def test_other_version_is_refused(tmp_path):
 
 @pytest.fixture
 def small_files():
-    """Files of this process cannot grow beyond 8 KB, as if the disk were full."""
+    """Files of this process cannot grow beyond 16 KB, as if the disk were full."""
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (8192, limits[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (16384, limits[1]))
     yield
     resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     signal.signal(signal.SIGXFSZ, handler)
 
 
 def test_full_disk_leaves_the_old_states(tmp_path, request):
-    checkpoint.save(tmp_path, {"a": 1}, 8, keep=1)
+    checkpoint.save(tmp_path, small_state(a=1), 8, keep=1)
     request.getfixturevalue("small_files")
     with pytest.raises(OSError):
         checkpoint.save(tmp_path, STATE, 16, keep=1)

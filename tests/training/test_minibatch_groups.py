@@ -11,6 +11,7 @@ from click.testing import CliRunner
 
 import train
 from tests import golden
+from tests.training.states import small_state
 from training import checkpoint, minibatch_groups, preflight
 from training.config import TrainOptions, make_config
 from training.networks_stylegan2 import MinibatchStdLayer, minibatch_group_size
@@ -155,11 +156,12 @@ def test_continued_run_is_told_about_its_groups(started, given, expected, tmp_pa
     training_set = preflight.open_training_set(str(data), use_labels=False, aug="noaug")
     kwargs = train.training_set_kwargs(training_set, str(data), False, False, 0)
     networks = preflight.build_networks(make_config(options, kwargs, options), training_set)
-    state = dict(
+    states = {name: net.to_empty(device="cpu").state_dict() for name, net in networks.items()}
+    state = small_state(
         options=dataclasses.asdict(options),
         training_set_kwargs=kwargs,
         cur_nimg=0,
-        networks={name: network.state_dict() for name, network in networks.items()},
+        networks={"G": {}, **states},
     )
     checkpoint.save(run_dir, state, 0, keep=1)
     result = CliRunner().invoke(train.main, [f"--resume={run_dir}", "--dry-run", *given])

@@ -5,6 +5,7 @@ import os
 
 import pytest
 
+from tests.training.states import small_state
 from training import checkpoint, resume
 from training.config import TrainOptions
 
@@ -18,7 +19,9 @@ def outdir(tmp_path):
     for i, name in enumerate(["00000-t-gpus1", "00001-r-gpus1", "00002-t-gpus1"]):
         (tmp_path / name).mkdir()
         if i < 2:
-            path = checkpoint.save(tmp_path / name, {"options": SAVED, "cur_nimg": i}, 8, keep=2)
+            path = checkpoint.save(
+                tmp_path / name, small_state(options=SAVED, cur_nimg=i), 8, keep=2
+            )
             os.utime(path, (1000 - i, 1000 - i))
     return tmp_path
 
@@ -40,8 +43,10 @@ def test_runs_and_states_are_found_by_their_paths(outdir):
 def test_run_is_refreshed_and_stays_the_same_run(outdir):
     latest = resume.find("latest", outdir)
     assert resume.refresh(latest, "latest") is latest
-    newer = checkpoint.save(latest.run_dir, {"options": SAVED, "cur_nimg": 5}, 16, keep=2)
-    checkpoint.save(outdir / "00001-r-gpus1", {"options": SAVED}, 16, keep=2)  # the latest by now
+    newer = checkpoint.save(latest.run_dir, small_state(options=SAVED, cur_nimg=5), 16, keep=2)
+    checkpoint.save(
+        outdir / "00001-r-gpus1", small_state(options=SAVED), 16, keep=2
+    )  # the latest by now
     for option in ("latest", str(latest.run_dir), None):
         again = resume.refresh(latest, option)
         assert (again.run_dir, again.state_path) == (latest.run_dir, newer)

@@ -1,0 +1,25 @@
+"""Whether the environment lets files from elsewhere run code."""
+
+import os
+
+from dnnlib.util import printable
+
+VARIABLE = "STYLEGAN3_ALLOW_UNTRUSTED"
+ON = ("1", "true", "yes", "on")
+OFF = ("", "0", "false", "no", "off")
+
+
+def is_allowed_by_environment() -> bool:
+    """Whether `STYLEGAN3_ALLOW_UNTRUSTED` is on; upper and lower case count the same.
+
+    Raises:
+        ValueError: If the value means neither on nor off.
+    """
+    value = os.environ.get(VARIABLE, "")
+    word = value.strip().lower()
+    if word not in (*ON, *OFF):
+        raise ValueError(
+            f"{VARIABLE}={printable(value[:40])} means neither on nor off: "
+            f"{', '.join(ON)} switch it on, {', '.join(OFF[1:])} switch it off"
+        )
+    return word in ON

@@ -1,0 +1,179 @@
+"""What a training state must hold for a run to continue from it."""
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from torch import Tensor
+
+from training.config import TrainOptions
+
+MAX_DEPTH = 20
+MAX_ITEMS = 2_000_000  # of all containers together
+MAX_COUNT = 2**53  # images, batches, bytes
+MAX_USES = 2  # of the numbers in the file, on average
+FREE_BYTES = 1 << 20  # of tensors that never matter
+
+
+def check(state: Any, file_bytes: int) -> None:
+    """Refuse a state from which no run can continue.
+
+    Args:
+        state: What the file of the state holds; tensors can be on the meta device.
+        file_bytes: Size of the file.
+
+    Raises:
+        ValueError: If a part is missing or of another kind, or tensors share their numbers; the
+            message names the part.
+    """
+    _check_size(state, file_bytes)
+    for name, is_good in _PARTS.items():
+        if name not in state:
+            raise ValueError(f"it lacks {name!r}")
+        if not is_good(state[name]):
+            raise ValueError(f"its {name!r} makes no sense")
+    for name, is_good in _OPTIONAL_PARTS.items():
+        if not is_good(state.get(name)):
+            raise ValueError(f"its {name!r} makes no sense")
+
+
+def _check_size(state: Any, file_bytes: int) -> None:
+    """Refuse containers without end, and few numbers that would fill the memory."""
+    num_items = num_bytes = 0
+    level = [state]
+    for _ in range(MAX_DEPTH):
+        parts: list[Any] = []
+        for value in level:
+            if isinstance(value, Tensor):
+                num_bytes += value.numel() * value.itemsize
+            elif isinstance(value, (dict, list, tuple)):
+                num_items += len(value)
+                if num_items > MAX_ITEMS:
+                    raise ValueError("it has no end")
+                parts += value.values() if isinstance(value, dict) else value
+        level = parts
+    if level:
+        raise ValueError("it has no end")
+    if num_bytes > MAX_USES * file_bytes + FREE_BYTES:
+        raise ValueError("its tensors are larger than the file")
+
+
+def _dict_of(*kinds: type) -> Callable[[Any], bool]:
+    return lambda value: (
+        isinstance(value, dict)
+        and all(isinstance(k, str) and isinstance(v, kinds) for k, v in value.items())
+    )
+
+
+def _has(*keys: str) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, dict) and all(key in value for key in keys)
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and 0 <= value <= MAX_COUNT
+
+
+def _is_duration(value: Any) -> bool:
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return is_number and abs(value) < MAX_COUNT and math.isfinite(value)
+
+
+def _is_tensor(num_dimensions: int) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, Tensor) and value.ndim == num_dimensions
+
+
+def _are_options(value: Any) -> bool:
+    fields = dataclasses.fields(TrainOptions)
+    required = [field.name for field in fields if field.default is dataclasses.MISSING]
+    return _has(*required)(value) and value.keys() <= {field.name for field in fields}
+
+
+def _are_networks(value: Any) -> bool:
+    return _has("G", "D", "G_ema")(value) and all(map(_dict_of(Tensor), value.values()))
+
+
+def _are_optimizers(value: Any) -> bool:
+    return _dict_of(dict)(value) and all(
+        isinstance(one.get("state"), dict) and isinstance(one.get("param_groups"), list)
+        for one in value.values()
+    )
+
+
+def _are_stats(value: Any) -> bool:
+    return _has("moments", "arrived")(value) and all(
+        _dict_of(list)(rows) and all(_is_row(row) for row in rows.values())
+        for rows in value.values()
+    )
+
+
+def _is_row(row: list) -> bool:
+    return len(row) == 3 and all(isinstance(number, (int, float)) for number in row)
+
+
+def _are_ranks(value: Any) -> bool:
+    return (
+        isinstance(value, list)
+        and len(value) > 0
+        and all(
+            _has("random", "loss")(rank)
+            and isinstance(rank["loss"], dict)
+            and _is_random_state(rank["random"])
+            for rank in value
+        )
+    )
+
+
+def _is_random_state(value: Any) -> bool:
+    sizes = {"python": 3, "numpy": 5}
+    return (
+        _has("python", "numpy", "torch", "device")(value)
+        and all(isinstance(value[k], tuple) and len(value[k]) == n for k, n in sizes.items())
+        and all(isinstance(value[key][1], Tensor) for key in sizes)
+        and isinstance(value["torch"], Tensor)
+    )
+
+
+def _is_training_set(value: Any) -> bool:
+    return (
+        _has("path", "resolution", "use_labels", "xflip")(value)
+        and isinstance(value["path"], str)
+        and isinstance(value["use_labels"], bool)
+    )
+
+
+def _is_text_or_none(value: Any) -> bool:
+    return value is None or isinstance(value, str)
+
+
+def _is_dict_or_none(value: Any) -> bool:
+    return value is None or isinstance(value, Mapping)
+
+
+def _are_names_or_none(value: Any) -> bool:
+    return value is None or (isinstance(value, list) and all(isinstance(v, str) for v in value))
+
+
+_PARTS: dict[str, Callable[[Any], bool]] = {
+    "launch_id": _is_text_or_none,
+    "options": _are_options,
+    "training_set_kwargs": _is_training_set,
+    "cur_nimg": _is_count,
+    "batch_idx": _is_count,
+    "tick": _is_count,
+    "tick_start_nimg": _is_count,
+    "total_sec": _is_duration,
+    "tick_sec": _is_duration,
+    "networks": _are_networks,
+    "optimizers": _are_optimizers,
+    "ada": _is_dict_or_none,
+    "stats": _are_stats,
+    "ranks": _are_ranks,
+    "sheet_z": _is_tensor(2),
+    "stats_jsonl_bytes": _is_count,
+}
+_OPTIONAL_PARTS = {
+    "dataset_fingerprint": _is_dict_or_none,
+    "given": _is_dict_or_none,
+    "missing": _are_names_or_none,
+}
