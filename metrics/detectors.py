@@ -25,7 +25,7 @@ import requests
 import safetensors.torch
 import torch
 
-from dnnlib import cli, util
+from dnnlib import cli, downloads, util
 from dnnlib.paths import expand_home, folder_from_environment
 from metrics import inception, published
 
@@ -147,6 +147,13 @@ def check(source: Source, allow_untrusted: bool) -> tuple[Path, str]:
         ValueError: If it is a file that can run code, and nobody allowed that.
     """
     path = fetch(source)
+    with path.open("rb") as f:
+        is_web_page = util.is_url(source.location) and downloads.is_web_page(f.read(200))
+    if is_web_page:
+        raise ValueError(
+            f"{source.location}: the server sent a web page in place of a feature network"
+            f"{_drop(source, path.stat())}"
+        )
     kind = _kind(path)
     if kind in DATA or allow_untrusted:
         return path, kind
@@ -255,7 +262,17 @@ def _kind(path: Path) -> str:
         return "pickle"
 
 
+def _drop(source: Source, status: os.stat_result) -> str:
+    """Remove a damaged download from the cache; the end of a message says so."""
+    if not util.is_url(source.location):
+        return ""
+    if source.is_published:
+        published.forget(source.location)
+    return f"; {util.remove_download(source.location, status)}"
+
+
 def _load_file(path: Path, kind: str, source: Source) -> torch.nn.Module:
+    status = path.stat()
     try:
         with _without_warnings():
             if kind == "TorchScript file":
@@ -265,7 +282,12 @@ def _load_file(path: Path, kind: str, source: Source) -> torch.nn.Module:
             return _load_state_dict(path, kind, _name_of(source.url))
     except Exception as error:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise ValueError(f"{source.location} holds no feature network: {reason}") from error
+        is_whole = isinstance(error, ValueError) and error.__cause__ is None  # as this module says
+        is_damaged = not (is_whole or isinstance(error, (ImportError, MemoryError)))
+        raise ValueError(
+            f"{source.location} holds no feature network: {reason}"
+            f"{_drop(source, status) if is_damaged else ''}"
+        ) from error
 
 
 def _load_state_dict(path: Path, kind: str, name: str) -> torch.nn.Module:

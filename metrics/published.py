@@ -52,6 +52,12 @@ def fetch(url: str) -> Path:
     return path
 
 
+def forget(url: str) -> None:
+    """Forget the hash of a download that turned out to be damaged: the next one counts."""
+    with contextlib.suppress(OSError):
+        record_path(cached_path(url)).unlink()
+
+
 def find_doubt(url: str, path: Path, sha256: str) -> str | None:
     """Why a cached file may be another than the publisher's, and the way out; `None` if it is that.
 

@@ -156,6 +156,32 @@ def test_publication_that_has_changed_is_refused_until_the_record_is_deleted(
     load_published()
 
 
+@pytest.mark.parametrize("is_published", [True, False])
+@pytest.mark.parametrize("damage", ["web page", "half"])
+def test_damaged_download_is_dropped_and_fetched_again(
+    damage, is_published, publisher, pickle_file
+):
+    whole = pickle_file.read_bytes()
+    pickle_file.write_bytes(
+        b"\n<!DOCTYPE html><html>log in</html>"
+        if damage == "web page"
+        else whole[: len(whole) // 2]
+    )
+
+    def load_again() -> torch.nn.Module:
+        if is_published:
+            return load_published()
+        detectors._loaded.clear()
+        return load(f"{detectors.URLS['inception']}?x", allow_untrusted=True)
+
+    expected = "the server sent a web page" if damage == "web page" else "holds no feature network"
+    with pytest.raises(ValueError, match=rf"{expected}.*; its copy in the cache was removed, so"):
+        load_again()
+    pickle_file.write_bytes(whole)
+    detector = load_again()
+    torch.testing.assert_close(detector(IMAGES, return_features=True), expected_features())
+
+
 def test_published_addresses_are_secure():
     assert published.is_secure(detectors.BASE_URL)
     assert not published.is_secure("http://127.0.0.1:9/x.pkl")
