@@ -352,6 +352,8 @@ def continued_run(
     if (num_processes := distributed.num_torchrun_processes()) is not None:
         given["gpus"] = num_processes
     train_options = resume.combine(run.state["options"], given)
+    if run.state["options"].get("allow_untrusted") and not train_options.allow_untrusted:
+        click.echo("Note: --allow-untrusted is not taken over from the state; give it again.")
     if "outdir" in given and Path(given["outdir"]).resolve() != run.run_dir.resolve().parent:
         click.echo(f"Note: --outdir has no effect: the run goes on in {run.run_dir}.")
     saved = run.state["training_set_kwargs"]

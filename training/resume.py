@@ -103,6 +103,8 @@ def refresh(run: Continuation, resume: str | None) -> Continuation:
 def combine(saved: Mapping[str, Any], given: Mapping[str, Any]) -> TrainOptions:
     """The options of a continued run.
 
+    Trust is never taken over: whoever made the state could have put it there.
+
     Args:
         saved: Those that it was started with.
         given: Those on the command line now.
@@ -112,6 +114,7 @@ def combine(saved: Mapping[str, Any], given: Mapping[str, Any]) -> TrainOptions:
     """
     names = {field.name for field in dataclasses.fields(TrainOptions)}
     saved = {key: tuple(v) if isinstance(v, list) else v for key, v in saved.items()}
+    saved["allow_untrusted"] = False
     for name, value in given.items():
         if name in names - CHANGEABLE - {"resume"}:
             check_unchanged("--" + name.replace("_", "-"), saved[name], value)

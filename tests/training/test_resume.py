@@ -26,6 +26,12 @@ def outdir(tmp_path):
     return tmp_path
 
 
+def test_trust_comes_from_the_command_line_only():
+    saved = {**SAVED, "allow_untrusted": True}
+    assert not resume.combine(saved, {}).allow_untrusted
+    assert resume.combine(saved, dict(allow_untrusted=True)).allow_untrusted
+
+
 def test_latest_run_is_the_one_that_saved_last(outdir):
     assert resume.find("latest", outdir).run_dir.name == "00000-t-gpus1"
     assert resume.find_latest(outdir, "-r-gpus1").run_dir.name == "00001-r-gpus1"
