@@ -10,7 +10,6 @@ if __name__ == "__main__":  # Ctrl-C ends the script quietly even during the oth
     interrupts.end_quietly()
 
 import os
-import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,7 +25,7 @@ import legacy
 from data import notes
 from dnnlib import cli
 from dnnlib.util import is_url, open_atomic
-from torch_utils import distributed, images, latents
+from torch_utils import distributed, images, latents, npz
 from training.dataset import ImageFolderDataset
 
 if TYPE_CHECKING:
@@ -440,12 +439,12 @@ def construct_heatmap(npz_file: str | os.PathLike, smooth: float) -> tuple[np.nd
         ValueError: If the file holds something else.
     """
     try:
-        with np.load(npz_file) as npz:
-            spectrum, image_size = npz["spectrum"], int(npz["image_size"])
+        spectrum = npz.read_array(npz_file, "spectrum")
+        image_size = int(npz.read_array(npz_file, "image_size"))
         size, _ = shape = spectrum.shape
-        if shape != (size, size) or size < image_size or spectrum.dtype.kind != "f":
-            raise KeyError("spectrum")
-    except (ValueError, TypeError, KeyError, EOFError, AttributeError, zipfile.BadZipFile) as error:
+        if shape != (size, size) or not 0 < image_size <= size or spectrum.dtype.kind != "f":
+            raise ValueError("it is no spectrum")
+    except (ValueError, TypeError, OverflowError) as error:
         raise ValueError(f"{npz_file} is not a file that `calc` writes") from error
     if not np.isfinite(spectrum).all():
         raise ValueError(f"{npz_file} holds NaN or infinite powers: make it again with `calc`")

@@ -9,7 +9,6 @@ import itertools
 import os
 import tempfile
 import warnings
-import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
@@ -24,7 +23,7 @@ import legacy
 from dnnlib import cli
 from dnnlib.cli import parse_range as parse_range
 from dnnlib.cli import parse_vec2 as parse_vec2
-from torch_utils import distributed, images, latents
+from torch_utils import distributed, images, latents, npz
 from torch_utils.latents import make_transform as make_transform
 
 
@@ -233,9 +232,8 @@ def generate_images(
 def load_ws(path: str | os.PathLike) -> Tensor:
     """Load the array `w` of an NPZ file, `[num_ws, w_dim]` or `[N, num_ws, w_dim]`, with the N."""
     try:
-        with np.load(path) as npz:
-            ws = torch.from_numpy(npz["w"])
-    except (ValueError, TypeError, KeyError, EOFError, AttributeError, zipfile.BadZipFile) as error:
+        ws = torch.from_numpy(npz.read_array(path, "w"))
+    except (ValueError, TypeError) as error:
         raise ValueError(f"{path} is not an NPZ file with an array 'w' of numbers") from error
     if not ws.is_floating_point():
         raise ValueError(f"{path}: 'w' must hold floating-point numbers, not {ws.dtype}")

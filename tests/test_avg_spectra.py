@@ -264,6 +264,8 @@ def test_bad_requests_end_in_one_error_line(
         {"spectrum": np.ones([8]), "image_size": 4},
         {"spectrum": np.ones([8, 8], dtype=int), "image_size": 4},
         {"spectrum": np.ones([8, 8]), "image_size": 16},
+        {"spectrum": np.ones([8, 8]), "image_size": 0},
+        {"spectrum": np.ones([8, 8]), "image_size": np.inf},
         {"spectrum": np.array({}, dtype=object), "image_size": 16},
     ],
 )

@@ -221,6 +221,17 @@ def test_missing_detector_is_one_line_before_anything_is_computed(network, no_ne
     assert detectors.FOLDER_VARIABLE in error
 
 
+@pytest.mark.parametrize("path", ["x\nFORGED\x1b[2J.zip", "x" * 100_000])
+def test_paths_in_networks_cannot_write_lines_of_their_own(path, network, files, tmp_path):
+    with network.open("rb") as f:
+        data = pickle.load(f)
+    data["training_set_kwargs"]["path"] = path
+    (tmp_path / "hostile.pkl").write_bytes(pickle.dumps(data))
+    error = refuse(f"--network={tmp_path / 'hostile.pkl'}", *files)
+    assert error.startswith("Error: --data: ") and len(error) < 1000
+    assert "FORGED" not in error or "x\\nFORGED\\x1b[2J.zip: no such folder" in error
+
+
 def test_pickled_detector_needs_trust(network, tmp_path):
     (tmp_path / "x.pkl").write_bytes(pickle.dumps(torch.nn.Identity()))
     options = [f"--network={network}", f"--detector=inception={tmp_path / 'x.pkl'}", "--num=8"]

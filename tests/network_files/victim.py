@@ -146,6 +146,7 @@ def _state() -> dict[str, object]:
 def _child(timeout_sec: float) -> None:
     import io
     import warnings
+    import zipfile
 
     import legacy
     from tests.network_files import seeds
@@ -160,8 +161,13 @@ def _child(timeout_sec: float) -> None:
 
     for data in seeds.all_seeds().values():  # whatever is imported late is there now
         legacy.load_network_pkl(io.BytesIO(data))
-    with contextlib.suppress(ValueError):
-        legacy.load_network_pkl(io.BytesIO(b"\x80\x04cos\nsystem\n."))
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as f:
+        f.writestr("data.pkl", b"")
+    for data in (b"\x80\x04cos\nsystem\n.", archive.getvalue()):
+        with contextlib.suppress(ValueError):
+            legacy.load_network_pkl(io.BytesIO(data))
+    "name".encode("cp437")  # of old archives
     sys.addaudithook(note)
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY_BYTES,) * 2)
