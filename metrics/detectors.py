@@ -296,9 +296,21 @@ def _load_state_dict(path: Path, kind: str, name: str) -> torch.nn.Module:
             f"a {kind} does for 'inception', but {name!r} must be TorchScript, which needs "
             "--allow-untrusted"
         )
+    _check_archive(path)
     if kind == "safetensors file":
         return inception.build(safetensors.torch.load(path.read_bytes()), str(path))
     return inception.load_inception(path)
+
+
+def _check_archive(path: Path) -> None:
+    """Refuse an archive that unpacks to more than it is: PyTorch compresses no state dicts."""
+    if not zipfile.is_zipfile(path):
+        return
+    with zipfile.ZipFile(path) as archive:
+        members = archive.infolist()
+    is_packed = any(member.compress_type != zipfile.ZIP_STORED for member in members)
+    if is_packed or sum(member.file_size for member in members) > path.stat().st_size:
+        raise ValueError("it is compressed, which PyTorch's own files are not")
 
 
 def _load_pickle(path: Path) -> torch.nn.Module:

@@ -40,7 +40,7 @@ def load_inception(path_or_file: str | os.PathLike | BinaryIO) -> "InceptionV3":
     except OSError:
         raise
     except Exception as error:  # which ones depends on what the file is instead
-        raise ValueError(f"{name} is no PyTorch state dict: {_first_line(error)}") from error
+        raise ValueError(f"{name} is no PyTorch state dict: {_first_sentence(error)}") from error
     return build(state_dict, name)
 
 
@@ -359,8 +359,9 @@ def resize(x: Tensor, size: int) -> Tensor:
     return x
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n")[0] or type(error).__name__
+def _first_sentence(error: Exception) -> str:
+    """Without what PyTorch advises after it, which is to trust the file."""
+    return str(error).strip().split("\n")[0].split(". ")[0] or type(error).__name__
 
 
 def _list_names(what: str, names) -> list[str]:

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from data import fingerprint
+from dnnlib.text import printable
 from training import checkpoint
 from training.config import TrainOptions
 
@@ -129,8 +130,9 @@ def check_unchanged(option: str, saved: Any, given: Any) -> None:
         ValueError: If the values differ.
     """
     if given != saved:
+        shown = printable(str(saved))
         raise ValueError(
-            f"{option}={given}: the run was started with {option}={saved}; leave the option out to "
+            f"{option}={given}: the run was started with {option}={shown}; leave the option out to "
             "continue it, or --resume to start another"
         )
 

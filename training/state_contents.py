@@ -3,7 +3,8 @@
 import dataclasses
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from types import UnionType
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from torch import Tensor
 
@@ -11,6 +12,7 @@ from training.config import TrainOptions
 
 MAX_DEPTH = 20
 MAX_ITEMS = 2_000_000  # of all containers together
+MAX_TEXTS, MAX_TEXT = 1000, 10_000  # of options: how many, and their characters
 MAX_COUNT = 2**53  # images, batches, bytes
 MAX_USES = 2  # of the numbers in the file, on average
 FREE_BYTES = 1 << 20  # of tensors that never matter
@@ -86,7 +88,26 @@ def _is_tensor(num_dimensions: int) -> Callable[[Any], bool]:
 def _are_options(value: Any) -> bool:
     fields = dataclasses.fields(TrainOptions)
     required = [field.name for field in fields if field.default is dataclasses.MISSING]
-    return _has(*required)(value) and value.keys() <= {field.name for field in fields}
+    kinds = get_type_hints(TrainOptions)
+    return (
+        _has(*required)(value)
+        and value.keys() <= kinds.keys()
+        and all(_is_of_kind(option, kinds[name]) for name, option in value.items())
+    )
+
+
+def _is_of_kind(value: Any, kind: Any) -> bool:
+    """Whether a value is of a type as annotations have it, and no endless text."""
+    if isinstance(kind, UnionType):
+        return any(_is_of_kind(value, one) for one in get_args(kind))
+    if get_origin(kind) is Literal:
+        return value in get_args(kind)
+    if get_origin(kind) is tuple:
+        texts = value if isinstance(value, (list, tuple)) else [None]
+        return len(texts) <= MAX_TEXTS and all(_is_of_kind(text, str) for text in texts)
+    if kind is float:
+        return type(value) in (int, float) and math.isfinite(value)
+    return type(value) is kind and (kind is not str or len(value) <= MAX_TEXT)
 
 
 def _are_networks(value: Any) -> bool:

@@ -26,13 +26,13 @@ def build(folder: Path) -> None:
     def save(trainer: Trainer, stop_request: object = None) -> None:
         """In place of training: what the run leaves behind when it has seen its images."""
         trainer.cur_nimg = 1000
-        trainer._save_networks().replace(props.network)
+        trainer._save_networks(props.network)
         trainer._save_state(must_succeed=True)
         (state,) = trainer.run_dir.glob("training-state-*.pt")
         state.replace(props.state)
         ws = torch.zeros([1, trainer.G_ema.num_ws, trainer.G_ema.w_dim])
         np.savez(props.styles, w=ws.numpy())
-        trainer.log.close()
+        trainer.close()
 
     args = [f"--data={props.dataset}", f"--outdir={folder / 'runs'}", *TRAINING]
     with mock.patch.object(Trainer, "train", save):

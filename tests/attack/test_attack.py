@@ -1,7 +1,6 @@
 """A part of the attack that is short enough for every change; `python -m tests.attack` does all."""
 
 import collections
-import fnmatch
 import functools
 import sys
 
@@ -25,30 +24,6 @@ FILES_EACH = 10  # through each entrance
 TIGHT = Limits(cpu_sec=2, wall_sec=20, memory_bytes=1 << 28)
 
 
-# What falls until its fix is here (issue 17), as patterns of files and entrances.
-KNOWN = (
-    ("limit: *again*", "*"),
-    ("limit: repeated *", "*"),
-    ("limit: array of 90 000 *", "*"),
-    ("limit: network *", "*"),
-    ("torchscript: *", "detector*"),
-    ("*", "detector cache"),
-    ("features: *", "features"),
-    ("state: *", "state"),
-    ("state: *", "run"),
-    ("archive: bomb*", "state"),
-    ("archive: bomb*", "run"),
-)
-
-
-def is_known(file: str, entrance: str) -> bool:
-    """Whether a fall is expected."""
-    return any(
-        fnmatch.fnmatchcase(file, files) and fnmatch.fnmatchcase(entrance, entrances)
-        for files, entrances in KNOWN
-    )
-
-
 @pytest.fixture(scope="session")
 def attack():
     """A process that has imported the scripts, and the files that they need."""
@@ -70,7 +45,7 @@ def own_groups() -> dict[str, list[str]]:
 
 def falls(attack: Attack, files: list[str], entrance: str) -> list[str]:
     """What went wrong, with the commands to repeat it."""
-    tries = [attack.give(file, entrance) for file in files if not is_known(file, entrance)]
+    tries = [attack.give(file, entrance) for file in files]
     return [program.describe(one, is_warm=True) for one in tries if one.fall is not None]
 
 
@@ -79,8 +54,7 @@ def falls(attack: Attack, files: list[str], entrance: str) -> list[str]:
 def test_the_loader_refuses_all_files(victim, group):  # noqa: F811
     complaints = {}
     for name in own_groups()[group]:
-        if not is_known(name, "legacy"):
-            complaints[name] = victim.load(hostile.content_of(name)).complaint(MAX_SECONDS)
+        complaints[name] = victim.load(hostile.content_of(name)).complaint(MAX_SECONDS)
     assert {name: text for name, text in complaints.items() if text is not None} == {}
 
 
