@@ -26,7 +26,7 @@ from typing import Any, BinaryIO
 
 from tqdm import tqdm
 
-from dnnlib import file_lock, http_stream, ownership
+from dnnlib import file_lock, heartbeat, http_stream, ownership
 from dnnlib.http_stream import StalledError, TransientError
 from dnnlib.text import printable
 
@@ -480,6 +480,7 @@ def _append_body(
                     raise TransientError(f"the server sends more than the {limit} bytes {what}")
                 partial.append(chunk)
                 progress.update(len(chunk))
+                heartbeat.beat()  # other processes may wait for the file
         except TransientError as err:
             arrived = f"after {partial.size()} bytes" + (f" of {total}" if total else "")
             raise type(err)(f"{err} {arrived}") from err

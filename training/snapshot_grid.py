@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from dnnlib import heartbeat
+
 SHEET_WIDTH, SHEET_HEIGHT = 7680, 4320  # pixels; a sheet is 8K where the limits below allow it
 COLUMNS, ROWS = (7, 32), (4, 32)  # fewest and most
 
@@ -27,7 +29,10 @@ def setup_snapshot_image_grid(
     rows = int(np.clip(SHEET_HEIGHT // height, *ROWS))
     rnd = np.random.RandomState(random_seed)
     pick = _pick_by_label if training_set.has_labels else _pick_any
-    items = [training_set[idx] for idx in pick(training_set, columns, rows, rnd)]
+    items = []
+    for idx in pick(training_set, columns, rows, rnd):
+        items.append(training_set[idx])
+        heartbeat.beat()  # the other processes wait
     images, labels = zip(*items, strict=True)
     return (columns, rows), np.stack(images), np.stack(labels)
 

@@ -240,3 +240,16 @@ def test_training_without_a_gpu_is_told_of_the_cost(tmp_path, monkeypatch):
         result = CliRunner().invoke(train.main, arguments)
         assert result.exit_code == 0, result.output
         assert ("can take hours" in result.output) == is_noted
+
+
+def test_values_that_a_snapshot_has_are_found(tmp_path):
+    """So that a continued run evaluates what was interrupted, and nothing twice."""
+    metrics = evaluation.SnapshotMetrics(Worker(), make_run(tmp_path, ()))
+    metrics.names = ["fid50k_full", "is50k"]
+    snapshot = tmp_path / "run" / "network-snapshot-000001.pkl"
+    for name in metrics.names:
+        assert not metrics.has_evaluated(snapshot)
+        record = dict(metric=name, snapshot_pkl=snapshot.name)
+        (tmp_path / "run" / f"metric-{name}.jsonl").write_text(json.dumps(record) + "\n")
+    assert metrics.has_evaluated(snapshot)
+    assert not metrics.has_evaluated(snapshot.with_name("network-snapshot-000002.pkl"))
