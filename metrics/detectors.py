@@ -27,7 +27,7 @@ import torch
 
 from dnnlib import cli, downloads, util
 from dnnlib.paths import expand_home, folder_from_environment
-from metrics import inception, published
+from metrics import inception, published, state_dicts
 
 BASE_URL = (
     "https://api.ngc.nvidia.com/v2/models/nvidia/research/stylegan3/versions/1/files/metrics/"
@@ -240,8 +240,8 @@ def _kind(path: Path) -> str:
     A mistake costs no safety: `_load_file` opens kinds of `DATA` by what reads nothing but data.
     """
     with path.open("rb") as f:
-        is_archive = f.read(4) == b"PK\x03\x04"  # a pickle can have an archive inside
-    if is_archive:
+        head = f.read(32)
+    if head.startswith(b"PK\x03\x04"):  # a pickle can have an archive inside
         try:
             with zipfile.ZipFile(path) as archive:
                 names = [name.rpartition("/")[2].lower() for name in archive.namelist()]
@@ -253,13 +253,7 @@ def _kind(path: Path) -> str:
             return "safetensors file"
     except (safetensors.SafetensorError, OSError):
         pass
-    try:
-        # The format of torch.save before there were archives; nothing in it is executed.
-        with _without_warnings():
-            torch.load(path, map_location="cpu", weights_only=True)
-        return "state dict"
-    except Exception:  # damaged bytes can make unpickling raise anything
-        return "pickle"
+    return "state dict" if state_dicts.is_old_format(head) else "pickle"
 
 
 def _drop(source: Source, status: os.stat_result) -> str:
@@ -296,21 +290,10 @@ def _load_state_dict(path: Path, kind: str, name: str) -> torch.nn.Module:
             f"a {kind} does for 'inception', but {name!r} must be TorchScript, which needs "
             "--allow-untrusted"
         )
-    _check_archive(path)
     if kind == "safetensors file":
         return inception.build(safetensors.torch.load(path.read_bytes()), str(path))
+    state_dicts.check(path)
     return inception.load_inception(path)
-
-
-def _check_archive(path: Path) -> None:
-    """Refuse an archive that unpacks to more than it is: PyTorch compresses no state dicts."""
-    if not zipfile.is_zipfile(path):
-        return
-    with zipfile.ZipFile(path) as archive:
-        members = archive.infolist()
-    is_packed = any(member.compress_type != zipfile.ZIP_STORED for member in members)
-    if is_packed or sum(member.file_size for member in members) > path.stat().st_size:
-        raise ValueError("it is compressed, which PyTorch's own files are not")
 
 
 def _load_pickle(path: Path) -> torch.nn.Module:
