@@ -167,7 +167,8 @@ def _child(timeout_sec: float) -> None:
     for data in (b"\x80\x04cos\nsystem\n.", archive.getvalue()):
         with contextlib.suppress(ValueError):
             legacy.load_network_pkl(io.BytesIO(data))
-    "name".encode("cp437")  # of old archives
+    for encoding in ("cp437", "raw_unicode_escape", "latin1"):  # of old archives and pickles
+        "name".encode(encoding)
     sys.addaudithook(note)
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY_BYTES,) * 2)
