@@ -17,24 +17,24 @@ OLD_MAGIC = 0x1950A86A20F9469CFC6C.to_bytes(10, "little")
 NUM_OLD_PICKLES = 5  # magic number, version, facts of the system, contents, keys of what follows
 MAX_INSTRUCTIONS = 300_000  # InceptionV3 has 20 000
 
-_REUSABLE = {"BINUNICODE", "GLOBAL", "REDUCE"}  # texts, functions, tensors
+_ORDERED_DICT = "collections OrderedDict"
+_REBUILD = {"torch._utils _rebuild_tensor_v2", "torch._utils _rebuild_parameter"}
+_STORAGES = {
+    f"torch {kind}Storage"
+    for kind in ("Double", "Float", "Half", "BFloat16", "Long", "Int", "Short", "Byte", "Bool")
+}
+_NAMES = {_ORDERED_DICT, *_REBUILD, *_STORAGES}
+_TENSOR, _DICT = "tensor", "dictionary"
+_REUSABLE = {"BINUNICODE", _TENSOR, *_NAMES}  # may be there more than once
+_CHANGES = {"APPEND", "APPENDS", "SETITEM", "SETITEMS", "BUILD"}  # of what is already there
 _PUT, _GET = {"BINPUT", "LONG_BINPUT"}, {"BINGET", "LONG_BINGET"}
 _INSTRUCTIONS = {
     *("PROTO", "STOP", "MARK", "NONE", "NEWTRUE", "NEWFALSE", "BININT", "BININT1", "BININT2"),
-    *("EMPTY_TUPLE", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3", "EMPTY_LIST", "APPEND", "APPENDS"),
-    *("EMPTY_DICT", "SETITEM", "SETITEMS", "BINPERSID", "BUILD", "LONG1"),
-    *_REUSABLE,
+    *("EMPTY_TUPLE", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3", "EMPTY_LIST", "EMPTY_DICT"),
+    *("BINPERSID", "REDUCE", "LONG1", "BINUNICODE", "GLOBAL"),
+    *_CHANGES,
     *_PUT,
     *_GET,
-}
-_NAMES = {
-    "collections OrderedDict",
-    "torch._utils _rebuild_tensor_v2",
-    "torch._utils _rebuild_parameter",
-    *(
-        f"torch {kind}Storage"
-        for kind in ("Double", "Float", "Half", "BFloat16", "Long", "Int", "Short", "Byte", "Bool")
-    ),
 }
 
 
@@ -71,8 +71,9 @@ def check(path: Path) -> None:
 
 
 def _check_pickle(f: BinaryIO) -> None:
-    is_reusable: dict[int, bool] = {}  # what was put aside, by number
-    previous = ""
+    """Follow a pickle without making anything: what is on its stack are kinds of things only."""
+    stack: list[str] = []
+    memo: dict[int, str] = {}
     for count, (instruction, argument, _) in enumerate(pickletools.genops(f)):
         name = instruction.name
         if count >= MAX_INSTRUCTIONS:
@@ -82,7 +83,42 @@ def _check_pickle(f: BinaryIO) -> None:
         if name == "LONG1" and argument.bit_length() > 80:  # the magic number is the longest
             raise ValueError("it holds endless numbers")
         if name in _PUT:
-            is_reusable[argument] = previous in _REUSABLE
-        if name in _GET and not is_reusable.get(argument, False):
-            raise ValueError("it uses the same data over and over")
-        previous = name
+            memo[argument] = stack[-1] if stack else name
+            continue
+        taken = _take(stack, instruction)
+        kind = name
+        if name == "GLOBAL":
+            kind = argument
+        elif name in _GET:
+            kind = memo.get(argument, name)
+            if kind not in _REUSABLE:
+                raise ValueError("it uses the same data over and over")
+        elif name == "REDUCE":
+            kind = _result_of(*taken)
+        elif name in _CHANGES:
+            kind = taken[0] if taken else name
+            if name == "BUILD" and kind != _DICT:
+                raise ValueError("it changes more than dictionaries")
+        stack += [kind] * len(instruction.stack_after)
+
+
+def _result_of(function: str = "", arguments: str = "") -> str:
+    """What a call gives: tensors are made of data that is there once, dictionaries are empty."""
+    if function in _REBUILD and arguments.startswith("TUPLE"):
+        return _TENSOR
+    if function == _ORDERED_DICT and arguments == "EMPTY_TUPLE":
+        return _DICT
+    raise ValueError("it calls what state dicts do not call")
+
+
+def _take(stack: list[str], instruction: pickletools.OpcodeInfo) -> list[str]:
+    """Take from the stack what an instruction does; what it works on, but for items of a list."""
+    before = instruction.stack_before
+    if pickletools.markobject in before:
+        while stack and stack.pop() != "MARK":
+            pass
+        before = before[: before.index(pickletools.markobject)]
+    start = max(len(stack) - len(before), 0)
+    taken = stack[start:]
+    del stack[start:]
+    return taken

@@ -41,7 +41,9 @@ def laughs(depth: int = 60) -> object:
 
 HOSTILE = {
     "billion laughs": {"x": laughs()},
-    "billion laughs as a key": None,  # Python cannot make it
+    "billion laughs as a key": None,  # Python cannot make these
+    "copies of a dictionary": None,
+    "a storage of 2^30 numbers": None,
     "code": {"x": print},
     "large numbers": {"x": 1 << 5000},
     "bytes": {"x": bytearray(10)},
@@ -53,6 +55,13 @@ def pickle_of(name: str) -> bytes:
     if name == "billion laughs as a key":
         tuples = b"".join(b"q%c" % i + b"h%c" % i + b"\x86" for i in range(60))
         return b"\x80\x02})" + tuples + b"K\x01s."
+    ordered = b"\x80\x02ccollections\nOrderedDict\nq\x00"
+    if name == "copies of a dictionary":
+        pairs = b"".join(b"(K%cK\x00t" % (i % 256) for i in range(1000))
+        whole = ordered + b"](" + pairs + b"e\x85Rq\x01"
+        return whole + b"h\x00h\x01\x85R0" * 10_000 + b"."
+    if name == "a storage of 2^30 numbers":
+        return b"\x80\x02ctorch\nFloatStorage\nJ\x00\x00\x00\x40\x85R."
     return pickle.dumps(HOSTILE[name], protocol=2)
 
 
