@@ -23,12 +23,14 @@ from torch import Tensor
 from dnnlib import heartbeat
 from torch_utils import local_processes
 from torch_utils.host_memory import keep_freed_memory
+from torch_utils.shared_texts import TextsInMemory, TextsInStore
 
 DEVICES = ("auto", "cuda", "cpu", "mps")
 
 # Processes wait while the main one exports sheets of images, which takes long without a GPU.
 COLLECTIVE_TIMEOUT = timedelta(hours=2)
 _POLL_SEC = 0.05  # while processes find one another
+REPORT_BYTES = 1000
 
 
 @dataclass(frozen=True)
@@ -40,14 +42,14 @@ class Worker:
         size: Number of processes.
         device: Where this process computes.
         control: Process group on the CPU for what steers the run, `None` for one process.
-        store: What the processes can leave for one another at any time, `None` for one process.
+        reports: Where processes say at any time what they have got done, `None` for one process.
     """
 
     rank: int = 0
     size: int = 1
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     control: Any = None
-    store: Any = None
+    reports: TextsInMemory | TextsInStore | None = None
 
     @property
     def is_main(self) -> bool:
@@ -159,7 +161,8 @@ def launch(function: Callable[..., None], num_processes: int, device_name: str, 
     if is_torchrun():
         device = resolve_device(device_name, _from_environment("LOCAL_RANK", default=0))
         worker = Worker(_from_environment("RANK"), num_processes, device)
-        _run_in_group(function, worker, _store_of_torchrun(worker), args)
+        store = _store_of_torchrun(worker)
+        _run_in_group(function, worker, store, TextsInStore(store), args)
     elif num_processes == 1:
         function(Worker(device=resolve_device(device_name)), *args)
     else:
@@ -170,6 +173,7 @@ def launch(function: Callable[..., None], num_processes: int, device_name: str, 
                 num_processes,
                 device_name,
                 Path(folder),
+                TextsInMemory(num_processes, REPORT_BYTES),
                 function,
                 args,
             )
@@ -269,14 +273,16 @@ def _is_cuda(device_name: str) -> bool:
     return device_name == "cuda" or (device_name == "auto" and torch.cuda.is_available())
 
 
-def _run_locally(rank: int, size: int, device_name: str, folder: Path, function, args) -> None:
+def _run_locally(
+    rank: int, size: int, device_name: str, folder: Path, reports: TextsInMemory, function, args
+) -> None:
     worker = Worker(rank, size, resolve_device(device_name, rank if _is_cuda(device_name) else 0))
     if worker.device.type == "cpu":
         # The processes share the cores instead of each claiming all of them.
         torch.set_num_threads(max(min(torch.get_num_threads(), (os.cpu_count() or 1) // size), 1))
     store = torch.distributed.FileStore(os.fspath(folder / "rendezvous"), size)
     store.set_timeout(COLLECTIVE_TIMEOUT)
-    _run_in_group(function, worker, store, args)
+    _run_in_group(function, worker, store, reports, args)
 
 
 def _store_of_torchrun(worker: Worker) -> torch.distributed.Store:
@@ -316,7 +322,13 @@ def agree_on_name(store: torch.distributed.Store, rank: int, size: int) -> str:
     return name
 
 
-def _run_in_group(function, worker: Worker, store: torch.distributed.Store, args) -> None:
+def _run_in_group(
+    function,
+    worker: Worker,
+    store: torch.distributed.Store,
+    reports: TextsInMemory | TextsInStore,
+    args,
+) -> None:
     backend = "nccl" if worker.device.type == "cuda" and os.name != "nt" else "gloo"
     if worker.device.type == "cuda":
         torch.cuda.set_device(worker.device)
@@ -329,6 +341,6 @@ def _run_in_group(function, worker: Worker, store: torch.distributed.Store, args
     )
     try:
         control = torch.distributed.new_group(backend="gloo", timeout=COLLECTIVE_TIMEOUT)
-        function(dataclasses.replace(worker, control=control, store=store), *args)
+        function(dataclasses.replace(worker, control=control, reports=reports), *args)
     finally:
         torch.distributed.destroy_process_group()

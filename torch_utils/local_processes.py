@@ -6,23 +6,25 @@ import multiprocessing.connection
 import os
 import signal
 import sys
-import tempfile
 import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
 from multiprocessing.process import BaseProcess
-from pathlib import Path
 from typing import Any, NoReturn
 
 from dnnlib import cli, interrupts
+from torch_utils.shared_texts import TextsInMemory
 
+MAX_WORDS = 16_000  # bytes of a message or traceback
+_MESSAGE, _TRACEBACK = "message\n", "traceback\n"
 GRACE_SEC = 2.0  # for the other processes to end by themselves, when one has failed
 STOP_SIGNALS = [
     getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP") if hasattr(signal, name)
 ]
 
-_folder: Path | None = None  # in a process that `run` started: where it leaves its last words
+# In a process that `run` started: where it leaves its last words, after `_MESSAGE` or `_TRACEBACK`.
+_last_words: TextsInMemory | None = None
 _rank = 0
 
 
@@ -53,43 +55,44 @@ def run(function: Callable[..., None], num_processes: int, *args: Any) -> None:
         KeyboardInterrupt: If the processes were asked to stop, and had no other way to end.
     """
     context = multiprocessing.get_context("spawn")
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        processes = [
-            context.Process(target=_run_one, args=(function, rank, folder, args))
-            for rank in range(num_processes)
-        ]
-        with _passing_on_signals(processes) as received:
-            try:
-                with interrupts.held_back():
-                    for process in processes:
-                        process.start()
-                if received:  # perhaps before there were processes to tell
-                    _terminate(processes)
-                failed = _wait(processes)
-            except BaseException:
-                _end([process for process in processes if process.pid is not None])
-                raise
-        if failed is None:
-            return
-        order = [failed, *range(num_processes)]
-        messages, tracebacks = (
-            [p.read_text("utf-8") for rank in order if (p := folder / f"{kind}{rank}").is_file()]
-            for kind in ("message", "traceback")
-        )
+    last_words = TextsInMemory(num_processes, MAX_WORDS)
+    processes = [
+        context.Process(target=_run_one, args=(function, rank, last_words, args))
+        for rank in range(num_processes)
+    ]
+    with _passing_on_signals(processes) as received:
+        try:
+            with interrupts.held_back():
+                for process in processes:
+                    process.start()
+            if received:  # perhaps before there were processes to tell
+                _terminate(processes)
+            failed = _wait(processes)
+        except BaseException:
+            _end([process for process in processes if process.pid is not None])
+            raise
+    if failed is None:
+        return
+    texts = [last_words.read(rank) or "" for rank in (failed, *range(num_processes))]
+    messages, tracebacks = (
+        [text.removeprefix(kind) for text in texts if text.startswith(kind)]
+        for kind in (_MESSAGE, _TRACEBACK)
+    )
     if messages:
         raise RuntimeError(messages[0])
-    if tracebacks:
+    exit_code = processes[failed].exitcode
+    # When one was killed, the others fail in their exchanges with it, which explains nothing.
+    if tracebacks and exit_code >= 0:
         raise ChildError(f"\n{tracebacks[0]}")
     if received:
         raise KeyboardInterrupt
-    raise ProcessDied(f"process {failed} of {num_processes} {_how(processes[failed].exitcode)}")
+    raise ProcessDied(f"process {failed} of {num_processes} {_how(exit_code)}")
 
 
 def fail(message: str) -> NoReturn:
     """End this process at once, from any thread, with a message for users."""
-    if _folder is not None:
-        _leave("message", message)
+    if _last_words is not None:
+        _leave(_MESSAGE, message)
     else:
         with contextlib.suppress(OSError):
             print(f"Error: {message}", file=sys.stderr, flush=True)
@@ -155,9 +158,11 @@ def _passing_on_signals(processes: list[BaseProcess]) -> Iterator[list[int]]:
             signal.signal(num, handler)
 
 
-def _run_one(function: Callable[..., None], rank: int, folder: Path, args: tuple) -> None:
-    global _folder, _rank
-    _folder, _rank = folder, rank
+def _run_one(
+    function: Callable[..., None], rank: int, last_words: TextsInMemory, args: tuple
+) -> None:
+    global _last_words, _rank
+    _last_words, _rank = last_words, rank
     for num in STOP_SIGNALS:
         if num != signal.SIGTERM:
             signal.signal(num, signal.SIG_IGN)  # see `run`
@@ -168,9 +173,9 @@ def _run_one(function: Callable[..., None], rank: int, folder: Path, args: tuple
         os._exit(130)
     except Exception as error:
         if cli.is_expected(error):  # its message alone tells the user what to do
-            _leave("message", cli.message_of(error))
+            _leave(_MESSAGE, cli.message_of(error))
         else:
-            _leave("traceback", traceback.format_exc())
+            _leave(_TRACEBACK, traceback.format_exc())
         with contextlib.suppress(OSError, ValueError):
             sys.stdout.flush()
             sys.stderr.flush()
@@ -179,10 +184,7 @@ def _run_one(function: Callable[..., None], rank: int, folder: Path, args: tuple
 
 
 def _leave(kind: str, text: str) -> None:
-    with contextlib.suppress(OSError):  # the disk may be full: the exit code says enough
-        path = _folder / f"{kind}{_rank}"
-        path.with_suffix(".tmp").write_text(text, "utf-8", errors="replace")
-        path.with_suffix(".tmp").replace(path)
+    _last_words.write(_rank, kind + text[-(MAX_WORDS // 4 - len(kind)) :])  # of UTF-8, at most
 
 
 def _how(exit_code: int) -> str:

@@ -1,6 +1,6 @@
 """Ends a run in which one process keeps the others waiting for ever, and says which one.
 
-Every process leaves its `heartbeat.progress` in the store that they share, and looks at that of the
+Every process leaves its `heartbeat.progress` where the others can read it, and looks at that of the
 others, in a thread of its own. When none of them has got anything done for too long, those that
 have begun fewer exchanges than the others are the ones that hang.
 """
@@ -26,7 +26,7 @@ POLLS_PER_LIMIT = 20
 
 @dataclass(frozen=True)
 class Report:
-    """What a process has left in the store.
+    """What a process has left for the others.
 
     Attributes:
         num_polls: Grows as long as the process runs at all.
@@ -139,10 +139,10 @@ def _exchange(worker: Worker, num_polls: int) -> dict[int, Report]:
     mine = Report(num_polls, now.beats, now.collectives, now.is_waiting, place)
     reports = {worker.rank: mine}
     try:
-        worker.store.set(f"progress/{worker.rank}", mine.encode())
+        worker.reports.write(worker.rank, mine.encode())
         for rank in range(worker.size):
-            if rank != worker.rank and worker.store.check([f"progress/{rank}"]):
-                reports[rank] = Report.decode(worker.store.get(f"progress/{rank}").decode())
+            if rank != worker.rank and (text := worker.reports.read(rank)) is not None:
+                reports[rank] = Report.decode(text)
     except RuntimeError:
         # The machine that holds the store is gone: the next exchange fails by itself.
         return {worker.rank: mine}

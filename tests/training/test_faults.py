@@ -28,6 +28,7 @@ from tests.training.test_continuation import make_run, make_trainer
 from tests.training.test_dataset import make_png, make_zip
 from torch_utils import local_processes, watchdog
 from torch_utils.distributed import Worker
+from torch_utils.shared_texts import TextsInMemory
 from torch_utils.watchdog import Report
 from training import checkpoint, preflight, training_loop
 from training.stop_request import StopRequest
@@ -358,8 +359,8 @@ def test_watchdog_blames_those_who_keep_the_others_waiting():
 
 
 @contextlib.contextmanager
-def watched_as(rank: int, store, limit_sec: float):
-    with watchdog.watch(Worker(rank, 2, store=store), limit_sec):
+def watched_as(rank: int, reports: TextsInMemory, limit_sec: float):
+    with watchdog.watch(Worker(rank, 2, reports=reports), limit_sec):
         yield
 
 
@@ -368,15 +369,15 @@ def test_watchdog_leaves_slow_processes_alone(monkeypatch):
     monkeypatch.setattr(local_processes, "fail", lambda message: pytest.fail(message))
     ended = []
     monkeypatch.setattr(watchdog, "_end", lambda *args: ended.append(args))
-    store = torch.distributed.HashStore()
-    store.set("progress/1", Report(1, 1, heartbeat.progress.collectives + 1, True, "x").encode())
-    with watched_as(0, store, 0.3):
+    reports = TextsInMemory(2, 100)
+    reports.write(1, Report(1, 1, heartbeat.progress.collectives + 1, True, "x").encode())
+    with watched_as(0, reports, 0.3):
         for i in range(20):
             time.sleep(0.05)
             heartbeat.beat()
-            store.set("progress/1", Report(i, 1, 1 << 20, True, "x").encode())
+            reports.write(1, Report(i, 1, 1 << 20, True, "x").encode())
     assert ended == []
-    with watched_as(0, store, 0.2):
+    with watched_as(0, reports, 0.2):
         time.sleep(1)
     assert ended and ended[0][2] in ([0], [1])
 
