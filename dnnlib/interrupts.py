@@ -1,4 +1,4 @@
-"""Ctrl-C where Python would answer with a traceback: during imports, and in other processes.
+"""Signals: Ctrl-C where Python would answer with a traceback, and those that come twice.
 
 Scripts import this module before all others, so it must stay quick to import.
 """
@@ -7,6 +7,13 @@ import contextlib
 import os
 import signal
 from collections.abc import Iterator
+
+# What was sent once can arrive more than once: from `timeout`, say, and from a batch system that
+# tells all processes while their parent passes it on.
+ECHO_SEC = 0.2
+# `torchrun` passes on what a terminal sends to all; and a closed terminal sends SIGHUP by the
+# system and by the shell, perhaps followed by SIGTERM.
+LATE_ECHO_SEC = 2.0
 
 
 def end_quietly() -> None:
@@ -40,6 +47,19 @@ def held_back() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+def is_echo(first: int, num: int, after_sec: float) -> bool:
+    """Whether a signal is part of an earlier one, and does not mean that somebody asks again.
+
+    Args:
+        first: The earlier one.
+        num: The signal.
+        after_sec: How much later it came.
+    """
+    is_typed = num == first and num != getattr(signal, "SIGHUP", None)
+    is_late = not is_typed or "TORCHELASTIC_RUN_ID" in os.environ
+    return after_sec <= (LATE_ECHO_SEC if is_late else ECHO_SEC)
 
 
 def _end(signum: int, frame: object) -> None:

@@ -40,8 +40,8 @@ def run(function: Callable[..., None], num_processes: int, *args: Any) -> None:
     """Call `function(rank, *args)` in new processes, and wait until all have ended.
 
     When one fails, the others are killed, since they would wait for it. For each SIGTERM, SIGINT
-    or SIGHUP that this process gets, the processes get one SIGTERM; what a terminal sends to all
-    processes at once they do not see. They end when this process is gone.
+    or SIGHUP that this process gets, echoes aside, the processes get one SIGTERM; what a terminal
+    sends to all processes at once they do not see. They end when this process is gone.
 
     Args:
         function: A module-level function, since other processes must find it.
@@ -142,8 +142,14 @@ def _terminate(processes: list[BaseProcess]) -> None:
 def _passing_on_signals(processes: list[BaseProcess]) -> Iterator[list[int]]:
     """Pass signals on to the processes, as SIGTERM; yields the list of those that came."""
     received: list[int] = []
+    first_time = 0.0
 
     def pass_on(num: int, _frame) -> None:
+        nonlocal first_time
+        if not received:
+            first_time = time.monotonic()
+        elif interrupts.is_echo(received[0], num, time.monotonic() - first_time):
+            return  # the processes could not tell, since all that they get is SIGTERM
         received.append(num)
         _terminate(processes)
 

@@ -13,14 +13,12 @@ import sys
 import threading
 import time
 
+from dnnlib import interrupts
+
 SIGNALS = tuple(
     getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP") if hasattr(signal, name)
 )
-# What was sent once can arrive more than once: from `timeout`, say, and from a batch system that
-# tells all processes while their parent passes it on.
-ECHO_SEC = 0.2
-# `torchrun` passes on what a terminal sends to all; and a closed terminal is followed by SIGTERM.
-LATE_ECHO_SEC = 2.0
+SAY_SEC = 0.5
 
 
 class StopRequest:
@@ -75,21 +73,27 @@ class StopRequest:
         if not self.is_set:
             self.is_set, self._first, self._time = True, num, now
             self._say(_FIRST)
-            return
-        is_same = num == self._first and "TORCHELASTIC_RUN_ID" not in os.environ
-        if now - self._time > (ECHO_SEC if is_same else LATE_ECHO_SEC):
+        elif not interrupts.is_echo(self._first, num, now - self._time):
             self._say(_SECOND)
             os._exit(128 + num)
 
     def _say(self, message: bytes) -> None:
-        if self._is_main and sys.__stderr__ is not None:
-            with contextlib.suppress(OSError, ValueError):  # the terminal may be gone
-                # Not print(): another thread may be in the middle of one.
-                os.write(sys.__stderr__.fileno(), message)
+        if self._is_main:
+            # For writing takes for ever where nobody reads, and the next signal must be heard.
+            thread = threading.Thread(target=_write, args=[message], daemon=True)
+            thread.start()
+            thread.join(SAY_SEC)
 
 
 _FIRST = b"\nStopping: finishing the step and saving the state. Once more to exit at once.\n"
 _SECOND = b"\nExiting at once: what came after the last state is lost.\n"
+
+
+def _write(message: bytes) -> None:
+    if sys.__stderr__ is not None:
+        with contextlib.suppress(OSError, ValueError):  # the terminal may be gone
+            # Not print(): another thread may be in the middle of one.
+            os.write(sys.__stderr__.fileno(), message)
 
 
 def ignore_signals() -> None:

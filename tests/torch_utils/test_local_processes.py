@@ -5,6 +5,7 @@ import os
 import signal
 import threading
 import time
+from unittest import mock
 
 import psutil
 import pytest
@@ -76,3 +77,13 @@ def die_or_fail_of_it(rank: int) -> None:
 def test_process_that_was_killed_counts_more_than_what_others_failed_of():
     with pytest.raises(local_processes.ProcessDied, match=r"^process 1 of 2 was killed \(SIGKILL"):
         local_processes.run(die_or_fail_of_it, 2)
+
+
+def test_closed_terminal_is_passed_on_once():
+    process = mock.Mock(pid=1)
+    with local_processes._passing_on_signals([process]) as received:
+        os.kill(os.getpid(), signal.SIGHUP)
+        os.kill(os.getpid(), signal.SIGTERM)  # as some systems do next
+        os.kill(os.getpid(), signal.SIGHUP)  # the shell does, as well
+    assert received == [signal.SIGHUP]
+    assert process.terminate.call_count == 1
