@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 
 from data import reading
+from dnnlib import heartbeat
 
 VERSION = 1
 SAMPLE_SIZE = 256  # image files of a folder whose contents are read
@@ -60,7 +61,7 @@ def of_folder(folder: Path, names: Sequence[str], labels: np.ndarray | None = No
         OSError: If a file cannot be read.
     """
     parent = os.fspath(folder)
-    sizes = np.fromiter((os.path.getsize(f"{parent}/{name}") for name in names), np.int64)
+    sizes = np.fromiter((_size_of_file(f"{parent}/{name}") for name in names), np.int64)
     return _describe(names, sizes, lambda i: _crc_of_file(folder / names[i]), labels)
 
 
@@ -143,7 +144,13 @@ def _describe(
     )
 
 
+def _size_of_file(path: str) -> int:
+    heartbeat.beat()  # a million of them take minutes, and other processes wait
+    return os.path.getsize(path)
+
+
 def _crc_of_file(path: Path) -> int:
+    heartbeat.beat()
     try:
         return zlib.crc32(reading.read_file(path))
     except reading.UnusableImage as error:

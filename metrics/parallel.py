@@ -68,7 +68,8 @@ def run_batches(
         mine = torch.zeros([max_rows, num_columns], dtype=dtype, device=worker.device)
         mine[: len(result)] = result.reshape(len(result), num_columns)
         gathered = [torch.empty_like(mine) for _ in range(worker.size)]
-        torch.distributed.all_gather(gathered, mine)
+        with heartbeat.collective():
+            torch.distributed.all_gather(gathered, mine)
         for (num_rows, _), rows in zip(shapes[: num_batches - first], gathered, strict=False):
             yield rows[:num_rows]
 
@@ -86,7 +87,8 @@ def broadcast_floats(worker: Worker, values: list[float]) -> list[float]:
         return values
     _exchange(worker, None)
     tensor = torch.tensor(values, dtype=torch.float64, device=worker.device)
-    torch.distributed.broadcast(tensor, src=0)
+    with heartbeat.collective():
+        torch.distributed.broadcast(tensor, src=0)
     return tensor.tolist()
 
 
@@ -103,7 +105,8 @@ def _exchange(
         return [(row[1], row[2]) for row in rows]
 
     messages: list[str | None] = [None] * worker.size
-    torch.distributed.all_gather_object(messages, None if error is None else _describe(error))
+    with heartbeat.collective():
+        torch.distributed.all_gather_object(messages, None if error is None else _describe(error))
     if error is None:
         rank, message = next(item for item in enumerate(messages) if item[1] is not None)
         error = ProcessError(f"process {rank}: {message}")

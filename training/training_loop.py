@@ -87,10 +87,18 @@ class Trainer:
         self.batch_idx = 0
         self.tick = 0
         self.tick_start_nimg = 0
+        self.batches = self.log = None
+        try:
+            self._set_up(state)
+        except BaseException:
+            self.close()
+            raise
+
+    def _set_up(self, state: dict[str, Any] | None) -> None:
         self._set_up_torch()
         self._load_training_set(0 if state is None else state["batch_idx"])
         self.metrics = SnapshotMetrics(self.worker, self.config)
-        kernels.compile_ahead(config, self.device, **network_kwargs(self.training_set))
+        kernels.compile_ahead(self.config, self.device, **network_kwargs(self.training_set))
         self._construct_networks(is_new=state is None)
         self._set_up_augmentation()
         self._set_up_phases()
@@ -128,9 +136,9 @@ class Trainer:
 
     def close(self) -> None:
         """End the processes that load images, and close the files; a second call does nothing."""
-        self.batches.close()
-        if self.worker.is_main:
-            self.log.close()
+        for resource in (self.batches, self.log):
+            if resource is not None:
+                resource.close()
 
     def state_dict(self) -> dict[str, Any] | None:
         """All that the run consists of, for `checkpoint.save`; `None` but for the main process.
@@ -212,8 +220,10 @@ class Trainer:
         """Train; returns whether the run is complete."""
         total_nimg = self.config.total_kimg * 1000
         if self.missing:  # the run may have ended while it saved the snapshot
+            start_time = time.monotonic()
             self.missing = distributed.broadcast(self.worker, self._find_missing())
             self._save_snapshot(is_done=self.cur_nimg >= total_nimg)
+            self.tick_start_time += time.monotonic() - start_time
         if self.cur_nimg >= total_nimg:
             self._print(f"The run has its {self.config.total_kimg} kimg; --kimg=INT adds more.")
             return True

@@ -22,6 +22,7 @@ import psutil
 import pytest
 import torch
 
+from data import file_states, fingerprint
 from dnnlib import heartbeat
 from tests.training.real_runs import COMMAND, PROJECT, read_until, wait_for
 from tests.training.test_continuation import make_run, make_trainer
@@ -113,6 +114,22 @@ def test_error_inside_pytorch_ends_the_run(num_processes, start, tmp_path):
     assert "RuntimeError: " in output and "_train_batch" in output
     (run_dir,) = (tmp_path / "runs").iterdir()
     assert "_train_batch" in (run_dir / "log.txt").read_text()
+
+
+def test_error_before_training_ends_the_loading_processes(tmp_path, monkeypatch):
+    """any other error"""
+    pids = []
+
+    def fail(trainer, _state):
+        pids.extend(trainer.batches._loader.worker_pids)
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(training_loop.Trainer, "_set_up_files", fail)
+    config = make_run(tmp_path / "run", "stylegan2")
+    config.data_loader_kwargs.update(num_workers=1, prefetch_factor=2)
+    with pytest.raises(ZeroDivisionError) as caught:  # which keeps the trainer, as notebooks do
+        make_trainer(config)
+    assert caught.traceback and pids and not any(psutil.pid_exists(pid) for pid in pids)
 
 
 def test_closed_terminal_stops_the_run_with_a_state(start, tmp_path):
@@ -380,6 +397,17 @@ def test_watchdog_leaves_slow_processes_alone(monkeypatch):
     with watched_as(0, reports, 0.2):
         time.sleep(1)
     assert ended and ended[0][2] in ([0], [1])
+
+
+def test_reading_the_state_of_many_files_is_progress(tmp_path):
+    """a process of several hangs"""
+    names = [f"{i}.png" for i in range(5)]
+    for name in names:
+        (tmp_path / name).touch()
+    for look in (fingerprint.of_folder, file_states.describe):
+        before = heartbeat.progress.beats
+        look(tmp_path, names)
+        assert heartbeat.progress.beats >= before + len(names)
 
 
 STUCK = (
