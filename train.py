@@ -351,6 +351,7 @@ def continued_run(
     }
     if (num_processes := distributed.num_torchrun_processes()) is not None:
         given["gpus"] = num_processes
+    _check_saved_options(run)
     train_options = resume.combine(run.state["options"], given)
     if run.state["options"].get("allow_untrusted") and not train_options.allow_untrusted:
         click.echo("Note: --allow-untrusted is not taken over from the state; give it again.")
@@ -390,6 +391,24 @@ def continued_run(
     elif differences := fingerprint.differences(old, new):
         click.echo(f"Note: from here on the run has {' and '.join(differences)}.")
     return config, training_set
+
+
+def _check_saved_options(run: Continuation) -> None:
+    """Refuse what the command line would not take: the file may be damaged, or somebody's trick."""
+    context = click.get_current_context()
+    for param in context.command.params:
+        value = run.state["options"].get(param.name)
+        if isinstance(value, (list, tuple)):
+            value = ",".join(value) or "none"
+        elif isinstance(value, (bool, str, type(None))):  # `checkpoint.load` has looked at these
+            continue
+        try:
+            param.type.convert(value, param, context)
+        except click.BadParameter as error:
+            raise ValueError(
+                f"{run.state_path}: the training state is damaged, or that of another program "
+                f"({param.opts[0]}: {error.message})"
+            ) from error
 
 
 def _fingerprint(training_set: ImageFolderDataset) -> dict[str, Any]:

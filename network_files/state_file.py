@@ -1,17 +1,19 @@
-"""What `torch.save` wrote of a training state, looked over before PyTorch reads it.
+"""What `torch.save` wrote of tensors and plain data, looked over before PyTorch reads it.
 
-`torch.load(weights_only=True)` runs no code, but does all the work that the pickle in the archive
-asks for. This reads the same pickle first, with the limits of `unpickler` and without the numbers.
+`torch.load(weights_only=True)` runs no code, but does all the work that the pickle in the file asks
+for. This reads the same pickle first, with the limits of `unpickler` and without the numbers.
 """
 
 import io
 import os
 import zipfile
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from pathlib import Path
+from typing import Any, BinaryIO, ClassVar
 
 import torch
 
+from network_files.torch_file import OLD_MAGIC
 from network_files.unpickler import _ALLOWED, LimitedUnpickler, Storage, StorageUnpickler
 
 MAX_PICKLE_BYTES = 64 << 20  # of a file in which tensors are not counted
@@ -26,7 +28,7 @@ _NAMES = (
 
 
 def outline(path: str | os.PathLike) -> Any:
-    """The contents of a file of `torch.save`, with tensors on the meta device.
+    """The contents of a file of `torch.save`, in either of its formats, with meta tensors.
 
     Raises:
         OSError: If the file cannot be read.
@@ -42,6 +44,10 @@ def outline(path: str | os.PathLike) -> Any:
 
 
 def _outline(path: str | os.PathLike) -> Any:
+    with Path(path).open("rb") as f:
+        if OLD_MAGIC in f.read(32):
+            f.seek(0)
+            return _outline_of_old_format(f)
     with zipfile.ZipFile(path) as archive:
         members = archive.infolist()
         if any(member.compress_type != zipfile.ZIP_STORED for member in members):
@@ -55,6 +61,12 @@ def _outline(path: str | os.PathLike) -> Any:
             raise ValueError("its description is larger than its tensors")
         sizes = {member.filename.rpartition("/data/")[2]: member.file_size for member in members}
         return _OutlineUnpickler(archive.read(index), sizes).load()
+
+
+def _outline_of_old_format(f: BinaryIO) -> Any:
+    """Five pickles before the numbers; `unpickler` reads the same format inside of pickles."""
+    _, _, _, content, _ = (_OutlineUnpickler(f, os.fstat(f.fileno()).st_size) for _ in range(5))
+    return content
 
 
 class _OutlineUnpickler(LimitedUnpickler):

@@ -118,6 +118,19 @@ def test_train_refuses_an_incomplete_state_in_one_line(tmp_path):
     assert "it lacks 'training_set_kwargs'" in line
 
 
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("batch", 0), ("gpus", 0), ("tick", -4), ("keep_states", 0), ("p", 2), ("metrics", ("x",))],
+)
+def test_train_refuses_a_state_with_options_that_it_would_not_take(option, value, tmp_path):
+    path = path_of(tmp_path, small_state(options={**OPTIONS, option: value}))
+    result = CliRunner().invoke(train.main, [f"--resume={path}", "--dry-run"])
+    assert result.exit_code == 1
+    (line,) = [line for line in result.stderr.splitlines() if line.startswith("Error")]
+    assert f"{path}: the training state is damaged" in line
+    assert f"--{option.replace('_', '-')}: " in line
+
+
 def archive(pickled: bytes, compression: int = zipfile.ZIP_STORED, **members: bytes) -> bytes:
     """A file as `torch.save` writes it, with any pickle in it."""
     f = io.BytesIO()
