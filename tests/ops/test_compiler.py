@@ -408,6 +408,14 @@ def test_folder_above_the_cache_counts(planted, cache, tmp_path):
     assert not (tmp_path / "canary").exists()
 
 
+def test_no_cache_is_made_where_it_would_not_be_used(cache, tmp_path):
+    """As `sudo` would do in the home folder of a user, who could not use it any more."""
+    tmp_path.chmod(0o777)
+    with pytest.warns(UserWarning, match="write to"):
+        assert not compiler.is_private(cache / "below", "CPU")
+    assert not cache.exists()
+
+
 @pytest.mark.parametrize("what", ["cache", "library"])
 def test_cache_and_library_of_another_user_are_not_used(
     planted, cache, tmp_path, monkeypatch, what

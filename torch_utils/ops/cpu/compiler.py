@@ -66,7 +66,7 @@ def kernel_cache_dir(name: str) -> Path:
 
 
 def is_private(cache_dir: Path, kind: str) -> bool:
-    """Whether no other user could have put kernels into a cache, which is made if it is missing.
+    """Whether no other user could have put kernels into a cache; it is made then, if it is missing.
 
     Warns if one could, once in a process.
 
@@ -74,9 +74,11 @@ def is_private(cache_dir: Path, kind: str) -> bool:
         cache_dir: The folder.
         kind: `"CPU"` or `"CUDA"`.
     """
-    with contextlib.suppress(OSError):  # whoever writes there will say so
-        ownership.make_private(cache_dir)
     fault = ownership.find_fault(cache_dir)
+    if fault is None:  # or root would make folders of its own in the home of another user
+        with contextlib.suppress(OSError):  # whoever writes there will say so
+            ownership.make_private(cache_dir)
+        fault = ownership.find_fault(cache_dir)  # others may be faster in a folder like /tmp
     if fault is not None:
         _warn(
             f"{kind} kernels: {fault}: nothing is loaded from {cache_dir} or kept there, and every "
