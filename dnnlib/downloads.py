@@ -40,6 +40,7 @@ _LENGTH = r"\d{1,19}"  # of bytes; Python refuses to read numbers of thousands o
 _MIN_AGE = timedelta(seconds=60)  # of a Last-Modified that tells versions apart
 # Compression would be no use: networks hardly shrink. It would hide how long the file is.
 _IDENTITY = {"Accept-Encoding": "identity"}
+_COMPRESSIONS = ("gzip", "deflate", "compress", "br", "zstd", "dcb", "dcz")
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -401,7 +402,9 @@ def _retry_after_sec(answer: http_stream.Answer) -> float:
 
 
 def _is_encoded(answer: http_stream.Answer) -> bool:
-    return answer.headers.get("Content-Encoding", "").strip().lower() not in ("", "identity")
+    """Whether the body is compressed; servers also send words here that mean nothing ("none")."""
+    names = answer.headers.get("Content-Encoding", "").lower().split(",")
+    return any(name.strip().removeprefix("x-") in _COMPRESSIONS for name in names)
 
 
 def _strong_validator(answer: http_stream.Answer) -> str | None:

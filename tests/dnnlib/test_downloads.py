@@ -66,6 +66,20 @@ def wait_for(condition):
         time.sleep(0.01)
 
 
+@pytest.mark.parametrize("word", ["none", "binary", "UTF-8", "aws-chunked", "identity"])
+def test_encodings_that_are_no_compression_do_not_matter(server, word):
+    """Servers and stores of objects send such words; the body is what it is."""
+    server.plan.append(Answer(headers={"Content-Encoding": word}))
+    assert get(server.url) == BODY
+
+
+@pytest.mark.parametrize("word", ["gzip", "X-GZIP", "aws-chunked, gzip", "br"])
+def test_compressed_answers_are_refused(server, word):
+    server.plan.append(Answer(headers={"Content-Encoding": word}))
+    with pytest.raises(OSError, match=rf"compresses the file \(Content-Encoding: {word}\)"):
+        get(server.url, num_attempts=1)
+
+
 CHILD = """
 import sys
 from dnnlib import downloads, util
