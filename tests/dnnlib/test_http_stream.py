@@ -142,13 +142,17 @@ def fetch(url, **kwargs):
 
 
 @pytest.mark.parametrize("trick", TRICKS)
-def test_trick_ends_in_one_line_within_seconds(trick, hurry):
+def test_trick_ends_in_one_line_within_seconds(trick, hurry, monkeypatch):
     pieces, message = TRICKS[trick]
+    if not trick.startswith(("silence", "slow", "interim")):  # nor is the server of a busy machine
+        monkeypatch.setattr(http_stream, "TIMEOUT_SEC", (10, 30))
+        monkeypatch.setattr(http_stream, "ANSWER_SEC", 30)
+        monkeypatch.setattr(http_stream, "PACE_SEC", 30)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     start = time.monotonic()
     with serving(pieces) as url, pytest.raises(OSError, match=message) as error:
         fetch(url, num_attempts=4)
-    assert time.monotonic() - start < 10
+    assert time.monotonic() - start < 20
     assert str(error.value).isprintable() and url in str(error.value)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak < 200 << 10  # KiB
     folder = Path(dnnlib.make_cache_dir_path("downloads"))
