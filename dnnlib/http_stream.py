@@ -166,7 +166,9 @@ def _ask(url: str, headers: dict[str, str]) -> requests.Response:
             if target is None:
                 return response
             response.close()
-            url = urllib.parse.urljoin(response.url, target)
+            source, url = response.url, urllib.parse.urljoin(response.url, target)
+            if source.startswith("https:") and url.startswith("http:"):
+                raise ValueError(f"{source} leads to {url}, which anybody on the way can change")
     raise _RedirectError(f"more than {MAX_REDIRECTS} redirects")
 
 

@@ -22,6 +22,7 @@ from torch_utils.distributed import Worker
 
 MAX_POLL_SEC = 30.0
 POLLS_PER_LIMIT = 20
+ALL_BUSY = 6  # how much longer all processes together may be busy with the same work
 
 
 @dataclass(frozen=True)
@@ -100,6 +101,9 @@ def describe(reports: dict[int, Report], ranks: list[int], size: int, limit_sec:
     if not ranks:
         whole = f"the {size} processes have waited for one another"
         return f"{whole} {waited}: the network between them is broken; {advice}"
+    if len(ranks) == size:
+        whole = f"none of the {size} processes has got anything done for {format_time(limit_sec)}"
+        return f"{whole}; {advice}"
     names = ", ".join(f"process {rank} of {size} ({reports[rank].place})" for rank in ranks)
     verb = "hangs" if len(ranks) == 1 else "hang"
     return f"{names} {verb}: the others have waited {waited}; {advice}"
@@ -128,6 +132,9 @@ def _watch(worker: Worker, limit_sec: float, stop: threading.Event) -> None:
         elif now - progress_time > limit_sec:
             frozen = [rank for rank in reports if now - alive_times[rank] > limit_sec]
             ranks = stuck(reports, frozen)
+            if ranks is None and now - progress_time > ALL_BUSY * limit_sec:
+                # On GPUs, exchanges go on by themselves, and nobody seems to wait.
+                ranks, limit_sec = sorted(reports), ALL_BUSY * limit_sec
             if ranks is not None:
                 _end(worker, reports, ranks, limit_sec)
 

@@ -34,7 +34,7 @@ def save(run_dir: Path, state: dict[str, Any], cur_nimg: int, keep: int) -> Path
     Raises:
         OSError: If the file cannot be written. All older states are still there.
     """
-    path = run_dir / f"training-state-{cur_nimg:09d}.pt"
+    path = path_of(run_dir, cur_nimg)
     try:
         with open_atomic(path) as f:
             torch.save({**state, "version": VERSION}, BeatingFile(f))
@@ -47,6 +47,11 @@ def save(run_dir: Path, state: dict[str, Any], cur_nimg: int, keep: int) -> Path
     for old in states(run_dir)[keep:]:
         old.unlink(missing_ok=True)
     return path
+
+
+def path_of(run_dir: Path, cur_nimg: int) -> Path:
+    """The file of the state after so many images."""
+    return run_dir / f"training-state-{cur_nimg:09d}.pt"
 
 
 def states(run_dir: Path) -> list[Path]:

@@ -545,13 +545,20 @@ class Trainer:
         """What of `missing` is not in the folder of the run."""
         if not self.worker.is_main:
             return []
+        state_path = checkpoint.path_of(self.run_dir, self.cur_nimg)
+        sheet = self._snapshot_path("fakes", ".png")
         networks = self._snapshot_path("network-snapshot-", ".pkl")
-        is_there = {
-            SHEET: self._snapshot_path("fakes", ".png").exists(),
-            NETWORKS: networks.exists(),
-            METRICS: self.metrics.has_evaluated(networks),
+
+        def is_there(path: Path) -> bool:
+            # Older ones are from before the run went back to an earlier state.
+            return path.exists() and path.stat().st_mtime_ns >= state_path.stat().st_mtime_ns
+
+        found = {
+            SHEET: is_there(sheet),
+            NETWORKS: is_there(networks),
+            METRICS: is_there(networks) and self.metrics.has_evaluated(networks),
         }
-        return [name for name in self.missing if not is_there[name]]
+        return [name for name in self.missing if not found[name]]
 
     def _snapshot_path(self, name: str, suffix: str) -> Path:
         return self.run_dir / f"{name}{self.cur_nimg // 1000:06d}{suffix}"

@@ -1,6 +1,7 @@
 """dnnlib.http_stream: servers that try to hold a process, or to fill its memory and its disk."""
 
 import contextlib
+import io
 import itertools
 import re
 import resource
@@ -12,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+import requests
 
 import dnnlib
 from dnnlib import downloads, file_lock, http_stream, util
@@ -231,3 +233,17 @@ def test_announced_length_must_fit_onto_the_disk(hurry, monkeypatch):
         with pytest.raises(OSError, match=re.escape("no space left for 5.00B, 4.00B are free")):
             fetch(url)
         assert fetch(url, cache=False) == b"12345"
+
+
+def test_redirects_do_not_leave_https(monkeypatch, tmp_path):
+    def get(session, url, **kwargs):
+        response = requests.Response()
+        response.status_code, response.url, response.raw = 302, url, io.BytesIO()
+        response.headers["Location"] = "http://example.com/net.pkl"
+        return response
+
+    monkeypatch.setattr(http_stream._Session, "get", get)
+    with pytest.raises(
+        OSError, match=r"https://a\.example/x leads to http://example\.com/net\.pkl"
+    ):
+        util.open_url("https://a.example/x", cache_dir=str(tmp_path), num_attempts=1)

@@ -371,6 +371,8 @@ def test_watchdog_blames_those_who_keep_the_others_waiting():
     assert watchdog.stuck({0: report(5), 1: report(5)}, []) is None  # both compute
     text = watchdog.describe({0: report(5, True), 1: report(5, True)}, [], 2, 600)
     assert text.startswith("the 2 processes have waited for one another for 10m 00s")
+    text = watchdog.describe({0: report(5), 1: report(5)}, [0, 1], 2, 3600)
+    assert text.startswith("none of the 2 processes has got anything done for 1h 00m 00s")
     one = Report(7, 8, 9, True, "a b c")
     assert Report.decode(one.encode()) == one
 
