@@ -549,9 +549,11 @@ class Trainer:
         sheet = self._snapshot_path("fakes", ".png")
         networks = self._snapshot_path("network-snapshot-", ".pkl")
 
+        saved_at = state_path.stat().st_mtime_ns if state_path.exists() else 0
+
         def is_there(path: Path) -> bool:
             # Older ones are from before the run went back to an earlier state.
-            return path.exists() and path.stat().st_mtime_ns >= state_path.stat().st_mtime_ns
+            return path.exists() and path.stat().st_mtime_ns >= saved_at
 
         found = {
             SHEET: is_there(sheet),

@@ -12,6 +12,7 @@ from click.testing import CliRunner
 
 import train
 from tests import golden
+from tests.training.states import small_state
 from torch_utils import distributed
 from training import checkpoint, preflight, resume, run_dirs
 
@@ -89,9 +90,9 @@ def test_the_next_free_number(tmp_path, folders, files, number):
 
 
 def test_the_latest_run_is_none_that_is_being_made(tmp_path):
-    checkpoint.save(run_dirs.create_run_dir(tmp_path, "x"), {}, 1, keep=1)
+    checkpoint.save(run_dirs.create_run_dir(tmp_path, "x"), small_state(), 1, keep=1)
     (tmp_path / ".00001.new").mkdir()
-    checkpoint.save(tmp_path / ".00001.new", {}, 2, keep=1)
+    checkpoint.save(tmp_path / ".00001.new", small_state(), 2, keep=1)
     assert resume.find_latest(tmp_path).run_dir.name == "00000-x"
 
 
