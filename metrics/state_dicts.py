@@ -54,8 +54,9 @@ def check(path: Path) -> None:
         ValueError: If it is damaged, compressed, or holds something else.
     """
     with path.open("rb") as f:
-        if not zipfile.is_zipfile(f):
-            f.seek(0)
+        is_archive = f.read(4) == b"PK\x03\x04"  # as PyTorch decides it
+        f.seek(0)
+        if not is_archive:
             for _ in range(NUM_OLD_PICKLES):
                 _check_pickle(f)
             return
@@ -66,7 +67,7 @@ def check(path: Path) -> None:
             if is_packed or sum(member.file_size for member in members) > path.stat().st_size:
                 raise ValueError("it is compressed, which state dicts of PyTorch are not")
             for member in members:
-                if member.filename.rpartition("/")[2] == "data.pkl":
+                if member.filename.rpartition("/")[2].lower() == "data.pkl":
                     _check_pickle(io.BytesIO(archive.read(member)))
 
 

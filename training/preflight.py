@@ -146,7 +146,7 @@ def last_words(run_dir: Path) -> Iterator[None]:
     try:
         yield
     except local_processes.ProcessDied as error:
-        has_state = bool(checkpoint.states(run_dir))
+        has_state = run_dir.is_dir() and bool(checkpoint.states(run_dir))
         how = f"continue with: python train.py --resume={run_dir}"
         advice = how if has_state else "it had not saved a state yet, so start it again"
         message = f"{error}, and the run with it; {advice}"

@@ -83,6 +83,17 @@ def test_what_asks_for_more_is_refused_at_once(name, is_old, tmp_path):
     assert time.process_time() - start < 5
 
 
+def test_archive_behind_a_hostile_file_hides_nothing(tmp_path):
+    """PyTorch looks at the first bytes, and Python's `is_zipfile` at the last."""
+    path = tmp_path / "x.pth"
+    path.write_bytes(pickle_of("billion laughs as a key"))
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("x/data.pkl", pickle.dumps({}, protocol=2))
+    assert zipfile.is_zipfile(path)
+    with pytest.raises(ValueError, match="over and over"):
+        state_dicts.check(path)
+
+
 def test_compressed_archives_are_refused(tmp_path):
     with zipfile.ZipFile(tmp_path / "x.pth", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("x/data.pkl", pickle.dumps({}, protocol=2))
