@@ -19,7 +19,7 @@ from dnnlib.util import EasyDict
 from metrics import detectors, feature_cache, parallel, samples
 from metrics.feature_stats import FeatureStats as FeatureStats
 from metrics.progress import ProgressMonitor as ProgressMonitor
-from torch_utils import distributed, images, misc
+from torch_utils import distributed, images, local_processes, misc
 
 BATCH_SIZE = {"cuda": 64, "mps": 32, "cpu": 16}  # images that a detector sees at once
 MAX_BATCH_PIXELS = 4 * 1024**2  # of images that a GPU generates at once
@@ -399,7 +399,7 @@ def _load_batches(
         if num_workers > 0:
             data_loader_kwargs["prefetch_factor"] = 2
     is_cuda = torch.device(opts.device).type == "cuda"
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), local_processes.keep_handler_of_ended_children():
         warnings.filterwarnings("ignore", "This DataLoader will create")
         loader = torch.utils.data.DataLoader(
             dataset, batch_sampler=indices, pin_memory=is_cuda, **data_loader_kwargs

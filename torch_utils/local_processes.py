@@ -109,6 +109,23 @@ def end_with_parent() -> None:
     threading.Thread(target=wait, daemon=True).start()
 
 
+@contextlib.contextmanager
+def keep_handler_of_ended_children() -> Iterator[None]:
+    """Undo the handler of SIGCHLD that a `DataLoader` sets when it starts its processes.
+
+    PyTorch's handler raises an error in whatever this process is doing. Without it, the error
+    comes when the next batch is asked for.
+    """
+    if os.name == "nt" or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    handler = signal.getsignal(signal.SIGCHLD)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGCHLD, handler)
+
+
 def _wait(processes: list[BaseProcess]) -> int | None:
     """Wait until all processes have ended; the number of the one that failed first."""
     running = {process.sentinel: rank for rank, process in enumerate(processes)}

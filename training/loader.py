@@ -4,14 +4,10 @@ PyTorch's `DataLoader` hands over every batch in new shared memory, and what the
 clear and to map its pages is as long as decoding some images. Here the memory is used again.
 """
 
-import contextlib
 import itertools
 import mmap
 import multiprocessing
 import multiprocessing.util
-import os
-import signal
-import threading
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -65,7 +61,7 @@ class BatchLoader:
         images = _shared_tensor([num_slots, batch_size, height, width, channels], torch.uint8)
         labels = _shared_tensor([num_slots, batch_size, dataset.label_dim], torch.float32)
         self._slots = _Slots(dataset, images.permute(0, 1, 4, 2, 3), labels, skip_damaged)
-        with warnings.catch_warnings(), _keep_handler_of_ended_children():
+        with warnings.catch_warnings(), local_processes.keep_handler_of_ended_children():
             # A default of three processes is fine on two cores.
             warnings.filterwarnings("ignore", "This DataLoader will create")
             loader = torch.utils.data.DataLoader(
@@ -113,15 +109,16 @@ def _end(filled: Iterator) -> None:
     lock that the dead process holds.
     """
     workers = getattr(filled, "_workers", [])
+    if workers and not filled._shutdown:
+        filled._shutdown = True
+        # First of all, or PyTorch's handler of SIGCHLD takes the killed for a failure. Another
+        # loader of this program may have set the handler.
+        torch.utils.data._utils.signal_handling._remove_worker_pids(id(filled))
+        filled._worker_pids_set = False
     for worker in workers:
         worker.kill()
     for worker in workers:
         worker.join(KILL_SEC)
-    if workers and not filled._shutdown:
-        filled._shutdown = True
-        # Or other loaders of this process would take the dead for their own.
-        torch.utils.data._utils.signal_handling._remove_worker_pids(id(filled))
-        filled._worker_pids_set = False
 
 
 class _Tasks:
@@ -174,22 +171,6 @@ class _Slots(torch.utils.data.Dataset):
             except (OSError, ValueError) as error:
                 last_error = error
         raise OSError(f"no image of the dataset can be read ({last_error})")
-
-
-@contextlib.contextmanager
-def _keep_handler_of_ended_children() -> Iterator[None]:
-    """Undo PyTorch's handler of SIGCHLD, which raises an error in whatever the process is doing.
-
-    Without it, the error comes when the next batch is asked for.
-    """
-    if os.name == "nt" or threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    handler = signal.getsignal(signal.SIGCHLD)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGCHLD, handler)
 
 
 def _set_up_process(_worker_id: int) -> None:

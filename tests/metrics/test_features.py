@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import signal
 import warnings
 import zipfile
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 import PIL.Image
 import pytest
 import torch
+from torch.utils.data._utils import signal_handling
 
 import dnnlib
 from metrics import detectors, feature_cache, metric_utils, samples
@@ -110,7 +112,9 @@ def test_images_become_rgb(channels):
     assert torch.equal(rgb, img.expand(1, 3, 2, 2) if channels == 1 else img[:, :3])
 
 
-def test_dataset_features_are_those_of_its_images_in_order(make_options):
+def test_dataset_features_are_those_of_its_images_in_order(make_options, monkeypatch):
+    monkeypatch.setattr(signal_handling, "_SIGCHLD_handler_set", False)
+    handler = signal.getsignal(signal.SIGCHLD)
     opts = make_options(cache=False)
     dataset = dnnlib.util.construct_class_by_name(**opts.dataset_kwargs)
     img = torch.from_numpy(np.stack([dataset[idx][0] for idx in range(len(dataset))]))
@@ -118,6 +122,7 @@ def test_dataset_features_are_those_of_its_images_in_order(make_options):
     for loading in (None, dict(num_workers=2, prefetch_factor=2)):
         got = dataset_features(opts, batch_size=7, data_loader_kwargs=loading)
         np.testing.assert_allclose(got.get_all(), expected, atol=1e-5)
+    assert signal.getsignal(signal.SIGCHLD) is handler  # training goes on undisturbed
     np.testing.assert_allclose(
         dataset_features(opts, max_items=33).get_all(), expected[:33], atol=1e-5
     )

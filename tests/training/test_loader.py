@@ -5,15 +5,18 @@ import json
 import multiprocessing
 import os
 import pickle
+import signal
 import subprocess
 import sys
 import zipfile
 
 import numpy as np
 import PIL.Image
+import psutil
 import pyspng
 import pytest
 import torch
+from torch.utils.data._utils import signal_handling
 
 from data import decoding, plain_png
 from tests.training.test_dataset import make_dataset, make_png, make_zip
@@ -126,6 +129,23 @@ def test_errors_of_loading_processes_arrive(tmp_path):
     dataset = ImageFolderDataset(make_zip(tmp_path / "x.zip", files))
     with pytest.raises(OSError, match=r"b\.png cannot be read"):
         list(BatchLoader(dataset, [0, 1], 1, num_workers=1))
+
+
+def test_end_beside_other_loaders_of_the_program(photos, monkeypatch):
+    """PyTorch's handler, which they set, takes no process that is ended for one that failed."""
+    monkeypatch.setattr(signal_handling, "_SIGCHLD_handler_set", False)
+    handler = signal.getsignal(signal.SIGCHLD)
+    try:
+        others = iter(torch.utils.data.DataLoader(range(20), batch_size=None, num_workers=1))
+        next(others)
+        assert signal.getsignal(signal.SIGCHLD) is not handler
+        batches = BatchLoader(photos, range(20), 4, num_workers=2)
+        pids = batches.worker_pids
+        batches.close()
+        assert len(pids) == 2 and not any(psutil.pid_exists(pid) for pid in pids)
+        assert len(list(others)) == 19
+    finally:
+        signal.signal(signal.SIGCHLD, handler)
 
 
 def test_batches_do_not_need_dev_shm(photos):
