@@ -19,9 +19,9 @@ import legacy
 from data import fingerprint, notes
 from dnnlib import cli
 from dnnlib.paths import HomeError
+from dnnlib.text import one_line
 from metrics import detectors, metric_main
 from metrics.metric_utils import ProgressMonitor
-from network_files import foreign
 from torch_utils import distributed
 from torch_utils.distributed import Worker
 from training.dataset import ImageFolderDataset
@@ -284,12 +284,12 @@ def check_dataset(
         found = dataset.check_images() if distributed.is_main_process() else None
     except (OSError, AssertionError, KeyError, ValueError, TypeError) as error:
         message = error.args[0] if isinstance(error, KeyError) else cli.message_of(error)
-        message = foreign.one_line(str(message))  # the path can come from the network
+        message = one_line(str(message))  # the path can come from the network
         hint = "" if data is not None else "; the network was trained with it, name another"
         raise ValueError(f"--data: {message}{hint}") from error
     if found is not None:
         for title, text in notes.describe(found, dataset.left_out).items():
-            click.echo(f"{title} in {foreign.one_line(str(path))}: {text}", err=True)
+            click.echo(f"{title} in {one_line(str(path))}: {text}", err=True)
         for note in label_notes:
             click.echo(f"Note: {note}", err=True)
     if dataset.resolution != G.img_resolution:

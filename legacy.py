@@ -23,6 +23,7 @@ import click
 import torch
 
 from dnnlib import cli, trust, util
+from dnnlib.text import one_line
 from network_files import (
     foreign,
     rebuild,
@@ -119,14 +120,14 @@ def load_network_pkl(
     head = f.read(200)
     f.seek(start)
     if (reason := torch_file.explain(f, head, name)) is not None:
-        raise ValueError(f"{name}: {foreign.one_line(reason)}")
+        raise ValueError(f"{name}: {one_line(reason)}")
     f.seek(start)
     try:
         try:
             data = _load_safetensors(f) if is_safetensors(head) else _load_pickle(f, name)
             _check_roles(data)
         except (unpickler.ForbiddenError, rebuild.MismatchError) as error:
-            text = foreign.one_line(str(error), max_characters=400)
+            text = one_line(str(error), max_characters=400)
             if not allow_untrusted:
                 raise _FileError(
                     f"{text}. --allow-untrusted (or {UNTRUSTED_VARIABLE}=1) runs the code in such "
@@ -139,11 +140,11 @@ def load_network_pkl(
             data = _TrustingUnpickler(f).load()
         data = _checked(data)
     except safetensors_file.DamagedError as error:
-        raise DamagedFileError(f"{name}: {foreign.one_line(str(error))}") from error
+        raise DamagedFileError(f"{name}: {one_line(str(error))}") from error
     except _FileError as error:
-        raise ValueError(f"{name}: {foreign.one_line(str(error))}") from error
+        raise ValueError(f"{name}: {one_line(str(error))}") from error
     except Exception as error:  # damaged bytes can make unpickling raise anything
-        reason = foreign.one_line(foreign.explain(head, error, name))
+        reason = one_line(foreign.explain(head, error, name))
         f.seek(start)
         if not foreign.is_whole_pickle(f):
             raise DamagedFileError(f"{name}: {reason}") from error

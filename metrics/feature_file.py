@@ -24,6 +24,7 @@ import numpy as np
 import safetensors
 
 from dnnlib import strict_json
+from dnnlib.text import one_line
 
 VERSION = 1
 METADATA_KEY = "feature_stats"
@@ -81,7 +82,7 @@ def read(path: str | os.PathLike) -> dict[str, Any]:
                 raise ValueError(f"it has the arrays {', '.join(sorted(f.keys())[:4]) or 'none'}")
             arrays = {name: _array(f, name, shape) for name, shape in shapes.items()}
     except (safetensors.SafetensorError, ValueError) as error:
-        raise ValueError(f"{path} holds no feature statistics: {error}") from error
+        raise ValueError(f"{path} holds no feature statistics: {one_line(str(error))}") from error
     bounds = np.cumsum(fields["chunks"])[:-1]
     features = arrays.get("all_features")
     return {

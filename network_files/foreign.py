@@ -6,17 +6,9 @@ from collections.abc import Callable
 from typing import BinaryIO
 
 from dnnlib.downloads import is_web_page
-from dnnlib.util import is_url, printable
+from dnnlib.util import is_url
 
-MAX_CHARACTERS = 600  # of a message
 MAX_INSTRUCTIONS = 1_000_000  # looked at; networks have fewer
-
-
-def one_line(text: str, max_characters: int = MAX_CHARACTERS) -> str:
-    """A message as one line of bounded length, whatever names from the file are in it."""
-    if len(text) > max_characters:
-        text = f"{text[:max_characters]} ..."
-    return printable(text)
 
 
 def is_whole_pickle(f: BinaryIO) -> bool:

@@ -121,6 +121,9 @@ DAMAGED = {
     "features of another type": lambda: changed(arrays={"all_features": np.ones([9, 5])}),
     "no features": lambda: changed(arrays={"all_features": None}),
     "an array more": lambda: changed(arrays={"x": np.ones(3)}),
+    "an array whose name ends the line": lambda: changed(arrays={"\nx\x1b[2J": np.ones(3)}),
+    "a type that ends the line": lambda: header(GIANT.replace("F32", r"\nx\u001b[2J")),
+    "a type without end": lambda: header(GIANT.replace("F32", "F" * 100_000)),
 }
 
 
@@ -130,7 +133,7 @@ def test_damaged_files_are_refused_in_one_line(key, tmp_path):
     path.write_bytes(DAMAGED[key]())
     with pytest.raises(ValueError, match="holds no feature statistics: ") as info:
         FeatureStats.load(path)
-    assert "\n" not in str(info.value)
+    assert len(str(info.value)) < 1000 and str(info.value).isprintable()
 
 
 def test_missing_file_is_no_damaged_one(tmp_path):
