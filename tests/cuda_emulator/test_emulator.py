@@ -20,8 +20,9 @@ def kernels():
 
 
 def run(name, grid, block, *args, **kwargs):
-    args = [c_void_p(a.data_ptr()) if isinstance(a, torch.Tensor) else c_int32(a) for a in args]
-    emulator.launch(SOURCE, name, None, grid, block, args, **kwargs)
+    # Under another name than the tensors, which must live while the kernel writes into them.
+    values = [c_void_p(a.data_ptr()) if isinstance(a, torch.Tensor) else c_int32(a) for a in args]
+    emulator.launch(SOURCE, name, None, grid, block, values, **kwargs)
 
 
 @pytest.mark.parametrize("seed", [0, 1])
