@@ -123,7 +123,8 @@ def keep_handler_of_ended_children() -> Iterator[None]:
     try:
         yield
     finally:
-        signal.signal(signal.SIGCHLD, handler)
+        if handler is not None:  # a handler of a library in C, which Python cannot set again
+            signal.signal(signal.SIGCHLD, handler)
 
 
 def _wait(processes: list[BaseProcess]) -> int | None:

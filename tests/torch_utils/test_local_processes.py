@@ -87,3 +87,18 @@ def test_closed_terminal_is_passed_on_once():
         os.kill(os.getpid(), signal.SIGHUP)  # the shell does, as well
     assert received == [signal.SIGHUP]
     assert process.terminate.call_count == 1
+
+
+def test_handler_of_ended_children_is_kept_or_left_alone(monkeypatch):
+    handler = signal.getsignal(signal.SIGCHLD)
+    try:
+        with local_processes.keep_handler_of_ended_children():
+            signal.signal(signal.SIGCHLD, lambda *args: None)
+        assert signal.getsignal(signal.SIGCHLD) is handler
+        with monkeypatch.context() as patch:  # as beside a library in C that has a handler
+            patch.setattr(signal, "getsignal", lambda number: None)
+            with local_processes.keep_handler_of_ended_children():
+                pass
+        assert signal.getsignal(signal.SIGCHLD) is handler
+    finally:
+        signal.signal(signal.SIGCHLD, handler)
