@@ -3,11 +3,15 @@
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from dnnlib import openmp
+
 if TYPE_CHECKING:
     from dnnlib import util
     from dnnlib.util import EasyDict, make_cache_dir_path
 
 __all__ = ["EasyDict", "make_cache_dir_path", "util"]
+
+openmp.bound_spin()  # now, because every script imports this package before PyTorch
 
 
 def __getattr__(name: str) -> Any:

@@ -7,6 +7,9 @@ import numpy as np
 from imgui_bundle import imgui
 
 LABEL_EMS = 6.5  # width of the column of labels
+NO_NUMBER = " "  # a format that shows nothing
+
+_are_blank = False  # whether numbers are shown, see `blank`
 
 
 def em(count: float = 1) -> float:
@@ -24,10 +27,24 @@ def label(name: str, tooltip: str = "") -> None:
     imgui.set_cursor_pos_x(start + em(LABEL_EMS))
 
 
-def hint(tooltip: str) -> None:
-    """Explain the last control while the mouse rests on it."""
-    if tooltip and imgui.is_item_hovered(imgui.HoveredFlags_.for_tooltip):
-        imgui.set_tooltip(tooltip)
+def hint(tooltip: str, *, is_disabled: bool = False) -> None:
+    """Explain the last control while the mouse rests on it, without covering any other one.
+
+    The text appears to the right of the window that the control is in.
+    """
+    flags = imgui.HoveredFlags_.for_tooltip
+    if is_disabled:
+        flags |= imgui.HoveredFlags_.allow_when_disabled
+    if not tooltip or not imgui.is_item_hovered(flags):
+        return
+    right = imgui.get_window_pos().x + imgui.get_window_width()
+    room = imgui.get_io().display_size.x - right - em(2)
+    imgui.set_next_window_pos((right + em(0.4), imgui.get_item_rect_min().y))
+    if imgui.begin_tooltip():
+        imgui.push_text_wrap_pos(max(min(room, em(30)), em(8)))
+        imgui.text_unformatted(tooltip)
+        imgui.pop_text_wrap_pos()
+        imgui.end_tooltip()
 
 
 def fill_width(rest_ems: float = 0) -> None:
@@ -42,6 +59,16 @@ def button(name: str, width_ems: float = 5, tooltip: str = "") -> bool:
     return clicked
 
 
+def toggle(name: str, is_on: bool, width_ems: float, tooltip: str = "") -> bool:
+    """A button that stays pressed; whether it is pressed now."""
+    if is_on:
+        imgui.push_style_color(imgui.Col_.button, imgui.get_style_color_vec4(imgui.Col_.check_mark))
+    clicked = button(name, width_ems, tooltip)
+    if is_on:
+        imgui.pop_style_color()
+    return is_on != clicked
+
+
 def drag_button(name: str, width_ems: float = 5, tooltip: str = "") -> tuple[float, float]:
     """A button to press and drag; how far the mouse has moved meanwhile, in font sizes."""
     imgui.button(name, (em(width_ems), 0))
@@ -49,37 +76,66 @@ def drag_button(name: str, width_ems: float = 5, tooltip: str = "") -> tuple[flo
     return drag_delta()
 
 
-def drag_delta() -> tuple[float, float]:
-    """How far the mouse has dragged the last control since the last frame, in font sizes."""
-    if not (imgui.is_item_active() and imgui.is_mouse_down(imgui.MouseButton_.left)):
+def drag_delta(button: int = imgui.MouseButton_.left) -> tuple[float, float]:
+    """How far a mouse button has dragged the last control since the last frame, in font sizes."""
+    if not (imgui.is_item_active() and imgui.is_mouse_down(button)):
         return 0.0, 0.0
     delta = imgui.get_io().mouse_delta
     return delta.x / em(), delta.y / em()
 
 
+def input_int(name: str, value: int) -> tuple[bool, int]:
+    """A whole number with buttons to change it; whether it was changed, and what it is now."""
+    if _are_blank:
+        imgui.input_text(name, "")
+        return False, value
+    return imgui.input_int(name, value)
+
+
+def slider_int(
+    name: str, value: int, low: int, high: int, form: str = "%d"
+) -> tuple[bool, int]:
+    """A slider for whole numbers, as `input_int`."""
+    return imgui.slider_int(name, value, low, high, _shown(form))
+
+
 def slider(name: str, value: float, low: float, high: float, form: str = "%.2f") -> float:
     """A slider; untouched it returns exactly `value`, else what it shows."""
-    return _edited(imgui.slider_float(name, value, low, high, form), value)
+    return _edited(imgui.slider_float(name, value, low, high, _shown(form)), value)
+
+
+def slider2(
+    name: str, value: tuple[float, float], low: float, high: float, form: str = "%.3f"
+) -> tuple[float, float]:
+    """Two sliders side by side, as `slider`."""
+    return _edited2(imgui.slider_float2(name, list(value), low, high, _shown(form)), value)
+
+
+def speed_slider(name: str, value: float, limit: float, form: str) -> float:
+    """A slider from `-limit` to `limit` that is finer near zero; else as `slider`."""
+    flags = imgui.SliderFlags_.logarithmic
+    return _edited(imgui.slider_float(name, value, -limit, limit, _shown(form), flags), value)
+
+
+def speed_slider2(
+    name: str, value: tuple[float, float], limit: float, form: str
+) -> tuple[float, float]:
+    """Two of them side by side."""
+    flags = imgui.SliderFlags_.logarithmic
+    edit = imgui.slider_float2(name, list(value), -limit, limit, _shown(form), flags)
+    return _edited2(edit, value)
 
 
 def drag(name: str, value: float, speed: float, form: str = "%.3f") -> float:
     """A number to drag or to type, without limits; else as `slider`."""
-    return _edited(imgui.drag_float(name, value, speed, 0, 0, form), value)
+    return _edited(imgui.drag_float(name, value, speed, 0, 0, _shown(form)), value)
 
 
 def drag2(
     name: str, value: tuple[float, float], speed: float, form: str = "%.3f"
 ) -> tuple[float, float]:
     """Two numbers, as `drag`."""
-    changed, new = imgui.drag_float2(name, list(value), speed, 0, 0, form)
-    if not changed:
-        return value
-    # Both come back in single precision, though only one was edited.
-    x, y = (
-        old if abs(edited - old) < 1e-6 else round(edited, 6)
-        for edited, old in zip(new, value, strict=True)
-    )
-    return x, y
+    return _edited2(imgui.drag_float2(name, list(value), speed, 0, 0, _shown(form)), value)
 
 
 @contextmanager
@@ -92,9 +148,28 @@ def disabled(is_disabled: bool = True, reason: str = "") -> Iterator[None]:
     finally:
         imgui.end_disabled()
         imgui.end_group()
-    allow = imgui.HoveredFlags_.for_tooltip | imgui.HoveredFlags_.allow_when_disabled
-    if is_disabled and reason and imgui.is_item_hovered(allow):
-        imgui.set_tooltip(reason)
+    if is_disabled:
+        hint(reason, is_disabled=True)
+
+
+@contextmanager
+def blank(is_blank: bool) -> Iterator[None]:
+    """Grey out what is drawn inside, and show no numbers: there is nothing that they could mean."""
+    global _are_blank
+    before, _are_blank = _are_blank, is_blank
+    imgui.begin_disabled(is_blank)
+    try:
+        yield
+    finally:
+        imgui.end_disabled()
+        _are_blank = before
+
+
+def open_popup_below(name: str) -> None:
+    """Open a popup under the last control."""
+    low, high = imgui.get_item_rect_min(), imgui.get_item_rect_max()
+    imgui.open_popup(name)
+    imgui.set_next_window_pos((low.x, high.y + em(0.2)))
 
 
 def graph(name: str, values_ms: Sequence[float], overlay: str, height_ems: float = 2.6) -> None:
@@ -105,7 +180,23 @@ def graph(name: str, values_ms: Sequence[float], overlay: str, height_ems: float
     imgui.plot_lines(name, values, 0, overlay, 0.0, top, size)
 
 
+def _shown(form: str) -> str:
+    return NO_NUMBER if _are_blank else form
+
+
 def _edited(edit: tuple[bool, float], old: float) -> float:
     """Dear ImGui computes in single precision: 0.7 comes back as 0.699999988."""
     changed, value = edit
     return round(value, 6) if changed else old
+
+
+def _edited2(edit: tuple[bool, list[float]], old: tuple[float, float]) -> tuple[float, float]:
+    changed, new = edit
+    if not changed:
+        return old
+    # Both come back in single precision, though only one was edited.
+    x, y = (
+        before if abs(edited - before) < 1e-6 else round(edited, 6)
+        for edited, before in zip(new, old, strict=True)
+    )
+    return x, y

@@ -18,8 +18,10 @@ import glfw  # isort: skip
 from OpenGL import GL  # isort: skip
 
 from gui_utils import text
+from gui_utils.keys import KeyPress, read_key
 
 SETTLE_FRAMES = 3  # Dear ImGui lays out in one frame what it has measured in the one before
+LOOK_UP_SEC = 0.2  # how long Ctrl-C in the terminal may wait while the window rests
 TOOLTIP_SEC = 0.7  # when tooltips appear under a mouse that rests
 MIN_SIZE = (480, 320)
 BACKGROUND = (0.06, 0.06, 0.07)
@@ -42,7 +44,7 @@ class Window:
         on_drop: Called with the paths of files that were dropped on the window.
         fps_limit: Frames per second at most.
         frame_sec: Duration of the last frame, without waiting for events.
-        interval_sec: Time from the frame before to this one; 0 after a pause.
+        interval_sec: Time from the frame before to this one.
     """
 
     def __init__(
@@ -61,8 +63,9 @@ class Window:
         self._style_scale = 1.0
         self._pending_frames = SETTLE_FRAMES
         self._later: dict[str, tuple[float, int]] = {}  # when to draw though nothing has happened
-        self._last_start = -np.inf
+        self._last_start = time.perf_counter()
         self._captures: list[Callable[[np.ndarray], None]] = []
+        self._pressed: list[KeyPress] = []
         self._is_woken = threading.Event()
         self._handle = _create(title, size, is_offscreen)
         self._is_offscreen = is_offscreen
@@ -117,8 +120,7 @@ class Window:
     def draw_frame(self, draw: Callable[[], None]) -> None:
         """Draw one frame now; `draw` puts the controls into it."""
         start = time.perf_counter()
-        has_paused = start - self._last_start > 0.5
-        self.interval_sec = 0 if has_paused else start - self._last_start
+        self.interval_sec = start - self._last_start
         self._last_start = start
         self._pending_frames = max(self._pending_frames - 1, 0)
         self._apply_scale()
@@ -152,9 +154,14 @@ class Window:
         self._later[reason] = (time.perf_counter() + seconds, count)
 
     def wake(self) -> None:
-        """Draw frames soon; may be called from any thread."""
+        """Draw a frame soon; may be called from any thread."""
         self._is_woken.set()
         glfw.post_empty_event()
+
+    def take_keys(self) -> list[KeyPress]:
+        """The keys that went down since the last call, in order, however quick they were."""
+        pressed, self._pressed = self._pressed, []
+        return pressed
 
     def capture(self, receive: Callable[[np.ndarray], None]) -> None:
         """Call `receive` with the pixels of the next frame, uint8 `[H, W, 3]`."""
@@ -188,17 +195,23 @@ class Window:
             rest = max(min(due_times) - time.perf_counter(), 1e-3) if due_times else None
             if self._is_offscreen:  # nobody is there to do anything
                 self._is_woken.wait(rest)
-            elif rest is None:
-                glfw.wait_events()
             else:
-                glfw.wait_events_timeout(rest)
+                self._rest(rest)
         for reason, (due, count) in list(self._later.items()):
             if time.perf_counter() >= due:
                 del self._later[reason]
                 self.request_frame(count)
         if self._is_woken.is_set():
             self._is_woken.clear()
-            self.request_frame()
+            self.request_frame(1)
+
+    def _rest(self, seconds: float | None) -> None:
+        """Sleep until something happens; Python sees Ctrl-C only between two short sleeps."""
+        end = np.inf if seconds is None else time.perf_counter() + seconds
+        while (left := end - time.perf_counter()) > 0:
+            glfw.wait_events_timeout(min(left, LOOK_UP_SEC))
+            if self._pending_frames > 0 or self._is_woken.is_set() or self.should_close():
+                return
 
     def _install_callbacks(self) -> None:
         """Any input asks for frames; Dear ImGui calls these before its own."""
@@ -206,6 +219,11 @@ class Window:
         def react(*args) -> None:
             self.request_frame()
             self.request_frame_in(TOOLTIP_SEC, "tooltip")
+
+        def press(window, *args) -> None:
+            react()
+            if (key := read_key(*args)) is not None:
+                self._pressed.append(key)
 
         def drop(window, paths: Sequence[str]) -> None:
             react()
@@ -216,7 +234,6 @@ class Window:
             glfw.set_cursor_enter_callback,
             glfw.set_mouse_button_callback,
             glfw.set_scroll_callback,
-            glfw.set_key_callback,
             glfw.set_char_callback,
             glfw.set_window_focus_callback,
             glfw.set_window_refresh_callback,
@@ -224,6 +241,7 @@ class Window:
             glfw.set_window_content_scale_callback,
         ):
             install(self._handle, react)
+        glfw.set_key_callback(self._handle, press)
         glfw.set_drop_callback(self._handle, drop)
 
     def _start_imgui(self) -> None:

@@ -12,6 +12,7 @@ os.environ.setdefault(
     os.path.join(tempfile.gettempdir(), f"stylegan3-test-kernels-{getpass.getuser()}"),
 )
 
+import dnnlib  # noqa: F401  before PyTorch, see `dnnlib.openmp`  # isort: skip
 import pytest
 import torch
 

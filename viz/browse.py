@@ -1,10 +1,13 @@
 """Folders of networks, newest first."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 SUFFIXES = (".pkl", ".safetensors")
+# Where the demo, the walkthrough and README's examples train.
+USUAL_FOLDERS = (Path("demo/runs"), Path("runs"), Path("training-runs"))
 
 
 @dataclass(frozen=True)
@@ -38,3 +41,36 @@ def list_folder(path: Path) -> Folder:
         tuple(path / name for _, name in sorted(folders, reverse=True)),
         tuple(path / name for _, name in sorted(networks, reverse=True)),
     )
+
+
+def newest_network(path: Path) -> Path | None:
+    """The newest network in a run's folder, or that of the newest run in a folder of runs."""
+    folder = list_folder(path)
+    if folder.networks:
+        return folder.networks[0]
+    for run in folder.folders:
+        if networks := list_folder(run).networks:
+            return networks[0]
+    return None
+
+
+def newest_of_runs(browse_dirs: Sequence[Path], most: int) -> list[Path]:
+    """The newest network of each of the newest runs in some folders, the newest run first."""
+    runs = [run for path in browse_dirs for run in list_folder(path).folders]
+    found = []
+    for run in sorted(runs, key=_modified, reverse=True):
+        if len(found) < most and (networks := list_folder(run).networks):
+            found.append(networks[0])
+    return found
+
+
+def usual_folders() -> tuple[Path, ...]:
+    """Those of the usual folders that are there; all of them if none is."""
+    return tuple(path for path in USUAL_FOLDERS if path.is_dir()) or USUAL_FOLDERS
+
+
+def _modified(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:  # gone
+        return 0

@@ -10,6 +10,8 @@ from viz.renderer import Result, View
 
 FAST, SLOW = 1 / 20, 1 / 400  # images per font size that the mouse moves
 DEGREES = 90  # of rotation for one image of translation
+MAX_SPEED = 1  # images per second
+MAX_TURN_SPEED = 180  # degrees per second
 
 
 @dataclass
@@ -34,6 +36,7 @@ class EquivarianceWidget:
 
     def __init__(self) -> None:
         self.state = EquivarianceState()
+        self._returned = ((0.0, 0.0), 0.0)
 
     @property
     def is_animated(self) -> bool:
@@ -42,9 +45,11 @@ class EquivarianceWidget:
 
     def draw(self, view: View, result: Result | None, elapsed_sec: float) -> View:
         """Draw the pane; returns what is to be rendered now."""
+        if (view.translate, view.rotate) != self._returned:  # by an option, or undone
+            (self.state.x, self.state.y), self.state.angle = view.translate, view.rotate
         info = result.network if result is not None else None
         is_possible = info is not None and info.has_transform
-        reason = "this network has no input transform" if info is not None else "no network"
+        reason = "this network has no input transform" if info is not None else ""
         with controls.disabled(not is_possible, reason):
             self._draw_translation(elapsed_sec if is_possible else 0)
             self._draw_rotation(elapsed_sec if is_possible else 0)
@@ -62,6 +67,7 @@ class EquivarianceWidget:
             translate = tuple(float(np.rint(value * size) / size) for value in translate)
         if state.is_turn_rounded:
             angle = float(np.rint(angle / 90) * 90)
+        self._returned = (translate, angle)
         return replace(view, translate=translate, rotate=angle, untransform=untransform)
 
     def _draw_translation(self, elapsed_sec: float) -> None:
@@ -70,42 +76,47 @@ class EquivarianceWidget:
             state.x = _wrap(state.x + state.speed[0] * elapsed_sec, 0.5)
             state.y = _wrap(state.y + state.speed[1] * elapsed_sec, 0.5)
         controls.label("Translate", "x and y, in fractions of the image")
-        controls.fill_width()
+        controls.fill_width(5)
         state.x, state.y = controls.drag2("##translate", (state.x, state.y), 0.002)
+        imgui.same_line()
+        _, state.is_rounded = imgui.checkbox("Round##translate", state.is_rounded)
+        controls.hint("To whole pixels")
         controls.label("")
         for name, images_per_em in (("Drag fast", FAST), ("Drag slow", SLOW)):
             dx, dy = controls.drag_button(f"{name}##translate", 5.5)
             state.x += dx * images_per_em
             state.y += dy * images_per_em
             imgui.same_line()
-        _, state.is_rounded = imgui.checkbox("Round##translate", state.is_rounded)
-        controls.hint("To whole pixels")
-        controls.label("")
         _, state.is_moving = imgui.checkbox("Animate##translate", state.is_moving)
-        imgui.same_line()
-        controls.fill_width()
-        state.speed = controls.drag2("##speed of translation", state.speed, 0.002)
-        controls.hint("Images per second")
+        if state.is_moving:
+            controls.label("Speed", "x and y, in images per second")
+            controls.fill_width()
+            state.speed = controls.speed_slider2(
+                "##speed of translation", state.speed, MAX_SPEED, "%.3f"
+            )
 
     def _draw_rotation(self, elapsed_sec: float) -> None:
         state = self.state
         if state.is_turning:
             state.angle = _wrap(state.angle + state.turn_speed * elapsed_sec, 180)
         controls.label("Rotate", "Counterclockwise")
-        controls.fill_width()
+        controls.fill_width(5)
         state.angle = controls.drag("##rotate", state.angle, 0.25, "%.2f°")
+        imgui.same_line()
+        _, state.is_turn_rounded = imgui.checkbox("Round##rotate", state.is_turn_rounded)
+        controls.hint("To multiples of 90 degrees")
         controls.label("")
         for name, images_per_em in (("Drag fast", FAST), ("Drag slow", SLOW)):
             dx, _ = controls.drag_button(f"{name}##rotate", 5.5)
             state.angle += dx * images_per_em * DEGREES
             imgui.same_line()
-        _, state.is_turn_rounded = imgui.checkbox("Round##rotate", state.is_turn_rounded)
-        controls.hint("To multiples of 90 degrees")
-        controls.label("")
         _, state.is_turning = imgui.checkbox("Animate##rotate", state.is_turning)
-        imgui.same_line()
-        controls.fill_width()
-        state.turn_speed = controls.drag("##speed of rotation", state.turn_speed, 0.5, "%.1f°/s")
+        if state.is_turning:
+            controls.label("Speed")
+            controls.fill_width()
+            state.turn_speed = controls.speed_slider(
+                "##speed of rotation", state.turn_speed, MAX_TURN_SPEED, "%.2f°/s"
+            )
 
 
 def _wrap(value: float, limit: float) -> float:

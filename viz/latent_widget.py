@@ -8,15 +8,18 @@ from imgui_bundle import imgui
 from gui_utils import controls
 from viz.renderer import SEEDS_PER_ROW, Result, View
 
+MAX_NAMES = 200  # of classes in the list
+MAX_SPEED = 4  # seeds per second
 SEEDS_PER_EM = 0.1  # dragging by ten times the font size leads to the next seed
 
 
 @dataclass
 class LatentState:
-    """Motion: whether, and how fast in seeds per second."""
+    """Motion: whether, and how fast in seeds per second; the name of the class to look for."""
 
     is_animated: bool = False
     speed: float = 0.25
+    searched: str = ""
 
 
 class LatentWidget:
@@ -40,7 +43,7 @@ class LatentWidget:
         col, row = int(np.floor(view.x)), int(np.floor(view.y))
         controls.label("Seed", "x + 100 * y of the point in the plane of latents")
         imgui.set_next_item_width(controls.em(8))
-        changed, seed = imgui.input_int("##seed", col + SEEDS_PER_ROW * row)
+        changed, seed = controls.input_int("##seed", col + SEEDS_PER_ROW * row)
         if changed:
             view = replace(view, x=seed + view.x - col, y=view.y - row)
             col, row = seed, 0
@@ -53,17 +56,17 @@ class LatentWidget:
 
         controls.label("Fraction", "How far the point is on the way to the next seeds")
         controls.fill_width()
-        fraction = [view.x - np.floor(view.x), view.y - np.floor(view.y)]
-        changed, fraction = imgui.slider_float2("##fraction", fraction, 0, 0.999, "%.3f")
-        if changed:
+        before = (float(view.x - np.floor(view.x)), float(view.y - np.floor(view.y)))
+        fraction = controls.slider2("##fraction", before, 0, 0.999)
+        if fraction != before:
             x, y = (float(np.clip(value, 0, 0.999)) for value in fraction)
-            view = replace(view, x=np.floor(view.x) + x, y=np.floor(view.y) + y)
+            view = replace(view, x=float(np.floor(view.x) + x), y=float(np.floor(view.y) + y))
 
         controls.label("Animate", "Move through the seeds")
         _, state.is_animated = imgui.checkbox("##animate latent", state.is_animated)
         imgui.same_line()
         imgui.set_next_item_width(controls.em(8))
-        state.speed = controls.slider("##speed", state.speed, -2, 2, "%.2f seeds/s")
+        state.speed = controls.speed_slider("##speed", state.speed, MAX_SPEED, "%.3f seeds/s")
         imgui.same_line()
         if controls.button("Snap", 4, "Go to the nearest seed"):
             view = replace(view, x=float(np.rint(view.x)), y=float(np.rint(view.y)))
@@ -76,10 +79,48 @@ class LatentWidget:
         return replace(view, x=view.x + dx * SEEDS_PER_EM, y=view.y + dy * SEEDS_PER_EM)
 
     def _draw_class(self, view: View, result: Result | None) -> View:
-        num_classes = result.network.c_dim if result is not None and result.network else 0
-        if num_classes == 0:
+        info = result.network if result is not None else None
+        if info is None or info.c_dim == 0:
             return view
-        controls.label("Class")
+        controls.label("Class", "By number, or by the name that the dataset gives it")
+        imgui.set_next_item_width(controls.em(7) if info.class_names else controls.em(13.5))
+        _, class_idx = controls.input_int("##class", view.class_idx)
+        class_idx = min(max(class_idx, 0), info.c_dim - 1)
+        if info.class_names:
+            imgui.same_line()
+            controls.fill_width()
+            class_idx = self._choose_class(class_idx, info.class_names)
+        else:
+            imgui.same_line()
+            imgui.text_disabled(f"of {info.c_dim}")
+        return replace(view, class_idx=class_idx)
+
+    def _choose_class(self, class_idx: int, names: tuple[str, ...]) -> int:
+        """A list of names, those with the searched text in them; Enter takes the first."""
+        if not imgui.begin_combo("##class name", names[class_idx]):
+            return class_idx
+        if imgui.is_window_appearing():
+            self.state.searched = ""
+            imgui.set_keyboard_focus_here()
         controls.fill_width()
-        _, class_idx = imgui.slider_int("##class", view.class_idx, 0, num_classes - 1)
-        return replace(view, class_idx=min(max(class_idx, 0), num_classes - 1))
+        entered, self.state.searched = imgui.input_text_with_hint(
+            "##search",
+            "search",
+            self.state.searched,
+            imgui.InputTextFlags_.enter_returns_true,
+        )
+        searched = self.state.searched.casefold()
+        found = [idx for idx, name in enumerate(names) if searched in name.casefold()]
+        for idx in found[:MAX_NAMES]:
+            clicked, _ = imgui.selectable(f"{names[idx]}##class {idx}", idx == class_idx)
+            if clicked:
+                class_idx = idx
+        if len(found) > MAX_NAMES:
+            imgui.text_disabled(f"and {len(found) - MAX_NAMES} more: type a part of the name")
+        elif not found:
+            imgui.text_disabled("no class of this name")
+        if entered and found:
+            class_idx = found[0]
+            imgui.close_current_popup()
+        imgui.end_combo()
+        return class_idx

@@ -49,7 +49,7 @@ class TruncationWidget:
         cutoff = num_ws if view.truncation_cutoff is None else min(view.truncation_cutoff, num_ws)
         with controls.disabled(num_ws == 0):
             form = "all" if cutoff == num_ws else "%d"
-            changed, cutoff = imgui.slider_int("##cutoff", cutoff, 0, max(num_ws, 1), form)
+            changed, cutoff = controls.slider_int("##cutoff", cutoff, 0, max(num_ws, 1), form)
         if changed:
             view = replace(view, truncation_cutoff=None if cutoff >= num_ws else max(cutoff, 0))
         return self._draw_noise(view, info is not None and info.has_noise, elapsed_sec)
@@ -78,5 +78,5 @@ class TruncationWidget:
         if mode == "random":
             controls.label("Noise seed")
             controls.fill_width()
-            _, seed = imgui.input_int("##noise seed", seed)
+            _, seed = controls.input_int("##noise seed", seed)
         return replace(view, noise_mode=mode, noise_seed=seed % (MAX_SEED + 1))
