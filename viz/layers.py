@@ -110,7 +110,7 @@ def content_width(module: torch.nn.Module | None, x: Tensor) -> float:
     for name in ("out_sampling_rate", "sampling_rate"):
         if hasattr(module, name):
             return float(getattr(module, name))
-    return x.shape[-1]
+    return float(x.shape[-1])
 
 
 class _EarlyStop(Exception):

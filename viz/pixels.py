@@ -1,23 +1,34 @@
 """From values of a network to pixels: scaling, spectra, and undoing a transformation."""
 
+import math
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from torch_utils import images, resample
+from viz.color_maps import GREY, SPECTRUM_COLORS, colors
 from viz.view import View
 
-# What the spectrum looks like from the lowest to the highest power.
-SPECTRUM_COLORS = ((0, 0, 0), (60, 20, 110), (190, 50, 90), (250, 150, 40), (255, 255, 220))
+MIN_WINDOW = 1e-6  # between black and white
 
 
 def to_pixels(x: Tensor, view: View) -> Tensor:
-    """Channels `[C, H, W]` as 8 bits."""
+    """Channels `[C, H, W]` as 8 bits, one channel as `[1, H, W]` or, in colours, `[3, H, W]`.
+
+    Raises:
+        ValueError: If `view.level` or `view.window` is not finite, or there is no such colour map.
+    """
     if view.normalize:
         x = x / x.abs().amax().clamp(min=1e-8)
     if view.gain_db != 0:
         x = x * 10 ** (view.gain_db / 20)
-    return images.to_uint8(x)
+    if len(x) > 1:
+        return images.to_uint8(x)
+    if not math.isfinite(view.level) or not math.isfinite(view.window):
+        raise ValueError(f"level and window must be finite, got {view.level} and {view.window}")
+    x = images.to_uint8((x - view.level) * (2 / max(view.window, MIN_WINDOW)))
+    return x if view.color_map == GREY else _colored(x[0], view.color_map)
 
 
 def untransform(x: Tensor, inverse: np.ndarray) -> tuple[Tensor, Tensor]:
@@ -37,8 +48,17 @@ def spectrum(x: Tensor, view: View) -> Tensor:
     power = torch.fft.fftn(x, dim=(1, 2)).abs().square().mean(0)
     power_db = 10 * torch.fft.fftshift(power).clamp(min=1e-20).log10()
     low, high = view.fft_range_db
-    t = ((power_db - low) / max(high - low, 1e-3)).clamp(0, 1) * (len(SPECTRUM_COLORS) - 1)
-    colors = torch.tensor(SPECTRUM_COLORS, dtype=torch.float32, device=x.device)
+    t = ((power_db - low) / max(high - low, 1e-3)).clamp(0, 1)
+    if view.color_map != GREY:
+        return _colored((t * 255).round().to(torch.uint8), view.color_map)
+    t = t * (len(SPECTRUM_COLORS) - 1)
+    table = torch.tensor(SPECTRUM_COLORS, dtype=torch.float32, device=x.device)
     below = t.long().clamp(max=len(SPECTRUM_COLORS) - 2)
-    rgb = torch.lerp(colors[below], colors[below + 1], (t - below)[..., None])
+    rgb = torch.lerp(table[below], table[below + 1], (t - below)[..., None])
     return rgb.round().to(torch.uint8).permute(2, 0, 1)
+
+
+def _colored(levels: Tensor, color_map: str) -> Tensor:
+    """Levels, uint8 `[H, W]`, in colours: `[3, H, W]`."""
+    table = torch.tensor(colors(color_map), device=levels.device)
+    return table[levels.long()].permute(2, 0, 1)

@@ -9,7 +9,7 @@ import contextlib
 import os
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -19,12 +19,15 @@ from torch import Tensor
 import legacy
 from dnnlib import cli
 from dnnlib.paths import expand_home
+from dnnlib.text import printable
 from torch_utils import distributed, latents
+from viz.class_names import find_class_names
 from viz.layers import content_width, synthesize
 from viz.pixels import spectrum, to_pixels, untransform
 from viz.view import LayerInfo, NetworkInfo, Result, Stats, View
 
 SEEDS_PER_ROW = 100  # of the plane of latents
+VISIBLE = 0.01  # part of a pixel that a value has
 
 __all__ = [
     "SEEDS_PER_ROW",
@@ -43,11 +46,18 @@ class Renderer:
     Args:
         device: Where to compute, as `--device`.
         allow_untrusted: As for `legacy.load_network_pkl`.
+        tell: Called with a line for the user when loading begins, and with None when it ends.
     """
 
-    def __init__(self, device: str = "auto", allow_untrusted: bool | None = None) -> None:
+    def __init__(
+        self,
+        device: str = "auto",
+        allow_untrusted: bool | None = None,
+        tell: Callable[[str | None], None] = lambda text: None,
+    ) -> None:
         self.device = distributed.resolve_device(device)
         self.allow_untrusted = allow_untrusted
+        self._tell = tell
         self._loaded: _LoadedNetwork | None = None
 
     def render(self, view: View) -> Result:
@@ -58,24 +68,23 @@ class Renderer:
             if view.network is None:
                 raise ValueError("no network: choose a file")
             loaded = self._load(view.network)
+            is_first = view.force_fp32 not in loaded.layers
             start = time.perf_counter()
-            result = _render(loaded, view)
+            result = replace(_render(loaded, view), is_first=is_first)
         except Exception as error:
-            if _is_out_of_memory(error) and self.device.type == "cuda":
-                torch.cuda.empty_cache()
-            is_known = cli.is_expected(error)
-            result = Result(
-                view,
-                error=_describe(error) if is_known else f"{type(error).__name__}: {error}",
-                details=None if is_known else traceback.format_exc(),
-            )
+            reason, details = self._explain(error)
+            result = Result(view, error=reason, details=details)
         if loaded is not None:
             layers = loaded.layers.get(view.force_fp32, ())
-            result = replace(result, network=loaded.info, layers=layers)
+            notice = "; ".join(filter(None, (loaded.notice, result.notice))) or None
+            result = replace(result, network=loaded.info, layers=layers, notice=notice)
         return replace(result, render_sec=time.perf_counter() - start)
 
     def load(self, network: str) -> torch.nn.Module:
         """The generator that `render` uses for a path or URL.
+
+        A file that has changed is loaded again. If it is gone by now or cannot be loaded, the
+        generator is still the one that was loaded before.
 
         Raises:
             ValueError: If the file holds no such network, see `legacy.load_network_pkl`.
@@ -85,22 +94,68 @@ class Renderer:
 
     def _load(self, network: str) -> "_LoadedNetwork":
         network = expand_home(network)  # it may have been typed
-        version = _file_version(network)
-        if self._loaded is None or (self._loaded.name, self._loaded.version) != (network, version):
+        version, loaded = _file_version(network), self._loaded
+        if loaded is None or loaded.name != network:
             self._loaded = None  # two networks may not fit into memory
+            self._loaded = self._read(network, version)
+        elif version == loaded.version:
+            self._loaded = replace(loaded, refused_version=None, notice=None)
+        elif version not in (None, loaded.refused_version):
+            try:
+                self._loaded = self._read(network, version)
+            except Exception as error:  # a training may just be writing it
+                reason = self._explain(error)[0].removeprefix(f"{network}: ")
+                notice = (
+                    f"{printable(os.path.basename(network))} has changed and cannot be loaded"
+                    f" ({reason}); this is the network as it was"
+                )
+                self._loaded = replace(loaded, refused_version=version, notice=notice)
+        return self._loaded
+
+    def _read(self, network: str, version: tuple[int, int] | None) -> "_LoadedNetwork":
+        if os.path.isdir(network):
+            raise ValueError(f"{network} is a folder; choose a network in it, such as a .pkl file")
+        self._tell(f"loading {network} …")
+        try:
             data = legacy.load_network(network, allow_untrusted=self.allow_untrusted)
             G = data["G_ema"].eval().requires_grad_(False).to(self.device)
-            self._loaded = _LoadedNetwork(network, version, G, _network_info(G), {})
-        return self._loaded
+            class_names = find_class_names(data["training_set_kwargs"], G.c_dim)
+        finally:
+            self._tell(None)
+        return _LoadedNetwork(network, version, G, _network_info(G, class_names), {})
+
+    def _explain(self, error: Exception) -> tuple[str, str | None]:
+        """One line for the user, and the traceback of an error that nobody foresaw."""
+        if cli.is_out_of_memory(error):
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()
+            return f"out of memory: {str(error).partition(chr(10))[0]}", None
+        if cli.is_expected(error):
+            return cli.message_of(error), None
+        return f"{type(error).__name__}: {error}", traceback.format_exc()
 
 
 @dataclass(frozen=True)
 class _LoadedNetwork:
+    """A network and what is known of its file.
+
+    Attributes:
+        name: Path or URL.
+        version: Of the file that it was loaded from; None for a URL.
+        G: The network.
+        info: What a user can choose from.
+        layers: By `force_fp32`; filled when it first runs.
+        refused_version: Of a file in the same place that could not be loaded.
+        notice: Why; for the user.
+    """
+
     name: str
-    version: tuple[int, int] | None  # of the file, to notice that it was overwritten
+    version: tuple[int, int] | None
     G: torch.nn.Module
     info: NetworkInfo
-    layers: dict[bool, tuple[LayerInfo, ...]]  # by `force_fp32`; filled when it first runs
+    layers: dict[bool, tuple[LayerInfo, ...]]
+    refused_version: tuple[int, int] | None = None
+    notice: str | None = None
 
 
 @torch.no_grad()
@@ -118,16 +173,19 @@ def _render(loaded: _LoadedNetwork, view: View) -> Result:
         first = min(max(view.channel, 0), len(x) - num_channels)
         shown = x[first : first + num_channels]
     stats, selected_stats, num_nonfinite = _stats(x, shown)
-    notice = None
+    notice, is_black = None, None
     if num_nonfinite > 0:
         what = "image" if view.layer is None else f"output of {view.layer}"
         notice = f"{num_nonfinite} of {x.numel()} values of the {what} are NaN or infinite (black)"
-        x, shown = (values.nan_to_num(nan=-1, posinf=-1, neginf=-1) for values in (x, shown))
+        is_black = shown.isfinite().logical_not()
+        x, shown = (values.nan_to_num(nan=0, posinf=0, neginf=0) for values in (x, shown))
 
-    mask = None
+    width, mask = content_width(module, x), None
     if view.untransform and loaded.info.has_transform:
         inverse = np.linalg.inv(matrix)
-        inverse[:2, 2] *= content_width(module, x) / x.shape[-1]
+        inverse[:2, 2] *= width / x.shape[-1]
+        if is_black is not None:
+            is_black = untransform(is_black, inverse)[0].abs() > VISIBLE
         shown, mask = untransform(x if view.fft and view.fft_all else shown, inverse)
         shown = shown * mask
     elif view.fft and view.fft_all:
@@ -135,8 +193,17 @@ def _render(loaded: _LoadedNetwork, view: View) -> Result:
     pixels = spectrum(shown, view) if view.fft else to_pixels(shown, view)
     if mask is not None and not view.fft:
         pixels = pixels * (mask[:1] > 0)  # black outside
+    if is_black is not None and not view.fft:
+        pixels = pixels.masked_fill(is_black, 0)
     image = pixels.permute(1, 2, 0).contiguous().cpu().numpy()
-    return Result(view, image, notice=notice, stats=stats, selected_stats=selected_stats)
+    return Result(
+        view,
+        image,
+        notice=notice,
+        stats=stats,
+        selected_stats=selected_stats,
+        content_width=width,
+    )
 
 
 def _styles(G: torch.nn.Module, view: View) -> Tensor:
@@ -195,7 +262,7 @@ def _stats(x: Tensor, shown: Tensor) -> tuple[Stats, Stats, int]:
     return stats[0], stats[-1], num_nonfinite
 
 
-def _network_info(G: torch.nn.Module) -> NetworkInfo:
+def _network_info(G: torch.nn.Module, class_names: tuple[str, ...]) -> NetworkInfo:
     return NetworkInfo(
         img_resolution=G.img_resolution,
         img_channels=G.img_channels,
@@ -204,6 +271,7 @@ def _network_info(G: torch.nn.Module) -> NetworkInfo:
         num_ws=G.num_ws,
         has_transform=latents.transform_buffer(G) is not None,
         has_noise=any(name.endswith("noise_const") for name, _ in G.synthesis.named_buffers()),
+        class_names=class_names,
     )
 
 
@@ -217,14 +285,3 @@ def _file_version(network: str) -> tuple[int, int] | None:
     except OSError:  # a URL; or missing, which loading will say
         return None
     return status.st_mtime_ns, status.st_size
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    is_memory = isinstance(error, (MemoryError, torch.OutOfMemoryError))
-    return is_memory or "DefaultCPUAllocator" in str(error)
-
-
-def _describe(error: Exception) -> str:
-    if _is_out_of_memory(error):
-        return f"out of memory: {str(error).partition(chr(10))[0]}"
-    return cli.message_of(error)

@@ -5,6 +5,8 @@ from typing import Literal
 
 import numpy as np
 
+from viz.color_maps import GREY
+
 
 @dataclass(frozen=True)
 class View:
@@ -30,6 +32,11 @@ class View:
         num_channels: How many channels, as grey or as red, green and blue.
         normalize: Scale what is shown so that the largest magnitude is 1.
         gain_db: Scale what is shown.
+        level: Where one channel is shown: the value, scaled as above, that becomes medium grey.
+        window: Where one channel is shown: values from `level - window / 2` to `level + window / 2`
+            become black to white; with 0, `level` is a threshold.
+        color_map: Colours in the place of black to white where one channel is shown, and of the
+            spectrum: one of `viz.color_maps.NAMES`; with `"grey"`, the spectrum has its own.
         fft: Show the power spectrum.
         fft_range_db: Powers that become black and white, where white noise of unit variance is at
             0 dB.
@@ -56,6 +63,9 @@ class View:
     num_channels: Literal[1, 3] = 3
     normalize: bool = False
     gain_db: float = 0
+    level: float = 0
+    window: float = 2
+    color_map: str = GREY
     fft: bool = False
     fft_range_db: tuple[float, float] = (-40, 20)
     fft_beta: float = 8
@@ -65,7 +75,7 @@ class View:
 
 @dataclass(frozen=True)
 class NetworkInfo:
-    """What a user can choose from in a network."""
+    """What a user can choose from in a network; `class_names` is empty if they are not known."""
 
     img_resolution: int
     img_channels: int
@@ -74,6 +84,7 @@ class NetworkInfo:
     num_ws: int
     has_transform: bool
     has_noise: bool
+    class_names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -109,6 +120,11 @@ class Result:
         stats: Of the whole layer, or of the image.
         selected_stats: Of the channels that are shown.
         render_sec: How long it took, without loading.
+        is_first: Whether it is the first picture of a network since it was loaded, or since
+            `force_fp32` was first switched: its time includes what is done once, such as compiling.
+        content_width: Pixels of the shown array that span the width of the network's image: layers
+            of StyleGAN3 have margins. The highest frequency of a spectrum is half of that, in
+            cycles per image width. 0 after an error.
     """
 
     view: View
@@ -121,3 +137,5 @@ class Result:
     stats: Stats | None = None
     selected_stats: Stats | None = None
     render_sec: float = 0
+    is_first: bool = False
+    content_width: float = 0
