@@ -12,6 +12,7 @@ from multiprocessing.connection import Connection
 
 from dnnlib import interrupts
 from torch_utils import distributed
+from torch_utils.ops import compilation
 from viz.renderer import Renderer, Result, View
 
 STOP_SEC = 1  # how long a process may take to end
@@ -21,6 +22,7 @@ class InlineRenderer:
     """Renders while the caller waits."""
 
     is_busy = False
+    status = None
 
     def __init__(self, device: str = "auto", allow_untrusted: bool | None = None) -> None:
         self._renderer = Renderer(device, allow_untrusted)
@@ -45,7 +47,7 @@ class AsyncRenderer:
     Args:
         device: As for `Renderer`.
         allow_untrusted: As for `Renderer`.
-        wake: Called from another thread when there is a new result.
+        wake: Called from another thread when there is a new result or status.
     """
 
     def __init__(
@@ -62,12 +64,18 @@ class AsyncRenderer:
         self._rendering: View | None = None  # what the process is working at
         self._waiting: View | None = None  # what comes next; a later view replaces it
         self._result: Result | None = None
+        self._status: str | None = None
         self._is_closed = False
 
     @property
     def is_busy(self) -> bool:
         """Whether a result is to be expected."""
         return self._rendering is not None
+
+    @property
+    def status(self) -> str | None:
+        """What the process is doing that takes long, a line for the user; None while it renders."""
+        return self._status
 
     @property
     def pid(self) -> int | None:
@@ -111,6 +119,7 @@ class AsyncRenderer:
         )
         with interrupts.held_back():
             process.start()
+        self._status = "starting the rendering process …"
         theirs.close()  # so that the end of the process shows as the end of its messages
         self._process, self._connection = process, ours
         threading.Thread(target=self._receive, args=(process, ours), daemon=True).start()
@@ -121,23 +130,26 @@ class AsyncRenderer:
             self._connection.send(view)
 
     def _receive(self, process: multiprocessing.Process, connection: Connection) -> None:
-        """Collect results until the process ends; runs in a thread of its own."""
+        """Collect results and statuses until the process ends; runs in a thread of its own."""
         while True:
             try:
-                result = connection.recv()
+                message = connection.recv()
             except (EOFError, OSError):
                 break
             with self._lock:
-                self._result = result
-                self._rendering = None
-                if self._waiting is not None:
+                is_result = isinstance(message, Result)
+                self._status = None if is_result else message
+                if is_result:
+                    self._result = message
+                    self._rendering = None
+                if is_result and self._waiting is not None:
                     view, self._waiting = self._waiting, None
                     self._send(view)
             self._wake()
         process.join()
         connection.close()
         with self._lock:
-            self._process = self._connection = None
+            self._process = self._connection = self._status = None
             if self._is_closed:
                 return
             view = self._waiting or self._rendering or View()
@@ -150,6 +162,16 @@ class AsyncRenderer:
 def _serve(connection: Connection, device: str, allow_untrusted: bool | None) -> None:
     """Render what comes in, until nothing comes any more; runs in the rendering process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the window, which ends this, too
+    lock = threading.Lock()
+
+    def send(message: Result | str | None) -> None:
+        with lock:  # compilers tell of their work in threads of their own
+            connection.send(message)
+
+    def tell(text: str | None) -> None:
+        with contextlib.suppress(OSError):  # the window is gone, which the next `recv` notices
+            send(text)
+
     renderer = None
     while True:
         try:
@@ -158,12 +180,14 @@ def _serve(connection: Connection, device: str, allow_untrusted: bool | None) ->
             return
         if renderer is None:
             try:
-                renderer = Renderer(device, allow_untrusted)
+                renderer = Renderer(device, allow_untrusted, tell)
             except RuntimeError as error:  # there is no such device
-                connection.send(Result(view, error=str(error)))
+                send(Result(view, error=str(error)))
                 continue
             distributed.configure_backends(renderer.device)
-        connection.send(renderer.render(view))
+        with compilation.listener(tell):
+            result = renderer.render(view)
+        send(result)
 
 
 def _reason(exitcode: int | None) -> str:

@@ -16,6 +16,7 @@ import pytest
 import torch
 
 from dnnlib import ownership
+from torch_utils.ops import compilation
 from torch_utils.ops.cpu import compiler, toolchain
 
 GXX = shutil.which("g++")
@@ -238,11 +239,15 @@ def is_running(pid: int) -> bool:
 
 
 def test_long_builds_are_announced(cache, fake_compiler, capfd):
-    assert two() == 2
-    assert capfd.readouterr().err == ""
-    shutil.rmtree(cache)
-    fake_compiler('case "$*" in *one.cpp*) sleep 1.2; esac')
-    assert two() == 2
+    told = []
+    with compilation.listener(told.append):
+        assert two() == 2
+        assert capfd.readouterr().err == ""
+        assert told == []
+        shutil.rmtree(cache)
+        fake_compiler('case "$*" in *one.cpp*) sleep 1.2; esac')
+        assert two() == 2
+    assert told == ["Building CPU kernels (once, ~10 s) ..."]
     assert capfd.readouterr().err.startswith("Building CPU kernels (once, ~10 s) ... done in ")
 
 

@@ -1,5 +1,6 @@
 """Rendering in another process: the latest view wins, crashes are survived."""
 
+import multiprocessing
 import os
 import pickle
 import signal
@@ -11,8 +12,10 @@ import pytest
 import torch
 
 from tests.viz import networks
+from torch_utils.ops.cpu import toolchain
+from viz import async_renderer
 from viz.async_renderer import AsyncRenderer, InlineRenderer
-from viz.renderer import Renderer, View
+from viz.renderer import Renderer, Result, View
 
 pytestmark = pytest.mark.slow
 TIMEOUT_SEC = 120
@@ -89,7 +92,9 @@ def test_process_that_dies_is_replaced(shared, network):
     assert result.image is None
     assert "ended by SIGKILL (is there enough memory?)" in result.error
     assert (result.view.x, renderer.is_busy, renderer.pid) == (2, False, None)
+    assert renderer.status is None
     renderer.submit(View(network=network, x=3))
+    assert renderer.status == "starting the rendering process …"
     assert renderer.pid != pid
     result = wait(renderer, event)
     assert (result.error, result.view.x) == (None, 3)
@@ -106,6 +111,51 @@ def test_close_ends_a_process_that_is_busy(network):
     assert renderer.poll() is None
 
 
+def test_status_says_what_takes_long(network):
+    event, statuses = threading.Event(), []
+
+    def wake():
+        statuses.append(renderer.status)
+        event.set()
+
+    renderer = AsyncRenderer("cpu", wake=wake)
+    assert renderer.status is None
+    renderer.submit(View(network=network))
+    assert renderer.status == "starting the rendering process …"
+    assert wait(renderer, event).error is None
+    renderer.close()
+    assert statuses[:2] == [f"loading {network} …", None]  # perhaps of kernels, and then:
+    assert statuses[-1] is None
+
+
+def test_compiling_is_a_message_of_the_process_before_the_result(monkeypatch):
+    """Run here and with a renderer that only compiles, since kernels of tests are compiled."""
+
+    class Compiling:
+        device = torch.device("cpu")
+
+        def __init__(self, device, allow_untrusted, tell):
+            pass
+
+        def render(self, view):
+            with toolchain.announce("Building kernels ...", after_sec=0):
+                time.sleep(0.1)
+            return Result(view)
+
+    monkeypatch.setattr(async_renderer, "Renderer", Compiling)
+    monkeypatch.setattr(async_renderer.signal, "signal", lambda *args: None)
+    monkeypatch.setattr(async_renderer.distributed, "configure_backends", lambda device: None)
+    ours, theirs = multiprocessing.Pipe()
+    serving = threading.Thread(target=async_renderer._serve, args=(theirs, "cpu", None))
+    serving.start()
+    ours.send(View(x=5))
+    assert ours.recv() == "Building kernels ..."
+    assert ours.recv() == Result(View(x=5))
+    ours.close()
+    serving.join(TIMEOUT_SEC)
+    assert not serving.is_alive()
+
+
 def test_missing_device_is_an_error(network, monkeypatch):
     if torch.cuda.is_available():
         pytest.skip("there is a GPU")
@@ -120,7 +170,7 @@ def test_inline_renderer_has_the_same_methods(network):
     renderer = InlineRenderer("cpu")
     assert renderer.poll() is None
     renderer.submit(View(network=network))
-    assert renderer.poll().error is None
+    assert (renderer.poll().error, renderer.status) == (None, None)
     assert (renderer.poll(), renderer.is_busy) == (None, False)
     public = {name for name in dir(AsyncRenderer) if not name.startswith("_")}
     assert {name for name in dir(InlineRenderer) if not name.startswith("_")} == public - {"pid"}

@@ -1,5 +1,6 @@
 """The renderer against gen_images, bit for bit, and every field of a view against what it means."""
 
+import json
 import pickle
 from dataclasses import fields, replace
 
@@ -9,9 +10,17 @@ import pytest
 import torch
 
 import gen_images
+import legacy
 from tests.viz import networks
 from torch_utils import images, latents
+from viz import color_maps, pixels
 from viz.renderer import Renderer, View
+
+SPECTRUM = [  # of `torch.randn([2, 4, 4])` with seed 0
+    [[229, 223, 213, 223], [223, 223, 226, 227], [213, 227, 234, 227], [223, 227, 226, 223]],
+    [[115, 105, 88, 105], [104, 105, 111, 111], [89, 111, 123, 111], [104, 111, 111, 105]],
+    [[58, 63, 71, 63], [63, 63, 60, 59], [71, 59, 53, 59], [63, 59, 60, 63]],
+]
 
 
 @pytest.fixture(scope="module")
@@ -114,6 +123,11 @@ def test_order_of_views_does_not_matter(render):
         ("t", {"layer": "L1_36_8", "num_channels": 1}),
         ("t", {"normalize": True}),
         ("t", {"gain_db": 6}),
+        ("t", {"layer": "L1_36_8", "num_channels": 1, "level": 0.5}),
+        ("t", {"layer": "L1_36_8", "num_channels": 1, "window": 0.5}),
+        ("t", {"layer": "L1_36_8", "num_channels": 1, "color_map": "viridis"}),
+        ("t", {"fft": True, "color_map": "viridis"}),
+        ("gray", {"color_map": "coolwarm"}),
         ("t", {"fft": True}),
         ("t", {"fft": True, "fft_beta": 0}),
         ("t", {"fft": True, "fft_range_db": (-60, 0)}),
@@ -139,7 +153,7 @@ def test_every_field_of_a_view_is_tested():
     tested = {"network", "untransform", "force_fp32", "x", "y", "mix_layers", "class_idx"}
     tested |= {"mix_seed", "truncation_psi", "truncation_cutoff", "translate", "rotate", "layer"}
     tested |= {"channel", "num_channels", "normalize", "gain_db", "noise_mode", "noise_seed"}
-    tested |= {"fft", "fft_beta", "fft_range_db", "fft_all"}
+    tested |= {"level", "window", "color_map", "fft", "fft_beta", "fft_range_db", "fft_all"}
     assert tested == {field.name for field in fields(View)}
 
 
@@ -222,6 +236,62 @@ def test_gain_and_normalisation(folder, render):
     np.testing.assert_array_equal(render(normalize=True, gain_db=-6).image, expected)
 
 
+def test_level_and_window_choose_what_becomes_black_and_white():
+    x = torch.tensor([[[0.9, 1, 1.5, 2, 2.1]]])
+    shown = pixels.to_pixels(x, View(level=1.5, window=1))
+    assert shown.flatten().tolist() == [0, 0, 128, 255, 255]
+    threshold = pixels.to_pixels(x, View(level=1.5, window=0))
+    assert threshold.flatten().tolist() == [0, 0, 128, 255, 255]
+    rgb = x.expand(3, 1, 5)
+    np.testing.assert_array_equal(pixels.to_pixels(rgb, View(level=9)), images.to_uint8(rgb))
+
+
+@pytest.mark.parametrize("layer", [None, "b16.conv1"])
+def test_color_map_colors_one_channel(render, layer):
+    view = {"layer": layer, "num_channels": 1, "gain_db": -6}
+    grey = render("gray", **view).image
+    colored = render("gray", **view, color_map="inferno").image
+    np.testing.assert_array_equal(colored, color_maps.colors("inferno")[grey[..., 0]])
+
+
+def test_spectrum_in_other_colors_is_the_same_spectrum(render):
+    own = levels_of(render(fft=True).image, color_maps.SPECTRUM)
+    other = levels_of(render(fft=True, color_map="cividis").image, "cividis")
+    assert np.abs(own - other).max() <= 1
+    assert np.ptp(own) > 100
+
+
+def levels_of(image, color_map):
+    """Which of the 256 colours the pixels have, or nearly have."""
+    table = color_maps.colors(color_map).astype(int)
+    return np.abs(image[..., None, :] - table).sum(-1).argmin(-1)
+
+
+def test_default_spectrum_keeps_its_colors():
+    """Numbers of the version before other colours could be chosen."""
+    torch.manual_seed(0)
+    rgb = pixels.spectrum(torch.randn([2, 4, 4]), View())
+    assert rgb.tolist() == SPECTRUM
+
+
+def test_content_width_is_that_of_the_image_without_margins(render):
+    assert render("t64").content_width == render("t64", fft=True).content_width == 64
+    assert render("sg2", layer="b8.conv1").content_width == 8
+    result = render("t", layer="L1_36_8")
+    assert (result.image.shape[1], result.content_width) == (36, 16)
+
+
+def test_only_the_first_run_of_a_network_is_the_first(renderer, folder):
+    view = View(network=str(folder / "t.pkl"))
+    assert not renderer.render(replace(view, layer="L9")).is_first  # an error
+    assert renderer.load(view.network)  # has not run
+    renderer = Renderer("cpu")
+    runs = [view, replace(view, x=1), replace(view, force_fp32=True), view]
+    assert [renderer.render(run).is_first for run in runs] == [True, False, True, False]
+    renderer.render(View(network=str(folder / "sg2.pkl")))
+    assert renderer.render(view).is_first
+
+
 def test_spectrum_of_a_wave_is_two_points(render):
     """What the FFT view shows of the network's Fourier features, whose frequencies are known."""
     result = render(layer="input", fft=True, fft_all=True, fft_range_db=(-20, 40))
@@ -233,13 +303,11 @@ def test_spectrum_of_a_wave_is_two_points(render):
 
 
 def test_white_noise_lies_at_zero_db(monkeypatch):
-    from viz import renderer
-
     torch.manual_seed(0)
     view = View(fft_range_db=(-1, 1), fft_beta=8)
-    pixels = renderer._spectrum(torch.randn([4096, 32, 32]), view).float()
-    grey = torch.tensor(renderer.SPECTRUM_COLORS[2]).float()
-    assert (pixels.mean((1, 2)) - grey).abs().max() < 12
+    rgb = pixels.spectrum(torch.randn([4096, 32, 32]), view).float()
+    grey = torch.tensor(color_maps.SPECTRUM_COLORS[2]).float()
+    assert (rgb.mean((1, 2)) - grey).abs().max() < 12
 
 
 def test_random_noise_leaves_the_generators_alone(render):
@@ -292,6 +360,10 @@ def test_untransform_without_input_transform_is_ignored(render):
         ("t", {"layer": "L9"}, "no layer L9"),
         ("t", {"layer": "L9[0]"}, "no layer L9"),
         ("t", {"rotate": float("nan")}, "must be finite"),
+        ("gray", {"level": float("nan")}, "level and window must be finite, got nan and 2"),
+        ("gray", {"window": float("inf")}, "level and window must be finite, got 0 and inf"),
+        ("gray", {"color_map": "jet"}, "no colour map 'jet', but grey, viridis"),
+        ("t", {"fft": True, "color_map": "jet"}, "no colour map 'jet', but grey, viridis"),
     ],
 )
 def test_errors_are_values(renderer, folder, name, view, message):
@@ -332,6 +404,91 @@ def test_overwritten_file_is_loaded_again(renderer, tmp_path):
     assert not np.array_equal(renderer.render(View(network=str(path))).image, before)
 
 
+def test_network_whose_file_is_gone_stays(renderer, folder, tmp_path):
+    path = tmp_path / "t.pkl"
+    path.write_bytes((folder / "t.pkl").read_bytes())
+    view = View(network=str(path))
+    before = renderer.render(view)
+    path.unlink()
+    result = renderer.render(view)
+    np.testing.assert_array_equal(result.image, before.image)
+    assert (result.error, result.notice, result.is_first) == (None, None, False)
+    assert "No such file" in Renderer("cpu").render(view).error
+    path.write_bytes((folder / "sg2.pkl").read_bytes())
+    result = renderer.render(view)
+    assert result.network.has_noise and result.is_first
+
+
+def test_network_stays_while_its_file_cannot_be_loaded(renderer, folder, tmp_path, monkeypatch):
+    path = tmp_path / "t.pkl"
+    whole = (folder / "t.pkl").read_bytes()
+    path.write_bytes(whole)
+    view = View(network=str(path))
+    before = renderer.render(view)
+    tries = []
+    load_network = legacy.load_network
+
+    def load(*args, **kwargs):
+        tries.append(args)
+        return load_network(*args, **kwargs)
+
+    monkeypatch.setattr(legacy, "load_network", load)
+    path.write_bytes(whole[:2000])
+    for _ in range(3):
+        result = renderer.render(view)
+        np.testing.assert_array_equal(result.image, before.image)
+        assert result.error is None and result.network == before.network
+        assert result.notice.startswith("t.pkl has changed and cannot be loaded (the pickle is")
+        assert result.notice.endswith("); this is the network as it was")
+    assert len(tries) == 1
+    assert renderer.render(replace(view, layer="L9")).notice == result.notice
+    path.write_bytes(whole[:3000])
+    assert renderer.render(view).notice is not None
+    assert len(tries) == 2
+    path.write_bytes(whole)
+    result = renderer.render(view)
+    assert (result.error, result.notice, len(tries)) == (None, None, 3)
+
+
+def test_notice_ends_when_the_file_is_as_it_was(renderer, folder, tmp_path):
+    path = tmp_path / "t.pkl"
+    path.write_bytes((folder / "t.pkl").read_bytes())
+    view = View(network=str(path))
+    renderer.render(view)
+    path.rename(tmp_path / "aside.pkl")
+    path.mkdir()
+    assert "is a folder" in renderer.render(view).notice
+    path.rmdir()
+    (tmp_path / "aside.pkl").rename(path)
+    assert renderer.render(view).notice is None
+
+
+def test_folder_is_no_network(renderer, folder):
+    result = renderer.render(View(network=str(folder)))
+    assert result.error == f"{folder} is a folder; choose a network in it, such as a .pkl file"
+    assert result.details is None
+
+
+def test_loading_is_told(folder):
+    told = []
+    renderer = Renderer("cpu", tell=told.append)
+    for name in ("t", "t", "missing"):
+        renderer.render(View(network=str(folder / f"{name}.pkl")))
+    lines = [f"loading {folder}/{name}.pkl …" for name in ("t", "missing")]
+    assert told == [lines[0], None, lines[1], None]
+
+
+def test_network_knows_its_class_names(renderer, folder, tmp_path):
+    labels = [[f"{i}.png", i] for i in range(3)]
+    text = json.dumps({"labels": labels, "class_names": ["cat", "dog", "eel"]})
+    (tmp_path / "dataset.json").write_text(text)
+    data = pickle.loads((folder / "cond.pkl").read_bytes())
+    data["training_set_kwargs"] = {"path": str(tmp_path)}
+    path = tmp_path / "cond.pkl"
+    path.write_bytes(pickle.dumps(data))
+    assert renderer.render(View(network=str(path))).network.class_names == ("cat", "dog", "eel")
+
+
 def test_network_info(render):
     info = render("cond").network
     assert (info.c_dim, info.num_ws, info.has_noise, info.has_transform) == (3, 6, True, False)
@@ -361,6 +518,25 @@ def test_picture_of_what_is_not_finite_is_black_with_a_notice(
     assert f"values of {what} are NaN or infinite (black)" in result.notice
     if not is_fft:
         assert (result.image == 0).all()
+
+
+def test_what_is_not_finite_is_black_in_colors_and_beside_small_values(renderer, folder):
+    view = View(network=str(folder / "sg2.pkl"), layer="b16.conv1", num_channels=1)
+    layer = renderer.load(view.network).synthesis.b16.conv1
+
+    def damage(module, args, output):
+        output = output * 1e-6
+        output[:, :, 2, 3] = float("nan")
+        return output
+
+    handle = layer.register_forward_hook(damage)
+    try:
+        view = replace(view, color_map="coolwarm", normalize=True)
+        image = renderer.render(view).image
+    finally:
+        handle.remove()
+    assert (image.sum(-1) == 0).nonzero()[0].tolist() == [2]
+    assert image.std() > 20  # what is finite has been normalised by itself
 
 
 @pytest.mark.parametrize("view", [dict(), dict(layer="L1_36_8"), dict(fft=True)])

@@ -15,7 +15,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from torch_utils.ops import selection
+from torch_utils.ops import compilation, selection
 from torch_utils.ops.cuda import compiler
 
 nvrtc = pytest.importorskip("cuda.bindings.nvrtc")
@@ -86,6 +86,16 @@ def test_second_time_comes_from_the_cache(source_dir, monkeypatch):
     first = compiler.compile_cubin(SOURCE, NAME, "sm_90")
     assert compiler.compile_cubin(SOURCE, NAME, "sm_90") == first
     assert len(compilations) == len(cached_files(source_dir)) == 1
+
+
+def test_listeners_hear_of_compiling_but_not_of_the_cache(source_dir):
+    told = []
+    with compilation.listener(told.append):
+        compiler.compile_cubin(SOURCE, NAME, "sm_90")
+        compiler.compile_cubin(SOURCE, NAME, "sm_90")
+    assert told == ["Compiling CUDA kernels (once, a few seconds) ..."]
+    compiler.compile_cubin(SOURCE, "probe<double>", "sm_90")
+    assert len(told) == 1
 
 
 @pytest.mark.parametrize("change", ["source", "header", "specialisation", "arch", "nvrtc"])

@@ -16,6 +16,8 @@ from pathlib import Path
 
 import torch
 
+from torch_utils.ops import compilation
+
 FLAGS = ("-O3", "-std=gnu++17", "-fPIC", "-fno-math-errno", "-Wno-psabi")
 BUILD_TIMEOUT_SEC = 300
 PROBE_TIMEOUT_SEC = 60  # to compile a few lines and link them
@@ -120,12 +122,13 @@ def toolchains() -> Iterator[Toolchain]:
 
 @contextlib.contextmanager
 def announce(text: str, after_sec: float) -> Iterator[None]:
-    """Say on the standard error what is going on, if it takes longer than that."""
+    """Say on the standard error and to listeners what is going on, if it takes that long."""
     start, is_shown = time.monotonic(), threading.Event()
 
     def show() -> None:
         print(text, end="", file=sys.stderr, flush=True)
         is_shown.set()
+        compilation.tell(text)
 
     timer = threading.Timer(after_sec, show)
     timer.start()

@@ -28,6 +28,7 @@ from types import SimpleNamespace
 import torch
 
 from dnnlib import ownership
+from torch_utils.ops import compilation
 from torch_utils.ops.cpu.compiler import BuildError, is_own, is_private, kernel_cache_dir
 
 SOURCE_DIR = Path(__file__).parent
@@ -244,6 +245,7 @@ def compile_cubin(source: str, specialisation: str, arch: str) -> Cubin:
     cache_dir = _cache_dir()
     cubin = _read(cache_dir / name) if cache_dir is not None else None
     if cubin is None:
+        compilation.tell("Compiling CUDA kernels (once, a few seconds) ...")
         code = (SOURCE_DIR / source).read_text(encoding="utf-8")
         cubin = _compile(code, specialisation, kind, target, source)
         if cache_dir is not None:

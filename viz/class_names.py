@@ -1,0 +1,57 @@
+"""What the classes of a network are called, if the dataset that it was trained with is at hand."""
+
+from pathlib import Path
+from typing import Any
+
+from data import reading
+from data.listing import METADATA
+from dnnlib.text import one_line
+from training import dataset_json
+from training.zip_archive import ZipArchive
+
+MAX_CLASSES = 2**15  # the names travel with every picture
+MAX_JSON_BYTES = 2**26
+MAX_CHARACTERS = 60  # of a name
+KEY = b'"class_names"'
+
+
+def find_class_names(training_set_kwargs: dict[str, Any] | None, c_dim: int) -> tuple[str, ...]:
+    """The names of a network's classes; none if they are not known, for whatever reason.
+
+    Args:
+        training_set_kwargs: As in a network's file, which may be anybody's: only files of this
+            computer are looked at, and only so many bytes of them.
+        c_dim: How many classes the network has.
+    """
+    if not 0 < c_dim <= MAX_CLASSES:
+        return ()
+    try:
+        text = _read_metadata((training_set_kwargs or {}).get("path"))
+        # Few datasets have names, and the labels of the others take long to parse.
+        names = dataset_json.parse_class_names(text) if KEY in text else None
+    except Exception:  # a dataset that moved or is damaged is no reason to show no picture
+        return ()
+    if names is None or len(names) != c_dim:
+        return ()
+    return tuple(one_line(name, MAX_CHARACTERS) for name in names)
+
+
+def _read_metadata(path: Any) -> bytes:
+    """The `dataset.json` of a folder or ZIP, empty if there is none or it is too large."""
+    if not isinstance(path, str) or path.startswith(("//", "\\\\")):  # of another computer
+        return b""
+    if Path(path).is_dir():
+        metadata = Path(path, METADATA)
+        if not metadata.is_file() or metadata.stat().st_size > MAX_JSON_BYTES:
+            return b""
+        return reading.read_file(metadata, MAX_JSON_BYTES)
+    if not Path(path).is_file() or not path.lower().endswith(".zip"):
+        return b""
+    archive = ZipArchive(path)
+    try:
+        position = archive.position.get(METADATA)
+        if position is None or archive.size_of(position) > MAX_JSON_BYTES:
+            return b""
+        return archive.read_at(position)
+    finally:
+        archive.close()
