@@ -29,15 +29,42 @@ from dnnlib import cli
     "--browse-dir",
     type=cli.LocalPath(file_okay=False, path_type=Path),
     metavar="DIR",
-    default="training-runs",
-    show_default=True,
-    help="Folder of runs that Browse shows.",
+    multiple=True,
+    help="Folder of runs to choose from; can be given several times.  "
+    "[default: demo/runs, runs, training-runs]",
 )
 @click.option(
     "--screenshot",
     type=cli.LocalPath(dir_okay=False, path_type=Path),
     metavar="FILE.png",
     help="Write a picture of the window and exit; needs no display.",
+)
+@click.option(
+    "--seed",
+    type=cli.WholeNumber(min=0, max=cli.MAX_SEED),
+    default=0,
+    show_default=True,
+    help="Start with this seed.",
+)
+@cli.trunc_option
+@cli.class_option
+@click.option("--layer", metavar="NAME", help="Start with a layer; the window lists their names.")
+@click.option("--fft", is_flag=True, help="Start with the power spectrum.")
+@click.option(
+    "--translate",
+    type=cli.Vec2(),
+    metavar="x,y",
+    default="0,0",
+    show_default=True,
+    help="Start with a shift of the content, in fractions of the image (StyleGAN3).",
+)
+@click.option(
+    "--rotate",
+    type=cli.FiniteFloat(),
+    metavar="DEG",
+    default=0,
+    show_default=True,
+    help="Start with a rotation of the content (StyleGAN3).",
 )
 @click.option(
     "--size",
@@ -51,8 +78,15 @@ from dnnlib import cli
 def main(
     paths: tuple[str, ...],
     capture_dir: Path,
-    browse_dir: Path,
+    browse_dir: tuple[Path, ...],
     screenshot: Path | None,
+    seed: int,
+    trunc: float,
+    class_idx: int | None,
+    layer: str | None,
+    fft: bool,
+    translate: tuple[float, float],
+    rotate: float,
     size: tuple[int, int] | None,
     allow_untrusted: bool,
     device: str,
@@ -67,8 +101,11 @@ def main(
       python visualizer.py network-snapshot-025000.pkl
       # Without a network: choose one in the window
       python visualizer.py --browse-dir=training-runs
-      # A picture of the window, on a machine without a display
-      python visualizer.py --screenshot=window.png network-snapshot-025000.pkl
+      # The newest snapshot of a run
+      python visualizer.py training-runs/00000-stylegan3-t-photos-256x256-gpus8-batch32-gamma2
+      # A picture of the window, on a machine without a display: the spectrum of a layer
+      python visualizer.py --screenshot=window.png --layer=L8_148_512 --fft --size=1280x800 \\
+          network-snapshot-025000.pkl
     """
     try:
         from gui_utils.window import Window
@@ -83,12 +120,25 @@ def main(
         ) from error
     from torch_utils import distributed, images
     from viz.memory import Memory, load_memory
+    from viz.renderer import View
 
     torch_device = distributed.resolve_device(device)
     distributed.configure_backends(torch_device)
+    view = View(
+        x=seed,
+        class_idx=class_idx or 0,
+        truncation_psi=trunc,
+        layer=layer,
+        fft=fft,
+        translate=translate,
+        rotate=rotate,
+    )
+    if screenshot is not None and not paths and view != View():
+        raise click.UsageError("Name the network that --screenshot is to show.")
     options = dict(
+        view=view,
         capture_dir=capture_dir,
-        browse_dir=browse_dir,
+        browse_dirs=browse_dir,
         device=device,
         allow_untrusted=allow_untrusted,
     )
@@ -107,6 +157,8 @@ def main(
             window.close()
         if app.result is not None and app.result.error is not None:
             raise click.exceptions.Exit(1)  # the application has said what is wrong
+        if app.result is not None:
+            _check_shown(view, app.result)
         with cli.blame("--screenshot"):
             images.save_png(pixels.transpose(2, 0, 1), screenshot)
         click.echo(f"Wrote {screenshot}")
@@ -116,6 +168,24 @@ def main(
     if size is not None:
         memory.window_size = size
     application.run(partial(_open_window, Window), memory, list(paths), **options)
+
+
+def _check_shown(view, result) -> None:
+    """Refuse a screenshot that shows something else than the options say."""
+    names = [layer.name for layer in result.layers]
+    if view.layer is not None and view.layer not in names:
+        raise click.BadParameter(
+            f"this network has no layer {view.layer!r}, but {', '.join(names)}",
+            param_hint="'--layer'",
+        )
+    num_classes = result.network.c_dim
+    if view.class_idx >= max(num_classes, 1):
+        which = f"classes 0 to {num_classes - 1}" if num_classes else "no classes"
+        raise click.BadParameter(f"this network has {which}", param_hint="'--class'")
+    if not result.network.has_transform and (view.translate != (0, 0) or view.rotate != 0):
+        raise click.UsageError(
+            "--translate and --rotate need a network with an input transform (StyleGAN3)."
+        )
 
 
 def _open_window(Window, memory):

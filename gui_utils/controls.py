@@ -92,9 +92,7 @@ def input_int(name: str, value: int) -> tuple[bool, int]:
     return imgui.input_int(name, value)
 
 
-def slider_int(
-    name: str, value: int, low: int, high: int, form: str = "%d"
-) -> tuple[bool, int]:
+def slider_int(name: str, value: int, low: int, high: int, form: str = "%d") -> tuple[bool, int]:
     """A slider for whole numbers, as `input_int`."""
     return imgui.slider_int(name, value, low, high, _shown(form))
 
@@ -158,9 +156,13 @@ def blank(is_blank: bool) -> Iterator[None]:
     global _are_blank
     before, _are_blank = _are_blank, is_blank
     imgui.begin_disabled(is_blank)
+    marks = (imgui.Col_.slider_grab, imgui.Col_.check_mark) if is_blank else ()
+    for mark in marks:
+        imgui.push_style_color(mark, (0, 0, 0, 0))
     try:
         yield
     finally:
+        imgui.pop_style_color(len(marks))
         imgui.end_disabled()
         _are_blank = before
 

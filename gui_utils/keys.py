@@ -1,4 +1,4 @@
-"""Key presses as text: `Ctrl+S`, `F1`, `Esc`."""
+"""Key presses: which key, by the user's own keyboard layout, and what is held with it."""
 
 import sys
 from dataclasses import dataclass
@@ -20,22 +20,24 @@ class KeyPress:
     """A key that went down.
 
     Attributes:
-        chord: What was pressed, modifiers first: `Ctrl+Shift+Z`. Letters are those of the user's
-            keyboard layout.
+        name: `Esc`, `F1`, or the character that the user's keyboard layout has on the key, as a
+            capital letter.
+        ctrl: Whether Ctrl is held; on macOS the command key, too.
+        shift: Whether Shift is held.
         is_repeat: Whether the key is held down, and this is not the first press.
     """
 
-    chord: str
+    name: str
+    ctrl: bool = False
+    shift: bool = False
     is_repeat: bool = False
 
 
 def read_key(key: int, scancode: int, action: int, mods: int) -> KeyPress | None:
     """What GLFW's key callback tells; None where no key went down, or one without a name."""
-    if action == glfw.RELEASE:
+    if action == glfw.RELEASE or mods & glfw.MOD_ALT:
         return None
     name = NAMED.get(key) or (glfw.get_key_name(key, scancode) or "").upper()
     if not name:
         return None
-    modifiers = (("Ctrl", CTRL), ("Alt", glfw.MOD_ALT), ("Shift", glfw.MOD_SHIFT))
-    held = [modifier for modifier, bit in modifiers if mods & bit]
-    return KeyPress("+".join([*held, name]), action == glfw.REPEAT)
+    return KeyPress(name, bool(mods & CTRL), bool(mods & glfw.MOD_SHIFT), action == glfw.REPEAT)

@@ -5,6 +5,9 @@ import PIL.Image
 from imgui_bundle import imgui
 from OpenGL import GL
 
+from gui_utils.placement import Area, Zoom, place
+
+FITTED = Zoom()
 FORMATS = {1: GL.GL_RED, 3: GL.GL_RGB, 4: GL.GL_RGBA}
 
 
@@ -17,30 +20,54 @@ class Texture:
 
     def __init__(self) -> None:
         self._pixels: np.ndarray | None = None
-        self._size = (0, 0)
+        self._shown: tuple[tuple[int, ...], tuple[int, int]] | None = None  # what is uploaded
         self._name = int(GL.glGenTextures(1))
         GL.glBindTexture(GL.GL_TEXTURE_2D, self._name)
         GL.glTexParameteri(GL.GL_TEXTURE_2D, GL.GL_TEXTURE_MIN_FILTER, GL.GL_NEAREST)
         GL.glTexParameteri(GL.GL_TEXTURE_2D, GL.GL_TEXTURE_MAG_FILTER, GL.GL_NEAREST)
 
-    def draw(self, pixels: np.ndarray, area: tuple[float, float, float, float]) -> None:
-        """Draw a picture as large as possible in the middle of an area of the current window.
+    def draw(self, pixels: np.ndarray, area: Area, zoom: Zoom = FITTED) -> Area:
+        """Draw a picture in an area of the current window; what lies outside is cut off.
 
         Args:
             pixels: The picture; the same array is uploaded once.
-            area: Left, top, right and bottom, in screen coordinates.
+            area: In screen coordinates.
+            zoom: Its size and place; by default it is as large as possible, in the middle.
+
+        Returns:
+            Where the whole picture lies, in screen coordinates.
         """
         density = imgui.get_io().display_framebuffer_scale.x
         height, width = pixels.shape[:2]
-        x, y, width, height = _fit(width, height, *(edge * density for edge in area))
-        if pixels is not self._pixels or (width, height) != self._size:
-            self._pixels, self._size = pixels, (width, height)
-            self._upload(_resized(pixels, width, height))
-        imgui.get_window_draw_list().add_image(
-            imgui.ImTextureRef(self._name),
-            (x / density, y / density),
-            ((x + width) / density, (y + height) / density),
+        placement = place((width, height), tuple(edge * density for edge in area), zoom)
+        crop = placement.visible(tuple(edge * density for edge in area))
+        x0, y0, x1, y1 = crop
+        whole = tuple(
+            edge / density
+            for edge in (
+                placement.left,
+                placement.top,
+                placement.left + placement.width,
+                placement.top + placement.height,
+            )
         )
+        if x1 <= x0 or y1 <= y0:
+            return whole
+        scale = placement.scale
+        size = (max(round((x1 - x0) * scale), 1), max(round((y1 - y0) * scale), 1))
+        if pixels is not self._pixels or (crop, size) != self._shown:
+            self._pixels, self._shown = pixels, (crop, size)
+            self._upload(_resized(pixels[y0:y1, x0:x1], *size))
+        left, top = placement.left + round(x0 * scale), placement.top + round(y0 * scale)
+        draw_list = imgui.get_window_draw_list()
+        draw_list.push_clip_rect(area[:2], area[2:], True)
+        draw_list.add_image(
+            imgui.ImTextureRef(self._name),
+            (left / density, top / density),
+            ((left + size[0]) / density, (top + size[1]) / density),
+        )
+        draw_list.pop_clip_rect()
+        return whole
 
     def _upload(self, pixels: np.ndarray) -> None:
         height, width, channels = pixels.shape
@@ -56,19 +83,6 @@ class Texture:
         GL.glTexImage2D(
             GL.GL_TEXTURE_2D, 0, storage, width, height, 0, form, GL.GL_UNSIGNED_BYTE, data
         )
-
-
-def _fit(
-    width: int, height: int, left: float, top: float, right: float, bottom: float
-) -> tuple[int, int, int, int]:
-    """Left, top, width and height of the picture, in pixels of the display.
-
-    It is reduced by any factor, and enlarged by whole ones.
-    """
-    scale = max(min((right - left) / width, (bottom - top) / height), 1e-3)
-    scale = np.floor(scale) if scale > 1 else scale
-    width, height = max(round(width * scale), 1), max(round(height * scale), 1)
-    return int((left + right - width) / 2), int((top + bottom - height) / 2), width, height
 
 
 def _resized(pixels: np.ndarray, width: int, height: int) -> np.ndarray:

@@ -251,6 +251,7 @@ class Window:
         imgui.style_colors_dark()
         style = imgui.get_style()
         style.window_border_size = 0
+        style.frame_padding, style.item_spacing = (4, 2), (8, 2)  # much to show on a laptop
         style.frame_rounding = style.grab_rounding = style.popup_rounding = 3
         text.load_fonts()
         address = ctypes.cast(self._handle, ctypes.c_void_p).value

@@ -1,7 +1,7 @@
 """The viewer's window: panes on the left, the picture on the right."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,41 +9,33 @@ import click
 import numpy as np
 from imgui_bundle import imgui
 
-from gui_utils import controls, text
-from gui_utils.texture import Texture
-from gui_utils.window import Window
+from dnnlib.paths import expand_home
+from gui_utils import controls
+from gui_utils.keys import KeyPress
+from gui_utils.placement import Zoom
+from gui_utils.window import SETTLE_FRAMES, Window
+from viz import browse
 from viz.async_renderer import AsyncRenderer, InlineRenderer
 from viz.capture_widget import CaptureWidget
+from viz.dialogs import Dialogs
 from viz.equivariance_widget import EquivarianceWidget
+from viz.history import History
 from viz.latent_widget import LatentWidget
 from viz.layer_widget import LayerWidget
 from viz.memory import Memory
 from viz.mixing_widget import MixingWidget
 from viz.network_widget import NetworkWidget
 from viz.performance_widget import PerformanceWidget
+from viz.picture_pane import PicturePane
 from viz.renderer import Result, View
 from viz.truncation_widget import TruncationWidget
+from viz.welcome import Welcome
 
 PANE_EMS = 27  # width of the panes
 PATIENCE_SEC = 0.5  # before the window says that it is waiting
-SETTLE_FRAMES = 4  # until the panes have been laid out
-BUSY_FPS = 40  # of animations that wait for pictures
-MAX_STEP_SEC = 0.1  # of animations: they wait for slow frames
-ERROR_COLOR = (1, 0.45, 0.4)
-WELCOME = (
-    "Drop a network here, type its path or URL on the left, or choose one with Recent or Browse."
-    "\n\n"
-    "F1 shows the keys."
-)
-HELP = (
-    ("Drag in the picture", "move through the latents"),
-    ("Drop a file", "load a network"),
-    ("Ctrl + S", "save the picture"),
-    ("Ctrl + Plus, Ctrl + Minus", "larger, smaller controls"),
-    ("Ctrl + click on a slider", "type a number"),
-    ("F1", "show or hide this help"),
-    ("Esc", "quit"),
-)
+STILL_FRAMES = 8  # until the panes have been laid out
+MAX_STEP_SEC = 0.5  # of animations: they wait for slow pictures
+LARGER, SMALLER = ("=", "+"), ("-", "_")  # keys, also those of the number pad
 FIXED = (
     imgui.WindowFlags_.no_title_bar
     | imgui.WindowFlags_.no_resize
@@ -60,8 +52,9 @@ class Application:
     Args:
         window: Where to draw.
         memory: State that is remembered; changed, but not saved.
+        view: What to start with, apart from the network.
         capture_dir: Where saved pictures go.
-        browse_dir: Folder of runs.
+        browse_dirs: Folders of runs; none for those that the demo and the examples use.
         device: As for `Renderer`.
         allow_untrusted: As for `Renderer`.
         is_async: Whether to render in another process, at first.
@@ -76,22 +69,31 @@ class Application:
         window: Window,
         memory: Memory,
         *,
+        view: View | None = None,
         capture_dir: Path = Path("screenshots"),
-        browse_dir: Path = Path("training-runs"),
+        browse_dirs: Sequence[Path] = (),
         device: str = "auto",
         allow_untrusted: bool | None = None,
         is_async: bool = True,
     ) -> None:
+        browse_dirs = browse_dirs or browse.usual_folders()
         self.window = window
         self.memory = memory
-        self.view = View()
+        self.view = view or View()
         self.result: Result | None = None
         self._options = (device, allow_untrusted)
         self._submitted: View | None = None
-        self._submit_time = 0.0
-        self._is_help_open = False
-        self._texture = Texture()
-        self.network = NetworkWidget(memory, browse_dir)
+        self._submit_sec = 0.0
+        self._inline_sec = 0.0  # of the last frame that the renderer took
+        self._layer_idx: int | None = None  # of the layer that was shown of the network before
+        self._is_blank = True  # no network has been there yet
+        self._was_animated = False
+        self._spare_height = 0.0  # of the panes, in the last frame
+        self._dialogs = Dialogs()
+        self._history = History()
+        self._welcome = Welcome(memory, browse_dirs)
+        self.picture = PicturePane()
+        self.network = NetworkWidget(memory, browse_dirs)
         self.latent = LatentWidget()
         self.mixing = MixingWidget()
         self.truncation = TruncationWidget()
@@ -104,7 +106,19 @@ class Application:
         window.on_drop = lambda paths: self.load(paths[0])
 
     def load(self, network: str) -> None:
-        """Show another network; the controls stay as they are."""
+        """Show another network; the controls stay as they are.
+
+        Args:
+            network: Path or URL. A folder stands for the newest network in it.
+        """
+        path = Path(expand_home(network))
+        if path.is_dir():
+            network = str(browse.newest_network(path) or network)
+        if network != self.view.network and self.view.layer is not None:
+            names = [layer.name for layer in self.result.layers] if self.result else []
+            if self.view.layer in names:
+                self._layer_idx = names.index(self.view.layer)
+                self.view = replace(self.view, layer=None)
         self.view = replace(self.view, network=network)
         self._submitted = None  # the same file again is worth another try
         self.window.request_frame()
@@ -117,10 +131,12 @@ class Application:
 
     def draw(self) -> None:
         """Draw one frame."""
-        start = time.perf_counter()
-        elapsed_sec = min(self.window.interval_sec, MAX_STEP_SEC)
-        self.performance.add_frame(self.window.interval_sec)
-        self._handle_keys()
+        self._take_result()
+        elapsed_sec = min(self.window.interval_sec, MAX_STEP_SEC) if self._was_animated else 0
+        if self.window.frame_sec > 0:
+            self.performance.add_frame(max(self.window.frame_sec - self._inline_sec, 0))
+        for key in self.window.take_keys():
+            self._handle_key(key)
         width, height = imgui.get_io().display_size
         pane_width = min(controls.em(PANE_EMS), width * 0.6)
         self._draw_panes(pane_width, height, elapsed_sec)
@@ -128,19 +144,21 @@ class Application:
         imgui.set_next_window_pos((pane_width, 0))
         imgui.set_next_window_size((width - pane_width, height))
         imgui.push_style_color(imgui.Col_.window_bg, (0.06, 0.06, 0.07, 1))
-        imgui.begin("picture", None, FIXED | imgui.WindowFlags_.no_scrollbar)
+        flags = imgui.WindowFlags_.no_scrollbar | imgui.WindowFlags_.no_scroll_with_mouse
+        imgui.begin("picture", None, FIXED | flags)
         imgui.pop_style_color()
+        self.picture.begin()
+        self.view = self.latent.drag(self.view, *self.picture.drag)
+        self._submit()
         self._draw_picture()
         imgui.end()
-        if self._is_help_open:
-            self._draw_help(width, height)
-        animated = (self.latent, self.mixing, self.truncation, self.equivariance)
-        if any(widget.is_animated for widget in animated):
-            if self.renderer.is_busy:  # leave the processor to it; its result wakes the window
-                rest_sec = start + 1 / BUSY_FPS - time.perf_counter()
-                self.window.request_frame_in(rest_sec, "animation", 1)
-            else:
-                self.window.request_frame(1)
+        if self._dialogs.draw():
+            self.window.request_close()
+        self._history.note(self.view, imgui.is_any_item_active() or self._is_animated)
+        self._was_animated = self._is_animated
+        # While a picture is being rendered, the processor is left to it: it wakes the window.
+        if self._is_animated and self.view.network is not None and not self.renderer.is_busy:
+            self.window.request_frame(1)
 
     def close(self) -> None:
         """End the rendering process, and note what is to be remembered."""
@@ -148,51 +166,86 @@ class Application:
         self.memory.ui_scale = self.window.ui_scale
         self.renderer.close()
 
-    def _handle_keys(self) -> None:
-        io = imgui.get_io()
-        if imgui.is_key_pressed(imgui.Key.f1, False):
-            self._is_help_open = not self._is_help_open
-        if imgui.is_key_pressed(imgui.Key.escape, False) and not io.want_text_input:
-            if self._is_help_open or imgui.is_popup_open(
-                "", imgui.PopupFlags_.any_popup_id | imgui.PopupFlags_.any_popup_level
-            ):
-                self._is_help_open = False
-            else:
-                self.window.request_close()
-        if not io.key_ctrl:
+    @property
+    def _is_animated(self) -> bool:
+        widgets = (self.latent, self.mixing, self.truncation, self.equivariance)
+        return any(widget.is_animated for widget in widgets)
+
+    def _handle_key(self, key: KeyPress) -> None:
+        if key.ctrl:
+            self._handle_chord(key)
+        elif key.is_repeat:
             return
-        if imgui.is_key_pressed(imgui.Key.s, False):
+        elif key.name == "F1":
+            self._dialogs.toggle_help()
+        elif key.name == "Enter" and self._dialogs.is_asking:
+            self.window.request_close()
+        elif key.name == "Esc":
+            self._escape()
+
+    def _handle_chord(self, key: KeyPress) -> None:
+        if key.name in LARGER + SMALLER:
+            self.window.ui_scale *= 1.1 if key.name in LARGER else 1 / 1.1
+        elif key.name in "ZY" and not imgui.get_io().want_text_input:
+            is_redo = key.name == "Y" or key.shift
+            step = self._history.redo if is_redo else self._history.undo
+            self.view = step(self.view) or self.view
+        elif key.is_repeat:
+            return
+        elif key.name == "S":
             self.capture.save_image(self.result)
-        for keys, factor in (
-            ((imgui.Key.equal, imgui.Key.keypad_add), 1.1),
-            ((imgui.Key.minus, imgui.Key.keypad_subtract), 1 / 1.1),
-        ):
-            if any(imgui.is_key_pressed(key) for key in keys):
-                self.window.ui_scale *= factor
+        elif key.name == "0":
+            self.picture.zoom = Zoom()
+        elif key.name == "C" and key.shift:
+            self.capture.copy_command(self.result)
+
+    def _escape(self) -> None:
+        """Close what is open; where nothing is, ask whether to quit."""
+        any_popup = imgui.PopupFlags_.any_popup_id | imgui.PopupFlags_.any_popup_level
+        if self._dialogs.close():
+            return
+        if imgui.is_popup_open("", any_popup):
+            imgui.internal.close_popup_to_level(0, True)
+        elif not imgui.get_io().want_text_input:  # which ends typing
+            self._dialogs.ask_to_quit()
 
     def _draw_panes(self, width: float, height: float, elapsed_sec: float) -> None:
         imgui.set_next_window_pos((0, 0))
         imgui.set_next_window_size((width, height))
         imgui.begin("panes", None, FIXED | imgui.WindowFlags_.horizontal_scrollbar)
-        before = self.view.network
         view, result = self.view, self.result
-        if _section(self.network.title):
-            view = self.network.draw(view, result)
-        for widget in (self.latent, self.mixing, self.truncation):
-            if _section(widget.title):
-                view = widget.draw(view, result, elapsed_sec)
-        if _section(self.layers.title):
-            view = self.layers.draw(view, result)
-        if _section(self.equivariance.title):
-            view = self.equivariance.draw(view, result, elapsed_sec)
-        if _section(self.performance.title):
+        chosen = None
+        if self._section(self.network.title):
+            chosen = self.network.draw(view, result)
+        with controls.blank(self._is_blank):
+            for widget in (self.latent, self.mixing, self.truncation):
+                if self._section(widget.title):
+                    view = widget.draw(view, result, elapsed_sec)
+            if self._section(self.layers.title):
+                view = self.layers.draw(view, result, self._spare_height)
+            if self._section(self.equivariance.title):
+                view = self.equivariance.draw(view, result, elapsed_sec)
+        if self._section(self.performance.title):
             view = self.performance.draw(view)
-        if _section(self.capture.title):
+        if self._section(self.capture.title):
             self.capture.draw(result)
+        bottom = imgui.get_cursor_pos_y() + imgui.get_style().window_padding.y
+        self._spare_height = height - bottom - imgui.get_scroll_y()
         imgui.end()
         self.view = view
-        if self.network.take_load_request() or view.network != before:
-            self._submitted = None
+        if chosen is not None:
+            self.load(chosen)
+
+    def _section(self, title: str) -> bool:
+        """The header of a pane; whether the pane is to be drawn."""
+        was_open = title not in self.memory.folded
+        imgui.set_next_item_open(was_open)
+        is_open = imgui.collapsing_header(title)
+        if is_open and not was_open:
+            self.memory.folded.remove(title)
+        elif was_open and not is_open:
+            self.memory.folded.append(title)
+        return is_open
 
     def _apply_settings(self) -> None:
         state = self.performance.state
@@ -216,40 +269,42 @@ class Application:
         self.window.request_frame()
 
     def _draw_picture(self) -> None:
-        left, top = imgui.get_cursor_screen_pos()
-        room = imgui.get_content_region_avail()
-        status_height = imgui.get_text_line_height_with_spacing()
-        area = (left, top, left + room.x, top + room.y - status_height)
-        imgui.invisible_button("picture", (max(room.x, 1), max(room.y - status_height, 1)))
-        self.view = self.latent.drag(self.view, *controls.drag_delta())
-        self._render()
-        result = self.result
-        if self.view.network is None:
-            text.draw_centered(WELCOME, area)
-        elif result is None or (self._is_late and result.view.network != self.view.network):
-            text.draw_centered(f"Loading {self.view.network} …", area)
-        elif result.error is not None:
-            text.draw_centered(f"No picture: {result.error}", area, ERROR_COLOR)
+        result, network = self.result, self.view.network
+        if network is None:
+            if (chosen := self._welcome.draw(self.picture.area)) is not None:
+                self.load(chosen)
+        elif result is None or (self._is_late and result.view.network != network):
+            self.picture.say(self.renderer.status or f"Loading {network} …")
         else:
-            self._texture.draw(result.image, area)
-            if result.notice is not None:
-                text.draw_centered(result.notice, area, ERROR_COLOR)
-        self._draw_status(left, area[3], room.x)
+            self.picture.show(result)
+        self.picture.draw_status(self._status())
 
-    def _render(self) -> None:
-        """Ask for what has changed, and take what has been rendered."""
-        if self.view.network is not None and self.view != self._submitted:
-            if not self.renderer.is_busy:
-                self._submit_time = time.perf_counter()
-                self.window.request_frame_in(PATIENCE_SEC, "patience")
-            self.renderer.submit(self.view)
-            self._submitted = self.view
+    def _submit(self) -> None:
+        """Ask for what has changed."""
+        self._inline_sec = 0.0
+        if self.view.network is None or self.view == self._submitted:
+            return
+        start_sec = time.perf_counter()
+        if not self.renderer.is_busy:
+            self._submit_sec = start_sec
+            self.window.request_frame_in(PATIENCE_SEC, "patience")
+        self.renderer.submit(self.view)
+        self._submitted = self.view
+        self._inline_sec = time.perf_counter() - start_sec
+        if not self.renderer.is_busy:
+            self._take_result()
+
+    def _take_result(self) -> None:
+        """Take what has been rendered."""
         result = self.renderer.poll()
         if result is None:
             return
-        self.window.request_frame()  # the panes show it, too
-        self._submit_time = time.perf_counter()
-        self.performance.add_result(result)
+        # The panes show it, too, and some are laid out again.
+        self.window.request_frame(1 if self._was_animated else SETTLE_FRAMES)
+        now_sec = time.perf_counter()
+        self.performance.add_result(result, self._submit_sec, now_sec)
+        if self.renderer.is_busy:  # with the view that had to wait
+            self._submit_sec = now_sec
         if result.error is not None:
             if self.result is None or self.result.error != result.error:  # not for every frame
                 click.echo(f"Error: {result.details or result.error}", err=True)
@@ -259,35 +314,36 @@ class Application:
             click.echo(f"Warning: {result.notice}", err=True)
         if self.result is None or result.view.network != self.result.view.network:
             self.window.set_title(f"{Path(result.view.network or '').name} - Visualizer")
+        self._is_blank = self._is_blank and result.network is None
+        if result.layers and result.view.network == self.view.network:
+            self._keep_layer(result)
         self.result = result
+
+    def _keep_layer(self, result: Result) -> None:
+        """Another network has no layer of the same name perhaps, but one at the same place."""
+        names = [layer.name for layer in result.layers]
+        if self._layer_idx is not None:
+            layer = names[min(self._layer_idx, len(names) - 1)]
+            self.view, self._layer_idx = replace(self.view, layer=layer), None
+        elif self.view.layer is not None and self.view.layer not in names:
+            self.view = replace(self.view, layer=None)
 
     @property
     def _is_late(self) -> bool:
-        waited_sec = time.perf_counter() - self._submit_time
+        waited_sec = time.perf_counter() - self._submit_sec
         return self.renderer.is_busy and waited_sec >= PATIENCE_SEC * 0.9
 
-    def _draw_status(self, left: float, top: float, width: float) -> None:
-        message = self.capture.state.message
+    def _status(self) -> str:
         if self._is_late:
-            message = "rendering …"
-        elif not message and self.result is not None and self.result.image is not None:
-            height, width_px, _ = self.result.image.shape
-            message = f"{width_px}x{height}, {self.result.render_sec * 1e3:.0f} ms"
-        imgui.set_cursor_screen_pos((left, top))
-        imgui.text_disabled(text.shorten(message, width))
-
-    def _draw_help(self, width: float, height: float) -> None:
-        imgui.set_next_window_pos((width / 2, height / 2), imgui.Cond_.always, (0.5, 0.5))
-        flags = imgui.WindowFlags_.no_saved_settings | imgui.WindowFlags_.always_auto_resize
-        _, self._is_help_open = imgui.begin("Help", True, flags | imgui.WindowFlags_.no_collapse)
-        if imgui.begin_table("keys", 2, imgui.TableFlags_.sizing_fixed_fit):
-            for keys, effect in HELP:
-                imgui.table_next_column()
-                imgui.text_unformatted(keys)
-                imgui.table_next_column()
-                imgui.text_disabled(effect)
-            imgui.end_table()
-        imgui.end()
+            return self.renderer.status or "rendering …"
+        if self.capture.state.message:
+            return self.capture.state.message
+        if self.result is None or self.result.image is None:
+            return ""
+        height, width, _ = self.result.image.shape
+        scale = self.picture.zoom.scale
+        zoom = "" if scale is None else f", enlarged {scale:.3g} times (Ctrl+0: the whole picture)"
+        return f"{width}x{height}, {self.result.render_sec * 1e3:.0f} ms{zoom}"
 
 
 def take_screenshot(application: Application, timeout_sec: float = 600) -> np.ndarray:
@@ -303,7 +359,7 @@ def take_screenshot(application: Application, timeout_sec: float = 600) -> np.nd
         if time.monotonic() > deadline:
             raise RuntimeError(f"no picture after {timeout_sec:.0f} seconds")
         settled_frames = settled_frames + 1 if application.is_settled else 0
-        if settled_frames == SETTLE_FRAMES:
+        if settled_frames == STILL_FRAMES:
             window.capture(captured.append)
         window.request_frame(1)
         window.step(application.draw)
@@ -333,7 +389,3 @@ def run(
         application.close()
         memory.save()
         window.close()
-
-
-def _section(title: str) -> bool:
-    return imgui.collapsing_header(title, imgui.TreeNodeFlags_.default_open)

@@ -4,12 +4,14 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+import click
 import numpy as np
 from imgui_bundle import imgui
 
 from dnnlib.paths import expand_home
 from gui_utils import controls
 from torch_utils import images
+from viz.command_line import gen_images_command
 from viz.renderer import Result
 
 
@@ -48,6 +50,23 @@ class CaptureWidget:
         imgui.same_line()
         if controls.button("Save GUI", 7, "The whole window"):
             state.is_window_requested = True
+        controls.label("")
+        with controls.disabled(not has_image, "there is no picture"):
+            if controls.button("Copy as command", 14.3, "Ctrl+Shift+C; a line for gen_images.py"):
+                self.copy_command(result)
+
+    def copy_command(self, result: Result | None) -> None:
+        """Put the `gen_images.py` line of what is shown into the clipboard, and on the console."""
+        if result is None or result.network is None:
+            self.state.message = "nothing to copy: there is no picture"
+            return
+        command, left_out = gen_images_command(result.view, result.network)
+        imgui.set_clipboard_text(command)
+        click.echo(command)  # in case there is no clipboard, over SSH for example
+        self.state.message = f"copied: {command}"
+        if left_out:
+            self.state.message = f"copied, without {', '.join(left_out)}: {command}"
+            click.echo(f"Note: gen_images.py does not know {', '.join(left_out)}.", err=True)
 
     def save_image(self, result: Result | None) -> None:
         """Save the picture that is shown."""

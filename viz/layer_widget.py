@@ -5,9 +5,10 @@ from dataclasses import replace
 from imgui_bundle import imgui
 
 from gui_utils import controls
+from viz import color_maps
 from viz.renderer import LayerInfo, Result, Stats, View
 
-ROWS = 8  # of the list, in rows that are visible at a time
+MIN_ROWS = 3  # of the list that can be seen, however low the window is
 
 
 class LayerWidget:
@@ -17,25 +18,42 @@ class LayerWidget:
 
     def __init__(self) -> None:
         self._scrolled_to: str | None = None  # the layer that was brought into view
+        self._list_height = 0.0  # as drawn in the last frame
 
-    def draw(self, view: View, result: Result | None) -> View:
-        """Draw the pane; returns what is to be rendered now."""
+    def draw(self, view: View, result: Result | None, spare_height: float) -> View:
+        """Draw the pane; returns what is to be rendered now.
+
+        Args:
+            view: As it was.
+            result: What was rendered last.
+            spare_height: How much higher the list could be than in the last frame, before the
+                panes need a scroll bar; negative where they need one.
+        """
         layers = result.layers if result is not None else ()
-        if layers and view.layer is not None and view.layer not in {item.name for item in layers}:
-            view = replace(view, layer=None)  # of another network
+        row = imgui.get_text_line_height_with_spacing()
+        most = (max(len(layers) + 1, MIN_ROWS) + 1.2) * row
+        height = min(self._list_height + spare_height, most)
+        self._list_height = max(height, (MIN_ROWS + 1.2) * row)
         view = self._draw_list(view, layers, result)
         chosen = next((item for item in layers if item.name == view.layer), None)
         view = self._draw_channels(view, chosen)
+        num_shown = chosen and (view.num_channels if chosen.shape[0] >= view.num_channels else 1)
+        if chosen is None and result is not None and result.network is not None:
+            num_shown = result.network.img_channels
+        if num_shown == 1 and not view.fft:
+            view = _draw_levels(view)
         view = self._draw_spectrum(view, chosen)
+        if num_shown == 1 or view.fft:
+            view = _draw_color_map(view)
         if result is not None and result.stats is not None:
-            _draw_stats([("All", result.stats), ("Shown", result.selected_stats)])
+            rows = [("Shown", result.selected_stats)] if chosen is not None else []
+            _draw_stats([("All", result.stats), *rows])
         return view
 
     def _draw_list(self, view: View, layers: tuple[LayerInfo, ...], result: Result | None) -> View:
-        height = (ROWS + 1) * imgui.get_text_line_height_with_spacing()
         flags = imgui.TableFlags_.scroll_y | imgui.TableFlags_.row_bg
         flags |= imgui.TableFlags_.borders_outer
-        if not imgui.begin_table("layers", 4, flags, (0, height)):
+        if not imgui.begin_table("layers", 4, flags, (0, self._list_height)):
             return view
         imgui.table_setup_scroll_freeze(0, 1)
         stretch = imgui.TableColumnFlags_.width_stretch
@@ -69,7 +87,7 @@ class LayerWidget:
         with controls.disabled(layer is None, "choose a layer above"):
             imgui.set_next_item_width(controls.em(8))
             channel = min(view.channel, last) if layer is not None else view.channel
-            changed, channel = imgui.input_int("##channel", channel)
+            changed, channel = controls.input_int("##channel", channel)
             if changed:
                 view = replace(view, channel=min(max(channel, 0), last))
             imgui.same_line()
@@ -108,6 +126,21 @@ class LayerWidget:
         controls.fill_width()
         beta = controls.slider("##beta", view.fft_beta, 0, 40, "%.1f")
         return replace(view, fft_all=fft_all, fft_beta=max(beta, 0))
+
+
+def _draw_levels(view: View) -> View:
+    controls.label("Window", "Level and width of the values that become black to white")
+    controls.fill_width()
+    level, window = controls.drag2("##window", (view.level, view.window), 0.01, "%.3f")
+    return replace(view, level=level, window=max(window, 0.0))
+
+
+def _draw_color_map(view: View) -> View:
+    controls.label("Colours", "For a single channel, and for the spectrum")
+    controls.fill_width()
+    idx = color_maps.NAMES.index(view.color_map)
+    _, idx = imgui.combo("##colours", idx, list(color_maps.NAMES))
+    return replace(view, color_map=color_maps.NAMES[idx])
 
 
 def _image_row(result: Result | None) -> list[LayerInfo]:

@@ -20,11 +20,13 @@ class Memory:
         recent: Networks that could be loaded, the latest first.
         window_size: Width and height in screen coordinates.
         ui_scale: Size of the controls.
+        folded: Titles of the panes that are folded.
     """
 
     recent: list[str] = field(default_factory=list)
     window_size: tuple[int, int] = (1280, 800)
     ui_scale: float = 1.0
+    folded: list[str] = field(default_factory=lambda: ["Performance", "Capture"])
 
     def add_recent(self, network: str) -> None:
         """Put a network to the front of the recent ones."""
@@ -58,6 +60,9 @@ def load_memory() -> Memory:
         memory.window_size = (int(size[0]), int(size[1]))
     if _is_within(data.get("ui_scale"), 0.5, 4):
         memory.ui_scale = float(data["ui_scale"])
+    folded = data.get("folded")
+    if isinstance(folded, list):
+        memory.folded = [title for title in folded if isinstance(title, str)][:MAX_RECENT]
     return memory
 
 

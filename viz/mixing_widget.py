@@ -56,17 +56,17 @@ class MixingWidget:
         layers = set(view.mix_layers)
         controls.label("Styles", "One for each layer, from the coarsest to the finest")
         start = imgui.get_cursor_pos_x()
-        if controls.button("All##mixing", 3):
+        if controls.button("All##mixing", 2.2):
             layers = set(range(num_ws))
         imgui.same_line()
-        if controls.button("None##mixing", 3.5):
+        if controls.button("None##mixing", 3):
             layers = set()
         for part, color in zip(PARTS, PART_COLORS, strict=True):
             members = {idx for idx in range(num_ws) if part_of(idx, num_ws) == part}
             imgui.same_line()
             imgui.push_style_color(imgui.Col_.text, (*color, 1))
             is_on = bool(members) and members <= layers
-            if controls.toggle(f"{part}##mixing", is_on, 4, f"The {part} styles") != is_on:
+            if controls.toggle(f"{part}##mixing", is_on, 3.5, f"The {part} styles") != is_on:
                 layers = layers - members if is_on else layers | members
             imgui.pop_style_color()
         width = (imgui.get_content_region_avail().x + imgui.get_cursor_pos_x() - start) / COLUMNS

@@ -1,6 +1,7 @@
 """Choose a network: type a path or URL, pick a recent one, browse folders of runs."""
 
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from imgui_bundle import imgui
@@ -18,7 +19,6 @@ class NetworkState:
     typed: str = ""
     shown: str | None = None  # the network that `typed` was set from
     folders: dict[Path, Folder] = field(default_factory=dict)
-    is_load_requested: bool = False
 
 
 class NetworkWidget:
@@ -26,18 +26,18 @@ class NetworkWidget:
 
     Args:
         memory: Where recent networks are.
-        browse_dir: Folder of runs.
+        browse_dirs: Folders of runs.
     """
 
     title = "Network"
 
-    def __init__(self, memory: Memory, browse_dir: Path) -> None:
+    def __init__(self, memory: Memory, browse_dirs: Sequence[Path]) -> None:
         self.memory = memory
-        self.browse_dir = browse_dir
+        self.browse_dirs = browse_dirs
         self.state = NetworkState()
 
-    def draw(self, view: View, result: Result | None) -> View:
-        """Draw the pane; returns what is to be rendered now."""
+    def draw(self, view: View, result: Result | None) -> str | None:
+        """Draw the pane; returns the network to load now, perhaps the same again."""
         state = self.state
         if view.network != state.shown:
             state.typed, state.shown = view.network or "", view.network
@@ -53,31 +53,20 @@ class NetworkWidget:
         third = (imgui.get_content_region_avail().x / controls.em() - 1.2) / 3
         with controls.disabled(not self.memory.recent, "nothing has been loaded yet"):
             if controls.button("Recent", third):
-                imgui.open_popup("recent")
+                controls.open_popup_below("recent")
             chosen = self._recent_popup() or chosen
         imgui.same_line()
-        if controls.button("Browse", third, f"Networks in {self.browse_dir}"):
+        places = ", ".join(map(str, self.browse_dirs))
+        if controls.button("Browse", third, f"Networks in {places}"):
             state.folders.clear()
-            imgui.open_popup("browse")
-        imgui.set_next_window_size_constraints(
-            (controls.em(24), controls.em(6)), (controls.em(48), controls.em(30))
-        )
-        if imgui.begin_popup("browse"):
-            chosen = self._folder(self.browse_dir) or chosen
-            imgui.end_popup()
+            controls.open_popup_below("browse")
+        chosen = self._browse_popup() or chosen
         imgui.same_line()
-        if controls.button("Load", third, "Load what is typed; or drop a file on the window"):
-            chosen = state.typed.strip()
+        hint = "Load what is typed; a folder stands for its newest network. Or drop a file here"
+        if controls.button("Load", third, hint):
+            chosen = state.typed.strip().strip("\"'")
         self._draw_facts(result)
-        if not chosen:
-            return view
-        state.is_load_requested = True
-        return replace(view, network=chosen)
-
-    def take_load_request(self) -> bool:
-        """Whether a network was chosen, perhaps the same again, since the last call."""
-        is_requested, self.state.is_load_requested = self.state.is_load_requested, False
-        return is_requested
+        return chosen or None
 
     def _draw_facts(self, result: Result | None) -> None:
         if result is None or result.network is None:
@@ -100,6 +89,19 @@ class NetworkWidget:
             imgui.end_popup()
         return chosen
 
+    def _browse_popup(self) -> str | None:
+        chosen = None
+        imgui.set_next_window_size_constraints(
+            (controls.em(24), controls.em(6)), (controls.em(48), controls.em(30))
+        )
+        if imgui.begin_popup("browse"):
+            for path in self.browse_dirs:
+                if len(self.browse_dirs) > 1:
+                    imgui.separator_text(str(path))
+                chosen = self._folder(path) or chosen
+            imgui.end_popup()
+        return chosen
+
     def _folder(self, path: Path) -> str | None:
         """Draw the content of a folder, and of those in it that are open."""
         if path not in self.state.folders:
@@ -108,7 +110,7 @@ class NetworkWidget:
         if folder.error is not None:
             imgui.text_disabled(folder.error)
         elif not (folder.folders or folder.networks):
-            imgui.text_disabled(f"no networks in {path}" if path == self.browse_dir else "empty")
+            imgui.text_disabled(f"no networks in {path}" if path in self.browse_dirs else "empty")
         chosen = None
         for network in folder.networks:
             clicked, _ = imgui.menu_item(f"{network.name}##{network}", "", False)

@@ -8,18 +8,21 @@ from imgui_bundle import imgui
 from gui_utils import controls
 from viz.renderer import Result, View
 
-HISTORY = 120  # frames
+HISTORY = 120  # pictures, and frames of the window
+MAX_GAP_SEC = 0.05  # between a picture and the next request; after more, nothing was to do
+NUM_AVERAGED = 20  # pictures that the rate is taken from
 
 
 @dataclass
 class PerformanceState:
-    """Settings, and times of the last frames in milliseconds."""
+    """Settings, and times of the last pictures and frames in milliseconds."""
 
     fps_limit: int = 60
     use_vsync: bool = True
     is_async: bool = True
     render_ms: deque[float] = field(default_factory=lambda: deque(maxlen=HISTORY))
-    interval_ms: deque[float] = field(default_factory=lambda: deque(maxlen=HISTORY))
+    window_ms: deque[float] = field(default_factory=lambda: deque(maxlen=HISTORY))
+    interval_ms: deque[float] = field(default_factory=lambda: deque(maxlen=NUM_AVERAGED))
 
 
 class PerformanceWidget:
@@ -29,26 +32,44 @@ class PerformanceWidget:
 
     def __init__(self) -> None:
         self.state = PerformanceState()
+        self._last_result_sec: float | None = None
 
-    def add_result(self, result: Result) -> None:
-        """Note how long a picture took."""
-        if result.error is None:
+    def add_result(self, result: Result, submit_sec: float, now_sec: float) -> None:
+        """Note how long a picture took.
+
+        Args:
+            result: The picture. The first one of a network is left out: it waits for kernels.
+            submit_sec: When it was asked for.
+            now_sec: When it came, by the same clock.
+        """
+        if result.error is None and not result.is_first:
             self.state.render_ms.append(result.render_sec * 1e3)
+            last_sec = self._last_result_sec
+            if last_sec is not None and submit_sec - last_sec <= MAX_GAP_SEC:
+                self.state.interval_ms.append((now_sec - last_sec) * 1e3)
+            else:
+                self.state.interval_ms.clear()  # a new movement begins
+        self._last_result_sec = now_sec
 
-    def add_frame(self, interval_sec: float) -> None:
-        """Note how long after the one before a frame was drawn; 0 after a pause."""
-        if interval_sec > 0:
-            self.state.interval_ms.append(interval_sec * 1e3)
+    def add_frame(self, frame_sec: float) -> None:
+        """Note how long the window took to draw a frame, without rendering and waiting."""
+        self.state.window_ms.append(frame_sec * 1e3)
+
+    @property
+    def pictures_per_sec(self) -> float | None:
+        """Rate of the pictures of the last movement; None where too few came without a gap."""
+        intervals = self.state.interval_ms
+        return 1e3 * len(intervals) / sum(intervals) if len(intervals) >= 2 else None
 
     def draw(self, view: View) -> View:
         """Draw the pane; returns what is to be rendered now."""
         state = self.state
-        controls.label("Render", "Time that the last pictures took")
-        controls.graph("##render", state.render_ms, _last(state.render_ms))
-        controls.label("Frame", "Time between frames of this window while it is not resting")
-        mean = sum(state.interval_ms) / max(len(state.interval_ms), 1)
-        rate = f"{_last(state.interval_ms)}, {1e3 / mean:.0f} fps" if mean > 0 else ""
-        controls.graph("##frame", state.interval_ms, rate)
+        rate = self.pictures_per_sec
+        shown_rate = "" if rate is None else f", {rate:.1f} pictures/s"
+        controls.label("Render", "Time that the last pictures took, without the first one")
+        controls.graph("##render", state.render_ms, _last(state.render_ms) + shown_rate)
+        controls.label("Window", "Time that this window took to draw its last frames")
+        controls.graph("##frame", state.window_ms, _last(state.window_ms))
 
         controls.label("FPS limit")
         imgui.set_next_item_width(controls.em(8))

@@ -10,7 +10,7 @@ import pytest
 
 ITEMS = """
     button checkbox slider_float slider_int slider_float2 drag_float drag_float2 drag_float_range2
-    input_int input_text input_text_with_hint selectable radio_button invisible_button menu_item
+    input_int input_text input_text_with_hint begin_combo combo selectable radio_button invisible_button menu_item
     collapsing_header tree_node_ex
 """
 SCREEN = "1600x1440"
@@ -179,7 +179,7 @@ def open_window(display, monkeypatch, tmp_path):
 
     def open_window(size=(900, 1400), memory=None, is_async=False, ui_scale=1, **options):
         window = Window("Visualizer", size, ui_scale=ui_scale)
-        options = {"capture_dir": tmp_path / "saved", "browse_dir": tmp_path / "runs", **options}
+        options = {"capture_dir": tmp_path / "saved", "browse_dirs": [tmp_path / "runs"], **options}
         application = Application(
             window, memory or Memory(), device="cpu", is_async=is_async, **options
         )

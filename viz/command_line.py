@@ -1,0 +1,56 @@
+"""What is shown, as a command that makes the same picture."""
+
+import os
+import shlex
+import subprocess
+
+import numpy as np
+
+from dnnlib.cli import MAX_SEED
+from viz.renderer import SEEDS_PER_ROW, NetworkInfo, View
+
+
+def gen_images_command(view: View, info: NetworkInfo | None = None) -> tuple[str, list[str]]:
+    """The `gen_images.py` line for a view.
+
+    Args:
+        view: What is shown; it must have a network.
+        info: The network; options without an effect on it are left out.
+
+    Returns:
+        The line, for the shell of this system, and what of the view the line cannot express.
+    """
+    x, y = int(np.rint(view.x)), int(np.rint(view.y))
+    args = [f"--network={view.network}", f"--seeds={(x + SEEDS_PER_ROW * y) % (MAX_SEED + 1)}"]
+    if view.truncation_psi != 1:
+        args.append(f"--trunc={view.truncation_psi:g}")
+    if info is not None and info.c_dim > 0:
+        args.append(f"--class={view.class_idx}")
+    if view.noise_mode != "const" and (info is None or info.has_noise):
+        args.append(f"--noise-mode={view.noise_mode}")
+    if info is None or info.has_transform:
+        if view.translate != (0, 0):
+            args.append(f"--translate={view.translate[0]:g},{view.translate[1]:g}")
+        if view.rotate != 0:
+            args.append(f"--rotate={view.rotate:g}")
+    args.append("--outdir=out")
+    join = subprocess.list2cmdline if os.name == "nt" else shlex.join
+    return join(["python", "gen_images.py", *args]), _left_out(view)
+
+
+def _left_out(view: View) -> list[str]:
+    parts = {
+        "the place between seeds": view.x != np.rint(view.x) or view.y != np.rint(view.y),
+        "style mixing": bool(view.mix_layers),
+        "the cutoff of truncation": view.truncation_cutoff is not None and view.truncation_psi != 1,
+        "the seed of the noise": view.noise_mode == "random",
+        "Untransform": view.untransform,
+        "the layer": view.layer is not None,
+        "the spectrum": view.fft,
+        "brightness and colours": view.gain_db != 0
+        or view.normalize
+        or (view.level, view.window) != (0, 2)
+        or view.color_map != "grey",
+        "Force FP32": view.force_fp32,
+    }
+    return [name for name, is_used in parts.items() if is_used]

@@ -1,0 +1,50 @@
+"""Undo and redo of what the user has changed in the view."""
+
+from dataclasses import replace
+
+from viz.renderer import View
+
+MAX_STEPS = 200
+
+
+class History:
+    """Views in the order in which they were shown; networks are not part of it.
+
+    What changes during one drag of the mouse, or during an animation, is one step.
+    """
+
+    def __init__(self) -> None:
+        self._past: list[View] = []
+        self._future: list[View] = []
+        self._current: View | None = None
+
+    def note(self, view: View, is_changing: bool) -> None:
+        """Look at the view after each frame.
+
+        Args:
+            view: What is to be shown.
+            is_changing: Whether a control is held, or an animation runs: the step is not over.
+        """
+        view = replace(view, network=None)
+        if self._current is None:
+            self._current = view
+        if is_changing or view == self._current:
+            return
+        self._past = [*self._past, self._current][-MAX_STEPS:]
+        self._future.clear()
+        self._current = view
+
+    def undo(self, view: View) -> View | None:
+        """The view before the last step, with the network of `view`; None if there is none."""
+        return self._step(self._past, self._future, view)
+
+    def redo(self, view: View) -> View | None:
+        """The view that the last `undo` left; None if there is none."""
+        return self._step(self._future, self._past, view)
+
+    def _step(self, source: list[View], dest: list[View], view: View) -> View | None:
+        if not source:
+            return None
+        dest.append(replace(view, network=None))
+        self._current = source.pop()
+        return replace(self._current, network=view.network)

@@ -1,0 +1,79 @@
+"""The right part of the window: the picture, or why there is none, and a line beneath it."""
+
+from imgui_bundle import imgui
+
+from gui_utils import controls, text
+from gui_utils.placement import Area, Zoom, panned, zoomed
+from gui_utils.texture import Texture
+from viz import spectrum_axes
+from viz.renderer import Result
+
+ERROR_COLOR = (1, 0.45, 0.4)
+BUTTONS = (
+    imgui.ButtonFlags_.mouse_button_left
+    | imgui.ButtonFlags_.mouse_button_right
+    | imgui.ButtonFlags_.mouse_button_middle
+)
+
+
+class PicturePane:
+    """Shows results; the wheel zooms, the right or the middle mouse button moves what is zoomed.
+
+    Attributes:
+        area: Where the picture is, in screen coordinates.
+        zoom: How it is shown.
+        drag: How far the left mouse button has dragged since the last frame, in font sizes.
+    """
+
+    def __init__(self) -> None:
+        self.area: Area = (0, 0, 1, 1)
+        self.zoom = Zoom()
+        self.drag = (0.0, 0.0)
+        self._texture = Texture()
+
+    def begin(self) -> None:
+        """Take the room of the current window, and what the mouse does in it."""
+        left, top = imgui.get_cursor_screen_pos()
+        room = imgui.get_content_region_avail()
+        status_height = imgui.get_text_line_height_with_spacing()
+        self.area = (left, top, left + room.x, top + room.y - status_height)
+        imgui.set_next_item_allow_overlap()  # of what the window offers before a network is there
+        imgui.invisible_button("picture", (max(room.x, 1), max(room.y - status_height, 1)), BUTTONS)
+        self.drag = controls.drag_delta()
+
+    def show(self, result: Result) -> None:
+        """Draw a result."""
+        if result.error is not None:
+            text.draw_centered(f"No picture: {result.error}", self.area, ERROR_COLOR)
+            return
+        area = spectrum_axes.inner_area(self.area) if result.view.fft else self.area
+        height, width, _ = result.image.shape
+        self._follow_mouse((width, height), area)
+        whole = self._texture.draw(result.image, area, self.zoom)
+        if result.view.fft:
+            spectrum_axes.draw(area, whole, result.content_width, result.view)
+        if result.notice is not None:
+            text.draw_centered(result.notice, self.area, ERROR_COLOR)
+
+    def say(self, message: str) -> None:
+        """Draw a message in place of a picture."""
+        text.draw_centered(message, self.area)
+
+    def draw_status(self, message: str) -> None:
+        """Draw the line beneath the picture."""
+        left, _, right, bottom = self.area
+        imgui.set_cursor_screen_pos((left, bottom))
+        imgui.text_disabled(text.shorten(message, right - left))
+
+    def _follow_mouse(self, size: tuple[int, int], area: Area) -> None:
+        """Zoom and pan, after the button of `begin`."""
+        io = imgui.get_io()
+        density = io.display_framebuffer_scale.x
+        if imgui.is_item_hovered() and io.mouse_wheel != 0:
+            point = (io.mouse_pos.x * density, io.mouse_pos.y * density)
+            pixels = tuple(edge * density for edge in area)
+            self.zoom = zoomed(self.zoom, io.mouse_wheel, point, size, pixels)
+        for button in (imgui.MouseButton_.right, imgui.MouseButton_.middle):
+            if imgui.is_item_active() and imgui.is_mouse_down(button):
+                dx, dy = io.mouse_delta.x * density, io.mouse_delta.y * density
+                self.zoom = panned(self.zoom, dx, dy, size)
