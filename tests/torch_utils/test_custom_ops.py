@@ -84,9 +84,7 @@ def test_an_extension_is_built_once_and_again_when_its_files_change(fork, capfd)
 @NEEDS_TOOLS
 def test_a_failure_is_one_line_with_the_compilers_reason(fork):
     for _ in range(2):  # PyTorch would not try again, and miss the library
-        with pytest.raises(
-            RuntimeError, match=r"'broken' cannot .*error:.*'full'"
-        ) as info:
+        with pytest.raises(RuntimeError, match=r"'broken' cannot .*error:.*'full'") as info:
             get_tiny(fork, "broken", scale="nothing")
         assert "\n" not in str(info.value) and "nothing" in str(info.value)
 
