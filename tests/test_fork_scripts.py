@@ -16,7 +16,9 @@ import PIL.Image
 import pytest
 import torch
 
+import legacy
 from tests.viz import networks
+from torch_utils import images, latents
 
 ROOT = Path(__file__).parents[1]
 FORK = ROOT / "tests/standins/fork"
@@ -88,3 +90,19 @@ def test_latent_walk(folder, kind):
     data = pickle.loads((outdir / "path.pkl").read_bytes())
     w = data["path"](torch.tensor([0.5]))
     assert w.shape == (1, data["G_ema"].w_dim)
+
+
+@pytest.mark.parametrize("kind", ["stylegan3", "published"])
+def test_layer_grid(folder, kind):
+    args = ["--from-module"] if kind == "published" else []
+    outdir = run(folder, "layer_grid", kind, "--seed=5", "--trunc=0.7", *args)
+    width, height = size_of(outdir / "layers.png")
+    assert width % 64 == height % 64 == 0 and width * height > 8 * 64**2
+    with PIL.Image.open(outdir / "layers.png") as grid:
+        cell = grid.crop((0, 0, 64, 64)).resize((SIZES[kind],) * 2, PIL.Image.NEAREST)
+    image = np.load(outdir / "image.npy")
+    np.testing.assert_array_equal(np.asarray(cell), image)
+    data = legacy.load_network(folder / f"{kind}.pkl")
+    z = latents.z_from_seed(5, data["G_ema"].z_dim).float()
+    img = data["G_ema"](z, None, truncation_psi=0.7, noise_mode="const")[0]
+    np.testing.assert_array_equal(image, images.to_uint8(img).permute(1, 2, 0))
