@@ -26,14 +26,15 @@ from dnnlib import cli, trust, util
 from dnnlib.text import one_line
 from network_files import (
     foreign,
+    own_classes,
     rebuild,
     safetensors_file,
-    tensorflow,
     torch_file,
     unpickler,
 )
 from network_files.proportion import Sharing
 from network_files.safetensors_file import is_safetensors
+from network_files.tensorflow_object import TensorFlowNetwork
 from network_files.unpickler import Record
 from torch_utils import misc
 
@@ -143,6 +144,8 @@ def load_network_pkl(
         raise DamagedFileError(f"{name}: {one_line(str(error))}") from error
     except _FileError as error:
         raise ValueError(f"{name}: {one_line(str(error))}") from error
+    except own_classes.MissingError:
+        raise
     except Exception as error:  # damaged bytes can make unpickling raise anything
         reason = one_line(foreign.explain(head, error, name))
         f.seek(start)
@@ -227,9 +230,9 @@ def _load_safetensors(f: BinaryIO) -> dict[str, Any]:
 
 def _load_pickle(f: BinaryIO, name: str) -> dict[str, Any]:
     content = unpickler.load(f)
-    if isinstance(content, tuple) and any(
-        isinstance(part, tensorflow.TensorFlowNetwork) for part in content
-    ):
+    if isinstance(content, tuple) and any(isinstance(p, TensorFlowNetwork) for p in content):
+        from network_files import tensorflow  # with all that networks import, which takes a while
+
         try:
             return tensorflow.convert(content)
         except ValueError as error:

@@ -6,7 +6,6 @@ the source in the pickle is executed. Every parameter and buffer must match by n
 
 import dataclasses
 import hashlib
-import importlib
 import inspect
 import json
 import warnings
@@ -19,13 +18,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from network_files import own_classes
+from network_files.own_classes import PACKAGE, SHIPPED
 from network_files.proportion import Sharing, check_image_size
 from network_files.unpickler import Record, plain
 from torch_utils import persistence
-
-PROJECT_DIR = Path(__file__).resolve().parent.parent
-PACKAGE = "training"  # where the classes are that networks can be rebuilt as
-SHIPPED = ("networks_stylegan3", "networks_stylegan2", "augment")
 
 # What arguments may be at most, so that a damaged number does not keep the constructor busy.
 MAX_NUMBERS = {
@@ -102,7 +99,7 @@ def rebuild(record: Record, sharing: Sharing) -> torch.nn.Module:
 def unknown_sources(record: Record) -> list[str]:
     """SHA-256 of the sources that are neither published ones nor our files as they are now."""
     theirs = {persistence.normalised(text) for text in contents_of_record(record).sources}
-    hashes = {_sha256(text) for text in theirs.difference(own_modules().values())}
+    hashes = {_sha256(text) for text in theirs.difference(own_classes.texts().values())}
     return sorted(hashes - _known_sources().keys())
 
 
@@ -218,13 +215,13 @@ def _join(path: str, name: str) -> str:
 def _candidates(record: Record, theirs: Contents) -> Iterator[type]:
     """Our classes that a record could be: that with the very source, or those with the names."""
     text = persistence.normalised(record.module_src)
-    for module_name, own_text in own_modules().items():
+    for module_name, own_text in own_classes.texts().items():
         if own_text == text:
-            cls = vars(importlib.import_module(module_name)).get(record.class_name)
+            cls = vars(own_classes.load(module_name)).get(record.class_name)
             if isinstance(cls, type) and persistence.is_persistent(cls):
                 yield cls
                 return
-    modules = [importlib.import_module(f"{PACKAGE}.{name}") for name in SHIPPED]
+    modules = [own_classes.load(f"{PACKAGE}.{name}") for name in SHIPPED]
     modules = [module for module in modules if _has_persistent(module, record.class_name)]
     names = set(theirs.class_names.values())
     complete = [m for m in modules if all(_has_persistent(m, name) for name in names)]
@@ -247,7 +244,7 @@ def _variants(cls: type, record: Record) -> Iterator[tuple[tuple, dict[str, Any]
         raise ValueError("its `synthesis_kwargs` are not options")
     kwargs = {**kwargs, **synthesis_kwargs}
     yield args, kwargs
-    if cls.__module__ == f"{PACKAGE}.networks_stylegan2":
+    if (own_classes.path_of(cls) or "").startswith(f"{PACKAGE}.networks_stylegan2."):
         ada_kwargs = {**_ADA_SYNTHESIS, **kwargs}
         if cls.__name__ == "Generator":
             mapping_kwargs = kwargs.get("mapping_kwargs") or {}
@@ -301,8 +298,8 @@ def _mismatch(cls: type, differences: list[str], num_shown: int = 4) -> str:
     shown = differences[:num_shown]
     if len(differences) > num_shown:
         shown.append(f"and {len(differences) - num_shown} more differences")
-    module = cls.__module__.removeprefix(f"{PACKAGE}.")
-    return f"it does not match this project's {module}.{cls.__qualname__}: {'; '.join(shown)}"
+    path = (own_classes.path_of(cls) or cls.__qualname__).removeprefix(f"{PACKAGE}.")
+    return f"it does not match this project's {path}: {'; '.join(shown)}"
 
 
 def _check_options(options: Mapping[Any, Any]) -> None:
@@ -327,20 +324,3 @@ def _sha256(text: str) -> str:
 def _known_sources() -> dict[str, str]:
     path = Path(__file__).with_name("known_sources.json")
     return json.loads(path.read_text(encoding="utf-8"))
-
-
-def own_modules() -> dict[str, str]:
-    """Our modules whose classes a file may contain, by name, and their texts.
-
-    Only those with persistent classes: what a file names is imported, and that can run scripts.
-    """
-    paths = [*sorted((PROJECT_DIR / PACKAGE).glob("*.py")), PROJECT_DIR / "torch_utils/layers.py"]
-    texts = {
-        f"{path.parent.name}.{path.stem}": path.read_text(encoding="utf-8", errors="replace")
-        for path in paths
-    }
-    return {
-        name: persistence.normalised(text)
-        for name, text in texts.items()
-        if "persistent_class" in text
-    }

@@ -9,7 +9,6 @@ The format holds tensors and texts only, so such a file cannot carry code. Tenso
     dataset_fingerprint  as in a network pickle; may be missing
 """
 
-import importlib
 import json
 import re
 from typing import IO, Any, BinaryIO
@@ -18,7 +17,7 @@ import safetensors.torch
 import torch
 
 from dnnlib import strict_json
-from network_files import rebuild
+from network_files import own_classes, rebuild
 from network_files.proportion import check_image_size
 from torch_utils import persistence
 
@@ -48,8 +47,10 @@ def save(f: IO[bytes], data: dict[str, Any]) -> None:
     for key, module in data.items():
         if not isinstance(module, torch.nn.Module):
             continue
-        class_path = f"{type(module).__module__}.{type(module).__qualname__}"
-        _class_of_path(class_path)
+        class_path = own_classes.path_of(type(module))
+        if class_path is None:
+            cls = type(module)
+            raise _unknown_class(f"{cls.__module__}.{cls.__qualname__}")
         networks[key] = {
             "class": class_path,
             "init_args": module.init_args,
@@ -131,11 +132,15 @@ def _build(key: str, network: Any, tensors: dict[str, torch.Tensor]) -> torch.nn
 
 
 def _class_of_path(path: str) -> type:
-    match = re.fullmatch(rf"({rebuild.PACKAGE}\.\w+)\.(\w+)", path, re.ASCII)
+    match = re.fullmatch(rf"({own_classes.PACKAGE}\.\w+)\.(\w+)", path, re.ASCII)
     if match is not None:
         module_name, class_name = match.groups()
-        if module_name in rebuild.own_modules():
-            cls = vars(importlib.import_module(module_name)).get(class_name)
+        if module_name in own_classes.texts():
+            cls = vars(own_classes.load(module_name)).get(class_name)
             if isinstance(cls, type) and persistence.is_persistent(cls):
                 return cls
-    raise ValueError(f"{path} is no network class of this project")
+    raise _unknown_class(path)
+
+
+def _unknown_class(path: str) -> ValueError:
+    return ValueError(f"{path} is no network class of this project")

@@ -9,7 +9,6 @@ their variables: `synthesis/8x8/Conv1/weight`. `tensorflow_tables` says what bec
 its tables lack is refused.
 """
 
-import reprlib
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -18,20 +17,17 @@ import torch
 from torch import Tensor
 
 from network_files.proportion import Sharing, check_image_size
+from network_files.tensorflow_object import TensorFlowNetwork, plain, show
 from network_files.tensorflow_tables import (
     DISCRIMINATOR,
     GENERATOR,
-    TEXT,
     Arrays,
-    Kind,
     NetworkKind,
-    is_int,
 )
 
 MIN_VERSION = 4  # StyleGAN2; StyleGAN2-ADA wrote 5
 MAX_NAME_CHARACTERS = 1 << 20  # of a network's variables together, with those of components
 MAX_VARIABLES = 10_000  # of a network
-MAX_OPTION_NUMBERS = 1000  # of an array among the options
 MAX_DEPTH = 8  # of components in components; networks that exist need one level
 
 # What else such pickles hold, by the name of the function that builds it.
@@ -41,75 +37,6 @@ OTHER_NETWORKS = {
     "D_basic": "StyleGAN1",
     "G_paper": "Progressive GAN",
     "D_paper": "Progressive GAN",
-}
-
-
-class TensorFlowNetwork:
-    """What a pickle says of a network: plain data. Without a state there are no attributes.
-
-    Attributes:
-        version: Version of the format.
-        name: Name that the network was given.
-        static_kwargs: Options that were given when it was built.
-        components: Networks that are parts of it, by name.
-        build_module_src: Text of the module that built it; nothing runs it.
-        build_func_name: Name of the function that built it.
-        variables: Names and values of its own variables, not of those of its components.
-    """
-
-    version: int
-    name: str
-    static_kwargs: dict[str, Any]
-    components: dict[str, "TensorFlowNetwork"]
-    build_module_src: str
-    build_func_name: str
-    variables: list[tuple[str, Any]]
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        """Take over the state that the pickle holds; `components` may be missing.
-
-        Raises:
-            ValueError: If anything else is missing, or of an unexpected type.
-        """
-        if not isinstance(state, dict):
-            raise ValueError(f"TensorFlow network: its state is no dict, but {_show(state)}")
-        state = {"components": {}, **state}
-        for key, kind in _STATE.items():
-            if key not in state:
-                raise ValueError(f"TensorFlow network: its state lacks {key!r}")
-            value = _plain(state[key])
-            if not kind.accepts(value):
-                raise ValueError(
-                    f"TensorFlow network: {key!r} must be {kind.name}, found {_show(value)}"
-                )
-            # A copy, because the rest of the pickle can still change what it handed over.
-            setattr(self, key, value.copy() if isinstance(value, (dict, list)) else value)
-        self.variables = [(name, value) for name, value in self.variables]
-
-
-def _is_dict(value: Any, items: type = object) -> bool:
-    return isinstance(value, dict) and all(
-        isinstance(key, str) and isinstance(item, items) for key, item in value.items()
-    )
-
-
-def _is_list_of_variables(value: Any) -> bool:
-    return isinstance(value, list) and all(
-        isinstance(item, (tuple, list)) and len(item) == 2 and isinstance(item[0], str)
-        for item in value
-    )
-
-
-_STATE = {
-    "version": Kind("a whole number", is_int),
-    "name": TEXT,
-    "static_kwargs": Kind("a dictionary by name", _is_dict),
-    "components": Kind(
-        "a dictionary of networks by name", lambda value: _is_dict(value, TensorFlowNetwork)
-    ),
-    "build_module_src": TEXT,
-    "build_func_name": TEXT,
-    "variables": Kind("a list of names and values", _is_list_of_variables),
 }
 
 
@@ -128,7 +55,7 @@ def convert(networks: tuple) -> dict[str, Any]:
             expected; the message names it.
     """
     if not isinstance(networks, tuple) or len(networks) != 3:
-        found = f"{len(networks)} objects" if isinstance(networks, tuple) else _show(networks)
+        found = f"{len(networks)} objects" if isinstance(networks, tuple) else show(networks)
         raise ValueError(f"TensorFlow pickle: must hold three networks, found {found}")
     kinds = {"G": GENERATOR, "D": DISCRIMINATOR, "G_ema": GENERATOR}
     data: dict[str, Any] = {}
@@ -145,7 +72,7 @@ def _convert_network(
     network: TensorFlowNetwork, kind: NetworkKind, sharing: Sharing
 ) -> torch.nn.Module:
     if not isinstance(network, TensorFlowNetwork):
-        raise ValueError(f"this is no network, but {_show(network)}")
+        raise ValueError(f"this is no network, but {show(network)}")
     variables = _all_variables(network)
     sharing.add_arrays(value for value in variables.values() if isinstance(value, np.ndarray))
     _check_generation(network, variables, kind)
@@ -169,11 +96,11 @@ def _all_variables(network: TensorFlowNetwork) -> dict[str, Any]:
 
     def visit(part: TensorFlowNetwork, path: str, depth: int) -> None:
         if not hasattr(part, "variables"):
-            raise ValueError(f"component {_show(path)} has no state" if path else "has no state")
+            raise ValueError(f"component {show(path)} has no state" if path else "has no state")
         if depth > MAX_DEPTH:
             raise ValueError(f"components lie more than {MAX_DEPTH} levels deep")
         if id(part) in seen:
-            raise ValueError(f"component {_show(path)} occurs twice, or inside of itself")
+            raise ValueError(f"component {show(path)} occurs twice, or inside of itself")
         seen.add(id(part))
         names = [*(name for name, _ in part.variables), *part.components]
         if len(found) + len(names) > MAX_VARIABLES:
@@ -199,7 +126,7 @@ def _check_generation(
             raise ValueError(f"{OTHER_NETWORKS[name]} pickles are not supported (this is {name})")
     if network.version < MIN_VERSION:
         raise ValueError(
-            f"version {_show(network.version)} of the format is not supported; "
+            f"version {show(network.version)} of the format is not supported; "
             f"StyleGAN2 has {MIN_VERSION} or more"
         )
     synthesis = [name for name in variables if name.startswith("synthesis/")]
@@ -216,9 +143,9 @@ def _constructor_arguments(static_kwargs: dict[str, Any], kind: NetworkKind) -> 
     _check_redundant_options(static_kwargs, kind)
     arguments: dict[str, Any] = {}
     for name, option in kind.options.items():
-        value = _plain(static_kwargs.get(name, option.default))
+        value = plain(static_kwargs.get(name, option.default))
         if not option.kind.accepts(value):
-            raise ValueError(f"option {name!r} must be {option.kind.name}, found {_show(value)}")
+            raise ValueError(f"option {name!r} must be {option.kind.name}, found {show(value)}")
         value = option.if_none if value is None else value
         value = value * option.factor if option.factor != 1 else value
         targets = (option.targets,) if isinstance(option.targets, str) else option.targets
@@ -231,15 +158,15 @@ def _constructor_arguments(static_kwargs: dict[str, Any], kind: NetworkKind) -> 
 def _check_redundant_options(static_kwargs: dict[str, Any], kind: NetworkKind) -> None:
     """Refuse options whose only supported value follows from others, or is fixed, with another."""
     for name, other in kind.equal_options.items():
-        expected = _plain(static_kwargs.get(other, kind.options[other].default))
-        if name in static_kwargs and not _is_same(_plain(static_kwargs[name]), expected):
+        expected = plain(static_kwargs.get(other, kind.options[other].default))
+        if name in static_kwargs and not _is_same(plain(static_kwargs[name]), expected):
             raise ValueError(
-                f"option {name!r} is {_show(_plain(static_kwargs[name]))}, but {other!r} is "
-                f"{_show(expected)}: they must be equal, since the networks here are square"
+                f"option {name!r} is {show(plain(static_kwargs[name]))}, but {other!r} is "
+                f"{show(expected)}: they must be equal, since the networks here are square"
             )
     for name, expected in kind.fixed_options.items():
-        if name in static_kwargs and not _is_same(_plain(static_kwargs[name]), expected):
-            found = _show(_plain(static_kwargs[name]))
+        if name in static_kwargs and not _is_same(plain(static_kwargs[name]), expected):
+            found = show(plain(static_kwargs[name]))
             raise ValueError(f"option {name!r} must be {expected!r}, found {found}")
 
 
@@ -285,7 +212,7 @@ def _name_by_resolution(
     for name, usual in grown.items():
         value = _as_array(name, variables[name])
         if usual in named and not np.array_equal(value, _as_array(usual, named[usual])):
-            raise ValueError(f"{_show(name)} and {_show(usual)} have different values")
+            raise ValueError(f"{show(name)} and {show(usual)} have different values")
         named[usual] = value
     unused = {by_resolution[r] for r in resolutions if r < img_resolution}
     return {name: x for name, x in named.items() if name.rpartition("/")[0] not in unused}, True
@@ -362,36 +289,12 @@ def _as_array(name: str, value: Any) -> np.ndarray:
     """The value of a variable in float32."""
     array = np.asarray(value) if isinstance(value, (np.ndarray, np.generic, float, int)) else None
     if array is None or array.dtype.kind not in "fiu" or array.dtype.hasobject:
-        found = _show(value) if array is None else f"an array of {_show(str(array.dtype))}"
-        raise ValueError(f"variable {_show(name)} must hold numbers, found {found}")
+        found = show(value) if array is None else f"an array of {show(str(array.dtype))}"
+        raise ValueError(f"variable {show(name)} must hold numbers, found {found}")
     with np.errstate(over="ignore"):  # too large for float32: infinity, as anywhere else
         return array.astype(np.float32, copy=False)
 
 
-def _plain(value: Any) -> Any:
-    """NumPy's numbers and arrays, and tuples, as what Python has for them."""
-    if isinstance(value, np.generic):
-        return value.item()
-    if isinstance(value, np.ndarray):
-        if value.size > MAX_OPTION_NUMBERS:
-            raise ValueError(f"TensorFlow network: an option is an array of {value.size} numbers")
-        return value.tolist()
-    return list(value) if isinstance(value, tuple) else value
-
-
-_SHORT = reprlib.Repr()
-_SHORT.maxstring = 80
-
-
-def _show(value: Any) -> str:
-    """Something from the file on one short line."""
-    if isinstance(value, int) and abs(value) > 1e18:
-        return "a very large number"  # Python refuses to print the largest
-    if isinstance(value, (str, int, float, type(None))):
-        return _SHORT.repr(value)
-    return f"a {type(value).__name__}"
-
-
 def _list(names: list[str]) -> str:
     """The first few names."""
-    return ", ".join([_show(name) for name in names[:3]] + ["..."] * (len(names) > 3))
+    return ", ".join([show(name) for name in names[:3]] + ["..."] * (len(names) > 3))

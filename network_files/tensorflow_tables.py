@@ -4,7 +4,7 @@ For each kind of network, `GENERATOR` and `DISCRIMINATOR`, a table of options an
 `network_files.tensorflow` goes by them.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,20 +13,11 @@ import torch
 from torch import Tensor
 
 from dnnlib.util import is_power_of_two
+from network_files import own_classes
+from network_files.tensorflow_object import Kind, is_int
 from torch_utils.ops.bias_act import activation_funcs
-from training.networks_stylegan2 import ARCHITECTURES, Discriminator, Generator
 
-
-@dataclass(frozen=True)
-class Kind:
-    """Which values something can have: in words, and as a function."""
-
-    name: str
-    accepts: Callable[[Any], bool]
-
-    def or_none(self) -> "Kind":
-        """The same, and None."""
-        return Kind(f"{self.name} or None", lambda value: value is None or self.accepts(value))
+networks_stylegan2 = own_classes.load("training.networks_stylegan2")
 
 
 def _whole_number(low: int, high: int) -> Kind:
@@ -44,11 +35,6 @@ def _one_of(choices: Iterable[str]) -> Kind:
     )
 
 
-def is_int(value: Any) -> bool:
-    """Whether it is a whole number, which `True` is not."""
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
 def _is_number(value: Any) -> bool:
     return (is_int(value) or isinstance(value, float)) and -1e9 <= value <= 1e9
 
@@ -62,7 +48,6 @@ def _is_list_of_taps(value: Any) -> bool:
     )
 
 
-TEXT = Kind("a text", lambda value: isinstance(value, str))
 _FLAG = Kind("True or False", lambda value: isinstance(value, bool))
 _POSITIVE = Kind("a positive number", lambda value: _is_number(value) and value > 0)
 _FRACTION = Kind("a number from 0 to 1", lambda value: _is_number(value) and 0 <= value <= 1)
@@ -70,7 +55,7 @@ _TAPS = Kind("a list of numbers whose sum is not 0", _is_list_of_taps)
 _SIZE = _whole_number(1, 65536)
 _COUNT = _whole_number(0, 100)
 _ACTIVATION = _one_of(activation_funcs)
-_ARCHITECTURE = _one_of(ARCHITECTURES)
+_ARCHITECTURE = _one_of(networks_stylegan2.ARCHITECTURES)
 _RESOLUTION = Kind(
     "a power of two from 4 to 65536",
     lambda value: is_int(value) and 4 <= value <= 65536 and is_power_of_two(value),
@@ -277,7 +262,7 @@ class NetworkKind:
 
 
 GENERATOR = NetworkKind(
-    Generator,
+    networks_stylegan2.Generator,
     _GENERATOR_OPTIONS,
     _IGNORED_GENERATOR_OPTIONS,
     _EQUAL_OPTIONS,
@@ -288,7 +273,7 @@ GENERATOR = NetworkKind(
     rgb_layer="ToRGB",
 )
 DISCRIMINATOR = NetworkKind(
-    Discriminator,
+    networks_stylegan2.Discriminator,
     _DISCRIMINATOR_OPTIONS,
     _IGNORED_DISCRIMINATOR_OPTIONS,
     _EQUAL_OPTIONS,

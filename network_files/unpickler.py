@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from dnnlib import EasyDict
-from network_files.tensorflow import TensorFlowNetwork
+from network_files.tensorflow_object import TensorFlowNetwork
 from torch_utils import persistence
 
 MAX_DEPTH = 64  # of nested containers

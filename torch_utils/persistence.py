@@ -128,6 +128,21 @@ def import_hook(hook: Callable[[dnnlib.EasyDict], dnnlib.EasyDict]) -> Callable:
     return hook
 
 
+def module_of_text(text: str) -> ModuleType:
+    """The module with exactly this text; executes it if there is none."""
+    text = normalised(text)
+    with _modules_lock:
+        module = sys.modules.get(_module_names.get(text))
+        if module is None:
+            module = _execute(text)
+        return module
+
+
+def text_of(cls: type) -> str | None:
+    """Text of the module that defines a persistent class, `None` for other classes."""
+    return vars(cls).get("_persistent_text")
+
+
 def check_version(meta: dict) -> None:
     """Refuse the `meta` of kinds of persistent objects that nobody has ever written.
 
@@ -151,7 +166,7 @@ def _reconstruct_persistent_obj(meta: dict) -> Any:
         if not isinstance(meta, dict):
             raise TypeError(f"import hook {hook!r} must return `meta`, got {type(meta).__name__}")
     check_version(meta)
-    module = _module_of_text(meta["module_src"])
+    module = module_of_text(meta["module_src"])
     orig_class = vars(module).get(meta["class_name"])
     if not isinstance(orig_class, type):
         raise pickle.UnpicklingError(
@@ -219,16 +234,6 @@ def _text_of_module(module_name: str, class_name: str) -> str:
             f"define the class in a file"
         ) from err
     return _register(module_name, text)
-
-
-def _module_of_text(text: str) -> ModuleType:
-    """The module with exactly this text; executes it if there is none."""
-    text = normalised(text)
-    with _modules_lock:
-        module = sys.modules.get(_module_names.get(text))
-        if module is None:
-            module = _execute(text)
-        return module
 
 
 def _execute(text: str) -> ModuleType:

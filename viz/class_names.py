@@ -3,11 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from data import reading
-from data.listing import METADATA
 from dnnlib.text import one_line
-from training import dataset_json
-from training.zip_archive import ZipArchive
 
 MAX_CLASSES = 2**15  # the names travel with every picture
 MAX_JSON_BYTES = 2**26
@@ -26,6 +22,9 @@ def find_class_names(training_set_kwargs: dict[str, Any] | None, c_dim: int) -> 
     if not 0 < c_dim <= MAX_CLASSES:
         return ()
     try:
+        # Not before: programs with a `training` or `data` of their own import the renderer.
+        from training import dataset_json
+
         text = _read_metadata((training_set_kwargs or {}).get("path"))
         # Few datasets have names, and the labels of the others take long to parse.
         names = dataset_json.parse_class_names(text) if KEY in text else None
@@ -38,6 +37,10 @@ def find_class_names(training_set_kwargs: dict[str, Any] | None, c_dim: int) -> 
 
 def _read_metadata(path: Any) -> bytes:
     """The `dataset.json` of a folder or ZIP, empty if there is none or it is too large."""
+    from data import reading
+    from data.listing import METADATA
+    from training.zip_archive import ZipArchive
+
     if not isinstance(path, str) or path.startswith(("//", "\\\\")):  # of another computer
         return b""
     if Path(path).is_dir():

@@ -24,6 +24,7 @@ from torch_utils import distributed, latents
 from viz.class_names import find_class_names
 from viz.layers import content_width, synthesize
 from viz.pixels import spectrum, to_pixels, untransform
+from viz.render_keywords import NOTHING, Given, translate
 from viz.view import LayerInfo, NetworkInfo, Result, Stats, View
 
 SEEDS_PER_ROW = 100  # of the plane of latents
@@ -60,17 +61,31 @@ class Renderer:
         self._tell = tell
         self._loaded: _LoadedNetwork | None = None
 
-    def render(self, view: View) -> Result:
-        """Render one picture; never raises because of what `view` or a file contains."""
+    def render(self, view: View | None = None, **keywords) -> Result:
+        """Render one picture; never raises because of what `view` or a file contains.
+
+        Args:
+            view: What to render.
+            keywords: The same in words that other programs use, see `render_keywords.translate`;
+                they come before what the view says.
+
+        Raises:
+            TypeError: If a keyword is unknown, or excludes another.
+            ValueError: If the value of a keyword cannot be used.
+        """
+        view, given = translate(view or View(), keywords) if keywords else (view or View(), NOTHING)
         loaded = None
         start = time.perf_counter()
         try:
-            if view.network is None:
+            if given.G is not None:
+                loaded = self._loaded = self._wrap(given.G)
+            elif view.network is None:
                 raise ValueError("no network: choose a file")
-            loaded = self._load(view.network)
+            else:
+                loaded = self._load(view.network)
             is_first = view.force_fp32 not in loaded.layers
             start = time.perf_counter()
-            result = replace(_render(loaded, view), is_first=is_first)
+            result = replace(_render(loaded, view, given), is_first=is_first)
         except Exception as error:
             reason, details = self._explain(error)
             result = Result(view, error=reason, details=details)
@@ -112,6 +127,11 @@ class Renderer:
                 self._loaded = replace(loaded, refused_version=version, notice=notice)
         return self._loaded
 
+    def _wrap(self, G: torch.nn.Module) -> "_LoadedNetwork":
+        if self._loaded is not None and self._loaded.G is G:
+            return self._loaded
+        return _LoadedNetwork(None, None, G, _network_info(G, ()), {})
+
     def _read(self, network: str, version: tuple[int, int] | None) -> "_LoadedNetwork":
         if os.path.isdir(network):
             raise ValueError(f"{network} is a folder; choose a network in it, such as a .pkl file")
@@ -140,7 +160,7 @@ class _LoadedNetwork:
     """A network and what is known of its file.
 
     Attributes:
-        name: Path or URL.
+        name: Path or URL; None for a generator that the caller has.
         version: Of the file that it was loaded from; None for a URL.
         G: The network.
         info: What a user can choose from.
@@ -149,7 +169,7 @@ class _LoadedNetwork:
         notice: Why; for the user.
     """
 
-    name: str
+    name: str | None
     version: tuple[int, int] | None
     G: torch.nn.Module
     info: NetworkInfo
@@ -159,10 +179,11 @@ class _LoadedNetwork:
 
 
 @torch.no_grad()
-def _render(loaded: _LoadedNetwork, view: View) -> Result:
+def _render(loaded: _LoadedNetwork, view: View, given: Given) -> Result:
     G = loaded.G
-    ws = _styles(G, view)
+    ws = _styles(G, view, given)
     matrix = latents.make_transform(view.translate, view.rotate)
+    matrix = matrix if given.transform is None else given.transform
     with latents.content_transform(G, matrix), _noise_seed(view, ws.device):
         img, module = synthesize(G.synthesis, ws, view, loaded.layers)
     x = img[0]
@@ -206,8 +227,19 @@ def _render(loaded: _LoadedNetwork, view: View) -> Result:
     )
 
 
-def _styles(G: torch.nn.Module, view: View) -> Tensor:
+def _styles(G: torch.nn.Module, view: View, given: Given) -> Tensor:
     """Styles `[1, num_ws, w_dim]`: interpolated, truncated, mixed."""
+    ws = given.styles(G, lambda seeds: _map_seeds(G, seeds, view))
+    ws = _interpolated(G, view) if ws is None else ws
+    mixed = [layer for layer in view.mix_layers if layer < ws.shape[1]]
+    if mixed:
+        ws = ws.clone()
+        ws[:, mixed] = _map_seeds(G, [view.mix_seed], view)[:, mixed]
+    return ws
+
+
+def _interpolated(G: torch.nn.Module, view: View) -> Tensor:
+    """Styles of the point in the plane of latents."""
     x, y = int(np.floor(view.x)), int(np.floor(view.y))
     weights_x = {x: x + 1 - view.x, x + 1: view.x - x}
     weights_y = {y: y + 1 - view.y, y + 1: view.y - y}
@@ -220,10 +252,6 @@ def _styles(G: torch.nn.Module, view: View) -> Tensor:
     ws = _map_seeds(G, list(weights), view)
     if len(weights) > 1:
         ws = (ws * ws.new_tensor(list(weights.values()))[:, None, None]).sum(0, keepdim=True)
-    mixed = [layer for layer in view.mix_layers if layer < ws.shape[1]]
-    if mixed:
-        ws = ws.clone()
-        ws[:, mixed] = _map_seeds(G, [view.mix_seed], view)[:, mixed]
     return ws
 
 

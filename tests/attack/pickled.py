@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import torch
 
-from network_files.tensorflow import TensorFlowNetwork
+from network_files.tensorflow_object import TensorFlowNetwork
 from tests.attack import payloads
 from tests.attack.payloads import MARK_PATH, PRECIOUS_PATH, PYTHON, SHELL, TEXT, TRAP
 from tests.network_files import pickles, seeds

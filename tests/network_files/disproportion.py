@@ -15,7 +15,7 @@ import safetensors.torch
 import torch
 
 from network_files import safetensors_file
-from network_files.tensorflow import TensorFlowNetwork
+from network_files.tensorflow_object import TensorFlowNetwork
 from tests.network_files import seeds
 from tests.network_files.pickles import tensorflow_dumps
 from tests.network_files.programs import (

@@ -5,7 +5,7 @@ import pickle
 from collections.abc import Callable
 from typing import Any
 
-from network_files.tensorflow import TensorFlowNetwork
+from network_files.tensorflow_object import TensorFlowNetwork
 from torch_utils import persistence
 
 OTHER_SOURCE = "raise RuntimeError('the source inside the pickle was executed')\n"
@@ -43,5 +43,5 @@ class _ForeignPickler(pickle.Pickler):
 
 def tensorflow_dumps(networks: tuple[TensorFlowNetwork, ...]) -> bytes:
     """Pickle networks under the name that TensorFlow's versions gave to their class."""
-    ours = b"cnetwork_files.tensorflow\nTensorFlowNetwork\n"
+    ours = b"cnetwork_files.tensorflow_object\nTensorFlowNetwork\n"
     return pickle.dumps(networks, protocol=3).replace(ours, b"cdnnlib.tflib.network\nNetwork\n")

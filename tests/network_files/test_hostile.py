@@ -17,7 +17,7 @@ from click.testing import CliRunner
 import gen_images
 import legacy
 import train
-from network_files import rebuild, safetensors_file, unpickler
+from network_files import own_classes, safetensors_file, unpickler
 from tests.network_files import seeds
 from tests.network_files.programs import (
     BUILD,
@@ -49,7 +49,7 @@ from torch_utils import layers
 from training import networks_stylegan3
 
 MAX_SECONDS = 2
-CANARY = rebuild.PROJECT_DIR / "canary-of-a-hostile-network"
+CANARY = own_classes.PROJECT_DIR / "canary-of-a-hostile-network"
 SHELL = f"touch {CANARY}"
 PYTHON = f"open({str(CANARY)!r}, 'w').close()"
 
@@ -523,7 +523,7 @@ LOOKALIKES = {
 
 
 def source_of(module: str) -> str:
-    return (rebuild.PROJECT_DIR / "training" / f"{module}.py").read_text(encoding="utf-8")
+    return (own_classes.PROJECT_DIR / "training" / f"{module}.py").read_text(encoding="utf-8")
 
 
 def safetensors_with(description: object = None, tensors: dict | None = None, **network) -> bytes:

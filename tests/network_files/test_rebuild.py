@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import legacy
-from network_files import rebuild
+from network_files import own_classes, rebuild
 from tests.network_files import pickles
 from torch_utils import persistence
 from training import networks_stylegan2, networks_stylegan3
@@ -239,7 +239,7 @@ def own_module(tmp_path, monkeypatch):
     path = tmp_path / "networks_of_mine.py"
     path.write_text(OWN_LAYER)
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(rebuild, "own_modules", lambda: {"networks_of_mine": OWN_LAYER})
+    monkeypatch.setattr(own_classes, "texts", lambda: {"networks_of_mine": OWN_LAYER})
     import networks_of_mine
 
     yield networks_of_mine
@@ -258,7 +258,7 @@ def test_class_of_a_module_that_is_here_with_the_very_source_is_used(own_module)
 @pytest.mark.parametrize("how", ["argument", "environment"])
 def test_embedded_source_runs_when_it_is_allowed(how, own_module, monkeypatch):
     data = pickle.dumps({"G_ema": own_module.MyGenerator(3)}).replace(b"EXECUTED", b"executed")
-    monkeypatch.setattr(rebuild, "own_modules", dict)
+    monkeypatch.setattr(own_classes, "texts", dict)
     with pytest.raises(ValueError, match="no class 'MyGenerator'"):
         load(data)
     if how == "environment":

@@ -1,0 +1,97 @@
+"""This project's network classes, also where another package `training` hides ours.
+
+Programs with a `training` of their own import `legacy` with their folder first on the path. Our
+modules of networks need nothing from our package, so they can then be made of their texts, as for
+pickles: same text, same module, whoever asks for it.
+"""
+
+import functools
+import importlib
+import importlib.util
+import os
+import sys
+import warnings
+from pathlib import Path
+from types import ModuleType
+
+from torch_utils import persistence
+
+PROJECT_DIR = Path(__file__).resolve().parent.parent
+PACKAGE = "training"  # where the classes are that networks can be rebuilt as
+SHIPPED = ("networks_stylegan3", "networks_stylegan2", "augment")
+
+
+class MissingError(ImportError):
+    """A module of ours with network classes is not where it belongs."""
+
+
+def texts() -> dict[str, str]:
+    """Our modules whose classes a file may contain, by name, and their texts.
+
+    Only those with persistent classes: what a file names is imported, and that can run scripts.
+    """
+    paths = [*sorted((PROJECT_DIR / PACKAGE).glob("*.py")), PROJECT_DIR / "torch_utils/layers.py"]
+    found = {f"{path.parent.name}.{path.stem}": _read(path) for path in paths}
+    return {name: text for name, text in found.items() if "persistent_class" in text}
+
+
+def load(module_name: str) -> ModuleType:
+    """Import a module of ours by its name, as `training.networks_stylegan3`.
+
+    Warns, once for each place, if another package of that name hides ours.
+
+    Raises:
+        MissingError: If there is no such file.
+    """
+    if not module_name.startswith(f"{PACKAGE}."):
+        return importlib.import_module(module_name)
+    path = PROJECT_DIR.joinpath(*module_name.split(".")).with_suffix(".py")
+    if not path.is_file():
+        raise MissingError(
+            f"networks are rebuilt with {path}, which is missing: keep {path.parent} beside "
+            f"{Path(__file__).parent}"
+        )
+    is_ours, place = _find_package()
+    if is_ours:
+        return importlib.import_module(module_name)
+    if place is not None:
+        _warn_of_hiding(place)
+    return persistence.module_of_text(_read(path))
+
+
+def path_of(cls: type) -> str | None:
+    """The dotted path of a class of ours, the same whether our package is hidden; else None."""
+    own_texts, text = texts(), persistence.text_of(cls)
+    names = [name for name, own_text in own_texts.items() if own_text == text]
+    if not names and cls.__module__ in own_texts:  # its file may have been edited meanwhile
+        names = [cls.__module__] if load(cls.__module__).__name__ == cls.__module__ else []
+    return f"{names[0]}.{cls.__qualname__}" if names else None
+
+
+def _read(path: Path) -> str:
+    return persistence.normalised(path.read_text(encoding="utf-8", errors="replace"))
+
+
+def _find_package() -> tuple[bool, str | None]:
+    """Whether the package that an import of `training` finds is ours, and where it is, if any."""
+    module = sys.modules.get(PACKAGE)
+    if module is None:
+        spec = importlib.util.find_spec(PACKAGE)
+        folders, file = (spec.submodule_search_locations, spec.origin) if spec else (None, None)
+    else:
+        folders, file = getattr(module, "__path__", None), getattr(module, "__file__", None)
+    place = next(iter(folders or ()), file)
+    if place is None:
+        return False, None if module is None else f"the running program ({module!r})"
+    own = PROJECT_DIR / PACKAGE
+    return os.path.exists(place) and os.path.samefile(place, own), str(place)
+
+
+@functools.cache  # once for each place
+def _warn_of_hiding(place: str) -> None:
+    own = PROJECT_DIR / PACKAGE
+    warnings.warn(
+        f"{place} hides the package {own}, with whose classes networks are rebuilt all the same; "
+        f"rename the former, or put {PROJECT_DIR} before it in sys.path, to end this",
+        stacklevel=3,
+    )
