@@ -43,9 +43,11 @@ def open_training_set(data: str, use_labels: bool, aug: str) -> ImageFolderDatas
             f"--cond=1 needs labels, but {data} has none: its dataset.json would list them{notes}"
         )
     if resolution < 8 or not dnnlib.util.is_power_of_two(resolution):
+        better = max(dnnlib.util.nearest_power_of_two(resolution), 8)
         raise ValueError(
             f"--data: {data}: the images are {resolution}x{resolution}, but must be of a "
-            "power-of-two size from 8 on; dataset_tool.py --resolution=WxH makes them so"
+            f"power-of-two size from 8 on; dataset_tool.py --resolution={better}x{better} makes "
+            "them so"
         )
     num_channels = training_set.num_channels
     if num_channels not in (1, 3, 4):

@@ -63,7 +63,8 @@ def test_everything_that_may_be_wrong(tmp_path):
         "3 different sizes", "1 images are not square", "some images are grey, others RGB",
         "3 images have no label", "4 class numbers below the largest do not occur",
         "1 images are exact copies", "fewer than 1000 images",
-        "--source=src --dest=dataset.zip --transform=center-crop --resolution=8x8 --on-error=skip",
+        "--source=src --dest=dataset.zip --transform=center-crop --resolution=16x16",
+        " --on-error=skip",
     ]:  # fmt: skip
         assert text in output.replace("#" * 30, "##")
     assert PIL.Image.open("sheets.png").size == (5 * CELL, CELL)
