@@ -273,6 +273,8 @@ def main(device: str, dry_run: bool, **options: Any) -> None:
         if run is not None:
             click.echo(f"Continuing from {util.printable(str(run.state_path))}")
         if dry_run:
+            if (note := _what_a_dry_run_leaves_out(config, run)) is not None:
+                click.echo(note)
             click.echo("Dry run; exiting.")
             return
         if config.metrics and distributed.resolve_device(device).type == "cpu":
@@ -287,6 +289,19 @@ def main(device: str, dry_run: bool, **options: Any) -> None:
         distributed.launch(training_loop, config.num_gpus, device, config, state_path)
 
 
+def _what_a_dry_run_leaves_out(config: TrainConfig, run: Continuation | None) -> str | None:
+    """What the run itself would look at, or say, about `--resume`."""
+    if run is not None:
+        return resume.nothing_to_train(run.state["cur_nimg"], config.total_kimg)
+    if config.resume_pkl is None:
+        return None
+    if util.is_url(config.resume_pkl):
+        return (
+            "Note: a dry run does not fetch --resume; whether the network fits, the run will say."
+        )
+    return "Note: a dry run does not open --resume; whether the network fits, the run will say."
+
+
 def find_run(options: dict[str, Any]) -> Continuation | None:
     """The run to continue, if the options ask for one or `torchrun` has restarted this."""
     outdir = options["outdir"]
@@ -294,8 +309,8 @@ def find_run(options: dict[str, Any]) -> Continuation | None:
         raise click.UsageError("--resume=latest looks for the latest run in --outdir: name it.")
     with cli.blame("--resume"):
         run = resume.find(options["resume"], Path(outdir or "."))
-        if run is None and outdir is None and options["resume"] is not None:
-            Path(options["resume"]).stat()  # the folder of a run, misspelt?
+        if run is None and outdir is None:
+            preflight.check_resume(options["resume"])  # the folder of a run, misspelt?
     if run is None and options["resume"] == "latest":
         click.echo(f"Note: no run in {outdir} has saved a state yet: this one starts afresh.")
         options["resume"] = None
@@ -327,6 +342,7 @@ def new_run(options: dict[str, Any]) -> tuple[TrainConfig, ImageFolderDataset]:
     )
     outdir = Path(options["outdir"]).absolute()
     preflight.check_outdir(outdir, Path(options["data"]))
+    preflight.check_resume(options["resume"])
     run_dir = run_dirs.next_run_dir(outdir, _description(options))
     if options["allow_other_data"]:
         click.echo("Note: --allow-other-data=1 has no effect: the run is a new one.")

@@ -28,6 +28,7 @@ from training import (
     minibatch_groups,
     phases,
     random_state,
+    resume,
     snapshot,
     transfer,
 )
@@ -118,13 +119,16 @@ class Trainer:
             RuntimeError: If the device runs out of memory, or training has died; the message says
                 what to do.
         """
+        nothing_to_train = resume.nothing_to_train(self.cur_nimg, self.config.total_kimg)
         try:
             is_done = self._train(stop_request)
         except Exception as error:
             if not cli.is_out_of_memory(error):
                 raise
             raise RuntimeError(_advice_on_memory(self.config)) from error
-        if is_done and self.health.is_sound():
+        if nothing_to_train is not None:
+            self._print(nothing_to_train)
+        elif is_done and self.health.is_sound():
             self._print("\nDone. The last snapshot is the trained network.")
         elif is_done:
             self._print("\nDone, but the last losses were not finite: take an earlier snapshot.")
@@ -225,7 +229,6 @@ class Trainer:
             self._save_snapshot(is_done=self.cur_nimg >= total_nimg)
             self.tick_start_time += time.monotonic() - start_time
         if self.cur_nimg >= total_nimg:
-            self._print(f"The run has its {self.config.total_kimg} kimg; --kimg=INT adds more.")
             return True
         self._print(f"Training for {self.config.total_kimg} kimg...\n")
         # The bar shows on a terminal only.
