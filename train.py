@@ -225,19 +225,20 @@ def main(device: str, dry_run: bool, **options: Any) -> None:
     Examples:
       # StyleGAN3-T on 8 GPUs, 256x256
       python train.py --outdir=training-runs --cfg=stylegan3-t --data=photos-256x256.zip \\
-          --gpus=8 --batch=32 --gamma=2 --mirror=1
-      # The same from a trained network, with a small dataset
+          --gpus=8 --batch=32 --gamma=2 --cbase=16384 --mirror=1
+      # One GPU: the same batch in four passes
+      python train.py --outdir=training-runs --cfg=stylegan3-t --data=photos-256x256.zip \\
+          --gpus=1 --batch=32 --batch-gpu=8 --gamma=2 --cbase=16384 --mirror=1
+      # From a trained network, with a small dataset
       python train.py --outdir=training-runs --cfg=stylegan3-t --data=pets-256x256.zip \\
-          --gpus=8 --batch=32 --gamma=2 --mirror=1 --kimg=5000 --snap=5 --resume=network.pkl
-      # One GPU: the batch in two passes
-      python train.py --outdir=training-runs --cfg=stylegan2 --data=photos-256x256.zip \\
-          --gpus=1 --batch=16 --batch-gpu=8 --gamma=1 --map-depth=2
+          --gpus=8 --batch=32 --gamma=2 --cbase=16384 --mirror=1 --kimg=5000 --snap=5 \\
+          --resume=network.pkl
       # Continue an interrupted run exactly where its last state was saved
       python train.py --resume=training-runs/00003-stylegan3-t-photos-256x256-gpus8-batch32-gamma2
       # A laptop without a GPU: a small network on small images
       python train.py --outdir=training-runs --cfg=stylegan3-t --data=shapes.zip --device=cpu \\
-          --gpus=1 --batch=8 --gamma=0.5 --cbase=512 --cmax=32 --kimg=8 --tick=1 --snap=2 \\
-          --metrics=none
+          --gpus=1 --batch=4 --gamma=1 --cbase=512 --cmax=32 --aug=noaug --kimg=6 --tick=1 \\
+          --snap=2 --metrics=none
 
     \b
     --batch is shared by the processes, and must be a multiple of --gpus; what does not fit into
