@@ -253,7 +253,7 @@ def _describe_training(
         options = advice.starting_point(cfg, resolution, gpus)
         labels = {"cond": "1"} if is_labelled else {}
         arguments = advice.as_arguments(
-            {"outdir": "training-runs", "data": data, **options, **labels}
+            {"outdir": "training-runs", "cfg": cfg, "data": data, **options, **labels}
         )
         return f"  python train.py {arguments}"
 
