@@ -10,7 +10,7 @@ help:
 	@echo "make test   set up .venv with the test tools, run the tests (JOBS=2 processes)"
 	@echo "make lint   check style and formatting with ruff"
 	@echo "make cuda-kernels   compile the CUDA kernels for sm_75 to sm_120; needs no GPU"
-	@echo "make help-texts   write docs/*-help.txt again, after a change of options"
+	@echo "make help-texts   write docs/*-help.txt and the tables of docs/configs.md again"
 	@echo "make clean  remove the demo's results (not .venv)"
 
 demo: $(VENV)/.installed
@@ -32,6 +32,7 @@ cuda-kernels: $(VENV)/.installed-dev
 
 help-texts: $(VENV)/.installed
 	$(VENV)/bin/python -m docs.help_texts
+	$(VENV)/bin/python -m docs.option_tables
 
 clean:
 	rm -rf demo

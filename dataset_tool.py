@@ -219,7 +219,10 @@ def inspect_dataset(
     sheet_path = choose_sheet(path, sheet)
     source = sources.open_source(path, max_images, labels=labels)
     inspection = inspection_of.inspect_source(source, max_images, workers)
-    for line in inspection_of.describe(inspection, path, labels):
+
+    from torch_utils import distributed  # takes seconds: not for who converts, nor the workers
+
+    for line in inspection_of.describe(inspection, path, distributed.num_gpus(), labels):
         click.echo(util.printable(line))
     if inspection.sheet is not None:
         with util.open_atomic(sheet_path) as file:

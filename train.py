@@ -225,19 +225,20 @@ def main(device: str, dry_run: bool, **options: Any) -> None:
     Examples:
       # StyleGAN3-T on 8 GPUs, 256x256
       python train.py --outdir=training-runs --cfg=stylegan3-t --data=photos-256x256.zip \\
-          --gpus=8 --batch=32 --gamma=2 --mirror=1
-      # The same from a trained network, with a small dataset
+          --gpus=8 --batch=32 --gamma=2 --cbase=16384 --mirror=1
+      # One GPU: the same batch in four passes
+      python train.py --outdir=training-runs --cfg=stylegan3-t --data=photos-256x256.zip \\
+          --gpus=1 --batch=32 --batch-gpu=8 --gamma=2 --cbase=16384 --mirror=1
+      # From a trained network, with a small dataset
       python train.py --outdir=training-runs --cfg=stylegan3-t --data=pets-256x256.zip \\
-          --gpus=8 --batch=32 --gamma=2 --mirror=1 --kimg=5000 --snap=5 --resume=network.pkl
-      # One GPU: the batch in two passes
-      python train.py --outdir=training-runs --cfg=stylegan2 --data=photos-256x256.zip \\
-          --gpus=1 --batch=16 --batch-gpu=8 --gamma=1 --map-depth=2
+          --gpus=8 --batch=32 --gamma=2 --cbase=16384 --mirror=1 --kimg=5000 --snap=5 \\
+          --resume=network.pkl
       # Continue an interrupted run exactly where its last state was saved
       python train.py --resume=training-runs/00003-stylegan3-t-photos-256x256-gpus8-batch32-gamma2
       # A laptop without a GPU: a small network on small images
       python train.py --outdir=training-runs --cfg=stylegan3-t --data=shapes.zip --device=cpu \\
-          --gpus=1 --batch=8 --gamma=0.5 --cbase=512 --cmax=32 --kimg=8 --tick=1 --snap=2 \\
-          --metrics=none
+          --gpus=1 --batch=4 --gamma=1 --cbase=512 --cmax=32 --aug=noaug --kimg=6 --tick=1 \\
+          --snap=2 --metrics=none
 
     \b
     --batch is shared by the processes, and must be a multiple of --gpus; what does not fit into
@@ -273,6 +274,8 @@ def main(device: str, dry_run: bool, **options: Any) -> None:
         if run is not None:
             click.echo(f"Continuing from {util.printable(str(run.state_path))}")
         if dry_run:
+            if (note := _what_a_dry_run_leaves_out(config, run)) is not None:
+                click.echo(note)
             click.echo("Dry run; exiting.")
             return
         if config.metrics and distributed.resolve_device(device).type == "cpu":
@@ -287,6 +290,19 @@ def main(device: str, dry_run: bool, **options: Any) -> None:
         distributed.launch(training_loop, config.num_gpus, device, config, state_path)
 
 
+def _what_a_dry_run_leaves_out(config: TrainConfig, run: Continuation | None) -> str | None:
+    """What the run itself would look at, or say, about `--resume`."""
+    if run is not None:
+        return resume.nothing_to_train(run.state["cur_nimg"], config.total_kimg)
+    if config.resume_pkl is None:
+        return None
+    if util.is_url(config.resume_pkl):
+        return (
+            "Note: a dry run does not fetch --resume; whether the network fits, the run will say."
+        )
+    return "Note: a dry run does not open --resume; whether the network fits, the run will say."
+
+
 def find_run(options: dict[str, Any]) -> Continuation | None:
     """The run to continue, if the options ask for one or `torchrun` has restarted this."""
     outdir = options["outdir"]
@@ -294,8 +310,8 @@ def find_run(options: dict[str, Any]) -> Continuation | None:
         raise click.UsageError("--resume=latest looks for the latest run in --outdir: name it.")
     with cli.blame("--resume"):
         run = resume.find(options["resume"], Path(outdir or "."))
-        if run is None and outdir is None and options["resume"] is not None:
-            Path(options["resume"]).stat()  # the folder of a run, misspelt?
+        if run is None and outdir is None:
+            preflight.check_resume(options["resume"])  # the folder of a run, misspelt?
     if run is None and options["resume"] == "latest":
         click.echo(f"Note: no run in {outdir} has saved a state yet: this one starts afresh.")
         options["resume"] = None
@@ -327,6 +343,7 @@ def new_run(options: dict[str, Any]) -> tuple[TrainConfig, ImageFolderDataset]:
     )
     outdir = Path(options["outdir"]).absolute()
     preflight.check_outdir(outdir, Path(options["data"]))
+    preflight.check_resume(options["resume"])
     run_dir = run_dirs.next_run_dir(outdir, _description(options))
     if options["allow_other_data"]:
         click.echo("Note: --allow-other-data=1 has no effect: the run is a new one.")

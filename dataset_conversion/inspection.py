@@ -19,13 +19,13 @@ from dataset_conversion.parallel import map_ordered
 from dataset_conversion.sources import Source, SourceImage
 from dataset_conversion.transform import suggest_size
 from dnnlib.util import is_power_of_two
-from training.config import CFGS, suggest_gamma
+from training import advice
+from training.config import CFGS, Cfg
 from training.dataset_json import Label
 
 SHEET_COLUMNS, SHEET_ROWS, CELL = 8, 6, 128
 BACKGROUND = 32  # grey
 MAX_LISTED = 8  # sizes, classes, files in a list
-BATCH, GPUS = 32, 8  # that the published configurations use
 MAX_SUGGESTED_SIZE = 1024
 SMALL_DATASET = 1000
 
@@ -115,12 +115,15 @@ def make_sheet(thumbnails: list[PIL.Image.Image]) -> PIL.Image.Image | None:
     return sheet
 
 
-def describe(inspection: Inspection, path: str, labels: str | None = None) -> Iterator[str]:
+def describe(
+    inspection: Inspection, path: str, num_gpus: int, labels: str | None = None
+) -> Iterator[str]:
     """The findings, line by line: facts, problems, and what to do next.
 
     Args:
         inspection: The findings.
         path: The source.
+        num_gpus: GPUs of this machine, for which commands are advised.
         labels: What `--labels` said.
     """
     if inspection.num_images == 0:
@@ -141,7 +144,7 @@ def describe(inspection: Inspection, path: str, labels: str | None = None) -> It
     yield "Problems:" + ("" if problems else " none")
     yield from (f"  - {problem}" for problem in problems)
     if inspection.sizes:
-        yield from _describe_next(inspection, path, labels)
+        yield from _describe_next(inspection, path, num_gpus, labels)
 
 
 def find_problems(inspection: Inspection) -> Iterator[str]:
@@ -209,7 +212,9 @@ def _describe_labels(inspection: Inspection) -> Iterator[str]:
         yield from describe_classes(labels, inspection.class_names)
 
 
-def _describe_next(inspection: Inspection, path: str, labels: str | None) -> Iterator[str]:
+def _describe_next(
+    inspection: Inspection, path: str, num_gpus: int, labels: str | None
+) -> Iterator[str]:
     """The command that makes a dataset of it, if it is none yet, and those that train on it."""
     (width, height), _ = inspection.sizes.most_common(1)[0]
     is_ready = (
@@ -235,17 +240,36 @@ def _describe_next(inspection: Inspection, path: str, labels: str | None) -> Ite
     if resolution < 8:
         yield f"Networks start at 8x8; {resolution}x{resolution} is too small to train on"
         return
-    yield f"To train on it at {resolution}x{resolution}, one of:"
-    cond = " --cond=1" if any(label is not None for label in inspection.labels) else ""
-    for cfg in CFGS:
-        gamma = suggest_gamma(cfg, resolution, BATCH)
-        yield (
-            f"  python train.py --outdir=training-runs --cfg={cfg} --data={data}"
-            f" --gpus={GPUS} --batch={BATCH} --gamma={float(f'{gamma:.2g}'):g}{cond}"
+    is_labelled = any(label is not None for label in inspection.labels)
+    yield from _describe_training(data, resolution, num_gpus, is_labelled)
+
+
+def _describe_training(
+    data: str, resolution: int, num_gpus: int, is_labelled: bool
+) -> Iterator[str]:
+    """Commands that train, for this machine; where it has no GPU, also for one that has."""
+
+    def command(cfg: Cfg, gpus: int) -> str:
+        options = advice.starting_point(cfg, resolution, gpus)
+        labels = {"cond": "1"} if is_labelled else {}
+        arguments = advice.as_arguments(
+            {"outdir": "training-runs", "cfg": cfg, "data": data, **options, **labels}
         )
+        return f"  python train.py {arguments}"
+
+    size = f"{resolution}x{resolution}"
+    if num_gpus == 0:
+        yield f"This machine has no GPU. To try training at {size} on it, with a small network:"
+        yield command("stylegan3-t", 0)
+        yield "  At 32x32 this takes minutes; twice the resolution takes four times as long."
+    gpus = max(num_gpus, 1)
+    where = "with one GPU" if gpus == 1 else f"with the {gpus} GPUs of this machine"
+    yield f"To train on it at {size} {where}, one of:"
+    for cfg in CFGS:
+        yield command(cfg, gpus)
     yield (
         "--gamma is a starting point: 0.001 * resolution^2 / batch for StyleGAN3, a fifth of it for"
-        " StyleGAN2. Try a third and three times as much. With one GPU: --gpus=1 --batch-gpu=4."
+        " StyleGAN2. Try a third and three times as much. docs/configs.md says what else to change."
     )
 
 

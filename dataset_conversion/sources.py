@@ -16,6 +16,7 @@ from data.decoding import Picture
 from dataset_conversion import cifar, decode, lsun, mnist
 from dataset_conversion import labels as label_tables
 from dataset_conversion.labels import Labels
+from dataset_conversion.transform import suggest_size
 from dnnlib.util import is_power_of_two, printable
 from training import synthetic_images
 from training.dataset_json import Label
@@ -179,7 +180,7 @@ def _open_synthetic(max_images: int | None, size: tuple[int, int] | None, seed: 
     if width != height or not is_power_of_two(width):
         raise ValueError(
             f"--resolution={width}x{height}: synthetic images are square and their side is a"
-            " power of two; try --resolution=64x64"
+            f" power of two; try --resolution={suggest_size(width)}"
         )
     images = (
         SourceImage(f"synthetic image {index}", partial(_draw, index, seed, width), label)

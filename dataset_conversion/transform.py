@@ -5,7 +5,7 @@ from typing import Literal
 
 import PIL.Image
 
-from dnnlib.util import is_power_of_two
+from dnnlib.util import is_power_of_two, nearest_power_of_two
 
 Crop = Literal["center-crop", "center-crop-wide"]
 
@@ -40,17 +40,18 @@ class Transform:
             if height > width:
                 raise ValueError(
                     f"{option}: center-crop-wide needs a width of at least the height;"
-                    f" try --resolution={height}x{width}"
+                    f" try --resolution={_suggest_wide_size(height, width)}"
                 )
         elif width != height:
             raise ValueError(
-                f"{option}: images must end up square; try --resolution={width}x{width}, or"
+                f"{option}: images must end up square; try --resolution={suggest_size(width)}, or"
                 " --transform=center-crop-wide for black bars above and below"
             )
         if not is_power_of_two(width):
+            is_wide = self.crop == "center-crop-wide"
+            better = _suggest_wide_size(width, height) if is_wide else suggest_size(width)
             raise ValueError(
-                f"{option}: the width must be a power of two;"
-                f" try --resolution={suggest_size(width)}"
+                f"{option}: the width must be a power of two; try --resolution={better}"
             )
 
     def __call__(self, image: PIL.Image.Image) -> PIL.Image.Image | None:
@@ -87,9 +88,15 @@ def explain_misfit(size: tuple[int, int]) -> str | None:
 
 
 def suggest_size(side: int) -> str:
-    """The next smaller power-of-two square, as a value of --resolution."""
-    power = 1 << (side.bit_length() - 1)
+    """The nearest power-of-two square, as a value of --resolution."""
+    power = nearest_power_of_two(side)
     return f"{power}x{power}"
+
+
+def _suggest_wide_size(width: int, height: int) -> str:
+    """About the same shape with the nearest power of two as its width."""
+    power = nearest_power_of_two(width)
+    return f"{power}x{max(round(height * power / width), 1)}"
 
 
 def _crop_centre(image: PIL.Image.Image, width: int, height: int) -> PIL.Image.Image:

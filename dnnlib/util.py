@@ -97,6 +97,12 @@ def is_power_of_two(number: int) -> bool:
     return number > 0 and number & (number - 1) == 0
 
 
+def nearest_power_of_two(number: int) -> int:
+    """The power of two at the smallest ratio to `number`, from 1 on: 256 for 182 to 362."""
+    smaller = 1 << (number.bit_length() - 1)
+    return smaller if number**2 < 2 * smaller**2 else 2 * smaller
+
+
 class Logger:
     """Repeats everything written to `sys.stdout` and `sys.stderr` in a log file, until closed.
 

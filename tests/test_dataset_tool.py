@@ -227,12 +227,12 @@ def test_transparent_colours_are_noticed(mode, tmp_path):
         ("mode_cmyk_jpeg", "CMYK pixels; convert it to RGB"),
         ("mode_rgb_then_gray", "is grey, but the images before it are RGB; convert it"),
         ("size_nonsquare", "--transform=center-crop --resolution=16x16"),
-        ("size_notpow2", "--resolution=16x16"),
+        ("size_notpow2", "--resolution=32x32"),
         ("size_differs", "--resolution=16x16"),
         ("varied_ccrop_nores", "needs --resolution=WxH"),
         ("varied_wide_nores", "needs --resolution=WxH"),
         ("varied_res32x24_ccrop_nonsquare", "try --resolution=32x32"),
-        ("res_notpow2", "--resolution=24x24: the width must be a power of two; try"),
+        ("res_notpow2", "--resolution=24x24: the width must be a power of two; try --resolution="),
         ("res_nonsquare", "--transform=center-crop-wide"),
         ("missing_source", "no such file or folder"),
     ],
@@ -250,11 +250,14 @@ def test_errors_name_the_file_and_the_way_out(name, remedy, inputs, tmp_path):
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (["--source=synthetic", "--resolution=24x24"], "power of two"),
+        (["--source=synthetic", "--resolution=250x250"], "power of two; try --resolution=256x256"),
         (["--source=synthetic", "--resolution=32x16"], "square"),
+        (["--source={src}", "--resolution=250x250"], "try --resolution=256x256"),
+        (["--source={src}", "--resolution=250x200"], "square; try --resolution=256x256"),
         (["--source={src}", "--seed=1"], "--seed"),
         (["--source=synthetic", "--keep-profile-values"], "have no colour profiles"),
         (["--source={src}", "--resolution=16x32", "--transform=center-crop-wide"], "32x16"),
+        (["--source={src}", "--resolution=250x141", "--transform=center-crop-wide"], "256x144"),
     ],
 )
 def test_options_that_do_not_fit_together(args, message, tmp_path):

@@ -19,8 +19,8 @@ import torch
 
 import gen_images
 import legacy
-from docs import help_texts
-from training import config
+from docs import help_texts, option_tables
+from training import advice, config
 from training.networks_stylegan3 import Generator
 
 ROOT = Path(__file__).parent.parent
@@ -66,6 +66,37 @@ def test_option_tables_follow_the_heuristic_for_gamma():
         given = dict(re.findall(r"--(\w+)=(\S+)", options))
         suggested = config.suggest_gamma(given["cfg"], int(resolution), int(given["batch"]))
         assert float(given["gamma"]) == pytest.approx(suggested, rel=0.05)
+
+
+def test_option_tables_are_those_of_the_advice():
+    assert TEXTS["configs.md"].count("`make help-texts` writes this") == 4
+    assert TEXTS["configs.md"] == option_tables.fill(TEXTS["configs.md"]), "run `make help-texts`"
+
+
+# How long an example trains is its own business.
+LENGTHS = {"kimg", "tick", "snap", "metrics"}
+HELP = (help_texts.DOCS / "train-help.txt").read_text().replace("\\\n", " ")
+EXAMPLES = [
+    " ".join(line.split())
+    for line in [*COMMANDS, *re.findall(r"^ +python train\.py .*", HELP, re.MULTILINE)]
+    if "train.py" in line and "--cfg=" in line
+]
+
+
+@pytest.mark.parametrize("command", EXAMPLES)
+def test_examples_of_training_follow_the_advice(command):
+    given = dict(re.findall(r"--([\w-]+)=(\S+)", command))
+    size = re.search(r"(\d+)x\1\.zip", given["data"])
+    if size is None:
+        assert given["data"] == "shapes.zip"  # for which the CPU suffices
+    gpus = int(given.get("nnodes", 1)) * int(given.get("nproc-per-node") or given["gpus"])
+    expected = advice.starting_point(
+        given["cfg"], int(size[1]) if size else 32, gpus if size else 0
+    )
+    expected = {name: value for name, value in expected.items() if name not in LENGTHS}
+    if "nnodes" in given:
+        del expected["gpus"]
+    assert {name: given.get(name) for name in expected} == expected
 
 
 @pytest.mark.parametrize("script", SCRIPTS)

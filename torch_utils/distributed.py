@@ -73,7 +73,7 @@ def resolve_device(name: str = "auto", index: int = 0) -> torch.device:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name == "cuda":
-        present = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        present = num_gpus()
         if index >= present:
             raise RuntimeError(
                 f"--device=cuda: this machine has {present} usable GPU(s), number {index + 1} was "
@@ -83,6 +83,11 @@ def resolve_device(name: str = "auto", index: int = 0) -> torch.device:
     if name == "mps" and not torch.backends.mps.is_available():
         raise RuntimeError("--device=mps: this machine has no Apple GPU; use --device=cpu")
     return torch.device(name)
+
+
+def num_gpus() -> int:
+    """GPUs that `--device=cuda` can have on this machine."""
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0
 
 
 def is_torchrun() -> bool:

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from data import decoding, file_states, fingerprint, listing, reading
 from data.label_names import match_names
 from data.reading import UnusableImage
-from dnnlib.util import EasyDict, printable
+from dnnlib.util import EasyDict, nearest_power_of_two, printable
 from training import dataset_json, image_cache
 from training.dataset_json import parse_labels
 from training.image_cache import ImageCache
@@ -124,9 +124,10 @@ class Dataset(torch.utils.data.Dataset):
         """Height and width of the square images."""
         _, height, width = self.image_shape
         if height != width:
+            side = max(nearest_power_of_two(min(width, height)), 8)
             raise AssertionError(
                 f"{self.name}: the images are {width}x{height}, but must be square;"
-                " dataset_tool.py --transform=center-crop --resolution=WxH makes them so"
+                f" dataset_tool.py --transform=center-crop --resolution={side}x{side} makes them so"
             )
         return height
 

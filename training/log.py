@@ -109,8 +109,12 @@ def report_tick(
     maintenance_sec: float,
     augment_p: float,
     device: torch.device,
+    eta_sec: float | None = None,
 ) -> str:
-    """Report the figures of a tick as statistics of rank 0, and return them as the status line."""
+    """Report the figures of a tick as statistics of rank 0, and return them as the status line.
+
+    The time that is left, where it is known, is in the line only.
+    """
 
     def report(name: str, value: float) -> float:
         training_stats.report0(name, value)
@@ -134,6 +138,7 @@ def report_tick(
             f"gpumem {report('Resources/peak_gpu_mem_gb', peak_gpu / GIB):<6.2f}",
             f"reserved {report('Resources/peak_gpu_mem_reserved_gb', peak_reserved / GIB):<6.2f}",
             f"augment {report('Progress/augment', augment_p):.3f}",
+            *([] if eta_sec is None else [f"eta {dnnlib.util.format_time(eta_sec)}"]),
         ]
     )
     training_stats.report0("Timing/total_hours", total_sec / (60 * 60))

@@ -5,6 +5,7 @@ Everything here raises `ValueError`, `OSError` or `RuntimeError`, and names the 
 
 import contextlib
 import dataclasses
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -43,9 +44,11 @@ def open_training_set(data: str, use_labels: bool, aug: str) -> ImageFolderDatas
             f"--cond=1 needs labels, but {data} has none: its dataset.json would list them{notes}"
         )
     if resolution < 8 or not dnnlib.util.is_power_of_two(resolution):
+        better = max(dnnlib.util.nearest_power_of_two(resolution), 8)
         raise ValueError(
             f"--data: {data}: the images are {resolution}x{resolution}, but must be of a "
-            "power-of-two size from 8 on; dataset_tool.py --resolution=WxH makes them so"
+            f"power-of-two size from 8 on; dataset_tool.py --resolution={better}x{better} makes "
+            "them so"
         )
     num_channels = training_set.num_channels
     if num_channels not in (1, 3, 4):
@@ -96,8 +99,23 @@ def check_networks(config: TrainConfig, training_set: ImageFolderDataset) -> Non
     transfer.check_finite(data)
 
 
+def check_resume(resume: str | None) -> None:
+    """Refuse a file of `--resume` that is not there, or cannot be read; web addresses may wait."""
+    if resume is not None and not dnnlib.util.is_url(resume):
+        with cli.blame("--resume"), dnnlib.util.open_url(resume):
+            pass
+
+
 def check_outdir(outdir: Path, data: Path) -> None:
-    """Refuse runs inside a folder of images: their sheets would become images of the dataset."""
+    """Refuse a place where no run can be; creates nothing.
+
+    A run inside a folder of images cannot be: its sheets would become images of the dataset.
+    """
+    there = next(path for path in (outdir, *outdir.parents) if path.exists())
+    if not there.is_dir():
+        raise ValueError(f"--outdir={outdir}: {there} is a file; choose a folder")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise ValueError(f"--outdir={outdir}: {there} cannot be written to; choose another folder")
     if paths.is_inside(outdir, data):
         raise ValueError(
             f"--outdir={outdir} lies inside --data={data}, whose images the sheets of the run would"

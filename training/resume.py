@@ -123,6 +123,21 @@ def combine(saved: Mapping[str, Any], given: Mapping[str, Any]) -> TrainOptions:
     return TrainOptions(**{**saved, **changes})
 
 
+def nothing_to_train(cur_nimg: int, total_kimg: int) -> str | None:
+    """What to tell about a run that has its images already; `None` if it has not.
+
+    Args:
+        cur_nimg: Images that it has seen.
+        total_kimg: Value of `--kimg`.
+    """
+    if cur_nimg < total_kimg * 1000:
+        return None
+    return (
+        f"Note: the run has seen {cur_nimg / 1000:.1f} kimg already, and --kimg={total_kimg} asks "
+        "for no more: nothing is trained. A larger --kimg continues it."
+    )
+
+
 def check_unchanged(option: str, saved: Any, given: Any) -> None:
     """Refuse another value of an option than the run was started with.
 

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 import dnnlib
 from data import fingerprint
@@ -28,6 +27,7 @@ from training import (
     minibatch_groups,
     phases,
     random_state,
+    resume,
     snapshot,
     transfer,
 )
@@ -36,6 +36,7 @@ from training.batches import TrainingBatches
 from training.config import TrainConfig
 from training.evaluation import SnapshotMetrics
 from training.health import Health
+from training.progress import Progress
 from training.snapshot_grid import setup_snapshot_image_grid as setup_snapshot_image_grid
 from training.stop_request import StopRequest
 
@@ -87,6 +88,12 @@ class Trainer:
         self.batch_idx = 0
         self.tick = 0
         self.tick_start_nimg = 0
+        self.progress = Progress(
+            config.total_kimg * 1000,
+            config.kimg_per_tick * 1000,
+            config.network_snapshot_ticks,
+            worker.is_main,
+        )
         self.batches = self.log = None
         try:
             self._set_up(state)
@@ -118,13 +125,16 @@ class Trainer:
             RuntimeError: If the device runs out of memory, or training has died; the message says
                 what to do.
         """
+        nothing_to_train = resume.nothing_to_train(self.cur_nimg, self.config.total_kimg)
         try:
             is_done = self._train(stop_request)
         except Exception as error:
             if not cli.is_out_of_memory(error):
                 raise
             raise RuntimeError(_advice_on_memory(self.config)) from error
-        if is_done and self.health.is_sound():
+        if nothing_to_train is not None:
+            self._print(nothing_to_train)
+        elif is_done and self.health.is_sound():
             self._print("\nDone. The last snapshot is the trained network.")
         elif is_done:
             self._print("\nDone, but the last losses were not finite: take an earlier snapshot.")
@@ -225,25 +235,17 @@ class Trainer:
             self._save_snapshot(is_done=self.cur_nimg >= total_nimg)
             self.tick_start_time += time.monotonic() - start_time
         if self.cur_nimg >= total_nimg:
-            self._print(f"The run has its {self.config.total_kimg} kimg; --kimg=INT adds more.")
             return True
         self._print(f"Training for {self.config.total_kimg} kimg...\n")
-        # The bar shows on a terminal only.
-        with tqdm(
-            total=total_nimg,
-            initial=self.cur_nimg,
-            unit="img",
-            leave=False,
-            disable=None if self.worker.is_main else True,
-        ) as progress:
+        with self.progress.shown(self.cur_nimg, self.tick_start_nimg):
             while True:
                 self._train_batch()
-                progress.update(self.config.batch_size)
+                self.progress.update(self.cur_nimg)
                 is_done = self.cur_nimg >= total_nimg
                 tick_nimg = self.cur_nimg - self.tick_start_nimg
                 # The first tick ends with the first batch, to show early that things work.
                 if is_done or self.tick == 0 or tick_nimg >= self.config.kimg_per_tick * 1000:
-                    with progress.external_write_mode():
+                    with self.progress.paused():
                         self._finish_tick(is_done)
                 is_stopping, is_state_due = distributed.any_of(
                     self.worker,
@@ -253,7 +255,7 @@ class Trainer:
                 if is_done:
                     return True
                 if is_stopping or is_state_due:
-                    with progress.external_write_mode():
+                    with self.progress.paused():
                         self._save_state(must_succeed=is_stopping)
                 if is_stopping:
                     return False
@@ -486,6 +488,7 @@ class Trainer:
         """Print and log the tick that ends now; save snapshots when they are due."""
         distributed.synchronize(self.device)
         tick_end_time = time.monotonic()
+        self.progress.finish_tick()
         augment_p = 0.0 if self.augment_pipe is None else float(self.augment_pipe.p)
         line = log.report_tick(
             tick=self.tick,
@@ -496,6 +499,7 @@ class Trainer:
             maintenance_sec=self.maintenance_sec,
             augment_p=augment_p,
             device=self.device,
+            eta_sec=self.progress.eta_sec(),
         )
         self._print(line)
         self._print_troubles()

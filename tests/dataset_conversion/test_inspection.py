@@ -13,6 +13,7 @@ import train
 from dataset_conversion.inspection import CELL, make_sheet
 from tests.dataset_conversion import formats
 from tests.test_dataset_tool import run
+from torch_utils import distributed
 from training.config import suggest_gamma
 
 
@@ -40,11 +41,27 @@ def test_a_dataset_that_is_fit_for_training(tmp_path):
     assert len(re.findall(r"^  \d +200  #{30}$", output, re.MULTILINE)) == 6
     sheet = PIL.Image.open("d.contact-sheet.png")
     assert sheet.size == (8 * CELL, 6 * CELL) and sheet.mode == "RGB"
+
+
+@pytest.mark.parametrize(
+    ("num_gpus", "said", "gpus"),
+    [
+        (0, "This machine has no GPU. To try training at 16x16 on it", [1, 1, 1, 1]),
+        (1, "To train on it at 16x16 with one GPU", [1, 1, 1]),
+        (8, "To train on it at 16x16 with the 8 GPUs of this machine", [8, 8, 8]),
+    ],
+)
+def test_commands_are_for_this_machine(num_gpus, said, gpus, monkeypatch):
+    monkeypatch.setattr(distributed, "num_gpus", lambda: num_gpus)
+    run("--source=synthetic", "--dest=d.zip", "--resolution=16x16", "--max-images=8")
+    output = run("--inspect=d.zip")
+    assert said in output
     commands = [line.strip() for line in output.splitlines() if "train.py" in line]
-    assert len(commands) == 3
     for command in commands:  # are what train.py takes
-        context = train.main.make_context("train", shlex.split(command)[2:])
-        assert context.params["data"] == "d.zip" and context.params["cond"]
+        params = train.main.make_context("train", shlex.split(command)[2:]).params
+        assert params["data"] == "d.zip" and params["cond"]
+    assert [int(re.search(r"--gpus=(\d+)", command)[1]) for command in commands] == gpus
+    assert ("--cbase=512" in commands[0]) == (num_gpus == 0)
 
 
 def test_everything_that_may_be_wrong(tmp_path):
@@ -63,7 +80,8 @@ def test_everything_that_may_be_wrong(tmp_path):
         "3 different sizes", "1 images are not square", "some images are grey, others RGB",
         "3 images have no label", "4 class numbers below the largest do not occur",
         "1 images are exact copies", "fewer than 1000 images",
-        "--source=src --dest=dataset.zip --transform=center-crop --resolution=8x8 --on-error=skip",
+        "--source=src --dest=dataset.zip --transform=center-crop --resolution=16x16",
+        " --on-error=skip",
     ]:  # fmt: skip
         assert text in output.replace("#" * 30, "##")
     assert PIL.Image.open("sheets.png").size == (5 * CELL, CELL)

@@ -112,6 +112,14 @@ def test_format_time(seconds, text):
     assert util.format_time(seconds) == text
 
 
+@pytest.mark.parametrize(
+    ("number", "nearest"),
+    [(1, 1), (2, 2), (3, 4), (5, 4), (6, 8), (181, 128), (182, 256), (250, 256), (256, 256)],
+)
+def test_nearest_power_of_two_is_nearest_in_ratio(number, nearest):
+    assert util.nearest_power_of_two(number) == nearest
+
+
 def test_logger_repeats_both_streams_until_closed(tmp_path, capsys):
     log = tmp_path / "log.txt"
     stdout, stderr = sys.stdout, sys.stderr

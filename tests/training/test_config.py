@@ -52,6 +52,9 @@ def datasets(tmp_path_factory) -> Path:
         shutil.copy(DATASETS / f"dataset_small_{source}.zip", folder / f"{name}.zip")
     with zipfile.ZipFile(folder / "data16.zip") as archive:
         archive.extractall(folder / "folder.d" / "nested")
+    (folder / "old").mkdir()
+    for name in ("a.pkl", "x.pkl", "old/network-snapshot-000100.pkl"):  # --resume of some
+        (folder / name).touch()
     return folder
 
 

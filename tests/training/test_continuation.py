@@ -212,6 +212,15 @@ def test_full_memory_names_the_next_smaller_batch(batch_gpu, advice, tmp_path, m
     trainer.log.close()
 
 
+def test_run_that_has_its_images_already_says_that_nothing_was_trained(tmp_path, capsys):
+    trainer = make_trainer(make_run(tmp_path / "run", "stylegan2"))
+    trainer.cur_nimg = trainer.config.total_kimg * 1000 + 2000
+    trainer.train()
+    trainer.close()
+    out = capsys.readouterr().out
+    assert "nothing is trained" in out and "Done" not in out and "Training for" not in out
+
+
 @pytest.mark.slow
 @pytest.mark.multiprocess
 @pytest.mark.parametrize(

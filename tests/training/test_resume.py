@@ -94,6 +94,13 @@ def test_options_that_make_another_run_are_refused(given, message):
         resume.combine(SAVED, given)
 
 
+def test_run_that_has_its_images_is_said_to_have_them():
+    assert resume.nothing_to_train(5999, total_kimg=6) is None
+    assert resume.nothing_to_train(6000, total_kimg=6) is not None
+    line = resume.nothing_to_train(8040, total_kimg=6)
+    assert "has seen 8.0 kimg already, and --kimg=6 asks for no more: nothing is trained" in line
+
+
 def test_dataset_may_move_but_not_change():
     saved = dict(path="a.zip", max_size=5, resolution=8, use_labels=False, xflip=False)
     resume.check_training_set(saved, {**saved, "path": "b.zip"})

@@ -147,6 +147,35 @@ def test_a_dry_run_says_the_folder_and_makes_none(start, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("dry", [["-n"], []], ids=["dry run", "run"])
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        ("--resume=nothing.pkl", "Error: --resume: No such file or directory: nothing.pkl"),
+        ("--resume=runs/00003-misspelt", "Error: --resume: No such file or directory: runs/00003"),
+        ("--resume=file:///nothing.pkl", "Error: --resume: No such file or directory: "),
+        ("--outdir=file", "Error: --outdir=.*file: .*file is a file; choose a folder"),
+        ("--outdir=file/deeper/runs", "Error: --outdir=.*runs: .*file is a file; choose a folder"),
+    ],
+)
+def test_paths_are_looked_at_before_the_run(start, args, message, dry, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
+    assert re.search(message, start(args, *dry))
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_dry_run_does_not_open_the_network_and_says_so(start, tmp_path):
+    (tmp_path / "net.pkl").touch()
+    assert "Note: a dry run does not open --resume" in start("-n", f"--resume={tmp_path}/net.pkl")
+    assert "Note: a dry run does not fetch --resume" in start("-n", "--resume=http://[::1]:9/a.pkl")
+
+
+def test_without_outdir_an_address_is_not_taken_for_a_path():
+    result = CliRunner().invoke(train.main, ["--resume=http://[::1]:9/a.pkl", "-n"])
+    assert "Error: Missing option '--outdir'" in result.stderr
+
+
 def test_a_refused_run_makes_no_folder(start, tmp_path):
     assert "Error: " in start("--cache=ram", "--resume=nothing.pkl")
     assert not (tmp_path / "runs").exists()
