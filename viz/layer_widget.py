@@ -8,6 +8,7 @@ from gui_utils import controls
 from viz import color_maps
 from viz.renderer import LayerInfo, Result, Stats, View
 
+COLORS_EMS = 7  # width of the list of colour maps
 MIN_ROWS = 3  # of the list that can be seen, however low the window is
 
 
@@ -43,8 +44,6 @@ class LayerWidget:
         if num_shown == 1 and not view.fft:
             view = _draw_levels(view)
         view = self._draw_spectrum(view, chosen)
-        if num_shown == 1 or view.fft:
-            view = _draw_color_map(view)
         if result is not None and result.stats is not None:
             rows = [("Shown", result.selected_stats)] if chosen is not None else []
             _draw_stats([("All", result.stats), *rows])
@@ -123,23 +122,25 @@ class LayerWidget:
         if changed:
             view = replace(view, fft_range_db=(low, max(high, low + 1)))
         controls.label("Kaiser beta", "Window before the transform: 0 is none")
-        controls.fill_width()
+        controls.fill_width(COLORS_EMS)
         beta = controls.slider("##beta", view.fft_beta, 0, 40, "%.1f")
-        return replace(view, fft_all=fft_all, fft_beta=max(beta, 0))
+        return _draw_color_map(replace(view, fft_all=fft_all, fft_beta=max(beta, 0)))
 
 
 def _draw_levels(view: View) -> View:
     controls.label("Window", "Level and width of the values that become black to white")
-    controls.fill_width()
+    controls.fill_width(COLORS_EMS)
     level, window = controls.drag2("##window", (view.level, view.window), 0.01, "%.3f")
-    return replace(view, level=level, window=max(window, 0.0))
+    return _draw_color_map(replace(view, level=level, window=max(window, 0.0)))
 
 
 def _draw_color_map(view: View) -> View:
-    controls.label("Colours", "For a single channel, and for the spectrum")
+    """At the end of a row, `COLORS_EMS` wide."""
+    imgui.same_line()
     controls.fill_width()
     idx = color_maps.NAMES.index(view.color_map)
     _, idx = imgui.combo("##colours", idx, list(color_maps.NAMES))
+    controls.hint("Colours of a single channel, and of the spectrum, which has its own for grey")
     return replace(view, color_map=color_maps.NAMES[idx])
 
 
@@ -154,11 +155,9 @@ def _image_row(result: Result | None) -> list[LayerInfo]:
 def _draw_stats(rows: list[tuple[str, Stats]]) -> None:
     flags = imgui.TableFlags_.sizing_stretch_same
     if imgui.begin_table("stats", 4, flags):
-        for cell in ("", "Mean", "Std", "Max"):
-            imgui.table_next_column()
-            imgui.text_disabled(cell)
         for name, stats in rows:
-            for cell in (name, f"{stats.mean:.4g}", f"{stats.std:.4g}", f"{stats.max:.4g}"):
+            cells = (f"mean {stats.mean:.3g}", f"std {stats.std:.3g}", f"max {stats.max:.3g}")
+            for cell in (name, *cells):
                 imgui.table_next_column()
                 imgui.text_unformatted(cell)
         imgui.end_table()

@@ -22,12 +22,14 @@ class PicturePane:
     Attributes:
         area: Where the picture is, in screen coordinates.
         zoom: How it is shown.
+        whole: Where the whole picture lies, which may be larger than the area.
         drag: How far the left mouse button has dragged since the last frame, in font sizes.
     """
 
     def __init__(self) -> None:
         self.area: Area = (0, 0, 1, 1)
         self.zoom = Zoom()
+        self.whole: Area = (0, 0, 0, 0)
         self.drag = (0.0, 0.0)
         self._texture = Texture()
 
@@ -49,9 +51,9 @@ class PicturePane:
         area = spectrum_axes.inner_area(self.area) if result.view.fft else self.area
         height, width, _ = result.image.shape
         self._follow_mouse((width, height), area)
-        whole = self._texture.draw(result.image, area, self.zoom)
+        self.whole = self._texture.draw(result.image, area, self.zoom)
         if result.view.fft:
-            spectrum_axes.draw(area, whole, result.content_width, result.view)
+            spectrum_axes.draw(area, self.whole, result.content_width, result.view)
         if result.notice is not None:
             text.draw_centered(result.notice, self.area, ERROR_COLOR)
 

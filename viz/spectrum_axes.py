@@ -37,7 +37,7 @@ def draw(area: Area, whole: Area, content_width: float, view: View) -> None:
     if right <= left or bottom <= top:
         return
     highest = content_width / 2
-    draw_list.add_rect((left, top), (right, bottom), ink)
+    draw_list.add_rect((left - 1, top - 1), (right + 1, bottom + 1), ink)
     label_width = max(imgui.calc_text_size(f"{highest:.4g}").x, em)
     step = tick_step(highest, (whole[2] - whole[0]) / (2.2 * label_width))
     number = -int(highest / step)

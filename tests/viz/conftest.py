@@ -10,7 +10,8 @@ import pytest
 
 ITEMS = """
     button checkbox slider_float slider_int slider_float2 drag_float drag_float2 drag_float_range2
-    input_int input_text input_text_with_hint begin_combo combo selectable radio_button invisible_button menu_item
+    input_int input_text input_text_with_hint begin_combo combo selectable radio_button
+    invisible_button menu_item
     collapsing_header tree_node_ex
 """
 SCREEN = "1600x1440"
@@ -140,11 +141,9 @@ class Person:
         self.do("mousemove", 2, 2)  # no tooltip covers it
         self.settle()
         height, width = self.application.result.image.shape[:2]
-        left, top, right, bottom = (int(edge) for edge in self.items["picture"])
-        factor = min((right - left) // width, (bottom - top) // height)
+        x, y, right, _ = (int(edge) for edge in self.application.picture.whole)
+        factor = (right - x) // width
         assert factor >= 1
-        x = (left + right - width * factor) // 2
-        y = (top + bottom - height * factor) // 2
         shown = self.pixels()[y : y + height * factor, x : x + width * factor]
         cells = shown.reshape(height, factor, width, factor, 3)
         assert (cells == cells[:, :1, :, :1]).all()
@@ -181,7 +180,7 @@ def open_window(display, monkeypatch, tmp_path):
         window = Window("Visualizer", size, ui_scale=ui_scale)
         options = {"capture_dir": tmp_path / "saved", "browse_dirs": [tmp_path / "runs"], **options}
         application = Application(
-            window, memory or Memory(), device="cpu", is_async=is_async, **options
+            window, memory or Memory(folded=[]), device="cpu", is_async=is_async, **options
         )
         person = Person(application, display, items)
         opened.append(person)

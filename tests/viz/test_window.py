@@ -144,7 +144,7 @@ def test_animation_moves_and_stops(person):
 
 def test_style_mixing(person):
     before = person.picture()
-    person.click("##mix3")
+    person.click("3##mix")
     one = check(person, mix_layers=(3,))
     person.click("All##mixing")
     everything = check(person, mix_layers=tuple(range(6)))
@@ -184,6 +184,8 @@ def test_noise_and_classes(open_window, folder):
     person.click_without_settling("Random")
     check(person, noise_mode="const")
     person.click("##class", 0.97)
+    person.click("##class", 0.97)
+    person.click("##class", 0.97)  # there are three
     assert not np.array_equal(check(person, class_idx=2), with_noise)
 
 
@@ -212,10 +214,13 @@ def test_layers(person):
     check(person, layer=None)
 
 
-def test_layers_of_another_network(person, folder):
+def test_the_layer_at_the_same_place_of_another_network_is_shown(person, folder, capfd):
     person.click("L1_36_8")
+    idx = [layer.name for layer in person.application.result.layers].index("L1_36_8")
     person.application.load(str(folder / "cond.pkl"))
-    check(person, layer=None)
+    person.settle()
+    check(person, layer=person.application.result.layers[idx].name)
+    assert capfd.readouterr().err == ""
 
 
 def test_equivariance(person):
@@ -271,7 +276,10 @@ def test_performance_controls(person):
     np.testing.assert_array_equal(check(person), before)
     person.click("Async")
     np.testing.assert_array_equal(check(person), before)
-    assert len(person.application.performance.state.render_ms) >= 3
+    assert len(person.application.performance.state.render_ms) == 0  # all of them were first ones
+    for _ in range(3):
+        person.click("##seed", 0.97)
+    assert len(person.application.performance.state.render_ms) == 3
 
 
 def test_captures_are_numbered(person, tmp_path):
@@ -298,7 +306,14 @@ def test_keys(person):
     np.testing.assert_array_equal(person.pixels()[:, 410:], before[:, 410:])
     person.do("key", "ctrl+equal")
     assert person.window.ui_scale == pytest.approx(1.1)
+    person.do("key", "Escape")  # asks
+    assert not person.window.should_close()
     person.do("key", "Escape")
+    assert not person.window.should_close()
+    person.do("key", "Return")  # nothing is asked any more
+    assert not person.window.should_close()
+    person.do("key", "Escape")
+    person.do("key", "Return")
     assert person.window.should_close()
 
 
