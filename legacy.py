@@ -20,9 +20,12 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import click
+
+from dnnlib import cli, trust, util  # before PyTorch, see `dnnlib.openmp`
+
+# isort: split
 import torch
 
-from dnnlib import cli, trust, util
 from dnnlib.text import one_line
 from network_files import (
     foreign,
