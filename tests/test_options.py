@@ -19,7 +19,7 @@ from metrics import detectors
 from torch_utils.ops.cuda import precompile
 
 ROOT = Path(__file__).parent.parent
-NO_PATHS = ("train --desc",)  # texts that are no paths
+NO_PATHS = ("train --desc", "visualizer --layer")  # texts that are no paths
 NO_PATH_TYPES = (  # types that make no paths
     click.Choice,
     click.types.BoolParamType,

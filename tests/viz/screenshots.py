@@ -1,44 +1,66 @@
-"""Make the pictures of docs/visualizer.md: python -m tests.viz.screenshots NETWORK OUTDIR [WxH]"""
+"""Make the pictures of docs/visualizer.md.
+
+python -m tests.viz.screenshots NETWORK OUTDIR [WxH [SCALE]]
+"""
 
 import sys
 import tempfile
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from dnnlib import cli
+from docs.pictures import beside
 from gui_utils.window import Window
 from torch_utils import images
 from viz.application import Application, take_screenshot
 from viz.memory import Memory
+from viz.renderer import View
+
+START = View(x=3.4, y=0.2, truncation_psi=0.9)
+MOVED = (0.15, -0.1)
+SMALL = (700, 330)  # a window with one open pane
 
 
 def main(network: str, outdir: Path, size: tuple[int, int], ui_scale: float = 1) -> None:
-    window = Window("Visualizer", size, is_offscreen=True, ui_scale=ui_scale)
-    app = Application(window, Memory(), device="cpu", is_async=False)
-
-    def shoot(name: str) -> None:
-        pixels = take_screenshot(app)
+    def save(name: str, pixels: np.ndarray) -> None:
         images.save_png(pixels.transpose(2, 0, 1), outdir / f"visualizer-{name}.png")
 
-    shoot("start")
+    window = Window("Visualizer", size, is_offscreen=True, ui_scale=ui_scale)
+    app = Application(window, Memory(), view=START, device="cpu", is_async=False)
+    save("start", take_screenshot(app))
     app.load(network)
-    app.view = replace(app.view, x=3.4, y=0.2, truncation_psi=0.9)
-    shoot("network")
-    layer = app.result.layers[len(app.result.layers) * 2 // 3].name
-    app.view = replace(app.view, layer=layer, normalize=True)
-    shoot("layer")
-    app.view = replace(app.view, layer=app.result.layers[-2].name, fft=True, normalize=False)
-    shoot("fft")
-    app.view = replace(app.view, layer=None, fft=False, untransform=True)
-    app.equivariance.state.x, app.equivariance.state.y = 0.15, -0.1
-    shoot("equivariance")
+    save("network", take_screenshot(app))
+    layers = [layer.name for layer in app.result.layers]
+    app.view = replace(START, network=network, layer=layers[len(layers) * 2 // 3], normalize=True)
+    save("layer", take_screenshot(app))
+    app.view = replace(START, network=network, layer=layers[-2], fft=True)
+    save("fft", take_screenshot(app))
     with tempfile.NamedTemporaryFile(suffix=".pkl") as f:
         f.write(Path(network).read_bytes()[:100_000])
         f.flush()
         app.load(f.name)
-        shoot("error")
+        save("error", take_screenshot(app))
     app.close()
     window.close()
+    save("equivariance", equivariance(network))
+
+
+def equivariance(network: str) -> np.ndarray:
+    """The pane beside the picture: as it was, moved, and moved back."""
+    window = Window("Visualizer", SMALL, is_offscreen=True)
+    app = Application(window, Memory(), view=START, device="cpu", is_async=False)
+    titles = (app.network, app.latent, app.mixing, app.truncation, app.layers)
+    app.memory.folded += [widget.title for widget in titles]
+    app.load(network)
+    panels = []
+    for changes in ({}, {"translate": MOVED}, {"translate": MOVED, "untransform": True}):
+        app.view = replace(START, network=network, **changes)
+        panels.append(take_screenshot(app))
+    app.close()
+    window.close()
+    return beside(*panels)
 
 
 if __name__ == "__main__":
