@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from click.testing import CliRunner
 
 from benchmarks import (
+    busy,
     calls,
     correctness,
     dataset,
@@ -30,6 +31,7 @@ from benchmarks.calls import Layout
 from benchmarks.peaks import Peaks, measure_peaks
 from benchmarks.report import Incomplete, Item, Section, write_report
 from benchmarks.training import Setup, Training
+from dnnlib import openmp
 from torch_utils.ops.selection import wants_reference
 from training import networks_stylegan3
 from training.config import AUGMENTATIONS
@@ -281,12 +283,39 @@ def test_ops_prints_calls_and_totals(monkeypatch):
         (training, ["--configs=stylegan3-t", "--phases=Greg"], "none of these takes place"),
         (gpu_report, ["--sections=none"], "name at least one section"),
         (metrics, ["--resolution=24"], "must be a power of two from 4 on, got 24"),
+        (busy, ["--tasks=T 33"], "'T 33' is unknown"),
+        (busy, ["--settings=fast"], "'fast' is unknown"),
     ],
 )
 def test_benchmarks_refuse_bad_options(command, args, message):
     result = CliRunner().invoke(command.main, args)
     assert result.exit_code == 2
     assert message in " ".join(result.output.split())
+
+
+def test_busy_sets_one_variable_in_place_of_all_others(monkeypatch):
+    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
+    found = {name: busy.environment(name) for name in ("default", "ours", "passive", "300")}
+    names = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
+    assert {name: [env.get(n) for n in names] for name, env in found.items()} == {
+        "default": [None, None],
+        "ours": [None, str(openmp.SPIN_COUNT)],
+        "passive": ["PASSIVE", None],
+        "300": [None, "300"],
+    }
+
+
+@pytest.mark.slow
+def test_busy_times_processes_beside_a_loop(monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1}, raising=False)
+    assert busy.fair_share(1) == 2
+    args = ["--tasks=T 32,training", "--busy=1", "--settings=ours", "--rounds=1", "--seconds=0"]
+    result = CliRunner().invoke(busy.main, args, catch_exceptions=False)
+    assert result.exit_code == 0
+    rows = [line.rsplit(maxsplit=3) for line in result.stdout.splitlines()[-2:]]
+    assert [row[:3] for row in rows] == [["T 32", "1", "2.0"], ["training", "1", "2.0"]]
+    assert all(float(row[3]) > 0 for row in rows)
 
 
 def _wrong(function, slope):
