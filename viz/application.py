@@ -212,7 +212,16 @@ class Application:
     def _draw_panes(self, width: float, height: float, elapsed_sec: float) -> None:
         imgui.set_next_window_pos((0, 0))
         imgui.set_next_window_size((width, height))
-        imgui.begin("panes", None, FIXED | imgui.WindowFlags_.horizontal_scrollbar)
+        # What appears in a pane makes the list of layers lower, but only in the next frame: until
+        # then there is no scroll bar either.
+        is_narrow = width < controls.em(PANE_EMS)
+        is_fitting = not is_narrow and self.layers.can_grow(self._spare_height)
+        bars = (
+            imgui.WindowFlags_.no_scrollbar
+            if is_fitting
+            else imgui.WindowFlags_.horizontal_scrollbar
+        )
+        imgui.begin("panes", None, FIXED | bars)
         view, result = self.view, self.result
         chosen = None
         if self._section(self.network.title):
@@ -221,7 +230,8 @@ class Application:
             for widget in (self.latent, self.mixing, self.truncation):
                 if self._section(widget.title):
                     view = widget.draw(view, result, elapsed_sec)
-            if self._section(self.layers.title):
+            self.layers.is_folded = not self._section(self.layers.title)
+            if not self.layers.is_folded:
                 view = self.layers.draw(view, result, self._spare_height)
             if self._section(self.equivariance.title):
                 view = self.equivariance.draw(view, result, elapsed_sec)
@@ -230,7 +240,10 @@ class Application:
         if self._section(self.capture.title):
             self.capture.draw(result)
         bottom = imgui.get_cursor_pos_y() + imgui.get_style().window_padding.y
-        self._spare_height = height - bottom - imgui.get_scroll_y()
+        # A horizontal scroll bar takes height, for which there may be a vertical one, which takes
+        # width, for which there is the horizontal one: only a lower list ends it.
+        bar = imgui.internal.get_current_window().scrollbar_sizes.y
+        self._spare_height = height - bar - bottom - imgui.get_scroll_y()
         imgui.end()
         self.view = view
         if chosen is not None:

@@ -37,7 +37,7 @@ class TruncationWidget:
         info = result.network if result is not None else None
         num_ws = info.num_ws if info is not None else 0
         controls.label("Psi", "1: full variety; 0: the average image")
-        controls.fill_width(4.5)
+        controls.fill_width(4.6)
         psi = controls.slider("##psi", view.truncation_psi, -1, 2)
         imgui.same_line()
         if controls.button("Reset##truncation", 4):

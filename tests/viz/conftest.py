@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 ITEMS = """
-    button checkbox slider_float slider_int slider_float2 drag_float drag_float2 drag_float_range2
+    button checkbox slider_float slider_int slider_float2 drag_float drag_float2
     input_int input_text input_text_with_hint begin_combo combo selectable radio_button
     invisible_button menu_item
     collapsing_header tree_node_ex
