@@ -7,6 +7,10 @@ import time
 
 import numpy as np
 import pytest
+import torch
+
+from tests.viz import networks
+from viz.renderer import Renderer
 
 ITEMS = """
     button checkbox slider_float slider_int slider_float2 drag_float drag_float2
@@ -148,6 +152,39 @@ class Person:
         cells = shown.reshape(height, factor, width, factor, 3)
         assert (cells == cells[:, :1, :, :1]).all()
         return cells[:, 0, :, 0]
+
+    def check(self, **expected) -> np.ndarray:
+        """The view has these values, and the window shows what the renderer says about the view."""
+        self.settle()
+        view = self.application.view
+        for name, value in expected.items():
+            assert getattr(view, name) == value, name
+        result = Renderer("cpu").render(view)
+        assert result.error is None
+        shown = self.picture()
+        np.testing.assert_array_equal(shown, np.broadcast_to(result.image[:, :, :3], shown.shape))
+        return shown
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory):
+    """A folder of small networks."""
+    folder = tmp_path_factory.mktemp("networks")
+    torch.manual_seed(0)
+    networks.save(networks.stylegan3(), folder / "t.pkl")
+    networks.save(networks.stylegan2(c_dim=3), folder / "cond.pkl")
+    networks.save(networks.stylegan2(img_channels=1), folder / "gray.pkl")
+    (folder / "broken.pkl").write_bytes((folder / "t.pkl").read_bytes()[:1000])
+    return folder
+
+
+@pytest.fixture
+def person(open_window, folder):
+    """In front of a window that shows the network `t`."""
+    person = open_window()
+    person.application.load(str(folder / "t.pkl"))
+    person.settle()
+    return person
 
 
 @pytest.fixture
