@@ -225,14 +225,16 @@ class Application:
         chosen = None
         if self._section(self.network.title):
             chosen = self.network.draw(view, result)
-        with controls.blank(self._is_blank):
-            for widget in (self.latent, self.mixing, self.truncation):
-                if self._section(widget.title):
+        for widget in (self.latent, self.mixing, self.truncation):
+            if self._section(widget.title):
+                with controls.blank(self._is_blank):
                     view = widget.draw(view, result, elapsed_sec)
-            self.layers.is_folded = not self._section(self.layers.title)
-            if not self.layers.is_folded:
+        self.layers.is_folded = not self._section(self.layers.title)
+        if not self.layers.is_folded:
+            with controls.blank(self._is_blank):
                 view = self.layers.draw(view, result, self._spare_height)
-            if self._section(self.equivariance.title):
+        if self._section(self.equivariance.title):
+            with controls.blank(self._is_blank):
                 view = self.equivariance.draw(view, result, elapsed_sec)
         if self._section(self.performance.title):
             view = self.performance.draw(view)
