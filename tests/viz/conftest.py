@@ -53,6 +53,7 @@ class Person:
         self.application = application
         self.window = application.window
         self.items = items
+        self._reference = Renderer("cpu")
         self._environment = {**os.environ, "DISPLAY": display}
 
     def pump(self, count: int = 6) -> None:
@@ -159,7 +160,7 @@ class Person:
         view = self.application.view
         for name, value in expected.items():
             assert getattr(view, name) == value, name
-        result = Renderer("cpu").render(view)
+        result = self._reference.render(view)
         assert result.error is None
         shown = self.picture()
         np.testing.assert_array_equal(shown, np.broadcast_to(result.image[:, :, :3], shown.shape))

@@ -373,3 +373,21 @@ def test_classes_that_another_network_lacks_are_mended_without_an_error(person, 
     assert person.application._status() == "this network has classes 0 to 2 only"
     person.click("##seed", 0.97)
     assert person.application._status().startswith("16x16")
+
+
+def test_speed_sliders_are_finer_near_zero(person):
+    from viz.latent_widget import MAX_SPEED
+
+    speeds = []
+    for at in (0.5, 0.6, 0.7, 0.8, 0.9, 1.0):
+        person.click("##speed", at)
+        speeds.append(person.application.latent.state.speed)
+    assert speeds[0] == pytest.approx(0, abs=0.01)
+    assert speeds[-1] == pytest.approx(MAX_SPEED)
+    steps = np.diff(speeds)
+    assert (steps > 0).all() and (np.diff(steps) > 0).all()
+    assert speeds[2] < 0.1 * MAX_SPEED
+    person.click("##speed", 0.02)
+    assert person.application.latent.state.speed < -0.8 * MAX_SPEED
+    person.enter_number("##speed", "0.125")
+    assert person.application.latent.state.speed == 0.125
