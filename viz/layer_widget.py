@@ -134,7 +134,9 @@ class LayerWidget:
 
 
 def _list_height(num_rows: int) -> float:
-    return (num_rows + 1.2) * imgui.get_text_line_height_with_spacing()
+    """Of so many rows below a header, with a border."""
+    row = imgui.get_text_line_height() + 2 * imgui.get_style().cell_padding.y
+    return (num_rows + 1) * row + 2
 
 
 def _draw_levels(view: View) -> View:
@@ -149,8 +151,9 @@ def _draw_color_map(view: View) -> View:
     imgui.same_line()
     controls.fill_width()
     idx = color_maps.NAMES.index(view.color_map)
-    _, idx = imgui.combo("##colours", idx, list(color_maps.NAMES))
-    controls.hint("Colours of a single channel, and of the spectrum, which has its own for grey")
+    own_names = (color_maps.SPECTRUM, *color_maps.NAMES[1:])  # in the place of grey
+    _, idx = imgui.combo("##colours", idx, list(own_names if view.fft else color_maps.NAMES))
+    controls.hint("Colours of a single channel, or of the spectrum")
     return replace(view, color_map=color_maps.NAMES[idx])
 
 

@@ -19,12 +19,13 @@ def inner_area(area: Area) -> Area:
     return (area[0] + left, area[1] + top, area[2] - right, area[3] - bottom)
 
 
-def draw(area: Area, whole: Area, content_width: float, view: View) -> None:
+def draw(area: Area, whole: Area, size: tuple[int, int], content_width: float, view: View) -> None:
     """Draw axes at the edges of a spectrum, and a colour bar to the right.
 
     Args:
         area: The part of the window that shows the spectrum, see `inner_area`.
         whole: Where the whole spectrum lies; it may be larger than the area.
+        size: Width and height of the spectrum in samples.
         content_width: Samples that span the width of the image: their highest frequency is half
             as many cycles per image width.
         view: What is shown.
@@ -46,8 +47,8 @@ def draw(area: Area, whole: Area, content_width: float, view: View) -> None:
         number += 1
         text = f"{frequency:g}"
         size = imgui.calc_text_size(text)
-        at = (frequency / highest + 1) / 2
-        x, y = whole[0] + at * (whole[2] - whole[0]), whole[1] + at * (whole[3] - whole[1])
+        x = whole[0] + place_of(frequency / highest, size[0]) * (whole[2] - whole[0])
+        y = whole[1] + place_of(frequency / highest, size[1]) * (whole[3] - whole[1])
         if left <= x <= right:
             draw_list.add_line((x, bottom), (x, bottom + 0.3 * em), ink)
             draw_list.add_text((x - size.x / 2, bottom + 0.4 * em), ink, text)
@@ -60,6 +61,16 @@ def draw(area: Area, whole: Area, content_width: float, view: View) -> None:
     width = imgui.calc_text_size(title).x
     draw_list.add_text(((left + right - width) / 2, bottom + 0.4 * em + line), ink, title)
     _draw_bar((right + em, top, right + (1 + BAR_EMS) * em, bottom), view)
+
+
+def place_of(frequency: float, num_samples: int) -> float:
+    """Where a frequency is in a spectrum, as a fraction of its width: the middle of a sample.
+
+    Args:
+        frequency: From -1 to 1, in units of the highest one.
+        num_samples: Width. An even number of samples has one more below zero than above.
+    """
+    return (frequency + 1) / 2 + (0.5 / num_samples if num_samples % 2 == 0 else 0)
 
 
 def tick_step(highest: float, most: float) -> float:

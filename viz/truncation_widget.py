@@ -47,7 +47,7 @@ class TruncationWidget:
         controls.label("Cutoff", "How many styles are truncated, from the coarsest on")
         controls.fill_width()
         cutoff = num_ws if view.truncation_cutoff is None else min(view.truncation_cutoff, num_ws)
-        with controls.disabled(num_ws == 0):
+        with controls.blank(num_ws == 0):
             form = "all" if cutoff == num_ws else "%d"
             changed, cutoff = controls.slider_int("##cutoff", cutoff, 0, max(num_ws, 1), form)
         if changed:

@@ -222,7 +222,9 @@ def open_window(display, monkeypatch, tmp_path):
         )
         person = Person(application, display, items)
         opened.append(person)
-        application.performance.state.fps_limit = 1000  # not to wait in tests
+        # Not to wait in tests.
+        application.performance.state.fps_limit = 1000
+        application.performance.state.use_vsync = False
         person.pump(10)
         window_id = subprocess.run(
             ["xdotool", "search", "--sync", "--name", "Visualizer"],

@@ -37,6 +37,10 @@ def test_picture_stays_while_its_file_changes_and_is_then_that_of_the_new_file(
     result = person.application.result
     np.testing.assert_array_equal(result.image, first)  # of the network as it was
     assert result.error is None and network.name in result.notice
+    left, top, right, bottom = (int(edge) for edge in person.application.picture.whole)
+    shown = person.pixels()[top : top + (bottom - top) * 2 // 3, left:right]
+    expected = first.repeat((right - left) // 16, axis=0).repeat((right - left) // 16, axis=1)
+    np.testing.assert_array_equal(shown, expected[: len(shown)])  # the notice is below it
     person.click("##seed", 0.97)
     assert network.name in person.application.result.notice
     assert capfd.readouterr().err.count(network.name) == 1  # not for every picture

@@ -160,3 +160,16 @@ def test_controls_work_again_once_a_network_has_failed_after_another(person, fol
     assert person.application.result.error is not None
     person.click("FFT")
     assert person.application.view.fft
+
+
+def test_all_layers_are_listed_where_there_is_room(open_window, published):
+    person = open_window(size=(900, 1200), memory=Memory())
+    person.application.load(str(published / "t.pkl"))
+    person.settle()
+    rows = ["image", *(layer.name for layer in person.application.result.layers)]
+    panes = imgui.internal.find_window_by_name("panes")
+    (table,) = [child for child in panes.dc.child_windows if "layers" in child.name]
+    assert not table.scrollbar_y
+    # And there is hardly more room than they need.
+    bottom = person.items[rows[-1]][3]
+    assert bottom <= table.pos.y + table.size.y <= bottom + 6
