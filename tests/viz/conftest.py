@@ -18,6 +18,7 @@ ITEMS = """
     invisible_button menu_item
     collapsing_header tree_node_ex
 """
+MIN_PASTED = 12  # characters; typing takes frames for each
 SCREEN = "1600x1440"
 
 
@@ -116,10 +117,17 @@ class Person:
         self.pump(3 * len(text))
 
     def enter(self, name: str, text: str, x: float = 0.5) -> None:
-        """Type into a field, in place of what is there."""
+        """Type into a field, or paste if it is long, in place of what is there."""
+        from imgui_bundle import imgui
+
         self.click(name, x)
         self.do("key", "ctrl+a")
-        self.type(text)
+        if len(text) < MIN_PASTED:
+            self.type(text)
+        else:
+            imgui.set_clipboard_text(text)
+            self.do("key", "ctrl+v")
+            self.pump()
         self.do("key", "Return")
         self.settle()
 
@@ -214,7 +222,7 @@ def open_window(display, monkeypatch, tmp_path):
         monkeypatch.setattr(imgui, name, watch(getattr(imgui, name)))
     opened = []
 
-    def open_window(size=(900, 1400), memory=None, is_async=False, ui_scale=1, **options):
+    def open_window(size=(800, 1100), memory=None, is_async=False, ui_scale=1, **options):
         window = Window("Visualizer", size, ui_scale=ui_scale)
         options = {"capture_dir": tmp_path / "saved", "browse_dirs": [tmp_path / "runs"], **options}
         application = Application(

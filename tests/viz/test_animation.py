@@ -25,7 +25,7 @@ def slow(open_window, monkeypatch):
 
 def test_animation_draws_a_frame_or_two_for_each_picture(slow):
     app = slow.application
-    slow.do("mousemove", 700, 1300)
+    slow.do("mousemove", 700, 1000)
     app.latent.state.is_animated, app.latent.state.speed = True, 1
     slow.window.request_frame(1)
     frames, draw = [], app.draw

@@ -26,7 +26,7 @@ def test_path_is_typed(open_window, folder):
 def test_file_is_dropped(open_window, folder, display):
     drop_files = pytest.importorskip("tests.viz.drop", reason="needs python-xlib").drop_files
     person = open_window()
-    drop_files(display, [folder / "t.pkl"], 900, 500, person.pump)
+    drop_files(display, [folder / "t.pkl"], 700, 500, person.pump)
     person.settle()
     person.check(network=str(folder / "t.pkl"))
 
@@ -256,7 +256,7 @@ def test_captures_are_numbered(person, tmp_path):
     image = np.asarray(PIL.Image.open(tmp_path / "saved" / "image0001.png"))
     np.testing.assert_array_equal(image, person.application.result.image)
     window = np.asarray(PIL.Image.open(tmp_path / "saved" / "window0000.png"))
-    assert window.shape == (1400, 900, 3)
+    assert window.shape == (1100, 800, 3)
     person.enter("##capture folder", "/proc/nowhere")
     person.do("key", "ctrl+s")
     assert "not saved" in person.application.capture.state.message
