@@ -41,36 +41,42 @@ def draw(area: Area, whole: Area, size: tuple[int, int], content_width: float, v
     draw_list.add_rect((left - 1, top - 1), (right + 1, bottom + 1), ink)
     label_width = max(imgui.calc_text_size(f"{highest:.4g}").x, em)
     step = tick_step(highest, (whole[2] - whole[0]) / (2.2 * label_width))
-    number = -int(highest / step)
-    while number * step <= highest:
-        frequency = number * step
-        number += 1
-        text = f"{frequency:g}"
-        size = imgui.calc_text_size(text)
-        x = whole[0] + place_of(frequency / highest, size[0]) * (whole[2] - whole[0])
-        y = whole[1] + place_of(frequency / highest, size[1]) * (whole[3] - whole[1])
+    for frequency, x in ticks(highest, step, size[0], (whole[0], whole[2])):
         if left <= x <= right:
+            text = f"{frequency:g}"
+            width = imgui.calc_text_size(text).x
             draw_list.add_line((x, bottom), (x, bottom + 0.3 * em), ink)
-            draw_list.add_text((x - size.x / 2, bottom + 0.4 * em), ink, text)
+            draw_list.add_text((x - width / 2, bottom + 0.4 * em), ink, text)
+    for frequency, y in ticks(highest, step, size[1], (whole[1], whole[3])):
         if top <= y <= bottom:
+            text = f"{-frequency or 0:g}"  # positive ones are above zero
+            width = imgui.calc_text_size(text).x
             draw_list.add_line((left - 0.3 * em, y), (left, y), ink)
-            up = f"{-frequency:g}" if frequency else text  # positive ones are above zero
-            width = imgui.calc_text_size(up).x
-            draw_list.add_text((left - 0.5 * em - width, y - line / 2), ink, up)
+            draw_list.add_text((left - 0.5 * em - width, y - line / 2), ink, text)
     title = "cycles per image width"
     width = imgui.calc_text_size(title).x
     draw_list.add_text(((left + right - width) / 2, bottom + 0.4 * em + line), ink, title)
     _draw_bar((right + em, top, right + (1 + BAR_EMS) * em, bottom), view)
 
 
-def place_of(frequency: float, num_samples: int) -> float:
-    """Where a frequency is in a spectrum, as a fraction of its width: the middle of a sample.
+def ticks(
+    highest: float, step: float, num_samples: int, edges: tuple[float, float]
+) -> list[tuple[float, float]]:
+    """Frequencies from `-highest` to `highest`, and where they are: in the middle of their samples.
 
     Args:
-        frequency: From -1 to 1, in units of the highest one.
-        num_samples: Width. An even number of samples has one more below zero than above.
+        highest: Frequency of half a cycle per sample.
+        step: Distance of the frequencies.
+        num_samples: Width of the spectrum. An even number has one more below zero than above.
+        edges: Where the spectrum begins and ends.
     """
-    return (frequency + 1) / 2 + (0.5 / num_samples if num_samples % 2 == 0 else 0)
+    last = int(highest / step)
+    shift = 0.5 / num_samples if num_samples % 2 == 0 else 0
+    low, high = edges
+    return [
+        (number * step, low + ((number * step / highest + 1) / 2 + shift) * (high - low))
+        for number in range(-last, last + 1)
+    ]
 
 
 def tick_step(highest: float, most: float) -> float:
