@@ -119,9 +119,13 @@ def main(
             f"the window needs more packages ({error}): pip install -r requirements-gui.txt"
         ) from error
     from torch_utils import distributed, images
-    from viz.memory import Memory, load_memory
+    from viz.memory import MAX_SIDE, MIN_SIDE, Memory, is_window_size, load_memory
     from viz.renderer import View
 
+    if size is not None and not is_window_size(*size):
+        raise click.BadParameter(
+            f"width and height must be {MIN_SIDE} to {MAX_SIDE}", param_hint="'--size'"
+        )
     torch_device = distributed.resolve_device(device)
     distributed.configure_backends(torch_device)
     view = View(

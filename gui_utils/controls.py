@@ -154,7 +154,7 @@ def disabled(is_disabled: bool = True, reason: str = "") -> Iterator[None]:
 def blank(is_blank: bool) -> Iterator[None]:
     """Grey out what is drawn inside, and show no numbers: there is nothing that they could mean."""
     global _are_blank
-    before, _are_blank = _are_blank, is_blank
+    before, _are_blank = _are_blank, _are_blank or is_blank
     imgui.begin_disabled(is_blank)
     marks = (imgui.Col_.slider_grab, imgui.Col_.check_mark) if is_blank else ()
     for mark in marks:

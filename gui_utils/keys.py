@@ -21,7 +21,7 @@ class KeyPress:
 
     Attributes:
         name: `Esc`, `F1`, or the character that the user's keyboard layout has on the key, as a
-            capital letter.
+            capital letter; that of the US layout where the user's has one of another alphabet.
         ctrl: Whether Ctrl is held; on macOS the command key, too.
         shift: Whether Shift is held.
         is_repeat: Whether the key is held down, and this is not the first press.
@@ -38,6 +38,8 @@ def read_key(key: int, scancode: int, action: int, mods: int) -> KeyPress | None
     if action == glfw.RELEASE or mods & glfw.MOD_ALT:
         return None
     name = NAMED.get(key) or (glfw.get_key_name(key, scancode) or "").upper()
+    if not name.isascii() and ord("A") <= key <= ord("Z"):
+        name = chr(key)  # GLFW names keys after the US layout
     if not name:
         return None
     return KeyPress(name, bool(mods & CTRL), bool(mods & glfw.MOD_SHIFT), action == glfw.REPEAT)

@@ -23,14 +23,26 @@ def draw_centered(
     message: str,
     area: tuple[float, float, float, float],
     color: tuple[float, float, float] = (0.8, 0.8, 0.8),
+    background: tuple[float, float, float, float] | None = None,
 ) -> None:
-    """Draw wrapped text in the middle of an area (left, top, right, bottom) of this window."""
+    """Draw wrapped text in the middle of an area (left, top, right, bottom) of this window.
+
+    With a background, there is a rectangle of that colour (with alpha) behind it.
+    """
     left, top, right, bottom = area
     width = min(right - left, 40 * imgui.get_font_size())
     size = imgui.calc_text_size(message, wrap_width=width)
     width = min(size.x + 1, width)
     x = left + (right - left - width) / 2
     y = max(top, top + (bottom - top - size.y) / 2)
+    if background is not None:
+        margin = imgui.get_font_size() / 2
+        imgui.get_window_draw_list().add_rect_filled(
+            (x - margin, y - margin),
+            (x + width + margin, y + size.y + margin),
+            imgui.color_convert_float4_to_u32(background),
+            margin,
+        )
     imgui.set_cursor_screen_pos((x, y))
     imgui.push_text_wrap_pos(x + width - imgui.get_window_pos().x + imgui.get_scroll_x())
     imgui.push_style_color(imgui.Col_.text, (*color, 1))

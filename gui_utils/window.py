@@ -285,8 +285,8 @@ def _create(title: str, size: tuple[int, int], is_offscreen: bool):
     errors: list[str] = []
     glfw.set_error_callback(lambda code, text: errors.append(_as_text(text)))
     use_egl = is_offscreen and sys.platform == "linux"
-    if use_egl:
-        glfw.init_hint(glfw.PLATFORM, glfw.PLATFORM_NULL)
+    # GLFW keeps this from one window to the next.
+    glfw.init_hint(glfw.PLATFORM, glfw.PLATFORM_NULL if use_egl else glfw.ANY_PLATFORM)
     if not glfw.init():
         raise WindowError(_explain(errors))
     glfw.default_window_hints()

@@ -87,6 +87,7 @@ class Application:
         self._inline_sec = 0.0  # of the last frame that the renderer took
         self._layer_idx: int | None = None  # of the layer that was shown of the network before
         self._is_blank = True  # no network has been there yet
+        self._note: tuple[View | None, str] = (None, "")  # what a view is in the place of
         self._was_animated = False
         self._spare_height = 0.0  # of the panes, in the last frame
         self._dialogs = Dialogs()
@@ -200,37 +201,50 @@ class Application:
             self.capture.copy_command(self.result)
 
     def _escape(self) -> None:
-        """Close what is open; where nothing is, ask whether to quit."""
+        """Close what was opened last; where nothing is open, ask whether to quit."""
         any_popup = imgui.PopupFlags_.any_popup_id | imgui.PopupFlags_.any_popup_level
-        if self._dialogs.close():
-            return
         if imgui.is_popup_open("", any_popup):
             imgui.internal.close_popup_to_level(0, True)
-        elif not imgui.get_io().want_text_input:  # which ends typing
-            self._dialogs.ask_to_quit()
+        elif not imgui.get_io().want_text_input and not self._dialogs.close():
+            self._dialogs.ask_to_quit()  # Dear ImGui itself ends typing
 
     def _draw_panes(self, width: float, height: float, elapsed_sec: float) -> None:
         imgui.set_next_window_pos((0, 0))
         imgui.set_next_window_size((width, height))
-        imgui.begin("panes", None, FIXED | imgui.WindowFlags_.horizontal_scrollbar)
+        # What appears in a pane makes the list of layers lower, but only in the next frame: until
+        # then there is no scroll bar either.
+        is_narrow = width < controls.em(PANE_EMS)
+        is_fitting = not is_narrow and self.layers.can_grow(self._spare_height)
+        bars = (
+            imgui.WindowFlags_.no_scrollbar
+            if is_fitting
+            else imgui.WindowFlags_.horizontal_scrollbar
+        )
+        imgui.begin("panes", None, FIXED | bars)
         view, result = self.view, self.result
         chosen = None
         if self._section(self.network.title):
             chosen = self.network.draw(view, result)
-        with controls.blank(self._is_blank):
-            for widget in (self.latent, self.mixing, self.truncation):
-                if self._section(widget.title):
+        for widget in (self.latent, self.mixing, self.truncation):
+            if self._section(widget.title):
+                with controls.blank(self._is_blank):
                     view = widget.draw(view, result, elapsed_sec)
-            if self._section(self.layers.title):
+        self.layers.is_folded = not self._section(self.layers.title)
+        if not self.layers.is_folded:
+            with controls.blank(self._is_blank):
                 view = self.layers.draw(view, result, self._spare_height)
-            if self._section(self.equivariance.title):
+        if self._section(self.equivariance.title):
+            with controls.blank(self._is_blank):
                 view = self.equivariance.draw(view, result, elapsed_sec)
         if self._section(self.performance.title):
             view = self.performance.draw(view)
         if self._section(self.capture.title):
             self.capture.draw(result)
         bottom = imgui.get_cursor_pos_y() + imgui.get_style().window_padding.y
-        self._spare_height = height - bottom - imgui.get_scroll_y()
+        # A horizontal scroll bar takes height, for which there may be a vertical one, which takes
+        # width, for which there is the horizontal one: only a lower list ends it.
+        bar = imgui.internal.get_current_window().scrollbar_sizes.y
+        self._spare_height = height - bar - bottom - imgui.get_scroll_y()
         imgui.end()
         self.view = view
         if chosen is not None:
@@ -305,28 +319,36 @@ class Application:
         self.performance.add_result(result, self._submit_sec, now_sec)
         if self.renderer.is_busy:  # with the view that had to wait
             self._submit_sec = now_sec
-        if result.error is not None:
+        is_mended = result.view.network == self.view.network and self._mend_view(result)
+        if result.error is not None and not is_mended:
             if self.result is None or self.result.error != result.error:  # not for every frame
                 click.echo(f"Error: {result.details or result.error}", err=True)
-        elif result.view.network not in self.memory.recent[:1]:
+        elif result.error is None and result.view.network not in self.memory.recent[:1]:
             self.memory.add_recent(result.view.network)
         if result.notice is not None and (self.result is None or not self.result.notice):
             click.echo(f"Warning: {result.notice}", err=True)
         if self.result is None or result.view.network != self.result.view.network:
             self.window.set_title(f"{Path(result.view.network or '').name} - Visualizer")
         self._is_blank = self._is_blank and result.network is None
-        if result.layers and result.view.network == self.view.network:
-            self._keep_layer(result)
         self.result = result
 
-    def _keep_layer(self, result: Result) -> None:
-        """Another network has no layer of the same name perhaps, but one at the same place."""
+    def _mend_view(self, result: Result) -> bool:
+        """Ask for layers and classes that the network has; whether others were asked for."""
+        if result.network is None:
+            return False
+        before = self.view
         names = [layer.name for layer in result.layers]
-        if self._layer_idx is not None:
+        if names and self._layer_idx is not None:  # none of the same name, but one at that place
             layer = names[min(self._layer_idx, len(names) - 1)]
             self.view, self._layer_idx = replace(self.view, layer=layer), None
-        elif self.view.layer is not None and self.view.layer not in names:
+        elif names and self.view.layer is not None and self.view.layer not in names:
             self.view = replace(self.view, layer=None)
+            self._note = (self.view, f"this network has no layer {before.layer}")
+        last = result.network.c_dim - 1
+        if 0 <= last < self.view.class_idx:
+            self.view = replace(self.view, class_idx=last)
+            self._note = (self.view, f"this network has classes 0 to {last} only")
+        return self.view != before
 
     @property
     def _is_late(self) -> bool:
@@ -336,6 +358,8 @@ class Application:
     def _status(self) -> str:
         if self._is_late:
             return self.renderer.status or "rendering …"
+        if self.view == self._note[0]:
+            return self._note[1]
         if self.capture.state.message:
             return self.capture.state.message
         if self.result is None or self.result.image is None:

@@ -23,19 +23,25 @@ def gen_images_command(view: View, info: NetworkInfo | None = None) -> tuple[str
     x, y = int(np.rint(view.x)), int(np.rint(view.y))
     args = [f"--network={view.network}", f"--seeds={(x + SEEDS_PER_ROW * y) % (MAX_SEED + 1)}"]
     if view.truncation_psi != 1:
-        args.append(f"--trunc={view.truncation_psi:g}")
+        args.append(f"--trunc={_exact(view.truncation_psi)}")
     if info is not None and info.c_dim > 0:
         args.append(f"--class={view.class_idx}")
     if view.noise_mode != "const" and (info is None or info.has_noise):
         args.append(f"--noise-mode={view.noise_mode}")
     if info is None or info.has_transform:
         if view.translate != (0, 0):
-            args.append(f"--translate={view.translate[0]:g},{view.translate[1]:g}")
+            args.append(f"--translate={_exact(view.translate[0])},{_exact(view.translate[1])}")
         if view.rotate != 0:
-            args.append(f"--rotate={view.rotate:g}")
+            args.append(f"--rotate={_exact(view.rotate)}")
     args.append("--outdir=out")
     join = subprocess.list2cmdline if os.name == "nt" else shlex.join
     return join(["python", "gen_images.py", *args]), _left_out(view)
+
+
+def _exact(value: float) -> str:
+    """As short as can be; read, it is the same number."""
+    short = f"{value:g}"
+    return short if float(short) == value else repr(float(value))
 
 
 def _left_out(view: View) -> list[str]:

@@ -9,15 +9,21 @@ from viz import color_maps
 from viz.renderer import LayerInfo, Result, Stats, View
 
 COLORS_EMS = 7  # width of the list of colour maps
+MAX_DB = 120  # of the range of spectra, either way
 MIN_ROWS = 3  # of the list that can be seen, however low the window is
 
 
 class LayerWidget:
-    """The pane "Layers & channels"."""
+    """The pane "Layers & channels".
+
+    Attributes:
+        is_folded: Whether only its header is drawn.
+    """
 
     title = "Layers & channels"
 
     def __init__(self) -> None:
+        self.is_folded = False
         self._scrolled_to: str | None = None  # the layer that was brought into view
         self._list_height = 0.0  # as drawn in the last frame
 
@@ -31,10 +37,8 @@ class LayerWidget:
                 panes need a scroll bar; negative where they need one.
         """
         layers = result.layers if result is not None else ()
-        row = imgui.get_text_line_height_with_spacing()
-        most = (max(len(layers) + 1, MIN_ROWS) + 1.2) * row
-        height = min(self._list_height + spare_height, most)
-        self._list_height = max(height, (MIN_ROWS + 1.2) * row)
+        height = min(self._list_height + spare_height, _list_height(len(layers) + 1))
+        self._list_height = max(height, _list_height(MIN_ROWS))
         view = self._draw_list(view, layers, result)
         chosen = next((item for item in layers if item.name == view.layer), None)
         view = self._draw_channels(view, chosen)
@@ -48,6 +52,10 @@ class LayerWidget:
             rows = [("Shown", result.selected_stats)] if chosen is not None else []
             _draw_stats([("All", result.stats), *rows])
         return view
+
+    def can_grow(self, height: float) -> bool:
+        """Whether the list can become so much higher, or lower where `height` is negative."""
+        return not self.is_folded and self._list_height + height >= _list_height(MIN_ROWS)
 
     def _draw_list(self, view: View, layers: tuple[LayerInfo, ...], result: Result | None) -> View:
         flags = imgui.TableFlags_.scroll_y | imgui.TableFlags_.row_bg
@@ -115,16 +123,20 @@ class LayerWidget:
             _, fft_all = imgui.checkbox("All channels", view.fft_all)
         controls.label("Range", "Powers that become black and white")
         controls.fill_width()
-        low, high = view.fft_range_db
-        changed, low, high = imgui.drag_float_range2(
-            "##range", low, high, 0.5, -120, 120, "%.0f dB", "%.0f dB"
-        )
-        if changed:
-            view = replace(view, fft_range_db=(low, max(high, low + 1)))
+        low, high = controls.drag2("##range", view.fft_range_db, 0.5, "%.0f dB")
+        if (low, high) != view.fft_range_db:
+            low = min(max(low, -MAX_DB), MAX_DB - 1)
+            view = replace(view, fft_range_db=(low, min(max(high, low + 1), MAX_DB)))
         controls.label("Kaiser beta", "Window before the transform: 0 is none")
         controls.fill_width(COLORS_EMS)
         beta = controls.slider("##beta", view.fft_beta, 0, 40, "%.1f")
         return _draw_color_map(replace(view, fft_all=fft_all, fft_beta=max(beta, 0)))
+
+
+def _list_height(num_rows: int) -> float:
+    """Of so many rows below a header, with a border."""
+    row = imgui.get_text_line_height() + 2 * imgui.get_style().cell_padding.y
+    return (num_rows + 1) * row + 2
 
 
 def _draw_levels(view: View) -> View:
@@ -139,8 +151,9 @@ def _draw_color_map(view: View) -> View:
     imgui.same_line()
     controls.fill_width()
     idx = color_maps.NAMES.index(view.color_map)
-    _, idx = imgui.combo("##colours", idx, list(color_maps.NAMES))
-    controls.hint("Colours of a single channel, and of the spectrum, which has its own for grey")
+    own_names = (color_maps.SPECTRUM, *color_maps.NAMES[1:])  # in the place of grey
+    _, idx = imgui.combo("##colours", idx, list(own_names if view.fft else color_maps.NAMES))
+    controls.hint("Colours of a single channel, or of the spectrum")
     return replace(view, color_map=color_maps.NAMES[idx])
 
 

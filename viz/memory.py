@@ -10,6 +10,7 @@ from dnnlib import ownership
 from dnnlib.util import make_cache_dir_path, open_atomic
 
 MAX_RECENT = 20
+MIN_SIDE, MAX_SIDE = 200, 16384  # of the window; graphics cards draw no larger pictures
 
 
 @dataclass
@@ -56,7 +57,7 @@ def load_memory() -> Memory:
     if isinstance(recent, list):
         memory.recent = [name for name in recent if isinstance(name, str)][:MAX_RECENT]
     size = data.get("window_size")
-    if isinstance(size, list) and len(size) == 2 and all(_is_within(n, 200, 20000) for n in size):
+    if isinstance(size, list) and len(size) == 2 and is_window_size(*size):
         memory.window_size = (int(size[0]), int(size[1]))
     if _is_within(data.get("ui_scale"), 0.5, 4):
         memory.ui_scale = float(data["ui_scale"])
@@ -64,6 +65,11 @@ def load_memory() -> Memory:
     if isinstance(folded, list):
         memory.folded = [title for title in folded if isinstance(title, str)][:MAX_RECENT]
     return memory
+
+
+def is_window_size(width: Any, height: Any) -> bool:
+    """Whether a window can be so wide and high."""
+    return all(_is_within(side, MIN_SIDE, MAX_SIDE) for side in (width, height))
 
 
 def memory_path() -> Path:

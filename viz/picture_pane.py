@@ -9,6 +9,8 @@ from viz import spectrum_axes
 from viz.renderer import Result
 
 ERROR_COLOR = (1, 0.45, 0.4)
+NOTICE_BACKGROUND = (0.1, 0.05, 0.05, 0.9)  # readable on any picture
+NOTICE_EMS = 5  # height of the stripe that it is in, at the lower edge of the picture
 BUTTONS = (
     imgui.ButtonFlags_.mouse_button_left
     | imgui.ButtonFlags_.mouse_button_right
@@ -53,9 +55,11 @@ class PicturePane:
         self._follow_mouse((width, height), area)
         self.whole = self._texture.draw(result.image, area, self.zoom)
         if result.view.fft:
-            spectrum_axes.draw(area, self.whole, result.content_width, result.view)
+            spectrum_axes.draw(area, self.whole, (width, height), result.content_width, result.view)
         if result.notice is not None:
-            text.draw_centered(result.notice, self.area, ERROR_COLOR)
+            left, _, right, bottom = self.area
+            low = (left, bottom - controls.em(NOTICE_EMS), right, bottom)
+            text.draw_centered(result.notice, low, ERROR_COLOR, NOTICE_BACKGROUND)
 
     def say(self, message: str) -> None:
         """Draw a message in place of a picture."""

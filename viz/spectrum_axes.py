@@ -19,12 +19,13 @@ def inner_area(area: Area) -> Area:
     return (area[0] + left, area[1] + top, area[2] - right, area[3] - bottom)
 
 
-def draw(area: Area, whole: Area, content_width: float, view: View) -> None:
+def draw(area: Area, whole: Area, size: tuple[int, int], content_width: float, view: View) -> None:
     """Draw axes at the edges of a spectrum, and a colour bar to the right.
 
     Args:
         area: The part of the window that shows the spectrum, see `inner_area`.
         whole: Where the whole spectrum lies; it may be larger than the area.
+        size: Width and height of the spectrum in samples.
         content_width: Samples that span the width of the image: their highest frequency is half
             as many cycles per image width.
         view: What is shown.
@@ -40,26 +41,42 @@ def draw(area: Area, whole: Area, content_width: float, view: View) -> None:
     draw_list.add_rect((left - 1, top - 1), (right + 1, bottom + 1), ink)
     label_width = max(imgui.calc_text_size(f"{highest:.4g}").x, em)
     step = tick_step(highest, (whole[2] - whole[0]) / (2.2 * label_width))
-    number = -int(highest / step)
-    while number * step <= highest:
-        frequency = number * step
-        number += 1
-        text = f"{frequency:g}"
-        size = imgui.calc_text_size(text)
-        at = (frequency / highest + 1) / 2
-        x, y = whole[0] + at * (whole[2] - whole[0]), whole[1] + at * (whole[3] - whole[1])
+    for frequency, x in ticks(highest, step, size[0], (whole[0], whole[2])):
         if left <= x <= right:
+            text = f"{frequency:g}"
+            width = imgui.calc_text_size(text).x
             draw_list.add_line((x, bottom), (x, bottom + 0.3 * em), ink)
-            draw_list.add_text((x - size.x / 2, bottom + 0.4 * em), ink, text)
+            draw_list.add_text((x - width / 2, bottom + 0.4 * em), ink, text)
+    for frequency, y in ticks(highest, step, size[1], (whole[1], whole[3])):
         if top <= y <= bottom:
+            text = f"{-frequency or 0:g}"  # positive ones are above zero
+            width = imgui.calc_text_size(text).x
             draw_list.add_line((left - 0.3 * em, y), (left, y), ink)
-            up = f"{-frequency:g}" if frequency else text  # positive ones are above zero
-            width = imgui.calc_text_size(up).x
-            draw_list.add_text((left - 0.5 * em - width, y - line / 2), ink, up)
+            draw_list.add_text((left - 0.5 * em - width, y - line / 2), ink, text)
     title = "cycles per image width"
     width = imgui.calc_text_size(title).x
     draw_list.add_text(((left + right - width) / 2, bottom + 0.4 * em + line), ink, title)
     _draw_bar((right + em, top, right + (1 + BAR_EMS) * em, bottom), view)
+
+
+def ticks(
+    highest: float, step: float, num_samples: int, edges: tuple[float, float]
+) -> list[tuple[float, float]]:
+    """Frequencies from `-highest` to `highest`, and where they are: in the middle of their samples.
+
+    Args:
+        highest: Frequency of half a cycle per sample.
+        step: Distance of the frequencies.
+        num_samples: Width of the spectrum. An even number has one more below zero than above.
+        edges: Where the spectrum begins and ends.
+    """
+    last = int(highest / step)
+    shift = 0.5 / num_samples if num_samples % 2 == 0 else 0
+    low, high = edges
+    return [
+        (number * step, low + ((number * step / highest + 1) / 2 + shift) * (high - low))
+        for number in range(-last, last + 1)
+    ]
 
 
 def tick_step(highest: float, most: float) -> float:

@@ -37,7 +37,7 @@ class TruncationWidget:
         info = result.network if result is not None else None
         num_ws = info.num_ws if info is not None else 0
         controls.label("Psi", "1: full variety; 0: the average image")
-        controls.fill_width(4.5)
+        controls.fill_width(4.6)
         psi = controls.slider("##psi", view.truncation_psi, -1, 2)
         imgui.same_line()
         if controls.button("Reset##truncation", 4):
@@ -47,7 +47,7 @@ class TruncationWidget:
         controls.label("Cutoff", "How many styles are truncated, from the coarsest on")
         controls.fill_width()
         cutoff = num_ws if view.truncation_cutoff is None else min(view.truncation_cutoff, num_ws)
-        with controls.disabled(num_ws == 0):
+        with controls.blank(num_ws == 0):
             form = "all" if cutoff == num_ws else "%d"
             changed, cutoff = controls.slider_int("##cutoff", cutoff, 0, max(num_ws, 1), form)
         if changed:

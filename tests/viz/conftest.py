@@ -7,13 +7,18 @@ import time
 
 import numpy as np
 import pytest
+import torch
+
+from tests.viz import networks
+from viz.renderer import Renderer
 
 ITEMS = """
-    button checkbox slider_float slider_int slider_float2 drag_float drag_float2 drag_float_range2
+    button checkbox slider_float slider_int slider_float2 drag_float drag_float2
     input_int input_text input_text_with_hint begin_combo combo selectable radio_button
     invisible_button menu_item
     collapsing_header tree_node_ex
 """
+MIN_PASTED = 12  # characters; typing takes frames for each
 SCREEN = "1600x1440"
 
 
@@ -49,6 +54,7 @@ class Person:
         self.application = application
         self.window = application.window
         self.items = items
+        self._reference = Renderer("cpu")
         self._environment = {**os.environ, "DISPLAY": display}
 
     def pump(self, count: int = 6) -> None:
@@ -111,10 +117,17 @@ class Person:
         self.pump(3 * len(text))
 
     def enter(self, name: str, text: str, x: float = 0.5) -> None:
-        """Type into a field, in place of what is there."""
+        """Type into a field, or paste if it is long, in place of what is there."""
+        from imgui_bundle import imgui
+
         self.click(name, x)
         self.do("key", "ctrl+a")
-        self.type(text)
+        if len(text) < MIN_PASTED:
+            self.type(text)
+        else:
+            imgui.set_clipboard_text(text)
+            self.do("key", "ctrl+v")
+            self.pump()
         self.do("key", "Return")
         self.settle()
 
@@ -149,6 +162,39 @@ class Person:
         assert (cells == cells[:, :1, :, :1]).all()
         return cells[:, 0, :, 0]
 
+    def check(self, **expected) -> np.ndarray:
+        """The view has these values, and the window shows what the renderer says about the view."""
+        self.settle()
+        view = self.application.view
+        for name, value in expected.items():
+            assert getattr(view, name) == value, name
+        result = self._reference.render(view)
+        assert result.error is None
+        shown = self.picture()
+        np.testing.assert_array_equal(shown, np.broadcast_to(result.image[:, :, :3], shown.shape))
+        return shown
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory):
+    """A folder of small networks."""
+    folder = tmp_path_factory.mktemp("networks")
+    torch.manual_seed(0)
+    networks.save(networks.stylegan3(), folder / "t.pkl")
+    networks.save(networks.stylegan2(c_dim=3), folder / "cond.pkl")
+    networks.save(networks.stylegan2(img_channels=1), folder / "gray.pkl")
+    (folder / "broken.pkl").write_bytes((folder / "t.pkl").read_bytes()[:1000])
+    return folder
+
+
+@pytest.fixture
+def person(open_window, folder):
+    """In front of a window that shows the network `t`."""
+    person = open_window()
+    person.application.load(str(folder / "t.pkl"))
+    person.settle()
+    return person
+
 
 @pytest.fixture
 def open_window(display, monkeypatch, tmp_path):
@@ -176,7 +222,7 @@ def open_window(display, monkeypatch, tmp_path):
         monkeypatch.setattr(imgui, name, watch(getattr(imgui, name)))
     opened = []
 
-    def open_window(size=(900, 1400), memory=None, is_async=False, ui_scale=1, **options):
+    def open_window(size=(800, 1100), memory=None, is_async=False, ui_scale=1, **options):
         window = Window("Visualizer", size, ui_scale=ui_scale)
         options = {"capture_dir": tmp_path / "saved", "browse_dirs": [tmp_path / "runs"], **options}
         application = Application(
@@ -184,7 +230,9 @@ def open_window(display, monkeypatch, tmp_path):
         )
         person = Person(application, display, items)
         opened.append(person)
-        application.performance.state.fps_limit = 1000  # not to wait in tests
+        # Not to wait in tests.
+        application.performance.state.fps_limit = 1000
+        application.performance.state.use_vsync = False
         person.pump(10)
         window_id = subprocess.run(
             ["xdotool", "search", "--sync", "--name", "Visualizer"],

@@ -9,61 +9,26 @@ from dataclasses import replace
 import numpy as np
 import PIL.Image
 import pytest
-import torch
 
-from tests.viz import networks
-from viz.renderer import Renderer, View
+from viz.renderer import View
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("networks")
-    torch.manual_seed(0)
-    networks.save(networks.stylegan3(), folder / "t.pkl")
-    networks.save(networks.stylegan2(c_dim=3), folder / "cond.pkl")
-    networks.save(networks.stylegan2(img_channels=1), folder / "gray.pkl")
-    (folder / "broken.pkl").write_bytes((folder / "t.pkl").read_bytes()[:1000])
-    return folder
-
-
-@pytest.fixture
-def person(open_window, folder):
-    """In front of a window that shows the network `t`."""
-    person = open_window()
-    person.application.load(str(folder / "t.pkl"))
-    person.settle()
-    return person
-
-
-def check(person, **expected) -> np.ndarray:
-    """The view has these values, and the window shows what it must then."""
-    person.settle()
-    view = person.application.view
-    for name, value in expected.items():
-        assert getattr(view, name) == value, name
-    result = Renderer("cpu").render(view)
-    assert result.error is None
-    shown = person.picture()
-    np.testing.assert_array_equal(shown, np.broadcast_to(result.image[:, :, :3], shown.shape))
-    return shown
 
 
 def test_path_is_typed(open_window, folder):
     person = open_window()
     assert person.application.result is None
     person.enter("##network", str(folder / "t.pkl"))
-    check(person, network=str(folder / "t.pkl"))
+    person.check(network=str(folder / "t.pkl"))
     assert person.application.memory.recent == [str(folder / "t.pkl")]
 
 
 def test_file_is_dropped(open_window, folder, display):
     drop_files = pytest.importorskip("tests.viz.drop", reason="needs python-xlib").drop_files
     person = open_window()
-    drop_files(display, [folder / "t.pkl"], 900, 500, person.pump)
+    drop_files(display, [folder / "t.pkl"], 700, 500, person.pump)
     person.settle()
-    check(person, network=str(folder / "t.pkl"))
+    person.check(network=str(folder / "t.pkl"))
 
 
 def test_broken_file_is_dropped_and_another_one_loaded(open_window, folder, capfd):
@@ -78,7 +43,7 @@ def test_broken_file_is_dropped_and_another_one_loaded(open_window, folder, capf
     assert is_red[: (bottom - top) // 3].sum() == 0
     assert capfd.readouterr().err.count("broken.pkl") == 1  # and on the console, once
     person.window.on_drop([str(folder / "t.pkl")])
-    check(person, network=str(folder / "t.pkl"))
+    person.check(network=str(folder / "t.pkl"))
 
 
 def test_recent_and_browse(open_window, folder, tmp_path):
@@ -90,13 +55,13 @@ def test_recent_and_browse(open_window, folder, tmp_path):
     person.click("Browse")
     person.click(f"00000-run##{runs}")
     person.click(f"{network.name}##{network}")
-    check(person, network=str(network))
+    person.check(network=str(network))
     person.application.load(str(folder / "t.pkl"))
     person.settle()
     person.click("Recent")
     (name,) = [name for name in person.items if name.endswith(f"##{network}") and name[0] == "/"]
     person.click(name)
-    check(person, network=str(network))
+    person.check(network=str(network))
 
 
 def test_picture_is_dragged(person):
@@ -105,28 +70,28 @@ def test_picture_is_dragged(person):
     view = person.application.view
     assert view.x == pytest.approx(100 / 15 / 10, abs=0.02)
     assert view.y == pytest.approx(40 / 15 / 10, abs=0.02)
-    assert not np.array_equal(check(person), before)
+    assert not np.array_equal(person.check(), before)
 
 
 def test_latent_controls(person):
     first = person.picture()
     person.click("##seed", 0.97)
-    second = check(person, x=1, y=0)
+    second = person.check(x=1, y=0)
     assert not np.array_equal(second, first)
     person.enter("##seed", "207", 0.2)
-    check(person, x=207, y=0)
+    person.check(x=207, y=0)
     person.click("##fraction", 0.25)
     view = person.application.view
     assert 207.3 < view.x < 207.7
-    check(person)
+    person.check()
     person.click("Snap")
-    assert check(person).shape == first.shape
+    assert person.check().shape == first.shape
     assert person.application.view.x in (207, 208)
     person.drag("Drag", 60, 60)
     assert person.application.view.y == pytest.approx(0.4, abs=0.02)
-    check(person)
+    person.check()
     person.click("Reset##latent")
-    np.testing.assert_array_equal(check(person, x=0, y=0), first)
+    np.testing.assert_array_equal(person.check(x=0, y=0), first)
 
 
 def test_animation_moves_and_stops(person):
@@ -139,79 +104,79 @@ def test_animation_moves_and_stops(person):
     assert x > 0.05
     person.pump(5)
     assert person.application.view.x == x
-    assert not np.array_equal(check(person), before)
+    assert not np.array_equal(person.check(), before)
 
 
 def test_style_mixing(person):
     before = person.picture()
     person.click("3##mix")
-    one = check(person, mix_layers=(3,))
+    one = person.check(mix_layers=(3,))
     person.click("All##mixing")
-    everything = check(person, mix_layers=tuple(range(6)))
+    everything = person.check(mix_layers=tuple(range(6)))
     person.click("##mix seed", 0.97)
-    check(person, mix_seed=2)
+    person.check(mix_seed=2)
     person.click("None##mixing")
-    np.testing.assert_array_equal(check(person, mix_layers=()), before)
+    np.testing.assert_array_equal(person.check(mix_layers=()), before)
     assert not np.array_equal(one, before) and not np.array_equal(everything, one)
 
 
 def test_truncation(person):
     before = person.picture()
     person.enter_number("##psi", "0.6")
-    assert not np.array_equal(check(person, truncation_psi=0.6), before)
+    assert not np.array_equal(person.check(truncation_psi=0.6), before)
     person.click("##cutoff", 0.4)
     assert person.application.view.truncation_cutoff in (2, 3)
-    check(person)
+    person.check()
     person.click("Reset##truncation")
-    np.testing.assert_array_equal(check(person, truncation_psi=1, truncation_cutoff=None), before)
+    np.testing.assert_array_equal(person.check(truncation_psi=1, truncation_cutoff=None), before)
 
 
 def test_noise_and_classes(open_window, folder):
     person = open_window()
     person.application.load(str(folder / "cond.pkl"))
-    with_noise = check(person, noise_mode="const", class_idx=0)
+    with_noise = person.check(noise_mode="const", class_idx=0)
     person.click("On##noise")
-    without = check(person, noise_mode="none")
+    without = person.check(noise_mode="none")
     person.click("Random")
-    drawn = check(person, noise_mode="random", noise_seed=0)
+    drawn = person.check(noise_mode="random", noise_seed=0)
     person.click("##noise seed", 0.97)
-    other = check(person, noise_seed=1)
+    other = person.check(noise_seed=1)
     pictures = [with_noise, without, drawn, other]
     assert len({picture.tobytes() for picture in pictures}) == 4
     person.click("Animate##noise")
     person.pump(20)
     assert person.application.view.noise_seed > 1
     person.click_without_settling("Random")
-    check(person, noise_mode="const")
+    person.check(noise_mode="const")
     person.click("##class", 0.97)
     person.click("##class", 0.97)
     person.click("##class", 0.97)  # there are three
-    assert not np.array_equal(check(person, class_idx=2), with_noise)
+    assert not np.array_equal(person.check(class_idx=2), with_noise)
 
 
 def test_layers(person):
     person.click("L1_36_8")
-    check(person, layer="L1_36_8")
+    person.check(layer="L1_36_8")
     person.click("##channel", 0.97)
-    check(person, channel=1)
+    person.check(channel=1)
     person.click("1##channels")
-    check(person, num_channels=1)
+    person.check(num_channels=1)
     person.click("Normalise")
-    check(person, normalize=True)
+    person.check(normalize=True)
     person.enter_number("##gain", "-6")
-    check(person, gain_db=-6)
+    person.check(gain_db=-6)
     person.click("FFT")
-    all_channels = check(person, fft=True, fft_all=True)
+    all_channels = person.check(fft=True, fft_all=True)
     person.click("All channels")
-    assert not np.array_equal(check(person, fft_all=False), all_channels)
+    assert not np.array_equal(person.check(fft_all=False), all_channels)
     person.drag("##range", 40, 0, 0.25)
     low, high = person.application.view.fft_range_db
     assert low > -40 and high == 20
-    check(person)
+    person.check()
     person.enter_number("##beta", "3")
-    check(person, fft_beta=3)
+    person.check(fft_beta=3)
     person.click("image")
-    check(person, layer=None)
+    person.check(layer=None)
 
 
 def test_the_layer_at_the_same_place_of_another_network_is_shown(person, folder, capfd):
@@ -219,7 +184,7 @@ def test_the_layer_at_the_same_place_of_another_network_is_shown(person, folder,
     idx = [layer.name for layer in person.application.result.layers].index("L1_36_8")
     person.application.load(str(folder / "cond.pkl"))
     person.settle()
-    check(person, layer=person.application.result.layers[idx].name)
+    person.check(layer=person.application.result.layers[idx].name)
     assert capfd.readouterr().err == ""
 
 
@@ -227,31 +192,31 @@ def test_equivariance(person):
     before = person.picture()
     person.drag("Drag fast##translate", 60, 0)
     assert person.application.view.translate[0] == pytest.approx(0.2, abs=0.02)
-    moved = check(person)
+    moved = person.check()
     person.drag("Drag slow##translate", 60, 60)
     assert person.application.view.translate[1] == pytest.approx(0.01, abs=0.002)
     person.click("Round##translate")
     x, y = person.application.view.translate
     assert x * 16 == round(x * 16) and y == 0
-    check(person)
+    person.check()
     person.drag("Drag fast##rotate", 40, 0)
     assert person.application.view.rotate == pytest.approx(12, abs=1)
-    turned = check(person)
+    turned = person.check()
     person.click("Round##rotate")
-    check(person, rotate=0)
+    person.check(rotate=0)
     person.click_without_settling("Animate##rotate")
     person.pump(10)
     person.click_without_settling("Animate##rotate")
     person.click("Reset##transform")
-    np.testing.assert_array_equal(check(person, translate=(0, 0), rotate=0), before)
+    np.testing.assert_array_equal(person.check(translate=(0, 0), rotate=0), before)
     assert not np.array_equal(moved, before) and not np.array_equal(turned, moved)
 
 
 def test_untransform(person):
     person.drag("Drag fast##translate", 20, 0)
-    moved = check(person)
+    moved = person.check()
     person.click("Untransform")
-    assert not np.array_equal(check(person, untransform=True), moved)
+    assert not np.array_equal(person.check(untransform=True), moved)
 
 
 def test_equivariance_is_greyed_out_without_input_transform(open_window, folder):
@@ -260,22 +225,22 @@ def test_equivariance_is_greyed_out_without_input_transform(open_window, folder)
     person.settle()
     person.drag("Drag fast##translate", 60, 0)
     person.click("Untransform")
-    check(person, translate=(0, 0), untransform=False)
+    person.check(translate=(0, 0), untransform=False)
 
 
 def test_performance_controls(person):
     person.click("Force FP32")
-    check(person, force_fp32=True)
+    person.check(force_fp32=True)
     person.click("Vsync")
-    assert not person.application.performance.state.use_vsync
+    assert person.application.performance.state.use_vsync
     person.click("##fps limit", 0.05)
     assert person.window.fps_limit < 30
     before = person.picture()
     person.click("Async")
     assert person.application.renderer.pid is not None
-    np.testing.assert_array_equal(check(person), before)
+    np.testing.assert_array_equal(person.check(), before)
     person.click("Async")
-    np.testing.assert_array_equal(check(person), before)
+    np.testing.assert_array_equal(person.check(), before)
     assert len(person.application.performance.state.render_ms) == 0  # all of them were first ones
     for _ in range(3):
         person.click("##seed", 0.97)
@@ -291,7 +256,7 @@ def test_captures_are_numbered(person, tmp_path):
     image = np.asarray(PIL.Image.open(tmp_path / "saved" / "image0001.png"))
     np.testing.assert_array_equal(image, person.application.result.image)
     window = np.asarray(PIL.Image.open(tmp_path / "saved" / "window0000.png"))
-    assert window.shape == (1400, 900, 3)
+    assert window.shape == (1100, 800, 3)
     person.enter("##capture folder", "/proc/nowhere")
     person.do("key", "ctrl+s")
     assert "not saved" in person.application.capture.state.message
@@ -322,7 +287,7 @@ def test_picture_follows_the_size_of_the_window(person):
     for size in ((900, 700), (640, 480), (1500, 1300)):
         person.window.size = size
         person.pump(15)
-        check(person)
+        person.check()
         right, bottom = person.items["picture"][2:]
         assert right < size[0] and bottom < size[1]
     assert person.items["picture"] != wide
@@ -332,7 +297,7 @@ def test_picture_follows_the_size_of_the_window(person):
 def test_controls_follow_the_scale(open_window, folder, ui_scale):
     person = open_window(size=(1400, 1400), ui_scale=ui_scale)
     person.application.load(str(folder / "t.pkl"))
-    check(person)
+    person.check()
     _, top, _, bottom = person.items["Load"]
     assert bottom - top == pytest.approx(21 * ui_scale, abs=2 * ui_scale)
     left = person.items["picture"][0]
@@ -370,7 +335,7 @@ def test_slow_renderer_does_not_stop_the_window(open_window, folder):
     for x in range(1, 30):
         person.application.view = replace(person.application.view, x=x)
         person.pump(1)
-    check(person, x=29)
+    person.check(x=29)
 
 
 def test_crash_of_the_renderer_is_shown_and_survived(open_window, folder, capfd):
@@ -379,14 +344,14 @@ def test_crash_of_the_renderer_is_shown_and_survived(open_window, folder, capfd)
 
     person = open_window(is_async=True)
     person.application.load(str(folder / "t.pkl"))
-    check(person)
+    person.check()
     os.kill(person.application.renderer.pid, signal.SIGKILL)
     while person.application.result.error is None:
         person.pump(1)
     assert "SIGKILL" in person.application.result.error
     assert "SIGKILL" in capfd.readouterr().err
     person.click("##seed", 0.97)
-    check(person, x=1)
+    person.check(x=1)
 
 
 def test_view_of_the_window_is_exact(person):
@@ -397,3 +362,32 @@ def test_view_of_the_window_is_exact(person):
     person.settle()
     assert person.application.view == view
     assert person.application.view != View()
+
+
+def test_classes_that_another_network_lacks_are_mended_without_an_error(person, folder, capfd):
+    person.application.view = replace(person.application.view, class_idx=7)  # there are none
+    person.settle()
+    person.application.load(str(folder / "cond.pkl"))
+    person.check(class_idx=2)
+    assert capfd.readouterr().err == ""
+    assert person.application._status() == "this network has classes 0 to 2 only"
+    person.click("##seed", 0.97)
+    assert person.application._status().startswith("16x16")
+
+
+def test_speed_sliders_are_finer_near_zero(person):
+    from viz.latent_widget import MAX_SPEED
+
+    speeds = []
+    for at in (0.5, 0.6, 0.7, 0.8, 0.9, 1.0):
+        person.click("##speed", at)
+        speeds.append(person.application.latent.state.speed)
+    assert speeds[0] == pytest.approx(0, abs=0.01)
+    assert speeds[-1] == pytest.approx(MAX_SPEED)
+    steps = np.diff(speeds)
+    assert (steps > 0).all() and (np.diff(steps) > 0).all()
+    assert speeds[2] < 0.1 * MAX_SPEED
+    person.click("##speed", 0.02)
+    assert person.application.latent.state.speed < -0.8 * MAX_SPEED
+    person.enter_number("##speed", "0.125")
+    assert person.application.latent.state.speed == 0.125

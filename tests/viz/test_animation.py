@@ -1,0 +1,101 @@
+"""Slow pictures: animations draw no more than they must, and the window says what it waits for."""
+
+import time
+
+import numpy as np
+import pytest
+
+pytest.importorskip("imgui_bundle", reason="needs requirements-gui.txt")
+
+from tests.viz.slow_renderer import SlowRenderer
+from viz import application
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def slow(open_window, monkeypatch):
+    """In front of a window whose pictures take 0.2 seconds."""
+    monkeypatch.setattr(application, "AsyncRenderer", SlowRenderer)
+    person = open_window(is_async=True)
+    person.application.load("network.pkl")
+    person.settle()
+    return person
+
+
+def test_animation_draws_a_frame_or_two_for_each_picture(slow):
+    app = slow.application
+    slow.do("mousemove", 700, 1000)
+    app.latent.state.is_animated, app.latent.state.speed = True, 1
+    slow.window.request_frame(1)
+    frames, draw = [], app.draw
+    app.draw = lambda: (draw(), frames.append(time.monotonic()))
+    end = time.monotonic() + 1  # until frames that the mouse has asked for are over
+    while time.monotonic() < end:
+        slow.window.step(app.draw)
+    frames.clear()
+    first, start = len(app.renderer.rendered), time.monotonic()
+    while time.monotonic() - start < 2:
+        slow.window.step(app.draw)
+    pictures = len(app.renderer.rendered) - first
+    assert 7 <= pictures <= 11
+    assert len(frames) <= 2 * pictures + 2
+    # Every picture is further on than the one before, by the time that has passed.
+    xs = [view.x for view in app.renderer.rendered[first:]]
+    steps = np.diff(xs)
+    assert (steps > 0.1).all() and (steps < 0.5).all()
+    assert 4 <= app.performance.pictures_per_sec <= 5.5
+
+
+def test_animation_of_anything_advances_at_its_own_speed(slow):
+    app = slow.application
+    app.equivariance.state.is_turning, app.equivariance.state.turn_speed = True, 20
+    app.mixing.state.is_animated = True
+    slow.window.request_frame(1)
+    start = time.monotonic()
+    while time.monotonic() - start < 1.5:
+        slow.window.step(app.draw)
+    assert app.view.rotate == pytest.approx(30, abs=8)
+    assert app.view.mix_seed in (3, 4)
+
+
+def test_status_is_shown_while_waiting(slow):
+    app = slow.application
+    app.renderer.render_sec = 2
+    app.renderer.status = "compiling upfirdn2d …"
+    before = slow.pixels()
+    slow.do("mousemove", *slow.position("##seed", 0.97))
+    slow.do("click", 1)
+    seen = []
+    while not app._is_late:
+        seen.append(app._status())
+        slow.window.step(app.draw)
+    assert set(seen) == {"16x16, 200 ms"}  # not at once
+    assert app._status() == "compiling upfirdn2d …"
+    left, _, _, bottom = (int(edge) for edge in app.picture.area)
+    line = (slice(bottom, None), slice(left, None))
+    assert not np.array_equal(slow.pixels()[line], before[line])
+    app.renderer.status = None
+    assert app._status() == "rendering …"
+    slow.settle()
+    assert app._status() == "16x16, 2000 ms"
+
+
+def test_loading_is_said_in_the_middle_of_the_window(slow, monkeypatch):
+    said = []
+    monkeypatch.setattr(slow.application.picture, "say", said.append)
+    app = slow.application
+    app.renderer.render_sec = 1.2
+    app.renderer.status = "loading other.pkl …"
+    app.load("other.pkl")
+    slow.settle()
+    assert set(said) == {"loading other.pkl …"}
+
+
+def test_benchmark_counts_pictures(monkeypatch):
+    from benchmarks import viewer
+
+    monkeypatch.setattr(application, "AsyncRenderer", SlowRenderer)
+    frames, pictures = viewer.measure_window("network.pkl", "cpu", 1.5, (640, 480))
+    assert 4 <= pictures <= 9
+    assert pictures <= len(frames) <= 2 * pictures + 8  # some when the window opens
