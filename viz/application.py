@@ -9,7 +9,6 @@ import click
 import numpy as np
 from imgui_bundle import imgui
 
-from dnnlib.paths import expand_home
 from gui_utils import controls
 from gui_utils.keys import KeyPress
 from gui_utils.placement import Zoom
@@ -112,9 +111,7 @@ class Application:
         Args:
             network: Path or URL. A folder stands for the newest network in it.
         """
-        path = Path(expand_home(network))
-        if path.is_dir():
-            network = str(browse.newest_network(path) or network)
+        network = browse.resolve(network)
         if network != self.view.network and self.view.layer is not None:
             names = [layer.name for layer in self.result.layers] if self.result else []
             if self.view.layer in names:

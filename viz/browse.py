@@ -1,9 +1,12 @@
 """Folders of networks, newest first."""
 
+import contextlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from dnnlib.paths import HomeError, expand_home
 
 SUFFIXES = (".pkl", ".safetensors")
 # Where the demo, the walkthrough and README's examples train.
@@ -41,6 +44,14 @@ def list_folder(path: Path) -> Folder:
         tuple(path / name for _, name in sorted(folders, reverse=True)),
         tuple(path / name for _, name in sorted(networks, reverse=True)),
     )
+
+
+def resolve(network: str) -> str:
+    """The path of the newest network in a folder; any other path or URL as it is."""
+    with contextlib.suppress(HomeError):  # which loading will say
+        if os.path.isdir(folder := expand_home(network)):
+            return str(newest_network(Path(folder)) or network)
+    return network
 
 
 def newest_network(path: Path) -> Path | None:
