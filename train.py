@@ -313,6 +313,12 @@ def find_run(options: dict[str, Any]) -> Continuation | None:
         if run is None and outdir is None:
             preflight.check_resume(options["resume"])  # the folder of a run, misspelt?
     if run is None and options["resume"] == "latest":
+        if all(options[name] is None for name in ("cfg", "data", "batch", "gamma")):
+            # Somebody who wants to continue a run, in another folder than it is in.
+            raise click.UsageError(
+                f"--resume=latest: no run in {outdir} has saved a state yet; is this the --outdir "
+                "of the run? A first one needs --cfg, --data, --gpus, --batch and --gamma, too."
+            )
         click.echo(f"Note: no run in {outdir} has saved a state yet: this one starts afresh.")
         options["resume"] = None
     launch_id = distributed.launch_id()

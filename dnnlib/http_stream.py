@@ -8,6 +8,7 @@ such a server; who waits for the thread gives up in time.
 import contextlib
 import http.client
 import queue
+import socket
 import threading
 import time
 import urllib.parse
@@ -184,6 +185,8 @@ def _explained(url: str, error: Exception) -> Exception:
         return StalledError(f"the server sent nothing for {TIMEOUT_SEC[1]:g} s")
     if isinstance(error, urllib3.exceptions.ProtocolError):
         return _caused_by(error, TransientError("the connection broke"))
+    if no_connection := _without_connection(url, error):
+        return _caused_by(error, TransientError(no_connection))
     network_errors = (
         requests.exceptions.RequestException,
         urllib3.exceptions.HTTPError,
@@ -194,6 +197,21 @@ def _explained(url: str, error: Exception) -> Exception:
         text = f"{type(error).__name__}: {_one_line(error)}"
         return _caused_by(error, TransientError(text))
     return error
+
+
+def _without_connection(url: str, error: Exception) -> str | None:
+    """Why there is no connection, where `error` says that there is none."""
+    inner = getattr(error.args[0], "reason", None) if error.args else None
+    if not isinstance(inner, urllib3.exceptions.NewConnectionError):
+        return None
+    # A redirect may have led to another server.
+    address = getattr(getattr(error, "request", None), "url", None) or url
+    host = printable(urllib.parse.urlsplit(address).hostname or address)
+    cause = inner.__cause__ or inner.__context__
+    if isinstance(cause, socket.gaierror):
+        return f"no server is known as {host} (no network, or a misspelt name)"
+    detail = getattr(cause, "strerror", None)
+    return f"no connection to {host}" + (f" ({detail})" if detail else "")
 
 
 def _caused_by(cause: Exception, error: Exception) -> Exception:

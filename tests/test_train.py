@@ -816,6 +816,14 @@ def test_invalid_value_is_a_usage_error(option, named, refuse):
     assert named in refuse(*GRAY_RUN, option, exit_code=2)
 
 
+def test_latest_run_where_there_is_none_asks_for_the_folder(tmp_path):
+    result = CliRunner().invoke(train.main, ["--resume=latest", f"--outdir={tmp_path}"])
+    assert result.exit_code == 2
+    message = f"Error: --resume=latest: no run in {tmp_path} has saved a state yet; "
+    assert result.output.splitlines()[-1].startswith(message)
+    assert "starts afresh" not in result.output
+
+
 def test_labels_that_are_missing_are_asked_for(refuse):
     assert "--cond" in refuse(*GRAY_RUN, "--cond=1")
 

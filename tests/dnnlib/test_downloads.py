@@ -8,6 +8,7 @@ import io
 import json
 import os
 import re
+import socket
 import ssl
 import subprocess
 import sys
@@ -184,6 +185,25 @@ def test_open_url_without_network_says_what_to_do(server, tmp_path):
     assert get(cached, cache_dir=str(tmp_path)) == BODY
     with pytest.raises(OSError, match=r"2 attempts.*or save it as .*_net\.pkl"):
         get(server.url, cache_dir=str(tmp_path), num_attempts=2)
+
+
+def test_server_without_connection_is_named_in_a_short_line(server, tmp_path, capfd):
+    server.shutdown()
+    server.server_close()
+    with pytest.raises(OSError, match=r"2 attempts\): no connection to 127.0.0.1 \(.*refused\)"):
+        util.open_url(server.url, cache_dir=str(tmp_path), num_attempts=2)
+    assert "HTTPConnection" not in capfd.readouterr().err
+
+
+def test_name_that_no_server_has_is_told_in_a_short_line(tmp_path, monkeypatch, capfd):
+    def look_up(*args, **kwargs):
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    message = r"2 attempts\): no server is known as net.example \(no network, or a misspelt name\)"
+    with pytest.raises(OSError, match=message):
+        util.open_url("https://net.example/net.pkl", cache_dir=str(tmp_path), num_attempts=2)
+    assert "HTTPSConnection" not in capfd.readouterr().err
 
 
 # Resuming
