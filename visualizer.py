@@ -104,7 +104,7 @@ def main(
       # The newest snapshot of a run
       python visualizer.py training-runs/00000-stylegan3-t-photos-256x256-gpus8-batch32-gamma2
       # A picture of the window, on a machine without a display: the spectrum of a layer
-      python visualizer.py --screenshot=window.png --layer=L8_148_512 --fft --size=1280x800 \\
+      python visualizer.py --screenshot=window.png --layer=L5_84_512 --fft --size=1280x800 \\
           network-snapshot-025000.pkl
     """
     try:

@@ -261,7 +261,9 @@ def _describe_training(
     if num_gpus == 0:
         yield f"This machine has no GPU. To try training at {size} on it, with a small network:"
         yield command("stylegan3-t", 0)
-        yield "  At 32x32 this takes minutes; twice the resolution takes four times as long."
+        factor = (resolution / 32) ** 2
+        longer = "" if factor <= 1 else f"; here, {factor:g} times as long"
+        yield f"  At 32x32 this takes about ten minutes on two cores{longer}."
     gpus = max(num_gpus, 1)
     where = "with one GPU" if gpus == 1 else f"with the {gpus} GPUs of this machine"
     yield f"To train on it at {size} {where}, one of:"
