@@ -1,5 +1,6 @@
 """Input helpers: labelled rows, buttons to drag on, tooltips, graphs."""
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -8,6 +9,8 @@ from imgui_bundle import imgui
 
 LABEL_EMS = 6.5  # width of the column of labels
 NO_NUMBER = " "  # a format that shows nothing
+MAX_INT = 2**53  # whole numbers are exact up to here in double precision
+SPEED_FLAGS = imgui.SliderFlags_.logarithmic | imgui.SliderFlags_.always_clamp
 
 _are_blank = False  # whether numbers are shown, see `blank`
 
@@ -89,7 +92,11 @@ def input_int(name: str, value: int) -> tuple[bool, int]:
     if _are_blank:
         imgui.input_text(name, "")
         return False, value
-    return imgui.input_int(name, value)
+    # Dear ImGui's own whole numbers end at 2**31 - 1, but seeds at 2**32 - 1.
+    changed, number = imgui.input_double(name, value, 1, 100, "%.0f")
+    if not changed or not math.isfinite(number):
+        return False, value
+    return True, int(min(max(number, -MAX_INT), MAX_INT))
 
 
 def slider_int(name: str, value: int, low: int, high: int, form: str = "%d") -> tuple[bool, int]:
@@ -111,16 +118,14 @@ def slider2(
 
 def speed_slider(name: str, value: float, limit: float, form: str) -> float:
     """A slider from `-limit` to `limit` that is finer near zero; else as `slider`."""
-    flags = imgui.SliderFlags_.logarithmic
-    return _edited(imgui.slider_float(name, value, -limit, limit, _shown(form), flags), value)
+    return _edited(imgui.slider_float(name, value, -limit, limit, _shown(form), SPEED_FLAGS), value)
 
 
 def speed_slider2(
     name: str, value: tuple[float, float], limit: float, form: str
 ) -> tuple[float, float]:
     """Two of them side by side."""
-    flags = imgui.SliderFlags_.logarithmic
-    edit = imgui.slider_float2(name, list(value), -limit, limit, _shown(form), flags)
+    edit = imgui.slider_float2(name, list(value), -limit, limit, _shown(form), SPEED_FLAGS)
     return _edited2(edit, value)
 
 
@@ -189,12 +194,12 @@ def _shown(form: str) -> str:
 def _edited(edit: tuple[bool, float], old: float) -> float:
     """Dear ImGui computes in single precision: 0.7 comes back as 0.699999988."""
     changed, value = edit
-    return round(value, 6) if changed else old
+    return round(value, 6) if changed and math.isfinite(value) else old
 
 
 def _edited2(edit: tuple[bool, list[float]], old: tuple[float, float]) -> tuple[float, float]:
     changed, new = edit
-    if not changed:
+    if not changed or not all(map(math.isfinite, new)):
         return old
     # Both come back in single precision, though only one was edited.
     x, y = (

@@ -37,9 +37,12 @@ class Placement:
     height: int
     scale: float
 
-    def visible(self, area: Area) -> tuple[int, int, int, int]:
-        """First column and row of the picture that are seen, and those after the last ones."""
-        columns, rows = round(self.width / self.scale), round(self.height / self.scale)
+    def visible(self, size: tuple[int, int], area: Area) -> tuple[int, int, int, int]:
+        """First column and row of a picture of this size that are seen, and those after the last.
+
+        Where nothing is seen, the last ones are not after the first ones.
+        """
+        columns, rows = size
         return (
             max(math.floor((area[0] - self.left) / self.scale), 0),
             max(math.floor((area[1] - self.top) / self.scale), 0),

@@ -19,6 +19,11 @@ def load_fonts() -> None:
     imgui.get_style().font_size_base = FONT_SIZE
 
 
+def drawable(message: str) -> str:
+    """Text as Dear ImGui takes it: bytes of file names that are no Unicode become escapes."""
+    return message.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 def draw_centered(
     message: str,
     area: tuple[float, float, float, float],
@@ -29,6 +34,7 @@ def draw_centered(
 
     With a background, there is a rectangle of that colour (with alpha) behind it.
     """
+    message = drawable(message)
     left, top, right, bottom = area
     width = min(right - left, 40 * imgui.get_font_size())
     size = imgui.calc_text_size(message, wrap_width=width)
@@ -53,6 +59,7 @@ def draw_centered(
 
 def shorten(message: str, width: float) -> str:
     """Cut text in the middle so that it fits."""
+    message = drawable(message)
     if imgui.calc_text_size(message).x <= width:
         return message
     keep = len(message)

@@ -40,7 +40,7 @@ class Texture:
         density = imgui.get_io().display_framebuffer_scale.x
         height, width = pixels.shape[:2]
         placement = place((width, height), tuple(edge * density for edge in area), zoom)
-        crop = placement.visible(tuple(edge * density for edge in area))
+        crop = placement.visible((width, height), tuple(edge * density for edge in area))
         x0, y0, x1, y1 = crop
         whole = tuple(
             edge / density

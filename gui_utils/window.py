@@ -101,7 +101,7 @@ class Window:
 
     def set_title(self, title: str) -> None:
         """Replace the title."""
-        glfw.set_window_title(self._handle, title)
+        glfw.set_window_title(self._handle, text.drawable(title))
 
     def set_vsync(self, is_on: bool) -> None:
         """Wait for the display before each frame, or not."""

@@ -51,12 +51,17 @@ def load(module_name: str) -> ModuleType:
             f"networks are rebuilt with {path}, which is missing: keep {path.parent} beside "
             f"{Path(__file__).parent}"
         )
-    is_ours, place = _find_package()
-    if is_ours:
+    is_own, place = _find_package(PACKAGE)
+    if is_own:
         return importlib.import_module(module_name)
     if place is not None:
         _warn_of_hiding(place)
     return persistence.module_of_text(_read(path))
+
+
+def is_ours(package: str) -> bool:
+    """Whether an import of a package of ours would find it, and no other one of that name."""
+    return _find_package(package)[0]
 
 
 def path_of(cls: type) -> str | None:
@@ -72,18 +77,18 @@ def _read(path: Path) -> str:
     return persistence.normalised(path.read_text(encoding="utf-8", errors="replace"))
 
 
-def _find_package() -> tuple[bool, str | None]:
-    """Whether the package that an import of `training` finds is ours, and where it is, if any."""
-    module = sys.modules.get(PACKAGE)
+def _find_package(package: str) -> tuple[bool, str | None]:
+    """Whether the package that an import finds is ours, and where it is, if any."""
+    module = sys.modules.get(package)
     if module is None:
-        spec = importlib.util.find_spec(PACKAGE)
+        spec = importlib.util.find_spec(package)
         folders, file = (spec.submodule_search_locations, spec.origin) if spec else (None, None)
     else:
         folders, file = getattr(module, "__path__", None), getattr(module, "__file__", None)
     place = next(iter(folders or ()), file)
     if place is None:
         return False, None if module is None else f"the running program ({module!r})"
-    own = PROJECT_DIR / PACKAGE
+    own = PROJECT_DIR / package
     return os.path.exists(place) and os.path.samefile(place, own), str(place)
 
 

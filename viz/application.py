@@ -87,6 +87,7 @@ class Application:
         self._layer_idx: int | None = None  # of the layer that was shown of the network before
         self._is_blank = True  # no network has been there yet
         self._note: tuple[View | None, str] = (None, "")  # what a view is in the place of
+        self._is_animated = False  # by a pane that is not folded
         self._was_animated = False
         self._spare_height = 0.0  # of the panes, in the last frame
         self._dialogs = Dialogs()
@@ -116,7 +117,8 @@ class Application:
             names = [layer.name for layer in self.result.layers] if self.result else []
             if self.view.layer in names:
                 self._layer_idx = names.index(self.view.layer)
-                self.view = replace(self.view, layer=None)
+                before, self.view = self.view, replace(self.view, layer=None)
+                self._history.amend(before, self.view)
         self.view = replace(self.view, network=network)
         self._submitted = None  # the same file again is worth another try
         self.window.request_frame()
@@ -146,7 +148,8 @@ class Application:
         imgui.begin("picture", None, FIXED | flags)
         imgui.pop_style_color()
         self.picture.begin()
-        self.view = self.latent.drag(self.view, *self.picture.drag)
+        if not self._is_blank:
+            self.view = self.latent.drag(self.view, *self.picture.drag)
         self._submit()
         self._draw_picture()
         imgui.end()
@@ -163,11 +166,6 @@ class Application:
         self.memory.window_size = self.window.size
         self.memory.ui_scale = self.window.ui_scale
         self.renderer.close()
-
-    @property
-    def _is_animated(self) -> bool:
-        widgets = (self.latent, self.mixing, self.truncation, self.equivariance)
-        return any(widget.is_animated for widget in widgets)
 
     def _handle_key(self, key: KeyPress) -> None:
         if key.ctrl:
@@ -220,12 +218,14 @@ class Application:
         imgui.begin("panes", None, FIXED | bars)
         view, result = self.view, self.result
         chosen = None
+        self._is_animated = False
         if self._section(self.network.title):
             chosen = self.network.draw(view, result)
         for widget in (self.latent, self.mixing, self.truncation):
             if self._section(widget.title):
                 with controls.blank(self._is_blank):
                     view = widget.draw(view, result, elapsed_sec)
+                self._is_animated |= widget.is_animated
         self.layers.is_folded = not self._section(self.layers.title)
         if not self.layers.is_folded:
             with controls.blank(self._is_blank):
@@ -233,6 +233,7 @@ class Application:
         if self._section(self.equivariance.title):
             with controls.blank(self._is_blank):
                 view = self.equivariance.draw(view, result, elapsed_sec)
+            self._is_animated |= self.equivariance.is_animated
         if self._section(self.performance.title):
             view = self.performance.draw(view)
         if self._section(self.capture.title):
@@ -297,13 +298,17 @@ class Application:
             return
         start_sec = time.perf_counter()
         if not self.renderer.is_busy:
-            self._submit_sec = start_sec
-            self.window.request_frame_in(PATIENCE_SEC, "patience")
+            self._expect_result(start_sec)
         self.renderer.submit(self.view)
         self._submitted = self.view
         self._inline_sec = time.perf_counter() - start_sec
         if not self.renderer.is_busy:
             self._take_result()
+
+    def _expect_result(self, now_sec: float) -> None:
+        """Note when rendering begins; the window says so if it takes long."""
+        self._submit_sec = now_sec
+        self.window.request_frame_in(PATIENCE_SEC, "patience")
 
     def _take_result(self) -> None:
         """Take what has been rendered."""
@@ -315,7 +320,7 @@ class Application:
         now_sec = time.perf_counter()
         self.performance.add_result(result, self._submit_sec, now_sec)
         if self.renderer.is_busy:  # with the view that had to wait
-            self._submit_sec = now_sec
+            self._expect_result(now_sec)
         is_mended = result.view.network == self.view.network and self._mend_view(result)
         if result.error is not None and not is_mended:
             if self.result is None or self.result.error != result.error:  # not for every frame
@@ -345,6 +350,7 @@ class Application:
         if 0 <= last < self.view.class_idx:
             self.view = replace(self.view, class_idx=last)
             self._note = (self.view, f"this network has classes 0 to {last} only")
+        self._history.amend(before, self.view)
         return self.view != before
 
     @property

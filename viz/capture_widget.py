@@ -9,7 +9,7 @@ import numpy as np
 from imgui_bundle import imgui
 
 from dnnlib.paths import expand_home
-from gui_utils import controls
+from gui_utils import controls, text
 from torch_utils import images
 from viz.command_line import gen_images_command
 from viz.renderer import Result
@@ -41,7 +41,8 @@ class CaptureWidget:
         state = self.state
         controls.label("Folder")
         controls.fill_width()
-        _, state.folder = imgui.input_text("##capture folder", state.folder)
+        changed, folder = imgui.input_text("##capture folder", text.drawable(state.folder))
+        state.folder = folder if changed else state.folder
         controls.label("")
         has_image = result is not None and result.image is not None
         with controls.disabled(not has_image, "there is no picture"):
@@ -61,6 +62,7 @@ class CaptureWidget:
             self.state.message = "nothing to copy: there is no picture"
             return
         command, left_out = gen_images_command(result.view, result.network)
+        command = text.drawable(command)
         imgui.set_clipboard_text(command)
         click.echo(command)  # in case there is no clipboard, over SSH for example
         self.state.message = f"copied: {command}"

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from dnnlib.text import one_line
+from network_files import own_classes
 
 MAX_CLASSES = 2**15  # the names travel with every picture
 MAX_JSON_BYTES = 2**26
@@ -22,7 +23,9 @@ def find_class_names(training_set_kwargs: dict[str, Any] | None, c_dim: int) -> 
     if not 0 < c_dim <= MAX_CLASSES:
         return ()
     try:
-        # Not before: programs with a `training` or `data` of their own import the renderer.
+        # Programs with a `training` or `data` of their own render, too: theirs are not to be run.
+        if not (own_classes.is_ours("training") and own_classes.is_ours("data")):
+            return ()
         from training import dataset_json
 
         text = _read_metadata((training_set_kwargs or {}).get("path"))

@@ -37,18 +37,19 @@ class EquivarianceWidget:
     def __init__(self) -> None:
         self.state = EquivarianceState()
         self._returned = ((0.0, 0.0), 0.0)
+        self._is_possible = False
 
     @property
     def is_animated(self) -> bool:
         """Whether frames are needed all the time."""
-        return self.state.is_moving or self.state.is_turning
+        return self._is_possible and (self.state.is_moving or self.state.is_turning)
 
     def draw(self, view: View, result: Result | None, elapsed_sec: float) -> View:
         """Draw the pane; returns what is to be rendered now."""
         if (view.translate, view.rotate) != self._returned:  # by an option, or undone
             (self.state.x, self.state.y), self.state.angle = view.translate, view.rotate
         info = result.network if result is not None else None
-        is_possible = info is not None and info.has_transform
+        is_possible = self._is_possible = info is not None and info.has_transform
         reason = "this network has no input transform" if info is not None else ""
         with controls.disabled(not is_possible, reason):
             self._draw_translation(elapsed_sec if is_possible else 0)

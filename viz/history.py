@@ -17,6 +17,7 @@ class History:
         self._past: list[View] = []
         self._future: list[View] = []
         self._current: View | None = None
+        self._has_stepped = False  # since the last `note`
 
     def note(self, view: View, is_changing: bool) -> None:
         """Look at the view after each frame.
@@ -28,11 +29,18 @@ class History:
         view = replace(view, network=None)
         if self._current is None:
             self._current = view
+        if self._has_stepped:  # what the panes changed of the view, they would change again
+            self._current, self._has_stepped = view, False
         if is_changing or view == self._current:
             return
         self._past = [*self._past, self._current][-MAX_STEPS:]
         self._future.clear()
         self._current = view
+
+    def amend(self, before: View, after: View) -> None:
+        """Replace a view by what a network can show: no step, since the user did not do it."""
+        if self._current == replace(before, network=None):
+            self._current = replace(after, network=None)
 
     def undo(self, view: View) -> View | None:
         """The view before the last step, with the network of `view`; None if there is none."""
@@ -46,5 +54,5 @@ class History:
         if not source:
             return None
         dest.append(replace(view, network=None))
-        self._current = source.pop()
+        self._current, self._has_stepped = source.pop(), True
         return replace(self._current, network=view.network)

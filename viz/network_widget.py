@@ -40,7 +40,7 @@ class NetworkWidget:
         """Draw the pane; returns the network to load now, perhaps the same again."""
         state = self.state
         if view.network != state.shown:
-            state.typed, state.shown = view.network or "", view.network
+            state.typed, state.shown = text.drawable(view.network or ""), view.network
         controls.fill_width()
         entered, state.typed = imgui.input_text_with_hint(
             "##network",
@@ -56,7 +56,7 @@ class NetworkWidget:
                 controls.open_popup_below("recent")
             chosen = self._recent_popup() or chosen
         imgui.same_line()
-        places = ", ".join(map(str, self.browse_dirs))
+        places = text.drawable(", ".join(map(str, self.browse_dirs)))
         if controls.button("Browse", third, f"Networks in {places}"):
             state.folders.clear()
             controls.open_popup_below("browse")
@@ -83,7 +83,7 @@ class NetworkWidget:
         if imgui.begin_popup("recent"):
             for name in self.memory.recent:
                 shown = text.shorten(name, controls.em(40))
-                clicked, _ = imgui.menu_item(f"{shown}##{name}", "", False)
+                clicked, _ = imgui.menu_item(text.drawable(f"{shown}##{name}"), "", False)
                 if clicked:
                     chosen = name
             imgui.end_popup()
@@ -97,7 +97,7 @@ class NetworkWidget:
         if imgui.begin_popup("browse"):
             for path in self.browse_dirs:
                 if len(self.browse_dirs) > 1:
-                    imgui.separator_text(str(path))
+                    imgui.separator_text(text.drawable(str(path)))
                 chosen = self._folder(path) or chosen
             imgui.end_popup()
         return chosen
@@ -108,16 +108,18 @@ class NetworkWidget:
             self.state.folders[path] = list_folder(path)
         folder = self.state.folders[path]
         if folder.error is not None:
-            imgui.text_disabled(folder.error)
+            imgui.text_disabled(text.drawable(folder.error))
         elif not (folder.folders or folder.networks):
-            imgui.text_disabled(f"no networks in {path}" if path in self.browse_dirs else "empty")
+            is_top = path in self.browse_dirs
+            imgui.text_disabled(text.drawable(f"no networks in {path}") if is_top else "empty")
         chosen = None
         for network in folder.networks:
-            clicked, _ = imgui.menu_item(f"{network.name}##{network}", "", False)
+            name = text.drawable(f"{network.name}##{network}")
+            clicked, _ = imgui.menu_item(name, "", False)
             if clicked:
                 chosen = str(network)
         for child in folder.folders:
-            if imgui.tree_node_ex(f"{child.name}##{child}"):
+            if imgui.tree_node_ex(text.drawable(f"{child.name}##{child}")):
                 chosen = self._folder(child) or chosen
                 imgui.tree_pop()
         return chosen

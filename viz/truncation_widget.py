@@ -26,11 +26,12 @@ class TruncationWidget:
 
     def __init__(self) -> None:
         self.state = NoiseState()
+        self._is_possible = False
 
     @property
     def is_animated(self) -> bool:
         """Whether frames are needed all the time."""
-        return self.state.is_animated
+        return self._is_possible and self.state.is_animated
 
     def draw(self, view: View, result: Result | None, elapsed_sec: float) -> View:
         """Draw the pane; returns what is to be rendered now."""
@@ -55,7 +56,7 @@ class TruncationWidget:
         return self._draw_noise(view, info is not None and info.has_noise, elapsed_sec)
 
     def _draw_noise(self, view: View, has_noise: bool, elapsed_sec: float) -> View:
-        state = self.state
+        state, self._is_possible = self.state, has_noise
         controls.label("Noise", "Per-pixel noise of StyleGAN2")
         with controls.disabled(not has_noise, "this network has no noise"):
             _, is_on = imgui.checkbox("On##noise", view.noise_mode != "none")

@@ -52,7 +52,7 @@ class Welcome:
                 imgui.text_disabled(text.shorten(title, width))
                 for name in names:
                     shown = text.shorten(name, width)
-                    clicked, _ = imgui.selectable(f"{shown}##{title}{name}", False)
+                    clicked, _ = imgui.selectable(text.drawable(f"{shown}##{title}{name}"), False)
                     if clicked:
                         chosen = name
         imgui.end_child()

@@ -43,9 +43,13 @@ BOUNDED = f"{openmp.SPIN_COUNT} {openmp.BLOCK_TIME_MS}"
 
 
 def read_by_openmp(entrance: str, **variables: str) -> str:
+    return last_line(SPY, entrance, "--help", **variables)
+
+
+def last_line(program: str, *args: str, **variables: str) -> str:
     env = {name: text for name, text in os.environ.items() if name not in openmp.VARIABLES}
     result = subprocess.run(
-        [sys.executable, "-c", SPY, entrance, "--help"],
+        [sys.executable, "-c", program, *args],
         cwd=ROOT,
         env={**env, **variables},
         capture_output=True,
@@ -61,7 +65,9 @@ def test_every_entrance_bounds_the_spin_before_pytorch_is_loaded(entrance):
 
 
 def test_child_processes_inherit_the_bound():
-    assert os.environ.get("GOMP_SPINCOUNT") is not None  # by tests/conftest.py, or by the user
+    child = "import os; print(os.environ['GOMP_SPINCOUNT'], os.environ['KMP_BLOCKTIME'])"
+    parent = f"import dnnlib, subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])"
+    assert last_line(parent) == BOUNDED
 
 
 @pytest.mark.parametrize("name", openmp.VARIABLES)
@@ -69,7 +75,8 @@ def test_the_user_decides(name):
     environment = {name: "7"}
     openmp.bound_spin(environment)
     assert environment == {name: "7"}
-    assert read_by_openmp("legacy", OMP_WAIT_POLICY="ACTIVE") == "None None"
+    expected = [environment.get(other) for other in ("GOMP_SPINCOUNT", "KMP_BLOCKTIME")]
+    assert read_by_openmp("legacy", **environment) == "{} {}".format(*expected)
 
 
 def test_the_bound():

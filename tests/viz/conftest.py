@@ -14,7 +14,7 @@ from viz.renderer import Renderer
 
 ITEMS = """
     button checkbox slider_float slider_int slider_float2 drag_float drag_float2
-    input_int input_text input_text_with_hint begin_combo combo selectable radio_button
+    input_double input_text input_text_with_hint begin_combo combo selectable radio_button
     invisible_button menu_item
     collapsing_header tree_node_ex
 """
@@ -132,6 +132,11 @@ class Person:
         self.settle()
 
     def enter_number(self, name: str, text: str) -> None:
+        """Ctrl-click a slider and type a number, and wait for what comes of it."""
+        self.enter_number_without_settling(name, text)
+        self.settle()
+
+    def enter_number_without_settling(self, name: str, text: str) -> None:
         """Ctrl-click a slider and type a number."""
         self.do("mousemove", *self.position(name))
         self.do("keydown", "ctrl")
@@ -140,7 +145,6 @@ class Person:
         self.do("key", "ctrl+a")
         self.type(text)
         self.do("key", "Return")
-        self.settle()
 
     def pixels(self) -> np.ndarray:
         """What is in the window, uint8 `[H, W, 3]`."""

@@ -1,6 +1,7 @@
 """Slow pictures: animations draw no more than they must, and the window says what it waits for."""
 
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ pytest.importorskip("imgui_bundle", reason="needs requirements-gui.txt")
 
 from tests.viz.slow_renderer import SlowRenderer
 from viz import application
+from viz.renderer import View
 
 pytestmark = pytest.mark.slow
 
@@ -99,3 +101,37 @@ def test_benchmark_counts_pictures(monkeypatch):
     frames, pictures = viewer.measure_window("network.pkl", "cpu", 1.5, (640, 480))
     assert 4 <= pictures <= 9
     assert pictures <= len(frames) <= 2 * pictures + 8  # some when the window opens
+
+
+def test_status_is_shown_for_each_picture_that_takes_long(slow):
+    app = slow.application
+    app.renderer.render_sec = 2
+    slow.do("mousemove", *slow.position("##seed", 0.97))
+    slow.do("click", 1)
+    slow.do("click", 1)
+    while app.result.view.x != 1:
+        slow.window.step(app.draw)
+    assert not app._is_late and app.renderer.is_busy
+    while app.result.view.x != 2 and not app._is_late:  # without another event
+        slow.window.step(app.draw)
+    assert app._status() == "rendering …"
+
+
+def test_folded_panes_and_networks_without_a_transform_keep_nothing_busy(
+    open_window, folder, monkeypatch
+):
+    person = open_window(view=View(network=str(folder / "t.pkl")))
+    app = person.application
+    app.latent.state.is_animated = app.equivariance.state.is_moving = True
+    person.pump(4)
+    assert app._was_animated
+    app.memory.folded.append("Latent")
+    app.load(str(folder / "gray.pkl"))
+    person.settle()
+    person.pump(4)
+    view = app.view
+    assert not app._was_animated
+    app.view = replace(view, x=3)  # undone as a step of its own
+    person.settle()
+    person.do("key", "ctrl+z")
+    person.check(x=view.x)

@@ -106,3 +106,11 @@ def test_names_are_short_and_of_one_line(tmp_path):
     first, second, third = find_class_names(kwargs, 3)
     assert (first, third) == ("a\\nb\\x1b[2J", "Ä")
     assert len(second) < 70
+
+
+@pytest.mark.parametrize("name", ["training", "data"])
+def test_modules_of_other_programs_are_not_run(name, tmp_path, monkeypatch):
+    (tmp_path / f"{name}.py").write_text("raise SystemExit('this is a program')")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, name, raising=False)
+    assert find_class_names(write(tmp_path, {"class_names": NAMES}), 3) == ()

@@ -111,3 +111,59 @@ def test_an_animation_is_one_step(person):
     assert person.application.view.x > 0.05
     person.do("key", "ctrl+z")
     person.check(x=0)
+
+
+def test_what_a_window_changes_of_an_undone_view_is_no_step():
+    history, view = History(), View(network="a")
+    for class_idx in (0, 1, 5):
+        view = replace(view, class_idx=class_idx)
+        history.note(view, False)
+    view = replace(history.undo(view), class_idx=0)  # this network has no class 1
+    history.note(view, False)
+    view = history.undo(view)
+    history.note(view, False)
+    assert view == View(network="a") and history.undo(view) is None
+    assert history.redo(view).class_idx == 0
+
+
+def test_what_a_network_lacks_is_replaced_without_a_step():
+    history, view = History(), View(network="a")
+    for layer in (None, "L1"):
+        view = replace(view, layer=layer)
+        history.note(view, False)
+    mended = replace(view, network="b", layer="b8.conv0")
+    history.amend(replace(view, network="b"), mended)
+    history.note(mended, False)
+    assert history.undo(mended).layer is None
+
+
+@pytest.mark.slow
+def test_undo_goes_on_where_a_network_lacks_what_was_shown(person, folder):
+    person.application.load(str(folder / "cond.pkl"))
+    person.settle()
+    person.click("##seed", 0.97)
+    person.enter("##class", "2", 0.2)
+    person.click("b8.conv0")
+    person.click("Normalise")
+    person.application.load(str(folder / "t.pkl"))
+    person.settle()
+    assert person.application.view.layer.startswith("L")  # at the same place
+    person.do("key", "ctrl+z")
+    assert not person.application.view.normalize
+    for _ in range(3):  # the layer, the class, the seed
+        person.do("key", "ctrl+z")
+        person.settle()
+    person.check(layer=None, class_idx=0, x=0)
+
+
+@pytest.mark.slow
+def test_undo_goes_on_where_a_view_is_rounded(person):
+    person.click("##seed", 0.97)
+    person.drag("Drag slow##translate", 40, 0)
+    person.click("Round##translate")
+    rounded = person.application.view.translate
+    person.do("key", "ctrl+z")
+    person.check(translate=rounded)
+    for _ in range(2):
+        person.do("key", "ctrl+z")
+    person.check(translate=(0, 0), x=0)

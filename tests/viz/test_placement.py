@@ -54,3 +54,15 @@ def test_panning_moves_by_what_the_mouse_moves_and_never_all_away():
     far = place(SIZE, AREA, panned(zoom, 1e6, 1e6, SIZE))
     assert far.left <= 800 and far.top <= 300
     assert panned(Zoom(), 30, 30, SIZE) == Zoom()
+
+
+@pytest.mark.parametrize("length", [1, 2, 16, 148, 1000, 1024])
+@pytest.mark.parametrize("side", [0.3, 0.8, 1.4, 10, 333.3, 601])
+def test_what_is_visible_is_of_the_picture_and_all_of_it_where_it_fits(length, side):
+    size, area = (length, 1), (400, 0, 400 + side, side)
+    first, _, last, _ = place(size, area, Zoom()).visible(size, area)
+    assert first >= 0 and last <= length
+    if side > 1:
+        assert (first, last) == (0, length)
+    zoom = zoomed(Zoom(), 1, (400, 0), size, area)
+    assert place(size, area, zoom).visible(size, area)[2] <= length

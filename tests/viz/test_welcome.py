@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -111,3 +112,30 @@ def test_usual_folders_are_offered(open_window, folder, tmp_path, monkeypatch):
     person.click("00000-run##demo/runs/00000-run")
     person.click("runs.pkl##demo/runs/00000-run/runs.pkl")
     person.check(network="demo/runs/00000-run/runs.pkl")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="file names are Unicode there")
+def test_names_that_are_no_unicode_are_shown_with_escapes(open_window, folder, tmp_path, capsys):
+    run = Path(os.fsdecode(os.fsencode(tmp_path) + b"/runs/00000-caf\xe9"))
+    run.mkdir(parents=True)
+    network = run / os.fsdecode(b"net\xff.pkl")
+    shutil.copy(folder / "t.pkl", network)
+    person = open_window(capture_dir=run / "saved", memory=Memory(folded=[]))
+    person.click(next(name for name in person.items if name.endswith("net\\udcff.pkl")))
+    person.check(network=str(network))
+    person.application.load(str(folder / "t.pkl"))
+    person.settle()
+    person.click("Browse")
+    person.click(next(name for name in person.items if name.startswith("00000-caf\\udce9##")))
+    person.click(next(name for name in person.items if name.startswith("net\\udcff.pkl##")))
+    person.check(network=str(network))
+    person.click("Recent")
+    person.do("key", "Escape")
+    person.click("Copy as command")
+    assert "net\\udcff.pkl" in capsys.readouterr().out
+    person.click("Save image")
+    assert (run / "saved" / "image0000.png").is_file()
+    person.application.load(f"{network}x")
+    person.settle()
+    assert "No such file" in person.application.result.error

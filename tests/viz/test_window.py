@@ -391,3 +391,31 @@ def test_speed_sliders_are_finer_near_zero(person):
     assert person.application.latent.state.speed < -0.8 * MAX_SPEED
     person.enter_number("##speed", "0.125")
     assert person.application.latent.state.speed == 0.125
+
+
+def test_seeds_go_to_the_last_one(open_window, folder):
+    last = 2**32 - 1
+    person = open_window(view=View(network=str(folder / "t.pkl"), x=last))
+    person.check(x=last)
+    person.click("##mix seed", 0.73)
+    person.click("##mix seed", 0.73)  # minus
+    person.check(mix_seed=last)
+    person.click("##mix seed", 0.97)
+    person.check(mix_seed=0)
+    person.enter("##seed", str(10**30), 0.2)
+    person.click("##seed", 0.97)
+    assert person.application.result.error is None
+
+
+def test_numbers_that_are_no_numbers_change_nothing(person):
+    from viz.latent_widget import MAX_SPEED
+
+    person.enter_number("##psi", "1e99")
+    person.enter_number("##translate", "1e99")
+    person.check(truncation_psi=1, translate=(0, 0))
+    person.click_without_settling("##animate latent")
+    person.enter_number_without_settling("##speed", "1e30")
+    assert abs(person.application.latent.state.speed) == MAX_SPEED
+    person.click_without_settling("##animate latent")
+    person.settle()
+    assert person.application.result.error is None
