@@ -10,7 +10,7 @@ from collections.abc import MutableMapping
 # Whoever sets one of these has decided about waiting.
 VARIABLES = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
 # By measurement (`python -m benchmarks.busy`).
-SPIN_COUNT = 10000  # rounds of GNU's OpenMP, in PyTorch for Linux
+SPIN_COUNT = 3000  # rounds of GNU's OpenMP, in PyTorch for Linux
 BLOCK_TIME_MS = 1  # of LLVM's and Intel's OpenMP, in PyTorch for macOS, Windows, and some of conda
 
 
