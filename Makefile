@@ -27,7 +27,7 @@ lint: $(VENV)/.installed-dev
 	$(VENV)/bin/ruff format --check .
 
 cuda-kernels: $(VENV)/.installed-dev
-	timeout 600 $(VENV)/bin/python -m torch_utils.ops.cuda.precompile \
+	timeout 600 $(VENV)/bin/python -m training.precompile \
 	  --arch=sm_75,sm_80,sm_90,sm_100,sm_120 --resolution=256
 
 help-texts: $(VENV)/.installed

@@ -21,12 +21,12 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-import legacy
 from data import notes
+from data.dataset import ImageFolderDataset
 from dnnlib import cli
 from dnnlib.util import is_url, open_atomic
+from network_files.load import load_network
 from torch_utils import distributed, images, latents, npz
-from training.dataset import ImageFolderDataset
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -265,7 +265,7 @@ def open_source(
         seed: Of the choice of images, or of the first generated image.
         batch: Images per batch.
         device: Where the network computes, and the images (uint8 `[N, C, size, size]`) shall be.
-        allow_untrusted: See `legacy.load_network_pkl`.
+        allow_untrusted: See `network_files.load.load_network_pkl`.
 
     Raises:
         ValueError: If the images are not square, or a network comes without `num`.
@@ -292,7 +292,7 @@ def open_source(
     if num is None:
         raise click.UsageError("Missing option '--num': how many images the network generates.")
     distributed.configure_backends(device)
-    data = legacy.load_network(source, option="--source", allow_untrusted=allow_untrusted)
+    data = load_network(source, option="--source", allow_untrusted=allow_untrusted)
     G = data["G_ema"].to(device)
     return _show_progress(generated_images(G, num, seed, batch, device), num), G.img_resolution
 

@@ -15,16 +15,16 @@ from typing import Any
 import click
 import torch
 
-import legacy
 from data import fingerprint, notes
+from data.dataset import ImageFolderDataset
 from dnnlib import cli
 from dnnlib.paths import HomeError
 from dnnlib.text import one_line
 from metrics import detectors, metric_main
 from metrics.metric_utils import ProgressMonitor
+from network_files.load import load_network
 from torch_utils import distributed
 from torch_utils.distributed import Worker
-from training.dataset import ImageFolderDataset
 
 
 class DetectorSource(click.ParamType):
@@ -161,7 +161,7 @@ def main(
     is_main = distributed.is_main_process()
     if is_main and verbose:
         click.echo(f"Loading {network} ...", err=True)
-    networks = legacy.load_network(network, option="--network", allow_untrusted=allow_untrusted)
+    networks = load_network(network, option="--network", allow_untrusted=allow_untrusted)
     G = networks["G_ema"]
     dataset_kwargs = choose_dataset(G, networks["training_set_kwargs"], data, mirror)
     identity = check_dataset(metrics, G, dataset_kwargs, data)
@@ -217,7 +217,7 @@ def evaluate(worker: Worker, job: Job) -> None:
     if G is None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the process that started this one has warned
-            G = legacy.load_network(
+            G = load_network(
                 job.network, option="--network", allow_untrusted=job.options["allow_untrusted"]
             )["G_ema"]
     run_dir = find_run_dir(job.network)
@@ -314,7 +314,7 @@ def compare_dataset(
     """Refuse other data than the network was trained with, unless `--data` asks for them.
 
     Args:
-        networks: What `legacy.load_network` returned.
+        networks: What `network_files.load.load_network` returned.
         kwargs: How to construct the dataset.
         identity: The fingerprint of the dataset, `None` if no metric looks at it.
         data: The option.

@@ -14,12 +14,12 @@ import click
 from click.core import ParameterSource
 
 from data import listing, notes
-from dataset_conversion import inspection as inspection_of
-from dataset_conversion import sources
-from dataset_conversion.convert import COLOURS, MAX_DEFAULT_WORKERS, Summary, convert_dataset
-from dataset_conversion.labels import count_classes, describe_classes
-from dataset_conversion.transform import Transform
-from dataset_conversion.writer import check_destination
+from data.conversion import inspection as inspection_of
+from data.conversion import sources
+from data.conversion.convert import COLOURS, MAX_DEFAULT_WORKERS, Summary, convert_dataset
+from data.conversion.labels import count_classes, describe_classes
+from data.conversion.transform import Transform
+from data.conversion.writer import check_destination
 from dnnlib import cli, paths, util
 from torch_utils.host_memory import keep_freed_memory
 

@@ -18,9 +18,9 @@ import click
 import numpy as np
 import PIL.Image
 
+from data.dataset import ImageFolderDataset
 from dnnlib import cli
 from torch_utils.images import make_grid, save_png
-from training.dataset import ImageFolderDataset
 
 COLUMNS, ROWS = 8, 8
 GAP = 8  # pixels between the real and the generated images

@@ -19,10 +19,10 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-import legacy
 from dnnlib import cli
 from dnnlib.cli import parse_range as parse_range
 from dnnlib.cli import parse_vec2 as parse_vec2
+from network_files.load import load_network
 from torch_utils import distributed, images, latents, npz
 from torch_utils.latents import make_transform as make_transform
 
@@ -118,7 +118,7 @@ def main(
     styles = None if projected_w is None else load_ws(projected_w)
 
     click.echo(f"Loading {network} ...")
-    data = legacy.load_network(network, option="--network", allow_untrusted=allow_untrusted)
+    data = load_network(network, option="--network", allow_untrusted=allow_untrusted)
     G = data["G_ema"].to(torch_device)
     written = generate_images(
         G,

@@ -20,8 +20,8 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-import legacy
 from dnnlib import cli
+from network_files.load import load_network
 from torch_utils import distributed, images, latents, videos
 
 parse_tuple = cli.parse_size  # the name that other programs use
@@ -168,7 +168,7 @@ def main(
     distributed.configure_backends(torch_device)
 
     click.echo(f"Loading {network} ...")
-    data = legacy.load_network(network, option="--network", allow_untrusted=allow_untrusted)
+    data = load_network(network, option="--network", allow_untrusted=allow_untrusted)
     G = data["G_ema"].to(torch_device)
     settings = videos.writer_settings(extension, fps, bitrate)
     if extension == ".mp4":

@@ -14,13 +14,13 @@ import click
 from click.core import ParameterSource
 
 from data import fingerprint
+from data.dataset import ImageFolderDataset
 from dnnlib import cli, strict_json, util
 from metrics import metric_main
 from torch_utils import distributed
 from training import config as training_config
 from training import minibatch_groups, preflight, resume, run_dirs
 from training.config import TrainConfig, TrainOptions
-from training.dataset import ImageFolderDataset
 from training.resume import Continuation
 from training.training_loop import training_loop
 

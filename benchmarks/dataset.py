@@ -36,13 +36,13 @@ from torch import Tensor
 
 from benchmarks import timing
 from data import plain_png
-from dataset_conversion import sources
-from dataset_conversion.convert import convert_dataset
+from data.conversion import sources
+from data.conversion.convert import convert_dataset
+from data.dataset import ImageFolderDataset
+from data.loader import BatchLoader
+from data.synthetic_images import draw_image
 from dnnlib import cli
 from torch_utils.host_memory import keep_freed_memory
-from training.dataset import ImageFolderDataset
-from training.loader import BatchLoader
-from training.synthetic_images import draw_image
 
 BATCH = 32
 COPIES = 8  # of the images, to convert

@@ -3,7 +3,7 @@
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from dnnlib import openmp
+from dnnlib import moved, openmp
 
 if TYPE_CHECKING:
     from dnnlib import util
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 __all__ = ["EasyDict", "make_cache_dir_path", "util"]
 
 openmp.bound_spin()  # now, because every script imports this package before PyTorch
+moved.install()
 
 
 def __getattr__(name: str) -> Any:

@@ -22,9 +22,9 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-import legacy
 from demo import find_network, run
 from dnnlib import cli
+from network_files.load import load_network
 from torch_utils import distributed, images, latents
 from torch_utils.images import save_png
 
@@ -92,8 +92,7 @@ def main(outdir: Path, kimg: int, seed: int, cbase: int, cmax: int, device: str)
 
     torch_device = distributed.resolve_device(device)
     generators = {
-        cfg: legacy.load_network(network)["G_ema"].to(torch_device)
-        for cfg, network in networks.items()
+        cfg: load_network(network)["G_ema"].to(torch_device) for cfg, network in networks.items()
     }
     figures = {
         "progress.png": progress_figure(networks["stylegan3-t"].parent),

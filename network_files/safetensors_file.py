@@ -38,7 +38,7 @@ def is_safetensors(head: bytes) -> bool:
 
 
 def save(f: IO[bytes], data: dict[str, Any]) -> None:
-    """Write the networks that `legacy.load_network_pkl` returned, and what is known of their data.
+    """Write networks as `load.load_network_pkl` returns them, with the facts of their data.
 
     Raises:
         ValueError: If a network is none of this project's classes, or its arguments are not plain.

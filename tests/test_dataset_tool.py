@@ -17,10 +17,10 @@ import pytest
 from click.testing import CliRunner
 
 import dataset_tool
-from dataset_conversion.sources import open_source
+from data.conversion.sources import open_source
+from data.dataset import ImageFolderDataset
+from data.synthetic_images import CLASSES, draw_image
 from tests import golden
-from training.dataset import ImageFolderDataset
-from training.synthetic_images import CLASSES, draw_image
 
 CASES = golden.load("dataset_tool.npz")
 # The published tool ignores EXIF rotation, writes palette indices as grey values, drops all labels
@@ -149,7 +149,7 @@ def test_handles_what_the_published_tool_crashes_on(name, inputs, tmp_path):
 
 
 def test_result_does_not_depend_on_workers(tmp_path, monkeypatch):
-    monkeypatch.setattr("dataset_conversion.convert.IMAGES_PER_WORKER", 1)
+    monkeypatch.setattr("data.conversion.convert.IMAGES_PER_WORKER", 1)
     contents = []
     for workers in (1, 3):
         dest = tmp_path / f"{workers}.zip"

@@ -23,13 +23,13 @@ from click.testing import CliRunner
 import calc_metrics
 import legacy
 import train
+from data.dataset import ImageFolderDataset
+from tests.data.test_fingerprint import write_folder, write_zip
 from tests.metrics import stand_ins
-from tests.test_fingerprint import write_folder, write_zip
 from torch_utils import distributed
 from torch_utils.distributed import Worker
 from training import checkpoint, evaluation, training_loop
 from training.config import TrainOptions, make_config
-from training.dataset import ImageFolderDataset
 
 PROJECT = Path(train.__file__).parent
 COMMAND = [

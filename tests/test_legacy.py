@@ -9,6 +9,7 @@ import torch
 from click.testing import CliRunner
 
 import legacy
+from network_files.load import _with_fp16
 from training.networks_stylegan2 import Discriminator, Generator
 
 
@@ -58,7 +59,7 @@ def test_force_fp16_rebuilds_with_the_same_weights(networks, pickled):
         assert not data[key].training
         assert not any(p.requires_grad for p in data[key].parameters())
     half = data["G_ema"]
-    assert legacy._with_fp16(half) is half
+    assert _with_fp16(half) is half
 
 
 def zip_file() -> bytes:

@@ -10,6 +10,7 @@ import torch
 
 import legacy
 from dnnlib import util
+from network_files import load
 from tests.dnnlib import web_server
 from tests.dnnlib.web_server import Answer
 from training.networks_stylegan2 import Generator
@@ -138,7 +139,7 @@ def test_file_that_replaced_the_damaged_one_stays(server, monkeypatch):
         os.replace(cached.parent / "new", cached)
         raise legacy.DamagedFileError(f"{name}: damaged")
 
-    monkeypatch.setattr(legacy, "load_network_pkl", replace_and_fail)
+    monkeypatch.setattr(load, "load_network_pkl", replace_and_fail)
     refuse(server.url)
     assert cached.read_bytes() == b"a good one"
 

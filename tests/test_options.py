@@ -16,7 +16,7 @@ import legacy
 import train
 from dnnlib import cli
 from metrics import detectors
-from torch_utils.ops.cuda import precompile
+from training import precompile
 
 ROOT = Path(__file__).parent.parent
 NO_PATHS = ("train --desc", "visualizer --layer")  # texts that are no paths

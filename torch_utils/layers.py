@@ -47,7 +47,7 @@ def compute_dtype(weight: Tensor, use_fp16: bool, force_fp32: bool) -> torch.dty
     """The dtype of a layer's features: float16 where the network wants it, on CUDA only.
 
     Otherwise that of the weights: float32, unless the network was converted (`G.double()`).
-    The meta device stands for CUDA, see `torch_utils.ops.cuda.precompile`.
+    The meta device stands for CUDA, see `training.precompile`.
     """
     is_half = use_fp16 and not force_fp32 and weight.device.type in ("cuda", "meta")
     return torch.float16 if is_half else weight.dtype

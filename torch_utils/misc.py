@@ -5,16 +5,16 @@ import functools
 import re
 import warnings
 import weakref
-from array import array
-from collections.abc import Callable, Iterator, Sequence, Sized
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
-from dnnlib import heartbeat
+from dnnlib import heartbeat, moved
 
 nan_to_num = torch.nan_to_num
+__getattr__ = moved.names_of(__name__)
 
 
 def constant(
@@ -80,73 +80,6 @@ def profiled_function(fn: Callable) -> Callable:
             return fn(*args, **kwargs)
 
     return wrapper
-
-
-class InfiniteSampler(torch.utils.data.Sampler):
-    """Indices into a data set without end, each process seeing its own part.
-
-    The indices lie in slots, shuffled once. The common sequence reads the slots round and round;
-    after each reading the content of the slot trades places with the one a random number of slots
-    back, less than `window_size` of them all. The order so changes slowly from round to round.
-    Process k of m takes the positions k, k + m, k + 2m, ...
-
-    Args:
-        dataset: Anything with a length.
-        rank: Which of the parts.
-        num_replicas: Number of parts.
-        shuffle: `False` for the order of the data set.
-        seed: Start of the random numbers; the same for all parts.
-        window_size: Reach of the trade, as a fraction of the data set.
-        start: How many indices of this part to leave out: resumes a run.
-    """
-
-    def __init__(
-        self,
-        dataset: Sized,
-        rank: int = 0,
-        num_replicas: int = 1,
-        shuffle: bool = True,
-        seed: int = 0,
-        window_size: float = 0.5,
-        start: int = 0,
-    ):
-        if len(dataset) < 1:
-            raise ValueError("InfiniteSampler: the data set is empty")
-        if not 0 <= rank < num_replicas:
-            raise ValueError(f"InfiniteSampler: no part {rank} of {num_replicas}")
-        if not 0 <= window_size <= 1:
-            raise ValueError(f"InfiniteSampler: `window_size` must be in [0, 1], got {window_size}")
-        if start < 0:
-            raise ValueError(f"InfiniteSampler: `start` must not be negative, got {start}")
-        super().__init__()
-        self.dataset = dataset
-        self.rank = rank
-        self.num_replicas = num_replicas
-        self.shuffle = shuffle
-        self.seed = seed
-        self.window_size = window_size
-        self.start = start
-
-    def __iter__(self) -> Iterator[int]:
-        num_items = len(self.dataset)
-        rng = np.random.RandomState(self.seed)
-        order = np.arange(num_items)
-        window = 0
-        if self.shuffle:
-            rng.shuffle(order)
-            window = round(num_items * self.window_size)
-        slots = array("q", order.tolist())  # plain integers, far quicker one by one than NumPy's
-        position, slot = 0, 0
-        next_position = self.start * self.num_replicas + self.rank
-        while True:
-            # Blocks give the same numbers as single draws, at a fraction of the time.
-            for back in rng.randint(window, size=4096).tolist() if window >= 2 else [0] * 4096:
-                if position == next_position:
-                    yield slots[slot]
-                    next_position += self.num_replicas
-                slots[slot], slots[slot - back] = slots[slot - back], slots[slot]
-                position += 1
-                slot = slot + 1 if slot + 1 < num_items else 0
 
 
 def params_and_buffers(module: torch.nn.Module) -> list[torch.Tensor]:

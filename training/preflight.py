@@ -14,12 +14,12 @@ import click
 import torch
 
 import dnnlib
-from data import notes
+from data import image_cache, notes
+from data.dataset import ImageFolderDataset
 from dnnlib import cli, file_lock, paths, strict_json
 from torch_utils import local_processes
-from training import checkpoint, image_cache, run_dirs, transfer
+from training import checkpoint, run_dirs, transfer
 from training.config import TrainConfig
-from training.dataset import ImageFolderDataset
 from training.training_loop import network_kwargs
 
 LOCK_NAME = ".training.lock"

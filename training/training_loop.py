@@ -14,6 +14,7 @@ from torch import Tensor
 
 import dnnlib
 from data import fingerprint
+from data.batches import TrainingBatches
 from dnnlib import cli, heartbeat
 from torch_utils import distributed, misc, training_stats, watchdog
 from torch_utils.distributed import Worker
@@ -32,7 +33,6 @@ from training import (
     transfer,
 )
 from training.ada import AdaptiveAugment
-from training.batches import TrainingBatches
 from training.config import TrainConfig
 from training.evaluation import SnapshotMetrics
 from training.health import Health

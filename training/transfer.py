@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-import legacy
+from network_files.load import load_network
 from torch_utils import misc
 from training.config import TrainConfig
 
@@ -32,7 +32,7 @@ def load(config: TrainConfig) -> dict[str, Any]:
     Raises:
         click.ClickException: If the file cannot be loaded; the message names the option.
     """
-    data = legacy.load_network(
+    data = load_network(
         config.resume_pkl, option="--resume", allow_untrusted=config.allow_untrusted
     )
     if data["G"] is None:

@@ -26,7 +26,7 @@ def find_class_names(training_set_kwargs: dict[str, Any] | None, c_dim: int) -> 
         # Programs with a `training` or `data` of their own render, too: theirs are not to be run.
         if not (own_classes.is_ours("training") and own_classes.is_ours("data")):
             return ()
-        from training import dataset_json
+        from data import dataset_json
 
         text = _read_metadata((training_set_kwargs or {}).get("path"))
         # Few datasets have names, and the labels of the others take long to parse.
@@ -42,7 +42,7 @@ def _read_metadata(path: Any) -> bytes:
     """The `dataset.json` of a folder or ZIP, empty if there is none or it is too large."""
     from data import reading
     from data.listing import METADATA
-    from training.zip_archive import ZipArchive
+    from data.zip_archive import ZipArchive
 
     if not isinstance(path, str) or path.startswith(("//", "\\\\")):  # of another computer
         return b""

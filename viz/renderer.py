@@ -16,10 +16,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-import legacy
 from dnnlib import cli
 from dnnlib.paths import expand_home
 from dnnlib.text import printable
+from network_files.load import load_network
 from torch_utils import distributed, latents
 from viz.class_names import find_class_names
 from viz.layers import content_width, synthesize
@@ -46,7 +46,7 @@ class Renderer:
 
     Args:
         device: Where to compute, as `--device`.
-        allow_untrusted: As for `legacy.load_network_pkl`.
+        allow_untrusted: As for `network_files.load.load_network_pkl`.
         tell: Called with a line for the user when loading begins, and with None when it ends.
     """
 
@@ -102,7 +102,7 @@ class Renderer:
         generator is still the one that was loaded before.
 
         Raises:
-            ValueError: If the file holds no such network, see `legacy.load_network_pkl`.
+            ValueError: If the file holds no such network, see `load_network_pkl`.
             OSError: If it cannot be read.
         """
         return self._load(network).G
@@ -137,7 +137,7 @@ class Renderer:
             raise ValueError(f"{network} is a folder; choose a network in it, such as a .pkl file")
         self._tell(f"loading {network} …")
         try:
-            data = legacy.load_network(network, allow_untrusted=self.allow_untrusted)
+            data = load_network(network, allow_untrusted=self.allow_untrusted)
             G = data["G_ema"].eval().requires_grad_(False).to(self.device)
             class_names = find_class_names(data["training_set_kwargs"], G.c_dim)
         finally:

@@ -70,7 +70,8 @@ PYTHON_FUNCTIONS = """
     dnnlib.util.construct_class_by_name numpy.core.multiarray.fromstring numpy.vectorize
     torch.set_default_dtype torch.manual_seed torch.empty torch.zeros torch.compile
     torch.library.custom_op copyreg.__newobj_ex__ copyreg.pickle copyreg._extension_registry
-    legacy._TrustingUnpickler metrics.detectors._CpuUnpickler pickle.Unpickler pickle._Unpickler
+    network_files.load._TrustingUnpickler metrics.detectors._CpuUnpickler
+    pickle.Unpickler pickle._Unpickler
     _pickle.loads cloudpickle.loads joblib.load dill.loads jsonpickle.decode yaml.unsafe_load
     shelve.open marshal.load
 """
@@ -492,7 +493,7 @@ def with_dataset(**kwargs) -> bytes:
 DATASETS = {
     "class of the operating system": lambda: with_dataset(class_name="os.system", command=SHELL),
     "class of a trap": lambda: with_dataset(class_name=f"{TRAP}.Dataset"),
-    "class of our package that is none": lambda: with_dataset(class_name="training.dataset.Path"),
+    "class of our package that is none": lambda: with_dataset(class_name="data.dataset.Path"),
     "class with a path": lambda: with_dataset(class_name="training.../x.Dataset"),
     "class with line ends": lambda: with_dataset(class_name=f"training.dataset.Dataset{TEXT}"),
     "class that is a list": lambda: with_dataset(class_name=["training.dataset.Dataset"]),

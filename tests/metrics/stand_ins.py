@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from torch import Tensor
 
 import dataset_tool
-from training.dataset import ImageFolderDataset
+from data.dataset import ImageFolderDataset
 from training.networks_stylegan2 import Generator
 
 

@@ -14,11 +14,11 @@ from click.testing import CliRunner
 
 import calc_metrics
 from data import fingerprint
+from data.dataset import ImageFolderDataset
 from metrics import detectors, feature_cache, metric_main, metric_utils
 from tests import golden
 from tests.metrics import stand_ins
 from training import networks_stylegan3
-from training.dataset import ImageFolderDataset
 
 EQUIVARIANCE = ["eqt50k_int", "eqt50k_frac", "eqr50k"]
 CHEAP = ["fid50k_full", "kid50k_full", "pr50k3_full", "ppl2_wend", "fid50k", "pr50k3", "is50k"]

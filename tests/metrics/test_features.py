@@ -14,12 +14,12 @@ import torch
 from torch.utils.data._utils import signal_handling
 
 import dnnlib
+from data.dataset import ImageFolderDataset
 from metrics import detectors, feature_cache, metric_utils, samples
 from metrics.feature_stats import FeatureStats
 from metrics.metric_utils import MetricOptions
+from tests.data.test_fingerprint import REPLACEMENTS
 from tests.metrics import stand_ins
-from tests.test_fingerprint import REPLACEMENTS
-from training.dataset import ImageFolderDataset
 
 CPU = torch.device("cpu")
 FEATURES = dict(detector_kwargs=dict(return_features=True), capture_all=True)

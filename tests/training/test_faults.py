@@ -24,9 +24,9 @@ import torch
 
 from data import file_states, fingerprint
 from dnnlib import heartbeat
+from tests.data.test_dataset import make_png, make_zip
 from tests.training.real_runs import COMMAND, PROJECT, read_until, wait_for
 from tests.training.test_continuation import make_run, make_trainer
-from tests.training.test_dataset import make_png, make_zip
 from torch_utils import local_processes, watchdog
 from torch_utils.distributed import Worker
 from torch_utils.shared_texts import TextsInMemory

@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from data.dataset import ImageFolderDataset
 from tests import golden
-from training.dataset import ImageFolderDataset
 from training.snapshot_grid import setup_snapshot_image_grid
 
 

@@ -1,4 +1,4 @@
-"""Compiles the CUDA kernels of the standard networks: `python -m torch_utils.ops.cuda.precompile`.
+"""Compiles the CUDA kernels of the standard networks: `python -m training.precompile`.
 
 Which those are is not written down anywhere: the networks, their losses and the augmentations run
 on the meta device, which computes nothing, and the launches that they come to are recorded.
@@ -87,9 +87,9 @@ def main(archs: list[str], cfgs: list[Cfg], resolutions: list[int], jobs: int | 
     \b
     Examples:
       # For the GPUs of this machine.
-      python -m torch_utils.ops.cuda.precompile
+      python -m training.precompile
       # For others.
-      python -m torch_utils.ops.cuda.precompile --arch=sm_80,sm_90 --cfg=stylegan3-t
+      python -m training.precompile --arch=sm_80,sm_90 --cfg=stylegan3-t
     """
     archs = archs or compiler.local_archs()
     if not archs:

@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
+from data.conversion import parallel
 from data.reading import shorten
-from dataset_conversion import parallel
 
 Entry = TypeVar("Entry")
 

@@ -146,7 +146,7 @@ def test_half_precision_is_that_of_the_toolkit(dtype, arch, source_dir, monkeypa
     if headers is None or not (Path(headers) / "cuda_fp16.h").exists():
         pytest.skip("no headers of CUDA")
     body = "template <class T> __global__ void probe(T* x) { *x = T(3.0f * float(*x)); }"
-    include_dirs = {"half.cuh": HERE.parents[2] / "torch_utils/ops/cuda", "cuda_bf16.h": headers}
+    include_dirs = {"half.cuh": HERE.parents[3] / "torch_utils/ops/cuda", "cuda_bf16.h": headers}
     codes = []
     for header, folder in include_dirs.items():
         also = "" if header == "half.cuh" else "#include <cuda_fp16.h>\n"
@@ -438,7 +438,7 @@ def test_launch_calls_the_driver(source_dir):
     library = folder / "libcuda.so.1"
     flags = ["-shared", "-fPIC", "-o", str(library)]
     subprocess.run(["gcc", *flags, str(HERE / "fake_driver.c")], check=True)
-    command = [sys.executable, "-m", "tests.ops.cuda.launch_on_fake_driver"]
+    command = [sys.executable, "-m", "tests.torch_utils.ops.cuda.launch_on_fake_driver"]
     result = subprocess.run(
         [*command, str(source_dir), SOURCE],
         env={**os.environ, "LD_LIBRARY_PATH": str(folder)},

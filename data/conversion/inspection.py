@@ -12,16 +12,16 @@ import PIL.Image
 from tqdm import tqdm
 
 from data import notes
+from data.conversion.convert import COLOURS, MAX_DEFAULT_WORKERS
+from data.conversion.labels import count_classes, describe_classes
+from data.conversion.parallel import map_ordered
+from data.conversion.sources import Source, SourceImage
+from data.conversion.transform import suggest_size
+from data.dataset_json import Label
 from data.listing import note_repeated
-from dataset_conversion.convert import COLOURS, MAX_DEFAULT_WORKERS
-from dataset_conversion.labels import count_classes, describe_classes
-from dataset_conversion.parallel import map_ordered
-from dataset_conversion.sources import Source, SourceImage
-from dataset_conversion.transform import suggest_size
 from dnnlib.util import is_power_of_two
 from training import advice
 from training.config import CFGS, Cfg
-from training.dataset_json import Label
 
 SHEET_COLUMNS, SHEET_ROWS, CELL = 8, 6, 128
 BACKGROUND = 32  # grey

@@ -5,11 +5,11 @@ from typing import Any
 
 from torch import Tensor
 
+from data.dataset import Dataset
+from data.loader import BatchLoader
+from data.sampler import InfiniteSampler
 from dnnlib import cli
-from torch_utils import misc
 from torch_utils.distributed import Worker
-from training.dataset import Dataset
-from training.loader import BatchLoader
 
 MAX_RESTARTS = 3  # of loading processes, without a batch in between
 
@@ -84,7 +84,7 @@ class TrainingBatches:
     def _start_loading(self) -> None:
         if self._loader is not None:
             self._loader.close()
-        sampler = misc.InfiniteSampler(
+        sampler = InfiniteSampler(
             self._dataset,
             rank=self._worker.rank,
             num_replicas=self._worker.size,

@@ -9,10 +9,10 @@ import pytest
 from click.testing import CliRunner
 
 import dataset_tool
-from tests.dataset_conversion import zoo
-from tests.dataset_conversion.zoo import Animal
+from data.dataset import ImageFolderDataset
+from tests.data.conversion import zoo
+from tests.data.conversion.zoo import Animal
 from tests.test_dataset_tool import read_archive
-from training.dataset import ImageFolderDataset
 
 ANIMALS = {animal.name: animal for animal in zoo.animals()}
 IMAGES = {name: animal for name, animal in ANIMALS.items() if animal.expected is not None}

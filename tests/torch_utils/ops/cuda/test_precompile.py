@@ -7,7 +7,8 @@ import torch
 from click.testing import CliRunner
 
 from torch_utils.ops.cpu.compiler import CACHE_DIR_VARIABLE
-from torch_utils.ops.cuda import compiler, precompile
+from torch_utils.ops.cuda import compiler
+from training import precompile
 
 pytest.importorskip("cuda.bindings.nvrtc")
 

@@ -1,6 +1,6 @@
 """Odd image files of many formats, each with the picture that it holds.
 
-    python -m tests.dataset_conversion.zoo FOLDER
+    python -m tests.data.conversion.zoo FOLDER
 
 writes them, and prints what conversion, inspection and training make of each.
 """
@@ -17,8 +17,8 @@ import click
 import numpy as np
 import PIL.Image
 
-from tests.dataset_conversion import icc
-from tests.dataset_conversion.formats import image_file, random_pixels
+from tests.data.conversion import icc
+from tests.data.conversion.formats import image_file, random_pixels
 
 SIZE = 16
 RGB, GREY = random_pixels(SIZE, SIZE, 3), random_pixels(SIZE, SIZE)
@@ -483,7 +483,7 @@ def _no_images() -> list[Animal]:
 @click.argument("folder", type=click.Path(path_type=Path))
 def main(folder: Path) -> None:
     """Write all files, each into a folder of its own, and print what becomes of it."""
-    from tests.dataset_conversion.test_zoo import judge
+    from tests.data.conversion.test_zoo import judge
 
     click.echo(f"{'file':32}{'conversion':25}{'inspection (sheet)':25}training")
     for number, animal in enumerate(animals()):

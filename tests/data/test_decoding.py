@@ -15,11 +15,11 @@ import PIL.ImageCms
 import pytest
 
 from data import decoding, notes, png_header
+from data.dataset import ImageFolderDataset
 from data.reading import UnusableImage
-from tests.dataset_conversion import icc, zoo
-from tests.dataset_conversion.formats import image_file, random_pixels
+from tests.data.conversion import icc, zoo
+from tests.data.conversion.formats import image_file, random_pixels
 from training import preflight
-from training.dataset import ImageFolderDataset
 
 RGB = random_pixels(8, 8, 3)
 OPAQUE = np.dstack([RGB, np.full([8, 8], 255, np.uint8)])

@@ -11,16 +11,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from data import listing, reading
+from data import listing, reading, synthetic_images
+from data.conversion import cifar, decode, lsun, mnist
+from data.conversion import labels as label_tables
+from data.conversion.labels import Labels
+from data.conversion.transform import suggest_size
+from data.dataset_json import Label
 from data.decoding import Picture
-from dataset_conversion import cifar, decode, lsun, mnist
-from dataset_conversion import labels as label_tables
-from dataset_conversion.labels import Labels
-from dataset_conversion.transform import suggest_size
+from data.zip_archive import Member, ZipArchive, read_member
 from dnnlib.util import is_power_of_two, printable
-from training import synthetic_images
-from training.dataset_json import Label
-from training.zip_archive import Member, ZipArchive, read_member
 
 SYNTHETIC_COUNT = 1000
 SYNTHETIC_RESOLUTION = 64

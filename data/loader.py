@@ -16,8 +16,8 @@ import torch
 import torch.utils.data
 from torch import Tensor
 
+from data.dataset import Dataset
 from torch_utils import local_processes
-from training.dataset import Dataset
 from training.stop_request import ignore_signals
 
 Batch = tuple[Tensor, Tensor]

@@ -12,11 +12,11 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from dataset_conversion import cifar
-from dataset_conversion.cifar import parse_batch
-from tests.dataset_conversion import formats
+from data.conversion import cifar
+from data.conversion.cifar import parse_batch
+from data.dataset import ImageFolderDataset
+from tests.data.conversion import formats
 from tests.test_dataset_tool import read_archive, run
-from training.dataset import ImageFolderDataset
 
 
 def convert(source: Path, *options: str) -> tuple[np.ndarray, dict, str]:

@@ -12,14 +12,13 @@ import torch.utils.data
 from torch import Tensor
 from tqdm import tqdm
 
-from data import decoding, file_states, fingerprint, listing, reading
+from data import dataset_json, decoding, file_states, fingerprint, image_cache, listing, reading
+from data.dataset_json import parse_labels
+from data.image_cache import ImageCache
 from data.label_names import match_names
 from data.reading import UnusableImage
+from data.zip_archive import ZipArchive
 from dnnlib.util import EasyDict, nearest_power_of_two, printable
-from training import dataset_json, image_cache
-from training.dataset_json import parse_labels
-from training.image_cache import ImageCache
-from training.zip_archive import ZipArchive
 
 ALPHA_SAMPLE = 64  # images with an alpha channel that are looked at, to tell whether it is used
 

@@ -11,12 +11,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from data.label_names import match_names
-from data.listing import METADATA
-from data.reading import UnusableImage
-from dnnlib.util import printable
-from training import dataset_json
-from training.dataset_json import (
+from data import dataset_json
+from data.dataset_json import (
     Label,
     LongNumber,
     check_labels,
@@ -26,6 +22,10 @@ from training.dataset_json import (
     parse_int,
     parse_labels,
 )
+from data.label_names import match_names
+from data.listing import METADATA
+from data.reading import UnusableImage
+from dnnlib.util import printable
 
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 COMMA_NUMBER = re.compile(r"[+-]?\d+,\d+", re.ASCII)

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 import dataset_tool
-from dataset_conversion.labels import sort_classes
-from tests.dataset_conversion import formats
+from data.conversion.labels import sort_classes
+from data.dataset import ImageFolderDataset
+from tests.data.conversion import formats
 from tests.test_dataset_tool import run
-from training.dataset import ImageFolderDataset
 
 DECOMPOSED = unicodedata.normalize("NFD", "\u00e9")
 

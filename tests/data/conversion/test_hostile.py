@@ -23,7 +23,7 @@ from click.testing import CliRunner
 
 import dataset_tool
 from data.decoding import Picture
-from tests.dataset_conversion.formats import image_file, lsun, random_pixels, write_cifar
+from tests.data.conversion.formats import image_file, lsun, random_pixels, write_cifar
 from tests.test_dataset_tool import read_archive, run
 
 RGB, GREY = random_pixels(16, 16, 3), random_pixels(16, 16)

@@ -10,8 +10,8 @@ import PIL.Image
 import pytest
 
 import train
-from dataset_conversion.inspection import CELL, make_sheet
-from tests.dataset_conversion import formats
+from data.conversion.inspection import CELL, make_sheet
+from tests.data.conversion import formats
 from tests.test_dataset_tool import run
 from torch_utils import distributed
 from training.config import suggest_gamma

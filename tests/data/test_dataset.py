@@ -13,9 +13,9 @@ import pytest
 import torch.utils.data
 
 from data import decoding
+from data.dataset import Dataset, ImageFolderDataset
+from data.zip_archive import ZipArchive
 from tests import golden
-from training.dataset import Dataset, ImageFolderDataset
-from training.zip_archive import ZipArchive
 
 FACTS = golden.load_json("dataset_facts.json")
 CASES = {

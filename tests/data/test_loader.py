@@ -18,13 +18,12 @@ import pytest
 import torch
 from torch.utils.data._utils import signal_handling
 
-from data import decoding, plain_png
-from tests.training.test_dataset import make_dataset, make_png, make_zip
-from training import image_cache
-from training.dataset import ImageFolderDataset
-from training.image_cache import ImageCache
-from training.loader import BatchLoader
-from training.zip_archive import ZipArchive
+from data import decoding, image_cache, plain_png
+from data.dataset import ImageFolderDataset
+from data.image_cache import ImageCache
+from data.loader import BatchLoader
+from data.zip_archive import ZipArchive
+from tests.data.test_dataset import make_dataset, make_png, make_zip
 
 SHAPES = {"grey": (5, 7), "RGB": (8, 8, 3), "wide": (1, 300, 3), "tall": (99, 1), "one": (1, 1, 3)}
 
@@ -161,8 +160,8 @@ def test_spawned_processes_load_too(tmp_path):
     path = make_dataset(tmp_path / "x.zip")._path
     code = f"""
 import multiprocessing
-from training.dataset import ImageFolderDataset
-from training.loader import BatchLoader
+from data.dataset import ImageFolderDataset
+from data.loader import BatchLoader
 if __name__ == "__main__":
     multiprocessing.set_start_method("spawn")
     dataset = ImageFolderDataset({str(path)!r}, cache="ram")

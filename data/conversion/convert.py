@@ -13,12 +13,12 @@ from typing import Any, Literal
 from tqdm import tqdm
 
 from data import plain_png
+from data.conversion.parallel import map_ordered
+from data.conversion.sources import Label, Source, SourceImage, refuse_unlabelled
+from data.conversion.transform import Transform, explain_misfit
+from data.conversion.writer import Write, open_destination
 from data.decoding import Picture
 from data.listing import note_repeated
-from dataset_conversion.parallel import map_ordered
-from dataset_conversion.sources import Label, Source, SourceImage, refuse_unlabelled
-from dataset_conversion.transform import Transform, explain_misfit
-from dataset_conversion.writer import Write, open_destination
 from dnnlib import strict_json
 from dnnlib.util import printable
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from data import formats, listing
-from tests.dataset_conversion.formats import image_file, random_pixels
+from data.dataset import ImageFolderDataset
+from tests.data.conversion.formats import image_file, random_pixels
 from tests.test_dataset_tool import run
-from training.dataset import ImageFolderDataset
 
 PNG = image_file(random_pixels(8, 8, 3))
 

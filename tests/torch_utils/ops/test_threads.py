@@ -98,7 +98,7 @@ def test_forked_processes_may_call():
     """OpenMP's threads do not survive: waiting for them, the child would hang."""
     subprocess.run(
         [sys.executable, "-c", FORKING_PROGRAM],
-        cwd=Path(__file__).parents[2],
+        cwd=Path(__file__).parents[3],
         env={**os.environ, "OMP_NUM_THREADS": "2"},
         check=True,
         timeout=120,

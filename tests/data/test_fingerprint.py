@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from data import file_states, fingerprint
+from data.dataset import Dataset, ImageFolderDataset
 from tests import golden
-from training.dataset import Dataset, ImageFolderDataset
 
 SMALL_RGB = golden.DATA_DIR / "datasets/dataset_small_rgb.zip"  # with labels
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
+from data.batches import TrainingBatches
 from torch_utils.distributed import Worker
-from training.batches import TrainingBatches
 
 LOADER = dict(pin_memory=True, prefetch_factor=2)
 

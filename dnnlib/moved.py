@@ -1,0 +1,91 @@
+"""Old names of what has moved: `import training.dataset` gives `data.dataset`.
+
+Programs that were written for an earlier version, or for the published one, import the old names.
+Each old name is an entry of one of the two tables here, and costs no file of its own.
+"""
+
+import importlib
+import importlib.abc
+import importlib.machinery
+import sys
+from collections.abc import Callable, Sequence
+from types import CodeType, ModuleType
+from typing import Any
+
+_CONVERSION = """
+    cifar convert decode inspection labels lsun mnist parallel sources transform writer
+""".split()  # noqa: SIM905
+
+MODULES = {
+    "dataset_conversion": "data.conversion",
+    **{f"dataset_conversion.{name}": f"data.conversion.{name}" for name in _CONVERSION},
+    "torch_utils.ops.cuda.precompile": "training.precompile",
+    "training.batches": "data.batches",
+    "training.dataset": "data.dataset",
+    "training.dataset_json": "data.dataset_json",
+    "training.image_cache": "data.image_cache",
+    "training.loader": "data.loader",
+    "training.synthetic_images": "data.synthetic_images",
+    "training.zip_archive": "data.zip_archive",
+}
+
+NAMES = {
+    "legacy.NETWORKS": "network_files.load.NETWORKS",
+    "legacy.NUM_NAMED": "network_files.load.NUM_NAMED",
+    "legacy.PARTS": "network_files.load.PARTS",
+    "torch_utils.misc.InfiniteSampler": "data.sampler.InfiniteSampler",
+}
+
+
+class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Finds old names of modules, after everything else has been asked.
+
+    An old name gives the same module object as the new one, so that both see the same state.
+    """
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        if fullname not in MODULES:
+            return None
+        # An old package has no folder, and still holds modules.
+        is_package = any(name.startswith(f"{fullname}.") for name in MODULES)
+        return importlib.machinery.ModuleSpec(fullname, self, is_package=is_package)
+
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> None:
+        return None
+
+    def exec_module(self, module: ModuleType) -> None:
+        # The import system returns what it finds here, rather than the empty module it has made.
+        sys.modules[module.__name__] = importlib.import_module(MODULES[module.__name__])
+
+    def get_code(self, fullname: str) -> CodeType:
+        """What `python -m OLD.NAME` runs."""
+        source = (
+            f"from {MODULES[fullname]} import main\n"
+            f"if __name__ == '__main__':\n    main(prog_name='python -m {fullname}')\n"
+        )
+        return compile(source, fullname, "exec")
+
+
+def install() -> None:
+    """Let Python find the old names of modules; a second call does nothing."""
+    if not any(isinstance(finder, Finder) for finder in sys.meta_path):
+        sys.meta_path.append(Finder())
+
+
+def names_of(module: str) -> Callable[[str], Any]:
+    """A module's `__getattr__` that looks up what has moved out of the module.
+
+    Args:
+        module: Name of the module, as it is in `NAMES`.
+    """
+
+    def find(name: str) -> Any:
+        new = NAMES.get(f"{module}.{name}")
+        if new is None:
+            raise AttributeError(f"module {module!r} has no attribute {name!r}")
+        new_module, _, attribute = new.rpartition(".")
+        return getattr(importlib.import_module(new_module), attribute)
+
+    return find
