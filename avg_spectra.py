@@ -24,6 +24,7 @@ from tqdm import tqdm
 from data import notes
 from data.dataset import ImageFolderDataset
 from dnnlib import cli
+from dnnlib.errors import InputError, MachineError
 from dnnlib.util import is_url, open_atomic
 from network_files.load import load_network
 from torch_utils import distributed, images, latents, npz
@@ -280,12 +281,12 @@ def open_source(
             try:
                 found = dataset.check_images()
             except AssertionError as error:  # an image that differs from the others
-                raise ValueError(str(error)) from error
+                raise InputError(str(error)) from error
         for title, text in notes.describe(found, dataset.left_out).items():
             click.echo(f"{title} in {source}: {text}", err=True)
         _, height, width = dataset.image_shape
         if height != width:
-            raise ValueError(
+            raise InputError(
                 f"--source {source}: the images are {width}x{height}, but must be square"
             )
         return _show_progress(dataset_images(dataset, batch, device), len(dataset)), height
@@ -306,7 +307,7 @@ def dataset_images(
         try:
             img = np.stack([dataset[i][0] for i in idx])
         except AssertionError as error:  # an image that differs from the others
-            raise ValueError(f"--source: {error}") from error
+            raise InputError(f"--source: {error}") from error
         yield torch.from_numpy(img).to(device)
 
 
@@ -403,7 +404,7 @@ def average_spectrum(
         num_planes += img.shape[0] * img.shape[1]
     half = total.cpu().numpy() / max(num_planes, 1)
     if not np.isfinite(half).all():
-        raise ValueError(f"--mean={mean:g} --std={std:g} make a spectrum that is not finite")
+        raise InputError(f"--mean={mean:g} --std={std:g} make a spectrum that is not finite")
     if interp > 2:
         # The autocorrelation ends before `image_size`; behind its middle are the negative shifts.
         shifts = np.fft.fftshift(np.fft.irfft2(half, s=(fft_size, fft_size)))
@@ -443,11 +444,11 @@ def construct_heatmap(npz_file: str | os.PathLike, smooth: float) -> tuple[np.nd
         image_size = int(npz.read_array(npz_file, "image_size"))
         size, _ = shape = spectrum.shape
         if shape != (size, size) or not 0 < image_size <= size or spectrum.dtype.kind != "f":
-            raise ValueError("it is no spectrum")
+            raise InputError("it is no spectrum")
     except (ValueError, TypeError, OverflowError) as error:
-        raise ValueError(f"{npz_file} is not a file that `calc` writes") from error
+        raise InputError(f"{npz_file} is not a file that `calc` writes") from error
     if not np.isfinite(spectrum).all():
-        raise ValueError(f"{npz_file} holds NaN or infinite powers: make it again with `calc`")
+        raise InputError(f"{npz_file} holds NaN or infinite powers: make it again with `calc`")
     hmap = 10 * np.log10(np.maximum(spectrum, SMALLEST_POWER))
     hmap = np.pad(np.fft.fftshift(hmap), [(0, 1), (0, 1)], mode="wrap")
     if smooth > 0:
@@ -476,19 +477,19 @@ def make_figure(draw: Callable[["Figure"], None], save: Path | None, dpi: float)
     try:
         from matplotlib import figure
     except ImportError as error:
-        raise RuntimeError("plots take a package: pip install matplotlib") from error
+        raise MachineError("plots take a package: pip install matplotlib") from error
     if save is None:
         from matplotlib import pyplot
 
         if pyplot.get_backend().lower() == "agg":
-            raise RuntimeError("there is no display for a window: give a file with --save")
+            raise MachineError("there is no display for a window: give a file with --save")
         draw(pyplot.figure(dpi=dpi, layout="constrained"))
         pyplot.show()
         return
     fig = figure.Figure(dpi=dpi, layout="constrained")
     extension, formats = save.suffix[1:].lower(), fig.canvas.get_supported_filetypes()
     if extension not in formats:
-        raise ValueError(f"--save {save} does not end in one of .{', .'.join(sorted(formats))}")
+        raise InputError(f"--save {save} does not end in one of .{', .'.join(sorted(formats))}")
     draw(fig)
     save.parent.mkdir(parents=True, exist_ok=True)
     with open_atomic(save) as file:

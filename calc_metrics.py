@@ -17,7 +17,8 @@ import torch
 
 from data import fingerprint, notes
 from data.dataset import ImageFolderDataset
-from dnnlib import cli
+from dnnlib import cli, errors
+from dnnlib.errors import InputError, MachineError
 from dnnlib.paths import HomeError
 from dnnlib.text import one_line
 from metrics import detectors, metric_main
@@ -172,7 +173,7 @@ def main(
         missing = metric_main.find_missing(metrics, dict(replacements), allow_untrusted)
         if missing:
             names = ", ".join(missing)
-            raise RuntimeError(f"cannot compute {names}: {next(iter(missing.values()))}")
+            raise MachineError(f"cannot compute {names}: {next(iter(missing.values()))}")
     job = Job(
         network=network,
         metrics=metrics,
@@ -273,7 +274,7 @@ def check_dataset(
     if not uses_dataset and G.c_dim == 0:
         return None
     if not kwargs:
-        raise ValueError("--data is missing: the network does not say what it was trained with")
+        raise InputError("--data is missing: the network does not say what it was trained with")
     path = kwargs.get("path")
     try:
         options = {key: kwargs[key] for key in ("resolution", "use_labels") if key in kwargs}
@@ -283,22 +284,22 @@ def check_dataset(
         identity = dataset.fingerprint()
         found = dataset.check_images() if distributed.is_main_process() else None
     except (OSError, AssertionError, KeyError, ValueError, TypeError) as error:
-        message = error.args[0] if isinstance(error, KeyError) else cli.message_of(error)
+        message = error.args[0] if isinstance(error, KeyError) else errors.message_of(error)
         message = one_line(str(message))  # the path can come from the network
         hint = "" if data is not None else "; the network was trained with it, name another"
-        raise ValueError(f"--data: {message}{hint}") from error
+        raise InputError(f"--data: {message}{hint}") from error
     if found is not None:
         for title, text in notes.describe(found, dataset.left_out).items():
             click.echo(f"{title} in {one_line(str(path))}: {text}", err=True)
         for note in label_notes:
             click.echo(f"Note: {note}", err=True)
     if dataset.resolution != G.img_resolution:
-        raise ValueError(
+        raise InputError(
             f"--data: {path} has images of {dataset.resolution}x{dataset.resolution}, the network "
             f"makes {G.img_resolution}x{G.img_resolution}"
         )
     if label_dim != G.c_dim:
-        raise ValueError(
+        raise InputError(
             f"--data: the labels of {path} are {label_dim} numbers, the network takes {G.c_dim}"
             + "".join(f"; {note}" for note in label_notes)
         )
@@ -334,7 +335,7 @@ def compare_dataset(
             return None
         return f"Note: {path} is not what the network was trained with: it has {differences}."
     if differences:
-        raise ValueError(
+        raise InputError(
             f"--data: {path} is not what the network was trained with any more: it has "
             f"{differences}; --data=PATH names the real images to compare with"
         )

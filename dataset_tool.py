@@ -21,6 +21,7 @@ from data.conversion.labels import count_classes, describe_classes
 from data.conversion.transform import Transform
 from data.conversion.writer import check_destination
 from dnnlib import cli, paths, util
+from dnnlib.errors import InputError
 from torch_utils.host_memory import keep_freed_memory
 
 
@@ -200,7 +201,7 @@ def main(
             raise click.UsageError(f"Missing option '{option}'.")
     check_destination(Path(dest))
     if paths.is_inside(Path(dest), Path(source)) and Path(dest).suffix.lower() != ".zip":
-        raise ValueError(
+        raise InputError(
             f"--dest={dest}: the images of a folder inside --source={source} would be taken for"
             " more of its images the next time; choose a folder beside it, or a .zip"
         )
@@ -239,9 +240,9 @@ def choose_sheet(source: str, sheet: str | None) -> Path:
         beside = Path(source).resolve().parent
         return beside / path if paths.is_inside(path, Path(source)) else path
     if not sheet.lower().endswith(".png"):
-        raise ValueError(f"--dest={sheet}: with --inspect it is the contact sheet, a .png file")
+        raise InputError(f"--dest={sheet}: with --inspect it is the contact sheet, a .png file")
     if paths.is_inside(Path(sheet), Path(source)):
-        raise ValueError(
+        raise InputError(
             f"--dest={sheet}: the contact sheet would become one of the images in {source}; put it"
             " somewhere else"
         )

@@ -22,6 +22,7 @@ from tqdm import tqdm
 from dnnlib import cli
 from dnnlib.cli import parse_range as parse_range
 from dnnlib.cli import parse_vec2 as parse_vec2
+from dnnlib.errors import InputError
 from network_files.load import load_network
 from torch_utils import distributed, images, latents, npz
 from torch_utils.latents import make_transform as make_transform
@@ -181,7 +182,7 @@ def generate_images(
         OSError: If `outdir` cannot be written.
     """
     if batch < 1:
-        raise ValueError(f"generate_images: `batch` must be at least 1, got {batch}")
+        raise InputError(f"generate_images: `batch` must be at least 1, got {batch}")
     if ws is not None:
         _check_ws(G, ws)
         origins = [f"style {i} of --projected-w" for i in range(len(ws))]
@@ -195,11 +196,11 @@ def generate_images(
         names = [f"seed{seed:04d}.png" for seed in seeds]
         batches = _map_seeds(G, seeds, class_idx, truncation_psi, batch)
     else:
-        raise ValueError("generate_images: give either `seeds` or `ws`")
+        raise InputError("generate_images: give either `seeds` or `ws`")
     if len(names) == 0:
-        raise ValueError("generate_images: no images were asked for")
+        raise InputError("generate_images: no images were asked for")
     if grid is not None and len(names) > grid[0] * grid[1]:
-        raise ValueError(f"--grid {grid[0]}x{grid[1]} is too small for {len(names)} images")
+        raise InputError(f"--grid {grid[0]}x{grid[1]} is too small for {len(names)} images")
     matrix = make_transform(translate, rotate)
     if latents.transform_buffer(G) is None and not np.array_equal(matrix, np.eye(3)):
         warnings.warn(
@@ -234,11 +235,11 @@ def load_ws(path: str | os.PathLike) -> Tensor:
     try:
         ws = torch.from_numpy(npz.read_array(path, "w"))
     except (ValueError, TypeError) as error:
-        raise ValueError(f"{path} is not an NPZ file with an array 'w' of numbers") from error
+        raise InputError(f"{path} is not an NPZ file with an array 'w' of numbers") from error
     if not ws.is_floating_point():
-        raise ValueError(f"{path}: 'w' must hold floating-point numbers, not {ws.dtype}")
+        raise InputError(f"{path}: 'w' must hold floating-point numbers, not {ws.dtype}")
     if not ws.isfinite().all():
-        raise ValueError(f"{path}: 'w' holds NaN or infinite values: --projected-w needs others")
+        raise InputError(f"{path}: 'w' holds NaN or infinite values: --projected-w needs others")
     return ws[None] if ws.ndim == 2 else ws
 
 
@@ -255,7 +256,7 @@ def prepare_outdir(outdir: str | os.PathLike) -> Path:
 
 def _check_ws(G: torch.nn.Module, ws: Tensor) -> None:
     if ws.ndim != 3 or tuple(ws.shape[1:]) != (G.num_ws, G.w_dim):
-        raise ValueError(
+        raise InputError(
             f"styles (--projected-w) have shape {list(ws.shape)}, "
             f"but this network takes [N, {G.num_ws}, {G.w_dim}]"
         )

@@ -21,6 +21,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from dnnlib import cli
+from dnnlib.errors import InputError
 from network_files.load import load_network
 from torch_utils import distributed, images, latents, videos
 
@@ -246,7 +247,7 @@ def gen_interp_video(
         OSError: If the file cannot be written.
     """
     if min(w_frames, batch, wraps) < 1:
-        raise ValueError("gen_interp_video: `w_frames`, `batch` and `wraps` must be at least 1")
+        raise InputError("gen_interp_video: `w_frames`, `batch` and `wraps` must be at least 1")
     seed_table = assign_seeds(seeds, grid_dims, num_keyframes, shuffle_seed)
     videos.require_ffmpeg()
     device = _device_of(G) if device is None else torch.device(device)
@@ -284,10 +285,10 @@ def assign_seeds(
     """
     width, height = grid_dims
     if min(width, height) < 1 or len(seeds) == 0 or (num_keyframes or 1) < 1:
-        raise ValueError("assign_seeds: seeds, keyframes, columns and rows must be at least 1")
+        raise InputError("assign_seeds: seeds, keyframes, columns and rows must be at least 1")
     if num_keyframes is None:
         if len(seeds) % (width * height) != 0:
-            raise ValueError(
+            raise InputError(
                 f"{len(seeds)} seeds do not fill a grid of {width}x{height}: choose a multiple of"
                 f" {width * height}, or repeat them with --num-keyframes"
             )
@@ -314,7 +315,7 @@ def map_keyframes(
     ws = G.mapping(z, None if c_dim == 0 else label, truncation_psi=psi).cpu().numpy()
     if not np.isfinite(ws).all():
         bad = ~np.isfinite(ws).all(axis=(1, 2))
-        raise ValueError(
+        raise InputError(
             f"the styles of seed {seed_table.ravel()[bad][0]} are NaN or infinite: the network is "
             "damaged (use an earlier snapshot), or --trunc out of range"
         )

@@ -16,6 +16,7 @@ from click.core import ParameterSource
 from data import fingerprint
 from data.dataset import ImageFolderDataset
 from dnnlib import cli, strict_json, util
+from dnnlib.errors import InputError
 from metrics import metric_main
 from torch_utils import distributed
 from training import config as training_config
@@ -428,7 +429,7 @@ def _check_saved_options(run: Continuation) -> None:
         try:
             param.type.convert(value, param, context)
         except click.BadParameter as error:
-            raise ValueError(
+            raise InputError(
                 f"{run.state_path}: the training state is damaged, or that of another program "
                 f"({param.opts[0]}: {error.message})"
             ) from error

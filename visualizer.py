@@ -13,6 +13,7 @@ from pathlib import Path
 import click
 
 from dnnlib import cli
+from dnnlib.errors import MachineError
 
 
 @click.command(cls=cli.Command)
@@ -114,8 +115,8 @@ def main(
         if (error.name or "").partition(".")[0] not in ("imgui_bundle", "glfw", "OpenGL", ""):
             raise
         if sys.version_info < (3, 11):
-            raise RuntimeError("the window needs Python 3.11 or later") from error
-        raise RuntimeError(
+            raise MachineError("the window needs Python 3.11 or later") from error
+        raise MachineError(
             f"the window needs more packages ({error}): pip install -r requirements-gui.txt"
         ) from error
     from torch_utils import distributed, images

@@ -8,7 +8,8 @@ from torch import Tensor
 from data.dataset import Dataset
 from data.loader import BatchLoader
 from data.sampler import InfiniteSampler
-from dnnlib import cli
+from dnnlib import errors
+from dnnlib.errors import MachineError
 from torch_utils.distributed import Worker
 
 MAX_RESTARTS = 3  # of loading processes, without a batch in between
@@ -59,11 +60,11 @@ class TrainingBatches:
                 break
             except (OSError, AssertionError, ValueError, RuntimeError) as error:
                 # What a loading process raised arrives with its traceback; the message comes last.
-                message = cli.message_of(error).strip().splitlines()[-1]
+                message = errors.message_of(error).strip().splitlines()[-1]
                 # All but what PyTorch has "caught" in them comes of their death.
                 has_died = self._loader_kwargs["num_workers"] > 0 and "Caught " not in str(error)
                 if not has_died or attempt == MAX_RESTARTS:
-                    raise RuntimeError(f"loading training images failed: {message}") from error
+                    raise MachineError(f"loading training images failed: {message}") from error
                 warnings.warn(
                     f"a process that loads images has died ({message}); starting others",
                     stacklevel=2,

@@ -18,6 +18,7 @@ from data.png_header import (
     UNITS,
     find_chunk,
 )
+from dnnlib.errors import InputError
 
 # Profiles of sRGB differ in their last digits; images that carry one stay as they are.
 MAX_ROUNDING = 2  # of 255 levels
@@ -103,7 +104,7 @@ def _transform(
     source = PIL.ImageCms.ImageCmsProfile(io.BytesIO(profile))
     mode = SPACES.get(source.profile.xcolor_space.strip())
     if mode is None or (mode == "L" and not is_grey):
-        raise ValueError(f"a profile of {source.profile.xcolor_space} colours")
+        raise InputError(f"a profile of {source.profile.xcolor_space} colours")
     transform = PIL.ImageCms.buildTransform(
         source, PIL.ImageCms.createProfile("sRGB"), mode, "RGB", PIL.ImageCms.Intent.PERCEPTUAL
     )

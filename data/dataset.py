@@ -18,6 +18,7 @@ from data.image_cache import ImageCache
 from data.label_names import match_names
 from data.reading import UnusableImage
 from data.zip_archive import ZipArchive
+from dnnlib.errors import InputError
 from dnnlib.util import EasyDict, nearest_power_of_two, printable
 
 ALPHA_SAMPLE = 64  # images with an alpha channel that are looked at, to tell whether it is used
@@ -476,7 +477,7 @@ class ImageFolderDataset(Dataset):
             reading.check_size(self._archive.size_of(self._archive.position[name]))
             return self._archive.read(name)
         except UnusableImage as error:  # a pipe, or without measure
-            raise ValueError(f"{self._path / name} {str(error).partition(';')[0]}") from error
+            raise InputError(f"{self._path / name} {str(error).partition(';')[0]}") from error
 
 
 def _describe(shape: list[int], dtype: np.dtype) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from dnnlib.errors import InputError
 from dnnlib.util import printable
 
 Label = int | list[float]  # class number, or vector
@@ -36,7 +37,7 @@ def parse_labels(text: bytes, where: str | Path) -> dict[str, Label] | None:
         entries = load_json(text)["labels"]
         labels = None if entries is None else collect(entries)
     except (ValueError, TypeError, KeyError, RecursionError) as error:
-        raise ValueError(
+        raise InputError(
             f'{where}: expected {{"labels": [[FILE NAME, LABEL], ...]}} or null'
             f" ({_describe_error(error)})"
         ) from error
@@ -54,7 +55,7 @@ def parse_class_names(text: bytes) -> list[str] | None:
     names = load_json(text).get("class_names")
     if names is None or (isinstance(names, list) and all(isinstance(name, str) for name in names)):
         return names
-    raise ValueError('"class_names" is no list of texts')
+    raise InputError('"class_names" is no list of texts')
 
 
 class LongNumber(str):
@@ -77,7 +78,7 @@ def load_json(text: str | bytes) -> Any:
         except ValueError:  # without saying where the digits stand
             return json.loads(text, object_pairs_hook=collect, parse_int=parse_int)
     except RecursionError as error:
-        raise ValueError("brackets are nested too deeply") from error
+        raise InputError("brackets are nested too deeply") from error
 
 
 def parse_int(digits: str) -> int | LongNumber:
@@ -96,15 +97,15 @@ def collect(pairs: Any) -> dict[str, Any]:
         return pairs
     for pair in pairs:
         if not isinstance(pair, (list, tuple)) or len(pair) != 2:
-            raise ValueError(f"{_show(pair)} is no pair")
+            raise InputError(f"{_show(pair)} is no pair")
     values = dict(pairs)
     if not all(type(name) is str for name in values):
         other = next(name for name in values if type(name) is not str)
-        raise ValueError(f"{_show(other)} stands in the place of a name")
+        raise InputError(f"{_show(other)} stands in the place of a name")
     if len(values) != len(pairs):
         for name, value in pairs:
             if values[name] != value:
-                raise ValueError(
+                raise InputError(
                     f"{printable(name)} is there twice, with {_show(value)} and"
                     f" {_show(values[name])}"
                 )
@@ -119,7 +120,7 @@ def check_labels(labels: Mapping[str, Any], where: str | Path) -> None:
     """
     for name, label in labels.items():
         if not _is_label(label):
-            raise ValueError(
+            raise InputError(
                 f"{where}: the label of {printable(name)} is {_show_fault(label)}; labels are class"
                 f" numbers (0, 1, ... below {MAX_LABEL_DIM}) or lists of finite numbers (float32,"
                 f" at most {MAX_LABEL_DIM})"
@@ -129,7 +130,7 @@ def check_labels(labels: Mapping[str, Any], where: str | Path) -> None:
     }
     if len(by_length) > 1:
         (_, first), (_, second) = list(by_length.items())[:2]
-        raise ValueError(
+        raise InputError(
             f"{where}: labels must all be class numbers, or all be lists of the same length;"
             f" {printable(first)} has {_show(labels[first])}, {printable(second)} has"
             f" {_show(labels[second])}"

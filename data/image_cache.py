@@ -8,6 +8,8 @@ from typing import Literal
 import numpy as np
 import psutil
 
+from dnnlib.errors import InputError
+
 MAP_NORESERVE = 0x4000  # of Linux; Python 3.13 has a name for it
 AUTO_SHARE = 0.5  # of the free memory that the caches of all processes may take by themselves
 
@@ -54,7 +56,7 @@ def choose(
         ValueError: If it is something else.
     """
     if cache not in ("none", "ram", "auto"):
-        raise ValueError(f"cache: {cache!r} is unknown; choose none, ram or auto")
+        raise InputError(f"cache: {cache!r} is unknown; choose none, ram or auto")
     if cache == "none":
         return "none"
     needed, free = num_bytes * num_processes, free_bytes()

@@ -18,6 +18,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from dnnlib.errors import InputError
 from dnnlib.util import printable
 
 SUFFIX = re.compile(r"\.[A-Za-z][A-Za-z0-9]{0,4}$")
@@ -120,7 +121,7 @@ class _Pairs:
             for other in others:
                 self.check_equal(other, first, candidates[0])
             if len(candidates) > 1:
-                raise ValueError(
+                raise InputError(
                     f"{self.where}: {printable(first)} could be {printable(candidates[0])} or"
                     f" {printable(candidates[1])}; name each of them in full"
                 )
@@ -129,7 +130,7 @@ class _Pairs:
 
     def check_equal(self, name: str, other: str, image: str) -> None:
         if self.listed[name] != self.listed[other]:
-            raise ValueError(
+            raise InputError(
                 f"{self.where}: {printable(other)} and {printable(name)} both name the image"
                 f" {printable(image)}, but their labels differ; remove one of both"
             )
@@ -160,7 +161,7 @@ def _without_common_folder(
             continue
         if counts.count(best) > 1:
             first, second = [options[i][1] for i, num in enumerate(counts) if num == best][:2]
-            raise ValueError(
+            raise InputError(
                 f"{where}: its names fit images without the folder {printable(first)} as well as"
                 f" without {printable(second)}; name the images as they are called now"
             )

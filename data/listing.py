@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from data import formats
+from dnnlib.errors import InputError
 from dnnlib.util import printable
 
 METADATA = "dataset.json"
@@ -162,7 +163,7 @@ def _walk(root: Path, listing: Listing) -> Iterator[tuple[str, bool]]:
             continue
         visits[identity] += 1
         if visits[identity] > MAX_VISITS:
-            raise ValueError(
+            raise InputError(
                 f"{folder} is reached by more than {MAX_VISITS} ways through symbolic links;"
                 " remove links, so that there are few"
             )

@@ -12,6 +12,8 @@ import zlib
 
 import numpy as np
 
+from dnnlib.errors import InputError
+
 COLOUR_TYPES = {1: 0, 3: 2}  # PNG's numbers for grey and RGB, by channels
 CHANNELS = {kind: channels for channels, kind in COLOUR_TYPES.items()}
 HEADER_SIZE = 33  # signature and IHDR
@@ -67,7 +69,7 @@ def _frame(height: int, width: int, channels: int) -> tuple[bytes, np.ndarray]:
     """What precedes all rows, and what precedes each of them, uint8 `[H, 6]`."""
     row_size = 1 + width * channels
     if row_size > MAX_ROW_SIZE:
-        raise ValueError(f"a row of {width} pixels is too long")
+        raise InputError(f"a row of {width} pixels is too long")
     ihdr = struct.pack(">IIBBBBB", width, height, 8, COLOUR_TYPES[channels], 0, 0, 0)
     data_size = 2 + height * (ROW_START - 1 + row_size) + 4
     head = b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", ihdr)

@@ -4,13 +4,14 @@ import os
 import stat
 from pathlib import Path
 
+from dnnlib.errors import InputError
 from dnnlib.util import printable
 
 MAX_FILE_BYTES = 2**30
 MAX_ERROR = 200  # characters of what another library says
 
 
-class UnusableImage(ValueError):
+class UnusableImage(InputError):
     """Why a file is no usable image: completes "<name> ...", with the remedy after a semicolon."""
 
 

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sized
 import numpy as np
 import torch.utils.data
 
+from dnnlib.errors import InputError
+
 
 class InfiniteSampler(torch.utils.data.Sampler):
     """Indices into a data set without end, each process seeing its own part.
@@ -36,13 +38,13 @@ class InfiniteSampler(torch.utils.data.Sampler):
         start: int = 0,
     ):
         if len(dataset) < 1:
-            raise ValueError("InfiniteSampler: the data set is empty")
+            raise InputError("InfiniteSampler: the data set is empty")
         if not 0 <= rank < num_replicas:
-            raise ValueError(f"InfiniteSampler: no part {rank} of {num_replicas}")
+            raise InputError(f"InfiniteSampler: no part {rank} of {num_replicas}")
         if not 0 <= window_size <= 1:
-            raise ValueError(f"InfiniteSampler: `window_size` must be in [0, 1], got {window_size}")
+            raise InputError(f"InfiniteSampler: `window_size` must be in [0, 1], got {window_size}")
         if start < 0:
-            raise ValueError(f"InfiniteSampler: `start` must not be negative, got {start}")
+            raise InputError(f"InfiniteSampler: `start` must not be negative, got {start}")
         super().__init__()
         self.dataset = dataset
         self.rank = rank

@@ -12,6 +12,8 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
+from dnnlib.errors import InputError
+
 LOCAL_HEADER_SIZE = 30  # fixed part; the name and the extra field follow
 MAX_COMMENT_SIZE = 2**16 - 1
 
@@ -210,7 +212,7 @@ def _read_central_directory(file: BinaryIO) -> tuple[bytes, int]:
     end = start + at
     _, disk, _, _, _, size, offset, _ = END_RECORD.unpack_from(tail, at)
     if disk not in (0, 2**16 - 1):
-        raise ValueError("it is one of several volumes")
+        raise InputError("it is one of several volumes")
     if end >= END_LOCATOR_64.size:
         file.seek(end - END_LOCATOR_64.size)
         locator = END_LOCATOR_64.unpack(file.read(END_LOCATOR_64.size))
@@ -219,11 +221,11 @@ def _read_central_directory(file: BinaryIO) -> tuple[bytes, int]:
             file.seek(max(end, 0))
             record = END_RECORD_64.unpack(file.read(END_RECORD_64.size))
             if record[0] != b"PK\x06\x06":
-                raise ValueError("its end is damaged")
+                raise InputError("its end is damaged")
             *_, size, offset = record
     shift = end - size - offset  # programs that unpack themselves come before an archive
     if shift < 0:
-        raise ValueError("its beginning is missing")
+        raise InputError("its beginning is missing")
     file.seek(end - size)
     return file.read(size), shift
 
@@ -236,7 +238,7 @@ def _find_end_record(tail: bytes) -> int:
             *_, comment_size = END_RECORD.unpack_from(tail, at)
             if at + END_RECORD.size + comment_size <= len(tail):
                 return at
-    raise ValueError("its end is missing")
+    raise InputError("its end is missing")
 
 
 def _parse_central_directory(
@@ -251,13 +253,13 @@ def _parse_central_directory(
         starts.append(pos)
         pos += CENTRAL_HEADER.itemsize + name_size + extra_size + comment_size
     if pos != len(directory):
-        raise ValueError("its index is damaged")
+        raise InputError("its index is damaged")
     headers = np.zeros(0, CENTRAL_HEADER)
     if starts:
         windows = sliding_window_view(np.frombuffer(directory, np.uint8), CENTRAL_HEADER.itemsize)
         headers = windows[np.array(starts)].view(CENTRAL_HEADER)[:, 0]
     if (headers["signature"] != b"PK\x01\x02").any():
-        raise ValueError("its index is damaged")
+        raise InputError("its index is damaged")
 
     names = []
     is_utf8 = (headers["flags"] & IS_UTF8 != 0).tolist()
@@ -302,7 +304,7 @@ def _read_wide_fields(extra: bytes, wide: dict[str, np.ndarray], row: int) -> No
                     wide[key][row], values = value, values[8:]
             return
         pos += 4 + size
-    raise ValueError("its index lacks the size of a large file")
+    raise InputError("its index lacks the size of a large file")
 
 
 def _content_offset(read_at: Callable[[int, int], bytes], member: Member, what: str) -> int:

@@ -4,27 +4,24 @@ Parsers are plain functions that raise `ValueError`; each click type wraps one o
 what would parse but make no sense as an option. `Command` turns expected failures into one line.
 """
 
-import errno
 import math
 import os
 import re
 import signal
 import threading
-import traceback
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import click
 
-from dnnlib import interrupts, trust
+from dnnlib import interrupts, moved, trust
+from dnnlib.errors import InputError, is_for_users, message_of, printable_lines
 from dnnlib.paths import MAX_NAME_BYTES, HomeError, expand_home
-from dnnlib.util import printable
 from dnnlib.version import __version__
 
-PROJECT_DIR = Path(__file__).resolve().parent.parent
+__getattr__ = moved.names_of(__name__)
 MAX_SEED = 2**32 - 1  # what numpy.random.RandomState accepts
 LARGEST_FLOAT32 = (2 - 2**-23) * 2.0**127  # networks know no larger numbers
 MAX_NUM_SEEDS = 1_000_000  # more on a command line are a slip of the keyboard
@@ -56,7 +53,7 @@ def parse_vec2(text: str | tuple[float, float]) -> tuple[float, float]:
     except ValueError:
         x = y = math.nan
     if not (math.isfinite(x) and math.isfinite(y)):
-        raise ValueError(f"{text!r} is not a pair of numbers like 0.3,1")
+        raise InputError(f"{text!r} is not a pair of numbers like 0.3,1")
     return x, y
 
 
@@ -70,7 +67,7 @@ def parse_size(text: str | tuple[int, int]) -> tuple[int, int]:
         return text
     match = re.fullmatch(r"(\d+)[x,](\d+)", text, re.ASCII)
     if match is None:
-        raise ValueError(f"{text!r} is not a width and a height like 4x2")
+        raise InputError(f"{text!r} is not a width and a height like 4x2")
     return int(match[1]), int(match[2])
 
 
@@ -82,7 +79,7 @@ def parse_names(text: str | list[str] | None) -> list[str]:
         return []
     names = [name.strip() for name in text.split(",")]
     if "" in names:
-        raise ValueError(f"{text!r} has an empty name; write names as in fid50k_full,kid50k_full")
+        raise InputError(f"{text!r} has an empty name; write names as in fid50k_full,kid50k_full")
     return names
 
 
@@ -282,12 +279,11 @@ version_option = click.version_option(__version__, message="%(prog)s %(version)s
 
 
 class Command(click.Command):
-    """A click command whose expected failures end in one `Error:` line and exit code 1.
+    """A click command that ends with one `Error:` line and exit code 1 after an error for users.
 
-    Expected are all `OSError`s, running out of memory, and any `ValueError`, `TypeError` or
-    `RuntimeError` that a `raise` statement of this project raised on purpose. Everything else is a
-    bug and keeps its traceback, as everything does when STYLEGAN3_DEBUG=1. Ctrl-C prints "Aborted"
-    and exits with code 130. Warnings for users are shown as one `Warning:` line.
+    `dnnlib.errors` says which errors are for users. Any other error is a bug and keeps its
+    traceback; with STYLEGAN3_DEBUG=1 every error does. Ctrl-C prints "Aborted" and exits with code
+    130. A warning for users is one `Warning:` line.
     """
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -302,10 +298,10 @@ class Command(click.Command):
                 click.echo("Aborted", err=True)
                 ctx.exit(130)
             except click.ClickException as error:
-                error.message = _printable_lines(error.message)
+                error.message = printable_lines(error.message)
                 raise
             except Exception as error:
-                if not is_expected(error):
+                if not is_for_users(error):
                     raise
                 raise click.ClickException(message_of(error)) from error
 
@@ -336,46 +332,9 @@ def blame(option: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if not is_expected(error):
+        if not is_for_users(error):
             raise
         raise click.ClickException(f"{option}: {message_of(error)}") from error
-
-
-def is_expected(error: Exception) -> bool:
-    """Whether the message of `error` alone tells a user what to do; see `Command`."""
-    if isinstance(error, OSError):
-        return error.errno != errno.EPIPE  # click itself ends quietly on a closed pipe
-    if is_out_of_memory(error):
-        return True
-    if not isinstance(error, (ValueError, TypeError, RuntimeError)):
-        return False
-    if isinstance(error, (NotImplementedError, click.Abort, click.exceptions.Exit)):
-        return False  # RuntimeErrors by inheritance only
-    origin = traceback.extract_tb(error.__traceback__)[-1]
-    path = Path(origin.filename)
-    return (
-        path.is_relative_to(PROJECT_DIR)
-        and "site-packages" not in path.parts  # a virtual environment inside the checkout
-        and (origin.line or "").startswith("raise ")
-    )
-
-
-def message_of(error: Exception) -> str:
-    """What an expected error says to a user, in one line.
-
-    Names from files are made printable where they enter a message; here is the last line of
-    defence, which leaves only line ends in place (those of PyTorch's own messages).
-    """
-    if isinstance(error, OSError) and error.strerror and error.filename is not None:
-        return f"{error.strerror}: {printable(str(error.filename))}"
-    if is_out_of_memory(error):
-        text = str(error).partition("\n")[0]
-        return f"out of memory; a smaller batch may help. {printable(text)}"
-    return _printable_lines(str(error)) or type(error).__name__
-
-
-def _printable_lines(text: str) -> str:
-    return "\n".join(printable(line) for line in text.split("\n"))
 
 
 def _is_within(number: float, limits: click.IntRange | click.FloatRange) -> bool:
@@ -423,25 +382,15 @@ def _exit_by_signal(number: int, frame: Any) -> None:
 def _parse_range_piece(piece: str) -> Sequence[int]:
     match = re.fullmatch(r"\s*(?:(\d+)-(\d+)|(-?\d+))\s*", piece, re.ASCII)
     if match is None:
-        raise ValueError(f"{piece.strip()!r} is not a number or a range; example: 1,2,5-10")
+        raise InputError(f"{piece.strip()!r} is not a number or a range; example: 1,2,5-10")
     first, last, single = match.groups()
     return [int(single)] if single is not None else range(int(first), int(last) + 1)
-
-
-def is_out_of_memory(error: Exception) -> bool:
-    """Whether an error says that the memory of the computer or of a GPU is used up."""
-    # PyTorch's class is matched by name because this package does not import torch.
-    return (
-        isinstance(error, MemoryError)
-        or type(error).__name__ == "OutOfMemoryError"
-        or "DefaultCPUAllocator" in str(error)
-    )
 
 
 def _brief_warnings(show):
     def show_warning(message, category, filename, lineno, file=None, line=None):
         if category is UserWarning and file is None:
-            click.echo(f"Warning: {_printable_lines(str(message))}", err=True)
+            click.echo(f"Warning: {printable_lines(str(message))}", err=True)
         else:
             show(message, category, filename, lineno, file, line)
 

@@ -27,6 +27,7 @@ from typing import Any, BinaryIO
 from tqdm import tqdm
 
 from dnnlib import file_lock, heartbeat, http_stream, ownership
+from dnnlib.errors import InputError
 from dnnlib.http_stream import StalledError, TransientError
 from dnnlib.text import printable
 
@@ -97,7 +98,7 @@ def split_sha256(url: str) -> tuple[str, str | None]:
         return address, None
     match = re.fullmatch(r"sha256=([0-9a-f]{64})", fragment, re.IGNORECASE)
     if match is None:
-        raise ValueError(
+        raise InputError(
             f"cannot use the fragment '#{fragment}' of {address}: "
             "it must be '#sha256=' and 64 hexadecimal digits"
         )

@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping
 import requests
 import urllib3
 
+from dnnlib.errors import InputError
 from dnnlib.text import printable
 
 TIMEOUT_SEC = (10, 60)  # to connect; between two packets
@@ -169,7 +170,7 @@ def _ask(url: str, headers: dict[str, str]) -> requests.Response:
             response.close()
             source, url = response.url, urllib.parse.urljoin(response.url, target)
             if source.startswith("https:") and url.startswith("http:"):
-                raise ValueError(f"{source} leads to {url}, which anybody on the way can change")
+                raise InputError(f"{source} leads to {url}, which anybody on the way can change")
     raise _RedirectError(f"more than {MAX_REDIRECTS} redirects")
 
 

@@ -30,6 +30,8 @@ MODULES = {
 }
 
 NAMES = {
+    "dnnlib.cli.is_expected": "dnnlib.errors.is_for_users",
+    "dnnlib.cli.is_out_of_memory": "dnnlib.errors.is_out_of_memory",
     "legacy.NETWORKS": "network_files.load.NETWORKS",
     "legacy.NUM_NAMED": "network_files.load.NUM_NAMED",
     "legacy.PARTS": "network_files.load.PARTS",

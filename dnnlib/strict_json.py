@@ -5,6 +5,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from dnnlib.errors import InputError
+
 
 def dumps(value: Any, **kwargs: Any) -> str:
     """The same as `json.dumps`, but for numbers that are not finite.
@@ -18,7 +20,7 @@ def dumps(value: Any, **kwargs: Any) -> str:
     """
     _, paths = replace_nonfinite(value)
     if paths:
-        raise ValueError(f"JSON has no NaN and no infinities: {', '.join(paths[:4])}")
+        raise InputError(f"JSON has no NaN and no infinities: {', '.join(paths[:4])}")
     return json.dumps(value, allow_nan=False, **kwargs)
 
 

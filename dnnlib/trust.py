@@ -2,6 +2,7 @@
 
 import os
 
+from dnnlib.errors import InputError
 from dnnlib.util import printable
 
 VARIABLE = "STYLEGAN3_ALLOW_UNTRUSTED"
@@ -18,7 +19,7 @@ def is_allowed_by_environment() -> bool:
     value = os.environ.get(VARIABLE, "")
     word = value.strip().lower()
     if word not in (*ON, *OFF):
-        raise ValueError(
+        raise InputError(
             f"{VARIABLE}={printable(value[:40])} means neither on nor off: "
             f"{', '.join(ON)} switch it on, {', '.join(OFF[1:])} switch it off"
         )

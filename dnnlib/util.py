@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import IO, Any, BinaryIO, TextIO
 
 from dnnlib import downloads
+from dnnlib.errors import InputError
 from dnnlib.paths import HomeError, expand_home, folder_from_environment, shorten_name
 from dnnlib.text import printable  # noqa: F401  (other modules import it from here)
 
@@ -227,10 +228,10 @@ def open_url(
         path = _local_path(url)
         return path if return_filename else open(path, "rb")
     if num_attempts < 1:
-        raise ValueError(f"open_url: `num_attempts` must be at least 1, got {num_attempts}")
+        raise InputError(f"open_url: `num_attempts` must be at least 1, got {num_attempts}")
     if not cache:
         if return_filename:
-            raise ValueError("open_url: `return_filename=True` needs `cache=True`")
+            raise InputError("open_url: `return_filename=True` needs `cache=True`")
         return downloads.fetch_into_memory(url, num_attempts, verbose)
     path = downloads.fetch(url, _downloads_dir(cache_dir), num_attempts, verbose)
     return str(path) if return_filename else path.open("rb")
@@ -295,7 +296,7 @@ def open_atomic(path: str | os.PathLike, mode: str = "wb") -> Iterator[IO]:
     cannot be replaced, are written directly.
     """
     if not mode.startswith("w"):
-        raise ValueError(f"open_atomic: `mode` must be 'w' or 'wb', got {mode!r}")
+        raise InputError(f"open_atomic: `mode` must be 'w' or 'wb', got {mode!r}")
     target = Path(os.path.realpath(path))
     old_mode = target.stat().st_mode if target.exists() else None
     encoding = None if "b" in mode else "utf-8"

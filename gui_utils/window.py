@@ -17,6 +17,7 @@ from imgui_bundle import imgui
 import glfw  # isort: skip
 from OpenGL import GL  # isort: skip
 
+from dnnlib.errors import MachineError
 from gui_utils import text
 from gui_utils.keys import KeyPress, read_key
 
@@ -27,7 +28,7 @@ MIN_SIZE = (480, 320)
 BACKGROUND = (0.06, 0.06, 0.07)
 
 
-class WindowError(RuntimeError):
+class WindowError(MachineError):
     """Says why there is no window, and what to do."""
 
 

@@ -25,7 +25,8 @@ import requests
 import safetensors.torch
 import torch
 
-from dnnlib import cli, downloads, util
+from dnnlib import downloads, errors, util
+from dnnlib.errors import InputError, MachineError
 from dnnlib.paths import expand_home, folder_from_environment
 from metrics import inception, published, state_dicts
 
@@ -86,7 +87,7 @@ def parse(text: str) -> tuple[str, str]:
     name, equals, location = text.partition("=")
     if name not in URLS or not equals or not location:
         names = " or ".join(f"{name}=PATH" for name in URLS)
-        raise ValueError(f"{text!r} is not {names} (a URL is fine, too)")
+        raise InputError(f"{text!r} is not {names} (a URL is fine, too)")
     return name, expand_home(location)
 
 
@@ -132,7 +133,7 @@ def fetch(source: Source) -> Path:
         with path.open("rb"):
             pass
     except OSError as error:
-        raise RuntimeError(_explain_missing(source, cli.message_of(error))) from error
+        raise MachineError(_explain_missing(source, errors.message_of(error))) from error
     return path
 
 
@@ -150,7 +151,7 @@ def check(source: Source, allow_untrusted: bool) -> tuple[Path, str]:
     with path.open("rb") as f:
         is_web_page = util.is_url(source.location) and downloads.is_web_page(f.read(200))
     if is_web_page:
-        raise ValueError(
+        raise InputError(
             f"{source.location}: the server sent a web page in place of a feature network"
             f"{_drop(source, path.stat())}"
         )
@@ -166,7 +167,7 @@ def check(source: Source, allow_untrusted: bool) -> tuple[Path, str]:
     else:
         reason = f"when it is loaded; only our own downloads from {BASE_URL} are trusted"
     data = "; state dicts and safetensors files need no trust"
-    raise ValueError(
+    raise InputError(
         f"{what} {reason}. --allow-untrusted loads it all the same"
         f"{data if _name_of(source.url) == 'inception' else ''}"
     )
@@ -278,7 +279,7 @@ def _load_file(path: Path, kind: str, source: Source) -> torch.nn.Module:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         is_whole = isinstance(error, ValueError) and error.__cause__ is None  # as this module says
         is_damaged = not (is_whole or isinstance(error, (ImportError, MemoryError)))
-        raise ValueError(
+        raise InputError(
             f"{source.location} holds no feature network: {reason}"
             f"{_drop(source, status) if is_damaged else ''}"
         ) from error
@@ -286,7 +287,7 @@ def _load_file(path: Path, kind: str, source: Source) -> torch.nn.Module:
 
 def _load_state_dict(path: Path, kind: str, name: str) -> torch.nn.Module:
     if name != "inception":
-        raise ValueError(
+        raise InputError(
             f"a {kind} does for 'inception', but {name!r} must be TorchScript, which needs "
             "--allow-untrusted"
         )
@@ -300,7 +301,7 @@ def _load_pickle(path: Path) -> torch.nn.Module:
     with path.open("rb") as f, _torchscript_on_cpu():
         module = _CpuUnpickler(f).load()
     if not isinstance(module, torch.nn.Module):
-        raise ValueError(f"found a {type(module).__name__}")
+        raise InputError(f"found a {type(module).__name__}")
     return module
 
 

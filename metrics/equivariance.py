@@ -9,6 +9,7 @@ import math
 import torch
 from torch import Tensor
 
+from dnnlib.errors import InputError
 from metrics import metric_utils, parallel
 from torch_utils.resample import (
     apply_affine_transformation,
@@ -121,13 +122,13 @@ class Comparison:
         compute_eqr: bool,
     ) -> None:
         if not (compute_eqt_int or compute_eqt_frac or compute_eqr):
-            raise ValueError(
+            raise InputError(
                 "compute_equivariance_metrics: choose one or more of `compute_eqt_int`, "
                 "`compute_eqt_frac`, `compute_eqr`"
             )
         synthesis_input = getattr(opts.G.synthesis, "input", None)
         if not isinstance(getattr(synthesis_input, "transform", None), Tensor):
-            raise ValueError(
+            raise InputError(
                 "Equivariance needs a generator with an input transform, such as StyleGAN3's; "
                 f"{type(opts.G).__name__} has no `synthesis.input.transform`"
             )
@@ -193,12 +194,12 @@ class Comparison:
 def _check_sums(sums: Tensor) -> None:
     """Refuse sums `[num_metrics, 2]` of errors and of pixels that make no ratio."""
     if not sums.isfinite().all():
-        raise ValueError(
+        raise InputError(
             "equivariance: the network's images hold NaN or infinite values; it is damaged, use an "
             "earlier snapshot"
         )
     if (sums[:, 1] == 0).any():
-        raise ValueError(
+        raise InputError(
             "equivariance: no pixels are left to compare; the images are smaller than the filters "
             "that turn or shift them"
         )

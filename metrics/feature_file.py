@@ -24,6 +24,7 @@ import numpy as np
 import safetensors
 
 from dnnlib import strict_json
+from dnnlib.errors import InputError
 from dnnlib.text import one_line
 
 VERSION = 1
@@ -79,10 +80,10 @@ def read(path: str | os.PathLike) -> dict[str, Any]:
             fields = _fields(f.metadata())
             shapes = _shapes(fields)
             if set(f.keys()) != set(shapes):
-                raise ValueError(f"it has the arrays {', '.join(sorted(f.keys())[:4]) or 'none'}")
+                raise InputError(f"it has the arrays {', '.join(sorted(f.keys())[:4]) or 'none'}")
             arrays = {name: _array(f, name, shape) for name, shape in shapes.items()}
     except (safetensors.SafetensorError, ValueError) as error:
-        raise ValueError(f"{path} holds no feature statistics: {one_line(str(error))}") from error
+        raise InputError(f"{path} holds no feature statistics: {one_line(str(error))}") from error
     bounds = np.cumsum(fields["chunks"])[:-1]
     features = arrays.get("all_features")
     return {
@@ -101,23 +102,23 @@ def _fields(metadata: Mapping[str, str] | None) -> dict[str, Any]:
     """
     text = (metadata or {}).get(METADATA_KEY)
     if text is None:
-        raise ValueError("it does not say what it holds")
+        raise InputError("it does not say what it holds")
     try:
         fields = json.loads(text)
     except RecursionError as error:
-        raise ValueError("its description is nested without end") from error
+        raise InputError("its description is nested without end") from error
     if not isinstance(fields, dict) or fields.get("version") != VERSION:
-        raise ValueError("its description is of another version")
+        raise InputError("its description is of another version")
     for name, is_good in _FIELDS.items():
         if name not in fields or not is_good(fields[name]):
-            raise ValueError(f"its {name} makes no sense")
+            raise InputError(f"its {name} makes no sense")
     num_items, max_items = fields["num_items"], fields["max_items"]
     if max_items is not None and num_items > max_items:
-        raise ValueError(f"it has {num_items} items, of at most {max_items}")
+        raise InputError(f"it has {num_items} items, of at most {max_items}")
     if fields["num_features"] is None and num_items > 0:
-        raise ValueError("its num_features is missing")
+        raise InputError("its num_features is missing")
     if sum(fields["chunks"]) != (num_items if fields["capture_all"] else 0):
-        raise ValueError(f"it has {sum(fields['chunks'])} of {num_items} features")
+        raise InputError(f"it has {sum(fields['chunks'])} of {num_items} features")
     return fields
 
 
@@ -155,8 +156,8 @@ def _array(f: Any, name: str, shape: list[int]) -> np.ndarray:
     """An array of the file, of exactly this shape."""
     entry = f.get_slice(name)
     if entry.get_dtype() != DTYPES[name] or entry.get_shape() != shape:
-        raise ValueError(f"its {name} is {entry.get_dtype()} {entry.get_shape()}, not {shape}")
+        raise InputError(f"its {name} is {entry.get_dtype()} {entry.get_shape()}, not {shape}")
     array = f.get_tensor(name)
     if not np.isfinite(array).all():
-        raise ValueError("features that are not finite")
+        raise InputError("features that are not finite")
     return array

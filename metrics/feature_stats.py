@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dnnlib.errors import InputError
 from dnnlib.util import open_atomic
 from metrics import feature_file
 from torch_utils import misc
@@ -73,7 +74,7 @@ class FeatureStats:
             ValueError: If there are any.
         """
         if num := self.num_nonfinite:
-            raise ValueError(
+            raise InputError(
                 f"{num} of {self.num_items} {kind} images hold NaN or infinite values, or their "
                 "features do: there is nothing to measure; the network is damaged (use an earlier "
                 "snapshot), or the feature network (--detector)"
@@ -92,7 +93,7 @@ class FeatureStats:
         x = torch.as_tensor(x).detach().to(torch.float32)
         if x.ndim != 2 or self.num_features not in (None, x.shape[1]):
             expected = "num_features" if self.num_features is None else self.num_features
-            raise ValueError(f"features have the shape {list(x.shape)}, not [N, {expected}]")
+            raise InputError(f"features have the shape {list(x.shape)}, not [N, {expected}]")
         self.num_features = x.shape[1]
         if self.max_items is not None:
             if self.is_full():
@@ -116,7 +117,7 @@ class FeatureStats:
             ValueError: If they were not kept, or are not finite.
         """
         if not self.capture_all:
-            raise ValueError("FeatureStats: get_all() needs capture_all=True")
+            raise InputError("FeatureStats: get_all() needs capture_all=True")
         self._refuse_nonfinite()
         return np.concatenate(self.all_features)
 
@@ -131,7 +132,7 @@ class FeatureStats:
             ValueError: If they were not accumulated, or are not finite.
         """
         if not self.capture_mean_cov:
-            raise ValueError("FeatureStats: get_mean_cov() needs capture_mean_cov=True")
+            raise InputError("FeatureStats: get_mean_cov() needs capture_mean_cov=True")
         self._refuse_nonfinite()
         mean = self.raw_mean / self.num_items
         cov = self.raw_cov / self.num_items - np.outer(mean, mean)
@@ -184,7 +185,7 @@ class FeatureStats:
 
     def _refuse_nonfinite(self) -> None:
         if num := self.num_nonfinite:
-            raise ValueError(f"{num} of {self.num_items} feature vectors are not finite")
+            raise InputError(f"{num} of {self.num_items} feature vectors are not finite")
 
     def _keep(self, x: Tensor) -> None:
         self._finish_arrival()

@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dnnlib.errors import InputError
+
 INPUT_SIZE = 299
 NUM_FEATURES = 2048
 NUM_CLASSES = 1008
@@ -40,7 +42,7 @@ def load_inception(path_or_file: str | os.PathLike | BinaryIO) -> "InceptionV3":
     except OSError:
         raise
     except Exception as error:  # which ones depends on what the file is instead
-        raise ValueError(f"{name} is no PyTorch state dict: {_first_sentence(error)}") from error
+        raise InputError(f"{name} is no PyTorch state dict: {_first_sentence(error)}") from error
     return build(state_dict, name)
 
 
@@ -57,7 +59,7 @@ def build(state_dict: Any, name: str) -> "InceptionV3":
     if not isinstance(state_dict, Mapping) or not all(
         isinstance(value, Tensor) for value in state_dict.values()
     ):
-        raise ValueError(f"{name} is no state dict: it must hold tensors by name")
+        raise InputError(f"{name} is no state dict: it must hold tensors by name")
     # Counts of training steps, which some files have and none needs.
     state_dict = {k: v for k, v in state_dict.items() if not k.endswith(".num_batches_tracked")}
 
@@ -77,7 +79,7 @@ def build(state_dict: Any, name: str) -> "InceptionV3":
         ),
     ]
     if differences:
-        raise ValueError(f"{name} holds no FID InceptionV3: it {', '.join(differences)}")
+        raise InputError(f"{name} holds no FID InceptionV3: it {', '.join(differences)}")
     network.load_state_dict({k: v.float() for k, v in state_dict.items()}, assign=True)
     return network.prepare()
 

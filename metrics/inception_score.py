@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import scipy.special
 
+from dnnlib.errors import InputError
 from metrics import detectors, metric_utils
 from metrics.metric_utils import MetricOptions
 
@@ -18,7 +19,7 @@ def compute_is(opts: MetricOptions, num_gen: int, num_splits: int) -> tuple[floa
         num_splits: Number of parts.
     """
     if num_gen < num_splits:
-        raise ValueError(f"the inception score needs {num_splits} samples, one in each part")
+        raise InputError(f"the inception score needs {num_splits} samples, one in each part")
     probs = metric_utils.compute_feature_stats_for_generator(
         opts=opts,
         detector_url=detectors.URLS["inception"],

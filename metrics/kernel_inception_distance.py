@@ -4,6 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dnnlib.errors import InputError
 from metrics import detectors, metric_utils
 from metrics.metric_utils import MetricOptions
 
@@ -38,7 +39,7 @@ def compute_kid(
     rng = np.random if opts.seed is None else np.random.RandomState(opts.seed)
     size = min(len(real), len(gen), max_subset_size)
     if size < 2:
-        raise ValueError("KID needs two images of each kind")
+        raise InputError("KID needs two images of each kind")
     total = 0.0
     for _ in range(num_subsets):
         x = gen[rng.choice(len(gen), size, replace=False)]

@@ -13,6 +13,7 @@ import torch
 import dnnlib
 from data import fingerprint
 from dnnlib import strict_json
+from dnnlib.errors import InputError, MachineError
 from dnnlib.util import EasyDict
 from metrics import (
     detectors,
@@ -130,7 +131,7 @@ def calc_metric(metric: str, **kwargs: Any) -> EasyDict:
     values = parallel.broadcast_floats(opts.worker, [float(value) for value in results.values()])
     for name, value in zip(results, values, strict=True):
         if not math.isfinite(value):
-            raise RuntimeError(f"{name} came out as {value}, which is no number to compare with")
+            raise MachineError(f"{name} came out as {value}, which is no number to compare with")
     total_time = time.monotonic() - start_time
     record = EasyDict(
         results=EasyDict(zip(results, values, strict=True)),
@@ -288,7 +289,7 @@ def _check_weights(G: torch.nn.Module | None) -> None:
     bad = [name for name in misc.nonfinite_tensors(G) if not name.endswith("w_avg")]
     if bad:
         more = f" and {len(bad) - 3} more" if len(bad) > 3 else ""
-        raise ValueError(
+        raise InputError(
             f"the network has NaN or infinite values in {', '.join(bad[:3])}{more}, and nothing to "
             "measure; use an earlier snapshot"
         )

@@ -14,7 +14,8 @@ from torch import Tensor
 
 import dnnlib
 from data import fingerprint
-from dnnlib import cli
+from dnnlib import errors
+from dnnlib.errors import InputError, MachineError
 from dnnlib.util import EasyDict
 from metrics import detectors, feature_cache, parallel, samples
 from metrics.feature_stats import FeatureStats as FeatureStats
@@ -147,7 +148,7 @@ class RandomLabels:
             self.dataset.get_label(0)  # reads them all
             self.dataset.close()
             if self.dataset.label_dim != self.c_dim:
-                raise ValueError(
+                raise InputError(
                     f"the network takes labels of {self.c_dim} numbers, those of the dataset "
                     f"{self.dataset.name} have {self.dataset.label_dim}; --data names another"
                 )
@@ -182,17 +183,17 @@ def open_dataset(opts: MetricOptions) -> Any:
             names the option.
     """
     if "class_name" not in opts.dataset_kwargs:
-        raise RuntimeError("this metric needs the dataset; name it with --data")
+        raise MachineError("this metric needs the dataset; name it with --data")
     found = []
     try:
         dataset = dnnlib.util.construct_class_by_name(**opts.dataset_kwargs)
         if opts.dataset_fingerprint is not None:
             found = fingerprint.differences(opts.dataset_fingerprint, dataset.fingerprint())
     except (OSError, AssertionError) as error:
-        message = cli.message_of(error)
-        raise RuntimeError(f"cannot open the dataset; --data names another: {message}") from error
+        message = errors.message_of(error)
+        raise MachineError(f"cannot open the dataset; --data names another: {message}") from error
     if found:
-        raise RuntimeError(
+        raise MachineError(
             f"the dataset {opts.dataset_kwargs.get('path')} has changed since the start: it has "
             f"{' and '.join(found)}"
         )
@@ -300,7 +301,7 @@ def compute_feature_stats_for_generator(
     """
     stats = FeatureStats(**stats_kwargs)
     if stats.max_items is None:
-        raise ValueError("compute_feature_stats_for_generator: `max_items` is missing")
+        raise InputError("compute_feature_stats_for_generator: `max_items` is missing")
     progress = opts.progress.sub(
         "generator features", num_items=stats.max_items, rel_lo=rel_lo, rel_hi=rel_hi
     )
@@ -412,6 +413,6 @@ def _load_batches(
             return
         except (OSError, AssertionError, ValueError, RuntimeError) as error:
             # What a loading process raised arrives with its traceback; the message comes last.
-            message = cli.message_of(error).strip().splitlines()[-1]
-            raise RuntimeError(f"loading images of the dataset failed: {message}") from error
+            message = errors.message_of(error).strip().splitlines()[-1]
+            raise MachineError(f"loading images of the dataset failed: {message}") from error
         yield img.to(opts.device, non_blocking=True)

@@ -10,11 +10,12 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from dnnlib import cli, heartbeat
+from dnnlib import errors, heartbeat
+from dnnlib.errors import MachineError
 from torch_utils.distributed import Worker
 
 
-class ProcessError(RuntimeError):
+class ProcessError(MachineError):
     """Another process failed; its message is that of the other one's error."""
 
 
@@ -115,8 +116,8 @@ def _exchange(
 
 
 def _describe(error: Exception) -> str:
-    if cli.is_expected(error):
-        return cli.message_of(error)
+    if errors.is_for_users(error):
+        return errors.message_of(error)
     return f"{type(error).__name__}: {error}"
 
 

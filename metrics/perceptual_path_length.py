@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from dnnlib.errors import InputError
 from metrics import detectors, metric_utils, parallel
 from metrics.metric_utils import MetricOptions
 
@@ -108,7 +109,7 @@ class PPLSampler(torch.nn.Module):
         vgg16: torch.nn.Module,
     ) -> None:
         if space not in ("z", "w") or sampling not in ("full", "end"):
-            raise ValueError(f"PPLSampler: no {sampling!r} sampling in space {space!r}")
+            raise InputError(f"PPLSampler: no {sampling!r} sampling in space {space!r}")
         super().__init__()
         self.G = copy.deepcopy(G)
         self.G_kwargs = dict(G_kwargs)
@@ -154,7 +155,7 @@ class PPLSampler(torch.nn.Module):
 
 def _check_finite(dist: np.ndarray | Tensor) -> None:
     if num := int((~np.isfinite(np.asarray(dist))).sum()):
-        raise ValueError(
+        raise InputError(
             f"{num} of {len(dist)} path lengths are NaN or infinite: the network is damaged (use "
             "an earlier snapshot), or the feature network (--detector)"
         )

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from dnnlib.errors import InputError
 from metrics import detectors, distances, metric_utils, parallel
 from metrics.metric_utils import MetricOptions
 
@@ -52,7 +53,7 @@ def compute_pr(
     )
     for kind, stats in (("real", real), ("generated", gen)):
         if stats.num_items <= nhood_size:
-            raise ValueError(
+            raise InputError(
                 f"precision and recall compare {nhood_size} neighbours of each image: "
                 f"{stats.num_items} {kind} images are too few"
             )
@@ -105,7 +106,7 @@ def _share_inside(
     radii = torch.cat(list(parallel.run_batches(opts.worker, num_batches, radii_of)))
     radii = radii.to(torch.float16).squeeze(1).to(opts.device)
     if not radii.isfinite().all():
-        raise ValueError(
+        raise InputError(
             "precision and recall: the features of neighbours are further apart than float16 can "
             "tell (65504)"
         )
@@ -165,7 +166,7 @@ def _in_half_precision(features: Tensor) -> _Rounded:
     """
     half = features.to(torch.float16)
     if not half.isfinite().all():
-        raise ValueError(
+        raise InputError(
             f"precision and recall: features of up to {features.abs().max():g} are too large for "
             "float16 (65504)"
         )

@@ -12,6 +12,8 @@ import zipfile
 from pathlib import Path
 from typing import BinaryIO
 
+from dnnlib.errors import InputError
+
 # A number at the beginning of what `torch.save` wrote before PyTorch 1.6.
 OLD_MAGIC = 0x1950A86A20F9469CFC6C.to_bytes(10, "little")
 NUM_OLD_PICKLES = 5  # magic number, version, facts of the system, contents, keys of what follows
@@ -65,7 +67,7 @@ def check(path: Path) -> None:
             # PyTorch compresses no state dicts.
             is_packed = any(member.compress_type != zipfile.ZIP_STORED for member in members)
             if is_packed or sum(member.file_size for member in members) > path.stat().st_size:
-                raise ValueError("it is compressed, which state dicts of PyTorch are not")
+                raise InputError("it is compressed, which state dicts of PyTorch are not")
             for member in members:
                 if member.filename.rpartition("/")[2].lower() == "data.pkl":
                     _check_pickle(io.BytesIO(archive.read(member)))
@@ -78,11 +80,11 @@ def _check_pickle(f: BinaryIO) -> None:
     for count, (instruction, argument, _) in enumerate(pickletools.genops(f)):
         name = instruction.name
         if count >= MAX_INSTRUCTIONS:
-            raise ValueError("it is far longer than state dicts are")
+            raise InputError("it is far longer than state dicts are")
         if name not in _INSTRUCTIONS or (name == "GLOBAL" and argument not in _NAMES):
-            raise ValueError("it holds more than a state dict of PyTorch")
+            raise InputError("it holds more than a state dict of PyTorch")
         if name == "LONG1" and argument.bit_length() > 80:  # the magic number is the longest
-            raise ValueError("it holds endless numbers")
+            raise InputError("it holds endless numbers")
         if name in _PUT:
             memo[argument] = stack[-1] if stack else name
             continue
@@ -93,13 +95,13 @@ def _check_pickle(f: BinaryIO) -> None:
         elif name in _GET:
             kind = memo.get(argument, name)
             if kind not in _REUSABLE:
-                raise ValueError("it uses the same data over and over")
+                raise InputError("it uses the same data over and over")
         elif name == "REDUCE":
             kind = _result_of(*taken)
         elif name in _CHANGES:
             kind = taken[0] if taken else name
             if name == "BUILD" and kind != _DICT:
-                raise ValueError("it changes more than dictionaries")
+                raise InputError("it changes more than dictionaries")
         stack += [kind] * len(instruction.stack_after)
 
 
@@ -109,7 +111,7 @@ def _result_of(function: str = "", arguments: str = "") -> str:
         return _TENSOR
     if function == _ORDERED_DICT and arguments == "EMPTY_TUPLE":
         return _DICT
-    raise ValueError("it calls what state dicts do not call")
+    raise InputError("it calls what state dicts do not call")
 
 
 def _take(stack: list[str], instruction: pickletools.OpcodeInfo) -> list[str]:

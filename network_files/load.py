@@ -16,6 +16,7 @@ from typing import Any, BinaryIO
 import torch
 
 from dnnlib import cli, trust, util
+from dnnlib.errors import InputError
 from dnnlib.text import one_line
 from network_files import (
     foreign,
@@ -37,7 +38,7 @@ NUM_NAMED = 3  # of the damaged tensors that a warning names
 UNTRUSTED_VARIABLE = trust.VARIABLE
 
 
-class DamagedFileError(ValueError):
+class DamagedFileError(InputError):
     """A file is cut short, damaged, or no pickle at all; another copy of it may be fine."""
 
 
@@ -74,7 +75,7 @@ def load_network(
             became = util.remove_download(address, status)
         else:
             became = f"it is cached as {util.cached_download(address)}"
-        raise ValueError(f"{refusal}; {became}") from refusal
+        raise InputError(f"{refusal}; {became}") from refusal
 
 
 def load_network_pkl(
@@ -114,7 +115,7 @@ def load_network_pkl(
     head = f.read(200)
     f.seek(start)
     if (reason := torch_file.explain(f, head, name)) is not None:
-        raise ValueError(f"{name}: {one_line(reason)}")
+        raise InputError(f"{name}: {one_line(reason)}")
     f.seek(start)
     try:
         try:
@@ -136,7 +137,7 @@ def load_network_pkl(
     except safetensors_file.DamagedError as error:
         raise DamagedFileError(f"{name}: {one_line(str(error))}") from error
     except _FileError as error:
-        raise ValueError(f"{name}: {one_line(str(error))}") from error
+        raise InputError(f"{name}: {one_line(str(error))}") from error
     except own_classes.MissingError:
         raise
     except Exception as error:  # damaged bytes can make unpickling raise anything
@@ -144,14 +145,14 @@ def load_network_pkl(
         f.seek(start)
         if not foreign.is_whole_pickle(f):
             raise DamagedFileError(f"{name}: {reason}") from error
-        raise ValueError(f"{name}: {reason}") from error
+        raise InputError(f"{name}: {reason}") from error
     _warn_of_damage(name, data)
     if force_fp16:
         data.update({key: _with_fp16(data[key]) for key in NETWORKS if data[key] is not None})
     return data
 
 
-class _FileError(ValueError):
+class _FileError(InputError):
     """Says in its message what is wrong with a file."""
 
 
@@ -282,6 +283,6 @@ def _with_fp16(net: torch.nn.Module) -> torch.nn.Module:
     try:
         rebuilt = type(net)(*net.init_args, **kwargs).eval().requires_grad_(False)
     except TypeError as error:  # the options were given by position
-        raise ValueError(f"{type(net).__name__} cannot use half precision: {error}") from error
+        raise InputError(f"{type(net).__name__} cannot use half precision: {error}") from error
     misc.copy_params_and_buffers(net, rebuilt, require_all=True)
     return rebuilt

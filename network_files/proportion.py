@@ -7,6 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dnnlib.errors import InputError
+
 MAX_USES = 2  # of the numbers in a file, on average; networks that exist use each number once
 FREE_BYTES = 1 << 20  # of copies that never matter
 
@@ -50,7 +52,7 @@ class Sharing:
 
     def _check(self) -> None:
         if self._num_copied > MAX_USES * sum(self._stored.values()) + FREE_BYTES:
-            raise ValueError("its tensors are larger than what the file holds")
+            raise InputError("its tensors are larger than what the file holds")
 
 
 def check_image_size(module: torch.nn.Module) -> None:
@@ -69,7 +71,7 @@ def check_image_size(module: torch.nn.Module) -> None:
     num_weight_bytes = sum(tensor.numel() * tensor.itemsize for tensor in tensors)
     if num_bytes > max(FREE_IMAGE_BYTES, MAX_IMAGE_TO_WEIGHTS * num_weight_bytes):
         size = f"{module.img_resolution}x{module.img_resolution}"
-        raise ValueError(
+        raise InputError(
             f"its images are {size} pixels large ({num_bytes >> 20} MiB each), which is out of all "
             f"proportion to its weights ({num_weight_bytes >> 10} KiB)"
         )

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dnnlib.errors import InputError
 from network_files import own_classes
 from network_files.own_classes import PACKAGE, SHIPPED
 from network_files.proportion import Sharing, check_image_size
@@ -48,7 +49,7 @@ _ADA_SYNTHESIS = dict(num_fp16_res=0, conv_clamp=None)
 _ADA_MAPPING = dict(w_avg_beta=0.995)
 
 
-class MismatchError(ValueError):
+class MismatchError(InputError):
     """A network in a pickle cannot be rebuilt as one of our classes."""
 
 
@@ -175,7 +176,7 @@ def differences_of_tensors(theirs: Mapping[str, Tensor], ours: Mapping[str, Tens
 def _add_record(contents: Contents, path: str, record: Record) -> None:
     is_endless = path.count(".") >= MAX_DEPTH or len(contents.class_names) >= MAX_MODULES
     if is_endless:
-        raise ValueError("the network has no end")
+        raise InputError("the network has no end")
     contents.class_names[path] = record.class_name
     contents.attributes[path] = record.state
     contents.sources.add(record.module_src)
@@ -183,24 +184,24 @@ def _add_record(contents: Contents, path: str, record: Record) -> None:
         for name, tensor in _items(contents, record.state, kind):
             if tensor is not None:
                 if not isinstance(tensor, Tensor):
-                    raise ValueError(f"{_join(path, name)} is a {type(tensor).__name__}")
+                    raise InputError(f"{_join(path, name)} is a {type(tensor).__name__}")
                 contents.tensors[_join(path, name)] = tensor
     for name, part in _items(contents, record.state, "_modules"):
         if part is not None:
             if not isinstance(part, Record):
-                raise ValueError(f"{_join(path, name)} is a {type(part).__name__}")
+                raise InputError(f"{_join(path, name)} is a {type(part).__name__}")
             _add_record(contents, _join(path, name), part)
 
 
 def _items(contents: Contents, state: dict, kind: str) -> Iterator[tuple[str, Any]]:
     members = state.get(kind)
     if not isinstance(members, dict):
-        raise ValueError("it is not a network")
+        raise InputError("it is not a network")
     contents.num_names += len(members)
     if contents.num_names > MAX_TENSORS:
-        raise ValueError("the network has no end")
+        raise InputError("the network has no end")
     if not all(_is_name(name) for name in members):
-        raise ValueError("it is not a network")
+        raise InputError("it is not a network")
     yield from members.items()
 
 
@@ -238,10 +239,10 @@ def _variants(cls: type, record: Record) -> Iterator[tuple[tuple, dict[str, Any]
     args = plain(record.state.get("_init_args", ()), MAX_OPTIONS)
     kwargs = plain(record.state.get("_init_kwargs", {}), MAX_OPTIONS)
     if not isinstance(args, tuple) or not isinstance(kwargs, dict):
-        raise ValueError("it does not say how it was constructed")
+        raise InputError("it does not say how it was constructed")
     synthesis_kwargs = kwargs.pop("synthesis_kwargs", {})
     if not isinstance(synthesis_kwargs, dict):
-        raise ValueError("its `synthesis_kwargs` are not options")
+        raise InputError("its `synthesis_kwargs` are not options")
     kwargs = {**kwargs, **synthesis_kwargs}
     yield args, kwargs
     if (own_classes.path_of(cls) or "").startswith(f"{PACKAGE}.networks_stylegan2."):
@@ -306,15 +307,15 @@ def _check_options(options: Mapping[Any, Any]) -> None:
     for key, value in options.items():
         if isinstance(value, (int, float)):
             if not abs(value) <= MAX_NUMBERS.get(key, MAX_NUMBER):  # a NaN neither
-                raise ValueError(f"{key} is out of range")
+                raise InputError(f"{key} is out of range")
         elif key in MAX_NUMBERS:  # a sequence times a number could be long
-            raise ValueError(f"{key} is no number")
+            raise InputError(f"{key} is no number")
         elif isinstance(value, Mapping):
             _check_options(value)
         elif isinstance(value, (list, tuple)):
             _check_options(dict(enumerate(value)))
         elif not isinstance(value, (str, type(None))):
-            raise ValueError(f"{key} is a {type(value).__name__}")
+            raise InputError(f"{key} is a {type(value).__name__}")
 
 
 def _sha256(text: str) -> str:

@@ -17,6 +17,7 @@ import safetensors.torch
 import torch
 
 from dnnlib import strict_json
+from dnnlib.errors import InputError
 from network_files import own_classes, rebuild
 from network_files.proportion import check_image_size
 from torch_utils import persistence
@@ -27,7 +28,7 @@ FINGERPRINT_KEY = "dataset_fingerprint"
 MAX_HEADER_BYTES = 100_000_000  # the format's own limit
 
 
-class DamagedError(ValueError):
+class DamagedError(InputError):
     """Bytes of a safetensors file are missing or wrong."""
 
 
@@ -68,7 +69,7 @@ def save(f: IO[bytes], data: dict[str, Any]) -> None:
     try:
         text = strict_json.dumps(description)
     except (TypeError, ValueError) as error:
-        raise ValueError(f"the networks' options do not fit into this format: {error}") from error
+        raise InputError(f"the networks' options do not fit into this format: {error}") from error
     f.write(safetensors.torch.save(tensors, {"format": "pt", METADATA_KEY: text}))
 
 
@@ -90,7 +91,7 @@ def load(f: BinaryIO) -> dict[str, Any]:
         data[FINGERPRINT_KEY] = description[FINGERPRINT_KEY]
     prefixes = tuple(f"{key}." for key in description["networks"])
     if unknown := [name for name in tensors if not name.startswith(prefixes)]:
-        raise ValueError(f"the tensor {unknown[0]} belongs to none of the networks")
+        raise InputError(f"the tensor {unknown[0]} belongs to none of the networks")
     for key, network in description["networks"].items():
         prefix = f"{key}."
         own = {name[len(prefix) :]: t for name, t in tensors.items() if name.startswith(prefix)}
@@ -108,7 +109,7 @@ def _description(content: bytes) -> dict[str, Any]:
     except (KeyError, TypeError, ValueError, RecursionError):
         is_ours = False
     if not is_ours:
-        raise ValueError(
+        raise InputError(
             "the safetensors file does not say which networks it holds; write such files with "
             "legacy.py --dest=FILE.safetensors"
         )
@@ -121,12 +122,12 @@ def _build(key: str, network: Any, tensors: dict[str, torch.Tensor]) -> torch.nn
         module = rebuild.build_empty(cls, tuple(network["init_args"]), network["init_kwargs"])
     except Exception as error:  # the arguments can be anything
         text = str(error).partition("\n")[0]
-        raise ValueError(f"{key} cannot be constructed: {text}") from error
+        raise InputError(f"{key} cannot be constructed: {text}") from error
     try:
         rebuild.require_match(module, tensors)
         check_image_size(module)
     except ValueError as error:
-        raise ValueError(f"{key}: {error}") from error
+        raise InputError(f"{key}: {error}") from error
     rebuild.fill(module, tensors)
     return module.eval().requires_grad_(False)
 

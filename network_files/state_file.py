@@ -13,6 +13,7 @@ from typing import Any, BinaryIO, ClassVar
 
 import torch
 
+from dnnlib.errors import InputError
 from network_files.torch_file import OLD_MAGIC
 from network_files.unpickler import _ALLOWED, LimitedUnpickler, Storage, StorageUnpickler
 
@@ -40,7 +41,7 @@ def outline(path: str | os.PathLike) -> Any:
     except (OSError, ValueError):
         raise
     except Exception as error:  # damaged bytes can make both readers raise anything
-        raise ValueError(str(error).partition("\n")[0] or type(error).__name__) from error
+        raise InputError(str(error).partition("\n")[0] or type(error).__name__) from error
 
 
 def _outline(path: str | os.PathLike) -> Any:
@@ -51,14 +52,14 @@ def _outline(path: str | os.PathLike) -> Any:
     with zipfile.ZipFile(path) as archive:
         members = archive.infolist()
         if any(member.compress_type != zipfile.ZIP_STORED for member in members):
-            raise ValueError("its parts are compressed, which PyTorch does not do")
+            raise InputError("its parts are compressed, which PyTorch does not do")
         if sum(member.file_size for member in members) > os.path.getsize(path):
-            raise ValueError("its parts are larger than the file")
+            raise InputError("its parts are larger than the file")
         if (damaged := archive.testzip()) is not None:  # PyTorch does not look at the checksums
-            raise ValueError(f"in {damaged}")
+            raise InputError(f"in {damaged}")
         (index,) = (m for m in members if m.filename.rpartition("/")[2] == "data.pkl")
         if index.file_size > MAX_PICKLE_BYTES:
-            raise ValueError("its description is larger than its tensors")
+            raise InputError("its description is larger than its tensors")
         sizes = {member.filename.rpartition("/data/")[2]: member.file_size for member in members}
         return _OutlineUnpickler(archive.read(index), sizes).load()
 
@@ -84,7 +85,7 @@ class _OutlineUnpickler(LimitedUnpickler):
     def persistent_load(self, pid: Any) -> Storage:
         kind, dtype, key, _, num = pid
         if kind != "storage" or not isinstance(dtype, torch.dtype) or type(num) is not int:
-            raise ValueError("it has a tensor of an unknown format")
+            raise InputError("it has a tensor of an unknown format")
         if not isinstance(key, str) or self.sizes.get(key) != num * dtype.itemsize:
-            raise ValueError("it has a tensor that is larger or smaller than its data")
+            raise InputError("it has a tensor that is larger or smaller than its data")
         return Storage(torch.empty(num, dtype=dtype, device="meta"))

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dnnlib.errors import InputError
 from network_files.proportion import Sharing, check_image_size
 from network_files.tensorflow_object import TensorFlowNetwork, plain, show
 from network_files.tensorflow_tables import (
@@ -56,7 +57,7 @@ def convert(networks: tuple) -> dict[str, Any]:
     """
     if not isinstance(networks, tuple) or len(networks) != 3:
         found = f"{len(networks)} objects" if isinstance(networks, tuple) else show(networks)
-        raise ValueError(f"TensorFlow pickle: must hold three networks, found {found}")
+        raise InputError(f"TensorFlow pickle: must hold three networks, found {found}")
     kinds = {"G": GENERATOR, "D": DISCRIMINATOR, "G_ema": GENERATOR}
     data: dict[str, Any] = {}
     sharing = Sharing()
@@ -64,7 +65,7 @@ def convert(networks: tuple) -> dict[str, Any]:
         try:
             data[key] = _convert_network(network, kind, sharing)
         except ValueError as error:
-            raise ValueError(f"TensorFlow network {key}: {error}") from error
+            raise InputError(f"TensorFlow network {key}: {error}") from error
     return {**data, "training_set_kwargs": None, "augment_pipe": None}
 
 
@@ -72,7 +73,7 @@ def _convert_network(
     network: TensorFlowNetwork, kind: NetworkKind, sharing: Sharing
 ) -> torch.nn.Module:
     if not isinstance(network, TensorFlowNetwork):
-        raise ValueError(f"this is no network, but {show(network)}")
+        raise InputError(f"this is no network, but {show(network)}")
     variables = _all_variables(network)
     sharing.add_arrays(value for value in variables.values() if isinstance(value, np.ndarray))
     _check_generation(network, variables, kind)
@@ -96,19 +97,19 @@ def _all_variables(network: TensorFlowNetwork) -> dict[str, Any]:
 
     def visit(part: TensorFlowNetwork, path: str, depth: int) -> None:
         if not hasattr(part, "variables"):
-            raise ValueError(f"component {show(path)} has no state" if path else "has no state")
+            raise InputError(f"component {show(path)} has no state" if path else "has no state")
         if depth > MAX_DEPTH:
-            raise ValueError(f"components lie more than {MAX_DEPTH} levels deep")
+            raise InputError(f"components lie more than {MAX_DEPTH} levels deep")
         if id(part) in seen:
-            raise ValueError(f"component {show(path)} occurs twice, or inside of itself")
+            raise InputError(f"component {show(path)} occurs twice, or inside of itself")
         seen.add(id(part))
         names = [*(name for name, _ in part.variables), *part.components]
         if len(found) + len(names) > MAX_VARIABLES:
-            raise ValueError(f"it has more than {MAX_VARIABLES} variables")
+            raise InputError(f"it has more than {MAX_VARIABLES} variables")
         # The name of a component is in front of the names of all that it contains.
         num_characters[0] += sum(len(path) + len(name) for name in names)
         if num_characters[0] > MAX_NAME_CHARACTERS:
-            raise ValueError("its variables have endless names")
+            raise InputError("its variables have endless names")
         found.update((path + name, value) for name, value in part.variables)
         for name, component in part.components.items():
             visit(component, f"{path}{name}/", depth + 1)
@@ -123,29 +124,29 @@ def _check_generation(
     """Refuse networks from before StyleGAN2."""
     for name in (network.build_func_name, network.name):
         if name in OTHER_NETWORKS:
-            raise ValueError(f"{OTHER_NETWORKS[name]} pickles are not supported (this is {name})")
+            raise InputError(f"{OTHER_NETWORKS[name]} pickles are not supported (this is {name})")
     if network.version < MIN_VERSION:
-        raise ValueError(
+        raise InputError(
             f"version {show(network.version)} of the format is not supported; "
             f"StyleGAN2 has {MIN_VERSION} or more"
         )
     synthesis = [name for name in variables if name.startswith("synthesis/")]
     is_modulated = any(name.endswith("/mod_weight") for name in synthesis)
     if kind is GENERATOR and synthesis and not is_modulated:
-        raise ValueError("StyleGAN1 pickles are not supported (no layer has a 'mod_weight')")
+        raise InputError("StyleGAN1 pickles are not supported (no layer has a 'mod_weight')")
 
 
 def _constructor_arguments(static_kwargs: dict[str, Any], kind: NetworkKind) -> dict[str, Any]:
     known = {*kind.options, *kind.ignored_options, *kind.equal_options, *kind.fixed_options}
     unknown = static_kwargs.keys() - known
     if unknown:
-        raise ValueError(f"unknown options: {_list(sorted(unknown))}")
+        raise InputError(f"unknown options: {_list(sorted(unknown))}")
     _check_redundant_options(static_kwargs, kind)
     arguments: dict[str, Any] = {}
     for name, option in kind.options.items():
         value = plain(static_kwargs.get(name, option.default))
         if not option.kind.accepts(value):
-            raise ValueError(f"option {name!r} must be {option.kind.name}, found {show(value)}")
+            raise InputError(f"option {name!r} must be {option.kind.name}, found {show(value)}")
         value = option.if_none if value is None else value
         value = value * option.factor if option.factor != 1 else value
         targets = (option.targets,) if isinstance(option.targets, str) else option.targets
@@ -160,14 +161,14 @@ def _check_redundant_options(static_kwargs: dict[str, Any], kind: NetworkKind) -
     for name, other in kind.equal_options.items():
         expected = plain(static_kwargs.get(other, kind.options[other].default))
         if name in static_kwargs and not _is_same(plain(static_kwargs[name]), expected):
-            raise ValueError(
+            raise InputError(
                 f"option {name!r} is {show(plain(static_kwargs[name]))}, but {other!r} is "
                 f"{show(expected)}: they must be equal, since the networks here are square"
             )
     for name, expected in kind.fixed_options.items():
         if name in static_kwargs and not _is_same(plain(static_kwargs[name]), expected):
             found = show(plain(static_kwargs[name]))
-            raise ValueError(f"option {name!r} must be {expected!r}, found {found}")
+            raise InputError(f"option {name!r} must be {expected!r}, found {found}")
 
 
 def _is_same(value: Any, expected: Any) -> bool:
@@ -189,7 +190,7 @@ def _name_by_resolution(
     variables = dict(variables)
     for name in {"lod", f"{kind.component}lod"} & variables.keys():  # how much is still to grow
         if np.any(_as_array(name, variables.pop(name)) != 0):
-            raise ValueError(f"{name!r} is not 0: the network has not grown to its full resolution")
+            raise InputError(f"{name!r} is not 0: the network has not grown to its full resolution")
 
     resolutions = _resolutions(img_resolution)
     by_resolution = {r: f"{kind.component}{r}x{r}/{kind.rgb_layer}" for r in resolutions}
@@ -212,7 +213,7 @@ def _name_by_resolution(
     for name, usual in grown.items():
         value = _as_array(name, variables[name])
         if usual in named and not np.array_equal(value, _as_array(usual, named[usual])):
-            raise ValueError(f"{show(name)} and {show(usual)} have different values")
+            raise InputError(f"{show(name)} and {show(usual)} have different values")
         named[usual] = value
     unused = {by_resolution[r] for r in resolutions if r < img_resolution}
     return {name: x for name, x in named.items() if name.rpartition("/")[0] not in unused}, True
@@ -236,7 +237,7 @@ def _state_dict(
         if some
     ]
     if problems:
-        raise ValueError("; ".join(problems))
+        raise InputError("; ".join(problems))
 
     state = dict(filters)
     for ours, value in wanted.items():
@@ -244,7 +245,7 @@ def _state_dict(
         array = _as_array(name, variables[name])
         shape = layout.original_shape(value.shape)
         if array.shape != shape:
-            raise ValueError(
+            raise InputError(
                 f"variable {name!r} has the shape {list(array.shape)}, expected {list(shape)}"
             )
         state[ours] = layout.convert(array)
@@ -290,7 +291,7 @@ def _as_array(name: str, value: Any) -> np.ndarray:
     array = np.asarray(value) if isinstance(value, (np.ndarray, np.generic, float, int)) else None
     if array is None or array.dtype.kind not in "fiu" or array.dtype.hasobject:
         found = show(value) if array is None else f"an array of {show(str(array.dtype))}"
-        raise ValueError(f"variable {show(name)} must hold numbers, found {found}")
+        raise InputError(f"variable {show(name)} must hold numbers, found {found}")
     with np.errstate(over="ignore"):  # too large for float32: infinity, as anywhere else
         return array.astype(np.float32, copy=False)
 

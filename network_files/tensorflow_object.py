@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from dnnlib.errors import InputError
+
 MAX_OPTION_NUMBERS = 1000  # of an array among the options
 
 
@@ -61,14 +63,14 @@ class TensorFlowNetwork:
             ValueError: If anything else is missing, or of an unexpected type.
         """
         if not isinstance(state, dict):
-            raise ValueError(f"TensorFlow network: its state is no dict, but {show(state)}")
+            raise InputError(f"TensorFlow network: its state is no dict, but {show(state)}")
         state = {"components": {}, **state}
         for key, kind in _STATE.items():
             if key not in state:
-                raise ValueError(f"TensorFlow network: its state lacks {key!r}")
+                raise InputError(f"TensorFlow network: its state lacks {key!r}")
             value = plain(state[key])
             if not kind.accepts(value):
-                raise ValueError(
+                raise InputError(
                     f"TensorFlow network: {key!r} must be {kind.name}, found {show(value)}"
                 )
             # A copy, because the rest of the pickle can still change what it handed over.
@@ -108,7 +110,7 @@ def plain(value: Any) -> Any:
         return value.item()
     if isinstance(value, np.ndarray):
         if value.size > MAX_OPTION_NUMBERS:
-            raise ValueError(f"TensorFlow network: an option is an array of {value.size} numbers")
+            raise InputError(f"TensorFlow network: an option is an array of {value.size} numbers")
         return value.tolist()
     return list(value) if isinstance(value, tuple) else value
 

@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 
 from dnnlib import EasyDict
+from dnnlib.errors import InputError
 from network_files.tensorflow_object import TensorFlowNetwork
 from torch_utils import persistence
 
@@ -104,10 +105,10 @@ class _PlainCopy:
         if isinstance(value, (str, bytes)):
             self.num_bytes_left -= len(value)
         if depth > MAX_DEPTH or self.num_items_left < 0 or self.num_bytes_left < 0:
-            raise ValueError("the options in the pickle are nested without end")
+            raise InputError("the options in the pickle are nested without end")
         if isinstance(value, dict):
             if not all(isinstance(key, str) for key in value):
-                raise ValueError("the options in the pickle have keys that are not texts")
+                raise InputError("the options in the pickle have keys that are not texts")
             copies = {key: self.of(item, depth + 1) for key, item in value.items()}
             return EasyDict(copies)
         if isinstance(value, (list, tuple)):
@@ -120,7 +121,7 @@ class _PlainCopy:
             return value
         if isinstance(value, (torch.dtype, torch.device)):
             return value
-        raise ValueError(f"the options in the pickle contain a {type(value).__name__}")
+        raise InputError(f"the options in the pickle contain a {type(value).__name__}")
 
 
 class LimitedUnpickler(pickle._Unpickler):

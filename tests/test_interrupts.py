@@ -74,7 +74,7 @@ def test_every_script_begins_with_it():
         ("train.py", "torch._C"),
         ("train.py", "torch.nn"),
         ("train.py", "training.training_loop"),
-        ("gen_images.py", "legacy"),
+        ("gen_images.py", "network_files.load"),
         ("gen_video.py", "scipy.interpolate"),
         ("calc_metrics.py", "torch"),
         ("dataset_tool.py", "PIL.Image"),

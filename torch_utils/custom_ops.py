@@ -24,6 +24,7 @@ from typing import Any
 import torch
 
 from dnnlib import file_lock, ownership
+from dnnlib.errors import InputError, MachineError
 from torch_utils.ops.cpu.compiler import CACHE_DIR_VARIABLE, is_private, kernel_cache_dir
 from torch_utils.ops.cpu.toolchain import SILENT_SEC, BuildError, announce
 
@@ -61,7 +62,7 @@ def get_plugin(
     """
     if verbosity not in VERBOSITIES:
         known = ", ".join(VERBOSITIES)
-        raise ValueError(f"custom_ops.verbosity must be one of {known}, got {verbosity!r}")
+        raise InputError(f"custom_ops.verbosity must be one of {known}, got {verbosity!r}")
     folder = Path(source_dir or "").absolute()
     source_paths = [folder / source for source in sources]
     needs_cuda = build_kwargs.get("with_cuda")
@@ -71,13 +72,13 @@ def get_plugin(
     key = f"{module_name}-{digest}"
     with _lock:
         if key in _failures:
-            raise RuntimeError(_failures[key])
+            raise MachineError(_failures[key])
         if key not in _plugins:
             try:
                 _plugins[key] = _build(module_name, key, source_paths, needs_cuda, build_kwargs)
             except (ImportError, OSError, RuntimeError) as error:
                 _failures[key] = f"the extension {module_name!r} cannot be used: {_reason(error)}"
-                raise RuntimeError(_failures[key]) from error
+                raise MachineError(_failures[key]) from error
         return _plugins[key]
 
 

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from dnnlib import heartbeat
+from dnnlib.errors import InputError, MachineError
 from torch_utils import local_processes
 from torch_utils.host_memory import keep_freed_memory
 from torch_utils.shared_texts import TextsInMemory, TextsInStore
@@ -69,19 +70,19 @@ def resolve_device(name: str = "auto", index: int = 0) -> torch.device:
         RuntimeError: If the machine does not have the device.
     """
     if name not in DEVICES:
-        raise ValueError(f"--device must be one of {', '.join(DEVICES)}, got {name!r}")
+        raise InputError(f"--device must be one of {', '.join(DEVICES)}, got {name!r}")
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name == "cuda":
         present = num_gpus()
         if index >= present:
-            raise RuntimeError(
+            raise MachineError(
                 f"--device=cuda: this machine has {present} usable GPU(s), number {index + 1} was "
                 "asked for; use --device=cpu, fewer --gpus, or check the driver with nvidia-smi"
             )
         return torch.device("cuda", index)
     if name == "mps" and not torch.backends.mps.is_available():
-        raise RuntimeError("--device=mps: this machine has no Apple GPU; use --device=cpu")
+        raise MachineError("--device=mps: this machine has no Apple GPU; use --device=cpu")
     return torch.device(name)
 
 
@@ -129,7 +130,7 @@ def check_devices(num_processes: int, device_name: str) -> None:
     if is_torchrun():
         size = _from_environment("WORLD_SIZE")
         if size != num_processes:
-            raise RuntimeError(
+            raise MachineError(
                 f"--gpus={num_processes}, but torchrun started {size} processes: make them equal"
             )
         resolve_device(device_name, _from_environment("LOCAL_WORLD_SIZE", default=1) - 1)
@@ -138,9 +139,9 @@ def check_devices(num_processes: int, device_name: str) -> None:
     if device.type == "cuda":
         resolve_device(device_name, num_processes - 1)
     elif num_processes > 1 and device.type == "mps":
-        raise RuntimeError(f"--gpus={num_processes}: there is one Apple GPU; use --gpus=1")
+        raise MachineError(f"--gpus={num_processes}: there is one Apple GPU; use --gpus=1")
     elif num_processes > 1 and device_name == "auto":
-        raise RuntimeError(
+        raise MachineError(
             f"--gpus={num_processes}: this machine has no usable GPU; use --gpus=1, or "
             "--device=cpu to start so many processes on the processor"
         )
@@ -270,7 +271,7 @@ def average(worker: Worker, tensors: Iterable[Tensor]) -> None:
 def _from_environment(name: str, default: int = -1) -> int:
     text = os.environ.get(name, str(default))
     if not text.isdecimal():
-        raise RuntimeError(f"the environment variable {name}={text!r} should be a number")
+        raise MachineError(f"the environment variable {name}={text!r} should be a number")
     return int(text)
 
 

@@ -8,6 +8,7 @@ import PIL.Image
 import torch
 from torch import Tensor
 
+from dnnlib.errors import InputError
 from dnnlib.util import open_atomic
 from torch_utils import misc
 
@@ -34,7 +35,7 @@ def check_finite(img: Tensor, names: Sequence[str]) -> None:
     if not all(is_sound):
         idx = is_sound.index(False)
         num_bad = int(img[idx].isfinite().logical_not().sum())
-        raise ValueError(
+        raise InputError(
             f"{names[idx]}: {num_bad} of {img[idx].numel()} values of the image are NaN or "
             "infinite, and it is not written; the network is damaged (use an earlier snapshot), or "
             "its input out of range (a smaller --trunc)"
@@ -56,7 +57,7 @@ def make_grid(images: Tensor | np.ndarray, grid_size: tuple[int, int]) -> Tensor
     """
     width, height = grid_size
     if images.ndim != 4 or images.shape[0] != width * height:
-        raise ValueError(
+        raise InputError(
             f"make_grid: a grid of {width}x{height} takes [{width * height}, C, H, W] images, "
             f"got {list(images.shape)}"
         )
@@ -79,9 +80,9 @@ def save_png(img: Tensor | np.ndarray, path: str | os.PathLike) -> None:
     if isinstance(img, Tensor):
         img = img.cpu().numpy()
     if img.dtype != np.uint8 or img.ndim != 3:
-        raise ValueError(f"save_png: expected uint8 [C, H, W], got {img.dtype} {list(img.shape)}")
+        raise InputError(f"save_png: expected uint8 [C, H, W], got {img.dtype} {list(img.shape)}")
     if img.shape[0] not in (1, 3, 4):
-        raise ValueError(
+        raise InputError(
             f"save_png: a PNG has 1 (grayscale), 3 (RGB) or 4 (RGBA) channels, got {img.shape[0]}"
         )
     pixels = img[0] if img.shape[0] == 1 else img.transpose(1, 2, 0)
@@ -111,7 +112,7 @@ def save_image_grid(
     if isinstance(img, Tensor):
         img = img.cpu().numpy()
     if not np.isfinite(img).all():
-        raise ValueError(f"save_image_grid: {fname} would hold NaN or infinite values")
+        raise InputError(f"save_image_grid: {fname} would hold NaN or infinite values")
     low, high = drange
     levels = (np.asarray(img, dtype=np.float32) - low) * (255 / (high - low))
     save_png(make_grid(np.rint(levels).clip(0, 255).astype(np.uint8), grid_size), fname)

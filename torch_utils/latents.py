@@ -7,6 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dnnlib.errors import InputError
+
 
 def z_from_seeds(seeds: Sequence[int], z_dim: int) -> Tensor:
     """One latent per seed, float64 on the CPU, `[N, z_dim]`.
@@ -39,9 +41,9 @@ def label_from_class(
     if c_dim == 0:
         return label
     if class_idx is None:
-        raise ValueError(f"this network is conditional: choose a --class from 0 to {c_dim - 1}")
+        raise InputError(f"this network is conditional: choose a --class from 0 to {c_dim - 1}")
     if not 0 <= class_idx < c_dim:
-        raise ValueError(f"--class {class_idx} does not exist: choose one from 0 to {c_dim - 1}")
+        raise InputError(f"--class {class_idx} does not exist: choose one from 0 to {c_dim - 1}")
     label[:, class_idx] = 1
     return label
 
@@ -52,7 +54,7 @@ def make_transform(translate: tuple[float, float], angle: float) -> np.ndarray:
     `translate` is in fractions of the image. The generator wants the inverse.
     """
     if not np.isfinite([*translate, angle]).all():
-        raise ValueError(f"--translate and --rotate must be finite, got {translate} and {angle}")
+        raise InputError(f"--translate and --rotate must be finite, got {translate} and {angle}")
     sin, cos = np.sin(np.deg2rad(angle)), np.cos(np.deg2rad(angle))
     tx, ty = translate
     return np.array([[cos, sin, tx], [-sin, cos, ty], [0, 0, 1]], dtype=np.float64)

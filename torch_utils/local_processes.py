@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterator
 from multiprocessing.process import BaseProcess
 from typing import Any, NoReturn
 
-from dnnlib import cli, interrupts
+from dnnlib import errors, interrupts
+from dnnlib.errors import MachineError
 from torch_utils.shared_texts import TextsInMemory
 
 MAX_WORDS = 16_000  # bytes of a message or traceback
@@ -28,7 +29,7 @@ _last_words: TextsInMemory | None = None
 _rank = 0
 
 
-class ProcessDied(RuntimeError):
+class ProcessDied(MachineError):
     """A process ended without a word: somebody, or the system, has killed it."""
 
 
@@ -79,7 +80,7 @@ def run(function: Callable[..., None], num_processes: int, *args: Any) -> None:
         for kind in (_MESSAGE, _TRACEBACK)
     )
     if messages:
-        raise RuntimeError(messages[0])
+        raise MachineError(messages[0])
     exit_code = processes[failed].exitcode
     # When one was killed, the others fail in their exchanges with it, which explains nothing.
     if tracebacks and exit_code >= 0:
@@ -196,8 +197,8 @@ def _run_one(
     except KeyboardInterrupt:
         os._exit(130)
     except Exception as error:
-        if cli.is_expected(error):  # its message alone tells the user what to do
-            _leave(_MESSAGE, cli.message_of(error))
+        if errors.is_for_users(error):  # its message alone tells the user what to do
+            _leave(_MESSAGE, errors.message_of(error))
         else:
             _leave(_TRACEBACK, traceback.format_exc())
         with contextlib.suppress(OSError, ValueError):

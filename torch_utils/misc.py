@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from dnnlib import heartbeat, moved
+from dnnlib.errors import InputError, MachineError
 
 nan_to_num = torch.nan_to_num
 __getattr__ = moved.names_of(__name__)
@@ -132,9 +133,9 @@ def copy_params_and_buffers(
         src = source.get(name)
         if src is None:
             if require_all:
-                raise ValueError(f"cannot copy {name!r}: {type(src_module).__name__} lacks it")
+                raise InputError(f"cannot copy {name!r}: {type(src_module).__name__} lacks it")
         elif src.shape != dst.shape:
-            raise ValueError(
+            raise InputError(
                 f"cannot copy {name!r}: its shape is {list(src.shape)} in the source and "
                 f"{list(dst.shape)} in the destination"
             )
@@ -181,7 +182,7 @@ def check_ddp_consistency(module: torch.nn.Module, ignore_regex: str | None = No
     for i, name in enumerate(names):
         ranks = by_rank[:, i].nonzero().flatten().tolist()
         if ranks:
-            raise RuntimeError(f"{name} differs from rank 0 on rank {', '.join(map(str, ranks))}")
+            raise MachineError(f"{name} differs from rank 0 on rank {', '.join(map(str, ranks))}")
 
 
 def print_module_summary(

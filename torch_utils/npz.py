@@ -6,6 +6,8 @@ import zipfile
 
 import numpy as np
 
+from dnnlib.errors import InputError
+
 MAX_RATIO = 100  # of an array's bytes to those of the file; compression reaches 1000, with zeros
 MAX_SMALL_BYTES = 1 << 26  # of arrays that may be compressed more than that
 
@@ -35,12 +37,12 @@ def read_array(path: str | os.PathLike, name: str) -> np.ndarray:
                 shape, _, dtype = _HEADERS[np.lib.format.read_magic(f)](f)
                 num_bytes = member.file_size - f.tell()
             if math.prod(shape) * dtype.itemsize != num_bytes:
-                raise ValueError(f"an array of shape {shape} does not have {num_bytes} bytes")
+                raise InputError(f"an array of shape {shape} does not have {num_bytes} bytes")
             if num_bytes > max(MAX_SMALL_BYTES, MAX_RATIO * os.path.getsize(path)):
-                raise ValueError("the array is far larger than the file")
+                raise InputError("the array is far larger than the file")
             with archive.open(member) as f:
                 return np.lib.format.read_array(f, allow_pickle=False)
     except OSError:
         raise
     except Exception as error:  # damaged bytes can make the reader raise anything
-        raise ValueError(f"{path} has no array {name!r} that can be read") from error
+        raise InputError(f"{path} has no array {name!r} that can be read") from error

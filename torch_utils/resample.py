@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from dnnlib.errors import InputError
 from torch_utils.ops import upfirdn2d
 
 Matrix = Tensor | np.ndarray | Sequence[Sequence[float]]
@@ -169,7 +170,7 @@ def construct_affine_bandlimit_filter(
         ValueError: If `amax` is larger than `aflt`.
     """
     if amax > aflt:
-        raise ValueError(
+        raise InputError(
             f"construct_affine_bandlimit_filter: `amax` must not exceed `aflt`, got {amax} > {aflt}"
         )
     linear = _as_double(mat)[:2, :2] / up

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from dnnlib.errors import InputError, MachineError
 from dnnlib.paths import shorten_name
 
 try:
@@ -39,11 +40,11 @@ def require_ffmpeg() -> None:
         RuntimeError: If not; says what to install.
     """
     if imageio is None:
-        raise RuntimeError("writing videos takes two packages: pip install imageio imageio-ffmpeg")
+        raise MachineError("writing videos takes two packages: pip install imageio imageio-ffmpeg")
     try:
         imageio_ffmpeg.get_ffmpeg_exe()
     except RuntimeError as error:
-        raise RuntimeError(
+        raise MachineError(
             "no ffmpeg was found: pip install --force-reinstall imageio-ffmpeg brings one, or set"
             " IMAGEIO_FFMPEG_EXE to yours"
         ) from error
@@ -125,7 +126,7 @@ def _prepare(frame: np.ndarray, extension: str) -> np.ndarray:
     """The frame as encoders want it: with three or four channels, of even size for MP4."""
     channels = frame.shape[2]
     if channels not in (1, 3, 4):
-        raise ValueError(
+        raise InputError(
             f"a video has 1 (grayscale), 3 (RGB) or 4 (RGBA) channels; the network has {channels}"
         )
     if channels == 1:

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from dnnlib.errors import InputError
 from dnnlib.heartbeat import BeatingFile
 from dnnlib.util import open_atomic, printable
 from network_files import state_file
@@ -73,15 +74,15 @@ def load(path: Path) -> dict[str, Any]:
         state = state_file.outline(path)
     except ValueError as error:
         text = printable(str(error)[:200])
-        raise ValueError(f"{path}: the training state is damaged or truncated ({text})") from error
+        raise InputError(f"{path}: the training state is damaged or truncated ({text})") from error
     version = state.get("version") if isinstance(state, dict) else None
     if type(version) is not int or version != VERSION:
         shown = version if type(version) in (int, type(None)) else type(version).__name__
-        raise ValueError(f"{path}: version {shown} of the training state is not supported")
+        raise InputError(f"{path}: version {shown} of the training state is not supported")
     try:
         state_contents.check(state, path.stat().st_size)
     except ValueError as error:
-        raise ValueError(
+        raise InputError(
             f"{path}: the training state is damaged, or that of another program ({error})"
         ) from error
     try:
@@ -89,7 +90,7 @@ def load(path: Path) -> dict[str, Any]:
     except OSError:
         raise
     except Exception as error:  # what the outline lets through and PyTorch does not
-        raise ValueError(f"{path}: the training state is damaged or truncated") from error
+        raise InputError(f"{path}: the training state is damaged or truncated") from error
 
 
 def load_newest(run_dir: Path) -> tuple[Path, dict[str, Any]]:
@@ -105,5 +106,5 @@ def load_newest(run_dir: Path) -> tuple[Path, dict[str, Any]]:
         except (OSError, ValueError) as error:
             warnings.warn(f"{error}; trying the one before", stacklevel=2)
     if paths:
-        raise ValueError(f"{run_dir}: none of its {len(paths)} training states can be read")
-    raise ValueError(f"{run_dir}: there is no training state (training-state-*.pt) to continue")
+        raise InputError(f"{run_dir}: none of its {len(paths)} training states can be read")
+    raise InputError(f"{run_dir}: there is no training state (training-state-*.pt) to continue")

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from dnnlib.cli import MAX_SEED
+from dnnlib.errors import InputError
 from dnnlib.paths import MAX_NAME_BYTES, shorten_name
 from training import minibatch_groups
 
@@ -163,7 +164,7 @@ def make_config(
     """
     batch_gpu = _check_batch(options, started_with)
     if (options.seed + 1) * options.gpus - 1 > MAX_SEED:
-        raise ValueError(
+        raise InputError(
             f"--seed={options.seed} is too large: with --gpus={options.gpus} the largest is "
             f"{(MAX_SEED + 1) // options.gpus - 1}"
         )
@@ -221,7 +222,7 @@ def run_description(options: TrainOptions, dataset_name: str, desc: str | None =
         ValueError: If `desc` cannot be part of a file name.
     """
     if desc is not None and (re.search(r"[/\\]", desc) or not desc.isprintable()):
-        raise ValueError(
+        raise InputError(
             f"--desc={desc!r} becomes part of a folder's name: leave out slashes, line ends and the"
             " like"
         )
@@ -231,7 +232,7 @@ def run_description(options: TrainOptions, dataset_name: str, desc: str | None =
     shortened = shorten_name(dataset_name, num_bytes)
     if shortened != dataset_name:
         if num_bytes < MIN_DATASET_BYTES:
-            raise ValueError(f"--desc={desc} is too long for a part of a folder's name; shorten it")
+            raise InputError(f"--desc={desc} is too long for a part of a folder's name; shorten it")
         warnings.warn(
             "the dataset's name is too long for a part of the name of the run's folder, which "
             f"has its first {len(shortened)} characters only",
@@ -243,15 +244,15 @@ def run_description(options: TrainOptions, dataset_name: str, desc: str | None =
 def _check_batch(options: TrainOptions, started_with: TrainOptions | None) -> int:
     """Samples per process and pass."""
     if options.batch % options.gpus != 0:
-        raise ValueError(f"--batch={options.batch} must be a multiple of --gpus={options.gpus}")
+        raise InputError(f"--batch={options.batch} must be a multiple of --gpus={options.gpus}")
     batch_gpu = _batch_gpu(options)
     if options.batch % (options.gpus * batch_gpu) != 0:
-        raise ValueError(
+        raise InputError(
             f"--batch={options.batch} must be a multiple of --gpus={options.gpus} times "
             f"--batch-gpu={batch_gpu}"
         )
     if batch_gpu < options.mbstd_group:
-        raise ValueError(
+        raise InputError(
             f"{batch_gpu} samples per process and pass (--batch / --gpus, or --batch-gpu) are "
             f"fewer than --mbstd-group={options.mbstd_group}; lower --mbstd-group or raise the "
             "batch"
@@ -262,7 +263,7 @@ def _check_batch(options: TrainOptions, started_with: TrainOptions | None) -> in
             options.batch, options.gpus, batch_gpu, options.mbstd_group, is_continued
         )
         if reason is not None:
-            raise ValueError(reason)
+            raise InputError(reason)
     return batch_gpu
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from dnnlib import cli
+from dnnlib import errors
 from metrics import metric_main
 from metrics.metric_utils import ProgressMonitor
 from torch_utils import distributed
@@ -91,8 +91,8 @@ def _warn_of_missing(missing: dict[str, str]) -> None:
 
 
 def _warn_of_failure(name: str, error: Exception, snapshot_pkl: Path) -> None:
-    message = cli.message_of(error)
-    if not cli.is_expected(error):
+    message = errors.message_of(error)
+    if not errors.is_for_users(error):
         message = f"{type(error).__name__}: {message}"
     print(
         f"Warning: {name} could not be computed: {message}. Training goes on; calc_metrics.py "

@@ -9,12 +9,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from dnnlib.errors import MachineError
 from torch_utils import misc
 
 CHECK_INTERVAL = 16  # batches between two looks at the counters, which wait for the device
 
 
-class TrainingDiedError(RuntimeError):
+class TrainingDiedError(MachineError):
     """Training has gone on for long with losses that are not finite."""
 
 

@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from dnnlib.errors import InputError
 from torch_utils import training_stats
 from torch_utils.ops import conv2d_gradfix, upfirdn2d
 
@@ -92,7 +93,7 @@ class StyleGAN2Loss:
             ValueError: If the phase is unknown.
         """
         if phase not in PHASES:
-            raise ValueError(f"`phase` must be one of {PHASES}, got {phase!r}")
+            raise InputError(f"`phase` must be one of {PHASES}, got {phase!r}")
         is_main = phase.endswith(("main", "both"))
         is_reg = phase.endswith(("reg", "both"))
         blur_sigma = self.blur_sigma(cur_nimg)

@@ -16,7 +16,8 @@ import torch
 import dnnlib
 from data import image_cache, notes
 from data.dataset import ImageFolderDataset
-from dnnlib import cli, file_lock, paths, strict_json
+from dnnlib import cli, errors, file_lock, paths, strict_json
+from dnnlib.errors import InputError, MachineError
 from torch_utils import local_processes
 from training import checkpoint, run_dirs, transfer
 from training.config import TrainConfig
@@ -38,26 +39,26 @@ def open_training_set(data: str, use_labels: bool, aug: str) -> ImageFolderDatas
         notes = "".join(f"; {note}" for note in training_set.label_notes())
     except (OSError, AssertionError, KeyError, ValueError) as error:
         message = error.args[0] if isinstance(error, KeyError) else error
-        raise ValueError(f"--data: {message}") from error
+        raise InputError(f"--data: {message}") from error
     if is_lacking_labels:
-        raise ValueError(
+        raise InputError(
             f"--cond=1 needs labels, but {data} has none: its dataset.json would list them{notes}"
         )
     if resolution < 8 or not dnnlib.util.is_power_of_two(resolution):
         better = max(dnnlib.util.nearest_power_of_two(resolution), 8)
-        raise ValueError(
+        raise InputError(
             f"--data: {data}: the images are {resolution}x{resolution}, but must be of a "
             f"power-of-two size from 8 on; dataset_tool.py --resolution={better}x{better} makes "
             "them so"
         )
     num_channels = training_set.num_channels
     if num_channels not in (1, 3, 4):
-        raise ValueError(
+        raise InputError(
             f"--data: {data}: the images have {num_channels} channels, but must be grayscale, RGB "
             "or RGBA; dataset_tool.py converts them"
         )
     if num_channels == 4 and aug != "noaug":
-        raise ValueError(
+        raise InputError(
             f"--aug={aug}: the augmentations take no alpha channel; use --aug=noaug for {data}"
         )
     return training_set
@@ -72,7 +73,7 @@ def check_images(training_set: ImageFolderDataset) -> list[str]:
     try:
         found = training_set.check_images()
     except (AssertionError, OSError) as error:
-        raise ValueError(f"--data: {error}") from error
+        raise InputError(f"--data: {error}") from error
     lines = notes.describe(found, training_set.left_out)
     return [f"{title} in the dataset: {text}" for title, text in lines.items()]
 
@@ -83,7 +84,7 @@ def choose_cache(config: TrainConfig, training_set: ImageFolderDataset) -> Train
     try:
         cache = image_cache.choose(config.cache, num_bytes, config.num_gpus)
     except MemoryError as error:
-        raise ValueError(f"--cache={config.cache}: {error}") from error
+        raise InputError(f"--cache={config.cache}: {error}") from error
     return dataclasses.replace(config, cache=cache)
 
 
@@ -113,11 +114,11 @@ def check_outdir(outdir: Path, data: Path) -> None:
     """
     there = next(path for path in (outdir, *outdir.parents) if path.exists())
     if not there.is_dir():
-        raise ValueError(f"--outdir={outdir}: {there} is a file; choose a folder")
+        raise InputError(f"--outdir={outdir}: {there} is a file; choose a folder")
     if not os.access(there, os.W_OK | os.X_OK):
-        raise ValueError(f"--outdir={outdir}: {there} cannot be written to; choose another folder")
+        raise InputError(f"--outdir={outdir}: {there} cannot be written to; choose another folder")
     if paths.is_inside(outdir, data):
-        raise ValueError(
+        raise InputError(
             f"--outdir={outdir} lies inside --data={data}, whose images the sheets of the run would"
             " become; choose a folder beside it"
         )
@@ -169,7 +170,7 @@ def last_words(run_dir: Path) -> Iterator[None]:
         advice = how if has_state else "it had not saved a state yet, so start it again"
         message = f"{error}, and the run with it; {advice}"
         _append_to_log(run_dir, f"Error: {message}")
-        raise RuntimeError(message) from error
+        raise MachineError(message) from error
     except local_processes.ChildError as error:
         _append_to_log(run_dir, str(error))
         raise
@@ -196,7 +197,7 @@ def sole_trainer(run_dir: Path) -> Iterator[None]:
         try:
             is_locked = stack.enter_context(lock)
         except TimeoutError:
-            raise RuntimeError(
+            raise MachineError(
                 f"{run_dir} is being trained by another process: stop that first, or start another "
                 "run in its place"
             ) from None
@@ -210,7 +211,7 @@ def _remove_leftovers(run_dir: Path) -> None:
     try:
         num, num_bytes = dnnlib.util.remove_leftovers(run_dir, FILES_OF_A_RUN)
     except OSError as error:
-        click.echo(f"Note: unfinished files of a killed process stay: {cli.message_of(error)}")
+        click.echo(f"Note: unfinished files of a killed process stay: {errors.message_of(error)}")
         return
     if num:
         what = "file" if num == 1 else "files"

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from data import fingerprint
+from dnnlib.errors import InputError
 from dnnlib.text import printable
 from training import checkpoint
 from training.config import TrainOptions
@@ -146,7 +147,7 @@ def check_unchanged(option: str, saved: Any, given: Any) -> None:
     """
     if given != saved:
         shown = printable(str(saved))
-        raise ValueError(
+        raise InputError(
             f"{option}={given}: the run was started with {option}={shown}; leave the option out to "
             "continue it, or --resume to start another"
         )
@@ -173,14 +174,14 @@ def check_training_set(
     """
     differences = fingerprint.differences(saved_fingerprint, fingerprint_now)
     if differences and not allow_other_data:
-        raise ValueError(
+        raise InputError(
             f"--data: {now['path']} is not what the run was trained on: it has "
             f"{' and '.join(differences)}; --data=PATH names that dataset, and --data=PATH "
             "--allow-other-data=1 continues with another"
         )
     for key in ("resolution", "use_labels", "xflip", *([] if allow_other_data else ["max_size"])):
         if saved.get(key) != now[key]:
-            raise ValueError(
+            raise InputError(
                 f"--data: {now['path']} is not what the run was trained on: its {key} is "
                 f"{now[key]}, and was {saved.get(key)} in {saved['path']}"
             )
@@ -204,13 +205,13 @@ def check_networks(state: Mapping[str, Any], networks: Mapping[str, torch.nn.Mod
         # Labels enter through this layer, [features, label numbers], which others do without.
         label_dim = saved.get("mapping.embed.weight", [0, 0])[1]
         if label_dim != network.c_dim:
-            raise ValueError(
+            raise InputError(
                 f"--data: its labels are {network.c_dim} numbers, the networks of the run take "
                 f"{label_dim}; --data=PATH names another dataset, --resume=network-snapshot-*.pkl "
                 "starts another run from these networks"
             )
         key = next(k for k in {**shapes, **saved} if shapes.get(k) != saved.get(k))
-        raise ValueError(
+        raise InputError(
             f"--data: its images have {network.img_channels} channel(s), which do not suit the "
             f"networks of the run ({name}: {key} is {saved.get(key)}, not {shapes.get(key)}); "
             "--data=PATH names another dataset"

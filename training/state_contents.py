@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from torch import Tensor
 
+from dnnlib.errors import InputError
 from training.config import TrainOptions
 
 MAX_DEPTH = 20
@@ -32,12 +33,12 @@ def check(state: Any, file_bytes: int) -> None:
     _check_size(state, file_bytes)
     for name, is_good in _PARTS.items():
         if name not in state:
-            raise ValueError(f"it lacks {name!r}")
+            raise InputError(f"it lacks {name!r}")
         if not is_good(state[name]):
-            raise ValueError(f"its {name!r} makes no sense")
+            raise InputError(f"its {name!r} makes no sense")
     for name, is_good in _OPTIONAL_PARTS.items():
         if not is_good(state.get(name)):
-            raise ValueError(f"its {name!r} makes no sense")
+            raise InputError(f"its {name!r} makes no sense")
 
 
 def _check_size(state: Any, file_bytes: int) -> None:
@@ -52,13 +53,13 @@ def _check_size(state: Any, file_bytes: int) -> None:
             elif isinstance(value, (dict, list, tuple)):
                 num_items += len(value)
                 if num_items > MAX_ITEMS:
-                    raise ValueError("it has no end")
+                    raise InputError("it has no end")
                 parts += value.values() if isinstance(value, dict) else value
         level = parts
     if level:
-        raise ValueError("it has no end")
+        raise InputError("it has no end")
     if num_bytes > MAX_USES * file_bytes + FREE_BYTES:
-        raise ValueError("its tensors are larger than the file")
+        raise InputError("its tensors are larger than the file")
 
 
 def _dict_of(*kinds: type) -> Callable[[Any], bool]:

@@ -15,7 +15,8 @@ from torch import Tensor
 import dnnlib
 from data import fingerprint
 from data.batches import TrainingBatches
-from dnnlib import cli, heartbeat
+from dnnlib import errors, heartbeat
+from dnnlib.errors import MachineError
 from torch_utils import distributed, misc, training_stats, watchdog
 from torch_utils.distributed import Worker
 from torch_utils.images import save_image_grid as save_image_grid
@@ -129,9 +130,9 @@ class Trainer:
         try:
             is_done = self._train(stop_request)
         except Exception as error:
-            if not cli.is_out_of_memory(error):
+            if not errors.is_out_of_memory(error):
                 raise
-            raise RuntimeError(_advice_on_memory(self.config)) from error
+            raise MachineError(_advice_on_memory(self.config)) from error
         if nothing_to_train is not None:
             self._print(nothing_to_train)
         elif is_done and self.health.is_sound():
@@ -303,7 +304,7 @@ class Trainer:
         by_rank = distributed.broadcast(self.worker, distributed.gather(self.worker, found))
         for rank, found in enumerate(by_rank):
             if found:
-                raise RuntimeError(
+                raise MachineError(
                     f"--data: {self.config.training_set_kwargs['path']} is not the same on all "
                     f"machines: for process {rank} it has {' and '.join(found)}; copy that of the "
                     "first machine to the others"
@@ -577,7 +578,7 @@ class Trainer:
         except OSError as error:
             if must_succeed:
                 raise
-            failure = cli.message_of(error)
+            failure = errors.message_of(error)
             self._print(f"Warning: {path.name} was not saved, and training goes on: {failure}")
         return distributed.broadcast(self.worker, failure) is None
 
@@ -605,7 +606,7 @@ class Trainer:
             except OSError as error:
                 if must_succeed:
                     raise
-                failure = cli.message_of(error)
+                failure = errors.message_of(error)
                 self._print(f"Warning: the state was not saved: {failure}")
         # All must agree on it, or some would wait for others at the next attempt.
         if distributed.broadcast(self.worker, failure) is None:

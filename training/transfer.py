@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from dnnlib.errors import InputError
 from network_files.load import load_network
 from torch_utils import misc
 from training.config import TrainConfig
@@ -55,19 +56,19 @@ def check(found: torch.nn.Module, network: torch.nn.Module) -> None:
         return
     if found.img_resolution != network.img_resolution:
         size, own_size = (f"{net.img_resolution}x{net.img_resolution}" for net in (found, network))
-        raise ValueError(
+        raise InputError(
             f"--resume: this network is for images of {size}, those of --data are {own_size}; "
             f"dataset_tool.py --resolution={size} makes others"
         )
     options, own_options = _options(found), _options(network)
     wrong = [f"{key}={value}" for key, value in options.items() if value != own_options[key]]
     if wrong:
-        raise ValueError(
+        raise InputError(
             f"--resume: this network was trained with {' '.join(wrong)}; use the same here"
         )
     if (found.c_dim, found.img_channels) == (network.c_dim, network.img_channels):
         first = leftovers[0]
-        raise ValueError(
+        raise InputError(
             f"--resume: {len(leftovers)} tensors do not fit: {first.name} is "
             f"{first.in_file or 'missing'} in the file, but {first.in_run or 'unknown'} with these "
             f"options"
@@ -83,7 +84,7 @@ def check_finite(data: dict[str, Any]) -> None:
     networks = {name: data[name] for name in ("G", "D", "G_ema") if data[name] is not None}
     damaged = [name for name, net in networks.items() if misc.nonfinite_tensors(net)]
     if damaged:
-        raise ValueError(
+        raise InputError(
             f"--resume: NaN or infinite values in {' and '.join(damaged)}, which training would "
             "never get rid of; use an earlier snapshot"
         )

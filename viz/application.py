@@ -9,6 +9,7 @@ import click
 import numpy as np
 from imgui_bundle import imgui
 
+from dnnlib.errors import MachineError
 from gui_utils import controls
 from gui_utils.keys import KeyPress
 from gui_utils.placement import Zoom
@@ -384,7 +385,7 @@ def take_screenshot(application: Application, timeout_sec: float = 600) -> np.nd
     settled_frames = 0
     while not captured:
         if time.monotonic() > deadline:
-            raise RuntimeError(f"no picture after {timeout_sec:.0f} seconds")
+            raise MachineError(f"no picture after {timeout_sec:.0f} seconds")
         settled_frames = settled_frames + 1 if application.is_settled else 0
         if settled_frames == STILL_FRAMES:
             window.capture(captured.append)

@@ -4,6 +4,8 @@ import functools
 
 import numpy as np
 
+from dnnlib.errors import InputError
+
 GREY = "grey"
 # What a user can choose; the last one is for values on both sides of zero.
 NAMES = (GREY, "viridis", "inferno", "cividis", "coolwarm")
@@ -35,6 +37,6 @@ def colors(name: str) -> np.ndarray:
 
         table = matplotlib.colormaps[name](np.arange(256), bytes=True)[:, :3].copy()
     else:
-        raise ValueError(f"there is no colour map {name!r}, but {', '.join(NAMES)}")
+        raise InputError(f"there is no colour map {name!r}, but {', '.join(NAMES)}")
     table.flags.writeable = False
     return table

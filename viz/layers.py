@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from dnnlib.errors import InputError
 from viz.view import LayerInfo, View
 
 
@@ -47,7 +48,7 @@ def synthesize(
         ):
             synthesis(ws.to(torch.float32), **kwargs)
     if view.layer not in shown:
-        raise ValueError(f"this network has no layer {view.layer}")
+        raise InputError(f"this network has no layer {view.layer}")
     return shown[view.layer].float(), synthesis.get_submodule(view.layer.partition("[")[0])
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dnnlib.errors import InputError
 from torch_utils import images, resample
 from viz.color_maps import GREY, SPECTRUM_COLORS, colors
 from viz.view import View
@@ -26,7 +27,7 @@ def to_pixels(x: Tensor, view: View) -> Tensor:
     if len(x) > 1:
         return images.to_uint8(x)
     if not math.isfinite(view.level) or not math.isfinite(view.window):
-        raise ValueError(f"level and window must be finite, got {view.level} and {view.window}")
+        raise InputError(f"level and window must be finite, got {view.level} and {view.window}")
     x = images.to_uint8((x - view.level) * (2 / max(view.window, MIN_WINDOW)))
     return x if view.color_map == GREY else _colored(x[0], view.color_map)
 

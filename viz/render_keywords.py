@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dnnlib.errors import InputError
 from viz.view import View
 
 
@@ -48,7 +49,7 @@ class Given:
             is_fit = tuple(ws.shape) in (shape, shape[1:], shape[2:], (1, 1, G.w_dim))
             if not is_fit:
                 found = list(self.ws.shape)
-                raise ValueError(f"the given styles are {found}, this network has {list(shape)}")
+                raise InputError(f"the given styles are {found}, this network has {list(shape)}")
             return ws.to(next(G.parameters()).device, torch.float32).expand(shape)
         if self.weights is None:
             return None
@@ -135,12 +136,12 @@ def _converted(name: str, convert: Callable[[Any], Any], value: Any) -> Any:
     try:
         return convert(value)
     except (TypeError, ValueError, OverflowError) as error:
-        raise ValueError(f"render: `{name}` cannot be used ({error})") from error
+        raise InputError(f"render: `{name}` cannot be used ({error})") from error
 
 
 def _one_of(value: Any, choices: tuple[int, ...]) -> int:
     if value not in choices:
-        raise ValueError(f"{value!r} is none of {', '.join(map(str, choices))}")
+        raise InputError(f"{value!r} is none of {', '.join(map(str, choices))}")
     return int(value)
 
 
@@ -152,7 +153,7 @@ def _range(value: Any) -> tuple[float, float]:
 def _tensor(value: Any) -> Tensor:
     ws = torch.as_tensor(value)
     if not 1 <= ws.ndim <= 3:
-        raise ValueError(f"it has the shape {list(ws.shape)}, not [1, num_ws, w_dim]")
+        raise InputError(f"it has the shape {list(ws.shape)}, not [1, num_ws, w_dim]")
     return ws.detach()
 
 
@@ -161,12 +162,12 @@ def _weights(pairs: Any) -> dict[int, float]:
     for seed, weight in pairs:
         weights[int(seed)] = weights.get(int(seed), 0) + float(weight)
     if not weights:
-        raise ValueError("there is no seed")
+        raise InputError("there is no seed")
     return weights
 
 
 def _matrix(value: Any) -> np.ndarray:
     matrix = np.array(value, dtype=np.float64)
     if matrix.shape != (3, 3) or not np.isfinite(matrix).all():
-        raise ValueError("it is no matrix of 3x3 finite numbers")
+        raise InputError("it is no matrix of 3x3 finite numbers")
     return matrix

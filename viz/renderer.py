@@ -16,7 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dnnlib import cli
+from dnnlib import cli, errors
+from dnnlib.errors import InputError
 from dnnlib.paths import expand_home
 from dnnlib.text import printable
 from network_files.load import load_network
@@ -80,7 +81,7 @@ class Renderer:
             if given.G is not None:
                 loaded = self._loaded = self._wrap(given.G)
             elif view.network is None:
-                raise ValueError("no network: choose a file")
+                raise InputError("no network: choose a file")
             else:
                 loaded = self._load(view.network)
             is_first = view.force_fp32 not in loaded.layers
@@ -134,7 +135,7 @@ class Renderer:
 
     def _read(self, network: str, version: tuple[int, int] | None) -> "_LoadedNetwork":
         if os.path.isdir(network):
-            raise ValueError(f"{network} is a folder; choose a network in it, such as a .pkl file")
+            raise InputError(f"{network} is a folder; choose a network in it, such as a .pkl file")
         self._tell(f"loading {network} …")
         try:
             data = load_network(network, allow_untrusted=self.allow_untrusted)
@@ -146,12 +147,12 @@ class Renderer:
 
     def _explain(self, error: Exception) -> tuple[str, str | None]:
         """One line for the user, and the traceback of an error that nobody foresaw."""
-        if cli.is_out_of_memory(error):
+        if errors.is_out_of_memory(error):
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()
             return f"out of memory: {str(error).partition(chr(10))[0]}", None
-        if cli.is_expected(error):
-            return cli.message_of(error), None
+        if errors.is_for_users(error):
+            return errors.message_of(error), None
         return f"{type(error).__name__}: {error}", traceback.format_exc()
 
 

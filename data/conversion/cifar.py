@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from data.reading import shorten
+from dnnlib.errors import InputError
 
 FILE_NAME = "cifar-10-python.tar.gz"
 NUM_BATCHES = 5  # of training images
@@ -30,13 +31,13 @@ def read(path: Path) -> list[tuple[np.ndarray, int]]:
     try:
         batches = _read_batches(path)
     except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
-        raise ValueError(
+        raise InputError(
             f"--source={path}: cannot be read ({shorten(error)}); is the download complete?"
         ) from error
     images = []
     for name in BATCHES:
         if name not in batches:
-            raise ValueError(f"--source={path}: there is no {name} in it; is it CIFAR-10's?")
+            raise InputError(f"--source={path}: there is no {name} in it; is it CIFAR-10's?")
         pixels, labels = parse_batch(batches[name], f"--source={path}: {name}")
         images += zip(pixels, labels, strict=True)
     return images
@@ -51,17 +52,17 @@ def parse_batch(data: bytes, where: str) -> tuple[np.ndarray, list[int]]:
     try:
         batch = _ArrayUnpickler(data).load()
     except Exception as error:  # damaged pickles can raise anything
-        raise ValueError(f"{where} is no batch of CIFAR-10 ({shorten(error)})") from error
+        raise InputError(f"{where} is no batch of CIFAR-10 ({shorten(error)})") from error
     batch = batch if isinstance(batch, dict) else {}
     pixels, labels = (batch.get(key, batch.get(key.decode())) for key in (b"data", b"labels"))
     if isinstance(pixels, _Array):
         pixels = pixels.value
     if not isinstance(pixels, np.ndarray) or pixels.dtype != np.uint8 or pixels.ndim != 2:
-        raise ValueError(f"{where} is no batch of CIFAR-10 (it has no array of pixels)")
+        raise InputError(f"{where} is no batch of CIFAR-10 (it has no array of pixels)")
     if pixels.shape[1] != 3 * 32 * 32 or not isinstance(labels, list):
-        raise ValueError(f"{where} is no batch of CIFAR-10 (no 32x32 images with classes)")
+        raise InputError(f"{where} is no batch of CIFAR-10 (no 32x32 images with classes)")
     if len(labels) != len(pixels) or not all(type(x) is int and 0 <= x < 10 for x in labels):
-        raise ValueError(f"{where} is no batch of CIFAR-10 (its labels are not 0 to 9)")
+        raise InputError(f"{where} is no batch of CIFAR-10 (its labels are not 0 to 9)")
     return pixels.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1), labels
 
 

@@ -20,6 +20,7 @@ from data.conversion.writer import Write, open_destination
 from data.decoding import Picture
 from data.listing import note_repeated
 from dnnlib import strict_json
+from dnnlib.errors import InputError
 from dnnlib.util import printable
 
 MAX_DEFAULT_WORKERS = 8
@@ -69,7 +70,7 @@ def convert_dataset(
     """
     images, count, labels = source.images, source.count, source.labels
     if source.gaps is not None and (on_error == "stop" or not labels.by_name):
-        raise ValueError(source.gaps)
+        raise InputError(source.gaps)
     if labels.lack:
         images = refuse_unlabelled(images, labels.lack)
     if max_images is not None:
@@ -103,9 +104,9 @@ def convert_dataset(
                 tqdm.write(f"Skipped: {result.name} {reason}", file=sys.stderr)
                 summary.dropped["unusable"] += 1
             else:
-                raise ValueError(f"{result.name} {printable(problem)}")
+                raise InputError(f"{result.name} {printable(problem)}")
         if summary.num_kept == 0:
-            raise ValueError(_describe_nothing(summary))
+            raise InputError(_describe_nothing(summary))
         if summary.num_unlabelled > 0:
             summary.labels = None
         write("dataset.json", strict_json.dumps(_metadata(summary)).encode())

@@ -25,6 +25,7 @@ from data.dataset_json import (
 from data.label_names import match_names
 from data.listing import METADATA
 from data.reading import UnusableImage
+from dnnlib.errors import InputError
 from dnnlib.util import printable
 
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
@@ -93,7 +94,7 @@ def from_dataset(
         if parse_labels(text, _path(where, name)):
             labelled[name] = text
         if len(labelled) > 1:
-            raise ValueError(
+            raise InputError(
                 f"{where}: there is no dataset.json at the top, but several below, such as"
                 f" {' and '.join(printable(name) for name in labelled)}; convert each folder by"
                 " itself, or put one for all images at the top"
@@ -114,7 +115,7 @@ def from_folders(names: Sequence[str], where: str) -> Labels:
     """
     folders = {name: name.partition("/")[0] for name in names if "/" in name}
     if not folders and names:
-        raise ValueError(
+        raise InputError(
             f"--labels=folders: the images in {where} lie in no folders; put those of each class"
             " into one"
         )
@@ -152,7 +153,7 @@ def from_file(path: Path, names: Sequence[str]) -> Labels:
     try:
         text = path.read_text("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ValueError(f"--labels={path}: not UTF-8 text ({error})") from error
+        raise InputError(f"--labels={path}: not UTF-8 text ({error})") from error
     if path.suffix.lower() == ".json":
         return _from_json(text, path, names)
     return _from_csv(text, path, names)
@@ -205,7 +206,7 @@ def _read(read: Callable[[str], bytes], where: Path, name: str) -> bytes:
     try:
         return read(name)
     except UnusableImage as error:  # a pipe, or without measure
-        raise ValueError(f"{_path(where, name)} {str(error).partition(';')[0]}") from error
+        raise InputError(f"{_path(where, name)} {str(error).partition(';')[0]}") from error
 
 
 def _from_json_of_dataset(
@@ -259,12 +260,12 @@ def _from_json(text: str, path: Path, names: Sequence[str]) -> Labels:
             isinstance(entry, (list, tuple)) and len(entry) == 2 and isinstance(entry[0], str)
             for entry in content
         ):
-            raise ValueError('expected {"labels": [[NAME, LABEL], ...]} or {NAME: LABEL, ...}')
+            raise InputError('expected {"labels": [[NAME, LABEL], ...]} or {NAME: LABEL, ...}')
         listed = collect([tuple(entry) for entry in content])
     except json.JSONDecodeError as error:
-        raise ValueError(f"--labels={path}: not JSON ({error})") from error
+        raise InputError(f"--labels={path}: not JSON ({error})") from error
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"--labels={path}: {error}") from error
+        raise InputError(f"--labels={path}: {error}") from error
     is_word = {type(label) is str for label in listed.values()} == {True}
     if not is_word:
         check_labels(listed, f"--labels={path}")
@@ -280,7 +281,7 @@ def _match_file(listed: dict[str, Any], path: Path, names: Sequence[str], noun: 
     labels = labels._replace(lack=f"has no label in {path}")
     if names and not labels.by_name:
         example = printable(next(iter(listed))) if listed else "nothing"
-        raise ValueError(
+        raise InputError(
             f"--labels={path}: it names no image of the source: there is {example} in the former,"
             f" {printable(names[0])} in the latter"
         )
@@ -311,7 +312,7 @@ def _from_csv(text: str, path: Path, names: Sequence[str]) -> Labels:
     listed: dict[str, _Row] = {}
     for name, row in rows:
         if listed.setdefault(name, row) != row:
-            raise ValueError(f"{where}: {printable(name)} has two labels")
+            raise InputError(f"{where}: {printable(name)} has two labels")
     first, row = rows[0]
     notes = []
     if len(rows) > 1 and first not in match_names(listed, names, where).listed_of.values():
@@ -342,14 +343,14 @@ def _read_csv(text: str, path: Path) -> list[tuple[str, _Row]]:
     try:
         rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True))
     except csv.Error as error:
-        raise ValueError(f"--labels={path}: not a CSV file ({error})") from error
+        raise InputError(f"--labels={path}: not a CSV file ({error})") from error
     numbered = [(number, row) for number, row in enumerate(rows, start=1) if any(row)]
     if not numbered:
-        raise ValueError(f"--labels={path}: there is no label in it")
+        raise InputError(f"--labels={path}: there is no label in it")
     width = len(numbered[0][1])
     for number, row in numbered:
         if len(row) != width or width < 2:
-            raise ValueError(
+            raise InputError(
                 f"--labels={path}: line {number} has {len(row)} columns; expected"
                 f" {f'{width} as in the first' if width > 1 else 'NAME,LABEL'}"
             )
@@ -370,7 +371,7 @@ def _parse_cells(rows: dict[str, _Row], where: str) -> list[Label | LongNumber |
     for name, row in rows.items():
         for cell in row.cells:
             if not NUMBER.fullmatch(cell):
-                raise ValueError(
+                raise InputError(
                     f"{where}: line {row.line}: {cell!r} is not a number, but the label of"
                     f" {printable(name)} should be a vector of finite numbers"
                 )
@@ -380,9 +381,9 @@ def _parse_cells(rows: dict[str, _Row], where: str) -> list[Label | LongNumber |
 def _check_word(row: _Row, where: str) -> None:
     (word,) = row.cells
     if word == "":
-        raise ValueError(f"{where}: line {row.line} has no label")
+        raise InputError(f"{where}: line {row.line} has no label")
     if COMMA_NUMBER.fullmatch(word):
-        raise ValueError(
+        raise InputError(
             f"{where}: line {row.line}: {word} is no class; write numbers with a point"
         )
 

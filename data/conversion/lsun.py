@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from data.conversion import parallel
 from data.reading import shorten
+from dnnlib.errors import InputError, MachineError
 
 Entry = TypeVar("Entry")
 
@@ -25,7 +26,7 @@ def count(path: Path) -> int:
         size = (environment.info()["last_pgno"] + 1) * page_size
         if (path / "data.mdb").stat().st_size < size:
             # To read on would end the process: the file is mapped into memory.
-            raise ValueError(
+            raise InputError(
                 f"--source={path}: data.mdb is shorter than its {size} bytes; is the download or"
                 " copy complete?"
             )
@@ -55,7 +56,7 @@ def _read_apart(function: Callable[[Path], Iterator[Entry]], path: Path) -> Iter
     try:
         yield from parallel.iterate_apart(function, path)
     except ChildProcessError as error:
-        raise ValueError(
+        raise InputError(
             f"--source={path}: data.mdb is damaged (reading it, {error}); download or copy it again"
         ) from error
 
@@ -78,11 +79,11 @@ def _open(path: Path) -> Iterator["lmdb.Environment"]:  # noqa: F821
     try:
         import lmdb
     except ImportError as error:
-        raise RuntimeError(
+        raise MachineError(
             f"--source={path}: reading LSUN's databases needs another package: pip install lmdb"
         ) from error
     if not (path / "data.mdb").is_file():
-        raise ValueError(
+        raise InputError(
             f"--source={path}: a folder named *{FOLDER_SUFFIX} is an LSUN database, but there is no"
             " data.mdb in it; rename the folder if it holds image files"
         )
@@ -91,7 +92,7 @@ def _open(path: Path) -> Iterator["lmdb.Environment"]:  # noqa: F821
         with lmdb.open(str(path), readonly=True, lock=False, readahead=False) as environment:
             yield environment
     except lmdb.Error as error:
-        raise ValueError(
+        raise InputError(
             f"--source={path}: not a readable LMDB database ({shorten(error)}); is the download or"
             " copy complete?"
         ) from error

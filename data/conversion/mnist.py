@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from data.reading import shorten
+from dnnlib.errors import InputError
 
 IMAGES_SUFFIX, LABELS_SUFFIX = "-images-idx3-ubyte.gz", "-labels-idx1-ubyte.gz"
 BYTES_OF_RANK = {1: 0x801, 3: 0x803}  # first number of a file of bytes, by number of axes
@@ -23,7 +24,7 @@ def read(path: Path, with_labels: bool = True) -> tuple[np.ndarray, list[int] | 
     """
     images = _read_idx(path, 3)
     if images.shape[1:] != (SIZE, SIZE):
-        raise ValueError(
+        raise InputError(
             f"--source={path}: its images are {images.shape[2]}x{images.shape[1]}, those of MNIST"
             f" are {SIZE}x{SIZE}"
         )
@@ -32,13 +33,13 @@ def read(path: Path, with_labels: bool = True) -> tuple[np.ndarray, list[int] | 
         return images, None
     labels_path = path.with_name(path.name.removesuffix(IMAGES_SUFFIX) + LABELS_SUFFIX)
     if not labels_path.is_file():
-        raise ValueError(
+        raise InputError(
             f"--source={path}: there is no {labels_path.name} beside it; put it there, or convert"
             " without labels by --labels=none"
         )
     labels = _read_idx(labels_path, 1)
     if len(labels) != len(images):
-        raise ValueError(
+        raise InputError(
             f"--source={path}: there are {len(images)} images, but {len(labels)} labels in"
             f" {labels_path.name}; they belong to different sets"
         )
@@ -52,13 +53,13 @@ def _read_idx(path: Path, rank: int) -> np.ndarray:
             magic, *shape = struct.unpack(f">{1 + rank}I", file.read(4 * (1 + rank)))
             is_sane = shape[0] <= MAX_COUNT and max(shape[1:], default=0) <= MAX_SIZE
             if magic != BYTES_OF_RANK[rank] or not is_sane:
-                raise ValueError(f"{where}: not a file of MNIST (it starts with {magic}, {shape})")
+                raise InputError(f"{where}: not a file of MNIST (it starts with {magic}, {shape})")
             size = int(np.prod(shape))
             data = file.read(size + 1)  # one more than announced is enough to notice
     except (OSError, EOFError, zlib.error, struct.error) as error:
-        raise ValueError(
+        raise InputError(
             f"{where}: cannot be read ({shorten(error)}); is the download complete?"
         ) from error
     if len(data) != size:
-        raise ValueError(f"{where}: holds more or less than the {size} bytes that it announces")
+        raise InputError(f"{where}: holds more or less than the {size} bytes that it announces")
     return np.frombuffer(data, np.uint8).reshape(shape)

@@ -14,6 +14,7 @@ from multiprocessing.connection import Connection
 from typing import TypeVar
 
 from dnnlib import interrupts
+from dnnlib.errors import MachineError
 from torch_utils.host_memory import keep_freed_memory
 
 Item = TypeVar("Item")
@@ -50,7 +51,7 @@ def map_ordered(
         while pending:
             yield from pending.popleft().result()
     except BrokenProcessPool as error:
-        raise RuntimeError(
+        raise MachineError(
             "a worker process died, perhaps for lack of memory; try fewer with --workers=1"
         ) from error
     finally:

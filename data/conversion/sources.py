@@ -19,6 +19,7 @@ from data.conversion.transform import suggest_size
 from data.dataset_json import Label
 from data.decoding import Picture
 from data.zip_archive import Member, ZipArchive, read_member
+from dnnlib.errors import InputError
 from dnnlib.util import is_power_of_two, printable
 
 SYNTHETIC_COUNT = 1000
@@ -83,13 +84,13 @@ def open_source(
     name = Path(source).name
     has_no_profiles = source == "synthetic" or name == cifar.FILE_NAME
     if keep_profile_values and (has_no_profiles or name.endswith(mnist.IMAGES_SUFFIX)):
-        raise ValueError(
+        raise InputError(
             f"--keep-profile-values: the images of {source} have no colour profiles; leave it out"
         )
     if source == "synthetic":
         return _with_own_labels(_open_synthetic(max_images, size, seed or 0), source, labels)
     if seed is not None:
-        raise ValueError("--seed: only --source=synthetic is random; leave it out")
+        raise InputError("--seed: only --source=synthetic is random; leave it out")
     path = Path(source)
     if not path.exists():
         raise OSError(f"--source={source}: no such file or folder")
@@ -104,11 +105,11 @@ def open_source(
     if path.suffix.lower() == ".zip":
         return _open_zip(path, labels, max_images, keep_profile_values)
     if path.name.endswith(mnist.LABELS_SUFFIX):
-        raise ValueError(
+        raise InputError(
             f"--source={source}: these are labels; give the images beside it,"
             f" {path.name.removesuffix(mnist.LABELS_SUFFIX)}{mnist.IMAGES_SUFFIX}"
         )
-    raise ValueError(
+    raise InputError(
         f"--source={source}: unknown kind of file; give a folder with images, a .zip, an LSUN"
         f" folder (*{lsun.FOLDER_SUFFIX}), {cifar.FILE_NAME}, train{mnist.IMAGES_SUFFIX}, or"
         " 'synthetic'"
@@ -119,7 +120,7 @@ def _with_own_labels(source: Source, name: str, labels: str | None) -> Source:
     if labels is None:
         return source
     if labels != "none":
-        raise ValueError(f"--labels={labels}: {name} has labels of its own; leave it out")
+        raise InputError(f"--labels={labels}: {name} has labels of its own; leave it out")
     return source._replace(images=(image._replace(label=None) for image in source.images))
 
 
@@ -156,7 +157,7 @@ def _open_lsun(
     path: Path, option: str | None, max_images: int | None, keep_profile_values: bool
 ) -> Source:
     if option == "folders":
-        raise ValueError(f"--labels=folders: {path} is a database without folders")
+        raise InputError(f"--labels=folders: {path} is a database without folders")
     count = lsun.count(path)
     keys, labels = [], Labels({})
     if option not in (None, "none"):
@@ -177,7 +178,7 @@ def _open_synthetic(max_images: int | None, size: tuple[int, int] | None, seed: 
     count = SYNTHETIC_COUNT if max_images is None else max(max_images, 1)
     width, height = size or (SYNTHETIC_RESOLUTION, SYNTHETIC_RESOLUTION)
     if width != height or not is_power_of_two(width):
-        raise ValueError(
+        raise InputError(
             f"--resolution={width}x{height}: synthetic images are square and their side is a"
             f" power of two; try --resolution={suggest_size(width)}"
         )
@@ -274,7 +275,7 @@ def _choose_labels(
     try:
         return label_tables.from_dataset(metadata, read, names, where)
     except ValueError as error:
-        raise ValueError(f"{error}; --labels=none leaves all labels out") from error
+        raise InputError(f"{error}; --labels=none leaves all labels out") from error
 
 
 def _find_gaps(labels: Labels, names: list[str], where: Path, max_images: int | None) -> str | None:
@@ -291,13 +292,13 @@ def refuse_unlabelled(images: Iterable[SourceImage], lack: str) -> Iterator[Sour
 
 
 def _refuse(reason: str) -> tuple[Picture, Counter[str]]:
-    raise ValueError(f"{reason}; add it, or leave such files out with --on-error=skip")
+    raise InputError(f"{reason}; add it, or leave such files out with --on-error=skip")
 
 
 def _check_member_name(name: str, path: Path) -> None:
     parts = re.split(r"[/\\]", name)
     if parts[0] == "" or re.match(r"[A-Za-z]:", parts[0]) or ".." in parts:
-        raise ValueError(
+        raise InputError(
             f"--source={path}: the member {name!r} points outside the archive;"
             " archives like that are refused, remove it (zip -d) if you trust the rest"
         )

@@ -5,6 +5,7 @@ from typing import Literal
 
 import PIL.Image
 
+from dnnlib.errors import InputError
 from dnnlib.util import is_power_of_two, nearest_power_of_two
 
 Crop = Literal["center-crop", "center-crop-wide"]
@@ -30,7 +31,7 @@ class Transform:
     def __post_init__(self) -> None:
         if self.size is None:
             if self.crop is not None:
-                raise ValueError(
+                raise InputError(
                     f"--transform={self.crop} needs --resolution=WxH, such as --resolution=256x256"
                 )
             return
@@ -38,19 +39,19 @@ class Transform:
         option = f"--resolution={width}x{height}"
         if self.crop == "center-crop-wide":
             if height > width:
-                raise ValueError(
+                raise InputError(
                     f"{option}: center-crop-wide needs a width of at least the height;"
                     f" try --resolution={_suggest_wide_size(height, width)}"
                 )
         elif width != height:
-            raise ValueError(
+            raise InputError(
                 f"{option}: images must end up square; try --resolution={suggest_size(width)}, or"
                 " --transform=center-crop-wide for black bars above and below"
             )
         if not is_power_of_two(width):
             is_wide = self.crop == "center-crop-wide"
             better = _suggest_wide_size(width, height) if is_wide else suggest_size(width)
-            raise ValueError(
+            raise InputError(
                 f"{option}: the width must be a power of two; try --resolution={better}"
             )
 

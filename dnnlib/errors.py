@@ -1,0 +1,61 @@
+"""Errors meant for users: their message alone says what is wrong, and what to do.
+
+Code raises one of them where it finds wrong input, and `dnnlib.cli.Command` prints it as one
+`Error:` line. Any other exception is a bug of the program and keeps its traceback.
+"""
+
+import errno
+
+from dnnlib.text import printable
+
+
+class UserError(Exception):
+    """Something that only the user can put right. Raise one of the two subclasses."""
+
+
+class InputError(UserError, ValueError):
+    """An option, an argument, or a file is wrong."""
+
+
+class MachineError(UserError, RuntimeError):
+    """The machine lacks something: a package, a device, a process that has died."""
+
+
+def is_for_users(error: BaseException) -> bool:
+    """Whether the message of an error alone tells a user what to do.
+
+    Besides `UserError` these are all `OSError`s, whose messages name the file, and running out of
+    memory.
+    """
+    if isinstance(error, OSError):
+        return error.errno != errno.EPIPE  # click itself ends quietly on a closed pipe
+    return isinstance(error, UserError) or is_out_of_memory(error)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that the memory of the computer or of a GPU is used up."""
+    # PyTorch's class is matched by name because this package does not import torch.
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or "DefaultCPUAllocator" in str(error)
+    )
+
+
+def message_of(error: BaseException) -> str:
+    """What an error says to a user, in one line.
+
+    Names from files are made printable where they enter a message. This function is the last line
+    of defence: it leaves only line ends in place, which PyTorch's own messages have.
+    """
+    if isinstance(error, OSError) and error.strerror and error.filename is not None:
+        return f"{error.strerror}: {printable(str(error.filename))}"
+    if is_out_of_memory(error):
+        text = str(error).partition("\n")[0]
+        return f"out of memory; a smaller batch may help. {printable(text)}"
+    return printable_lines(str(error)) or type(error).__name__
+
+
+def printable_lines(text: str) -> str:
+    """`printable`, line by line."""
+    return "\n".join(printable(line) for line in text.split("\n"))
