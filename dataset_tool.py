@@ -5,6 +5,7 @@ if __name__ == "__main__":  # Ctrl-C ends the script quietly even during the oth
 
     interrupts.end_quietly()
 
+import functools
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +24,7 @@ from data.conversion.writer import check_destination
 from dnnlib import cli, paths, util
 from dnnlib.errors import InputError
 from torch_utils.host_memory import keep_freed_memory
+from training import advice
 
 
 def _not_empty(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
@@ -223,7 +225,8 @@ def inspect_dataset(
 
     from torch_utils import distributed  # takes seconds: not for who converts, nor the workers
 
-    for line in inspection_of.describe(inspection, path, distributed.num_gpus(), labels):
+    advise = functools.partial(advice.describe_training, num_gpus=distributed.num_gpus())
+    for line in inspection_of.describe(inspection, path, advise, labels):
         click.echo(util.printable(line))
     if inspection.sheet is not None:
         with util.open_atomic(sheet_path) as file:

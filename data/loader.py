@@ -17,8 +17,8 @@ import torch.utils.data
 from torch import Tensor
 
 from data.dataset import Dataset
+from dnnlib.interrupts import ignore_signals
 from torch_utils import local_processes
-from training.stop_request import ignore_signals
 
 Batch = tuple[Tensor, Tensor]
 KILL_SEC = 5.0  # a process in the middle of reading from a dead disk does not even die

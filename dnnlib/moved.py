@@ -30,6 +30,7 @@ MODULES = {
 }
 
 NAMES = {
+    "training.stop_request.ignore_signals": "dnnlib.interrupts.ignore_signals",
     "dnnlib.cli.is_expected": "dnnlib.errors.is_for_users",
     "dnnlib.cli.is_out_of_memory": "dnnlib.errors.is_out_of_memory",
     "legacy.NETWORKS": "network_files.load.NETWORKS",
