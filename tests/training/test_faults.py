@@ -166,7 +166,7 @@ def test_closed_terminal_stops_the_run_with_a_state(start, tmp_path):
 
 
 def test_run_goes_on_when_nobody_reads_its_output(start, tmp_path):
-    """nobody reads its output any more"""
+    """the reader of its output has gone"""
     process = start(tmp_path, *COMMAND, "--gpus=1")
     read_until(process, "tick 0 ")
     process.stdout.close()
@@ -256,7 +256,7 @@ def test_full_disk_at_a_snapshot_does_not_end_the_run(start, tmp_path):
 
 
 def test_vanished_folder_does_not_end_the_run(start, tmp_path):
-    """the folder of the run is gone for a while, with its disk"""
+    """the disk with the run's folder is unmounted for a while"""
     process = start(tmp_path / "runs", *LONG, "--gpus=1", "--state-minutes=0")
     read_until(process, "tick 0 ")
     wait_for(lambda: list(tmp_path.glob("runs/*/network-snapshot-000000.pkl")), [process])
@@ -270,7 +270,7 @@ def test_vanished_folder_does_not_end_the_run(start, tmp_path):
 
 
 def test_continued_run_finishes_its_snapshot(start, tmp_path):
-    """it dies between a state and its snapshot"""
+    """the run dies between a state and its snapshot"""
     script = script_with(
         tmp_path,
         "from training.training_loop import Trainer\n"
