@@ -17,11 +17,12 @@ from data import fingerprint
 from data.dataset import ImageFolderDataset
 from dnnlib import cli, strict_json, util
 from dnnlib.errors import InputError
-from metrics import metric_main
 from torch_utils import distributed
 from training import config as training_config
 from training import minibatch_groups, preflight, resume, run_dirs
-from training.config import TrainConfig, TrainOptions
+from training import options as run_options
+from training.config import TrainConfig
+from training.options import TrainOptions
 from training.resume import Continuation
 from training.training_loop import training_loop
 
@@ -30,182 +31,13 @@ from training.training_loop import training_loop
 @click.option(
     "--outdir", type=cli.Address(), metavar="DIR", help="Where the run gets its folder.  [required]"
 )
-@click.option(
-    "--cfg",
-    type=click.Choice(training_config.CFGS),
-    help="Translation (t), translation and rotation (r), or StyleGAN2.  [required]",
-)
+@run_options.click_options("cfg")
 @click.option("--data", type=cli.Address(), metavar="ZIP|DIR", help="Training images.  [required]")
-@click.option(
-    "--gpus",
-    type=cli.WholeNumber(min=1),
-    help="Processes, one on each GPU.  [required, except under torchrun]",
-)
-@click.option("--batch", type=cli.WholeNumber(min=1), help="Total batch size.  [required]")
-@click.option("--gamma", type=cli.FiniteFloat(min=0), help="R1 weight.  [required]")
+@run_options.click_options("gpus", "gamma")
 @click.option("--cond", type=bool, default=False, show_default=True, help="Train with labels.")
-@click.option("--mirror", type=bool, default=False, show_default=True, help="Add x-flipped images.")
-@click.option(
-    "--aug",
-    type=click.Choice(["noaug", "ada", "fixed"]),
-    default="ada",
-    show_default=True,
-    help="Augmentation.",
-)
-@click.option(
-    "--resume",
-    type=cli.Address(),
-    metavar="PATH|URL|RUN|latest",
-    help="Start from trained networks; or continue a run: its folder, or the latest in --outdir.",
-)
-@cli.allow_untrusted_option
-@click.option(
-    "--freezed",
-    type=cli.WholeNumber(min=0),
-    default=0,
-    show_default=True,
-    help="Freeze the first layers of D.",
-)
-@click.option(
-    "--p",
-    type=cli.FiniteFloat(min=0, max=1),
-    default=0.2,
-    show_default=True,
-    help="Probability for --aug=fixed.",
-)
-@click.option(
-    "--target",
-    type=cli.FiniteFloat(min=0, max=1),
-    default=0.6,
-    show_default=True,
-    help="Target for --aug=ada.",
-)
-@click.option(
-    "--batch-gpu",
-    type=cli.WholeNumber(min=1),
-    help="Samples per process and pass; the rest accumulates.  [default: batch / gpus]",
-)
-@click.option(
-    "--cbase",
-    type=cli.WholeNumber(min=1),
-    default=32768,
-    show_default=True,
-    help="Capacity multiplier.",
-)
-@click.option(
-    "--cmax", type=cli.WholeNumber(min=1), default=512, show_default=True, help="Max. feature maps."
-)
-@click.option(
-    "--glr",
-    type=cli.FiniteFloat(min=0),
-    help="Learning rate of G.  [default: 0.002 for stylegan2, else 0.0025]",
-)
-@click.option(
-    "--dlr",
-    type=cli.FiniteFloat(min=0),
-    default=0.002,
-    show_default=True,
-    help="Learning rate of D.",
-)
-@click.option(
-    "--map-depth",
-    type=cli.WholeNumber(min=1),
-    help="Layers of the mapping network.  [default: 8 for stylegan2, else 2]",
-)
-@click.option(
-    "--mbstd-group",
-    type=cli.WholeNumber(min=1),
-    default=4,
-    show_default=True,
-    help="Group size of the minibatch standard deviation.",
-)
+@run_options.click_options("mirror", "mbstd_group")
 @click.option("--desc", metavar="STR", help="Appended to the name of the run's folder.")
-@click.option(
-    "--metrics",
-    type=cli.NameList(metric_main.list_valid_metrics()),
-    metavar="NAME,NAME|none",
-    default="fid50k_full",
-    show_default=True,
-    help="Evaluated at each snapshot; calc_metrics.py --help lists them.",
-)
-@click.option(
-    "--kimg",
-    type=cli.WholeNumber(min=1),
-    default=25000,
-    show_default=True,
-    help="Length of the run, in thousands of images.",
-)
-@click.option(
-    "--tick",
-    type=cli.WholeNumber(min=1),
-    default=4,
-    show_default=True,
-    help="Thousands of images between two status lines.",
-)
-@click.option(
-    "--snap", type=cli.WholeNumber(min=1), default=50, show_default=True, help="Ticks per snapshot."
-)
-@click.option(
-    "--seed", type=cli.WholeNumber(min=0), default=0, show_default=True, help="Random seed."
-)
-@click.option("--fp32", type=bool, default=False, show_default=True, help="No mixed precision.")
-@click.option("--nobench", type=bool, default=False, show_default=True, help="No cuDNN autotuning.")
-@click.option(
-    "--workers",
-    type=cli.WholeNumber(min=0),
-    default=3,
-    show_default=True,
-    help="Processes that load images; 0 loads them in the training process.",
-)
-@click.option(
-    "--state-minutes",
-    type=cli.FiniteFloat(min=0),
-    default=30,
-    show_default=True,
-    help="Save the state of the run at least so often.",
-)
-@click.option(
-    "--watchdog-minutes",
-    type=cli.FiniteFloat(min=0),
-    default=10,
-    show_default=True,
-    help="End a run in which one process keeps the others waiting for so long; 0 never does.",
-)
-@click.option(
-    "--keep-states",
-    type=cli.WholeNumber(min=1),
-    default=2,
-    show_default=True,
-    help="States to keep.",
-)
-@click.option(
-    "--max-nan-steps",
-    type=cli.WholeNumber(min=1),
-    default=200,
-    show_default=True,
-    help="Give up after so many steps in a row with losses that are not finite.",
-)
-@click.option(
-    "--skip-damaged",
-    type=bool,
-    default=False,
-    show_default=True,
-    help="Leave out images that cannot be read, and count them, instead of stopping.",
-)
-@click.option(
-    "--deterministic",
-    type=bool,
-    default=False,
-    show_default=True,
-    help="Same bits in each run on the same machine; slower on GPUs.",
-)
-@click.option(
-    "--cache",
-    type=click.Choice(["none", "ram", "auto"]),
-    default="none",
-    show_default=True,
-    help="Keep decoded images in memory; auto does if they take at most half of what is free.",
-)
+@run_options.click_options("metrics", "cache")
 @click.option(
     "--allow-other-data",
     type=bool,
@@ -256,13 +88,25 @@ def main(device: str, dry_run: bool, **options: Any) -> None:
     is left out, and a run goes on when a metric fails. Without a network put the files into the
     folder that the environment variable STYLEGAN3_DETECTOR_DIR names.
     """
-    if not distributed.is_main_process():
-        # The main process decides, and says so when the processes have found each other.
-        num_processes = distributed.num_torchrun_processes()
-        if not dry_run:
-            distributed.launch(training_loop, num_processes, device, None)
-        return
+    num_processes = distributed.num_torchrun_processes()
+    if options["gpus"] is None:
+        options["gpus"] = num_processes
+    if distributed.is_main_process():
+        _train(device, dry_run, options)
+    elif not dry_run:
+        # The main process reads the options, and sends the configuration to this one.
+        assert num_processes is not None, "torchrun started this process"
+        distributed.launch(training_loop, num_processes, device, None)
+
+
+def _train(device: str, dry_run: bool, options: dict[str, Any]) -> None:
+    """Check the options, say what they mean, and train."""
     run = find_run(options)
+    if run is None and options["resume"] == "latest":
+        click.echo(
+            f"Note: no run in {options['outdir']} has saved a state yet: this one starts afresh."
+        )
+        options = {**options, "resume": None}
     with contextlib.ExitStack() as stack:
         if run is not None and not dry_run:
             stack.enter_context(preflight.sole_trainer(run.run_dir))
@@ -275,7 +119,7 @@ def main(device: str, dry_run: bool, **options: Any) -> None:
         if run is not None:
             click.echo(f"Continuing from {util.printable(str(run.state_path))}")
         if dry_run:
-            if (note := _what_a_dry_run_leaves_out(config, run)) is not None:
+            if (note := _note_on_dry_run(config, run)) is not None:
                 click.echo(note)
             click.echo("Dry run; exiting.")
             return
@@ -291,8 +135,8 @@ def main(device: str, dry_run: bool, **options: Any) -> None:
         distributed.launch(training_loop, config.num_gpus, device, config, state_path)
 
 
-def _what_a_dry_run_leaves_out(config: TrainConfig, run: Continuation | None) -> str | None:
-    """What the run itself would look at, or say, about `--resume`."""
+def _note_on_dry_run(config: TrainConfig, run: Continuation | None) -> str | None:
+    """A note on `--resume`, which a dry run does not check completely; `None` if it is complete."""
     if run is not None:
         return resume.nothing_to_train(run.state["cur_nimg"], config.total_kimg)
     if config.resume_pkl is None:
@@ -313,15 +157,13 @@ def find_run(options: dict[str, Any]) -> Continuation | None:
         run = resume.find(options["resume"], Path(outdir or "."))
         if run is None and outdir is None:
             preflight.check_resume(options["resume"])  # the folder of a run, misspelt?
-    if run is None and options["resume"] == "latest":
-        if all(options[name] is None for name in ("cfg", "data", "batch", "gamma")):
-            # Somebody who wants to continue a run, in another folder than it is in.
-            raise click.UsageError(
-                f"--resume=latest: no run in {outdir} has saved a state yet; is this the --outdir "
-                "of the run? A first one needs --cfg, --data, --gpus, --batch and --gamma, too."
-            )
-        click.echo(f"Note: no run in {outdir} has saved a state yet: this one starts afresh.")
-        options["resume"] = None
+    describes_run = any(options[name] is not None for name in ("cfg", "data", "batch", "gamma"))
+    if run is None and options["resume"] == "latest" and not describes_run:
+        # The command continues a run which is in another folder.
+        raise click.UsageError(
+            f"--resume=latest: no run in {outdir} has saved a state yet; is this the --outdir of "
+            "the run? A first one needs --cfg, --data, --gpus, --batch and --gamma, too."
+        )
     launch_id = distributed.launch_id()
     if run is None and launch_id is not None and outdir is not None:
         # Torchrun starts the same command again after a failure.
@@ -456,11 +298,11 @@ def prepare_run(
 
 
 def _train_options(options: dict[str, Any]) -> TrainOptions:
-    names = [field.name for field in dataclasses.fields(TrainOptions)]
-    values = {name: options[name] for name in names}
-    if values["resume"] is not None and not util.is_url(values["resume"], allow_file_urls=True):
-        values["resume"] = str(Path(values["resume"]).absolute())
-    return TrainOptions(**{**values, "metrics": tuple(options["metrics"])})
+    train_options = run_options.make(options)
+    resume_from = train_options.resume
+    if resume_from is None or util.is_url(resume_from, allow_file_urls=True):
+        return train_options
+    return dataclasses.replace(train_options, resume=str(Path(resume_from).absolute()))
 
 
 def _description(options: dict[str, Any]) -> str:
@@ -472,8 +314,6 @@ def _description(options: dict[str, Any]) -> str:
 
 def _require(options: dict[str, Any], *names: str) -> None:
     """Refuse a new run without these options; a run to continue has them already."""
-    if options["gpus"] is None:
-        options["gpus"] = distributed.num_torchrun_processes()
     context = click.get_current_context()
     for param in context.command.params:
         if param.name in names and options[param.name] is None:

@@ -10,22 +10,20 @@ import os
 import re
 import warnings
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, get_args
 
 from dnnlib.cli import MAX_SEED
 from dnnlib.errors import InputError
 from dnnlib.paths import MAX_NAME_BYTES, shorten_name
 from training import minibatch_groups
-
-Cfg = Literal["stylegan3-t", "stylegan3-r", "stylegan2"]
-Aug = Literal["noaug", "ada", "fixed"]
-Cache = Literal["none", "ram", "auto"]
+from training.options import Aug as Aug
+from training.options import Cache, Cfg, TrainOptions
 
 # Of the name of a run's folder, which begins with the number of the run.
 MAX_DESCRIPTION_BYTES = MAX_NAME_BYTES - len("0000000000-")
 MIN_DATASET_BYTES = 16  # of them for the dataset
 
-CFGS: tuple[Cfg, ...] = ("stylegan3-t", "stylegan3-r", "stylegan2")
+CFGS: tuple[Cfg, ...] = get_args(Cfg)
 
 # Augmentations "bgc" of Karras et al. 2020, "Training GANs with limited data", Sec. 2.3.
 AUGMENTATIONS = (
@@ -44,46 +42,7 @@ AUGMENTATIONS = (
 )
 
 
-@dataclass(frozen=True)
-class TrainOptions:
-    """The options of `train.py` that shape a run, under their own names and with their defaults."""
-
-    cfg: Cfg
-    gpus: int
-    batch: int
-    gamma: float
-    mirror: bool = False
-    aug: Aug = "ada"
-    resume: str | None = None
-    allow_untrusted: bool = False
-    freezed: int = 0
-    p: float = 0.2
-    target: float = 0.6
-    batch_gpu: int | None = None
-    cbase: int = 32768
-    cmax: int = 512
-    glr: float | None = None
-    dlr: float = 0.002
-    map_depth: int | None = None
-    mbstd_group: int = 4
-    metrics: tuple[str, ...] = ("fid50k_full",)
-    kimg: int = 25000
-    tick: int = 4
-    snap: int = 50
-    seed: int = 0
-    fp32: bool = False
-    nobench: bool = False
-    workers: int = 3
-    state_minutes: float = 30
-    watchdog_minutes: float = 10
-    keep_states: int = 2
-    max_nan_steps: int = 200
-    skip_damaged: bool = False
-    deterministic: bool = False
-    cache: Cache = "none"
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TrainConfig:
     """Everything that `training_loop` needs to know; stored as `training_options.json`.
 
@@ -110,7 +69,7 @@ class TrainConfig:
     network_snapshot_ticks: int
     random_seed: int
     ema_kimg: float
-    G_reg_interval: int | None = None
+    G_reg_interval: int | None
     D_reg_interval: int | None = 16
     augment_kwargs: dict[str, Any] | None = None
     augment_p: float = 0
@@ -118,20 +77,20 @@ class TrainConfig:
     ada_interval: int = 4
     ada_kimg: float = 500
     resume_pkl: str | None = None
-    allow_untrusted: bool = False
+    allow_untrusted: bool
     ema_rampup: float | None = 0.05
-    cudnn_benchmark: bool = True
-    deterministic: bool = False
-    state_minutes: float = 30
-    watchdog_minutes: float = 10
-    keep_states: int = 2
-    max_nan_steps: int = 200
-    skip_damaged_images: bool = False
-    cache: Cache = "none"
-    run_dir: str = field(default="")
+    cudnn_benchmark: bool
+    deterministic: bool
+    state_minutes: float
+    watchdog_minutes: float
+    keep_states: int
+    max_nan_steps: int
+    skip_damaged_images: bool
+    cache: Cache
+    run_dir: str = ""
     given: dict[str, str | None] = field(default_factory=dict)
     dataset_fingerprint: dict[str, Any] | None = None
-    options: TrainOptions | None = None
+    options: TrainOptions
 
     @property
     def is_augmented(self) -> bool:

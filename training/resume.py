@@ -10,34 +10,8 @@ import torch
 from data import fingerprint
 from dnnlib.errors import InputError
 from dnnlib.text import printable
-from training import checkpoint
-from training.config import TrainOptions
-
-# Options that may change when a run is continued; the others make it what it is.
-CHANGEABLE = {
-    "gpus",
-    "batch_gpu",
-    "metrics",
-    "kimg",
-    "tick",
-    "snap",
-    "nobench",
-    "workers",
-    "cache",
-    "state_minutes",
-    "watchdog_minutes",
-    "keep_states",
-    "max_nan_steps",
-    "skip_damaged",
-    "deterministic",
-    "allow_untrusted",
-    # After these it is another run, which is what somebody wants who gives them.
-    "gamma",
-    "glr",
-    "dlr",
-    "target",
-    "p",
-}
+from training import checkpoint, options
+from training.options import CHANGEABLE, TrainOptions
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,12 +88,11 @@ def combine(saved: Mapping[str, Any], given: Mapping[str, Any]) -> TrainOptions:
     Raises:
         ValueError: If an option was given that would make it another run.
     """
-    names = {field.name for field in dataclasses.fields(TrainOptions)}
     saved = {key: tuple(v) if isinstance(v, list) else v for key, v in saved.items()}
     saved["allow_untrusted"] = False
     for name, value in given.items():
-        if name in names - CHANGEABLE - {"resume"}:
-            check_unchanged("--" + name.replace("_", "-"), saved[name], value)
+        if name in set(options.NAMES) - CHANGEABLE - {"resume"}:
+            check_unchanged(options.flag_of(name), saved[name], value)
     changes = {name: value for name, value in given.items() if name in CHANGEABLE}
     return TrainOptions(**{**saved, **changes})
 
