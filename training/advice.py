@@ -4,7 +4,8 @@ What `dataset_tool.py --inspect`, docs/configs.md and the examples advise comes 
 """
 
 from dnnlib.util import nearest_power_of_two
-from training.config import Cfg, suggest_gamma
+from training import minibatch_groups
+from training.config import Cfg, TrainConfig, suggest_gamma
 
 # Samples per GPU and pass: cautious guesses for 16 GB and more, which nobody has tried. Smaller
 # images are treated as those of 128x128, larger ones as those of 1024x1024.
@@ -48,6 +49,20 @@ def starting_point(cfg: Cfg, resolution: int, gpus: int) -> dict[str, str]:
 def as_arguments(options: dict[str, str]) -> str:
     """Options as they stand on a command line."""
     return " ".join(f"--{name}={value}" for name, value in options.items())
+
+
+def on_memory(config: TrainConfig) -> str:
+    """What to tell the user when a batch does not fit into memory."""
+    group_size = config.D_kwargs["epilogue_kwargs"]["mbstd_group_size"]
+    smaller = minibatch_groups.smaller_batch_gpu(
+        config.batch_size // config.num_gpus, config.batch_gpu, group_size
+    )
+    way_out = (
+        "no smaller --batch-gpu is possible; use a smaller --batch, --cbase or --mbstd-group"
+        if smaller is None
+        else f"use --batch-gpu={smaller} (the batch then goes through in more passes)"
+    )
+    return f"out of memory with --batch-gpu={config.batch_gpu}: {way_out}"
 
 
 def _on_gpus(cfg: Cfg, resolution: int, gpus: int) -> dict[str, str | int]:

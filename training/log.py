@@ -6,6 +6,7 @@ import math
 import os
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -100,20 +101,35 @@ class RunLog:
                     file.close()
 
 
-def report_tick(
-    tick: int,
-    cur_nimg: int,
-    total_sec: float,
-    tick_sec: float,
-    tick_nimg: int,
-    maintenance_sec: float,
-    augment_p: float,
-    device: torch.device,
-    eta_sec: float | None = None,
-) -> str:
+@dataclass(frozen=True)
+class Tick:
+    """Figures of a tick.
+
+    Attributes:
+        idx: Number of the tick.
+        cur_nimg: Images that the run has seen.
+        num_img: Images of this tick.
+        total_sec: Duration of the run.
+        tick_sec: Duration of the tick.
+        maintenance_sec: Time between the tick before and this one.
+        augment_p: Strength of the augmentation.
+        eta_sec: Estimated time until the run ends, `None` if it is unknown.
+    """
+
+    idx: int
+    cur_nimg: int
+    num_img: int
+    total_sec: float
+    tick_sec: float
+    maintenance_sec: float
+    augment_p: float
+    eta_sec: float | None = None
+
+
+def report_tick(tick: Tick, device: torch.device) -> str:
     """Report the figures of a tick as statistics of rank 0, and return them as the status line.
 
-    The time that is left, where it is known, is in the line only.
+    The estimated time is in the line only.
     """
 
     def report(name: str, value: float) -> float:
@@ -128,21 +144,21 @@ def report_tick(
         torch.cuda.reset_peak_memory_stats(device)
     line = "  ".join(
         [
-            f"tick {report('Progress/tick', tick):<5d}",
-            f"kimg {report('Progress/kimg', cur_nimg / 1e3):<8.1f}",
-            f"time {dnnlib.util.format_time(report('Timing/total_sec', total_sec)):<12s}",
-            f"sec/tick {report('Timing/sec_per_tick', tick_sec):<7.1f}",
-            f"sec/kimg {report('Timing/sec_per_kimg', tick_sec / tick_nimg * 1e3):<7.2f}",
-            f"maintenance {report('Timing/maintenance_sec', maintenance_sec):<6.1f}",
+            f"tick {report('Progress/tick', tick.idx):<5d}",
+            f"kimg {report('Progress/kimg', tick.cur_nimg / 1e3):<8.1f}",
+            f"time {dnnlib.util.format_time(report('Timing/total_sec', tick.total_sec)):<12s}",
+            f"sec/tick {report('Timing/sec_per_tick', tick.tick_sec):<7.1f}",
+            f"sec/kimg {report('Timing/sec_per_kimg', tick.tick_sec / tick.num_img * 1e3):<7.2f}",
+            f"maintenance {report('Timing/maintenance_sec', tick.maintenance_sec):<6.1f}",
             f"cpumem {report('Resources/cpu_mem_gb', cpu_mem / GIB):<6.2f}",
             f"gpumem {report('Resources/peak_gpu_mem_gb', peak_gpu / GIB):<6.2f}",
             f"reserved {report('Resources/peak_gpu_mem_reserved_gb', peak_reserved / GIB):<6.2f}",
-            f"augment {report('Progress/augment', augment_p):.3f}",
-            *([] if eta_sec is None else [f"eta {dnnlib.util.format_time(eta_sec)}"]),
+            f"augment {report('Progress/augment', tick.augment_p):.3f}",
+            *([] if tick.eta_sec is None else [f"eta {dnnlib.util.format_time(tick.eta_sec)}"]),
         ]
     )
-    training_stats.report0("Timing/total_hours", total_sec / (60 * 60))
-    training_stats.report0("Timing/total_days", total_sec / (24 * 60 * 60))
+    training_stats.report0("Timing/total_hours", tick.total_sec / (60 * 60))
+    training_stats.report0("Timing/total_days", tick.total_sec / (24 * 60 * 60))
     return line
 
 

@@ -5,6 +5,7 @@ StyleGAN", Sec. 3.1) the regularisation is a phase of its own that runs in each 
 """
 
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -64,6 +65,12 @@ def lazy_optimizer_kwargs(opt_kwargs: dict[str, Any], reg_interval: int) -> dict
         "lr": opt_kwargs["lr"] * ratio,
         "betas": [beta**ratio for beta in opt_kwargs["betas"]],
     }
+
+
+def optimizers(phases: Iterable[Phase]) -> dict[str, torch.optim.Optimizer]:
+    """Each optimizer once, under the name of the last phase that shares it."""
+    last = {id(phase.optimizer): phase for phase in phases}
+    return {phase.name: phase.optimizer for phase in last.values()}
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:

@@ -19,9 +19,8 @@ from data.dataset import ImageFolderDataset
 from dnnlib import cli, errors, file_lock, paths, strict_json
 from dnnlib.errors import InputError, MachineError
 from torch_utils import local_processes
-from training import checkpoint, run_dirs, transfer
+from training import build, checkpoint, run_dirs, transfer
 from training.config import TrainConfig
-from training.training_loop import network_kwargs
 
 LOCK_NAME = ".training.lock"
 FILES_OF_A_RUN = re.compile(
@@ -129,10 +128,8 @@ def build_networks(
 ) -> dict[str, torch.nn.Module]:
     """`G_ema` and `D` of a run without weights: at once, and without memory."""
     with torch.device("meta"):
-        return {
-            name: dnnlib.util.construct_class_by_name(**kwargs, **network_kwargs(training_set))
-            for name, kwargs in (("G_ema", config.G_kwargs), ("D", config.D_kwargs))
-        }
+        G, D = build.build_networks(config, build.network_kwargs(training_set), "meta")
+    return dict(G_ema=G, D=D)
 
 
 def create_run_dir(config: TrainConfig) -> TrainConfig:
