@@ -1,4 +1,4 @@
-"""Writes docs/*-help.txt, what the scripts say to --help: `make help-texts`.
+"""Writes the output of the scripts' --help into docs/*-help.txt: `make help-texts`.
 
 The width is fixed, so that the texts do not depend on the terminal.
 """

@@ -8,6 +8,7 @@ import torch
 from data.dataset import Dataset
 from dnnlib.util import construct_class_by_name
 from torch_utils.layers import MappedGenerator
+from training.augment import AugmentPipe
 from training.config import TrainConfig
 from training.loss import StyleGAN2Loss
 
@@ -39,7 +40,7 @@ def build_networks(
 
 def build_augment_pipe(
     config: TrainConfig, device: torch.device | str = "cpu"
-) -> torch.nn.Module | None:
+) -> AugmentPipe | None:
     """Construct the augmentation pipe, with its strength at the start; `None` for a run without."""
     if not config.is_augmented:
         return None
@@ -54,7 +55,7 @@ def build_loss(
     device: torch.device,
     G: MappedGenerator,
     D: torch.nn.Module,
-    augment_pipe: torch.nn.Module | None,
+    augment_pipe: AugmentPipe | None,
 ) -> StyleGAN2Loss:
     """Construct the loss of networks on `device`."""
     return construct_class_by_name(

@@ -1,4 +1,4 @@
-"""A training run as data: what the command line's options mean.
+"""The configuration of a training run: everything that follows from the options.
 
 `make_config` is the one place where presets and options become hyperparameters.
 """
@@ -19,9 +19,9 @@ from training import minibatch_groups
 from training.options import Aug as Aug
 from training.options import Cache, Cfg, TrainOptions
 
-# Of the name of a run's folder, which begins with the number of the run.
+# The name of a run's folder is the number of the run, and a description.
 MAX_DESCRIPTION_BYTES = MAX_NAME_BYTES - len("0000000000-")
-MIN_DATASET_BYTES = 16  # of them for the dataset
+MIN_DATASET_BYTES = 16  # of the dataset's name in the description
 
 CFGS: tuple[Cfg, ...] = get_args(Cfg)
 
@@ -48,7 +48,7 @@ class TrainConfig:
 
     `*_kwargs` are keyword arguments, with `class_name` where they construct something by name.
     Counts `*_kimg` are in thousands of images, `*_ticks` in ticks. Paths are absolute; `given` has
-    them as they were given. `dataset_fingerprint` says which data lay at the path, see
+    them as on the command line. `dataset_fingerprint` identifies the data that was at the path, see
     `data.fingerprint`.
     """
 
@@ -94,12 +94,12 @@ class TrainConfig:
 
     @property
     def is_augmented(self) -> bool:
-        """Whether the run has an augmentation pipe; one with a fixed probability of 0 is none."""
+        """Whether the run has an augmentation pipe: not with a fixed probability of 0."""
         has_strength = self.augment_p > 0 or self.ada_target is not None
         return self.augment_kwargs is not None and has_strength
 
     def to_dict(self) -> dict[str, Any]:
-        """The fields in order, as JSON takes them, without the options that led to them."""
+        """The fields in order, as JSON takes them, without `options`."""
         fields = dataclasses.asdict(self)
         del fields["options"]
         return fields
@@ -116,7 +116,8 @@ def make_config(
         options: The command line.
         training_set_kwargs: How to construct the dataset; `use_labels` decides whether the networks
             are conditional.
-        started_with: The options of a run that is continued; what they led to is not refused.
+        started_with: The options that a continued run was started with. Its group size for the
+            minibatch standard deviation is not refused.
 
     Raises:
         ValueError: If options contradict each other; the message names them.
@@ -147,7 +148,7 @@ def make_config(
         network_snapshot_ticks=options.snap,
         random_seed=options.seed,
         ema_kimg=options.batch * 10 / 32,
-        G_reg_interval=4 if is_stylegan2 else None,  # path length, which StyleGAN3 does without
+        G_reg_interval=4 if is_stylegan2 else None,  # path length; StyleGAN3 has none
         allow_untrusted=options.allow_untrusted,
         cudnn_benchmark=not options.nobench and not options.deterministic,
         deterministic=options.deterministic,
@@ -173,9 +174,9 @@ def suggest_gamma(cfg: Cfg, resolution: int, batch: int) -> float:
 
 
 def run_description(options: TrainOptions, dataset_name: str, desc: str | None = None) -> str:
-    """The part of the run directory's name after its number.
+    """The name of the run's folder, after the number.
 
-    A dataset's name that is too long for a part of another is cut off, with a warning.
+    The name of the dataset is cut off if the name of the folder becomes too long, with a warning.
 
     Raises:
         ValueError: If `desc` cannot be part of a file name.
@@ -216,10 +217,9 @@ def _check_batch(options: TrainOptions, started_with: TrainOptions | None) -> in
             f"fewer than --mbstd-group={options.mbstd_group}; lower --mbstd-group or raise the "
             "batch"
         )
-    is_continued = started_with is not None
-    if not is_continued or batch_gpu != _batch_gpu(started_with):
+    if started_with is None or batch_gpu != _batch_gpu(started_with):
         reason = minibatch_groups.refusal(
-            options.batch, options.gpus, batch_gpu, options.mbstd_group, is_continued
+            options.batch, options.gpus, batch_gpu, options.mbstd_group, started_with is not None
         )
         if reason is not None:
             raise InputError(reason)
@@ -296,7 +296,7 @@ def _augmentation_fields(options: TrainOptions) -> dict[str, Any]:
 
 
 def _resume_fields(options: TrainOptions) -> dict[str, Any]:
-    """The networks are trained already: adapt faster, and average at once."""
+    """A run from trained networks adapts faster, and averages from the start."""
     if options.resume is None:
         return {}
     return dict(

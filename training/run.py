@@ -12,7 +12,6 @@ import torch
 from data import fingerprint
 from torch_utils import distributed, misc, training_stats
 from torch_utils.distributed import Worker
-from torch_utils.layers import MappedGenerator
 from training import build, kernels, phases, random_state, snapshot, training_data, transfer
 from training.ada import AdaptiveAugment
 from training.config import TrainConfig
@@ -192,7 +191,7 @@ class Run:
     def _set_up_networks(self, images: dict[str, int], is_new: bool) -> None:
         self.say("Constructing networks...")
         G, D = build.build_networks(self.config, images, self.device)
-        self.G: MappedGenerator = G.requires_grad_(False)
+        self.G = G.requires_grad_(False)
         self.D = D.requires_grad_(False)
         self.G_ema = copy.deepcopy(self.G).eval()
         if self.config.resume_pkl is not None and is_new:

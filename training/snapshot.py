@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from data.dataset import Dataset
 from dnnlib import errors, heartbeat
 from dnnlib.heartbeat import BeatingFile
 from dnnlib.util import open_atomic
@@ -147,8 +148,7 @@ class SampleSheet:
 
     Args:
         training_set: Dataset that the labels are taken from.
-        reals_path: Where to write the real images that belong to the labels; `None` leaves the
-            sheet of them as it is.
+        reals_path: Where to write the real images that belong to the labels; `None` writes none.
         z_dim: Size of the latents.
         batch_gpu: Images per pass.
         device: Device of the generator.
@@ -156,7 +156,7 @@ class SampleSheet:
 
     def __init__(
         self,
-        training_set,
+        training_set: Dataset,
         reals_path: Path | None,
         z_dim: int,
         batch_gpu: int,
@@ -172,8 +172,8 @@ class SampleSheet:
     def save_fakes(self, G_ema: torch.nn.Module, path: Path) -> None:
         """Write the images that a generator makes of the latents, with constant noise.
 
-        A sheet can hold a thousand images: a progress bar on a terminal shows how far it is. What
-        is not finite becomes black, and a notice is printed: a sheet is not worth a run.
+        A sheet can hold a thousand images, so a terminal shows a progress bar. Pixels that are not
+        finite become black, with a printed notice: a bad sheet does not end a run.
         """
         batches = tqdm(
             zip(self.z, self.c, strict=True), path.name, len(self.z), leave=False, disable=None
@@ -181,7 +181,7 @@ class SampleSheet:
         parts: list[Tensor] = []
         for z, c in batches:
             parts.append(G_ema(z, c, noise_mode="const").cpu())
-            heartbeat.beat()  # the other processes wait
+            heartbeat.beat()  # or the waiting processes would take this one for stuck
         img = torch.cat(parts)
         if num_bad := len(img) - int(are_finite(img).count_nonzero()):
             print(
@@ -203,10 +203,10 @@ def save_network_pickle(
 
     Args:
         worker: This process; the main one writes.
-        path: The pickle, which appears when it is complete.
+        path: The pickle; the file appears when it is complete.
         networks: `G`, `D`, `G_ema` and `augment_pipe`, on any device; they are left as they are.
         training_set_kwargs: How the dataset was constructed.
-        dataset_fingerprint: Which data it had, if that is known: see `data.fingerprint`.
+        dataset_fingerprint: Identifies the data, if it is known; see `data.fingerprint`.
 
     Raises:
         RuntimeError: If the processes' networks differ.
@@ -231,7 +231,7 @@ def save_network_pickle(
         print(f"Note: {path.name} has NaN or infinite values in {which}.")
     data["training_set_kwargs"] = dict(training_set_kwargs)
     if dataset_fingerprint is not None:
-        # Not among the kwargs, with which other programs construct the dataset.
+        # Not one of the kwargs: other programs construct the dataset with these.
         data["dataset_fingerprint"] = dict(dataset_fingerprint)
     with open_atomic(path) as f:
         pickle.dump(data, BeatingFile(f))
