@@ -29,21 +29,24 @@ from training.training_loop import training_loop
 
 @click.command(cls=cli.Command)
 @click.option(
-    "--outdir", type=cli.Address(), metavar="DIR", help="Where the run gets its folder.  [required]"
+    "--outdir",
+    type=cli.Address(),
+    metavar="DIR",
+    help="Where the run creates its folder.  [required]",
 )
 @run_options.click_options("cfg")
 @click.option("--data", type=cli.Address(), metavar="ZIP|DIR", help="Training images.  [required]")
 @run_options.click_options("gpus", "gamma")
 @click.option("--cond", type=bool, default=False, show_default=True, help="Train with labels.")
 @run_options.click_options("mirror", "mbstd_group")
-@click.option("--desc", metavar="STR", help="Appended to the name of the run's folder.")
+@click.option("--desc", metavar="STR", help="Text to append to the name of the run's folder.")
 @run_options.click_options("metrics", "cache")
 @click.option(
     "--allow-other-data",
     type=bool,
     default=False,
     show_default=True,
-    help="Continue a run on other images than it had, those of --data.",
+    help="Continue a run with other images, those of --data.",
 )
 @click.option("-n", "--dry-run", is_flag=True, help="Print the options and exit.")
 @cli.device_option
@@ -74,18 +77,18 @@ def main(device: str, dry_run: bool, **options: Any) -> None:
           --snap=2 --metrics=none
 
     \b
-    --batch is shared by the processes, and must be a multiple of --gpus; what does not fit into
-    memory at once goes through in passes of --batch-gpu samples. Under torchrun the processes are
-    there already, and --gpus is their number.
+    The processes share --batch, which must be a multiple of --gpus. If the part of a process does
+    not fit into memory, --batch-gpu divides it into passes. Under torchrun the processes exist
+    already, and --gpus is their number.
 
     \b
     The complete state of the run is saved with every snapshot, every --state-minutes, and when the
     run is asked to stop (Ctrl-C, SIGTERM). --resume=latest, or the folder of a run, continues it
-    with the options that it was started with; a few can be changed, such as --kimg or --gpus.
+    with the options that it was started with; some of them can change, such as --kimg or --gpus.
 
     \b
-    Metrics need feature networks, which are downloaded once; a metric whose network cannot be had
-    is left out, and a run goes on when a metric fails. Without a network put the files into the
+    Metrics need feature networks, which are downloaded once. A metric whose network is unavailable
+    is left out, and a run goes on when a metric fails. Without internet, put the files into the
     folder that the environment variable STYLEGAN3_DETECTOR_DIR names.
     """
     num_processes = distributed.num_torchrun_processes()
@@ -110,10 +113,12 @@ def _train(device: str, dry_run: bool, options: dict[str, Any]) -> None:
     with contextlib.ExitStack() as stack:
         if run is not None and not dry_run:
             stack.enter_context(preflight.sole_trainer(run.run_dir))
-            run = resume.refresh(run, options["resume"])  # another process may just have ended
+            run = resume.refresh(
+                run, options["resume"]
+            )  # a process that has just ended may have saved one
         config, training_set = new_run(options) if run is None else continued_run(run, options)
         if not dry_run:
-            # First, because the folder of the run is in what is printed.
+            # Before the configuration is printed, which includes the folder of the run.
             config = prepare_run(config, training_set, device, is_new=run is None)
         click.echo(describe(config, training_set, is_continued=run is not None))
         if run is not None:
@@ -136,33 +141,31 @@ def _train(device: str, dry_run: bool, options: dict[str, Any]) -> None:
 
 
 def _note_on_dry_run(config: TrainConfig, run: Continuation | None) -> str | None:
-    """A note on `--resume`, which a dry run does not check completely; `None` if it is complete."""
+    """A note on what a dry run does not do about `--resume`; `None` if it does all."""
     if run is not None:
         return resume.nothing_to_train(run.state["cur_nimg"], config.total_kimg)
     if config.resume_pkl is None:
         return None
     if util.is_url(config.resume_pkl):
-        return (
-            "Note: a dry run does not fetch --resume; whether the network fits, the run will say."
-        )
-    return "Note: a dry run does not open --resume; whether the network fits, the run will say."
+        return "Note: a dry run does not fetch --resume, nor check whether the network fits."
+    return "Note: a dry run does not open --resume, nor check whether the network fits."
 
 
 def find_run(options: dict[str, Any]) -> Continuation | None:
     """The run to continue, if the options ask for one or `torchrun` has restarted this."""
     outdir = options["outdir"]
     if options["resume"] == "latest" and outdir is None:
-        raise click.UsageError("--resume=latest looks for the latest run in --outdir: name it.")
+        raise click.UsageError("--resume=latest needs --outdir, where it looks for the latest run.")
     with cli.blame("--resume"):
         run = resume.find(options["resume"], Path(outdir or "."))
         if run is None and outdir is None:
-            preflight.check_resume(options["resume"])  # the folder of a run, misspelt?
+            preflight.check_resume(options["resume"])  # perhaps the folder of a run, misspelt
     describes_run = any(options[name] is not None for name in ("cfg", "data", "batch", "gamma"))
     if run is None and options["resume"] == "latest" and not describes_run:
-        # The command continues a run which is in another folder.
+        # The command is to continue a run, which must be in another folder.
         raise click.UsageError(
             f"--resume=latest: no run in {outdir} has saved a state yet; is this the --outdir of "
-            "the run? A first one needs --cfg, --data, --gpus, --batch and --gamma, too."
+            "the run? A new run needs --cfg, --data, --gpus, --batch and --gamma, too."
         )
     launch_id = distributed.launch_id()
     if run is None and launch_id is not None and outdir is not None:
@@ -208,7 +211,7 @@ def new_run(options: dict[str, Any]) -> tuple[TrainConfig, ImageFolderDataset]:
 def continued_run(
     run: Continuation, options: dict[str, Any]
 ) -> tuple[TrainConfig, ImageFolderDataset]:
-    """The run as it was started, with what may change as the command line says now."""
+    """The run as it was started, with the changes on the command line, and its dataset."""
     context = click.get_current_context()
     given = {
         name: value
@@ -228,11 +231,13 @@ def continued_run(
     resume.check_unchanged("--cond", use_labels, given.get("cond", use_labels))
     data = given.get("data", saved["path"])
     if options["allow_other_data"] and "data" not in given:
-        raise click.UsageError("--allow-other-data=1 takes the other data from --data: name it.")
+        raise click.UsageError(
+            "--allow-other-data=1 needs --data=PATH, which names the other data."
+        )
     if "data" not in given and not Path(data).exists():
         raise FileNotFoundError(
-            f"--data: the run was trained on {data}, which is not there any more; --data=PATH "
-            "names its new place"
+            f"--data: the run was trained on {data}, which no longer exists; --data=PATH names "
+            "its new place"
         )
     training_set = preflight.open_training_set(data, use_labels, train_options.aug)
     kwargs = training_set_kwargs(
@@ -251,8 +256,8 @@ def continued_run(
     resume.check_networks(run.state, preflight.build_networks(config, training_set))
     if fingerprint.is_unknown(old):
         click.echo(
-            "Note: the state, of an older version, does not tell whether the run was trained on "
-            f"what is now in {util.printable(kwargs['path'])}; the run goes on with that."
+            "Note: an older version saved the state, without a record of the run's data; the run "
+            f"continues with what is now in {util.printable(kwargs['path'])}."
         )
     elif differences := fingerprint.differences(old, new):
         click.echo(f"Note: from here on the run has {' and '.join(differences)}.")
@@ -260,13 +265,13 @@ def continued_run(
 
 
 def _check_saved_options(run: Continuation) -> None:
-    """Refuse what the command line would not take: the file may be damaged, or somebody's trick."""
+    """Refuse saved options that the command line would refuse: the file is damaged or forged."""
     context = click.get_current_context()
     for param in context.command.params:
         value = run.state["options"].get(param.name)
         if isinstance(value, (list, tuple)):
             value = ",".join(value) or "none"
-        elif isinstance(value, (bool, str, type(None))):  # `checkpoint.load` has looked at these
+        elif isinstance(value, (bool, str, type(None))):  # `checkpoint.load` has checked these
             continue
         try:
             param.type.convert(value, param, context)
@@ -285,7 +290,7 @@ def _fingerprint(training_set: ImageFolderDataset) -> dict[str, Any]:
 def prepare_run(
     config: TrainConfig, training_set: ImageFolderDataset, device: str, is_new: bool
 ) -> TrainConfig:
-    """Check what takes time, and write the options into the folder of the run; it may be new."""
+    """Do the checks that take time, then write the options into the folder of the run."""
     distributed.check_devices(config.num_gpus, device)
     config = preflight.choose_cache(config, training_set)
     for line in preflight.check_images(training_set):
@@ -306,7 +311,7 @@ def _train_options(options: dict[str, Any]) -> TrainOptions:
 
 
 def _description(options: dict[str, Any]) -> str:
-    """What follows the number in the name of the run's folder."""
+    """The name of the run's folder, after the number."""
     _require(options, "cfg", "data", "gpus", "batch", "gamma")
     name = Path(options["data"]).absolute().stem
     return training_config.run_description(_train_options(options), name, options["desc"])
@@ -323,10 +328,10 @@ def _require(options: dict[str, Any], *names: str) -> None:
 def training_set_kwargs(
     training_set: ImageFolderDataset, data: str, use_labels: bool, xflip: bool, random_seed: int
 ) -> dict[str, Any]:
-    """How every process, and whoever loads the pickle, constructs the dataset."""
+    """Arguments with which every process, and every reader of a pickle, constructs the dataset."""
     return dict(
         class_name="training.dataset.ImageFolderDataset",
-        path=str(Path(data).absolute()),  # for whoever reads it in another folder
+        path=str(Path(data).absolute()),  # programs read it in other folders
         use_labels=use_labels,
         max_size=len(training_set),
         xflip=xflip,
@@ -338,7 +343,7 @@ def training_set_kwargs(
 def describe(
     config: TrainConfig, training_set: ImageFolderDataset, is_continued: bool = False
 ) -> str:
-    """The options as JSON, what matters most of them, and what is easily overlooked."""
+    """The configuration as JSON, its most important values, and notes on what is easily missed."""
     lines = [
         "",
         "Training options:",

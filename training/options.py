@@ -63,29 +63,33 @@ def _choice(choices: Any) -> click.Choice:
     return click.Choice(get_args(choices))
 
 
+_FROM_0, _FROM_1 = cli.WholeNumber(min=0), cli.WholeNumber(min=1)
+_NOT_NEGATIVE, _SHARE = cli.FiniteFloat(min=0), cli.FiniteFloat(min=0, max=1)
+
+
 @dataclass(frozen=True)
 class TrainOptions:
     """The options that shape a run, in the order of `--help`.
 
-    Learning rates, `gamma`, and the strength of augmentation may change although they make it
-    another run: whoever gives one of them wants that.
+    Learning rates, `gamma`, and the strength of augmentation may change: a user who gives one of
+    them wants to change the training from here on.
     """
 
     cfg: Cfg = _option(
         _choice(Cfg), "Translation (t), translation and rotation (r), or StyleGAN2.  [required]"
     )
     gpus: int = _option(
-        cli.WholeNumber(min=1),
-        "Processes, one on each GPU.  [required, except under torchrun]",
+        _FROM_1,
+        "Number of processes, one per GPU.  [required, except under torchrun]",
         may_change=True,
     )
-    batch: int = _option(cli.WholeNumber(min=1), "Total batch size.  [required]")
-    gamma: float = _option(cli.FiniteFloat(min=0), "R1 weight.  [required]", may_change=True)
+    batch: int = _option(_FROM_1, "Total batch size.  [required]")
+    gamma: float = _option(_NOT_NEGATIVE, "R1 weight.  [required]", may_change=True)
     mirror: bool = _option(bool, "Add x-flipped images.", default=False)
     aug: Aug = _option(_choice(Aug), "Augmentation.", default="ada")
     resume: str | None = _option(
         cli.Address(),
-        "Start from trained networks; or continue a run: its folder, or the latest in --outdir.",
+        "Start from trained networks, or continue a run: its folder, or the latest in --outdir.",
         default=None,
         metavar="PATH|URL|RUN|latest",
     )
@@ -93,106 +97,84 @@ class TrainOptions:
         default=False,
         metadata=dict(declare=lambda name: cli.allow_untrusted_option, may_change=True),
     )
-    freezed: int = _option(cli.WholeNumber(min=0), "Freeze the first layers of D.", default=0)
-    p: float = _option(
-        cli.FiniteFloat(min=0, max=1),
-        "Probability for --aug=fixed.",
-        default=0.2,
-        may_change=True,
-    )
-    target: float = _option(
-        cli.FiniteFloat(min=0, max=1), "Target for --aug=ada.", default=0.6, may_change=True
-    )
+    freezed: int = _option(_FROM_0, "How many of the first layers of D to freeze.", default=0)
+    p: float = _option(_SHARE, "Probability for --aug=fixed.", default=0.2, may_change=True)
+    target: float = _option(_SHARE, "Target for --aug=ada.", default=0.6, may_change=True)
     batch_gpu: int | None = _option(
-        cli.WholeNumber(min=1),
-        "Samples per process and pass; the rest accumulates.  [default: batch / gpus]",
+        _FROM_1,
+        "Samples per process and pass; gradients accumulate.  [default: batch / gpus]",
         default=None,
         may_change=True,
     )
-    cbase: int = _option(cli.WholeNumber(min=1), "Capacity multiplier.", default=32768)
-    cmax: int = _option(cli.WholeNumber(min=1), "Max. feature maps.", default=512)
+    cbase: int = _option(_FROM_1, "Capacity multiplier.", default=32768)
+    cmax: int = _option(_FROM_1, "Largest number of feature maps.", default=512)
     glr: float | None = _option(
-        cli.FiniteFloat(min=0),
+        _NOT_NEGATIVE,
         "Learning rate of G.  [default: 0.002 for stylegan2, else 0.0025]",
         default=None,
         may_change=True,
     )
-    dlr: float = _option(
-        cli.FiniteFloat(min=0), "Learning rate of D.", default=0.002, may_change=True
-    )
+    dlr: float = _option(_NOT_NEGATIVE, "Learning rate of D.", default=0.002, may_change=True)
     map_depth: int | None = _option(
-        cli.WholeNumber(min=1),
-        "Layers of the mapping network.  [default: 8 for stylegan2, else 2]",
-        default=None,
+        _FROM_1, "Layers of the mapping network.  [default: 8 for stylegan2, else 2]", default=None
     )
     mbstd_group: int = _option(
-        cli.WholeNumber(min=1), "Group size of the minibatch standard deviation.", default=4
+        _FROM_1, "Group size of the minibatch standard deviation.", default=4
     )
     metrics: tuple[str, ...] = _option(
         MetricNames(),
-        "Evaluated at each snapshot; calc_metrics.py --help lists them.",
+        "Metrics to evaluate at each snapshot; calc_metrics.py --help lists them.",
         default=("fid50k_full",),
         may_change=True,
         metavar="NAME,NAME|none",
     )
     kimg: int = _option(
-        cli.WholeNumber(min=1),
-        "Length of the run, in thousands of images.",
-        default=25000,
-        may_change=True,
+        _FROM_1, "Length of the run, in thousands of images.", default=25000, may_change=True
     )
     tick: int = _option(
-        cli.WholeNumber(min=1),
-        "Thousands of images between two status lines.",
-        default=4,
-        may_change=True,
+        _FROM_1, "Thousands of images between two status lines.", default=4, may_change=True
     )
-    snap: int = _option(cli.WholeNumber(min=1), "Ticks per snapshot.", default=50, may_change=True)
-    seed: int = _option(cli.WholeNumber(min=0), "Random seed.", default=0)
+    snap: int = _option(_FROM_1, "Ticks per snapshot.", default=50, may_change=True)
+    seed: int = _option(_FROM_0, "Random seed.", default=0)
     fp32: bool = _option(bool, "No mixed precision.", default=False)
     nobench: bool = _option(bool, "No cuDNN autotuning.", default=False, may_change=True)
     workers: int = _option(
-        cli.WholeNumber(min=0),
+        _FROM_0,
         "Processes that load images; 0 loads them in the training process.",
         default=3,
         may_change=True,
     )
     state_minutes: float = _option(
-        cli.FiniteFloat(min=0),
-        "Save the state of the run at least so often.",
-        default=30,
-        may_change=True,
+        _NOT_NEGATIVE, "Save the state of the run at least this often.", default=30, may_change=True
     )
     watchdog_minutes: float = _option(
-        cli.FiniteFloat(min=0),
-        "End a run in which one process keeps the others waiting for so long; 0 never does.",
+        _NOT_NEGATIVE,
+        "End the run if a process keeps the others waiting this long; 0 turns this off.",
         default=10,
         may_change=True,
     )
-    keep_states: int = _option(
-        cli.WholeNumber(min=1), "States to keep.", default=2, may_change=True
-    )
+    keep_states: int = _option(_FROM_1, "Number of states to keep.", default=2, may_change=True)
     max_nan_steps: int = _option(
-        cli.WholeNumber(min=1),
-        "Give up after so many steps in a row with losses that are not finite.",
+        _FROM_1,
+        "Give up after this many steps in a row with losses that are not finite.",
         default=200,
         may_change=True,
     )
     skip_damaged: bool = _option(
         bool,
-        "Leave out images that cannot be read, and count them, instead of stopping.",
+        "Skip and count images that cannot be read, instead of stopping.",
         default=False,
         may_change=True,
     )
     deterministic: bool = _option(
         bool,
-        "Same bits in each run on the same machine; slower on GPUs.",
+        "Compute the same bits in each run on the same machine; slower on GPUs.",
         default=False,
         may_change=True,
     )
     cache: Cache = _option(
         _choice(Cache),
-        "Keep decoded images in memory; auto does if they take at most half of what is free.",
+        "Keep decoded images in memory; auto does so if half of the free memory is enough.",
         default="none",
         may_change=True,
     )
