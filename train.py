@@ -113,9 +113,8 @@ def _train(device: str, dry_run: bool, options: dict[str, Any]) -> None:
     with contextlib.ExitStack() as stack:
         if run is not None and not dry_run:
             stack.enter_context(preflight.sole_trainer(run.run_dir))
-            run = resume.refresh(
-                run, options["resume"]
-            )  # a process that has just ended may have saved one
+            # The process that trained the run until now may have saved a newer state.
+            run = resume.refresh(run, options["resume"])
         config, training_set = new_run(options) if run is None else continued_run(run, options)
         if not dry_run:
             # Before the configuration is printed, which includes the folder of the run.

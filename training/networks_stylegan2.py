@@ -175,38 +175,21 @@ class SynthesisBlock(torch.nn.Module):
         self.num_torgb = int(is_last or architecture == "skip")
         self.register_buffer("resample_filter", upfirdn2d.setup_filter(resample_filter))
 
-        layer_kwargs.update(conv_clamp=conv_clamp, channels_last=self.channels_last)
+        common: dict[str, Any] = dict(conv_clamp=conv_clamp, channels_last=self.channels_last)
+        up: dict[str, Any] = dict(up=2, resample_filter=resample_filter)
+        layer_kwargs.update(common)
         if in_channels == 0:
             self.const = torch.nn.Parameter(torch.randn([out_channels, resolution, resolution]))
         else:
             self.conv0 = SynthesisLayer(
-                in_channels,
-                out_channels,
-                w_dim,
-                resolution,
-                up=2,
-                resample_filter=resample_filter,
-                **layer_kwargs,
+                in_channels, out_channels, w_dim, resolution, **up, **layer_kwargs
             )
         self.conv1 = SynthesisLayer(out_channels, out_channels, w_dim, resolution, **layer_kwargs)
         if self.num_torgb:
-            self.torgb = ToRGBLayer(
-                out_channels,
-                img_channels,
-                w_dim,
-                conv_clamp=conv_clamp,
-                channels_last=self.channels_last,
-            )
+            self.torgb = ToRGBLayer(out_channels, img_channels, w_dim, **common)
         if in_channels != 0 and architecture == "resnet":
-            self.skip = Conv2dLayer(
-                in_channels,
-                out_channels,
-                kernel_size=1,
-                bias=False,
-                up=2,
-                resample_filter=resample_filter,
-                channels_last=self.channels_last,
-            )
+            up["channels_last"] = self.channels_last
+            self.skip = Conv2dLayer(in_channels, out_channels, kernel_size=1, bias=False, **up)
 
     def forward(
         self,

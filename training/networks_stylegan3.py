@@ -400,38 +400,9 @@ class SynthesisLayer(torch.nn.Module):
         self.tmp_sampling_rate = max(in_sampling_rate, out_sampling_rate) * (
             1 if is_torgb else lrelu_upsampling
         )
-        self.up_factor = _ratio(self.tmp_sampling_rate, in_sampling_rate)
-        self.up_taps = filter_size * self.up_factor if self.up_factor > 1 and not is_torgb else 1
-        self.register_buffer(
-            "up_filter",
-            self.design_lowpass_filter(
-                self.up_taps, in_cutoff, in_half_width * 2, self.tmp_sampling_rate
-            ),
-        )
-        self.down_factor = _ratio(self.tmp_sampling_rate, out_sampling_rate)
-        self.down_taps = (
-            filter_size * self.down_factor if self.down_factor > 1 and not is_torgb else 1
-        )
         self.down_radial = use_radial_filters and not is_critically_sampled
-        self.register_buffer(
-            "down_filter",
-            self.design_lowpass_filter(
-                self.down_taps,
-                out_cutoff,
-                out_half_width * 2,
-                self.tmp_sampling_rate,
-                radial=self.down_radial,
-            ),
-        )
-
-        # Padding that brings the output to its size and keeps it centred on the input, for x and y.
-        self.padding = []
-        for size_in, size_out in zip(self.in_size, self.out_size, strict=True):
-            total = (size_out - 1) * self.down_factor + 1  # at the temporary rate, after `fd`
-            total -= (size_in + self.conv_kernel - 1) * self.up_factor
-            total += self.up_taps + self.down_taps - 2
-            low = (total + self.up_factor) // 2
-            self.padding += [low, total - low]
+        self._design_filters(filter_size)
+        self.padding = self._design_padding()
 
     def forward(
         self, x: Tensor, w: Tensor, force_fp32: bool = False, update_emas: bool = False
@@ -475,6 +446,38 @@ class SynthesisLayer(torch.nn.Module):
             clamp=self.conv_clamp,
             scale=out_scale,
         )
+
+    def _design_filters(self, filter_size: int) -> None:
+        """Set `up_factor`, `up_taps`, `up_filter`, and the same for downsampling."""
+        self.up_factor = _ratio(self.tmp_sampling_rate, self.in_sampling_rate)
+        self.up_taps = 1 if self.up_factor == 1 or self.is_torgb else filter_size * self.up_factor
+        up_filter = self.design_lowpass_filter(
+            self.up_taps, self.in_cutoff, self.in_half_width * 2, self.tmp_sampling_rate
+        )
+        self.register_buffer("up_filter", up_filter)
+        self.down_factor = _ratio(self.tmp_sampling_rate, self.out_sampling_rate)
+        self.down_taps = (
+            1 if self.down_factor == 1 or self.is_torgb else filter_size * self.down_factor
+        )
+        down_filter = self.design_lowpass_filter(
+            self.down_taps,
+            self.out_cutoff,
+            self.out_half_width * 2,
+            self.tmp_sampling_rate,
+            radial=self.down_radial,
+        )
+        self.register_buffer("down_filter", down_filter)
+
+    def _design_padding(self) -> list[int]:
+        """Padding for x and y that gives the output its size, centred on the input."""
+        padding = []
+        for size_in, size_out in zip(self.in_size, self.out_size, strict=True):
+            total = (size_out - 1) * self.down_factor + 1  # at the temporary rate, after `fd`
+            total -= (size_in + self.conv_kernel - 1) * self.up_factor
+            total += self.up_taps + self.down_taps - 2
+            low = (total + self.up_factor) // 2
+            padding += [low, total - low]
+        return padding
 
     @staticmethod
     def design_lowpass_filter(

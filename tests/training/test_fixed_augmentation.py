@@ -37,7 +37,7 @@ def test_only_a_strength_makes_an_augmentation(p, ada_target, expected, tmp_path
     config = dataclasses.replace(config, augment_p=p, ada_target=ada_target)
     assert config.is_augmented == expected
     assert not dataclasses.replace(config, augment_kwargs=None).is_augmented
-    # What the run folder says stays as published.
+    # The options in the folder of the run stay as published.
     assert config.to_dict()["augment_kwargs"]["class_name"] == "training.augment.AugmentPipe"
 
 

@@ -1,4 +1,4 @@
-"""Training with values that are not finite: what is said, what is written, what is refused."""
+"""Training with values that are not finite: notices, files and refusals."""
 
 import json
 import math
@@ -24,7 +24,7 @@ NAN, INF = math.nan, math.inf
 
 
 def strict_lines(path: Path) -> list[dict]:
-    """Records, as strict readers read them."""
+    """The records of a file; a number that strict JSON lacks fails the test."""
     lines = path.read_text(encoding="utf-8").splitlines()
     return [json.loads(line, parse_constant=pytest.fail) for line in lines]
 
@@ -94,7 +94,7 @@ def test_statistics_are_strict_json(stats, written, note, tmp_path, capsys):
 
 
 def test_statistics_of_infinite_reports_become_null(tmp_path, capsys):
-    training_stats.Collector().update()  # takes what earlier tests reported
+    training_stats.Collector().update()  # forgets the reports of earlier tests
     collector = training_stats.Collector(regex="Test/.*")
     training_stats.report("Test/loss", torch.tensor([1.0, INF]))
     training_stats.report("Test/sound", torch.tensor([1.0, 2.0]))
