@@ -276,7 +276,7 @@ def _check_saved_options(run: Continuation) -> None:
             param.type.convert(value, param, context)
         except click.BadParameter as error:
             raise InputError(
-                f"{run.state_path}: the training state is damaged, or that of another program "
+                f"{run.state_path}: the training state is damaged, or of another program "
                 f"({param.opts[0]}: {error.message})"
             ) from error
 

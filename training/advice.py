@@ -53,7 +53,7 @@ def as_arguments(options: dict[str, str]) -> str:
 
 
 def on_memory(config: TrainConfig) -> str:
-    """What to tell the user when a batch does not fit into memory."""
+    """A message for a batch that does not fit into memory."""
     group_size = config.D_kwargs["epilogue_kwargs"]["mbstd_group_size"]
     smaller = minibatch_groups.smaller_batch_gpu(
         config.batch_size // config.num_gpus, config.batch_gpu, group_size

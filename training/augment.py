@@ -72,7 +72,7 @@ class AugmentPipe(torch.nn.Module):
             xflip: Mirror left to right.
             rotate90: Turn by a multiple of 90 degrees.
             xint: Shift by whole pixels.
-            xint_max: Largest such shift, relative to the image size.
+            xint_max: Largest shift by whole pixels, relative to the image size.
             scale: Scale.
             rotate: Rotate by any angle, before and after the anisotropic scaling.
             aniso: Stretch along one axis and shrink along the other.
@@ -96,10 +96,10 @@ class AugmentPipe(torch.nn.Module):
             noise: Add white noise to all channels.
             cutout: Blank a rectangle.
             noise_std: Standard deviation of the standard deviation of the noise.
-            cutout_size: Sides of the rectangle, relative to those of the image.
+            cutout_size: Sides of the rectangle, relative to the sides of the image.
 
         Raises:
-            ValueError: If there are not four bands.
+            ValueError: If `imgfilter_bands` does not have four values.
         """
         super().__init__()
         if len(imgfilter_bands) != 4:

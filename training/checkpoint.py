@@ -28,7 +28,7 @@ def save(run_dir: Path, state: dict[str, Any], cur_nimg: int, keep: int) -> Path
 
     Args:
         run_dir: Folder of the run.
-        state: Tensors, numbers, texts, None, and lists, tuples and dictionaries of them.
+        state: Tensors, numbers, texts and None, in lists, tuples and dictionaries.
         cur_nimg: Images seen; names the file.
         keep: Number of states to leave, at least 1.
 
@@ -87,7 +87,7 @@ def load(path: Path) -> dict[str, Any]:
         state_contents.check(state, path.stat().st_size)
     except ValueError as error:
         raise InputError(
-            f"{path}: the training state is damaged, or that of another program ({error})"
+            f"{path}: the training state is damaged, or of another program ({error})"
         ) from error
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
@@ -101,7 +101,7 @@ def load_newest(run_dir: Path) -> tuple[Path, dict[str, Any]]:
     """The newest readable state of a run, with a warning for each newer one that is not.
 
     Raises:
-        ValueError: If there is none.
+        ValueError: If the run has no readable state.
     """
     paths = states(run_dir)
     for path in paths:

@@ -78,7 +78,7 @@ class StyleGAN2Loss:
         gain: float,
         cur_nimg: int,
     ) -> None:
-        """Add the gradients of one training phase to those of the network that it trains.
+        """Add the gradients of one training phase to the network that the phase trains.
 
         Args:
             phase: One of `PHASES`: network, and main loss, regularisation or both.

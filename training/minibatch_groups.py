@@ -45,7 +45,7 @@ def notice(batch: int, gpus: int, batch_gpu: int, wanted: int, is_continued: boo
     if size == 1:
         return f"Note: {WHAT_IS_LOST} is off, because {cause}; {way_out} switches it on."
     return (
-        f"Note: the minibatch standard deviation is that of groups of {size}, because {cause}; "
+        f"Note: the minibatch standard deviation is computed in groups of {size}, because {cause}; "
         f"instead, use {way_out}."
     )
 

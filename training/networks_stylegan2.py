@@ -556,9 +556,9 @@ def _modulate_and_convolve(
             )
             styles = styles / styles.abs().amax(dim=1, keepdim=True)
         out_scale = _demodulation(weight, styles)
-    # Scale the smaller of the two: for one image the weights may be fewer than the features. With
-    # gradients always scale the features, because `no_weight_gradients` leaves out the gradients of
-    # the weights, and with them those of styles that scale the weights.
+    # For one image there may be fewer weights than features, which are then cheaper to scale. With
+    # gradients the features are scaled in any case: `no_weight_gradients` leaves out the gradients
+    # of the weights, and would leave out those of the styles, too.
     is_cheaper_on_weights = x.shape[0] == 1 and weight.numel() <= x.numel()
     if is_cheaper_on_weights and not torch.is_grad_enabled():
         weight = weight * styles[0, :, None, None]
@@ -757,7 +757,7 @@ class DiscriminatorBlock(torch.nn.Module):
         Args:
             x: Features `[N, in_channels, resolution, resolution]`, `None` for the first block.
             img: Image `[N, img_channels, resolution, resolution]`; only the first block needs it,
-                or all of them in the skip architecture.
+                or, in the skip architecture, every block.
             force_fp32: Never use float16.
 
         Returns:

@@ -237,7 +237,7 @@ def design_signals(
 class SynthesisInput(torch.nn.Module):
     """Fourier features, which the style translates and rotates (Secs. 3.1 and 3.2).
 
-    The buffer `transform` `[3, 3]` maps homogeneous coordinates of the image to those of the
+    The buffer `transform` `[3, 3]` maps homogeneous coordinates of the image to coordinates of the
     features; it is the inverse of the transformation that the image undergoes.
     """
 
@@ -577,9 +577,9 @@ def _conv2d_before_scale(
             out_scale = out_scale * w_norm
     if input_gain is not None:
         s = s * input_gain
-    # Scale the smaller of the two: for one image the weights may be fewer than the features. With
-    # gradients always scale the features, because `no_weight_gradients` leaves out the gradients of
-    # the weights, and with them those of styles that scale the weights.
+    # For one image there may be fewer weights than features, which are then cheaper to scale. With
+    # gradients the features are scaled in any case: `no_weight_gradients` leaves out the gradients
+    # of the weights, and would leave out those of the styles, too.
     is_cheaper_on_weights = x.shape[0] == 1 and w[:, 0].numel() < x[0, 0].numel()
     if is_cheaper_on_weights and not torch.is_grad_enabled():
         w = w * s[:, :, None, None]  # [1, I, 1, 1]

@@ -88,13 +88,13 @@ def combine(saved: Mapping[str, Any], given: Mapping[str, Any]) -> TrainOptions:
     Raises:
         ValueError: If an option that may not change has another value.
     """
-    saved = {key: tuple(v) if isinstance(v, list) else v for key, v in saved.items()}
-    saved["allow_untrusted"] = False
-    for name, value in given.items():
-        if name in set(options.NAMES) - CHANGEABLE - {"resume"}:
-            check_unchanged(options.flag_of(name), saved[name], value)
+    values = {key: tuple(v) if isinstance(v, list) else v for key, v in saved.items()}
+    before = TrainOptions(**{**values, "allow_untrusted": False})
+    for name in options.NAMES:
+        if name in given and name not in {*CHANGEABLE, "resume"}:
+            check_unchanged(options.flag_of(name), getattr(before, name), given[name])
     changes = {name: value for name, value in given.items() if name in CHANGEABLE}
-    return TrainOptions(**{**saved, **changes})
+    return dataclasses.replace(before, **changes)
 
 
 def nothing_to_train(cur_nimg: int, total_kimg: int) -> str | None:
@@ -138,8 +138,8 @@ def check_training_set(
     Args:
         saved: How the run constructed its dataset.
         now: How it would construct the dataset now.
-        saved_fingerprint: What identifies the data of the run; states of older versions have none.
-        fingerprint_now: What identifies the data that is at the path now.
+        saved_fingerprint: Identifies the data of the run; states of older versions have none.
+        fingerprint_now: Identifies the data that is at the path now.
         allow_other_data: Accept other images and labels of the same kind.
 
     Raises:

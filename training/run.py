@@ -27,7 +27,7 @@ class Run:
     Args:
         worker: This process.
         config: The run.
-        state: What `state_dict` of the main process returned, to continue from there.
+        state: Result of `state_dict` in the main process, to continue from there.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class Run:
 
         All processes must call this.
         """
-        # What was reported goes to the collectors, which are saved.
+        # Moves all reports to the collectors, whose state is saved.
         self.stats.gather()
         ranks = distributed.gather(
             self.worker,

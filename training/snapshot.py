@@ -36,8 +36,8 @@ class Snapshots:
         config: The run.
         networks: `G`, `D`, `G_ema`, and `augment_pipe` if there is one.
         metrics: The metrics of the run.
-        sheet: Sheet of images; the main process has one.
-        log: Log of the run; the main process has one.
+        sheet: Sheet of images, in the main process.
+        log: Log of the run, in the main process.
     """
 
     def __init__(

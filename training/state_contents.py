@@ -23,7 +23,7 @@ def check(state: Any, file_bytes: int) -> None:
     """Refuse a state from which no run can continue.
 
     Args:
-        state: What the file of the state holds; tensors can be on the meta device.
+        state: Contents of the file; tensors can be on the meta device.
         file_bytes: Size of the file.
 
     Raises:

@@ -15,11 +15,11 @@ from training.config import TrainConfig
 
 
 def open_training_set(worker: Worker, config: TrainConfig) -> Dataset:
-    """Open the dataset of a run, and compare it with the one of the main process.
+    """Open the dataset of a run, and compare it with the dataset of the main process.
 
     Raises:
-        RuntimeError: In all processes, if one of them has other data at the path; the processes may
-            be on several machines.
+        RuntimeError: In all processes, if one of them has other data at the path: processes can run
+            on several machines.
     """
     # Other programs read `training_set_kwargs` in our pickles, and know no `cache`.
     cache = {} if config.cache == "none" else {"cache": config.cache}

@@ -30,7 +30,7 @@ def training_loop(
 
     Args:
         worker: This process.
-        config: The run; its `run_dir` exists. What counts is that of the main process.
+        config: The run; its `run_dir` exists. All processes use the one of the main process.
         state_path: Training state of the run to continue from; only the main process reads it.
     """
     config = distributed.broadcast(worker, config)
@@ -163,7 +163,7 @@ class Trainer(Run):
         phase.optimizer.step()
         if phase.name in ("Dmain", "Dboth"):
             # The generator's moving averages (w_avg, magnitude_ema) were updated in this phase,
-            # each process from its own samples; their mean is that of all samples.
+            # each process from its own samples; the mean over the processes is that of all samples.
             averages = [b for key, b in self.G.named_buffers() if key.endswith(("_avg", "_ema"))]
             distributed.average(self.worker, averages)
 

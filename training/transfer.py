@@ -1,8 +1,8 @@
 """Start a run from trained weights: copies the tensors that fit, and lists the others.
 
 Networks for other labels or colours differ in a few layers, which then start from scratch. Networks
-of another configuration, capacity or resolution have little in common with those of the run. They
-are refused, and the message names the options that would fit.
+of another configuration, capacity or resolution share too few tensors with the run. They are
+refused, and the message names the options that would fit.
 """
 
 from dataclasses import dataclass
