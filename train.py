@@ -17,201 +17,36 @@ from data import fingerprint
 from data.dataset import ImageFolderDataset
 from dnnlib import cli, strict_json, util
 from dnnlib.errors import InputError
-from metrics import metric_main
 from torch_utils import distributed
 from training import config as training_config
 from training import minibatch_groups, preflight, resume, run_dirs
-from training.config import TrainConfig, TrainOptions
+from training import options as run_options
+from training.config import TrainConfig
+from training.options import TrainOptions
 from training.resume import Continuation
 from training.training_loop import training_loop
 
 
 @click.command(cls=cli.Command)
 @click.option(
-    "--outdir", type=cli.Address(), metavar="DIR", help="Where the run gets its folder.  [required]"
-)
-@click.option(
-    "--cfg",
-    type=click.Choice(training_config.CFGS),
-    help="Translation (t), translation and rotation (r), or StyleGAN2.  [required]",
-)
-@click.option("--data", type=cli.Address(), metavar="ZIP|DIR", help="Training images.  [required]")
-@click.option(
-    "--gpus",
-    type=cli.WholeNumber(min=1),
-    help="Processes, one on each GPU.  [required, except under torchrun]",
-)
-@click.option("--batch", type=cli.WholeNumber(min=1), help="Total batch size.  [required]")
-@click.option("--gamma", type=cli.FiniteFloat(min=0), help="R1 weight.  [required]")
-@click.option("--cond", type=bool, default=False, show_default=True, help="Train with labels.")
-@click.option("--mirror", type=bool, default=False, show_default=True, help="Add x-flipped images.")
-@click.option(
-    "--aug",
-    type=click.Choice(["noaug", "ada", "fixed"]),
-    default="ada",
-    show_default=True,
-    help="Augmentation.",
-)
-@click.option(
-    "--resume",
+    "--outdir",
     type=cli.Address(),
-    metavar="PATH|URL|RUN|latest",
-    help="Start from trained networks; or continue a run: its folder, or the latest in --outdir.",
+    metavar="DIR",
+    help="Where the run creates its folder.  [required]",
 )
-@cli.allow_untrusted_option
-@click.option(
-    "--freezed",
-    type=cli.WholeNumber(min=0),
-    default=0,
-    show_default=True,
-    help="Freeze the first layers of D.",
-)
-@click.option(
-    "--p",
-    type=cli.FiniteFloat(min=0, max=1),
-    default=0.2,
-    show_default=True,
-    help="Probability for --aug=fixed.",
-)
-@click.option(
-    "--target",
-    type=cli.FiniteFloat(min=0, max=1),
-    default=0.6,
-    show_default=True,
-    help="Target for --aug=ada.",
-)
-@click.option(
-    "--batch-gpu",
-    type=cli.WholeNumber(min=1),
-    help="Samples per process and pass; the rest accumulates.  [default: batch / gpus]",
-)
-@click.option(
-    "--cbase",
-    type=cli.WholeNumber(min=1),
-    default=32768,
-    show_default=True,
-    help="Capacity multiplier.",
-)
-@click.option(
-    "--cmax", type=cli.WholeNumber(min=1), default=512, show_default=True, help="Max. feature maps."
-)
-@click.option(
-    "--glr",
-    type=cli.FiniteFloat(min=0),
-    help="Learning rate of G.  [default: 0.002 for stylegan2, else 0.0025]",
-)
-@click.option(
-    "--dlr",
-    type=cli.FiniteFloat(min=0),
-    default=0.002,
-    show_default=True,
-    help="Learning rate of D.",
-)
-@click.option(
-    "--map-depth",
-    type=cli.WholeNumber(min=1),
-    help="Layers of the mapping network.  [default: 8 for stylegan2, else 2]",
-)
-@click.option(
-    "--mbstd-group",
-    type=cli.WholeNumber(min=1),
-    default=4,
-    show_default=True,
-    help="Group size of the minibatch standard deviation.",
-)
-@click.option("--desc", metavar="STR", help="Appended to the name of the run's folder.")
-@click.option(
-    "--metrics",
-    type=cli.NameList(metric_main.list_valid_metrics()),
-    metavar="NAME,NAME|none",
-    default="fid50k_full",
-    show_default=True,
-    help="Evaluated at each snapshot; calc_metrics.py --help lists them.",
-)
-@click.option(
-    "--kimg",
-    type=cli.WholeNumber(min=1),
-    default=25000,
-    show_default=True,
-    help="Length of the run, in thousands of images.",
-)
-@click.option(
-    "--tick",
-    type=cli.WholeNumber(min=1),
-    default=4,
-    show_default=True,
-    help="Thousands of images between two status lines.",
-)
-@click.option(
-    "--snap", type=cli.WholeNumber(min=1), default=50, show_default=True, help="Ticks per snapshot."
-)
-@click.option(
-    "--seed", type=cli.WholeNumber(min=0), default=0, show_default=True, help="Random seed."
-)
-@click.option("--fp32", type=bool, default=False, show_default=True, help="No mixed precision.")
-@click.option("--nobench", type=bool, default=False, show_default=True, help="No cuDNN autotuning.")
-@click.option(
-    "--workers",
-    type=cli.WholeNumber(min=0),
-    default=3,
-    show_default=True,
-    help="Processes that load images; 0 loads them in the training process.",
-)
-@click.option(
-    "--state-minutes",
-    type=cli.FiniteFloat(min=0),
-    default=30,
-    show_default=True,
-    help="Save the state of the run at least so often.",
-)
-@click.option(
-    "--watchdog-minutes",
-    type=cli.FiniteFloat(min=0),
-    default=10,
-    show_default=True,
-    help="End a run in which one process keeps the others waiting for so long; 0 never does.",
-)
-@click.option(
-    "--keep-states",
-    type=cli.WholeNumber(min=1),
-    default=2,
-    show_default=True,
-    help="States to keep.",
-)
-@click.option(
-    "--max-nan-steps",
-    type=cli.WholeNumber(min=1),
-    default=200,
-    show_default=True,
-    help="Give up after so many steps in a row with losses that are not finite.",
-)
-@click.option(
-    "--skip-damaged",
-    type=bool,
-    default=False,
-    show_default=True,
-    help="Leave out images that cannot be read, and count them, instead of stopping.",
-)
-@click.option(
-    "--deterministic",
-    type=bool,
-    default=False,
-    show_default=True,
-    help="Same bits in each run on the same machine; slower on GPUs.",
-)
-@click.option(
-    "--cache",
-    type=click.Choice(["none", "ram", "auto"]),
-    default="none",
-    show_default=True,
-    help="Keep decoded images in memory; auto does if they take at most half of what is free.",
-)
+@run_options.click_options("cfg")
+@click.option("--data", type=cli.Address(), metavar="ZIP|DIR", help="Training images.  [required]")
+@run_options.click_options("gpus", "gamma")
+@click.option("--cond", type=bool, default=False, show_default=True, help="Train with labels.")
+@run_options.click_options("mirror", "mbstd_group")
+@click.option("--desc", metavar="STR", help="Text to append to the name of the run's folder.")
+@run_options.click_options("metrics", "cache")
 @click.option(
     "--allow-other-data",
     type=bool,
     default=False,
     show_default=True,
-    help="Continue a run on other images than it had, those of --data.",
+    help="Continue a run with other images, those of --data.",
 )
 @click.option("-n", "--dry-run", is_flag=True, help="Print the options and exit.")
 @cli.device_option
@@ -242,40 +77,53 @@ def main(device: str, dry_run: bool, **options: Any) -> None:
           --snap=2 --metrics=none
 
     \b
-    --batch is shared by the processes, and must be a multiple of --gpus; what does not fit into
-    memory at once goes through in passes of --batch-gpu samples. Under torchrun the processes are
-    there already, and --gpus is their number.
+    The processes share --batch, which must be a multiple of --gpus. If the part of a process does
+    not fit into memory, --batch-gpu divides it into passes. Under torchrun the processes exist
+    already, and --gpus is their number.
 
     \b
     The complete state of the run is saved with every snapshot, every --state-minutes, and when the
     run is asked to stop (Ctrl-C, SIGTERM). --resume=latest, or the folder of a run, continues it
-    with the options that it was started with; a few can be changed, such as --kimg or --gpus.
+    with the options that it was started with; some of them can change, such as --kimg or --gpus.
 
     \b
-    Metrics need feature networks, which are downloaded once; a metric whose network cannot be had
-    is left out, and a run goes on when a metric fails. Without a network put the files into the
+    Metrics need feature networks, which are downloaded once. A metric whose network is unavailable
+    is left out, and a run goes on when a metric fails. Without internet, put the files into the
     folder that the environment variable STYLEGAN3_DETECTOR_DIR names.
     """
-    if not distributed.is_main_process():
-        # The main process decides, and says so when the processes have found each other.
-        num_processes = distributed.num_torchrun_processes()
-        if not dry_run:
-            distributed.launch(training_loop, num_processes, device, None)
-        return
+    num_processes = distributed.num_torchrun_processes()
+    if options["gpus"] is None:
+        options["gpus"] = num_processes
+    if distributed.is_main_process():
+        _train(device, dry_run, options)
+    elif not dry_run:
+        # The main process reads the options, and sends the configuration to this one.
+        assert num_processes is not None, "torchrun started this process"
+        distributed.launch(training_loop, num_processes, device, None)
+
+
+def _train(device: str, dry_run: bool, options: dict[str, Any]) -> None:
+    """Check the options, say what they mean, and train."""
     run = find_run(options)
+    if run is None and options["resume"] == "latest":
+        click.echo(
+            f"Note: no run in {options['outdir']} has saved a state yet: this one starts afresh."
+        )
+        options = {**options, "resume": None}
     with contextlib.ExitStack() as stack:
         if run is not None and not dry_run:
             stack.enter_context(preflight.sole_trainer(run.run_dir))
-            run = resume.refresh(run, options["resume"])  # another process may just have ended
+            # The process that trained the run until now may have saved a newer state.
+            run = resume.refresh(run, options["resume"])
         config, training_set = new_run(options) if run is None else continued_run(run, options)
         if not dry_run:
-            # First, because the folder of the run is in what is printed.
+            # Before the configuration is printed, which includes the folder of the run.
             config = prepare_run(config, training_set, device, is_new=run is None)
         click.echo(describe(config, training_set, is_continued=run is not None))
         if run is not None:
             click.echo(f"Continuing from {util.printable(str(run.state_path))}")
         if dry_run:
-            if (note := _what_a_dry_run_leaves_out(config, run)) is not None:
+            if (note := _note_on_dry_run(config, run)) is not None:
                 click.echo(note)
             click.echo("Dry run; exiting.")
             return
@@ -291,37 +139,33 @@ def main(device: str, dry_run: bool, **options: Any) -> None:
         distributed.launch(training_loop, config.num_gpus, device, config, state_path)
 
 
-def _what_a_dry_run_leaves_out(config: TrainConfig, run: Continuation | None) -> str | None:
-    """What the run itself would look at, or say, about `--resume`."""
+def _note_on_dry_run(config: TrainConfig, run: Continuation | None) -> str | None:
+    """A note on what a dry run does not do about `--resume`; `None` if it does all."""
     if run is not None:
         return resume.nothing_to_train(run.state["cur_nimg"], config.total_kimg)
     if config.resume_pkl is None:
         return None
     if util.is_url(config.resume_pkl):
-        return (
-            "Note: a dry run does not fetch --resume; whether the network fits, the run will say."
-        )
-    return "Note: a dry run does not open --resume; whether the network fits, the run will say."
+        return "Note: a dry run does not fetch --resume, nor check whether the network fits."
+    return "Note: a dry run does not open --resume, nor check whether the network fits."
 
 
 def find_run(options: dict[str, Any]) -> Continuation | None:
     """The run to continue, if the options ask for one or `torchrun` has restarted this."""
     outdir = options["outdir"]
     if options["resume"] == "latest" and outdir is None:
-        raise click.UsageError("--resume=latest looks for the latest run in --outdir: name it.")
+        raise click.UsageError("--resume=latest needs --outdir, where it looks for the latest run.")
     with cli.blame("--resume"):
         run = resume.find(options["resume"], Path(outdir or "."))
         if run is None and outdir is None:
-            preflight.check_resume(options["resume"])  # the folder of a run, misspelt?
-    if run is None and options["resume"] == "latest":
-        if all(options[name] is None for name in ("cfg", "data", "batch", "gamma")):
-            # Somebody who wants to continue a run, in another folder than it is in.
-            raise click.UsageError(
-                f"--resume=latest: no run in {outdir} has saved a state yet; is this the --outdir "
-                "of the run? A first one needs --cfg, --data, --gpus, --batch and --gamma, too."
-            )
-        click.echo(f"Note: no run in {outdir} has saved a state yet: this one starts afresh.")
-        options["resume"] = None
+            preflight.check_resume(options["resume"])  # perhaps the folder of a run, misspelt
+    describes_run = any(options[name] is not None for name in ("cfg", "data", "batch", "gamma"))
+    if run is None and options["resume"] == "latest" and not describes_run:
+        # The command is to continue a run, which must be in another folder.
+        raise click.UsageError(
+            f"--resume=latest: no run in {outdir} has saved a state yet; is this the --outdir of "
+            "the run? A new run needs --cfg, --data, --gpus, --batch and --gamma, too."
+        )
     launch_id = distributed.launch_id()
     if run is None and launch_id is not None and outdir is not None:
         # Torchrun starts the same command again after a failure.
@@ -366,7 +210,7 @@ def new_run(options: dict[str, Any]) -> tuple[TrainConfig, ImageFolderDataset]:
 def continued_run(
     run: Continuation, options: dict[str, Any]
 ) -> tuple[TrainConfig, ImageFolderDataset]:
-    """The run as it was started, with what may change as the command line says now."""
+    """The run as it was started, with the changes on the command line, and its dataset."""
     context = click.get_current_context()
     given = {
         name: value
@@ -386,11 +230,13 @@ def continued_run(
     resume.check_unchanged("--cond", use_labels, given.get("cond", use_labels))
     data = given.get("data", saved["path"])
     if options["allow_other_data"] and "data" not in given:
-        raise click.UsageError("--allow-other-data=1 takes the other data from --data: name it.")
+        raise click.UsageError(
+            "--allow-other-data=1 needs --data=PATH, which names the other data."
+        )
     if "data" not in given and not Path(data).exists():
         raise FileNotFoundError(
-            f"--data: the run was trained on {data}, which is not there any more; --data=PATH "
-            "names its new place"
+            f"--data: the run was trained on {data}, which no longer exists; --data=PATH names "
+            "its new place"
         )
     training_set = preflight.open_training_set(data, use_labels, train_options.aug)
     kwargs = training_set_kwargs(
@@ -409,8 +255,8 @@ def continued_run(
     resume.check_networks(run.state, preflight.build_networks(config, training_set))
     if fingerprint.is_unknown(old):
         click.echo(
-            "Note: the state, of an older version, does not tell whether the run was trained on "
-            f"what is now in {util.printable(kwargs['path'])}; the run goes on with that."
+            "Note: an older version saved the state, without a record of the run's data; the run "
+            f"continues with what is now in {util.printable(kwargs['path'])}."
         )
     elif differences := fingerprint.differences(old, new):
         click.echo(f"Note: from here on the run has {' and '.join(differences)}.")
@@ -418,19 +264,19 @@ def continued_run(
 
 
 def _check_saved_options(run: Continuation) -> None:
-    """Refuse what the command line would not take: the file may be damaged, or somebody's trick."""
+    """Refuse saved options that the command line would refuse: the file is damaged or forged."""
     context = click.get_current_context()
     for param in context.command.params:
         value = run.state["options"].get(param.name)
         if isinstance(value, (list, tuple)):
             value = ",".join(value) or "none"
-        elif isinstance(value, (bool, str, type(None))):  # `checkpoint.load` has looked at these
+        elif isinstance(value, (bool, str, type(None))):  # `checkpoint.load` has checked these
             continue
         try:
             param.type.convert(value, param, context)
         except click.BadParameter as error:
             raise InputError(
-                f"{run.state_path}: the training state is damaged, or that of another program "
+                f"{run.state_path}: the training state is damaged, or of another program "
                 f"({param.opts[0]}: {error.message})"
             ) from error
 
@@ -443,7 +289,7 @@ def _fingerprint(training_set: ImageFolderDataset) -> dict[str, Any]:
 def prepare_run(
     config: TrainConfig, training_set: ImageFolderDataset, device: str, is_new: bool
 ) -> TrainConfig:
-    """Check what takes time, and write the options into the folder of the run; it may be new."""
+    """Do the checks that take time, then write the options into the folder of the run."""
     distributed.check_devices(config.num_gpus, device)
     config = preflight.choose_cache(config, training_set)
     for line in preflight.check_images(training_set):
@@ -456,15 +302,15 @@ def prepare_run(
 
 
 def _train_options(options: dict[str, Any]) -> TrainOptions:
-    names = [field.name for field in dataclasses.fields(TrainOptions)]
-    values = {name: options[name] for name in names}
-    if values["resume"] is not None and not util.is_url(values["resume"], allow_file_urls=True):
-        values["resume"] = str(Path(values["resume"]).absolute())
-    return TrainOptions(**{**values, "metrics": tuple(options["metrics"])})
+    train_options = run_options.make(options)
+    resume_from = train_options.resume
+    if resume_from is None or util.is_url(resume_from, allow_file_urls=True):
+        return train_options
+    return dataclasses.replace(train_options, resume=str(Path(resume_from).absolute()))
 
 
 def _description(options: dict[str, Any]) -> str:
-    """What follows the number in the name of the run's folder."""
+    """The name of the run's folder, after the number."""
     _require(options, "cfg", "data", "gpus", "batch", "gamma")
     name = Path(options["data"]).absolute().stem
     return training_config.run_description(_train_options(options), name, options["desc"])
@@ -472,8 +318,6 @@ def _description(options: dict[str, Any]) -> str:
 
 def _require(options: dict[str, Any], *names: str) -> None:
     """Refuse a new run without these options; a run to continue has them already."""
-    if options["gpus"] is None:
-        options["gpus"] = distributed.num_torchrun_processes()
     context = click.get_current_context()
     for param in context.command.params:
         if param.name in names and options[param.name] is None:
@@ -483,10 +327,10 @@ def _require(options: dict[str, Any], *names: str) -> None:
 def training_set_kwargs(
     training_set: ImageFolderDataset, data: str, use_labels: bool, xflip: bool, random_seed: int
 ) -> dict[str, Any]:
-    """How every process, and whoever loads the pickle, constructs the dataset."""
+    """Arguments with which every process, and every reader of a pickle, constructs the dataset."""
     return dict(
         class_name="training.dataset.ImageFolderDataset",
-        path=str(Path(data).absolute()),  # for whoever reads it in another folder
+        path=str(Path(data).absolute()),  # programs read it in other folders
         use_labels=use_labels,
         max_size=len(training_set),
         xflip=xflip,
@@ -498,7 +342,7 @@ def training_set_kwargs(
 def describe(
     config: TrainConfig, training_set: ImageFolderDataset, is_continued: bool = False
 ) -> str:
-    """The options as JSON, what matters most of them, and what is easily overlooked."""
+    """The configuration as JSON, its most important values, and notes on what is easily missed."""
     lines = [
         "",
         "Training options:",

@@ -1,4 +1,4 @@
-"""Writes docs/*-help.txt, what the scripts say to --help: `make help-texts`.
+"""Writes the output of the scripts' --help into docs/*-help.txt: `make help-texts`.
 
 The width is fixed, so that the texts do not depend on the terminal.
 """
@@ -14,7 +14,7 @@ WIDTH = 80
 
 
 def help_text(script: str) -> str:
-    """What `python SCRIPT.py --help` prints in a terminal of 80 columns."""
+    """The output of `python SCRIPT.py --help` in a terminal of 80 columns."""
     command = import_module(script).main
     context = click.Context(
         command, info_name=f"{script}.py", terminal_width=WIDTH, max_content_width=WIDTH

@@ -1,4 +1,4 @@
-"""Writes the starting points in docs/configs.md, those of training/advice.py: `make help-texts`."""
+"""Writes the starting points of training/advice.py into docs/configs.md: `make help-texts`."""
 
 import re
 from pathlib import Path
@@ -7,7 +7,7 @@ from training import advice
 from training.config import Cfg
 
 PAGE = Path(__file__).parent / "configs.md"
-# Resolution and number of GPUs of each row.
+# Resolution and number of GPUs in each row.
 ROWS: dict[Cfg, list[tuple[int, int]]] = {
     "stylegan3-t": [(128, 1), (256, 1), (256, 8), (512, 1), (512, 8), (1024, 1), (1024, 8)],
     "stylegan3-r": [(128, 1), (256, 1), (256, 8), (512, 1), (512, 8), (1024, 8), (1024, 16)],
@@ -20,12 +20,13 @@ MARKED = re.compile(
 
 
 def text_of(title: str) -> str:
-    """What stands between the marks of a title: a configuration, or `NO_GPU`."""
+    """The text between the marks of a title: a configuration, or `NO_GPU`."""
     if title == NO_GPU:
         return f"`{advice.as_arguments(advice.starting_point('stylegan3-t', 32, gpus=0))}`"
     lines = [f"| images | GPUs | {title} |", "| --- | --- | --- |"]
-    for resolution, gpus in ROWS[title]:
-        arguments = advice.as_arguments(advice.starting_point(title, resolution, gpus))
+    cfg = next(cfg for cfg in ROWS if cfg == title)
+    for resolution, gpus in ROWS[cfg]:
+        arguments = advice.as_arguments(advice.starting_point(cfg, resolution, gpus))
         lines.append(f"| {resolution}x{resolution} | {gpus} | `{arguments}` |")
     return "\n".join(lines)
 

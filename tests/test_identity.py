@@ -268,7 +268,7 @@ def test_the_same_data_are_taken_in_any_place_and_form(name, runs):
     (runs / "a/data.zip").rename(runs / "moved.zip")
     options = [f"--resume={runs}/runs/{name}", "--dry-run"]
     error = continue_run(runs / "b", *options, exit_code=1)
-    assert f"trained on {runs}/a/data.zip, which is not there any more; --data=PATH names" in error
+    assert f"trained on {runs}/a/data.zip, which no longer exists; --data=PATH names" in error
     write_zip(runs / "deflated.zip", draw_files(1), zipfile.ZIP_DEFLATED)
     write_folder(runs / "folder", draw_files(1))
     for data in ("moved.zip", "deflated.zip", "folder"):
@@ -283,7 +283,7 @@ def test_run_goes_on_with_other_data_if_asked(runs):
     sheet = (run_dir / "reals.png").read_bytes()
     options = [f"--resume={run_dir}", "--allow-other-data=1"]
     error = continue_run(runs / "b", *options, exit_code=2)
-    assert "--allow-other-data=1 takes the other data from --data: name it" in error
+    assert "--allow-other-data=1 needs --data=PATH, which names the other data" in error
     output = continue_run(runs / "b", *options, "--data=data.zip", "--kimg=2")
     assert "Note: from here on the run has other contents of images." in output
     assert (run_dir / "reals.png").read_bytes() != sheet
@@ -351,7 +351,7 @@ def test_state_without_a_fingerprint_goes_on_with_a_note(runs):
     edit_state(run_dir, make_old)
     sheet = (run_dir / "reals.png").read_bytes()
     output = continue_run(runs / "b", f"--resume={run_dir}", "--kimg=2")
-    assert f"trained on what is now in {runs}/b/data.zip; the run goes on with that." in output
+    assert f"the run continues with what is now in {runs}/b/data.zip." in output
     assert (run_dir / "reals.png").read_bytes() == sheet
     options = json.loads((run_dir / "training_options.json").read_text())
     assert options["training_set_kwargs"]["path"] == str(runs / "b/data.zip")

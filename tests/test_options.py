@@ -1,4 +1,4 @@
-"""What is true of the options of all commands: paths know home folders, numbers speak plainly."""
+"""Rules for the options of all commands: paths know home folders, numbers have plain errors."""
 
 import json
 import re

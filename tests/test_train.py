@@ -103,7 +103,7 @@ SHEETS = ("reals.png", "fakes_init.png", "fakes000000.png", "fakes000001.png")
 
 
 def runs(*names: str):
-    """Parametrize over runs; tests of one run go to one worker."""
+    """Parametrize over runs; one worker gets all tests of a run."""
     params = [pytest.param(n, marks=pytest.mark.xdist_group(f"train-{n}"), id=n) for n in names]
     return pytest.mark.parametrize("name", params)
 
@@ -141,7 +141,7 @@ class Run:
 
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory) -> Path:
-    """The folder that the runs are started in, with datasets."""
+    """The folder in which the runs are started, with datasets."""
     folder = tmp_path_factory.mktemp("workspace")
     shutil.copy(RGB, folder / "toy16.zip")
     shutil.copy(GRAY, folder / "gray8.zip")
@@ -153,7 +153,7 @@ def workspace(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def get_run(workspace) -> Callable[[str], Run]:
-    """The run of a name in `RUNS`, made on first use."""
+    """The run with a name of `RUNS`; made on first use."""
     return cache(lambda name: run_training(workspace, name, *RUNS[name]))
 
 
@@ -178,7 +178,7 @@ def run_python(arguments: list, folder: Path) -> subprocess.CompletedProcess:
 
 
 def file_names(folder: Path) -> list[str]:
-    """Names of a run's files; those of states, which count images, in order."""
+    """Names of a run's files, states in order of their images."""
     names = sorted(path.name for path in folder.iterdir())
     states = [name for name in names if name.startswith("training-state-")]
     numbers = {name: f"training-state-{i}.pt" for i, name in enumerate(states, start=1)}
@@ -467,7 +467,7 @@ def test_resume_refuses_weights_of_other_shapes(name, option, message, get_run, 
 
 
 def small_config(run_dir: Path, **changes) -> TrainConfig:
-    """A run whose gradients are the same however the batch is divided."""
+    """A run whose gradients do not depend on how the batch is divided."""
     options = dict(batch=8, mbstd_group=1, cbase=64, cmax=4, map_depth=1, workers=0, aug="noaug")
     options["metrics"] = ()
     options = TrainOptions(cfg="stylegan2", gpus=1, gamma=1, **options)
@@ -500,7 +500,7 @@ def make_trainer(tmp_path):
 
 
 def phase_gradients(trainer: training_loop.Trainer, part: slice) -> dict[str, Tensor]:
-    """Gradients of the phases on a part of 8 samples, made ready for a step that is not taken."""
+    """Gradients of the phases on a part of 8 samples, just before the step of the optimizer."""
     rng = np.random.RandomState(3)
     images = torch.from_numpy(rng.uniform(-1, 1, [8, 1, 8, 8])).float()[part]
     z = torch.from_numpy(rng.randn(8, trainer.G.z_dim)).float()[part]
@@ -585,7 +585,7 @@ def test_phases_run_at_their_intervals(make_trainer, monkeypatch):
 
 
 def train_and_save(worker: Worker, config: TrainConfig, folder: Path) -> None:
-    """What each of two processes does in the test below."""
+    """Run in each of the two processes of the test below."""
     torch.set_num_threads(1)
     trainer = training_loop.Trainer(worker, config)
     half = 8 // worker.size
@@ -675,7 +675,7 @@ def test_failure_in_one_of_two_processes_is_one_line(tmp_path):
 
 @pytest.fixture
 def refuse(workspace, tmp_path, monkeypatch):
-    """Run the command, make sure that it refuses in one line and leaves no trace; that line."""
+    """Run the command, check that it refuses in one line and leaves no trace; returns the line."""
 
     def refuse(*options: str, exit_code: int = 1, folder: Path = workspace) -> str:
         monkeypatch.chdir(folder)

@@ -1,9 +1,9 @@
 """Adaptive augmentation strength (Karras et al. 2020, "Training GANs with Limited Data")."""
 
 import numpy as np
-import torch
 
 from torch_utils import training_stats
+from training.augment import AugmentPipe
 
 
 class AdaptiveAugment:
@@ -11,13 +11,13 @@ class AdaptiveAugment:
 
     Args:
         augment_pipe: The pipe, with its strength in the buffer `p`.
-        target: What the heuristic r_t is held at.
-        interval: Adjust in each so many-th batch.
+        target: Value that the heuristic r_t shall have.
+        interval: Batches from one adjustment to the next.
         kimg: Thousands of images in which the strength moves by one.
     """
 
     def __init__(
-        self, augment_pipe: torch.nn.Module, target: float, interval: int, kimg: float
+        self, augment_pipe: AugmentPipe, target: float, interval: int, kimg: float
     ) -> None:
         self.augment_pipe = augment_pipe
         self.target = target
@@ -40,5 +40,5 @@ class AdaptiveAugment:
 def ada_step(mean_sign_real: float, target: float, num_images: int, ada_kimg: float) -> float:
     """Change of the strength after `num_images` images whose mean of `sign(D(real))` is given."""
     if not np.isfinite(mean_sign_real):
-        return 0.0  # the discriminator has lost its way: the strength shall not
+        return 0.0  # the logits are NaN or infinite: keep the strength
     return float(np.sign(mean_sign_real - target)) * num_images / (ada_kimg * 1000)

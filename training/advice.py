@@ -1,29 +1,31 @@
 """Options to start from, by configuration, size of the images and GPUs.
 
-What `dataset_tool.py --inspect`, docs/configs.md and the examples advise comes from here. No torch.
+`dataset_tool.py --inspect`, docs/configs.md and the examples take their advice from here. This
+module imports no torch.
 """
 
 from collections.abc import Iterator
 
 from dnnlib.util import nearest_power_of_two
-from training.config import CFGS, Cfg, suggest_gamma
+from training import minibatch_groups
+from training.config import CFGS, Cfg, TrainConfig, suggest_gamma
 
-# Samples per GPU and pass: cautious guesses for 16 GB and more, which nobody has tried. Smaller
-# images are treated as those of 128x128, larger ones as those of 1024x1024.
+# Samples per GPU and pass: cautious guesses for GPUs of 16 GB and more, which were not measured.
+# Smaller images count as 128x128, larger ones as 1024x1024.
 SAMPLES_PER_PASS: dict[Cfg, dict[int, int]] = {
     "stylegan3-t": {128: 16, 256: 8, 512: 4, 1024: 4},
     "stylegan3-r": {128: 8, 256: 4, 512: 4, 1024: 4},
     "stylegan2": {128: 32, 256: 16, 512: 8, 1024: 4},
 }
-BATCH = 32  # of the published configurations
+BATCH = 32  # as in the published configurations
 MAX_STYLEGAN2_BATCH = 64
 MBSTD_GROUP = 4  # the default of --mbstd-group
 TICKS_PER_SNAPSHOT = {512: 20, 1024: 10}  # where one GPU takes days for the default
 
-# What two CPU cores train in minutes at 32x32.
+# Options with which two CPU cores train in minutes at 32x32.
 CPU_BATCH = 4
 CPU_MIN_GAMMA = 1.0  # four times the heuristic at 32x32, and steadier in so short a run
-CPU_OPTIONS = {
+CPU_OPTIONS: dict[str, str | int] = {
     "cbase": 512,
     "cmax": 32,
     "aug": "noaug",
@@ -40,15 +42,15 @@ def starting_point(cfg: Cfg, resolution: int, gpus: int) -> dict[str, str]:
     Args:
         cfg: The configuration.
         resolution: Width and height of the images.
-        gpus: GPUs that there are; 0 for a small network on the CPU. More than are of use, or a
-            number that does not divide the batch, leave some idle.
+        gpus: Available GPUs; 0 for a small network on the CPU. GPUs that the batch cannot be
+            divided by stay idle.
     """
     options = _on_cpu(cfg, resolution) if gpus == 0 else _on_gpus(cfg, resolution, gpus)
     return {name.replace("_", "-"): str(value) for name, value in options.items()}
 
 
 def as_arguments(options: dict[str, str]) -> str:
-    """Options as they stand on a command line."""
+    """The options as a command line has them."""
     return " ".join(f"--{name}={value}" for name, value in options.items())
 
 
@@ -90,6 +92,20 @@ def describe_training(
     )
 
 
+def on_memory(config: TrainConfig) -> str:
+    """A message for a batch that does not fit into memory."""
+    group_size = config.D_kwargs["epilogue_kwargs"]["mbstd_group_size"]
+    smaller = minibatch_groups.smaller_batch_gpu(
+        config.batch_size // config.num_gpus, config.batch_gpu, group_size
+    )
+    way_out = (
+        "no smaller --batch-gpu is possible; use a smaller --batch, --cbase or --mbstd-group"
+        if smaller is None
+        else f"use --batch-gpu={smaller} (the batch then goes through in more passes)"
+    )
+    return f"out of memory with --batch-gpu={config.batch_gpu}: {way_out}"
+
+
 def _on_gpus(cfg: Cfg, resolution: int, gpus: int) -> dict[str, str | int]:
     is_stylegan2 = cfg == "stylegan2"
     size = min(max(nearest_power_of_two(resolution), 128), 1024)
@@ -99,7 +115,7 @@ def _on_gpus(cfg: Cfg, resolution: int, gpus: int) -> dict[str, str | int]:
     if is_stylegan2 and size < 1024:
         batch = min(samples * gpus, MAX_STYLEGAN2_BATCH)
     per_gpu = batch // gpus
-    options = dict(cfg=cfg, gpus=gpus, batch=batch)
+    options: dict[str, str | int] = dict(cfg=cfg, gpus=gpus, batch=batch)
     if samples < per_gpu:
         options["batch_gpu"] = samples
     if per_gpu < MBSTD_GROUP:
@@ -110,7 +126,7 @@ def _on_gpus(cfg: Cfg, resolution: int, gpus: int) -> dict[str, str | int]:
     if is_stylegan2:
         options["map_depth"] = 2
         if size < 1024:
-            options.update(glr=0.0025, dlr=0.0025)
+            options.update(glr="0.0025", dlr="0.0025")
     elif gpus == 1 and size in TICKS_PER_SNAPSHOT:
         options["snap"] = TICKS_PER_SNAPSHOT[size]
     return options
@@ -118,10 +134,10 @@ def _on_gpus(cfg: Cfg, resolution: int, gpus: int) -> dict[str, str | int]:
 
 def _on_cpu(cfg: Cfg, resolution: int) -> dict[str, str | int]:
     gamma = max(suggest_gamma(cfg, resolution, CPU_BATCH), CPU_MIN_GAMMA)
-    options = dict(cfg=cfg, gpus=1, batch=CPU_BATCH, gamma=_gamma(gamma), **CPU_OPTIONS)
-    return options | ({"map_depth": 2} if cfg == "stylegan2" else {})
+    options: dict[str, str | int] = dict(cfg=cfg, gpus=1, batch=CPU_BATCH, gamma=_gamma(gamma))
+    return options | CPU_OPTIONS | ({"map_depth": 2} if cfg == "stylegan2" else {})
 
 
 def _gamma(gamma: float) -> str:
-    """Two digits: nobody knows more of them."""
+    """Two digits: the rule of thumb is no more precise."""
     return f"{float(f'{gamma:.2g}'):g}"

@@ -26,11 +26,15 @@ BAND_POWER = (10 / 13, 1 / 13, 1 / 13, 1 / 13)
 
 @persistence.persistent_class
 class AugmentPipe(torch.nn.Module):
-    """Random augmentations that a discriminator can be trained behind without its noticing.
+    """Random augmentations for the images of a discriminator, which do not leak into the fakes.
 
     Every augmentation is off (0) or has a multiplier; it happens to an image with the probability
     of its multiplier times the buffer `p`, the overall strength, which the training loop adapts.
     """
+
+    p: Tensor
+    Hz_geom: Tensor
+    Hz_fbank: Tensor
 
     def __init__(
         self,
@@ -68,7 +72,7 @@ class AugmentPipe(torch.nn.Module):
             xflip: Mirror left to right.
             rotate90: Turn by a multiple of 90 degrees.
             xint: Shift by whole pixels.
-            xint_max: Largest such shift, relative to the image size.
+            xint_max: Largest shift by whole pixels, relative to the image size.
             scale: Scale.
             rotate: Rotate by any angle, before and after the anisotropic scaling.
             aniso: Stretch along one axis and shrink along the other.
@@ -92,10 +96,10 @@ class AugmentPipe(torch.nn.Module):
             noise: Add white noise to all channels.
             cutout: Blank a rectangle.
             noise_std: Standard deviation of the standard deviation of the noise.
-            cutout_size: Sides of the rectangle, relative to those of the image.
+            cutout_size: Sides of the rectangle, relative to the sides of the image.
 
         Raises:
-            ValueError: If there are not four bands.
+            ValueError: If `imgfilter_bands` does not have four values.
         """
         super().__init__()
         if len(imgfilter_bands) != 4:
@@ -302,11 +306,11 @@ def translation(tx: Tensor, ty: Tensor) -> Tensor:
 
 
 def warp(images: Tensor, G_inv: Tensor, f: Tensor) -> Tensor:
-    """Transform images without aliasing; outside they continue by reflection, without end.
+    """Transform images without aliasing; outside, they are repeated by reflection.
 
-    The images are upsampled twofold with `f`, sampled bilinearly, downsampled with `f`. Mirrored
-    on all sides they are periodic, and one period is all that has to be upsampled: its size is
-    known without looking at `G_inv`, so nothing waits for the device.
+    The images are upsampled twofold with `f`, sampled bilinearly, and downsampled with `f`. With
+    its reflections an image is periodic, so only one period has to be upsampled. Its size does not
+    depend on `G_inv`, so nothing waits for the device.
 
     Args:
         images: `[N, C, H, W]`, at least 2x2.
@@ -319,13 +323,13 @@ def warp(images: Tensor, G_inv: Tensor, f: Tensor) -> Tensor:
     """
     height, width = images.shape[2:]
     taps = len(f)
-    # Upsampled, pixel k is at 2k and reaches from 2k - taps/2 + 1 to 2k + taps/2. These pixels
-    # are what reaches into the samples from 0 to the first one of the next period:
+    # Upsampling moves pixel k to 2k, and spreads it from 2k - taps/2 + 1 to 2k + taps/2. These
+    # pixels contribute to the samples from 0 to the first one of the next period:
     x = mirror(images, 3, -(taps // 4), 2 * (width - 1) + taps // 4)
     x = mirror(x, 2, -(taps // 4), 2 * (height - 1) + taps // 4)
     x = upfirdn2d.upfirdn2d(x, f, up=2, gain=4)  # [N, C, 4H - 3, 4W - 3]
 
-    # Which of its samples the samples of the upsampled output are.
+    # Where each sample of the upsampled output lies among the samples of the period.
     x_out = _sample_positions(width, taps, x.device)
     y_out = _sample_positions(height, taps, x.device)[:, None]
     grid = []
@@ -340,7 +344,7 @@ def warp(images: Tensor, G_inv: Tensor, f: Tensor) -> Tensor:
 
 
 def _sample_positions(size: int, taps: int, device: torch.device) -> Tensor:
-    """Upsampled positions that `size` output pixels take, in pixels from the centre."""
+    """Upsampled positions that `size` output pixels need, in pixels from the centre."""
     first = 1 - taps // 2
     return torch.arange(first, 2 * size + taps // 2 - 1, device=device) / 2 - (size - 1) / 2
 
@@ -348,7 +352,7 @@ def _sample_positions(size: int, taps: int, device: torch.device) -> Tensor:
 def mirror(x: Tensor, dim: int, start: int, stop: int) -> Tensor:
     """Samples `start` to `stop - 1` along `dim` of `x` reflected about its first and last sample.
 
-    They may lie any distance outside. Made from slices, so that gradients are deterministic.
+    Both may lie at any distance outside. Slices are joined, so that gradients are deterministic.
     """
     span = x.shape[dim] - 1
     if span < 1:
@@ -394,9 +398,9 @@ def circulant_colour_map(
     """Every linear map that treats red, green and blue alike, `[N, 4, 4]`.
 
     Args:
-        same: What a colour gives to itself.
-        following: What it receives from the next colour in the cycle red, green, blue.
-        preceding: What it receives from the previous one.
+        same: Weight of a colour in itself.
+        following: Weight of the next colour in the cycle red, green, blue.
+        preceding: Weight of the previous colour.
     """
     return _matrices(
         [same, following, preceding, 0],
@@ -407,7 +411,7 @@ def circulant_colour_map(
 
 
 def recolour(images: Tensor, C: Tensor) -> Tensor:
-    """Map RGB or gray images by `C` `[N, 4, 4]`; gray takes the mean of what RGB becomes."""
+    """Map RGB or gray images by `C` `[N, 4, 4]`; gray becomes the mean of the resulting RGB."""
     num_channels = images.shape[1]
     C = C[:, :3].to(images.dtype)
     if num_channels == 1:
@@ -421,7 +425,7 @@ def recolour(images: Tensor, C: Tensor) -> Tensor:
 
 
 def filter_bands(images: Tensor, gains: Tensor, bank: Tensor) -> Tensor:
-    """Filter images along both axes; outside they continue by reflection.
+    """Filter images along both axes; outside, they are repeated by reflection.
 
     Args:
         images: `[N, C, H, W]`, at least 2x2.
@@ -463,7 +467,8 @@ def octave_filter_bank() -> np.ndarray:
     """
     low = np.convolve(SYM2, SYM2[::-1]) / 2  # H(z) H(1/z) / 2
     high = low * (-1.0) ** np.arange(-3, 4)  # the same at -z: low and high sum to 1
-    bands, below = [], np.ones(1)
+    bands: list[np.ndarray] = []
+    below = np.ones(1)
     for octave in range(3):
         bands.insert(0, np.convolve(below, _dilate(high, 2**octave)))
         below = np.convolve(below, _dilate(low, 2**octave))
@@ -479,9 +484,9 @@ def _dilate(taps: np.ndarray, factor: int) -> np.ndarray:
 
 
 def _matrices(*rows: list[Tensor | float]) -> Tensor:
-    """Stack entries `[N]` and numbers to `[N, rows, columns]`, on the device of the former."""
+    """Stack entries `[N]`, and the numbers 0 and 1, to matrices `[N, rows, columns]`."""
     entries = [entry for row in rows for entry in row]
     like = next(entry for entry in entries if isinstance(entry, Tensor))
-    numbers = {v: torch.full_like(like, v) for v in (0, 1)}
-    entries = [v if isinstance(v, Tensor) else numbers[v] for v in entries]
-    return torch.stack(entries, dim=1).reshape(-1, len(rows), len(rows[0]))
+    numbers: dict[float, Tensor] = {v: torch.full_like(like, v) for v in (0, 1)}
+    tensors = [v if isinstance(v, Tensor) else numbers[v] for v in entries]
+    return torch.stack(tensors, dim=1).reshape(-1, len(rows), len(rows[0]))

@@ -1,6 +1,6 @@
-"""The complete state of a run in a file: saved whole or not at all, found again, few kept.
+"""Files with the complete state of a run: saved whole or not at all, found again, few kept.
 
-The file is one of `torch.save` with tensors and plain containers only: it cannot carry code.
+`torch.save` writes the file. It holds only tensors and plain containers, so it cannot carry code.
 """
 
 import re
@@ -23,12 +23,12 @@ FILE_NAME = re.compile(r"training-state-(\d+)\.pt")
 def save(run_dir: Path, state: dict[str, Any], cur_nimg: int, keep: int) -> Path:
     """Write a state, then delete all but the newest ones.
 
-    A run that was continued from an older state, or because the newest was damaged, leaves states
-    of more images behind that are not its own any more: these are renamed to `….pt.abandoned`.
+    A run that was continued from an older state finds states of more images in its folder. They no
+    longer belong to the run, and are renamed to `….pt.abandoned`.
 
     Args:
         run_dir: Folder of the run.
-        state: Tensors, numbers, texts, None, and lists, tuples and dictionaries of them.
+        state: Tensors, numbers, texts and None, in lists, tuples and dictionaries.
         cur_nimg: Images seen; names the file.
         keep: Number of states to leave, at least 1.
 
@@ -39,7 +39,7 @@ def save(run_dir: Path, state: dict[str, Any], cur_nimg: int, keep: int) -> Path
     try:
         with open_atomic(path) as f:
             torch.save({**state, "version": VERSION}, BeatingFile(f))
-    except RuntimeError as error:  # how PyTorch puts it that the file cannot grow
+    except RuntimeError as error:  # PyTorch raises it when a file cannot grow
         raise OSError(f"cannot write {path} ({str(error).partition(chr(10))[0]})") from error
     for abandoned in states(run_dir):
         if abandoned == path:
@@ -56,9 +56,13 @@ def path_of(run_dir: Path, cur_nimg: int) -> Path:
 
 
 def states(run_dir: Path) -> list[Path]:
-    """The files with states of a run, those of most images first."""
-    found = [path for path in run_dir.iterdir() if FILE_NAME.fullmatch(path.name)]
-    return sorted(found, key=lambda path: int(FILE_NAME.fullmatch(path.name)[1]), reverse=True)
+    """The files with states of a run, the one of most images first."""
+    found = [
+        (int(match[1]), path)
+        for path in run_dir.iterdir()
+        if (match := FILE_NAME.fullmatch(path.name))
+    ]
+    return [path for _, path in sorted(found, reverse=True)]
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -66,11 +70,11 @@ def load(path: Path) -> dict[str, Any]:
 
     Raises:
         OSError: If the file cannot be read.
-        ValueError: If it is damaged, of another version or program, or asks for more memory than a
-            file of its size can need.
+        ValueError: If the file is damaged, of another version or program, or asks for more memory
+            than a file of its size can need.
     """
     try:
-        # All but the numbers, and the checksums: PyTorch looks at neither size nor checksum.
+        # Reads all but the numbers, and checks sizes and checksums, which PyTorch ignores.
         state = state_file.outline(path)
     except ValueError as error:
         text = printable(str(error)[:200])
@@ -83,27 +87,27 @@ def load(path: Path) -> dict[str, Any]:
         state_contents.check(state, path.stat().st_size)
     except ValueError as error:
         raise InputError(
-            f"{path}: the training state is damaged, or that of another program ({error})"
+            f"{path}: the training state is damaged, or of another program ({error})"
         ) from error
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except OSError:
         raise
-    except Exception as error:  # what the outline lets through and PyTorch does not
+    except Exception as error:  # the outline is good, and PyTorch still refuses the file
         raise InputError(f"{path}: the training state is damaged or truncated") from error
 
 
 def load_newest(run_dir: Path) -> tuple[Path, dict[str, Any]]:
-    """The newest state of a run that can be read, with a warning for each that cannot.
+    """The newest readable state of a run, with a warning for each newer one that is not.
 
     Raises:
-        ValueError: If there is none.
+        ValueError: If the run has no readable state.
     """
     paths = states(run_dir)
     for path in paths:
         try:
             return path, load(path)
-        except (OSError, ValueError) as error:
+        except (OSError, InputError) as error:
             warnings.warn(f"{error}; trying the one before", stacklevel=2)
     if paths:
         raise InputError(f"{run_dir}: none of its {len(paths)} training states can be read")

@@ -1,4 +1,4 @@
-"""A training run as data: what the command line's options mean.
+"""The configuration of a training run: everything that follows from the options.
 
 `make_config` is the one place where presets and options become hyperparameters.
 """
@@ -10,22 +10,20 @@ import os
 import re
 import warnings
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, get_args
 
 from dnnlib.cli import MAX_SEED
 from dnnlib.errors import InputError
 from dnnlib.paths import MAX_NAME_BYTES, shorten_name
 from training import minibatch_groups
+from training.options import Aug as Aug
+from training.options import Cache, Cfg, TrainOptions
 
-Cfg = Literal["stylegan3-t", "stylegan3-r", "stylegan2"]
-Aug = Literal["noaug", "ada", "fixed"]
-Cache = Literal["none", "ram", "auto"]
-
-# Of the name of a run's folder, which begins with the number of the run.
+# The name of a run's folder is the number of the run, and a description.
 MAX_DESCRIPTION_BYTES = MAX_NAME_BYTES - len("0000000000-")
-MIN_DATASET_BYTES = 16  # of them for the dataset
+MIN_DATASET_BYTES = 16  # of the dataset's name in the description
 
-CFGS: tuple[Cfg, ...] = ("stylegan3-t", "stylegan3-r", "stylegan2")
+CFGS: tuple[Cfg, ...] = get_args(Cfg)
 
 # Augmentations "bgc" of Karras et al. 2020, "Training GANs with limited data", Sec. 2.3.
 AUGMENTATIONS = (
@@ -44,52 +42,13 @@ AUGMENTATIONS = (
 )
 
 
-@dataclass(frozen=True)
-class TrainOptions:
-    """The options of `train.py` that shape a run, under their own names and with their defaults."""
-
-    cfg: Cfg
-    gpus: int
-    batch: int
-    gamma: float
-    mirror: bool = False
-    aug: Aug = "ada"
-    resume: str | None = None
-    allow_untrusted: bool = False
-    freezed: int = 0
-    p: float = 0.2
-    target: float = 0.6
-    batch_gpu: int | None = None
-    cbase: int = 32768
-    cmax: int = 512
-    glr: float | None = None
-    dlr: float = 0.002
-    map_depth: int | None = None
-    mbstd_group: int = 4
-    metrics: tuple[str, ...] = ("fid50k_full",)
-    kimg: int = 25000
-    tick: int = 4
-    snap: int = 50
-    seed: int = 0
-    fp32: bool = False
-    nobench: bool = False
-    workers: int = 3
-    state_minutes: float = 30
-    watchdog_minutes: float = 10
-    keep_states: int = 2
-    max_nan_steps: int = 200
-    skip_damaged: bool = False
-    deterministic: bool = False
-    cache: Cache = "none"
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TrainConfig:
     """Everything that `training_loop` needs to know; stored as `training_options.json`.
 
     `*_kwargs` are keyword arguments, with `class_name` where they construct something by name.
     Counts `*_kimg` are in thousands of images, `*_ticks` in ticks. Paths are absolute; `given` has
-    them as they were given. `dataset_fingerprint` says which data lay at the path, see
+    them as on the command line. `dataset_fingerprint` identifies the data that was at the path, see
     `data.fingerprint`.
     """
 
@@ -110,7 +69,7 @@ class TrainConfig:
     network_snapshot_ticks: int
     random_seed: int
     ema_kimg: float
-    G_reg_interval: int | None = None
+    G_reg_interval: int | None
     D_reg_interval: int | None = 16
     augment_kwargs: dict[str, Any] | None = None
     augment_p: float = 0
@@ -118,29 +77,29 @@ class TrainConfig:
     ada_interval: int = 4
     ada_kimg: float = 500
     resume_pkl: str | None = None
-    allow_untrusted: bool = False
+    allow_untrusted: bool
     ema_rampup: float | None = 0.05
-    cudnn_benchmark: bool = True
-    deterministic: bool = False
-    state_minutes: float = 30
-    watchdog_minutes: float = 10
-    keep_states: int = 2
-    max_nan_steps: int = 200
-    skip_damaged_images: bool = False
-    cache: Cache = "none"
-    run_dir: str = field(default="")
+    cudnn_benchmark: bool
+    deterministic: bool
+    state_minutes: float
+    watchdog_minutes: float
+    keep_states: int
+    max_nan_steps: int
+    skip_damaged_images: bool
+    cache: Cache
+    run_dir: str = ""
     given: dict[str, str | None] = field(default_factory=dict)
     dataset_fingerprint: dict[str, Any] | None = None
-    options: TrainOptions | None = None
+    options: TrainOptions
 
     @property
     def is_augmented(self) -> bool:
-        """Whether the run has an augmentation pipe; one with a fixed probability of 0 is none."""
+        """Whether the run has an augmentation pipe: not with a fixed probability of 0."""
         has_strength = self.augment_p > 0 or self.ada_target is not None
         return self.augment_kwargs is not None and has_strength
 
     def to_dict(self) -> dict[str, Any]:
-        """The fields in order, as JSON takes them, without the options that led to them."""
+        """The fields in order, as JSON takes them, without `options`."""
         fields = dataclasses.asdict(self)
         del fields["options"]
         return fields
@@ -157,7 +116,8 @@ def make_config(
         options: The command line.
         training_set_kwargs: How to construct the dataset; `use_labels` decides whether the networks
             are conditional.
-        started_with: The options of a run that is continued; what they led to is not refused.
+        started_with: The options that a continued run was started with. Its group size for the
+            minibatch standard deviation is not refused.
 
     Raises:
         ValueError: If options contradict each other; the message names them.
@@ -188,7 +148,7 @@ def make_config(
         network_snapshot_ticks=options.snap,
         random_seed=options.seed,
         ema_kimg=options.batch * 10 / 32,
-        G_reg_interval=4 if is_stylegan2 else None,  # path length, which StyleGAN3 does without
+        G_reg_interval=4 if is_stylegan2 else None,  # path length; StyleGAN3 has none
         allow_untrusted=options.allow_untrusted,
         cudnn_benchmark=not options.nobench and not options.deterministic,
         deterministic=options.deterministic,
@@ -214,9 +174,9 @@ def suggest_gamma(cfg: Cfg, resolution: int, batch: int) -> float:
 
 
 def run_description(options: TrainOptions, dataset_name: str, desc: str | None = None) -> str:
-    """The part of the run directory's name after its number.
+    """The name of the run's folder, after the number.
 
-    A dataset's name that is too long for a part of another is cut off, with a warning.
+    The name of the dataset is cut off if the name of the folder becomes too long, with a warning.
 
     Raises:
         ValueError: If `desc` cannot be part of a file name.
@@ -257,10 +217,9 @@ def _check_batch(options: TrainOptions, started_with: TrainOptions | None) -> in
             f"fewer than --mbstd-group={options.mbstd_group}; lower --mbstd-group or raise the "
             "batch"
         )
-    is_continued = started_with is not None
-    if not is_continued or batch_gpu != _batch_gpu(started_with):
+    if started_with is None or batch_gpu != _batch_gpu(started_with):
         reason = minibatch_groups.refusal(
-            options.batch, options.gpus, batch_gpu, options.mbstd_group, is_continued
+            options.batch, options.gpus, batch_gpu, options.mbstd_group, started_with is not None
         )
         if reason is not None:
             raise InputError(reason)
@@ -337,7 +296,7 @@ def _augmentation_fields(options: TrainOptions) -> dict[str, Any]:
 
 
 def _resume_fields(options: TrainOptions) -> dict[str, Any]:
-    """The networks are trained already: adapt faster, and average at once."""
+    """A run from trained networks adapts faster, and averages from the start."""
     if options.resume is None:
         return {}
     return dict(

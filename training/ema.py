@@ -25,5 +25,5 @@ def update_ema(G_ema: torch.nn.Module, G: torch.nn.Module, beta: float) -> None:
     """Let the parameters of `G` enter the average `G_ema`; copy the buffers."""
     for average, current in zip(G_ema.parameters(), G.parameters(), strict=True):
         average.copy_(current.lerp(average, beta))
-    for copied, current in zip(G_ema.buffers(), G.buffers(), strict=True):
-        copied.copy_(current)
+    for copied, buffer in zip(G_ema.buffers(), G.buffers(), strict=True):
+        copied.copy_(buffer)

@@ -1,4 +1,4 @@
-"""Metrics during training: evaluated at snapshots, and never the end of a run."""
+"""Metrics during training: evaluated at snapshots; a failure does not end the run."""
 
 from pathlib import Path
 
@@ -15,8 +15,8 @@ from training.config import TrainConfig
 class SnapshotMetrics:
     """The metrics of a run. All processes construct this and evaluate together.
 
-    Feature networks are looked for, and downloaded, at once: what cannot be had is said before
-    training starts, and metrics that need it are left out.
+    The constructor looks for the feature networks, and downloads missing ones. Metrics whose
+    network is unavailable are left out, with a warning before training starts.
 
     Args:
         worker: This process.
@@ -26,7 +26,7 @@ class SnapshotMetrics:
     def __init__(self, worker: Worker, config: TrainConfig) -> None:
         self.worker = worker
         self.config = config
-        missing = {}
+        missing: dict[str, str] = {}
         if config.metrics and worker.is_main:
             print("Looking for the feature networks of the metrics...")
             missing = metric_main.find_missing(config.metrics, None, config.allow_untrusted)
@@ -46,7 +46,7 @@ class SnapshotMetrics:
 
         Args:
             G_ema: The generator.
-            snapshot_pkl: Its pickle, to be named in the report.
+            snapshot_pkl: Pickle of the generator, which the report names.
 
         Returns:
             Values by name.
@@ -57,11 +57,11 @@ class SnapshotMetrics:
                 print(f"Evaluating {name} ...")
             try:
                 values.update(self._evaluate(name, G_ema, snapshot_pkl))
-            except Exception as error:  # whatever it is, the run is worth more
+            except Exception as error:  # no failure of a metric may end the run
                 if self.worker.is_main:
                     _warn_of_failure(name, error, snapshot_pkl)
             if self.worker.device.type == "cuda":
-                torch.cuda.empty_cache()  # training needs other blocks
+                torch.cuda.empty_cache()  # training needs blocks of other sizes
         return values
 
     def _evaluate(self, name: str, G_ema: torch.nn.Module, snapshot_pkl: Path) -> dict[str, float]:

@@ -1,7 +1,7 @@
-"""Watches gradients: counts what is not finite, and stops a run that has died.
+"""Watches gradients: counts those that are not finite, and stops a run that has died.
 
-A loss that is NaN makes all gradients of its phase NaN, in every step from then on; float16 can
-overflow in a few of them, now and then, in the best of runs.
+A loss of NaN makes all gradients of its phase NaN, in this step and all later ones. A few gradients
+that overflow in float16 now and then are harmless.
 """
 
 from collections.abc import Sequence
@@ -12,11 +12,11 @@ from torch import Tensor
 from dnnlib.errors import MachineError
 from torch_utils import misc
 
-CHECK_INTERVAL = 16  # batches between two looks at the counters, which wait for the device
+CHECK_INTERVAL = 16  # batches between two checks, each of which waits for the device
 
 
 class TrainingDiedError(MachineError):
-    """Training has gone on for long with losses that are not finite."""
+    """The losses have not been finite for many steps."""
 
 
 class Health:
@@ -24,8 +24,8 @@ class Health:
 
     Args:
         phase_names: The phases of training.
-        max_bad_steps: Give up after so many steps of a phase in a row without a finite gradient.
-        device: Where gradients are; the counters live there, so that counting never waits.
+        max_bad_steps: Give up after this many steps of a phase in a row with mostly bad gradients.
+        device: Device of the gradients, and of the counters, so that counting never waits.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class Health:
         counter.add_(1).mul_(num_bad > 0.5 * total)
 
     def take_num_replaced(self) -> int:
-        """How many gradients were replaced since the last call. Waits for the device."""
+        """Number of gradients replaced since the last call. Waits for the device."""
         num = int(self._num_replaced)
         self._num_replaced.zero_()
         return num
@@ -56,14 +56,14 @@ class Health:
         return not any(self._read())
 
     def check(self, networks: dict[str, torch.nn.Module]) -> None:
-        """Look at the counters.
+        """Read the counters. Waits for the device.
 
         Args:
-            networks: What to look at for a diagnosis.
+            networks: Networks whose weights the message describes.
 
         Raises:
-            TrainingDiedError: If a phase has had its number of bad steps; the message says which,
-                and which networks are affected.
+            TrainingDiedError: If a phase has reached its limit of bad steps; the message names the
+                phase, and the networks whose weights are not finite.
         """
         bad_steps = self._read()
         worst = max(bad_steps)

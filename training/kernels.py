@@ -6,8 +6,8 @@ import threading
 
 import torch
 
-from dnnlib.util import construct_class_by_name
 from torch_utils.ops.cuda import compiler
+from training import build
 from training.config import TrainConfig
 
 
@@ -25,14 +25,8 @@ def launch_all(config: TrainConfig, c_dim: int, img_resolution: int, img_channel
     device, batch = torch.device("meta"), config.batch_gpu
     images = dict(c_dim=c_dim, img_resolution=img_resolution, img_channels=img_channels)
     with device:
-        G = construct_class_by_name(**config.G_kwargs, **images).to(device)
-        D = construct_class_by_name(**config.D_kwargs, **images).to(device)
-        augment_pipe = None
-        if config.is_augmented:
-            augment_pipe = construct_class_by_name(**config.augment_kwargs).to(device)
-        loss = construct_class_by_name(
-            **config.loss_kwargs, device=device, G=G, D=D, augment_pipe=augment_pipe
-        )
+        G, D = build.build_networks(config, images, device)
+        loss = build.build_loss(config, device, G, D, build.build_augment_pipe(config, device))
         real_img = torch.empty(batch, img_channels, img_resolution, img_resolution)
         z, c = torch.empty(batch, G.z_dim), torch.empty(batch, c_dim)
         for phase in ("Gboth", "Dboth"):

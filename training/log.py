@@ -6,8 +6,9 @@ import math
 import os
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psutil
 import torch
@@ -16,8 +17,11 @@ import dnnlib
 from dnnlib import strict_json
 from torch_utils import training_stats
 
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
 GIB = 2**30
-NUM_NAMED = 4  # of the statistics that a notice names
+NUM_NAMED = 4  # statistics that a notice names, at most
 
 
 class RunLog:
@@ -25,20 +29,20 @@ class RunLog:
 
     Args:
         run_dir: Folder of the run.
-        jsonl_bytes: When a run is continued, how much of the JSON file belongs to it; the rest was
-            written after the state was saved, and will be again.
-        cur_nimg: When a run is continued, how many images it has seen.
+        jsonl_bytes: Size of the JSON file when the state of a continued run was saved. The rest is
+            removed, because the run will write it again.
+        cur_nimg: Images that a continued run has seen, `None` for a new run.
     """
 
     def __init__(
         self, run_dir: str | Path, jsonl_bytes: int = 0, cur_nimg: int | None = None
     ) -> None:
-        # Unbuffered: what could not be written must not wait for a better time.
+        # Unbuffered, so that a line which could not be written does not appear later.
         self._jsonl = (Path(run_dir) / "training_stats.jsonl").open("ab", buffering=0)
         self._num_bytes = min(self._jsonl.tell(), jsonl_bytes)
         self._jsonl.truncate(self._num_bytes)
         self._run_dir = run_dir
-        self._is_failing = False  # TensorBoard's files could not be written the last time
+        self._is_failing = False  # whether the last attempt to write TensorBoard's files failed
         self._tensorboard = _open_tensorboard(
             run_dir, purge_step=None if cur_nimg is None else cur_nimg // 1000 + 1
         )
@@ -50,8 +54,8 @@ class RunLog:
     def write(self, stats: Mapping[str, Mapping[str, float]], cur_nimg: int) -> None:
         """Append a record: `name -> {num, mean, std}`; TensorBoard counts thousands of images.
 
-        JSON has no NaN: a mean or deviation that is not finite is null there, as is that of no
-        values, and a notice is printed.
+        JSON has no NaN: means and deviations that are not finite become null, with a notice;
+        without values they become null, too.
         """
         record: dict[str, Any] = {**stats, "timestamp": time.time()}
         record, _ = strict_json.replace_nonfinite(record)
@@ -63,11 +67,11 @@ class RunLog:
         self._write_scalars({name: value["mean"] for name, value in stats.items()}, cur_nimg)
 
     def write_metrics(self, metrics: Mapping[str, float], cur_nimg: int) -> None:
-        """Metrics go to TensorBoard only, as `Metrics/<name>`: they have files of their own."""
+        """Write metrics to TensorBoard as `Metrics/<name>`; they have JSON files of their own."""
         self._write_scalars({f"Metrics/{name}": x for name, x in metrics.items()}, cur_nimg)
 
     def _append(self, line: bytes) -> None:
-        """Append a line to the JSON file, whole or not at all: a full disk is no reason to stop."""
+        """Append a line to the JSON file, whole or not at all; a full disk only gives a warning."""
         try:
             num = self._jsonl.write(line)
             if num != len(line):
@@ -88,7 +92,7 @@ class RunLog:
                     self._tensorboard.add_scalar(name, value, global_step=cur_nimg // 1000)
                 self._tensorboard.flush()
         except OSError as error:
-            # Its thread that writes does not live on: the next time needs a new one.
+            # The error has ended the writer's thread: the next tick needs a new writer.
             self._is_failing, self._tensorboard = True, None
             print(f"Warning: TensorBoard's files lack a tick: {error.strerror}")
 
@@ -96,24 +100,39 @@ class RunLog:
         """Close the files; a second call does nothing."""
         for file in (self._jsonl, self._tensorboard):
             if file is not None:
-                with contextlib.suppress(OSError):  # what is missing was said before
+                with contextlib.suppress(OSError):  # there was a warning when it was written
                     file.close()
 
 
-def report_tick(
-    tick: int,
-    cur_nimg: int,
-    total_sec: float,
-    tick_sec: float,
-    tick_nimg: int,
-    maintenance_sec: float,
-    augment_p: float,
-    device: torch.device,
-    eta_sec: float | None = None,
-) -> str:
+@dataclass(frozen=True)
+class Tick:
+    """Figures of a tick.
+
+    Attributes:
+        idx: Number of the tick.
+        cur_nimg: Images that the run has seen.
+        num_img: Images of this tick.
+        total_sec: Duration of the run.
+        tick_sec: Duration of the tick.
+        maintenance_sec: Time between the tick before and this one.
+        augment_p: Strength of the augmentation.
+        eta_sec: Estimated time until the run ends, `None` if it is unknown.
+    """
+
+    idx: int
+    cur_nimg: int
+    num_img: int
+    total_sec: float
+    tick_sec: float
+    maintenance_sec: float
+    augment_p: float
+    eta_sec: float | None = None
+
+
+def report_tick(tick: Tick, device: torch.device) -> str:
     """Report the figures of a tick as statistics of rank 0, and return them as the status line.
 
-    The time that is left, where it is known, is in the line only.
+    The estimated time is in the line only.
     """
 
     def report(name: str, value: float) -> float:
@@ -128,21 +147,21 @@ def report_tick(
         torch.cuda.reset_peak_memory_stats(device)
     line = "  ".join(
         [
-            f"tick {report('Progress/tick', tick):<5d}",
-            f"kimg {report('Progress/kimg', cur_nimg / 1e3):<8.1f}",
-            f"time {dnnlib.util.format_time(report('Timing/total_sec', total_sec)):<12s}",
-            f"sec/tick {report('Timing/sec_per_tick', tick_sec):<7.1f}",
-            f"sec/kimg {report('Timing/sec_per_kimg', tick_sec / tick_nimg * 1e3):<7.2f}",
-            f"maintenance {report('Timing/maintenance_sec', maintenance_sec):<6.1f}",
+            f"tick {report('Progress/tick', tick.idx):<5d}",
+            f"kimg {report('Progress/kimg', tick.cur_nimg / 1e3):<8.1f}",
+            f"time {dnnlib.util.format_time(report('Timing/total_sec', tick.total_sec)):<12s}",
+            f"sec/tick {report('Timing/sec_per_tick', tick.tick_sec):<7.1f}",
+            f"sec/kimg {report('Timing/sec_per_kimg', tick.tick_sec / tick.num_img * 1e3):<7.2f}",
+            f"maintenance {report('Timing/maintenance_sec', tick.maintenance_sec):<6.1f}",
             f"cpumem {report('Resources/cpu_mem_gb', cpu_mem / GIB):<6.2f}",
             f"gpumem {report('Resources/peak_gpu_mem_gb', peak_gpu / GIB):<6.2f}",
             f"reserved {report('Resources/peak_gpu_mem_reserved_gb', peak_reserved / GIB):<6.2f}",
-            f"augment {report('Progress/augment', augment_p):.3f}",
-            *([] if eta_sec is None else [f"eta {dnnlib.util.format_time(eta_sec)}"]),
+            f"augment {report('Progress/augment', tick.augment_p):.3f}",
+            *([] if tick.eta_sec is None else [f"eta {dnnlib.util.format_time(tick.eta_sec)}"]),
         ]
     )
-    training_stats.report0("Timing/total_hours", total_sec / (60 * 60))
-    training_stats.report0("Timing/total_days", total_sec / (24 * 60 * 60))
+    training_stats.report0("Timing/total_hours", tick.total_sec / (60 * 60))
+    training_stats.report0("Timing/total_days", tick.total_sec / (24 * 60 * 60))
     return line
 
 
@@ -150,7 +169,7 @@ def _is_finite(value: Mapping[str, float]) -> bool:
     return math.isfinite(value["mean"]) and math.isfinite(value["std"])
 
 
-def _open_tensorboard(run_dir: str | Path, purge_step: int | None = None):
+def _open_tensorboard(run_dir: str | Path, purge_step: int | None = None) -> "SummaryWriter | None":
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:

@@ -5,8 +5,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dnnlib.errors import InputError
 from torch_utils import training_stats
+from torch_utils.layers import MappedGenerator
 from torch_utils.ops import conv2d_gradfix, upfirdn2d
 
 PHASES = ("Gmain", "Greg", "Gboth", "Dmain", "Dreg", "Dboth")
@@ -19,14 +19,14 @@ class StyleGAN2Loss:
         device: Device of the networks.
         G: Generator.
         D: Discriminator.
-        augment_pipe: Applied to everything that the discriminator sees, `None` for nothing.
+        augment_pipe: Applied to all images that the discriminator sees; `None` for none.
         r1_gamma: Weight of the R1 penalty, 0 to leave it out.
         style_mixing_prob: Probability of taking the styles of later layers from a second latent.
         pl_weight: Weight of the path length penalty, 0 to leave it out.
-        pl_batch_shrink: Use that fraction of the batch for the path length.
+        pl_batch_shrink: Measure the path length on the batch divided by this number.
         pl_decay: Decay of the moving average of the path length.
-        pl_no_weight_grad: Take kernels for constant where the path length is differentiated; it
-            matters to networks whose kernels depend on the styles, which ours do not.
+        pl_no_weight_grad: Treat kernels as constants when the path length is differentiated. This
+            changes only networks whose kernels depend on the styles; ours do not.
         blur_init_sigma: Standard deviation of the blur at the start, in pixels.
         blur_fade_kimg: Thousands of images until the blur is gone.
     """
@@ -34,7 +34,7 @@ class StyleGAN2Loss:
     def __init__(
         self,
         device: torch.device,
-        G: torch.nn.Module,
+        G: MappedGenerator,
         D: torch.nn.Module,
         augment_pipe: torch.nn.Module | None = None,
         r1_gamma: float = 10,
@@ -61,7 +61,7 @@ class StyleGAN2Loss:
         self.blur_fade_kimg = blur_fade_kimg
 
     def state_dict(self) -> dict[str, Tensor]:
-        """What the loss remembers between batches, on the CPU; each process its own."""
+        """The moving average of the path length of this process, on the CPU."""
         return {"pl_mean": self.pl_mean.cpu()}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
@@ -78,7 +78,7 @@ class StyleGAN2Loss:
         gain: float,
         cur_nimg: int,
     ) -> None:
-        """Add the gradients of one training phase to those of the network that it trains.
+        """Add the gradients of one training phase to the network that the phase trains.
 
         Args:
             phase: One of `PHASES`: network, and main loss, regularisation or both.
@@ -93,7 +93,7 @@ class StyleGAN2Loss:
             ValueError: If the phase is unknown.
         """
         if phase not in PHASES:
-            raise InputError(f"`phase` must be one of {PHASES}, got {phase!r}")
+            raise ValueError(f"`phase` must be one of {PHASES}, got {phase!r}")
         is_main = phase.endswith(("main", "both"))
         is_reg = phase.endswith(("reg", "both"))
         blur_sigma = self.blur_sigma(cur_nimg)
@@ -162,7 +162,7 @@ class StyleGAN2Loss:
         fake_loss: Tensor | None,
         is_reg: bool,
     ) -> None:
-        """Loss on real images where `fake_loss` is given, R1 penalty where `is_reg`."""
+        """Loss on real images if `fake_loss` is given, plus the R1 penalty if `is_reg`."""
         with torch.autograd.profiler.record_function("Dreal_forward"):
             real_img = real_img.detach().requires_grad_(is_reg)
             logits = self._run_D(real_img, real_c, blur_sigma)

@@ -1,8 +1,8 @@
-"""Groups of samples for the minibatch standard deviation: which options give them, and which not.
+"""Which options give groups of samples for the minibatch standard deviation.
 
 The discriminator compares the samples of a pass in groups (`MinibatchStdLayer`), which keeps the
-generator from collapsing. Where a pass is no multiple of the group, the groups become smaller, and
-with 5, 7 or 11 samples there is nothing left to compare.
+generator from collapsing. If the number of samples is no multiple of the group size, the groups
+become smaller; with 5, 7 or 11 samples they shrink to single samples, which cannot be compared.
 """
 
 WHAT_IS_LOST = "the minibatch standard deviation, which keeps a generator from collapsing,"
@@ -11,14 +11,14 @@ WHAT_IS_LOST = "the minibatch standard deviation, which keeps a generator from c
 def refusal(
     batch: int, gpus: int, batch_gpu: int, wanted: int, is_continued: bool = False
 ) -> str | None:
-    """Why these options cannot be trained with, and which could; `None` if they can.
+    """Why a run cannot use these options, and which ones it could use; `None` if it can.
 
     Args:
         batch: Total batch size, a multiple of `gpus` times `batch_gpu`.
         gpus: Number of processes.
         batch_gpu: Samples per process and pass.
         wanted: Group size that was asked for.
-        is_continued: Whether the run exists, so that its batch and group size are settled.
+        is_continued: Whether the run exists already, so that its batch and group size are fixed.
     """
     if wanted == 1 or _group_size(batch_gpu, wanted) > 1:
         return None
@@ -34,7 +34,7 @@ def refusal(
 
 
 def notice(batch: int, gpus: int, batch_gpu: int, wanted: int, is_continued: bool) -> str | None:
-    """What to tell about groups that are smaller than asked for, or of one; arguments as above."""
+    """A note on groups that are smaller than asked for; arguments as for `refusal`."""
     size = _group_size(batch_gpu, wanted)
     if wanted == 1:
         return f"Note: with --mbstd-group=1 {WHAT_IS_LOST} is off."
@@ -45,13 +45,13 @@ def notice(batch: int, gpus: int, batch_gpu: int, wanted: int, is_continued: boo
     if size == 1:
         return f"Note: {WHAT_IS_LOST} is off, because {cause}; {way_out} switches it on."
     return (
-        f"Note: the minibatch standard deviation is that of groups of {size}, because {cause}; "
+        f"Note: the minibatch standard deviation is computed in groups of {size}, because {cause}; "
         f"instead, use {way_out}."
     )
 
 
 def smaller_batch_gpu(per_process: int, batch_gpu: int, wanted: int) -> int | None:
-    """The next smaller number of samples per pass, with groups as large as can be had.
+    """The next smaller number of samples per pass, with the largest possible groups.
 
     Args:
         per_process: Samples per process, in one pass or several.
@@ -59,14 +59,14 @@ def smaller_batch_gpu(per_process: int, batch_gpu: int, wanted: int) -> int | No
         wanted: Group size that was asked for.
 
     Returns:
-        `None` if there is none with groups of at least two, unless groups of one were asked for.
+        `None` if no smaller number has groups of the least size: two, or one if one was asked for.
     """
     choice = [n for n in _choice(per_process, wanted) if n < batch_gpu]
     return max(choice, key=lambda n: (_group_size(n, wanted), n), default=None)
 
 
 def _way_out(batch: int, gpus: int, batch_gpu: int, wanted: int, is_continued: bool) -> str:
-    """The option that gives the largest groups, and is nearest to what was asked for."""
+    """The option with the largest groups; of several, the one that is nearest to the given one."""
     size = _group_size(batch_gpu, wanted)
     choice = _choice(batch // gpus, wanted)
     largest = max((_group_size(n, wanted) for n in choice), default=1)
@@ -89,7 +89,7 @@ def _way_out(batch: int, gpus: int, batch_gpu: int, wanted: int, is_continued: b
 
 
 def _choice(per_process: int, wanted: int) -> list[int]:
-    """All numbers of samples per pass that can be trained with."""
+    """All numbers of samples per pass that a run can use."""
     sizes = [n for n in range(wanted, per_process + 1) if per_process % n == 0]
     return [n for n in sizes if wanted == 1 or _group_size(n, wanted) > 1]
 
@@ -99,7 +99,7 @@ def _nearest(numbers: list[int], to: int) -> int:
 
 
 def _group_size(num_samples: int, wanted: int) -> int:
-    """The rule of the networks. Their module takes seconds to import: not for who needs no rule."""
-    from training.networks_stylegan2 import minibatch_group_size
+    """Size of the groups that the discriminator forms."""
+    from training.networks_stylegan2 import minibatch_group_size  # imports torch: takes seconds
 
     return minibatch_group_size(num_samples, wanted)

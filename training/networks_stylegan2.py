@@ -5,6 +5,7 @@ precision and conditioning of "Training Generative Adversarial Networks with Lim
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,7 +24,7 @@ RESIDUAL_GAIN = float(np.sqrt(0.5))  # keeps the variance of a sum of two paths
 class Generator(MappedGenerator):
     """Mapping network and `SynthesisNetwork`; arguments as for `MappedGenerator`."""
 
-    def make_synthesis(self, *args, **kwargs) -> torch.nn.Module:
+    def make_synthesis(self, *args: Any, **kwargs: Any) -> torch.nn.Module:
         """Construct the synthesis network."""
         return SynthesisNetwork(*args, **kwargs)
 
@@ -42,6 +43,8 @@ class SynthesisNetwork(torch.nn.Module):
         block_kwargs: Arguments of `SynthesisBlock`.
     """
 
+    b4: "SynthesisBlock"
+
     def __init__(
         self,
         w_dim: int,
@@ -50,7 +53,7 @@ class SynthesisNetwork(torch.nn.Module):
         channel_base: int = 32768,
         channel_max: int = 512,
         num_fp16_res: int = 4,
-        **block_kwargs,
+        **block_kwargs: Any,
     ) -> None:
         super().__init__()
         layers.check_resolution(img_resolution)
@@ -109,6 +112,7 @@ class SynthesisNetwork(torch.nn.Module):
             block_ws = ws.narrow(1, first, block.num_conv + block.num_torgb)
             x, img = block(x, img, block_ws, noise_mode=noise_mode, force_fp32=force_fp32)
             first += block.num_conv  # ToRGB shares its style with the next block's convolution
+        assert img is not None  # the last block makes one in any architecture
         return img
 
     def extra_repr(self) -> str:
@@ -139,6 +143,8 @@ class SynthesisBlock(torch.nn.Module):
         layer_kwargs: Arguments of `SynthesisLayer`.
     """
 
+    resample_filter: Tensor
+
     def __init__(
         self,
         in_channels: int,
@@ -153,7 +159,7 @@ class SynthesisBlock(torch.nn.Module):
         use_fp16: bool = False,
         fp16_channels_last: bool = False,
         fused_modconv_default: bool | str = True,
-        **layer_kwargs,
+        **layer_kwargs: Any,
     ) -> None:
         super().__init__()
         _check_architecture(architecture)
@@ -169,38 +175,21 @@ class SynthesisBlock(torch.nn.Module):
         self.num_torgb = int(is_last or architecture == "skip")
         self.register_buffer("resample_filter", upfirdn2d.setup_filter(resample_filter))
 
-        layer_kwargs.update(conv_clamp=conv_clamp, channels_last=self.channels_last)
+        common: dict[str, Any] = dict(conv_clamp=conv_clamp, channels_last=self.channels_last)
+        up: dict[str, Any] = dict(up=2, resample_filter=resample_filter)
+        layer_kwargs.update(common)
         if in_channels == 0:
             self.const = torch.nn.Parameter(torch.randn([out_channels, resolution, resolution]))
         else:
             self.conv0 = SynthesisLayer(
-                in_channels,
-                out_channels,
-                w_dim,
-                resolution,
-                up=2,
-                resample_filter=resample_filter,
-                **layer_kwargs,
+                in_channels, out_channels, w_dim, resolution, **up, **layer_kwargs
             )
         self.conv1 = SynthesisLayer(out_channels, out_channels, w_dim, resolution, **layer_kwargs)
         if self.num_torgb:
-            self.torgb = ToRGBLayer(
-                out_channels,
-                img_channels,
-                w_dim,
-                conv_clamp=conv_clamp,
-                channels_last=self.channels_last,
-            )
+            self.torgb = ToRGBLayer(out_channels, img_channels, w_dim, **common)
         if in_channels != 0 and architecture == "resnet":
-            self.skip = Conv2dLayer(
-                in_channels,
-                out_channels,
-                kernel_size=1,
-                bias=False,
-                up=2,
-                resample_filter=resample_filter,
-                channels_last=self.channels_last,
-            )
+            up["channels_last"] = self.channels_last
+            self.skip = Conv2dLayer(in_channels, out_channels, kernel_size=1, bias=False, **up)
 
     def forward(
         self,
@@ -210,7 +199,7 @@ class SynthesisBlock(torch.nn.Module):
         force_fp32: bool = False,
         fused_modconv: bool | None = None,
         update_emas: bool = False,
-        **layer_kwargs,
+        **layer_kwargs: Any,
     ) -> tuple[Tensor, Tensor | None]:
         """Double the resolution of features and image.
 
@@ -236,6 +225,7 @@ class SynthesisBlock(torch.nn.Module):
             x = x.contiguous(memory_format=memory_format)
             x = self.conv1(x, w_conv[0], **layer_kwargs)
         else:
+            assert x is not None
             misc.assert_shape(x, [None, self.in_channels, self.resolution // 2, None])
             x = x.to(dtype=dtype, memory_format=memory_format)
             if self.architecture == "resnet":
@@ -275,6 +265,9 @@ class SynthesisLayer(torch.nn.Module):
         conv_clamp: Clamp the output to [-conv_clamp, conv_clamp], `None` for no limit.
         channels_last: Keep the kernels in channels-last layout.
     """
+
+    resample_filter: Tensor
+    noise_const: Tensor
 
     def __init__(
         self,
@@ -428,6 +421,10 @@ class Conv2dLayer(torch.nn.Module):
         trainable: Keep weight and bias as parameters; as buffers otherwise.
     """
 
+    weight: Tensor
+    bias: Tensor | None
+    resample_filter: Tensor
+
     def __init__(
         self,
         in_channels: int,
@@ -463,7 +460,7 @@ class Conv2dLayer(torch.nn.Module):
 
     def forward(self, x: Tensor, gain: float = 1) -> Tensor:
         """Map features `[N, in_channels, H, W]` to `[N, out_channels, H', W']`, times `gain`."""
-        # A convolution that nothing follows, as on the way around others, can take the gain along.
+        # If nothing follows the convolution, as in a residual path, its weights take the gain.
         is_bare = self.bias is None and self.activation == "linear" and self.conv_clamp is None
         weight_gain = self.weight_gain * gain if is_bare else self.weight_gain
         x = conv2d_resample.conv2d_resample(
@@ -517,7 +514,7 @@ def modulated_conv2d(
         resample_filter: Low-pass filter for resampling, from `upfirdn2d.setup_filter`.
         demodulate: Normalise the scaled kernels for each sample and output.
         flip_weight: False convolves, True correlates.
-        fused_modconv: Accepted because callers pass it: both of its values mean the same numbers.
+        fused_modconv: Accepted because callers pass it; both values give the same result.
 
     Returns:
         Features `[N, O, H', W']` in the dtype of `x`.
@@ -541,7 +538,7 @@ def modulated_conv2d(
 
 
 def _modulate_and_convolve(
-    x: Tensor, weight: Tensor, styles: Tensor, demodulate: bool, **resampling
+    x: Tensor, weight: Tensor, styles: Tensor, demodulate: bool, **resampling: Any
 ) -> tuple[Tensor, Tensor | None]:
     """`modulated_conv2d` up to the scale of its output, which the next op can apply.
 
@@ -559,8 +556,9 @@ def _modulate_and_convolve(
             )
             styles = styles / styles.abs().amax(dim=1, keepdim=True)
         out_scale = _demodulation(weight, styles)
-    # For one image the weights may be fewer than the features. With gradients the features it is:
-    # the styles must not count as weights, whose gradients `no_weight_gradients` leaves out.
+    # For one image there may be fewer weights than features, which are then cheaper to scale. With
+    # gradients the features are scaled in any case: `no_weight_gradients` leaves out the gradients
+    # of the weights, and would leave out those of the styles, too.
     is_cheaper_on_weights = x.shape[0] == 1 and weight.numel() <= x.numel()
     if is_cheaper_on_weights and not torch.is_grad_enabled():
         weight = weight * styles[0, :, None, None]
@@ -573,7 +571,7 @@ def _demodulation(weight: Tensor, styles: Tensor) -> Tensor:
     """Reciprocal norms `[N, O]` of the kernels `[O, I, kh, kw]` scaled by styles `[N, I]`."""
     if weight.dtype == torch.bfloat16:
         weight, styles = weight.float(), styles.float()
-    # One matrix product: sums over a few adjacent numbers, as those of a kernel, are slow.
+    # One matrix product, because sums over the few numbers of a kernel are slow.
     factors = styles.square().repeat_interleave(weight[0, 0].numel(), dim=1)
     norm = factors @ weight.square().flatten(1).t()
     return (norm + 1e-8).rsqrt()
@@ -609,9 +607,9 @@ class Discriminator(torch.nn.Module):
         num_fp16_res: int = 4,
         conv_clamp: float | None = 256,
         cmap_dim: int | None = None,
-        block_kwargs: dict | None = None,
-        mapping_kwargs: dict | None = None,
-        epilogue_kwargs: dict | None = None,
+        block_kwargs: dict[str, Any] | None = None,
+        mapping_kwargs: dict[str, Any] | None = None,
+        epilogue_kwargs: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
         layers.check_resolution(img_resolution, minimum=8)
@@ -629,7 +627,9 @@ class Discriminator(torch.nn.Module):
         elif cmap_dim is None:
             cmap_dim = channels[4]
 
-        common = dict(img_channels=img_channels, architecture=architecture, conv_clamp=conv_clamp)
+        common: dict[str, Any] = dict(
+            img_channels=img_channels, architecture=architecture, conv_clamp=conv_clamp
+        )
         num_layers = 0
         for res in self.block_resolutions:
             block = DiscriminatorBlock(
@@ -702,8 +702,10 @@ class DiscriminatorBlock(torch.nn.Module):
         conv_clamp: Clamp the output of layers to [-conv_clamp, conv_clamp], `None` for no limit.
         use_fp16: Compute in float16 (CUDA only).
         fp16_channels_last: Keep float16 features in channels-last layout.
-        freeze_layers: Keep so many of the network's first layers from training (Freeze-D).
+        freeze_layers: Do not train this many of the network's first layers (Freeze-D).
     """
+
+    resample_filter: Tensor
 
     def __init__(
         self,
@@ -732,12 +734,11 @@ class DiscriminatorBlock(torch.nn.Module):
         self.num_layers = 0
         self.register_buffer("resample_filter", upfirdn2d.setup_filter(resample_filter))
 
-        def conv(*args, **kwargs) -> Conv2dLayer:
-            is_trainable = first_layer_idx + self.num_layers >= freeze_layers
+        def conv(in_channels: int, out_channels: int, **kwargs: Any) -> Conv2dLayer:
+            kwargs["trainable"] = first_layer_idx + self.num_layers >= freeze_layers
+            kwargs["channels_last"] = self.channels_last
             self.num_layers += 1
-            return Conv2dLayer(
-                *args, trainable=is_trainable, channels_last=self.channels_last, **kwargs
-            )
+            return Conv2dLayer(in_channels, out_channels, **kwargs)
 
         active = dict(activation=activation, conv_clamp=conv_clamp)
         down = dict(down=2, resample_filter=resample_filter)
@@ -756,7 +757,7 @@ class DiscriminatorBlock(torch.nn.Module):
         Args:
             x: Features `[N, in_channels, resolution, resolution]`, `None` for the first block.
             img: Image `[N, img_channels, resolution, resolution]`; only the first block needs it,
-                or all of them in the skip architecture.
+                or, in the skip architecture, every block.
             force_fp32: Never use float16.
 
         Returns:
@@ -768,6 +769,7 @@ class DiscriminatorBlock(torch.nn.Module):
             misc.assert_shape(x, [None, self.in_channels, self.resolution, self.resolution])
             x = x.to(dtype=dtype, memory_format=memory_format)
         if self.in_channels == 0 or self.architecture == "skip":
+            assert img is not None
             misc.assert_shape(img, [None, self.img_channels, self.resolution, self.resolution])
             img = img.to(dtype)
             y = self.fromrgb(img.contiguous(memory_format=memory_format))
@@ -785,13 +787,13 @@ class DiscriminatorBlock(torch.nn.Module):
 
 
 def minibatch_group_size(num_samples: int, wanted: int | None) -> int:
-    """Samples in a group of `MinibatchStdLayer`: `wanted`, or the next smaller size that divides.
+    """Samples in a group of `MinibatchStdLayer`: `wanted`, or the next smaller divisor.
 
-    A group of one has no spread: its feature is constant, whatever the samples are.
+    A group of one has no spread, so its feature is constant.
 
     Args:
         num_samples: Samples in a pass.
-        wanted: Group size to aim at, `None` for the whole pass.
+        wanted: Desired size, `None` for the whole pass.
     """
     size = num_samples if wanted is None else min(wanted, num_samples)
     while num_samples % size != 0:
@@ -806,8 +808,8 @@ class MinibatchStdLayer(torch.nn.Module):
     Karras et al. 2018, "Progressive Growing of GANs", Sec. 3.
 
     Args:
-        group_size: Samples in a group, `None` for the whole batch. Where the batch is no multiple
-            of it, the next smaller size that divides the batch.
+        group_size: Samples in a group, `None` for the whole batch. If the batch is no multiple of
+            this size, the next smaller size that divides the batch.
         num_channels: Number of features to append.
     """
 
@@ -868,7 +870,7 @@ class DiscriminatorEpilogue(torch.nn.Module):
         self.cmap_dim = cmap_dim
         self.resolution = resolution
         self.architecture = architecture
-        active = dict(activation=activation, conv_clamp=conv_clamp)
+        active: dict[str, Any] = dict(activation=activation, conv_clamp=conv_clamp)
         if architecture == "skip":
             self.fromrgb = Conv2dLayer(
                 img_channels, in_channels, kernel_size=1, activation=activation
@@ -895,6 +897,7 @@ class DiscriminatorEpilogue(torch.nn.Module):
         misc.assert_shape(x, [None, self.in_channels, self.resolution, self.resolution])
         x = x.to(dtype=self.out.weight.dtype, memory_format=torch.contiguous_format)
         if self.architecture == "skip":
+            assert img is not None
             img = img.to(dtype=x.dtype, memory_format=torch.contiguous_format)
             x = x + self.fromrgb(img)
         if self.mbstd is not None:
@@ -902,6 +905,7 @@ class DiscriminatorEpilogue(torch.nn.Module):
         x = self.out(self.fc(self.conv(x).flatten(1)))
         if self.cmap_dim > 0:
             # Projection discriminator (Miyato and Koyama 2018).
+            assert cmap is not None
             misc.assert_shape(cmap, [None, self.cmap_dim])
             x = (x * cmap).sum(dim=1, keepdim=True) / np.sqrt(self.cmap_dim)
         return x

@@ -8,6 +8,7 @@ borders (Sec. 3.2).
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import scipy.signal
@@ -20,18 +21,18 @@ from torch_utils.layers import FullyConnectedLayer, MappedGenerator
 from torch_utils.ops import conv2d_gradfix
 from torch_utils.ops.filtered_lrelu import filtered_lrelu
 
-MAX_TAPS = 512  # per axis; more come from wrong options, which could fill the memory
+MAX_TAPS = 512  # per axis; only wrong options ask for more, and could fill the memory
 
 
 @persistence.persistent_class
 class Generator(MappedGenerator):
     """Mapping network and `SynthesisNetwork`; arguments as for `MappedGenerator`."""
 
-    def make_mapping(self, *args, **kwargs) -> torch.nn.Module:
+    def make_mapping(self, *args: Any, **kwargs: Any) -> torch.nn.Module:
         """Construct the mapping network."""
         return MappingNetwork(*args, **kwargs)
 
-    def make_synthesis(self, *args, **kwargs) -> torch.nn.Module:
+    def make_synthesis(self, *args: Any, **kwargs: Any) -> torch.nn.Module:
         """Construct the synthesis network."""
         return SynthesisNetwork(*args, **kwargs)
 
@@ -41,7 +42,7 @@ class MappingNetwork(layers.MappingNetwork):
     """As for StyleGAN2, with two layers in place of eight (Sec. 3.1)."""
 
     def __init__(
-        self, z_dim: int, c_dim: int, w_dim: int, num_ws: int, num_layers: int = 2, **kwargs
+        self, z_dim: int, c_dim: int, w_dim: int, num_ws: int, num_layers: int = 2, **kwargs: Any
     ) -> None:
         super().__init__(z_dim, c_dim, w_dim, num_ws, num_layers, **kwargs)
 
@@ -82,7 +83,7 @@ class SynthesisNetwork(torch.nn.Module):
         margin_size: int = 10,
         output_scale: float = 0.25,
         num_fp16_res: int = 4,
-        **layer_kwargs,
+        **layer_kwargs: Any,
     ) -> None:
         super().__init__()
         layers.check_resolution(img_resolution)
@@ -179,7 +180,7 @@ class SynthesisNetwork(torch.nn.Module):
 
 @dataclass(frozen=True)
 class Signal:
-    """How feature maps sample the continuous signal behind a layer."""
+    """How the feature maps of a layer sample their continuous signal."""
 
     size: int
     channels: int
@@ -212,7 +213,7 @@ def design_signals(
     cutoffs = first_cutoff * (last_cutoff / first_cutoff) ** exponents
     stopbands = first_stopband * (last_stopband / first_stopband) ** exponents
 
-    # Sampling rates s, transition half widths f_h, and the sizes and channels they lead to.
+    # Sampling rates s, transition half widths f_h, and the resulting sizes and channels.
     rates = np.exp2(np.ceil(np.log2(np.minimum(stopbands * 2, img_resolution))))
     half_widths = np.maximum(stopbands, rates / 2) - cutoffs
     sizes = rates + margin_size * 2
@@ -234,11 +235,15 @@ def design_signals(
 
 @persistence.persistent_class
 class SynthesisInput(torch.nn.Module):
-    """Fourier features that the style moves and turns (Secs. 3.1 and 3.2).
+    """Fourier features, which the style translates and rotates (Secs. 3.1 and 3.2).
 
-    The buffer `transform` `[3, 3]` maps homogeneous coordinates of the image to those of the
+    The buffer `transform` `[3, 3]` maps homogeneous coordinates of the image to coordinates of the
     features; it is the inverse of the transformation that the image undergoes.
     """
+
+    transform: Tensor
+    freqs: Tensor
+    phases: Tensor
 
     def __init__(
         self,
@@ -271,11 +276,11 @@ class SynthesisInput(torch.nn.Module):
         """Return features `[N, channels, height, width]` for styles `[N, w_dim]`."""
         transform = self._transform_of_style(w) @ self.transform  # [N, 3, 3]
 
-        # Moving the image turns phases; turning or scaling it does the same to frequencies.
+        # Translating the image shifts phases; rotating or scaling it does so to the frequencies.
         phases = self.phases + (self.freqs @ transform[:, :2, 2:]).squeeze(2)  # [N, C]
         freqs = self.freqs @ transform[:, :2, :2]  # [N, C, 2]
 
-        # Fade out what the user's transform pushes out of the band.
+        # Fade out the frequencies that the user's transform moves out of the band.
         excess = (freqs.norm(dim=2) - self.bandwidth) / (self.sampling_rate / 2 - self.bandwidth)
         amplitudes = (1 - excess).clamp(0, 1)  # [N, C]
 
@@ -338,6 +343,10 @@ class SynthesisLayer(torch.nn.Module):
         magnitude_ema_beta: Decay of the moving average of the input's magnitude.
     """
 
+    magnitude_ema: Tensor
+    up_filter: Tensor | None
+    down_filter: Tensor | None
+
     def __init__(
         self,
         w_dim: int,
@@ -391,38 +400,9 @@ class SynthesisLayer(torch.nn.Module):
         self.tmp_sampling_rate = max(in_sampling_rate, out_sampling_rate) * (
             1 if is_torgb else lrelu_upsampling
         )
-        self.up_factor = _ratio(self.tmp_sampling_rate, in_sampling_rate)
-        self.up_taps = filter_size * self.up_factor if self.up_factor > 1 and not is_torgb else 1
-        self.register_buffer(
-            "up_filter",
-            self.design_lowpass_filter(
-                self.up_taps, in_cutoff, in_half_width * 2, self.tmp_sampling_rate
-            ),
-        )
-        self.down_factor = _ratio(self.tmp_sampling_rate, out_sampling_rate)
-        self.down_taps = (
-            filter_size * self.down_factor if self.down_factor > 1 and not is_torgb else 1
-        )
         self.down_radial = use_radial_filters and not is_critically_sampled
-        self.register_buffer(
-            "down_filter",
-            self.design_lowpass_filter(
-                self.down_taps,
-                out_cutoff,
-                out_half_width * 2,
-                self.tmp_sampling_rate,
-                radial=self.down_radial,
-            ),
-        )
-
-        # Padding that brings the output to its size and keeps it centred on the input, for x and y.
-        self.padding = []
-        for size_in, size_out in zip(self.in_size, self.out_size, strict=True):
-            total = (size_out - 1) * self.down_factor + 1  # at the temporary rate, after `fd`
-            total -= (size_in + self.conv_kernel - 1) * self.up_factor
-            total += self.up_taps + self.down_taps - 2
-            low = (total + self.up_factor) // 2
-            self.padding += [low, total - low]
+        self._design_filters(filter_size)
+        self.padding = self._design_padding()
 
     def forward(
         self, x: Tensor, w: Tensor, force_fp32: bool = False, update_emas: bool = False
@@ -466,6 +446,38 @@ class SynthesisLayer(torch.nn.Module):
             clamp=self.conv_clamp,
             scale=out_scale,
         )
+
+    def _design_filters(self, filter_size: int) -> None:
+        """Set `up_factor`, `up_taps`, `up_filter`, and the same for downsampling."""
+        self.up_factor = _ratio(self.tmp_sampling_rate, self.in_sampling_rate)
+        self.up_taps = 1 if self.up_factor == 1 or self.is_torgb else filter_size * self.up_factor
+        up_filter = self.design_lowpass_filter(
+            self.up_taps, self.in_cutoff, self.in_half_width * 2, self.tmp_sampling_rate
+        )
+        self.register_buffer("up_filter", up_filter)
+        self.down_factor = _ratio(self.tmp_sampling_rate, self.out_sampling_rate)
+        self.down_taps = (
+            1 if self.down_factor == 1 or self.is_torgb else filter_size * self.down_factor
+        )
+        down_filter = self.design_lowpass_filter(
+            self.down_taps,
+            self.out_cutoff,
+            self.out_half_width * 2,
+            self.tmp_sampling_rate,
+            radial=self.down_radial,
+        )
+        self.register_buffer("down_filter", down_filter)
+
+    def _design_padding(self) -> list[int]:
+        """Padding for x and y that gives the output its size, centred on the input."""
+        padding = []
+        for size_in, size_out in zip(self.in_size, self.out_size, strict=True):
+            total = (size_out - 1) * self.down_factor + 1  # at the temporary rate, after `fd`
+            total -= (size_in + self.conv_kernel - 1) * self.up_factor
+            total += self.up_taps + self.down_taps - 2
+            low = (total + self.up_factor) // 2
+            padding += [low, total - low]
+        return padding
 
     @staticmethod
     def design_lowpass_filter(
@@ -547,7 +559,7 @@ def _conv2d_before_scale(
     padding: int | list[int],
     input_gain: Tensor | None,
 ) -> tuple[Tensor, Tensor | None]:
-    """`modulated_conv2d`, and the scale `[N, O]` that its result lacks: it costs less later on."""
+    """`modulated_conv2d` without its last step, the scale `[N, O]`, which a later op can apply."""
     misc.assert_shape(w, [None, x.shape[1], None, None])
     misc.assert_shape(s, [x.shape[0], x.shape[1]])
     out_scale = None
@@ -555,7 +567,7 @@ def _conv2d_before_scale(
         squares = w.square().flatten(1)  # [O, I * kh * kw]
         w_norm = squares.sum(dim=1).rsqrt()  # of kernels to unit norm, [O]
         s = s * s.square().mean().rsqrt()
-        # One matrix product: sums over a few adjacent numbers, as those of a kernel, are slow.
+        # One matrix product, because sums over the few numbers of a kernel are slow.
         norm = s.square().repeat_interleave(w[0, 0].numel(), dim=1) @ squares.t()  # [N, O]
         out_scale = (norm * w_norm.square() + 1e-8 / w[0].numel()).rsqrt()
         if x.dtype == torch.float16:
@@ -565,8 +577,9 @@ def _conv2d_before_scale(
             out_scale = out_scale * w_norm
     if input_gain is not None:
         s = s * input_gain
-    # For one image the weights may be fewer than the features. With gradients the features it is:
-    # the styles must not count as weights, whose gradients `no_weight_gradients` leaves out.
+    # For one image there may be fewer weights than features, which are then cheaper to scale. With
+    # gradients the features are scaled in any case: `no_weight_gradients` leaves out the gradients
+    # of the weights, and would leave out those of the styles, too.
     is_cheaper_on_weights = x.shape[0] == 1 and w[:, 0].numel() < x[0, 0].numel()
     if is_cheaper_on_weights and not torch.is_grad_enabled():
         w = w * s[:, :, None, None]  # [1, I, 1, 1]

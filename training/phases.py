@@ -1,10 +1,11 @@
 """Training phases: which network is trained how often, with which optimizer.
 
 With lazy regularisation (Karras et al. 2020, "Analyzing and Improving the Image Quality of
-StyleGAN", Sec. 3.1) the regularisation is a phase of its own that runs in each n-th iteration only.
+StyleGAN", Sec. 3.1) the regularisation is a phase of its own that runs in every n-th iteration.
 """
 
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,7 +22,7 @@ class Phase:
         name: As `StyleGAN2Loss.accumulate_gradients` takes it.
         module: The network that is trained.
         optimizer: Its optimizer, shared by the phases of one network.
-        interval: Run in each so many-th iteration, with the gradients times that number.
+        interval: Run once in this many iterations, with the gradients times this number.
         timer: Measures the executions.
     """
 
@@ -66,8 +67,14 @@ def lazy_optimizer_kwargs(opt_kwargs: dict[str, Any], reg_interval: int) -> dict
     }
 
 
+def optimizers(phases: Iterable[Phase]) -> dict[str, torch.optim.Optimizer]:
+    """Each optimizer once, under the name of the last phase that shares it."""
+    last = {id(phase.optimizer): phase for phase in phases}
+    return {phase.name: phase.optimizer for phase in last.values()}
+
+
 def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
-    """Load what an optimizer has remembered, but not its learning rate and other settings."""
+    """Load the moments of an optimizer, which keeps its own learning rate and other settings."""
     settings = [{**group, "params": None} for group in optimizer.param_groups]
     optimizer.load_state_dict(state)
     for group, own in zip(optimizer.param_groups, settings, strict=True):
@@ -75,33 +82,35 @@ def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> N
 
 
 class Timer:
-    """Measures the last execution of a block, on CUDA what its device spent.
+    """Measures the last execution of a block: on CUDA the time of the device.
 
     Reading the duration waits for the device; measuring does not.
     """
 
     def __init__(self) -> None:
-        self._start = self._end = None
+        self._start: float | torch.cuda.Event | None = None
+        self._end: float | torch.cuda.Event | None = None
 
     def __enter__(self) -> "Timer":
         self._start = _now()
         return self
 
-    def __exit__(self, *_exc) -> None:
+    def __exit__(self, *_exc: object) -> None:
         self._end = _now()
 
     @property
     def ms(self) -> float | None:
         """Milliseconds, `None` before the first execution."""
-        if self._end is None:
+        if self._start is None or self._end is None:
             return None
-        if isinstance(self._end, float):
+        if isinstance(self._start, float) or isinstance(self._end, float):
+            assert isinstance(self._start, float) and isinstance(self._end, float)
             return (self._end - self._start) * 1e3
         self._end.synchronize()
         return self._start.elapsed_time(self._end)
 
 
-def _now() -> "float | torch.cuda.Event":
+def _now() -> float | torch.cuda.Event:
     if not torch.cuda.is_initialized():
         return time.perf_counter()
     event = torch.cuda.Event(enable_timing=True)

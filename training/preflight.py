@@ -1,6 +1,6 @@
-"""What can be known to go wrong before a run starts; and the folder that it gets.
+"""Checks before a run starts, and the folder of the run.
 
-Everything here raises `ValueError`, `OSError` or `RuntimeError`, and names the way out.
+All checks raise errors for users, whose messages name the way out.
 """
 
 import contextlib
@@ -19,19 +19,18 @@ from data.dataset import ImageFolderDataset
 from dnnlib import cli, errors, file_lock, paths, strict_json
 from dnnlib.errors import InputError, MachineError
 from torch_utils import local_processes
-from training import checkpoint, run_dirs, transfer
+from training import build, checkpoint, run_dirs, transfer
 from training.config import TrainConfig
-from training.training_loop import network_kwargs
 
 LOCK_NAME = ".training.lock"
 FILES_OF_A_RUN = re.compile(
     r"training-state-.*\.pt|network-snapshot-.*\.pkl|(fakes|reals).*\.png|training_options\.json"
 )
-PATIENCE_SEC = 60  # with a process that has been told to stop, and saves its state
+PATIENCE_SEC = 60  # for another process that was told to stop, and is saving its state
 
 
 def open_training_set(data: str, use_labels: bool, aug: str) -> ImageFolderDataset:
-    """Open the dataset of `--data` and make sure that it can be trained on with these options."""
+    """Open the dataset of `--data`, and check that a run with these options can use it."""
     try:
         training_set = ImageFolderDataset(data, use_labels=use_labels)
         resolution = training_set.resolution
@@ -68,7 +67,7 @@ def check_images(training_set: ImageFolderDataset) -> list[str]:
     """Refuse a dataset with images of several sizes.
 
     Returns:
-        What loading changes in images, and which files are left out: lines for people.
+        Lines for people: what loading changes in the images, and which files it leaves out.
     """
     try:
         found = training_set.check_images()
@@ -89,7 +88,7 @@ def choose_cache(config: TrainConfig, training_set: ImageFolderDataset) -> Train
 
 
 def check_networks(config: TrainConfig, training_set: ImageFolderDataset) -> None:
-    """Refuse options without a network, or with one that the pickle of `--resume` does not fit."""
+    """Refuse options for which no network exists, or which do not fit the one of `--resume`."""
     networks = build_networks(config, training_set)
     if config.resume_pkl is None:
         return
@@ -101,16 +100,18 @@ def check_networks(config: TrainConfig, training_set: ImageFolderDataset) -> Non
 
 
 def check_resume(resume: str | None) -> None:
-    """Refuse a file of `--resume` that is not there, or cannot be read; web addresses may wait."""
+    """Refuse a file of `--resume` that does not exist or cannot be read; URLs are not opened."""
     if resume is not None and not dnnlib.util.is_url(resume):
-        with cli.blame("--resume"), dnnlib.util.open_url(resume):
-            pass
+        with cli.blame("--resume"):
+            file = dnnlib.util.open_url(resume)
+            assert not isinstance(file, str)  # a name would have to be asked for
+            file.close()
 
 
 def check_outdir(outdir: Path, data: Path) -> None:
-    """Refuse a place where no run can be; creates nothing.
+    """Refuse a folder that cannot hold runs; creates nothing.
 
-    A run inside a folder of images cannot be: its sheets would become images of the dataset.
+    A folder inside the dataset cannot: the sheets of a run would become training images.
     """
     there = next(path for path in (outdir, *outdir.parents) if path.exists())
     if not there.is_dir():
@@ -127,19 +128,18 @@ def check_outdir(outdir: Path, data: Path) -> None:
 def build_networks(
     config: TrainConfig, training_set: ImageFolderDataset
 ) -> dict[str, torch.nn.Module]:
-    """`G_ema` and `D` of a run without weights: at once, and without memory."""
+    """`G_ema` and `D` of a run on the meta device, which takes neither time nor memory."""
     with torch.device("meta"):
-        return {
-            name: dnnlib.util.construct_class_by_name(**kwargs, **network_kwargs(training_set))
-            for name, kwargs in (("G_ema", config.G_kwargs), ("D", config.D_kwargs))
-        }
+        G, D = build.build_networks(config, build.network_kwargs(training_set), "meta")
+    return dict(G_ema=G, D=D)
 
 
 def create_run_dir(config: TrainConfig) -> TrainConfig:
     """Create the folder of the run, with its options.
 
     Returns:
-        The configuration with the folder that was created: others may have taken its number.
+        The configuration with the created folder. Its number differs from the planned one if
+        another run has taken that.
     """
     planned = Path(config.run_dir)
     description = planned.name.partition("-")[2]
@@ -157,7 +157,7 @@ def save_options(config: TrainConfig) -> None:
 
 @contextlib.contextmanager
 def last_words(run_dir: Path) -> Iterator[None]:
-    """Log what the processes of a run have failed of; say how to go on when one was killed.
+    """Log why the processes of a run failed; say how to go on if one was killed.
 
     Raises:
         RuntimeError: In place of `ProcessDied`.
@@ -183,10 +183,10 @@ def _append_to_log(run_dir: Path, text: str) -> None:
 
 @contextlib.contextmanager
 def sole_trainer(run_dir: Path) -> Iterator[None]:
-    """Keep other processes from training the same run, on this machine and where files know locks.
+    """Keep other processes from training the same run, wherever the file system has locks.
 
     Raises:
-        RuntimeError: If another process trains it, and does not end in the next minute.
+        RuntimeError: If another process trains the run, and does not end within a minute.
     """
 
     def say_waiting() -> None:

@@ -1,4 +1,4 @@
-"""How far a run is: a bar on a terminal, a line a minute elsewhere, and the time that is left."""
+"""Progress of a run: a bar on a terminal, a line per minute elsewhere, and the time left."""
 
 import contextlib
 import sys
@@ -13,7 +13,7 @@ from tqdm import tqdm
 from dnnlib.util import format_time
 
 LINE_INTERVAL_SEC = 60.0
-PATIENCE_SEC = 1.0  # with the thread that prints, when nobody reads what it says
+PATIENCE_SEC = 1.0  # for the printing thread, which blocks when nobody reads its output
 MAX_MARKS = 10_000
 
 
@@ -26,11 +26,11 @@ class _Mark:
 
 
 class Progress:
-    """Shows how far a run is, without a look at the device or at random numbers.
+    """Shows the progress of a run; neither waits for the device nor draws random numbers.
 
-    The time that is left follows from the last two rounds of snapshots, with all that happened in
-    them: what evaluating metrics takes is part of it once there was a snapshot. The first batch of
-    a process, for which kernels are chosen, is no part of it.
+    The time left is extrapolated from the last two rounds of snapshots. It includes evaluating
+    metrics as soon as a snapshot was taken. The first batch of a process does not count, because
+    kernels are chosen in it.
 
     Args:
         total_nimg: Images that the run is to see.
@@ -38,6 +38,11 @@ class Progress:
         snapshot_ticks: Ticks from one snapshot to the next.
         is_main: Whether this process shows anything.
     """
+
+    _last: _Mark  # after the last batch
+    _speed_from: _Mark  # the speed of `line` counts from here
+    _line_time: float  # when the last line was printed
+    _tick_start_nimg: int
 
     def __init__(
         self, total_nimg: int, tick_nimg: int, snapshot_ticks: int, is_main: bool = True
@@ -81,16 +86,16 @@ class Progress:
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
-        """Leave the console to others while a `with` block prints or writes files."""
+        """Keep off the console while a `with` block prints or writes files."""
         with self._printing, tqdm.external_write_mode():
             yield
             self._last = self._speed_from = _Mark(time.monotonic(), self._last.nimg)
             self._line_time = self._last.time_sec
         if len(self._marks) == 1 and self._marks[0].nimg == self._last.nimg:
-            self._marks[0] = self._last  # so much time is not spent after every batch
+            self._marks[0] = self._last  # the pause after the first batch is longer than most
 
     def update(self, cur_nimg: int) -> None:
-        """Say how many images the run has seen, after each batch."""
+        """Note how many images the run has seen; to be called after each batch."""
         if self._bar is not None:
             self._bar.update(cur_nimg - self._last.nimg)
         self._last = _Mark(time.monotonic(), cur_nimg)
@@ -99,7 +104,7 @@ class Progress:
             self._speed_from = self._last
 
     def finish_tick(self) -> None:
-        """Say that a tick has ended, and the device has done its work."""
+        """Note that a tick has ended, and that the device has done its work."""
         self._last = _Mark(time.monotonic(), self._last.nimg)
         if self._marks and self._marks[-1].nimg == self._last.nimg:  # a tick of one batch
             self._marks.pop()
@@ -107,7 +112,7 @@ class Progress:
         self._tick_start_nimg = self._last.nimg
 
     def eta_sec(self) -> float | None:
-        """Seconds until the run ends; `None` as long as nobody can know, and at its end."""
+        """Seconds until the run ends; `None` at its end, and before there is a speed to go by."""
         last = self._last
         num_left = self.total_nimg - last.nimg
         if not self._marks or last.nimg <= self._marks[0].nimg or num_left <= 0:
@@ -116,7 +121,7 @@ class Progress:
         return max(left_sec - (time.monotonic() - last.time_sec), 0.0)
 
     def line(self) -> str:
-        """What there is to say between two status lines; indented, so that these stand out."""
+        """The line between two status lines; indented, so that status lines stand out."""
         last, now = self._last, time.monotonic()
         if not self._marks:
             return (
@@ -142,7 +147,7 @@ class Progress:
 
     def _print_lines(self, stop: threading.Event) -> None:
         while not stop.wait(max(self._line_time + LINE_INTERVAL_SEC - time.monotonic(), 0.01)):
-            with self._printing:  # not in a pause, which may last
+            with self._printing:  # waits for the end of a pause
                 is_due = time.monotonic() - self._line_time >= LINE_INTERVAL_SEC
                 if is_due and not stop.is_set():
                     self._line_time = time.monotonic()
@@ -155,5 +160,5 @@ def _sec_per_img(start: _Mark, end: _Mark) -> float:
     return (end.time_sec - start.time_sec) / (end.nimg - start.nimg)
 
 
-def _is_terminal(stream) -> bool:
+def _is_terminal(stream: object) -> bool:
     return getattr(stream, "isatty", lambda: False)()

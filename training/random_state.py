@@ -1,4 +1,4 @@
-"""The random generators of a process: their states as tensors and plain data."""
+"""The states of a process's random generators, as tensors and plain data."""
 
 import random
 from typing import Any
@@ -16,7 +16,9 @@ def seed_all(seed: int) -> None:
 
 def capture(device: torch.device) -> dict[str, Any]:
     """States of the generators of Python, NumPy, PyTorch and the device."""
-    name, keys, position, has_gauss, gauss = np.random.get_state()
+    legacy_state = np.random.get_state()
+    assert isinstance(legacy_state, tuple)  # or a dictionary, if it were asked for
+    name, keys, position, has_gauss, gauss = legacy_state
     version, numbers, gauss_next = random.getstate()
     return {
         "python": (version, torch.tensor(numbers, dtype=torch.int64), gauss_next),
@@ -27,7 +29,7 @@ def capture(device: torch.device) -> dict[str, Any]:
 
 
 def restore(state: dict[str, Any], device: torch.device) -> None:
-    """Continue from what `capture` returned; the device's generator only on the same kind."""
+    """Set all generators to states of `capture`; a device only if it is of the same kind."""
     version, numbers, gauss_next = state["python"]
     random.setstate((version, tuple(numbers.tolist()), gauss_next))
     name, keys, position, has_gauss, gauss = state["numpy"]

@@ -1,4 +1,4 @@
-"""Continue an interrupted run: find it, and combine its options with those given now."""
+"""Continue an interrupted run: find it, and combine its options with the command line."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -10,39 +10,13 @@ import torch
 from data import fingerprint
 from dnnlib.errors import InputError
 from dnnlib.text import printable
-from training import checkpoint
-from training.config import TrainOptions
-
-# Options that may change when a run is continued; the others make it what it is.
-CHANGEABLE = {
-    "gpus",
-    "batch_gpu",
-    "metrics",
-    "kimg",
-    "tick",
-    "snap",
-    "nobench",
-    "workers",
-    "cache",
-    "state_minutes",
-    "watchdog_minutes",
-    "keep_states",
-    "max_nan_steps",
-    "skip_damaged",
-    "deterministic",
-    "allow_untrusted",
-    # After these it is another run, which is what somebody wants who gives them.
-    "gamma",
-    "glr",
-    "dlr",
-    "target",
-    "p",
-}
+from training import checkpoint, options
+from training.options import CHANGEABLE, TrainOptions
 
 
 @dataclasses.dataclass(frozen=True)
 class Continuation:
-    """A run to continue: its folder, its newest good state, and the contents of that."""
+    """A run to continue: its folder, its newest good state, and the contents of the state."""
 
     run_dir: Path
     state_path: Path
@@ -57,7 +31,7 @@ def find(resume: str | None, outdir: Path) -> Continuation | None:
         outdir: Folder of the runs, where `latest` looks.
 
     Returns:
-        `None` if it names a network or nothing, or if there is no latest run yet.
+        `None` if the option is missing or names a network, or if no run has a state yet.
 
     Raises:
         ValueError: If the run has no state that can be read.
@@ -75,11 +49,11 @@ def find(resume: str | None, outdir: Path) -> Continuation | None:
 
 
 def find_latest(outdir: Path, description: str = "") -> Continuation | None:
-    """The run below `outdir` that saved a state last, `None` if there is none.
+    """The run below `outdir` that saved a state last, `None` if no run has one.
 
     Args:
         outdir: Folder of the runs.
-        description: Consider only runs with this behind their number.
+        description: Consider only runs whose name ends like this.
     """
     if not outdir.is_dir():
         return None
@@ -87,7 +61,7 @@ def find_latest(outdir: Path, description: str = "") -> Continuation | None:
         (paths[0].stat().st_mtime, run_dir)
         for run_dir in outdir.iterdir()
         if run_dir.is_dir()
-        and not run_dir.name.startswith(".")  # of a run that is just being made
+        and not run_dir.name.startswith(".")  # belongs to a run that is just being created
         and run_dir.name.endswith(description)
         and (paths := checkpoint.states(run_dir))
     ]
@@ -95,7 +69,7 @@ def find_latest(outdir: Path, description: str = "") -> Continuation | None:
 
 
 def refresh(run: Continuation, resume: str | None) -> Continuation:
-    """The same run with the newest state by now, unless `resume`, the option, names its state."""
+    """The same run with its newest state, unless the option `resume` names the state."""
     is_named = resume is not None and Path(resume) == run.state_path
     if is_named or checkpoint.states(run.run_dir)[0] == run.state_path:
         return run
@@ -105,30 +79,29 @@ def refresh(run: Continuation, resume: str | None) -> Continuation:
 def combine(saved: Mapping[str, Any], given: Mapping[str, Any]) -> TrainOptions:
     """The options of a continued run.
 
-    Trust is never taken over: whoever made the state could have put it there.
+    `allow_untrusted` is never taken from the state, because its author could have set it.
 
     Args:
-        saved: Those that it was started with.
-        given: Those on the command line now.
+        saved: The options that the run was started with.
+        given: The options on the command line now.
 
     Raises:
-        ValueError: If an option was given that would make it another run.
+        ValueError: If an option that may not change has another value.
     """
-    names = {field.name for field in dataclasses.fields(TrainOptions)}
-    saved = {key: tuple(v) if isinstance(v, list) else v for key, v in saved.items()}
-    saved["allow_untrusted"] = False
-    for name, value in given.items():
-        if name in names - CHANGEABLE - {"resume"}:
-            check_unchanged("--" + name.replace("_", "-"), saved[name], value)
+    values = {key: tuple(v) if isinstance(v, list) else v for key, v in saved.items()}
+    before = TrainOptions(**{**values, "allow_untrusted": False})
+    for name in options.NAMES:
+        if name in given and name not in {*CHANGEABLE, "resume"}:
+            check_unchanged(options.flag_of(name), getattr(before, name), given[name])
     changes = {name: value for name, value in given.items() if name in CHANGEABLE}
-    return TrainOptions(**{**saved, **changes})
+    return dataclasses.replace(before, **changes)
 
 
 def nothing_to_train(cur_nimg: int, total_kimg: int) -> str | None:
-    """What to tell about a run that has its images already; `None` if it has not.
+    """A note on a run that has seen all its images already; `None` if it has not.
 
     Args:
-        cur_nimg: Images that it has seen.
+        cur_nimg: Images that the run has seen.
         total_kimg: Value of `--kimg`.
     """
     if cur_nimg < total_kimg * 1000:
@@ -140,7 +113,7 @@ def nothing_to_train(cur_nimg: int, total_kimg: int) -> str | None:
 
 
 def check_unchanged(option: str, saved: Any, given: Any) -> None:
-    """Refuse another value of an option than the run was started with.
+    """Refuse a value of an option that the run was not started with.
 
     Raises:
         ValueError: If the values differ.
@@ -160,14 +133,14 @@ def check_training_set(
     fingerprint_now: Mapping[str, Any] | None = None,
     allow_other_data: bool = False,
 ) -> None:
-    """Refuse another dataset than the run had; it may have moved.
+    """Refuse a dataset that differs from the one of the run; its path may differ.
 
     Args:
         saved: How the run constructed its dataset.
-        now: How it would do so now.
-        saved_fingerprint: What identifies the data of the run; states of older versions have none.
-        fingerprint_now: What identifies the data that is at the path now.
-        allow_other_data: Let images and labels be others, where the networks can take them.
+        now: How it would construct the dataset now.
+        saved_fingerprint: Identifies the data of the run; states of older versions have none.
+        fingerprint_now: Identifies the data that is at the path now.
+        allow_other_data: Accept other images and labels of the same kind.
 
     Raises:
         ValueError: If images, size, resolution or labels differ.
@@ -188,21 +161,21 @@ def check_training_set(
 
 
 def check_networks(state: Mapping[str, Any], networks: Mapping[str, torch.nn.Module]) -> None:
-    """Refuse a dataset that needs other layers than the run's networks have.
+    """Refuse a dataset that the layers of the run's networks do not fit.
 
     Args:
         state: The training state.
         networks: `G_ema` and `D` for the dataset, on any device.
 
     Raises:
-        ValueError: If labels or colours are others.
+        ValueError: If the size of the labels or the number of channels differs.
     """
     for name, network in networks.items():
         saved = {key: list(tensor.shape) for key, tensor in state["networks"][name].items()}
         shapes = {key: list(tensor.shape) for key, tensor in network.state_dict().items()}
         if shapes == saved:
             continue
-        # Labels enter through this layer, [features, label numbers], which others do without.
+        # Labels enter through this layer, [features, c_dim]; unconditional networks lack it.
         label_dim = saved.get("mapping.embed.weight", [0, 0])[1]
         if label_dim != network.c_dim:
             raise InputError(

@@ -9,7 +9,7 @@ def next_run_dir(outdir: Path, description: str) -> Path:
     """`<outdir>/<number>-<description>` with the next free number; creates nothing."""
     number = max(_numbers(outdir, folders_only=True), default=-1) + 1
     taken = _numbers(outdir)
-    while number in taken:  # by a file
+    while number in taken:  # by a file, which the line above leaves out
         number += 1
     return _run_dir(outdir, number, description)
 
@@ -17,8 +17,8 @@ def next_run_dir(outdir: Path, description: str) -> Path:
 def create_run_dir(outdir: Path, description: str) -> Path:
     """Create the folder that `next_run_dir` names, with the number that is free at this moment.
 
-    Whoever is about to use a number holds a hidden folder of that number, which only one process
-    can create. This works on all file systems, with and without locks.
+    A process claims a number with a hidden folder of that number, which only one process can
+    create. This works on all file systems, with and without locks.
 
     Raises:
         OSError: If it cannot be created; the message names `--outdir`.
@@ -45,7 +45,7 @@ def _create(run_dir: Path, claim: Path, number: int) -> bool:
     except FileExistsError:
         return False
     try:
-        # Another process may have had the number, and given up its claim, since we looked.
+        # Meanwhile another process may have used the number, and have removed its claim.
         if number in _numbers(run_dir.parent):
             return False
         run_dir.mkdir()

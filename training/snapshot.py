@@ -1,7 +1,8 @@
-"""What a run writes at its snapshots: sheets of generated images, and network pickles."""
+"""Snapshots of a run: a sheet of generated images, a network pickle, and the metrics of both."""
 
 import copy
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +10,137 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from dnnlib import heartbeat
+from data.dataset import Dataset
+from dnnlib import errors, heartbeat
 from dnnlib.heartbeat import BeatingFile
 from dnnlib.util import open_atomic
+from torch_utils import distributed
 from torch_utils.distributed import Worker
 from torch_utils.images import save_image_grid
 from torch_utils.misc import are_finite, check_ddp_consistency, nonfinite_tensors
+from training import checkpoint
+from training.config import TrainConfig
+from training.evaluation import SnapshotMetrics
+from training.log import RunLog
 from training.snapshot_grid import setup_snapshot_image_grid
+
+# The parts of a snapshot, in the order in which they are made.
+SHEET, NETWORKS, METRICS = "sheet", "networks", "metrics"
+
+
+class Snapshots:
+    """Writes the snapshots of a run. All processes construct this and save together.
+
+    Args:
+        worker: This process.
+        config: The run.
+        networks: `G`, `D`, `G_ema`, and `augment_pipe` if there is one.
+        metrics: The metrics of the run.
+        sheet: Sheet of images, in the main process.
+        log: Log of the run, in the main process.
+    """
+
+    def __init__(
+        self,
+        worker: Worker,
+        config: TrainConfig,
+        networks: dict[str, torch.nn.Module],
+        metrics: SnapshotMetrics,
+        sheet: "SampleSheet | None",
+        log: RunLog | None,
+    ) -> None:
+        self.worker = worker
+        self.config = config
+        self.networks = networks
+        self.G_ema = networks["G_ema"]
+        self.metrics = metrics
+        self.sheet = sheet
+        self.log = log
+        self.missing: list[str] = []  # parts of the last snapshot that are still to be written
+
+    def plan(self, tick: int, is_last: bool) -> bool:
+        """Decide which parts are due at the end of a tick; returns whether networks are."""
+        is_sheet_due = is_last or tick % self.config.image_snapshot_ticks == 0
+        are_networks_due = is_last or tick % self.config.network_snapshot_ticks == 0
+        self.missing = [SHEET] * is_sheet_due + [NETWORKS] * are_networks_due
+        if are_networks_due and (tick > 0 or is_last):
+            # Metrics of an untrained network tell nothing, and take long.
+            self.missing.append(METRICS)
+        return are_networks_due
+
+    def save(self, cur_nimg: int, is_last: bool) -> None:
+        """Write the parts in `missing`; the run goes on if that fails before its last snapshot.
+
+        Raises:
+            OSError: If the last snapshot cannot be written.
+        """
+        todo, self.missing = self.missing, []
+        if SHEET in todo:
+            self._try_to_write(self.save_sheet, self.sheet_path(cur_nimg), is_last)
+        path = self.network_path(cur_nimg)
+        is_saved = True
+        if NETWORKS in todo:
+            is_saved = self._try_to_write(self.save_networks, path, is_last)
+        if METRICS in todo and is_saved:
+            metrics = self.metrics.evaluate(self.G_ema, path)
+            if self.log is not None:
+                self.log.write_metrics(metrics, cur_nimg)
+
+    def find_missing(self, cur_nimg: int) -> None:
+        """Take out of `missing` what is in the folder of the run; all processes take part."""
+        missing: list[str] = []
+        if self.worker.is_main:
+            state_path = checkpoint.path_of(Path(self.config.run_dir), cur_nimg)
+            saved_at = state_path.stat().st_mtime_ns if state_path.exists() else 0
+
+            def exists(path: Path) -> bool:
+                # Older files were written before the run went back to an earlier state.
+                return path.exists() and path.stat().st_mtime_ns >= saved_at
+
+            path = self.network_path(cur_nimg)
+            found = {
+                SHEET: exists(self.sheet_path(cur_nimg)),
+                NETWORKS: exists(path),
+                METRICS: exists(path) and self.metrics.has_evaluated(path),
+            }
+            missing = [part for part in self.missing if not found[part]]
+        self.missing = distributed.broadcast(self.worker, missing)
+
+    def sheet_path(self, cur_nimg: int) -> Path:
+        """Where the sheet goes after so many images."""
+        return Path(self.config.run_dir) / f"fakes{cur_nimg // 1000:06d}.png"
+
+    def network_path(self, cur_nimg: int) -> Path:
+        """Where the network pickle goes after so many images."""
+        return Path(self.config.run_dir) / f"network-snapshot-{cur_nimg // 1000:06d}.pkl"
+
+    def save_sheet(self, path: Path) -> None:
+        """Write the sheet of images."""
+        if self.sheet is not None:
+            self.sheet.save_fakes(self.G_ema, path)
+
+    def save_networks(self, path: Path) -> None:
+        """Write the network pickle; all processes take part."""
+        save_network_pickle(
+            self.worker,
+            path,
+            {"augment_pipe": None, **self.networks},
+            self.config.training_set_kwargs,
+            self.config.dataset_fingerprint,
+        )
+
+    def _try_to_write(self, write: Callable[[Path], None], path: Path, must_succeed: bool) -> bool:
+        """Write a file of a snapshot; all processes learn whether it could be written."""
+        failure = None
+        try:
+            write(path)
+        except OSError as error:
+            if must_succeed:
+                raise
+            failure = errors.message_of(error)
+            if self.worker.is_main:
+                print(f"Warning: {path.name} was not saved, and training goes on: {failure}")
+        return distributed.broadcast(self.worker, failure) is None
 
 
 class SampleSheet:
@@ -23,8 +148,7 @@ class SampleSheet:
 
     Args:
         training_set: Dataset that the labels are taken from.
-        reals_path: Where to write the real images that belong to the labels; `None` leaves the
-            sheet of them as it is.
+        reals_path: Where to write the real images that belong to the labels; `None` writes none.
         z_dim: Size of the latents.
         batch_gpu: Images per pass.
         device: Device of the generator.
@@ -32,7 +156,7 @@ class SampleSheet:
 
     def __init__(
         self,
-        training_set,
+        training_set: Dataset,
         reals_path: Path | None,
         z_dim: int,
         batch_gpu: int,
@@ -48,8 +172,8 @@ class SampleSheet:
     def save_fakes(self, G_ema: torch.nn.Module, path: Path) -> None:
         """Write the images that a generator makes of the latents, with constant noise.
 
-        A sheet can hold a thousand images: a progress bar on a terminal shows how far it is. What
-        is not finite becomes black, and a notice is printed: a sheet is not worth a run.
+        A sheet can hold a thousand images, so a terminal shows a progress bar. Pixels that are not
+        finite become black, with a printed notice: a bad sheet does not end a run.
         """
         batches = tqdm(
             zip(self.z, self.c, strict=True), path.name, len(self.z), leave=False, disable=None
@@ -57,7 +181,7 @@ class SampleSheet:
         parts: list[Tensor] = []
         for z, c in batches:
             parts.append(G_ema(z, c, noise_mode="const").cpu())
-            heartbeat.beat()  # the other processes wait
+            heartbeat.beat()  # or the waiting processes would take this one for stuck
         img = torch.cat(parts)
         if num_bad := len(img) - int(are_finite(img).count_nonzero()):
             print(
@@ -79,10 +203,10 @@ def save_network_pickle(
 
     Args:
         worker: This process; the main one writes.
-        path: The pickle, which appears when it is complete.
+        path: The pickle; the file appears when it is complete.
         networks: `G`, `D`, `G_ema` and `augment_pipe`, on any device; they are left as they are.
         training_set_kwargs: How the dataset was constructed.
-        dataset_fingerprint: Which data it had, if that is known: see `data.fingerprint`.
+        dataset_fingerprint: Identifies the data, if it is known; see `data.fingerprint`.
 
     Raises:
         RuntimeError: If the processes' networks differ.
@@ -107,7 +231,7 @@ def save_network_pickle(
         print(f"Note: {path.name} has NaN or infinite values in {which}.")
     data["training_set_kwargs"] = dict(training_set_kwargs)
     if dataset_fingerprint is not None:
-        # Not among the kwargs, with which other programs construct the dataset.
+        # Not one of the kwargs: other programs construct the dataset with these.
         data["dataset_fingerprint"] = dict(dataset_fingerprint)
     with open_atomic(path) as f:
         pickle.dump(data, BeatingFile(f))

@@ -1,4 +1,4 @@
-"""Choice of the real images that a run's snapshot grids show."""
+"""Chooses the real images of a run's sheets, and with them the labels of the fake ones."""
 
 from collections import defaultdict
 from typing import Any
@@ -14,7 +14,7 @@ COLUMNS, ROWS = (7, 32), (4, 32)  # fewest and most
 def setup_snapshot_image_grid(
     training_set: Any, random_seed: int = 0
 ) -> tuple[tuple[int, int], np.ndarray, np.ndarray]:
-    """Pick images for a grid, at random but always the same ones; with labels, one label per row.
+    """Pick random images for a grid, the same ones for a seed; with labels, one label per row.
 
     Args:
         training_set: A dataset with `image_shape`, `has_labels`, a length,
@@ -32,18 +32,20 @@ def setup_snapshot_image_grid(
     items = []
     for idx in pick(training_set, columns, rows, rnd):
         items.append(training_set[idx])
-        heartbeat.beat()  # the other processes wait
+        heartbeat.beat()  # or the waiting processes would take this one for stuck
     images, labels = zip(*items, strict=True)
     return (columns, rows), np.stack(images), np.stack(labels)
 
 
-def _pick_any(training_set, columns: int, rows: int, rnd: np.random.RandomState) -> list[int]:
+def _pick_any(training_set: Any, columns: int, rows: int, rnd: np.random.RandomState) -> list[int]:
     order = list(range(len(training_set)))
     rnd.shuffle(order)
     return [order[i % len(order)] for i in range(columns * rows)]
 
 
-def _pick_by_label(training_set, columns: int, rows: int, rnd: np.random.RandomState) -> list[int]:
+def _pick_by_label(
+    training_set: Any, columns: int, rows: int, rnd: np.random.RandomState
+) -> list[int]:
     groups = defaultdict(list)
     for idx in range(len(training_set)):
         raw_label = np.asarray(training_set.get_details(idx).raw_label)

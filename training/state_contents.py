@@ -1,4 +1,4 @@
-"""What a training state must hold for a run to continue from it."""
+"""Checks whether a run can continue from a training state."""
 
 import dataclasses
 import math
@@ -13,17 +13,17 @@ from training.config import TrainOptions
 
 MAX_DEPTH = 20
 MAX_ITEMS = 2_000_000  # of all containers together
-MAX_TEXTS, MAX_TEXT = 1000, 10_000  # of options: how many, and their characters
+MAX_TEXTS, MAX_TEXT = 1000, 10_000  # texts of an option, and characters of a text
 MAX_COUNT = 2**53  # images, batches, bytes
-MAX_USES = 2  # of the numbers in the file, on average
-FREE_BYTES = 1 << 20  # of tensors that never matter
+MAX_USES = 2  # bytes of tensors for each byte of the file
+FREE_BYTES = 1 << 20  # bytes of tensors that are allowed in any case
 
 
 def check(state: Any, file_bytes: int) -> None:
     """Refuse a state from which no run can continue.
 
     Args:
-        state: What the file of the state holds; tensors can be on the meta device.
+        state: Contents of the file; tensors can be on the meta device.
         file_bytes: Size of the file.
 
     Raises:
@@ -42,7 +42,7 @@ def check(state: Any, file_bytes: int) -> None:
 
 
 def _check_size(state: Any, file_bytes: int) -> None:
-    """Refuse containers without end, and few numbers that would fill the memory."""
+    """Refuse endless containers, and tensors that are much larger than the file."""
     num_items = num_bytes = 0
     level = [state]
     for _ in range(MAX_DEPTH):
@@ -98,7 +98,7 @@ def _are_options(value: Any) -> bool:
 
 
 def _is_of_kind(value: Any, kind: Any) -> bool:
-    """Whether a value is of a type as annotations have it, and no endless text."""
+    """Whether a value has the type of an annotation, and is no endless text."""
     if isinstance(kind, UnionType):
         return any(_is_of_kind(value, one) for one in get_args(kind))
     if get_origin(kind) is Literal:

@@ -1,8 +1,7 @@
-"""Signals that ask a run to stop: after the step, with everything saved.
+"""Signals that ask a run to stop after its step, with its state saved.
 
-Python's own handlers wait until the interpreter is between two instructions, which takes as long as
-the operation of PyTorch that goes on. Here a thread reads what has come, so the second signal ends
-the process at once, whatever the process is doing.
+Python calls a signal handler only after the current operation of PyTorch, which can take long. Here
+a thread receives the signals, so the second one ends the process at once.
 """
 
 import contextlib
@@ -12,6 +11,8 @@ import socket
 import sys
 import threading
 import time
+from types import FrameType
+from typing import Any
 
 from dnnlib import interrupts, moved
 from dnnlib.interrupts import SIGNALS
@@ -34,7 +35,7 @@ class StopRequest:
         self._is_main = is_main
         self._first = 0
         self._time = 0.0
-        self._old_handlers: dict[int, object] = {}
+        self._old_handlers: dict[int, Any] = {}
 
     def __enter__(self) -> "StopRequest":
         if threading.current_thread() is threading.main_thread():
@@ -50,12 +51,12 @@ class StopRequest:
             }
         return self
 
-    def __exit__(self, *_exc) -> None:
+    def __exit__(self, *_exc: object) -> None:
         if threading.current_thread() is threading.main_thread():
             for num, handler in self._old_handlers.items():
                 signal.signal(num, handler)
             signal.set_wakeup_fd(self._old_fd)
-            # Ends the thread; processes that were forked meanwhile keep the socket open.
+            # Ends the thread. Closing alone would not: forked processes hold the socket, too.
             self._writer.shutdown(socket.SHUT_WR)
             self._thread.join()
             self._writer.close()
@@ -64,7 +65,7 @@ class StopRequest:
     def _read(self) -> None:
         while numbers := self._numbers.recv(100):
             for num in numbers:
-                if num in SIGNALS:  # the interpreter writes those of other handlers as well
+                if num in SIGNALS:  # the numbers of other handled signals arrive as well
                     self._note(num)
 
     def _note(self, num: int) -> None:
@@ -78,7 +79,7 @@ class StopRequest:
 
     def _say(self, message: bytes) -> None:
         if self._is_main:
-            # For writing takes for ever where nobody reads, and the next signal must be heard.
+            # Writing blocks when nobody reads, and the next signal must still be received.
             thread = threading.Thread(target=_write, args=[message], daemon=True)
             thread.start()
             thread.join(SAY_SEC)
@@ -95,5 +96,5 @@ def _write(message: bytes) -> None:
             os.write(sys.__stderr__.fileno(), message)
 
 
-def _do_nothing(_num: int, _frame) -> None:
-    """Stands in for the default action; the thread does the rest."""
+def _do_nothing(_num: int, _frame: FrameType | None) -> None:
+    """Replace the default action; the thread of `StopRequest` reads the signal."""

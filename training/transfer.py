@@ -1,8 +1,8 @@
-"""Start a run from trained weights: what fits is copied, and what does not is said.
+"""Start a run from trained weights: copies the tensors that fit, and lists the others.
 
-Networks for other labels or colours differ in a few layers, which then start from scratch. Those of
-another configuration, capacity or resolution have little in common: they are refused, with the
-options that would fit.
+Networks for other labels or colours differ in a few layers, which then start from scratch. Networks
+of another configuration, capacity or resolution share too few tensors with the run. They are
+refused, and the message names the options that would fit.
 """
 
 from dataclasses import dataclass
@@ -28,11 +28,12 @@ class Leftover:
 
 
 def load(config: TrainConfig) -> dict[str, Any]:
-    """The networks of `--resume`. One that was published for generating has its `G_ema` as `G`.
+    """The networks of `--resume`. `G_ema` stands in for a missing `G`.
 
     Raises:
         click.ClickException: If the file cannot be loaded; the message names the option.
     """
+    assert config.resume_pkl is not None, "the run starts from a network"
     data = load_network(
         config.resume_pkl, option="--resume", allow_untrusted=config.allow_untrusted
     )
@@ -42,11 +43,11 @@ def load(config: TrainConfig) -> dict[str, Any]:
 
 
 def check(found: torch.nn.Module, network: torch.nn.Module) -> None:
-    """Refuse weights that are not those of such a network.
+    """Refuse weights that do not fit a network of the run.
 
     Args:
         found: The generator or discriminator in the file.
-        network: That of the run.
+        network: The same network of the run.
 
     Raises:
         ValueError: The message says which options fit the file.
@@ -76,7 +77,7 @@ def check(found: torch.nn.Module, network: torch.nn.Module) -> None:
 
 
 def check_finite(data: dict[str, Any]) -> None:
-    """Refuse networks to start from that are damaged: training would never mend them.
+    """Refuse networks with NaN or infinite values, which training would not repair.
 
     Raises:
         ValueError: The message names the networks.
@@ -91,7 +92,7 @@ def check_finite(data: dict[str, Any]) -> None:
 
 
 def compare(found: torch.nn.Module, network: torch.nn.Module) -> list[Leftover]:
-    """The parameters and buffers that are not the same in both by name and shape."""
+    """The parameters and buffers whose name or shape differs between two networks."""
     theirs, ours = (
         {name: list(tensor.shape) for name, tensor in misc.named_params_and_buffers(net)}
         for net in (found, network)
@@ -105,7 +106,7 @@ def compare(found: torch.nn.Module, network: torch.nn.Module) -> list[Leftover]:
 
 @torch.no_grad()
 def copy(found: torch.nn.Module, network: torch.nn.Module) -> list[Leftover]:
-    """Copy the tensors that are the same by name and shape; returns the others."""
+    """Copy the tensors of the same name and shape; return the others."""
     leftovers = compare(found, network)
     source = dict(misc.named_params_and_buffers(found))
     left_out = {leftover.name for leftover in leftovers}
@@ -116,12 +117,12 @@ def copy(found: torch.nn.Module, network: torch.nn.Module) -> list[Leftover]:
 
 
 def table(title: str, network: torch.nn.Module, leftovers: list[Leftover]) -> str:
-    """What `copy` did, in words: one line, and a row for each tensor that was left out."""
+    """Describe a copy: a line with numbers, and a row for each tensor that was not copied."""
     num = len(misc.named_params_and_buffers(network))
     num_copied = num - sum(leftover.in_run is not None for leftover in leftovers)
     if not leftovers:
         return f"{title}: all {num} tensors copied"
-    rows = [("not copied", "in the file", "in this run", "")]
+    rows: list[tuple[str, ...]] = [("not copied", "in the file", "in this run", "")]
     for leftover in leftovers:
         shapes = [str(shape or NOTHING) for shape in (leftover.in_file, leftover.in_run)]
         fate = "left out" if leftover.in_run is None else "starts from scratch"
@@ -135,10 +136,11 @@ def table(title: str, network: torch.nn.Module, leftovers: list[Leftover]) -> st
     return "\n".join([f"{title}: {num_copied} of {num} tensors copied", *lines])
 
 
-def _options(net: torch.nn.Module) -> dict[str, Any]:
-    """The options of `train.py` that decide about the layers of a network."""
+def _options(net: Any) -> dict[str, Any]:
+    """The options of `train.py` that determine the layers of a persistent network."""
     kwargs = net.init_kwargs
-    options, factor = {}, 1
+    options: dict[str, Any] = {}
+    factor = 1
     if hasattr(net, "synthesis"):
         options["--cfg"] = "stylegan2"
         if hasattr(net.synthesis, "input"):

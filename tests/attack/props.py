@@ -26,7 +26,7 @@ def build(folder: Path) -> None:
     def save(trainer: Trainer, stop_request: object = None) -> None:
         """In place of training: what the run leaves behind when it has seen its images."""
         trainer.cur_nimg = 1000
-        trainer._save_networks(props.network)
+        trainer.snapshots.save_networks(props.network)
         trainer._save_state(must_succeed=True)
         (state,) = trainer.run_dir.glob("training-state-*.pt")
         state.replace(props.state)

@@ -14,7 +14,7 @@ from tests.training.real_runs import PROJECT
 
 @pytest.fixture
 def start() -> Iterator[Callable[..., subprocess.Popen]]:
-    """Starts the script; what still runs at the end of the test is killed."""
+    """Starts the script; processes that still run at the end of the test are killed."""
     started = []
 
     def popen(

@@ -26,7 +26,7 @@ COMMAND = [
 
 
 def read_until(process: subprocess.Popen, text: str) -> str:
-    """What a process prints up to the first line with a text."""
+    """The output of a process up to the first line with a text."""
     output = ""
     for line in process.stdout:
         output += line
@@ -36,7 +36,7 @@ def read_until(process: subprocess.Popen, text: str) -> str:
 
 
 def wait_for(condition: Callable[[], object], processes: list[subprocess.Popen]) -> None:
-    """Wait until a condition holds; the processes must live as long."""
+    """Wait until a condition holds; the processes must live until then."""
     deadline = time.monotonic() + 120
     while not condition():
         assert all(process.poll() is None for process in processes)

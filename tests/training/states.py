@@ -10,7 +10,7 @@ from training.config import TrainOptions
 
 
 def small_state(**more: Any) -> dict[str, Any]:
-    """All that `training.state_contents` asks for, and `more`, which can replace parts."""
+    """A state that `training.state_contents` accepts; `more` adds or replaces parts."""
     options = TrainOptions(cfg="stylegan2", gpus=1, batch=8, gamma=1)
     data = dict(path="x.zip", resolution=8, use_labels=False, xflip=False, max_size=4)
     random = random_state.capture(torch.device("cpu"))

@@ -1,4 +1,4 @@
-"""The starting points are runs that `train.py` takes, on any machine and for any size of images."""
+"""`train.py` accepts all starting points, on any machine and for any size of images."""
 
 import dataclasses
 import itertools

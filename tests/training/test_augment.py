@@ -76,7 +76,7 @@ def test_share_of_changed_images_follows_multiplier_and_strength(name):
     pipe = AugmentPipe(**{name: 0.8}, imgfilter_bands=[1, 0, 0, 0])
     pipe.p.fill_(0.5)
     changed = ((pipe(x) - x).abs().amax(dim=(1, 2, 3)) > 1e-4).float().mean()
-    # Some parameters are neutral by chance: no flip, no turn, two shifts of less than half a pixel.
+    # Some parameters happen to be neutral: no flip, no turn, two shifts of less than half a pixel.
     neutral = {"xflip": 1 / 2, "lumaflip": 1 / 2, "rotate90": 1 / 4, "xint": 1 / 4}.get(name, 0)
     assert abs(changed - 0.8 * 0.5 * (1 - neutral)) < 0.04
 

@@ -1,4 +1,4 @@
-"""States of runs as files: whole or not at all, found again, few kept."""
+"""Files with states of runs: whole or not at all, found again, few kept."""
 
 import pickle
 import random
@@ -123,7 +123,7 @@ def test_other_version_is_refused(tmp_path):
 
 @pytest.fixture
 def small_files():
-    """Files of this process cannot grow beyond 16 KB, as if the disk were full."""
+    """Keep files of this process from growing beyond 16 KB, as if the disk were full."""
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (16384, limits[1]))

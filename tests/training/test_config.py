@@ -1,4 +1,4 @@
-"""Command lines of `train.py` and the options they stand for, from golden dry runs."""
+"""Command lines of `train.py` and the resulting configurations, from golden dry runs."""
 
 import copy
 import json
@@ -46,7 +46,7 @@ NAMED = {
 
 @pytest.fixture(scope="module")
 def datasets(tmp_path_factory) -> Path:
-    """A folder with the datasets under the names that the command lines use."""
+    """A folder with datasets under the names in the command lines."""
     folder = tmp_path_factory.mktemp("datasets")
     for name, source in ARCHIVES.items():
         shutil.copy(DATASETS / f"dataset_small_{source}.zip", folder / f"{name}.zip")
@@ -166,7 +166,7 @@ def test_option_has_the_name_range_and_default_of_the_reference(expected):
     (param,) = [param for param in train.main.params if name in param.opts]
     info = param.to_info_dict()
     assert param.opts == expected["names"]
-    # A run that is continued has them already: they are asked for later.
+    # A continued run has them already, so the check comes later.
     assert ("[required" in (param.help or "")) == expected["required"]
     assert info["is_flag"] == expected["is_flag"]
     if name == "--metrics":
@@ -176,7 +176,7 @@ def test_option_has_the_name_range_and_default_of_the_reference(expected):
     assert getattr(param.type, "choices", None) in (expected["choices"], None) or list(
         param.type.choices
     ) == list(expected["choices"])
-    # Loading images in the training process is a choice of ours.
+    # We allow loading images in the training process; the reference does not.
     minimum = 0 if name == "--workers" else expected["min"]
     assert getattr(param.type, "min", None) == minimum
     assert getattr(param.type, "max", None) == expected["max"]

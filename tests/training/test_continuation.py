@@ -22,7 +22,7 @@ from tqdm import tqdm
 from tests.training.real_runs import COMMAND, GRAY, PROJECT, read_until, wait_for
 from torch_utils import distributed, training_stats
 from torch_utils.distributed import Worker
-from training import checkpoint, preflight, training_loop
+from training import checkpoint, preflight, snapshot, training_loop
 from training.config import TrainConfig, TrainOptions, make_config
 
 RUNS = {
@@ -46,7 +46,7 @@ def make_run(run_dir: Path, name: str, num_processes: int = 1) -> TrainConfig:
 
 def make_trainer(config: TrainConfig, worker: Worker | None = None, state=None):
     """A trainer that leaves out the first sheet of images, which takes longest of all."""
-    with mock.patch.object(training_loop.snapshot.SampleSheet, "save_fakes"):
+    with mock.patch.object(snapshot.SampleSheet, "save_fakes"):
         return training_loop.Trainer(worker or Worker(), config, state)
 
 

@@ -1,4 +1,4 @@
-"""Metrics during training: they are reported, and whatever fails, the run goes on."""
+"""Metrics during training: values are reported, and a run survives all failures."""
 
 import dataclasses
 import json
@@ -89,7 +89,7 @@ ALL = ("fid50k_full", "ppl2_wend", "no_memory", "no_data", "buggy", "is50k")
 
 
 def check_run(folder: Path, out: str) -> None:
-    """What a run with `ALL` leaves and says."""
+    """Files and output of a run with the metrics `ALL`."""
     run_dir = folder / "run"
     written = sorted(path.name for path in run_dir.glob("metric-*"))
     assert written == ["metric-fid50k_full.jsonl", "metric-is50k.jsonl"]
@@ -153,7 +153,7 @@ def test_run_with_metrics_some_of_which_fail(prepared, capsys):
 
 
 def train_with_metrics(worker: Worker, folder: Path, config: TrainConfig) -> None:
-    """What each of two processes does in the test below."""
+    """Run in each of the two processes of the test below."""
     torch.set_num_threads(1)
     set_up(folder)
     training_stats.init_multiprocessing(worker.rank, worker.device)
@@ -187,7 +187,7 @@ def test_metrics_are_looked_for_first_and_never_at_kimg_0(prepared, monkeypatch,
 
 
 def test_machine_without_a_network_trains_at_once(tmp_path, monkeypatch, capsys):
-    """With the default metric; even where a network swallows everything."""
+    """With the default metric, and even if no server ever answers."""
     monkeypatch.setattr(detectors, "PROBE_SEC", 0.2)
     release = threading.Event()
 
@@ -243,7 +243,7 @@ def test_training_without_a_gpu_is_told_of_the_cost(tmp_path, monkeypatch):
 
 
 def test_values_that_a_snapshot_has_are_found(tmp_path):
-    """So that a continued run evaluates what was interrupted, and nothing twice."""
+    """A continued run evaluates an interrupted snapshot, and none twice."""
     metrics = evaluation.SnapshotMetrics(Worker(), make_run(tmp_path, ()))
     metrics.names = ["fid50k_full", "is50k"]
     snapshot = tmp_path / "run" / "network-snapshot-000001.pkl"

@@ -273,9 +273,10 @@ def test_continued_run_finishes_its_snapshot(start, tmp_path):
     """the run dies between a state and its snapshot"""
     script = script_with(
         tmp_path,
-        "from training.training_loop import Trainer\n"
-        "def _save_images(self, path):\n    if self.tick == 2: os._exit(9)\n    save(self, path)\n"
-        "save, Trainer._save_images = Trainer._save_images, _save_images",
+        "from training.snapshot import Snapshots\n"
+        "def save_sheet(self, path):\n"
+        "    if path.name == 'fakes000001.png': os._exit(9)\n    save(self, path)\n"
+        "save, Snapshots.save_sheet = Snapshots.save_sheet, save_sheet",
     )
     process = start(tmp_path / "runs", *COMMAND, "--gpus=1", "--kimg=2", script=script)
     output = finish(process)

@@ -8,7 +8,7 @@ import torch
 
 from tests.training.test_continuation import make_run, make_trainer
 from torch_utils.distributed import Worker
-from training import checkpoint, kernels, training_loop
+from training import checkpoint, kernels, log
 from training.augment import AugmentPipe
 
 STARTED_WITH = 0.2  # the default of --p
@@ -24,7 +24,7 @@ def trainer_of(tmp_path, p: float, state=None):
 
 
 def saved_state(trainer) -> dict:
-    with mock.patch.object(training_loop.log.RunLog, "num_bytes", return_value=0):
+    with mock.patch.object(log.RunLog, "num_bytes", return_value=0):
         return trainer.state_dict()
 
 
@@ -37,7 +37,7 @@ def test_only_a_strength_makes_an_augmentation(p, ada_target, expected, tmp_path
     config = dataclasses.replace(config, augment_p=p, ada_target=ada_target)
     assert config.is_augmented == expected
     assert not dataclasses.replace(config, augment_kwargs=None).is_augmented
-    # What the run folder says stays as published.
+    # The options in the folder of the run stay as published.
     assert config.to_dict()["augment_kwargs"]["class_name"] == "training.augment.AugmentPipe"
 
 

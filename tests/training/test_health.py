@@ -1,4 +1,4 @@
-"""Gradients that are not finite: replaced, counted, and in the end a reason to stop."""
+"""Gradients that are not finite are replaced, counted, and finally stop the run."""
 
 import pytest
 import torch

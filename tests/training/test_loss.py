@@ -28,7 +28,7 @@ def test_phase_matches_golden(name):
     augment_kwargs = meta.get("augment_kwargs")
     pipe = None if augment_kwargs is None else AugmentPipe(**augment_kwargs).train()
     loss = StyleGAN2Loss(torch.device("cpu"), G, D, augment_pipe=pipe, **meta["loss_kwargs"])
-    training_stats.Collector().update()  # takes what earlier tests reported
+    training_stats.Collector().update()  # forgets the reports of earlier tests
     collector = training_stats.Collector(regex="Loss/.*", keep_previous=False)
 
     torch.manual_seed(0)
@@ -50,7 +50,7 @@ def test_phase_matches_golden(name):
         missing = [key for key in names if key not in got_names]
         assert got_names <= set(names)
         if "pl" in group and meta["G"].startswith("networks_stylegan3"):
-            # Those of filtered_lrelu, which keeps no output, are missing for zeros.
+            # Gradients of filtered_lrelu, which keeps no output, may be missing in place of zero.
             missing = [key for key in missing if case.arrays["grad_norms"][names.index(key)] > 0]
             grads |= {key: torch.zeros_like(p) for key, p in params.items() if p.grad is None}
         assert not missing
@@ -145,7 +145,7 @@ def test_blur_schedule_matches_golden(example):
     )
     sigma = loss.blur_sigma(example["cur_nimg"])
     assert sigma == pytest.approx(example["sigma"], rel=1e-12)
-    # An impulse shows the taps that the discriminator's input is filtered with.
+    # An impulse shows the taps of the filter before the discriminator.
     size = 2 * example["half_size"] + 5
     impulse = torch.zeros(1, 1, size, size)
     impulse[0, 0, size // 2, size // 2] = 1

@@ -1,4 +1,4 @@
-"""Groups of the minibatch standard deviation: what is refused, what is said, what is advised."""
+"""Groups of the minibatch standard deviation: refusals, notices and advice."""
 
 import dataclasses
 import re
@@ -32,7 +32,7 @@ def test_group_is_the_largest_divisor_up_to_the_wanted_size(wanted):
 
 @pytest.mark.parametrize("num", [5, 7, 11, 13])
 def test_feature_of_single_samples_is_constant(num):
-    """What is refused below is worth refusing: the layer knows nothing about the samples."""
+    """The refusals are right: in a group of one the feature does not depend on the samples."""
     x = torch.randn(num, 4, 4, 4, generator=torch.Generator().manual_seed(0))
     feature = MinibatchStdLayer(4)(x)[:, -1]
     torch.testing.assert_close(feature, torch.full_like(feature, 1e-4))

@@ -10,7 +10,7 @@ from training import networks_stylegan2 as stylegan2
 
 
 def generator(img_resolution=32, **kwargs):
-    """A small generator with weights that leave no term out."""
+    """A small generator in whose output every weight matters."""
     args = dict(z_dim=16, c_dim=0, w_dim=16, img_resolution=img_resolution, img_channels=3)
     G = stylegan2.Generator(**args, channel_base=512, channel_max=32, **kwargs)
     return golden.fill_weights(G).eval().requires_grad_(False)
@@ -32,7 +32,7 @@ def test_kernels_match_reference_ops(architecture):
 
 
 def test_image_does_not_depend_on_its_batch():
-    """A batch of one scales weights where a larger one scales activations."""
+    """A batch of one scales the weights, and a larger one the activations."""
     G = generator()
     ws = styles(G)
     want = G.synthesis(ws, noise_mode="const")

@@ -1,4 +1,4 @@
-"""Training with values that are not finite: what is said, what is written, what is refused."""
+"""Training with values that are not finite: notices, files and refusals."""
 
 import json
 import math
@@ -24,7 +24,7 @@ NAN, INF = math.nan, math.inf
 
 
 def strict_lines(path: Path) -> list[dict]:
-    """Records, as strict readers read them."""
+    """The records of a file; a number that strict JSON lacks fails the test."""
     lines = path.read_text(encoding="utf-8").splitlines()
     return [json.loads(line, parse_constant=pytest.fail) for line in lines]
 
@@ -49,7 +49,7 @@ def test_sheet_is_written_and_says_what_is_not_finite(bad, num_bad, tmp_path, ca
     trainer.sheet.save_fakes(trainer.G_ema, reference)
     capsys.readouterr()
     trainer.G_ema.register_forward_hook(spoil)
-    trainer._save_images(trainer._snapshot_path("fakes", ".png"))
+    trainer.snapshots.save_sheet(trainer.snapshots.sheet_path(trainer.cur_nimg))
     path = tmp_path / "run" / "fakes000000.png"
     note = f"Note: {num_bad} of {num[0]} images of fakes000000.png hold NaN or infinite values"
     assert (note in capsys.readouterr().out) == (num_bad > 0)
@@ -94,7 +94,7 @@ def test_statistics_are_strict_json(stats, written, note, tmp_path, capsys):
 
 
 def test_statistics_of_infinite_reports_become_null(tmp_path, capsys):
-    training_stats.Collector().update()  # takes what earlier tests reported
+    training_stats.Collector().update()  # forgets the reports of earlier tests
     collector = training_stats.Collector(regex="Test/.*")
     training_stats.report("Test/loss", torch.tensor([1.0, INF]))
     training_stats.report("Test/sound", torch.tensor([1.0, 2.0]))
@@ -117,8 +117,8 @@ def test_snapshot_of_damaged_networks_is_reported(names, tmp_path, capsys):
             first = next(getattr(trainer, name).parameters())
             first.view(-1)[0] = NAN
     capsys.readouterr()
-    path = trainer._snapshot_path("network-snapshot-", ".pkl")
-    trainer._save_networks(path)
+    path = trainer.snapshots.network_path(trainer.cur_nimg)
+    trainer.snapshots.save_networks(path)
     out = capsys.readouterr().out
     if names:
         which = ", ".join(f"{name} (1 tensors)" for name in ["G", "D", "G_ema"] if name in names)
@@ -137,8 +137,8 @@ def test_run_does_not_start_from_damaged_networks(name, tmp_path):
     options += ["--cbase=64", "--cmax=2", "--map-depth=1", "--metrics=none", "--device=cpu"]
     with torch.no_grad():
         next(getattr(trainer, name).parameters()).view(-1)[0] = INF
-    path = trainer._snapshot_path("network-snapshot-", ".pkl")
-    trainer._save_networks(path)
+    path = trainer.snapshots.network_path(trainer.cur_nimg)
+    trainer.snapshots.save_networks(path)
     options += [f"--outdir={tmp_path / 'runs'}", f"--resume={path}"]
     result = CliRunner().invoke(train.main, options)
     (error,) = [line for line in result.output.splitlines() if line.startswith("Error:")]

@@ -1,4 +1,4 @@
-"""How far a run is: the time that is left, and the lines where there is no terminal."""
+"""Progress of a run: the time left, and the lines without a terminal."""
 
 import io
 import re
@@ -18,7 +18,7 @@ SNAP = 3
 
 @pytest.fixture
 def clock(monkeypatch):
-    """A clock that goes when it is told to."""
+    """A clock that the test moves."""
 
     class Clock:
         now_sec = 1000.0
@@ -32,7 +32,7 @@ def clock(monkeypatch):
 
 
 def train(shown: Progress, clock) -> list[tuple[float | None, float]]:
-    """Train as the loop does; what is said to be left at each tick, and what was."""
+    """Report as the loop does; returns the predicted and the real time left at each tick."""
     cur_nimg = tick_start = tick = 0
     said = []
     while cur_nimg < TOTAL:
@@ -54,8 +54,8 @@ def test_time_that_is_left_has_metrics_in_it_but_no_first_batch(clock):
     with shown.shown(0, 0):
         said = train(shown, clock)
     assert len(said) == TOTAL // TICK + 1
-    assert said[0][0] is None and said[-1][0] is None  # nobody knows; nothing is left
-    # Nobody has seen metrics being evaluated.
+    assert said[0][0] is None and said[-1][0] is None  # unknown at first, none at the end
+    # No metrics have been evaluated yet.
     assert said[1][0] == pytest.approx((TOTAL - TICK - BATCH) / BATCH * BATCH_SEC)
     for eta, left in said[2 * SNAP + 1 : -1]:
         assert eta == pytest.approx(left, abs=METRIC_SEC)

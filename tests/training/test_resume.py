@@ -1,4 +1,4 @@
-"""Which run an option names, and which options it goes on with."""
+"""Finding the run that `--resume` names, and its options when it is continued."""
 
 import dataclasses
 import os
@@ -52,7 +52,7 @@ def test_run_is_refreshed_and_stays_the_same_run(outdir):
     newer = checkpoint.save(latest.run_dir, small_state(options=SAVED, cur_nimg=5), 16, keep=2)
     checkpoint.save(
         outdir / "00001-r-gpus1", small_state(options=SAVED), 16, keep=2
-    )  # the latest by now
+    )  # now the latest
     for option in ("latest", str(latest.run_dir), None):
         again = resume.refresh(latest, option)
         assert (again.run_dir, again.state_path) == (latest.run_dir, newer)

@@ -1,4 +1,4 @@
-"""Folders of runs: each run gets a number of its own, whatever else there is and happens."""
+"""Folders of runs: each run gets a number of its own, also beside other files and processes."""
 
 import os
 import re
@@ -33,7 +33,7 @@ for _ in range(int(sys.argv[3])):
 
 
 def make_at_once(folder: Path, descriptions: list[str], num_each: int) -> list[str]:
-    """The folders that a process for each description says that it made."""
+    """Start a process for each description; returns the folders that they created."""
     processes = [
         subprocess.Popen(
             [sys.executable, "-c", MAKER, description, f"ready{i}", str(num_each)],
@@ -112,7 +112,7 @@ def test_folders_that_cannot_be_made_are_named(tmp_path):
 
 @pytest.fixture
 def start(tmp_path, monkeypatch):
-    """Start `train.py` up to where the processes of the run would; returns what it says."""
+    """Run `train.py` until it would start the processes of the run; returns its output."""
     monkeypatch.setattr(distributed, "launch", lambda *args: None)
 
     def start(*args: str) -> str:

@@ -16,7 +16,7 @@ def exactly(value: float | list[float]):
 
 
 class Pipe(torch.nn.Module):
-    """As much of an augmentation pipe as the adaptation needs."""
+    """The part of an augmentation pipe that the adaptation uses."""
 
     def __init__(self, p: float = 0) -> None:
         super().__init__()
@@ -24,7 +24,7 @@ class Pipe(torch.nn.Module):
 
 
 class Signs(dict):
-    """As much of a collector as the adaptation needs."""
+    """The part of a collector that the adaptation uses."""
 
     def update(self) -> None:
         pass
@@ -51,7 +51,7 @@ def test_augmentation_strength_steps_as_in_the_reference(case):
 
 
 def test_augmentation_follows_the_signs_reported_since_the_last_adjustment():
-    training_stats.Collector().update()  # forget what other tests reported
+    training_stats.Collector().update()  # forget the reports of other tests
     pipe = Pipe(0.5)
     adaptive = ada.AdaptiveAugment(pipe, target=0.6, interval=2, kimg=1)
     strengths = []

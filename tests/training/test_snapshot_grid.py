@@ -1,4 +1,4 @@
-"""Which real images a snapshot grid shows, against the reference."""
+"""The choice of real images for a sheet, against the reference."""
 
 from types import SimpleNamespace
 

@@ -1,4 +1,4 @@
-"""States that lack something, claim too much or ask for too much are refused in one line."""
+"""States that are incomplete, or would fill the memory, are refused in one line."""
 
 import io
 import pickle

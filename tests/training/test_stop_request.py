@@ -1,4 +1,4 @@
-"""Which signals ask a run to stop, and which to end at once."""
+"""The first signal asks a run to stop; the second ends it at once."""
 
 import os
 import signal
@@ -36,7 +36,7 @@ def test_second_signal_counts_where_nobody_reads(monkeypatch):
         while True:
             os.write(writer, bytes(1 << 16))
     except BlockingIOError:
-        os.set_blocking(writer, True)  # whoever writes now waits for ever
+        os.set_blocking(writer, True)  # writing now blocks for ever
     exits = []
     monkeypatch.setattr(stop_request, "SAY_SEC", 0.01)
     monkeypatch.setattr(stop_request.os, "_exit", exits.append)

@@ -1,4 +1,4 @@
-"""Starting from trained weights: what is copied, what is reported, what is refused."""
+"""Starting from trained weights: copies, reports and refusals."""
 
 import pytest
 import torch
@@ -71,7 +71,7 @@ def test_other_resolution_is_refused_with_the_way_out(cfg):
 
 
 def leftovers(key: str, found: dict, run: dict, cfg: str = "stylegan2") -> dict:
-    """What is left out between networks that differ in labels or colours, and must be allowed."""
+    """Copying between networks that differ in labels or colours leaves out some tensors."""
     source, net = network(key, cfg, **found), network(key, cfg, **run)
     transfer.check(source, net)
     before = {name: tensor.clone() for name, tensor in net.state_dict().items()}

@@ -1,0 +1,63 @@
+"""Constructs the networks, the augmentation and the loss that a configuration describes."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from data.dataset import Dataset
+from dnnlib.util import construct_class_by_name
+from torch_utils.layers import MappedGenerator
+from training.augment import AugmentPipe
+from training.config import TrainConfig
+from training.loss import StyleGAN2Loss
+
+
+def network_kwargs(training_set: Dataset) -> dict[str, int]:
+    """The arguments of the networks that follow from the dataset."""
+    return dict(
+        c_dim=training_set.label_dim,
+        img_resolution=training_set.resolution,
+        img_channels=training_set.num_channels,
+    )
+
+
+def build_networks(
+    config: TrainConfig, images: Mapping[str, int], device: torch.device | str = "cpu"
+) -> tuple[MappedGenerator, torch.nn.Module]:
+    """Construct `G` and `D`; random numbers are drawn on the default device.
+
+    Args:
+        config: The run.
+        images: As `network_kwargs` returns them.
+        device: Where the networks go.
+    """
+    sizes: Mapping[str, Any] = images
+    G = construct_class_by_name(**config.G_kwargs, **sizes)
+    D = construct_class_by_name(**config.D_kwargs, **sizes)
+    return G.to(device), D.to(device)
+
+
+def build_augment_pipe(
+    config: TrainConfig, device: torch.device | str = "cpu"
+) -> AugmentPipe | None:
+    """Construct the augmentation pipe, with its strength at the start; `None` for a run without."""
+    if not config.is_augmented:
+        return None
+    assert config.augment_kwargs is not None  # or it would not be augmented
+    pipe = construct_class_by_name(**config.augment_kwargs).to(device)
+    pipe.p.fill_(config.augment_p)
+    return pipe
+
+
+def build_loss(
+    config: TrainConfig,
+    device: torch.device,
+    G: MappedGenerator,
+    D: torch.nn.Module,
+    augment_pipe: AugmentPipe | None,
+) -> StyleGAN2Loss:
+    """Construct the loss of networks on `device`."""
+    return construct_class_by_name(
+        **config.loss_kwargs, device=device, G=G, D=D, augment_pipe=augment_pipe
+    )

@@ -1,0 +1,215 @@
+"""The options of `train.py` that shape a run, each declared once: as a field of `TrainOptions`.
+
+To add an option, add a field here, and say in `config.make_config` what it means for a run. The
+command line, the check of saved options, and what a continued run may change are made from the
+fields.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar, get_args
+
+import click
+
+from dnnlib import cli
+
+Cfg = Literal["stylegan3-t", "stylegan3-r", "stylegan2"]
+Aug = Literal["noaug", "ada", "fixed"]
+Cache = Literal["none", "ram", "auto"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class MetricNames(cli.NameList):
+    """Comma-separated names of metrics."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> list[str]:
+        from metrics import metric_main  # imports torch, which dataset_tool.py does without
+
+        self.choices = metric_main.list_valid_metrics()
+        return super().convert(value, param, ctx)
+
+
+def _option(
+    type: click.ParamType | type[bool],
+    help: str,
+    *,
+    default: Any = dataclasses.MISSING,
+    may_change: bool = False,
+    metavar: str | None = None,
+) -> Any:
+    """Declare an option.
+
+    Args:
+        type: Click's type, which checks the value.
+        help: Text for `--help`.
+        default: Value without the option. An option without a default is required for a new run.
+        may_change: Whether the option may change when a run is continued. An option that may not
+            makes the run what it is.
+        metavar: Name of the value in `--help`, in place of the one of the type.
+    """
+    given: dict[str, Any] = dict(type=type, help=help, metavar=metavar)
+    if default not in (dataclasses.MISSING, None):
+        text = ",".join(default) if isinstance(default, tuple) else default
+        given.update(default=text, show_default=True)
+    metadata = dict(declare=lambda name: click.option(name, **given), may_change=may_change)
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def _choice(choices: Any) -> click.Choice:
+    return click.Choice(get_args(choices))
+
+
+_FROM_0, _FROM_1 = cli.WholeNumber(min=0), cli.WholeNumber(min=1)
+_NOT_NEGATIVE, _SHARE = cli.FiniteFloat(min=0), cli.FiniteFloat(min=0, max=1)
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """The options that shape a run, in the order of `--help`.
+
+    Learning rates, `gamma`, and the strength of augmentation may change: a user who gives one of
+    them wants to change the training from here on.
+    """
+
+    cfg: Cfg = _option(
+        _choice(Cfg), "Translation (t), translation and rotation (r), or StyleGAN2.  [required]"
+    )
+    gpus: int = _option(
+        _FROM_1,
+        "Number of processes, one per GPU.  [required, except under torchrun]",
+        may_change=True,
+    )
+    batch: int = _option(_FROM_1, "Total batch size.  [required]")
+    gamma: float = _option(_NOT_NEGATIVE, "R1 weight.  [required]", may_change=True)
+    mirror: bool = _option(bool, "Add x-flipped images.", default=False)
+    aug: Aug = _option(_choice(Aug), "Augmentation.", default="ada")
+    resume: str | None = _option(
+        cli.Address(),
+        "Start from trained networks, or continue a run: its folder, or the latest in --outdir.",
+        default=None,
+        metavar="PATH|URL|RUN|latest",
+    )
+    allow_untrusted: bool = dataclasses.field(
+        default=False,
+        metadata=dict(declare=lambda name: cli.allow_untrusted_option, may_change=True),
+    )
+    freezed: int = _option(_FROM_0, "How many of the first layers of D to freeze.", default=0)
+    p: float = _option(_SHARE, "Probability for --aug=fixed.", default=0.2, may_change=True)
+    target: float = _option(_SHARE, "Target for --aug=ada.", default=0.6, may_change=True)
+    batch_gpu: int | None = _option(
+        _FROM_1,
+        "Samples per process and pass; gradients accumulate.  [default: batch / gpus]",
+        default=None,
+        may_change=True,
+    )
+    cbase: int = _option(_FROM_1, "Capacity multiplier.", default=32768)
+    cmax: int = _option(_FROM_1, "Largest number of feature maps.", default=512)
+    glr: float | None = _option(
+        _NOT_NEGATIVE,
+        "Learning rate of G.  [default: 0.002 for stylegan2, else 0.0025]",
+        default=None,
+        may_change=True,
+    )
+    dlr: float = _option(_NOT_NEGATIVE, "Learning rate of D.", default=0.002, may_change=True)
+    map_depth: int | None = _option(
+        _FROM_1, "Layers of the mapping network.  [default: 8 for stylegan2, else 2]", default=None
+    )
+    mbstd_group: int = _option(
+        _FROM_1, "Group size of the minibatch standard deviation.", default=4
+    )
+    metrics: tuple[str, ...] = _option(
+        MetricNames(),
+        "Metrics to evaluate at each snapshot; calc_metrics.py --help lists them.",
+        default=("fid50k_full",),
+        may_change=True,
+        metavar="NAME,NAME|none",
+    )
+    kimg: int = _option(
+        _FROM_1, "Length of the run, in thousands of images.", default=25000, may_change=True
+    )
+    tick: int = _option(
+        _FROM_1, "Thousands of images between two status lines.", default=4, may_change=True
+    )
+    snap: int = _option(_FROM_1, "Ticks per snapshot.", default=50, may_change=True)
+    seed: int = _option(_FROM_0, "Random seed.", default=0)
+    fp32: bool = _option(bool, "No mixed precision.", default=False)
+    nobench: bool = _option(bool, "No cuDNN autotuning.", default=False, may_change=True)
+    workers: int = _option(
+        _FROM_0,
+        "Processes that load images; 0 loads them in the training process.",
+        default=3,
+        may_change=True,
+    )
+    state_minutes: float = _option(
+        _NOT_NEGATIVE, "Save the state of the run at least this often.", default=30, may_change=True
+    )
+    watchdog_minutes: float = _option(
+        _NOT_NEGATIVE,
+        "End the run if a process keeps the others waiting this long; 0 turns this off.",
+        default=10,
+        may_change=True,
+    )
+    keep_states: int = _option(_FROM_1, "Number of states to keep.", default=2, may_change=True)
+    max_nan_steps: int = _option(
+        _FROM_1,
+        "Give up after this many steps in a row with losses that are not finite.",
+        default=200,
+        may_change=True,
+    )
+    skip_damaged: bool = _option(
+        bool,
+        "Skip and count images that cannot be read, instead of stopping.",
+        default=False,
+        may_change=True,
+    )
+    deterministic: bool = _option(
+        bool,
+        "Compute the same bits in each run on the same machine; slower on GPUs.",
+        default=False,
+        may_change=True,
+    )
+    cache: Cache = _option(
+        _choice(Cache),
+        "Keep decoded images in memory; auto does so if half of the free memory is enough.",
+        default="none",
+        may_change=True,
+    )
+
+
+NAMES = tuple(field.name for field in dataclasses.fields(TrainOptions))
+CHANGEABLE = {
+    field.name for field in dataclasses.fields(TrainOptions) if field.metadata["may_change"]
+}
+
+
+def click_options(first: str, last: str | None = None) -> Callable[[F], F]:
+    """Give a click command the options from one field of `TrainOptions` to another.
+
+    Args:
+        first: Name of the first field.
+        last: Name of the last field; `None` for the first one alone.
+    """
+    fields = dataclasses.fields(TrainOptions)
+    start, end = NAMES.index(first), NAMES.index(last or first)
+
+    def decorate(command: F) -> F:
+        for field in reversed(fields[start : end + 1]):  # click counts from the innermost one
+            command = field.metadata["declare"](flag_of(field.name))(command)
+        return command
+
+    return decorate
+
+
+def flag_of(name: str) -> str:
+    """The option of a field: `--batch-gpu` for `batch_gpu`."""
+    return "--" + name.replace("_", "-")
+
+
+def make(given: dict[str, Any]) -> TrainOptions:
+    """The options among the parameters of a command line."""
+    values = {name: given[name] for name in NAMES}
+    return TrainOptions(**{**values, "metrics": tuple(given["metrics"])})
