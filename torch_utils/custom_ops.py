@@ -25,8 +25,9 @@ import torch
 
 from dnnlib import file_lock, ownership
 from dnnlib.errors import InputError, MachineError
-from torch_utils.ops.cpu.compiler import CACHE_DIR_VARIABLE, is_private, kernel_cache_dir
-from torch_utils.ops.cpu.toolchain import SILENT_SEC, BuildError, announce
+from torch_utils.ops.compilation import BuildError
+from torch_utils.ops.cpu.toolchain import SILENT_SEC, announce
+from torch_utils.ops.kernel_cache import CACHE_DIR_VARIABLE, is_private, kernel_cache_dir
 
 VERBOSITIES = ("none", "brief", "full")
 verbosity = "brief"  # "none" builds in silence, "full" shows what the compiler is doing

@@ -15,6 +15,7 @@ from torch import Tensor
 from dnnlib.util import is_power_of_two
 from torch_utils import misc, persistence
 from torch_utils.ops.bias_act import bias_act
+from torch_utils.ops.cuda.recorder import stands_for_cuda
 
 
 def normalize_2nd_moment(x: Tensor, dim: int = 1, eps: float = 1e-8) -> Tensor:
@@ -47,9 +48,9 @@ def compute_dtype(weight: Tensor, use_fp16: bool, force_fp32: bool) -> torch.dty
     """The dtype of a layer's features: float16 where the network wants it, on CUDA only.
 
     Otherwise that of the weights: float32, unless the network was converted (`G.double()`).
-    The meta device stands for CUDA, see `training.precompile`.
     """
-    is_half = use_fp16 and not force_fp32 and weight.device.type in ("cuda", "meta")
+    is_cuda = weight.device.type == "cuda" or stands_for_cuda(weight.device)
+    is_half = use_fp16 and not force_fp32 and is_cuda
     return torch.float16 if is_half else weight.dtype
 
 

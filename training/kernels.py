@@ -7,14 +7,14 @@ import threading
 import torch
 
 from dnnlib.util import construct_class_by_name
-from torch_utils.ops.cuda import compiler
+from torch_utils.ops.cuda import ahead, compiler
 from training.config import TrainConfig
 
 
 def launch_all(config: TrainConfig, c_dim: int, img_resolution: int, img_channels: int) -> None:
     """Run all phases of training, and synthesis, on the meta device, which computes nothing.
 
-    What would be launched can be recorded, see `compiler.record_launches`.
+    What would be launched can be recorded, see `recorder.record_launches`.
 
     Args:
         config: The run.
@@ -61,7 +61,7 @@ def compile_ahead(
     unrelated = dict(training_set_kwargs={}, dataset_fingerprint=None, given={})
     parts = dataclasses.replace(config, run_dir="", random_seed=0, **unrelated)
     thread = threading.Thread(
-        target=compiler.compile_ahead,
+        target=ahead.compile_ahead,
         args=[lambda: launch_all(config, **images), f"{parts} {images}"],
         kwargs=dict(arch=compiler.arch_of(device), num_threads=os.cpu_count() or 1),
     )

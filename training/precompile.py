@@ -21,6 +21,7 @@ import click
 from dnnlib import cli
 from torch_utils.layers import check_resolution
 from torch_utils.ops.cuda import compiler
+from torch_utils.ops.cuda.recorder import record_launches
 from training.config import CFGS, Cfg, TrainOptions, make_config
 from training.kernels import launch_all
 
@@ -137,7 +138,7 @@ def kernels_of_training(cfg: Cfg, resolution: int, is_fp32: bool) -> set[tuple[s
     """
     options = TrainOptions(cfg=cfg, gpus=1, batch=BATCH, gamma=1, fp32=is_fp32)
     config = make_config(options, training_set_kwargs={})
-    with compiler.record_launches() as kernels:
+    with record_launches() as kernels:
         launch_all(config, c_dim=0, img_resolution=resolution, img_channels=IMG_CHANNELS)
     return kernels
 

@@ -1,4 +1,4 @@
-"""How ops lay out what they return."""
+"""Layouts and types that the kernels, fakes and references of an op share."""
 
 import math
 
@@ -31,3 +31,8 @@ def channel_sizes(x: Tensor, dim: int, is_per_sample: bool) -> tuple[int, int, i
     if s > 1 and channels_format(x, dim) == torch.contiguous_format:
         return n, c, s, False
     return (n, c, s, True) if is_per_sample else (1, c, n * s, True)
+
+
+def arithmetic_dtype(dtype: torch.dtype) -> torch.dtype:
+    """Type in which kernels compute on images of a type, and of the sums that they return."""
+    return torch.float64 if dtype == torch.float64 else torch.float32

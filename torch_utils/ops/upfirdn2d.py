@@ -8,15 +8,17 @@ Coordinates are counted on the zero-stuffed image: upsampling by `up` follows ev
 
 from collections.abc import Sequence
 from numbers import Integral
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from torch_utils import misc
+from torch_utils.ops.calls import UpFirDn
 from torch_utils.ops.cpu import upfirdn2d as cpu
 from torch_utils.ops.cuda import upfirdn2d as cuda
+from torch_utils.ops.cuda.recorder import stands_for_cuda
 from torch_utils.ops.layout import output_format
 from torch_utils.ops.reference import upfirdn2d as reference
 from torch_utils.ops.selection import has_kernels, wants_reference
@@ -77,39 +79,42 @@ def upfirdn2d(
             f"upfirdn2d: filter {tuple(f.shape)} and padding {padding} leave nothing of an image "
             f"of {x.shape[3]}x{x.shape[2]} upsampled by {up}"
         )
+    call = UpFirDn(up, down, padding, bool(flip_filter), float(gain))
     if is_reference or not has_kernels(x, (f,)):
-        return reference.upfirdn2d(x, f, up, down, padding, flip_filter, gain)
-    return _upfirdn2d(x, f, up, down, padding, bool(flip_filter), float(gain))
+        return reference.upfirdn2d(x, f, call)
+    return _upfirdn2d(x, f, *call)
 
 
-@torch.library.custom_op("stylegan3::upfirdn2d", mutates_args=())
-def _upfirdn2d(
-    x: Tensor,
-    f: Tensor,
-    up: Sequence[int],
-    down: Sequence[int],
-    padding: Sequence[int],
-    flip_filter: bool,
-    gain: float,
-) -> Tensor:
-    return cpu.upfirdn2d(x, f, up, down, padding, flip_filter, gain)
+@torch.library.custom_op(
+    "stylegan3::upfirdn2d",
+    mutates_args=(),
+    schema="(Tensor x, Tensor f, SymInt[] up, SymInt[] down, SymInt[] padding, "
+    "bool flip_filter, float gain) -> Tensor",
+)
+def _upfirdn2d(x: Tensor, f: Tensor, *call: Any) -> Tensor:
+    return cpu.upfirdn2d(x, f, UpFirDn.of_op(*call))
+
+
+@_upfirdn2d.register_kernel("cuda")
+def _upfirdn2d_cuda(x: Tensor, f: Tensor, *call: Any) -> Tensor:
+    return cuda.upfirdn2d(x, f, UpFirDn.of_op(*call))
 
 
 @_upfirdn2d.register_fake
-def _(x, f, up, down, padding, flip_filter, gain):
-    if x.device.type == "meta":
-        return cuda.upfirdn2d(x, f, up, down, padding, flip_filter, gain)
-    out_w, out_h = output_size(x, f, up, down, padding)
+def _(x: Tensor, f: Tensor, *call: Any) -> Tensor:
+    if stands_for_cuda(x.device):
+        return _upfirdn2d_cuda(x, f, *call)
+    out_w, out_h = output_size(x, f, *call[:3])
     return x.new_empty([*x.shape[:2], out_h, out_w]).contiguous(memory_format=output_format(x))
 
 
-def _setup_context(ctx, inputs, output) -> None:
+def _setup_context(ctx: Any, inputs: tuple, output: Tensor) -> None:
     x, f, *ctx.settings = inputs
     ctx.in_size = x.shape[3], x.shape[2]
     ctx.save_for_backward(f)
 
 
-def _backward(ctx, dy: Tensor):
+def _backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
     (f,) = ctx.saved_tensors
     up, down, padding, flip_filter, gain = ctx.settings
     # The adjoint swaps the roles of the factors and mirrors the filter.
@@ -120,10 +125,9 @@ def _backward(ctx, dy: Tensor):
         last = (size_in - 1) * up[axis] + 1 + first - size_out * down[axis]
         adjoint_padding += [taps - 1 - first, last]
     dx = _upfirdn2d(dy, f, down, up, adjoint_padding, not flip_filter, gain)
-    return dx, None, None, None, None, None, None
+    return dx, *[None] * 6
 
 
-_upfirdn2d.register_kernel("cuda", cuda.upfirdn2d)
 _upfirdn2d.register_autograd(_backward, setup_context=_setup_context)
 
 

@@ -16,25 +16,24 @@ import shutil
 import tempfile
 import time
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
 from dnnlib import ownership
-from dnnlib.paths import HomeError, folder_from_environment
-from dnnlib.util import make_cache_dir_path
-from torch_utils.ops.cpu.toolchain import (
-    BuildError,
-    CompilerHangsError,
-    Toolchain,
-    announce,
-    toolchains,
+from torch_utils.ops.compilation import BuildError
+from torch_utils.ops.cpu.toolchain import CompilerHangsError, Toolchain, announce, toolchains
+from torch_utils.ops.kernel_cache import (
+    CACHE_DIR_VARIABLE,
+    is_own,
+    is_private,
+    kernel_cache_dir,
 )
 
 SOURCES = sorted(Path(__file__).parent.glob("*.cpp"))
 HEADERS = sorted(Path(__file__).parent.glob("*.h"))
-CACHE_DIR_VARIABLE = "STYLEGAN3_KERNEL_CACHE_DIR"
-LEFTOVER_SEC = 24 * 3600  # builds older than that were killed
+LEFTOVER_SEC = 24 * 3600  # older builds were killed
 
 
 @functools.cache
@@ -53,51 +52,11 @@ def library() -> ctypes.CDLL | None:
     return None
 
 
-def kernel_cache_dir(name: str) -> Path:
-    """The folder of finished kernels: the one in the environment, or `name` in the cache folder.
-
-    Raises:
-        BuildError: If the environment names one in the home folder of an unknown user.
-    """
-    try:
-        return Path(folder_from_environment(CACHE_DIR_VARIABLE) or make_cache_dir_path(name))
-    except HomeError as error:
-        raise BuildError(f"{error}.") from None
-
-
-def is_private(cache_dir: Path, kind: str) -> bool:
-    """Whether no other user could have put kernels into a cache; it is made then, if it is missing.
-
-    Warns if one could, once in a process.
-
-    Args:
-        cache_dir: The folder.
-        kind: `"CPU"` or `"CUDA"`.
-    """
-    fault = ownership.find_fault(cache_dir)
-    if fault is None:  # or root would make folders of its own in the home of another user
-        with contextlib.suppress(OSError):  # whoever writes there will say so
-            ownership.make_private(cache_dir)
-        fault = ownership.find_fault(cache_dir)  # others may be faster in a folder like /tmp
-    if fault is not None:
-        _warn(
-            f"{kind} kernels: {fault}: nothing is loaded from {cache_dir} or kept there, and every "
-            f"process builds its own; set {CACHE_DIR_VARIABLE} to a folder of your own."
-        )
-    return fault is None
-
-
-def is_own(path: Path, kind: str) -> bool:
-    """Whether no other user could have written a file of a private cache; warns if one could."""
-    fault = ownership.find_fault(path)
-    if fault is not None:
-        _warn(f"{kind} kernels: {fault}; it is not loaded.")
-    return fault is None
-
-
-@functools.cache  # once for each
-def _warn(message: str) -> None:
-    warnings.warn(message, stacklevel=3)
+def kernel(name: str) -> Callable[..., None]:
+    """A function of the library, for callers that know that `library` is there."""
+    functions = library()
+    assert functions is not None
+    return getattr(functions, name)
 
 
 def _load(cache_dir: Path) -> ctypes.CDLL:

@@ -17,6 +17,7 @@ from pathlib import Path
 import torch
 
 from torch_utils.ops import compilation
+from torch_utils.ops.compilation import BuildError
 
 FLAGS = ("-O3", "-std=gnu++17", "-fPIC", "-fno-math-errno", "-Wno-psabi")
 BUILD_TIMEOUT_SEC = 300
@@ -33,12 +34,8 @@ extern "C" void probe(float* x) {
 """
 
 
-class BuildError(RuntimeError):
-    """The kernels cannot be built here; one line says why, and what to do."""
-
-
 class CompilerHangsError(BuildError):
-    """The compiler does not come to an end; with other flags it will hardly do."""
+    """The compiler does not finish; other flags are not worth a try."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,19 +7,17 @@ from typing import NamedTuple
 
 import torch
 
+from dnnlib import moved
+from torch_utils.ops.cuda.cpp_types import CPP_TYPES
 from torch_utils.ops.layout import output_format
 
 ACT, WRITE_MASK, READ_MASK = "kAct", "kWriteMask", "kReadMask"  # as in the sources
-TYPES = {
-    torch.float16: "half",
-    torch.bfloat16: "__nv_bfloat16",
-    torch.float32: "float",
-    torch.float64: "double",
-}
 FACTORS = (1, 2, 4)
 MAX_TAPS = 32  # per axis, not more than the threads of the smallest block
 MAX_SIZE = 1 << 17  # width and height at the nonlinearity; there are at most 65535 tiles along y
 MAX_PLANES = (1 << 31) - 1
+
+__getattr__ = moved.names_of(__name__)
 
 
 class Call(NamedTuple):
@@ -217,7 +215,7 @@ def specialisation(call: Call) -> tuple[str, Filters, Tile] | None:
     # The first sample of a tile is a multiple of `up`; its distance to an input, see `Polyphase`.
     phases = (-(call.padding[k] + call.mid_padding[k]) % call.up for k in (0, 2))
     parameters = [f"Filters<{_cpp(filters)}>", f"Tile<{_cpp(tile)}>", call.mode, _cpp(phases)]
-    return f"filtered_lrelu<{TYPES[call.dtype]}, {', '.join(parameters)}>", filters, tile
+    return f"filtered_lrelu<{CPP_TYPES[call.dtype]}, {', '.join(parameters)}>", filters, tile
 
 
 @functools.cache
