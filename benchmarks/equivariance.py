@@ -281,7 +281,7 @@ def naive_bandlimit_filter(
     cutoff_in: float = 1,
     cutoff_out: float = 1,
 ) -> Tensor:
-    """What `image_transforms.construct_affine_bandlimit_filter` returns, by its definition, in float64."""
+    """The filter of `construct_affine_bandlimit_filter` by its definition, in float64."""
     t = torch.arange(1 - aflt * up, aflt * up, dtype=torch.float64) / up
     y, x = torch.meshgrid(t, t, indexing="ij")
     p, q = (row[0] * x + row[1] * y for row in mat.double()[:2])
@@ -310,7 +310,7 @@ def naive_bandlimit_filter(
 def naive_affine_transformation(
     x: Tensor, mat: Tensor, up: int = 4, amax: int = 16, **filter_kwargs
 ) -> tuple[Tensor, Tensor]:
-    """What `image_transforms.apply_affine_transformation` returns, by its definition."""
+    """The result of `apply_affine_transformation` by its definition."""
     f = naive_bandlimit_filter(mat, amax=amax, up=up, **filter_kwargs).float().to(x.device)
     border = amax * up
     samples = upfirdn2d.upfirdn2d(x, f, up=up, gain=up**2, padding=2 * border - 1)

@@ -12,6 +12,7 @@ or on the CPU, because reading them from a GPU waits for it.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -73,14 +74,14 @@ def apply_fractional_translation(
 
 
 def apply_fractional_rotation(
-    x: Tensor, angle: float | Tensor, a: int = 3, **filter_kwargs
+    x: Tensor, angle: float | Tensor, a: int = 3, **filter_kwargs: Any
 ) -> tuple[Tensor, Tensor]:
     """Rotate images about their centre (App. E.3); `filter_kwargs` as for the filter."""
     return apply_affine_transformation(x, rotation_matrix(angle), a=a, amax=a * 2, **filter_kwargs)
 
 
 def apply_fractional_pseudo_rotation(
-    x: Tensor, angle: float | Tensor, a: int = 3, **filter_kwargs
+    x: Tensor, angle: float | Tensor, a: int = 3, **filter_kwargs: Any
 ) -> tuple[Tensor, Tensor]:
     """Limit the band of images as if they had been rotated by `angle` (App. E.3).
 
@@ -99,7 +100,7 @@ def apply_fractional_pseudo_rotation(
 
 
 def apply_affine_transformation(
-    x: Tensor, mat: Matrix, up: int = 4, **filter_kwargs
+    x: Tensor, mat: Matrix, up: int = 4, **filter_kwargs: Any
 ) -> tuple[Tensor, Tensor]:
     """Transform images by any affine map (App. E.3).
 

@@ -194,7 +194,7 @@ def _gather_new_names() -> list[str]:
         return list(_new_nums)
     is_cuda = _sync_device.type == "cuda"
     with torch.cuda.device(_sync_device) if is_cuda else contextlib.nullcontext():
-        lists = [None] * torch.distributed.get_world_size()
+        lists: list[list[str]] = [[] for _ in range(torch.distributed.get_world_size())]
         with heartbeat.collective():
             torch.distributed.all_gather_object(lists, list(_new_nums))
     return list(dict.fromkeys(name for names in lists for name in names))

@@ -20,7 +20,8 @@ try:
     import imageio
     import imageio_ffmpeg
 except ImportError:
-    imageio = imageio_ffmpeg = None  # reported when a video is asked for
+    # Reported when a video is asked for. A missing module is `None`, which is no type of modules.
+    imageio = imageio_ffmpeg = None  # type: ignore[assignment]
 
 EXTENSIONS = (".mp4", ".gif", ".webp")
 MAX_GIF_FPS = 50  # browsers slow down what shows a frame for less than two hundredths of a second

@@ -8,7 +8,7 @@ the least to make and to spread.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
@@ -144,7 +144,7 @@ class FilteredLrelu(NamedTuple):
     flip_filter: bool
 
     @classmethod
-    def of_op(cls, up: int, down: int, padding: Sequence[int], *rest) -> FilteredLrelu:
+    def of_op(cls, up: int, down: int, padding: Sequence[int], *rest: Any) -> FilteredLrelu:
         """The call from the arguments of the op, where `padding` is a list."""
         return cls(up, down, _padding(padding), *rest)
 
@@ -172,7 +172,7 @@ class FilteredMask(NamedTuple):
 
     @classmethod
     def of_op(
-        cls, up: int, down: int, padding: Sequence[int], mid_padding: Sequence[int], *rest
+        cls, up: int, down: int, padding: Sequence[int], mid_padding: Sequence[int], *rest: Any
     ) -> FilteredMask:
         """The call from the arguments of the op, where paddings are lists."""
         return cls(up, down, _padding(padding), _padding(mid_padding), *rest)

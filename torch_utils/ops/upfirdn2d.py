@@ -239,17 +239,15 @@ def downsample2d(
 
 def parse_factor(name: str, factor: Factor) -> tuple[int, int]:
     """Turn an integer or `[x, y]` into `(x, y)`; both must be at least 1."""
-    factor = _untraced(factor)
-    pair = (factor, factor) if isinstance(factor, Integral) else tuple(map(_untraced, factor))
-    if len(pair) != 2 or not all(isinstance(v, Integral) and v >= 1 for v in pair):
+    pair = _as_sequence(factor)
+    if len(pair) != 2 or not all(isinstance(v, Integral) and int(v) >= 1 for v in pair):
         raise ValueError(f"`{name}` must be a positive integer or a pair of them, got {factor!r}")
     return int(pair[0]), int(pair[1])
 
 
 def parse_padding(padding: Padding) -> tuple[int, int, int, int]:
     """Turn an integer, `[x, y]` or `[x0, x1, y0, y1]` into `(x0, x1, y0, y1)`."""
-    padding = _untraced(padding)
-    values = (padding, padding) if isinstance(padding, Integral) else tuple(map(_untraced, padding))
+    values = _as_sequence(padding)
     if len(values) == 2:
         values = (values[0], values[0], values[1], values[1])
     if len(values) != 4 or not all(isinstance(v, Integral) for v in values):
@@ -294,8 +292,14 @@ def check_filter(name: str, f: Tensor) -> None:
         )
 
 
-def _untraced(value):
-    """An integer that `torch.jit.trace` has made a tensor, as part of a shape."""
+def _as_sequence(value: Any) -> tuple[Any, ...]:
+    """`(value, value)` for an integer; otherwise the elements of a sequence."""
+    value = _untraced(value)
+    return (value, value) if isinstance(value, Integral) else tuple(map(_untraced, value))
+
+
+def _untraced(value: Any) -> Any:
+    """Turn an integer that `torch.jit.trace` has made a tensor, as part of a shape, back."""
     if not isinstance(value, Tensor) or value.ndim > 0 or value.is_floating_point():
         return value
     with misc.suppress_tracer_warnings():

@@ -1,10 +1,10 @@
 """Builds the C++ kernels beside this file on first use, and loads them.
 
 The library has a plain C interface, so that neither PyTorch's headers nor its ABI are involved. It
-is built in a private folder and renamed into the cache when complete. Its name there covers all
-that it depends on, and its contents: builds that were killed, processes that build at once and
-files that were cut off need no locks. The name says nothing of who wrote the library: what other
-users could have put into the cache is not loaded.
+is built in a private folder and renamed into the cache when complete. Its name is a hash of all
+that it depends on and of its contents, so that no locks are needed against killed builds,
+processes that build at once, and truncated files. The hash does not protect against other users:
+files that they could have written are not loaded.
 """
 
 import contextlib
@@ -53,7 +53,7 @@ def library() -> ctypes.CDLL | None:
 
 
 def kernel(name: str) -> Callable[..., None]:
-    """A function of the library, for callers that know that `library` is there."""
+    """A function of the library, for callers that have made sure that `library` is not `None`."""
     functions = library()
     assert functions is not None
     return getattr(functions, name)
@@ -61,7 +61,8 @@ def kernel(name: str) -> Callable[..., None]:
 
 def _load(cache_dir: Path) -> ctypes.CDLL:
     """Load from the cache, or build, with the best flags that work."""
-    error, is_cache_private = None, is_private(cache_dir, "CPU")
+    error: BuildError | None = None
+    is_cache_private = is_private(cache_dir, "CPU")
     for toolchain in toolchains():
         prefix = f"kernels-{_key(toolchain)}-"
         for path in cache_dir.glob(f"{prefix}*.so") if is_cache_private else ():
@@ -76,19 +77,19 @@ def _load(cache_dir: Path) -> ctypes.CDLL:
             error = error or failure
             continue
         return _build(toolchain, cache_dir if is_cache_private else None, prefix)
+    assert error is not None  # `toolchains` yields at least one, or raises
     raise error
 
 
 def _build(toolchain: Toolchain, cache_dir: Path | None, prefix: str) -> ctypes.CDLL:
-    """Build in the cache, or in a temporary folder if there is none or it cannot be written to."""
-    build_dir = _make_build_dir(cache_dir) if cache_dir is not None else None
-    is_cached = build_dir is not None
-    build_dir = build_dir or _make_temporary_dir()
+    """Build in the cache, or in a temporary folder if the cache is missing or read-only."""
+    cached_build_dir = _make_build_dir(cache_dir) if cache_dir is not None else None
+    build_dir = cached_build_dir or _make_temporary_dir()
     try:
         with announce("Building CPU kernels (once, ~10 s) ...", after_sec=1):
             path = toolchain.build(SOURCES, build_dir)
-        if is_cached:
-            path.chmod(0o755)  # whatever the umask, for others may not write to what is loaded
+        if cache_dir is not None and cached_build_dir is not None:
+            path.chmod(0o755)  # whatever the umask: other users must not be able to change it
             path = path.replace(cache_dir / f"{prefix}{_digest(path)}.so")
         return _open(path)
     finally:
@@ -96,7 +97,7 @@ def _build(toolchain: Toolchain, cache_dir: Path | None, prefix: str) -> ctypes.
 
 
 def _make_build_dir(cache_dir: Path) -> Path | None:
-    """A fresh folder in the cache, `None` (with a warning) if that cannot be written to."""
+    """Make a new folder in the cache; `None`, with a warning, if the cache is read-only."""
     try:
         ownership.make_private(cache_dir)
         for path in cache_dir.glob("build-*"):
@@ -114,10 +115,10 @@ def _make_build_dir(cache_dir: Path) -> Path | None:
 
 
 def _make_temporary_dir() -> Path:
-    """A fresh folder that nobody else can replace by another.
+    """Make a new folder that no other user can replace.
 
     Raises:
-        BuildError: If the folder of temporary files does not see to that.
+        BuildError: If other users may rename what is in the folder of temporary files.
     """
     folder = Path(tempfile.mkdtemp(prefix="stylegan3-kernels-"))
     fault = ownership.find_fault(folder)
@@ -134,7 +135,7 @@ def _open(path: Path) -> ctypes.CDLL:
     except OSError as error:
         folder = _make_temporary_dir()
         try:
-            return ctypes.CDLL(shutil.copy(path, folder))
+            return ctypes.CDLL(str(shutil.copy(path, folder)))
         except OSError:
             raise BuildError(
                 f"the finished library cannot be loaded ({error}); if {path.parent} and "
@@ -146,7 +147,7 @@ def _open(path: Path) -> ctypes.CDLL:
 
 
 def _key(toolchain: Toolchain) -> str:
-    """Hash of sources, compiler, flags, PyTorch and what the processor can do."""
+    """Hash of sources, compiler, flags, PyTorch and the instructions of the processor."""
     parts = [text for path in SOURCES + HEADERS for text in (path.name, path.read_text())]
     parts += [*toolchain.command, *toolchain.flags, toolchain.macros]
     parts += [torch.__version__, platform.machine()]

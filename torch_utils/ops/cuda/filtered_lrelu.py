@@ -40,8 +40,9 @@ def filtered_lrelu(operands: Operands, call: FilteredLrelu) -> Tensor:
     mode = ACT if operands.mask is None else WRITE_MASK
     clamp = float("inf") if clamp is None else clamp
     layout = x.dtype, x.shape, x.stride(), fu.shape, fd.shape
-    settings = up, down, padding, NO_PADDING, up**2 * gain, slope, clamp, flip_filter
-    return _launch(Call(mode, *layout, *settings), operands)
+    gain *= up**2  # the zeros between the samples take this factor
+    full_call = Call(mode, *layout, up, down, padding, NO_PADDING, gain, slope, clamp, flip_filter)
+    return _launch(full_call, operands)
 
 
 def filtered_mask(operands: Operands, call: FilteredMask) -> Tensor:
@@ -49,8 +50,10 @@ def filtered_mask(operands: Operands, call: FilteredMask) -> Tensor:
     up, down, padding, mid_padding, gain, slope, flip_filter = call
     x, fu, fd, *_ = operands
     layout = x.dtype, x.shape, x.stride(), fu.shape, fd.shape
-    settings = up, down, padding, mid_padding, gain, slope, 0.0, flip_filter
-    return _launch(Call(READ_MASK, *layout, *settings), operands)
+    full_call = Call(
+        READ_MASK, *layout, up, down, padding, mid_padding, gain, slope, 0.0, flip_filter
+    )
+    return _launch(full_call, operands)
 
 
 def _launch(call: Call, operands: Operands) -> Tensor:

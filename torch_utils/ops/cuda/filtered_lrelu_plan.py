@@ -1,6 +1,7 @@
 """How `filtered_lrelu.cu` computes a call: which specialisation, tiles, grid and arguments."""
 
 import functools
+from collections.abc import Iterable
 from ctypes import Structure, c_float, c_int32, c_int64, c_void_p
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -8,6 +9,7 @@ from typing import NamedTuple
 import torch
 
 from dnnlib import moved
+from torch_utils.ops.calls import Padding
 from torch_utils.ops.cuda.cpp_types import CPP_TYPES
 from torch_utils.ops.layout import output_format
 
@@ -48,8 +50,8 @@ class Call(NamedTuple):
     fd: tuple[int, ...]
     up: int
     down: int
-    padding: tuple[int, ...]
-    mid_padding: tuple[int, ...]
+    padding: Padding
+    mid_padding: Padding
     gain: float
     slope: float
     clamp: float
@@ -267,5 +269,5 @@ def _even_tile(size: int, largest: int, multiple: int) -> int:
     return min(largest, round_up(-(-size // num_tiles), multiple))
 
 
-def _cpp(values) -> str:
+def _cpp(values: Iterable[object]) -> str:
     return ", ".join(str(value).lower() for value in values)

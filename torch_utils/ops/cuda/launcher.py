@@ -181,7 +181,8 @@ def _failed(source: str, specialisation: str, index: int, error: Exception) -> B
 def _allow_shared_memory(source: str, specialisation: str, index: int) -> None:
     """Let a kernel use all the shared memory that a block of a device can have."""
     driver, kernel = compiler.core().driver, _kernels[source, specialisation, index]
-    limit = torch.cuda.get_device_properties(index).shared_memory_per_block_optin
+    properties: Any = torch.cuda.get_device_properties(index)  # annotations lack the field
+    limit = properties.shared_memory_per_block_optin
     dynamic = limit - kernel.attributes[index].shared_size_bytes
     attribute = driver.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
     (error,) = driver.cuKernelSetAttribute(attribute, dynamic, kernel.handle, index)
