@@ -29,7 +29,7 @@ import sys
 import threading
 from collections.abc import Callable
 from types import ModuleType
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import torch
@@ -77,15 +77,7 @@ def persistent_class(orig_class: Class) -> Class:
             self._init_args, self._init_kwargs = kept
             _check_picklable(self)
 
-        @property
-        def init_args(self) -> tuple:
-            """Positional arguments of the constructor, as a copy."""
-            return copy.deepcopy(self._init_args)
-
-        @property
-        def init_kwargs(self) -> dnnlib.EasyDict:
-            """Keyword arguments of the constructor, as a copy."""
-            return dnnlib.EasyDict(copy.deepcopy(self._init_kwargs))
+        init_args, init_kwargs = property(_init_args), property(_init_kwargs)
 
         def __reduce_ex__(self, protocol):
             if type(self) is not Persistent:
@@ -110,7 +102,17 @@ def persistent_class(orig_class: Class) -> Class:
     functools.update_wrapper(vars(Persistent)["__init__"], base.__init__)
     for attribute in ("__name__", "__qualname__", "__module__", "__doc__"):
         setattr(Persistent, attribute, getattr(orig_class, attribute))
-    return Persistent
+    return cast("Class", Persistent)
+
+
+def _init_args(obj: Any) -> tuple:
+    """Positional arguments of the constructor, as a copy."""
+    return copy.deepcopy(obj._init_args)
+
+
+def _init_kwargs(obj: Any) -> dnnlib.EasyDict:
+    """Keyword arguments of the constructor, as a copy."""
+    return dnnlib.EasyDict(copy.deepcopy(obj._init_kwargs))
 
 
 def is_persistent(obj: Any) -> bool:

@@ -5,10 +5,8 @@ call over them. References and launchers take the call whole. Calls are tuples b
 the least to make and to spread.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from torch import Tensor
 
@@ -93,14 +91,6 @@ class UpFirDn(NamedTuple):
     flip_filter: bool = False
     gain: float = 1.0
 
-    @classmethod
-    def of_op(
-        cls, up: Sequence[int], down: Sequence[int], padding: Sequence[int], *rest: float
-    ) -> UpFirDn:
-        """The call from the arguments of the op, which are lists where the call has tuples."""
-        flip_filter, gain = rest
-        return cls(_pair(up), _pair(down), _padding(padding), bool(flip_filter), gain)
-
 
 class Operands(NamedTuple):
     """The tensors of `FilteredLrelu` and `FilteredMask`.
@@ -143,11 +133,6 @@ class FilteredLrelu(NamedTuple):
     clamp: float | None
     flip_filter: bool
 
-    @classmethod
-    def of_op(cls, up: int, down: int, padding: Sequence[int], *rest: Any) -> FilteredLrelu:
-        """The call from the arguments of the op, where `padding` is a list."""
-        return cls(up, down, _padding(padding), *rest)
-
 
 class FilteredMask(NamedTuple):
     """Upsample, multiply by the derivative of the nonlinearity, pad, downsample.
@@ -170,19 +155,11 @@ class FilteredMask(NamedTuple):
     slope: float
     flip_filter: bool
 
-    @classmethod
-    def of_op(
-        cls, up: int, down: int, padding: Sequence[int], mid_padding: Sequence[int], *rest: Any
-    ) -> FilteredMask:
-        """The call from the arguments of the op, where paddings are lists."""
-        return cls(up, down, _padding(padding), _padding(mid_padding), *rest)
+
+AnyCall = TypeVar("AnyCall", UpFirDn, FilteredLrelu, FilteredMask)
 
 
-def _pair(values: Sequence[int]) -> Pair:
-    x, y = values
-    return x, y
-
-
-def _padding(values: Sequence[int]) -> Padding:
-    x0, x1, y0, y1 = values
-    return x0, x1, y0, y1
+def call_of_op(kind: type[AnyCall], arguments: Sequence[Any]) -> AnyCall:
+    """Make a call from the arguments of its op, which are lists where the call has tuples."""
+    settings: list[Any] = [tuple(a) if isinstance(a, list) else a for a in arguments]
+    return kind(*settings)

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from torch_utils.ops.calls import FilteredLrelu, FilteredMask, Operands
+from torch_utils.ops.calls import FilteredLrelu, FilteredMask, Operands, call_of_op
 from torch_utils.ops.cpu import filtered_lrelu as cpu
 from torch_utils.ops.cuda import filtered_lrelu as cuda
 from torch_utils.ops.cuda.recorder import stands_for_cuda
@@ -57,17 +57,16 @@ def filtered_lrelu(
         slope: Slope of the leaky ReLU below zero.
         clamp: Limit of the absolute value after the gain; `None` for no limit.
         flip_filter: False convolves with both filters, True correlates.
-        impl: `"cuda"` stands for the best kernel there is, `"ref"` for the reference.
-        scale: Factors `[N, C]` of `x`, applied before the bias; `None` for none. What demodulation
-            does after a convolution costs nothing here.
+        impl: `"cuda"` stands for the best kernel that exists, `"ref"` for the reference.
+        scale: Factors `[N, C]` of `x`, applied before the bias; `None` for none. Demodulation after
+            a convolution costs nothing here.
 
     Returns:
         Feature maps `[N, C, H', W']` in the dtype of `x`, where
         `W' = (W * up + x0 + x1 - fu_w - fd_w + 1) // down + 1`.
 
     Raises:
-        ValueError: If an argument has the wrong rank, type or range, or nothing of the image is
-            left.
+        ValueError: If an argument has the wrong rank, type or range, or the image is too small.
     """
     is_reference = wants_reference("filtered_lrelu", impl)
     identity = torch.ones([1, 1], device=x.device) if fu is None or fd is None else None
@@ -116,7 +115,7 @@ def _launch(kernels: ModuleType, *arguments: Any) -> tuple[Tensor, Tensor]:
 def _split(arguments: tuple) -> tuple[tuple, FilteredLrelu, bool]:
     """The tensors, the settings, and whether to write the mask, from the arguments of the op."""
     *settings, write_mask = arguments[5:]
-    return arguments[:5], FilteredLrelu.of_op(*settings), write_mask
+    return arguments[:5], call_of_op(FilteredLrelu, settings), write_mask
 
 
 @_filtered_lrelu.register_fake
@@ -173,19 +172,19 @@ _filtered_lrelu.register_autograd(_backward_lrelu, setup_context=_setup_lrelu)
 )
 def _filtered_mask(x: Tensor, fu: Tensor, fd: Tensor, mask: Tensor, *call: Any) -> Tensor:
     """Upsample, multiply by the derivative of the nonlinearity, pad and downsample; linear."""
-    return cpu.filtered_mask(Operands(x, fu, fd, mask=mask), FilteredMask.of_op(*call))
+    return cpu.filtered_mask(Operands(x, fu, fd, mask=mask), call_of_op(FilteredMask, call))
 
 
 @_filtered_mask.register_kernel("cuda")
 def _filtered_mask_cuda(x: Tensor, fu: Tensor, fd: Tensor, mask: Tensor, *call: Any) -> Tensor:
-    return cuda.filtered_mask(Operands(x, fu, fd, mask=mask), FilteredMask.of_op(*call))
+    return cuda.filtered_mask(Operands(x, fu, fd, mask=mask), call_of_op(FilteredMask, call))
 
 
 @_filtered_mask.register_fake
 def _(x: Tensor, fu: Tensor, fd: Tensor, mask: Tensor, *arguments: Any) -> Tensor:
     if stands_for_cuda(x.device):
         return _filtered_mask_cuda(x, fu, fd, mask, *arguments)
-    call = FilteredMask.of_op(*arguments)
+    call = call_of_op(FilteredMask, arguments)
     tmp_w, tmp_h = _inner_size(x, fu, call.up, call.padding)
     x0, x1, y0, y1 = call.mid_padding
     return _fake_output(x, fd, tmp_w + x0 + x1, tmp_h + y0 + y1, call.down)
@@ -193,7 +192,7 @@ def _(x: Tensor, fu: Tensor, fd: Tensor, mask: Tensor, *arguments: Any) -> Tenso
 
 def _setup_mask(ctx: Any, inputs: tuple, output: Tensor) -> None:
     x, fu, fd, mask, *settings = inputs
-    ctx.call = FilteredMask.of_op(*settings)
+    ctx.call = call_of_op(FilteredMask, settings)
     ctx.in_size = x.shape[3], x.shape[2]
     ctx.save_for_backward(fu, fd, mask)
 

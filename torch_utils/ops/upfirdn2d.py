@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from torch_utils import misc
-from torch_utils.ops.calls import UpFirDn
+from torch_utils.ops.calls import UpFirDn, call_of_op
 from torch_utils.ops.cpu import upfirdn2d as cpu
 from torch_utils.ops.cuda import upfirdn2d as cuda
 from torch_utils.ops.cuda.recorder import stands_for_cuda
@@ -27,7 +27,7 @@ Factor = int | Sequence[int]
 Padding = int | Sequence[int]
 Impl = Literal["cuda", "ref"]
 
-# From this many taps on, filtering along the two axes in turn beats the 2D filter.
+# From this many taps on, two passes along the axes are faster than the 2D filter.
 MIN_SEPARABLE_TAPS = 8
 
 
@@ -52,15 +52,14 @@ def upfirdn2d(
             Negative values crop.
         flip_filter: False convolves, True correlates.
         gain: Total gain of the 2D operation.
-        impl: `"cuda"` stands for the best kernel there is, `"ref"` for the reference.
+        impl: `"cuda"` stands for the best kernel that exists, `"ref"` for the reference.
 
     Returns:
         Images `[N, C, H', W']` in the dtype of `x`, with
         `W' = (W * up + x0 + x1 - fw) // down + 1`.
 
     Raises:
-        ValueError: If an argument has the wrong rank, type or range, or nothing of the image is
-            left.
+        ValueError: If an argument has the wrong rank, type or range, or the output is empty.
     """
     is_reference = wants_reference("upfirdn2d", impl)
     if x.ndim != 4:
@@ -92,12 +91,12 @@ def upfirdn2d(
     "bool flip_filter, float gain) -> Tensor",
 )
 def _upfirdn2d(x: Tensor, f: Tensor, *call: Any) -> Tensor:
-    return cpu.upfirdn2d(x, f, UpFirDn.of_op(*call))
+    return cpu.upfirdn2d(x, f, call_of_op(UpFirDn, call))
 
 
 @_upfirdn2d.register_kernel("cuda")
 def _upfirdn2d_cuda(x: Tensor, f: Tensor, *call: Any) -> Tensor:
-    return cuda.upfirdn2d(x, f, UpFirDn.of_op(*call))
+    return cuda.upfirdn2d(x, f, call_of_op(UpFirDn, call))
 
 
 @_upfirdn2d.register_fake
@@ -139,11 +138,11 @@ def setup_filter(
     gain: float = 1,
     separable: bool | None = None,
 ) -> Tensor:
-    """Bring a filter into the form that the functions here take.
+    """Make a filter for the other functions of this module.
 
     Args:
         f: Taps: `[fh, fw]`, `[taps]`, a scalar (one tap) or `None` (the identity).
-        device: Where the result goes.
+        device: Device of the result.
         normalize: Divide by the sum of the taps.
         flip_filter: Reverse the filter.
         gain: Gain of the 2D operation: a separable result carries its square root per axis.
@@ -181,7 +180,7 @@ def filter2d(
     gain: float = 1,
     impl: Impl = "cuda",
 ) -> Tensor:
-    """Filter images `[N, C, H, W]` and keep their size; `padding` is added to what that takes."""
+    """Filter images `[N, C, H, W]`; with `padding` 0, they keep their size."""
     fw, fh = filter_size(f)
     own = (fw // 2, (fw - 1) // 2, fh // 2, (fh - 1) // 2)
     return upfirdn2d(
@@ -200,7 +199,7 @@ def upsample2d(
 ) -> Tensor:
     """Upsample images `[N, C, H, W]` by `up`, aligned with the input and of unchanged brightness.
 
-    `padding` is added to what the alignment takes, in pixels of the output.
+    `padding` is added to the padding that aligns them, in pixels of the output.
     """
     ux, uy = parse_factor("up", up)
     fw, fh = filter_size(f)
@@ -227,7 +226,7 @@ def downsample2d(
 ) -> Tensor:
     """Downsample images `[N, C, H, W]` by `down`, aligned with the input.
 
-    `padding` is added to what the alignment takes, in pixels of the input.
+    `padding` is added to the padding that aligns them, in pixels of the input.
     """
     dx, dy = parse_factor("down", down)
     fw, fh = filter_size(f)
@@ -271,7 +270,7 @@ def output_size(
     down: tuple[int, int],
     padding: tuple[int, int, int, int],
 ) -> tuple[int, int]:
-    """Width and height of what `upfirdn2d` returns for these (normalised) arguments."""
+    """Width and height of the output of `upfirdn2d` for these (normalised) arguments."""
     x0, x1, y0, y1 = padding
     fw, fh = filter_size(f)
     return (
@@ -281,9 +280,9 @@ def output_size(
 
 
 def check_filter(name: str, f: Tensor) -> None:
-    """Refuse what is not a tensor of one or two dimensions with at least one tap.
+    """Refuse filters that are not floating-point tensors `[taps]` or `[fh, fw]`, or are empty.
 
-    Taps are float32, unless they are part of a network that was converted (`G.double()`).
+    Taps are float32, unless they belong to a network that was converted (`G.double()`).
     """
     if f.ndim not in (1, 2) or f.numel() == 0 or not f.is_floating_point():
         raise ValueError(

@@ -121,7 +121,7 @@ def _add_tiles(
 
 
 def _vector_size(columns: int, *images: Tensor) -> int:
-    """Number of elements in the largest aligned piece of a row, of 16 bytes at most."""
+    """Elements that a thread takes at a time: at most 16 bytes, aligned in all rows."""
     size = images[0].element_size()
     vec = 16 // size
     while columns % vec != 0 or any(t.data_ptr() % (vec * size) != 0 for t in images):
@@ -131,7 +131,7 @@ def _vector_size(columns: int, *images: Tensor) -> int:
 
 def _specialisation(kernel: str, x: Tensor, vec: int, is_channels_last: bool) -> str:
     """C++ name of a kernel with its template arguments."""
-    # Indices go a little beyond the images, to the end of the last block.
+    # Indices go beyond the images, up to the end of the last block.
     index = "int" if x.numel() + 32 * THREADS * vec < 2**31 else "long long"
     return f"{kernel}<{CPP_TYPES[x.dtype]}, {index}, {vec}, {str(is_channels_last).lower()}>"
 
