@@ -16,8 +16,9 @@ from benchmarks.calls import Layout
 from benchmarks.ops import NETWORKS, OPS, OpCall, cfg_of, network_calls
 from benchmarks.training import Setup
 from torch_utils.ops.bias_act import activation_funcs
-from torch_utils.ops.cuda.compiler import compile_cubin, record_launches
+from torch_utils.ops.cuda.compiler import compile_cubin
 from torch_utils.ops.cuda.compiler import failures as cuda_failures
+from torch_utils.ops.cuda.recorder import record_launches
 
 # A sample that rounding takes across the kink of a nonlinearity has another gradient, rightly so.
 # It is rare: with other random numbers, a kernel that is right agrees.

@@ -21,7 +21,7 @@ from benchmarks.synthesis import build_generator
 from dnnlib import cli
 from metrics.equivariance import compute_equivariance_metrics
 from metrics.metric_utils import MetricOptions
-from torch_utils import distributed, resample
+from torch_utils import distributed, image_transforms
 from torch_utils.layers import check_resolution
 from torch_utils.ops import upfirdn2d
 from training.config import CFGS, Cfg
@@ -231,20 +231,22 @@ def measure_operators(
     """
     generator = torch.Generator().manual_seed(0)
     x = torch.randn([batch, 3, resolution, resolution], generator=generator).to(device)
-    mat = resample.rotation_matrix(0.7)
+    mat = image_transforms.rotation_matrix(0.7)
     cases = {
         "filter, up=4": (
-            lambda: resample.construct_affine_bandlimit_filter(mat, amax=6).to(device),
+            lambda: image_transforms.construct_affine_bandlimit_filter(mat, amax=6).to(device),
             lambda: naive_bandlimit_filter(mat, amax=6).float().to(device),
             1,
         ),
         "filter, up=1": (
-            lambda: resample.construct_affine_bandlimit_filter(mat, amax=6, up=1).to(device),
+            lambda: image_transforms.construct_affine_bandlimit_filter(mat, amax=6, up=1).to(
+                device
+            ),
             lambda: naive_bandlimit_filter(mat, amax=6, up=1).float().to(device),
             1,
         ),
         "rotation": (
-            lambda: resample.apply_fractional_rotation(x, 0.7)[0],
+            lambda: image_transforms.apply_fractional_rotation(x, 0.7)[0],
             lambda: naive_affine_transformation(x, mat, amax=6)[0],
             batch,
         ),
@@ -279,7 +281,7 @@ def naive_bandlimit_filter(
     cutoff_in: float = 1,
     cutoff_out: float = 1,
 ) -> Tensor:
-    """What `resample.construct_affine_bandlimit_filter` returns, by its definition, in float64."""
+    """The filter of `construct_affine_bandlimit_filter` by its definition, in float64."""
     t = torch.arange(1 - aflt * up, aflt * up, dtype=torch.float64) / up
     y, x = torch.meshgrid(t, t, indexing="ij")
     p, q = (row[0] * x + row[1] * y for row in mat.double()[:2])
@@ -289,7 +291,7 @@ def naive_bandlimit_filter(
         return torch.fft.fftshift(torch.fft.ifft2(product).real.roll((1, 1), (0, 1)))
 
     def lanczos(x: Tensor) -> Tensor:
-        return resample.lanczos_window(x, a)
+        return image_transforms.lanczos_window(x, a)
 
     ideal = convolve(
         torch.sinc(p * cutoff_out) * torch.sinc(q * cutoff_out),
@@ -308,7 +310,7 @@ def naive_bandlimit_filter(
 def naive_affine_transformation(
     x: Tensor, mat: Tensor, up: int = 4, amax: int = 16, **filter_kwargs
 ) -> tuple[Tensor, Tensor]:
-    """What `resample.apply_affine_transformation` returns, by its definition."""
+    """The result of `apply_affine_transformation` by its definition."""
     f = naive_bandlimit_filter(mat, amax=amax, up=up, **filter_kwargs).float().to(x.device)
     border = amax * up
     samples = upfirdn2d.upfirdn2d(x, f, up=up, gain=up**2, padding=2 * border - 1)

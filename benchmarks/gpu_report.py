@@ -30,8 +30,9 @@ from benchmarks.report import Incomplete, Item, Report, Rows, Section, write_rep
 from benchmarks.training import Setup, Training
 from dnnlib import cli
 from torch_utils import distributed
-from torch_utils.ops.cpu.compiler import CACHE_DIR_VARIABLE
 from torch_utils.ops.cuda import compiler as cuda_compiler
+from torch_utils.ops.cuda.recorder import record_launches
+from torch_utils.ops.kernel_cache import CACHE_DIR_VARIABLE
 from training.config import CFGS, Cfg
 
 SECTIONS = ("correctness", "compile", "layers", "synthesis", "training")
@@ -391,7 +392,7 @@ def start_network(setup: Setup, device_type: str, cache_dir: str) -> tuple[float
     start_sec = time.perf_counter() - start
     if device.type != "cuda":
         return start_sec, 0.0
-    with cuda_compiler.record_launches() as kernels:
+    with record_launches() as kernels:
         for phase in run.intervals:
             run.run(phase)
     arch = "sm_{}{}".format(*torch.cuda.get_device_capability(device))

@@ -16,10 +16,16 @@ _CONVERSION = """
     cifar convert decode inspection labels lsun mnist parallel sources transform writer
 """.split()  # noqa: SIM905
 
+_DEVICES = ("DEVICES", "configure_backends", "num_gpus", "synchronize")
+_EXCHANGES = ("any_of", "average", "broadcast", "broadcast_module", "gather")
+_CUDA = "torch_utils.ops.cuda"
+_LAUNCHING = ("MAX_PLAIN_SHARED_BYTES", "UNRELATED", "UNSUITABLE", "failures", "launch")
+
 MODULES = {
     "dataset_conversion": "data.conversion",
     **{f"dataset_conversion.{name}": f"data.conversion.{name}" for name in _CONVERSION},
     "torch_utils.ops.cuda.precompile": "training.precompile",
+    "torch_utils.resample": "torch_utils.image_transforms",
     "training.batches": "data.batches",
     "training.dataset": "data.dataset",
     "training.dataset_json": "data.dataset_json",
@@ -37,6 +43,14 @@ NAMES = {
     "legacy.NUM_NAMED": "network_files.load.NUM_NAMED",
     "legacy.PARTS": "network_files.load.PARTS",
     "torch_utils.misc.InfiniteSampler": "data.sampler.InfiniteSampler",
+    **{f"torch_utils.distributed.{name}": f"torch_utils.devices.{name}" for name in _DEVICES},
+    **{f"torch_utils.distributed.{name}": f"torch_utils.collectives.{name}" for name in _EXCHANGES},
+    **{f"{_CUDA}.compiler.{name}": f"{_CUDA}.launcher.{name}" for name in _LAUNCHING},
+    f"{_CUDA}.compiler.compile_ahead": f"{_CUDA}.ahead.compile_ahead",
+    f"{_CUDA}.compiler.record_launches": f"{_CUDA}.recorder.record_launches",
+    f"{_CUDA}.bias_act.NAMES": f"{_CUDA}.cpp_types.CPP_TYPES",
+    f"{_CUDA}.filtered_lrelu_plan.TYPES": f"{_CUDA}.cpp_types.CPP_TYPES",
+    f"{_CUDA}.upfirdn2d.NAMES": f"{_CUDA}.cpp_types.CPP_TYPES",
 }
 
 

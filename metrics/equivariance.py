@@ -11,7 +11,7 @@ from torch import Tensor
 
 from dnnlib.errors import InputError
 from metrics import metric_utils, parallel
-from torch_utils.resample import (
+from torch_utils.image_transforms import (
     apply_affine_transformation,
     apply_fractional_pseudo_rotation,
     apply_fractional_rotation,

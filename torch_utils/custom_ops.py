@@ -1,6 +1,6 @@
 """C++ and CUDA extensions of other programs, compiled on first use: `get_plugin()`.
 
-Forks of StyleGAN have operators of their own that call this. Those of this project do without it:
+Forks of StyleGAN call this for their own operators. The operators of this project do not need it:
 see `torch_utils.ops`.
 """
 
@@ -25,8 +25,9 @@ import torch
 
 from dnnlib import file_lock, ownership
 from dnnlib.errors import InputError, MachineError
-from torch_utils.ops.cpu.compiler import CACHE_DIR_VARIABLE, is_private, kernel_cache_dir
-from torch_utils.ops.cpu.toolchain import SILENT_SEC, BuildError, announce
+from torch_utils.ops.compilation import BuildError
+from torch_utils.ops.cpu.toolchain import SILENT_SEC, announce
+from torch_utils.ops.kernel_cache import CACHE_DIR_VARIABLE, is_private, kernel_cache_dir
 
 VERBOSITIES = ("none", "brief", "full")
 verbosity = "brief"  # "none" builds in silence, "full" shows what the compiler is doing
@@ -41,7 +42,7 @@ def get_plugin(
     sources: Sequence[str | os.PathLike],
     headers: Sequence[str | os.PathLike] | None = None,
     source_dir: str | os.PathLike | None = None,
-    **build_kwargs,
+    **build_kwargs: Any,
 ) -> ModuleType:
     """Build and load an extension of PyTorch with `torch.utils.cpp_extension.load`.
 
@@ -56,9 +57,9 @@ def get_plugin(
         build_kwargs: More arguments of `torch.utils.cpp_extension.load`, as `extra_cuda_cflags`.
 
     Raises:
-        RuntimeError: If it cannot be built or loaded; one line says why, and what to do.
+        MachineError: If it cannot be built or loaded; one line says why, and what to do.
         OSError: If a file cannot be read.
-        ValueError: If the variable `verbosity` of this module has an unknown value.
+        InputError: If the variable `verbosity` of this module has an unknown value.
     """
     if verbosity not in VERBOSITIES:
         known = ", ".join(VERBOSITIES)
@@ -96,11 +97,13 @@ def _build(
 
 
 def _digest(paths: list[Path], build_kwargs: dict[str, Any]) -> str:
-    """Hash of all that decides about what is built, as far as it is known beforehand."""
+    """Hash of everything known in advance that the result depends on."""
     gpus = [torch.cuda.get_device_capability(i) for i in range(torch.cuda.device_count())]
-    parts = [torch.__version__, sys.implementation.cache_tag, platform.machine(), gpus]
+    parts: list[object] = [torch.__version__, sys.implementation.cache_tag]
+    parts += [platform.machine(), gpus]
     parts += [os.environ.get(name) for name in ("CXX", "TORCH_CUDA_ARCH_LIST")]
-    parts += [sorted(build_kwargs.items()), *map(str, paths)]  # sources find headers beside them
+    # Paths count, because sources include headers beside them.
+    parts += [sorted(build_kwargs.items()), *map(str, paths)]
     digest = hashlib.sha256(repr(parts).encode())
     for path in paths:
         digest.update(hashlib.sha256(path.read_bytes()).digest())
@@ -120,14 +123,14 @@ def _build_dir(key: str) -> Iterator[Path]:
         print(f"Waiting for another process that builds {build_dir} ...", file=sys.stderr)
 
     with file_lock.hold(build_dir.with_name(f"{build_dir.name}.lock"), say_waiting) as is_locked:
-        if is_locked:  # PyTorch's own lock is of a process that was killed, and would hold for ever
+        if is_locked:  # then PyTorch's own lock was left by a killed process, and would never go
             build_dir.joinpath("lock").unlink(missing_ok=True)
         yield build_dir
 
 
 @contextlib.contextmanager
 def _tools_on_path() -> Iterator[None]:
-    """Find the ninja that was installed with pip, also in an environment that is not activated."""
+    """Find a ninja that was installed with pip, even if its environment is not activated."""
     path = os.environ.get("PATH", os.defpath)
     os.environ["PATH"] = os.pathsep.join([path, sysconfig.get_path("scripts")])
     try:
@@ -137,10 +140,10 @@ def _tools_on_path() -> Iterator[None]:
 
 
 def _check_tools(cpp_extension: ModuleType, needs_cuda: bool) -> None:
-    """Say in the user's words what is missing.
+    """Check that ninja, a C++ compiler and, if needed, CUDA are installed.
 
     Raises:
-        BuildError: If anything is.
+        BuildError: If one is missing; the message tells how to install it.
     """
     if not cpp_extension.is_ninja_available():
         raise BuildError("ninja is missing; pip install ninja.")

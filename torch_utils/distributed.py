@@ -1,7 +1,7 @@
-"""Devices and processes: what `--device`, `--gpus` and `torchrun` mean.
+"""The processes of a run: what `--gpus` and `torchrun` mean, and how processes find one another.
 
-A `Worker` says who a process is; it is passed around explicitly. Collective functions do nothing in
-a run of one process.
+Each process has a `Worker`, which holds its rank and device and is passed on explicitly. The
+exchanges between processes are in `torch_utils.collectives`.
 """
 
 import dataclasses
@@ -10,7 +10,7 @@ import socket
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -18,20 +18,19 @@ from typing import Any
 
 import psutil
 import torch
-from torch import Tensor
 
-from dnnlib import heartbeat
-from dnnlib.errors import InputError, MachineError
+from dnnlib import moved
+from dnnlib.errors import MachineError
 from torch_utils import local_processes
-from torch_utils.host_memory import keep_freed_memory
+from torch_utils.devices import is_cuda, resolve_device
 from torch_utils.shared_texts import TextsInMemory, TextsInStore
 
-DEVICES = ("auto", "cuda", "cpu", "mps")
-
-# Processes wait while the main one exports sheets of images, which takes long without a GPU.
+# While the main process exports sheets of images, which takes long without a GPU, others wait.
 COLLECTIVE_TIMEOUT = timedelta(hours=2)
-_POLL_SEC = 0.05  # while processes find one another
 REPORT_BYTES = 1000
+_POLL_SEC = 0.05  # pause while processes find one another
+
+__getattr__ = moved.names_of(__name__)
 
 
 @dataclass(frozen=True)
@@ -42,8 +41,8 @@ class Worker:
         rank: Number of the process, from 0.
         size: Number of processes.
         device: Where this process computes.
-        control: Process group on the CPU for what steers the run, `None` for one process.
-        reports: Where processes say at any time what they have got done, `None` for one process.
+        control: Process group on the CPU for decisions about the run, `None` for one process.
+        reports: Where processes report their progress at any time, `None` for one process.
     """
 
     rank: int = 0
@@ -58,39 +57,6 @@ class Worker:
         return self.rank == 0
 
 
-def resolve_device(name: str = "auto", index: int = 0) -> torch.device:
-    """Turn the value of `--device` into a device of this machine.
-
-    Args:
-        name: One of `DEVICES`; `"auto"` takes CUDA where there is a GPU, the CPU otherwise.
-        index: Which of several GPUs.
-
-    Raises:
-        ValueError: If the name is unknown.
-        RuntimeError: If the machine does not have the device.
-    """
-    if name not in DEVICES:
-        raise InputError(f"--device must be one of {', '.join(DEVICES)}, got {name!r}")
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name == "cuda":
-        present = num_gpus()
-        if index >= present:
-            raise MachineError(
-                f"--device=cuda: this machine has {present} usable GPU(s), number {index + 1} was "
-                "asked for; use --device=cpu, fewer --gpus, or check the driver with nvidia-smi"
-            )
-        return torch.device("cuda", index)
-    if name == "mps" and not torch.backends.mps.is_available():
-        raise MachineError("--device=mps: this machine has no Apple GPU; use --device=cpu")
-    return torch.device(name)
-
-
-def num_gpus() -> int:
-    """GPUs that `--device=cuda` can have on this machine."""
-    return torch.cuda.device_count() if torch.cuda.is_available() else 0
-
-
 def is_torchrun() -> bool:
     """Whether this process was started by `torchrun`, which sets its rank in the environment."""
     return "WORLD_SIZE" in os.environ and "RANK" in os.environ
@@ -102,10 +68,10 @@ def num_torchrun_processes() -> int | None:
 
 
 def launch_id() -> str | None:
-    """What the processes that one `torchrun` command starts, again after failures, have in common.
+    """Name of the `torchrun` command that started this process; `None` without `torchrun`.
 
-    That is the job's `--rdzv-id`; without one, the agent that started this process. `None` without
-    `torchrun`.
+    Processes that `torchrun` starts again after a failure have the same name: the job's
+    `--rdzv-id`, or else the agent that started this process.
     """
     if not is_torchrun():
         return None
@@ -117,15 +83,15 @@ def launch_id() -> str | None:
 
 
 def is_main_process() -> bool:
-    """Whether this process writes; before `launch`, only `torchrun` has started others."""
+    """Whether this process writes. Before `launch`, only `torchrun` has started other processes."""
     return not is_torchrun() or _from_environment("RANK") == 0
 
 
 def check_devices(num_processes: int, device_name: str) -> None:
-    """Refuse more processes than this machine has devices for, or than `torchrun` started.
+    """Refuse more processes than this machine has devices, or than `torchrun` started.
 
     Raises:
-        RuntimeError: If there are not enough; the message names `--gpus` or `--device`.
+        MachineError: If devices or processes are missing; the message names `--gpus` or `--device`.
     """
     if is_torchrun():
         size = _from_environment("WORLD_SIZE")
@@ -147,21 +113,21 @@ def check_devices(num_processes: int, device_name: str) -> None:
         )
 
 
-def launch(function: Callable[..., None], num_processes: int, device_name: str, *args) -> None:
+def launch(function: Callable[..., None], num_processes: int, device_name: str, *args: Any) -> None:
     """Run `function(worker, *args)` in every process of a run.
 
     Under `torchrun` this process is one of them. Otherwise `num_processes` local ones are started,
     each with its own GPU on CUDA; a single one runs right here.
 
     Args:
-        function: What to run; a module-level function, since other processes must find it.
+        function: A module-level function, because other processes must find it by name.
         num_processes: Number of processes, `--gpus`.
         device_name: The value of `--device`.
         args: Further arguments of the function, which must pickle.
 
     Raises:
-        RuntimeError: If there are fewer GPUs than processes, or `torchrun` started another number;
-            or as `local_processes.run` says.
+        MachineError: If there are fewer GPUs than processes, or `torchrun` started another number
+            of processes; also as `local_processes.run`.
     """
     check_devices(num_processes, device_name)
     if is_torchrun():
@@ -185,89 +151,6 @@ def launch(function: Callable[..., None], num_processes: int, device_name: str, 
             )
 
 
-def configure_backends(
-    device: torch.device, cudnn_benchmark: bool = True, deterministic: bool = False
-) -> None:
-    """Compute in full float32 on GPUs (no TF32), and let cuDNN try its algorithms or not.
-
-    Where the CPU computes, it keeps memory that was freed: see `keep_freed_memory`.
-
-    Args:
-        device: Where this process computes.
-        cudnn_benchmark: Let cuDNN measure which algorithm is fastest.
-        deterministic: Use algorithms that give the same bits each time only.
-    """
-    if device.type == "cpu":
-        keep_freed_memory()
-    torch.backends.cudnn.benchmark = cudnn_benchmark
-    torch.backends.cudnn.allow_tf32 = False
-    torch.backends.cuda.matmul.allow_tf32 = False
-    torch.backends.cudnn.deterministic = deterministic
-    torch.use_deterministic_algorithms(deterministic)
-    if deterministic:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS starts
-        torch.utils.deterministic.fill_uninitialized_memory = False  # only costs time
-
-
-def synchronize(device: torch.device) -> None:
-    """Wait until a device has done all its work."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    elif device.type == "mps":
-        torch.mps.synchronize()
-
-
-def broadcast_module(worker: Worker, module: torch.nn.Module | None) -> None:
-    """Give every process the parameters and buffers of rank 0."""
-    if worker.size > 1 and module is not None:
-        with heartbeat.collective():
-            for tensor in [*module.parameters(), *module.buffers()]:
-                torch.distributed.broadcast(tensor.detach(), src=0)
-
-
-def any_of(worker: Worker, *flags: bool) -> list[bool]:
-    """Each flag, or-ed over all processes, so that they decide alike. Does not wait for GPUs."""
-    if worker.size == 1:
-        return list(flags)
-    shared = torch.tensor(flags, dtype=torch.uint8)
-    with heartbeat.collective():
-        torch.distributed.all_reduce(shared, torch.distributed.ReduceOp.MAX, group=worker.control)
-    return [bool(flag) for flag in shared.tolist()]
-
-
-def gather(worker: Worker, value: Any) -> list[Any] | None:
-    """What each process has, by rank, on rank 0; `None` elsewhere."""
-    if worker.size == 1:
-        return [value]
-    values = [None] * worker.size if worker.is_main else None
-    with heartbeat.collective():
-        torch.distributed.gather_object(value, values, dst=0, group=worker.control)
-    return values
-
-
-def broadcast(worker: Worker, value: Any) -> Any:
-    """What rank 0 has, on all processes."""
-    if worker.size == 1:
-        return value
-    values = [value]
-    with heartbeat.collective():
-        torch.distributed.broadcast_object_list(values, src=0, group=worker.control)
-    return values[0]
-
-
-def average(worker: Worker, tensors: Iterable[Tensor]) -> None:
-    """Replace tensors of one dtype by their averages over all processes, in one reduction."""
-    tensors = list(tensors)
-    if worker.size == 1 or not tensors:
-        return
-    flat = torch.cat([tensor.detach().flatten() for tensor in tensors])
-    with heartbeat.collective():
-        torch.distributed.all_reduce(flat)
-    flat /= worker.size
-    for tensor, mean in zip(tensors, flat.split([t.numel() for t in tensors]), strict=True):
-        tensor.detach().copy_(mean.view_as(tensor))
-
-
 def _from_environment(name: str, default: int = -1) -> int:
     text = os.environ.get(name, str(default))
     if not text.isdecimal():
@@ -275,14 +158,16 @@ def _from_environment(name: str, default: int = -1) -> int:
     return int(text)
 
 
-def _is_cuda(device_name: str) -> bool:
-    return device_name == "cuda" or (device_name == "auto" and torch.cuda.is_available())
-
-
 def _run_locally(
-    rank: int, size: int, device_name: str, folder: Path, reports: TextsInMemory, function, args
+    rank: int,
+    size: int,
+    device_name: str,
+    folder: Path,
+    reports: TextsInMemory,
+    function: Callable[..., None],
+    args: tuple,
 ) -> None:
-    worker = Worker(rank, size, resolve_device(device_name, rank if _is_cuda(device_name) else 0))
+    worker = Worker(rank, size, resolve_device(device_name, rank if is_cuda(device_name) else 0))
     if worker.device.type == "cpu":
         # The processes share the cores instead of each claiming all of them.
         torch.set_num_threads(max(min(torch.get_num_threads(), (os.cpu_count() or 1) // size), 1))
@@ -292,9 +177,9 @@ def _run_locally(
 
 
 def _store_of_torchrun(worker: Worker) -> torch.distributed.Store:
-    """What processes tell one another where they can be reached, without what others left there.
+    """A store in which these processes find one another, without entries of earlier processes.
 
-    When `torchrun` starts processes again it hands the old store to them (PyTorch 2.13), with the
+    When `torchrun` starts processes again, they get the old store (PyTorch 2.13), which holds the
     addresses of processes that have died.
     """
     store, _, _ = next(
@@ -304,10 +189,11 @@ def _store_of_torchrun(worker: Worker) -> torch.distributed.Store:
 
 
 def agree_on_name(store: torch.distributed.Store, rank: int, size: int) -> str:
-    """A new name that only the processes which call this now have in common.
+    """Agree on a new name that earlier processes with the same store do not know.
 
-    Rank 0 makes it up, and repeats it to each process that introduces itself until all have
-    replied. Those that died before they replied have other nonces than their successors.
+    Rank 0 makes up the name and sends it to each process that introduces itself with a nonce,
+    until all have replied. A process that died before it replied had another nonce than its
+    successor, so that rank 0 does not take one for the other.
     """
     if rank > 0:
         nonce = uuid.uuid4().hex
@@ -329,11 +215,11 @@ def agree_on_name(store: torch.distributed.Store, rank: int, size: int) -> str:
 
 
 def _run_in_group(
-    function,
+    function: Callable[..., None],
     worker: Worker,
     store: torch.distributed.Store,
     reports: TextsInMemory | TextsInStore,
-    args,
+    args: tuple,
 ) -> None:
     backend = "nccl" if worker.device.type == "cuda" and os.name != "nt" else "gloo"
     if worker.device.type == "cuda":

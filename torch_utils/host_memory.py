@@ -1,4 +1,4 @@
-"""How the C library hands out memory for tensors on the CPU."""
+"""Settings of the C library's memory allocator, for tensors on the CPU."""
 
 import ctypes
 import platform
@@ -8,13 +8,13 @@ _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4
 
 
 def keep_freed_memory() -> None:
-    """Let tensors reuse memory that others have freed, instead of returning it to the system.
+    """Keep the memory of freed tensors for new ones, instead of returning it to the system.
 
     By default glibc maps every block above 32 MiB afresh and unmaps it when it is freed. The system
-    then clears each page at its first use, which takes longer than many an operation on it: feature
+    then clears each page at its first use, which takes longer than many operations on it; feature
     maps of one 256x256 image are that large. The price is that a process keeps its peak memory,
-    and somewhat more where small blocks that live on lie between large ones.
-    Does nothing where the C library is another one.
+    and somewhat more if small blocks remain between large ones.
+    Does nothing with another C library than glibc.
     """
     if platform.libc_ver()[0] != "glibc":
         return

@@ -1,4 +1,4 @@
-"""Images out of tensors: conversion to 8 bits, grids, PNG files."""
+"""Turns tensors into images: conversion to 8 bits, grids, PNG files."""
 
 import os
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from torch_utils import misc
 def to_uint8(img: Tensor) -> Tensor:
     """Convert values from [-1, 1] to 8 bits: `img * 127.5 + 128`, clamped, truncated.
 
-    NaN has no level, and becomes any: `check_finite` refuses it.
+    NaN becomes any level; `check_finite` refuses it.
     """
     return (img * 127.5 + 128).clamp(0, 255).to(torch.uint8)
 
@@ -26,10 +26,10 @@ def check_finite(img: Tensor, names: Sequence[str]) -> None:
 
     Args:
         img: `[N, C, H, W]`.
-        names: What the message calls them, such as `"seed 3"`.
+        names: Names of the images in the message, such as `"seed 3"`.
 
     Raises:
-        ValueError: The message names the first of them, and the way out.
+        InputError: Names the first such image, and what to do.
     """
     is_sound = misc.are_finite(img).tolist()  # one wait for the device
     if not all(is_sound):
@@ -53,7 +53,7 @@ def make_grid(images: Tensor | np.ndarray, grid_size: tuple[int, int]) -> Tensor
         One image of the same type and dtype, `[C, height * H, width * W]`.
 
     Raises:
-        ValueError: If the images do not fill the grid.
+        InputError: If the images do not fill the grid.
     """
     width, height = grid_size
     if images.ndim != 4 or images.shape[0] != width * height:
@@ -75,7 +75,7 @@ def save_png(img: Tensor | np.ndarray, path: str | os.PathLike) -> None:
         path: The file; its folder must exist.
 
     Raises:
-        ValueError: If dtype, shape or number of channels is another.
+        InputError: If dtype, shape or number of channels is wrong.
     """
     if isinstance(img, Tensor):
         img = img.cpu().numpy()
@@ -103,11 +103,11 @@ def save_image_grid(
     Args:
         img: Exactly as many images as the grid has cells, `[N, C, H, W]`, of any dtype.
         fname: The PNG file.
-        drange: The values that become 0 and 255; what lies outside is clipped.
+        drange: The values that become 0 and 255; values outside are clipped.
         grid_size: Columns and rows, `(width, height)`.
 
     Raises:
-        ValueError: If values are NaN or infinite, or the images do not fill the grid.
+        InputError: If values are NaN or infinite, or the images do not fill the grid.
     """
     if isinstance(img, Tensor):
         img = img.cpu().numpy()

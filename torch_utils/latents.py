@@ -1,4 +1,4 @@
-"""What goes into a generator: seeds to latents, class numbers to labels, where the content goes."""
+"""Inputs of a generator: latents of seeds, labels of classes, transforms of the content."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -35,7 +35,7 @@ def label_from_class(
     A network without classes (`c_dim` 0) gets its empty label, whatever `class_idx` is.
 
     Raises:
-        ValueError: If the network has classes and `class_idx` is None or not one of them.
+        InputError: If the network has classes and `class_idx` is `None` or not one of them.
     """
     label = torch.zeros([num, c_dim], device=device)
     if c_dim == 0:
@@ -51,7 +51,7 @@ def label_from_class(
 def make_transform(translate: tuple[float, float], angle: float) -> np.ndarray:
     """The 3x3 matrix that moves image content by `translate` and rotates it by `angle` degrees.
 
-    `translate` is in fractions of the image. The generator wants the inverse.
+    `translate` is in fractions of the image. The generator takes the inverse of the matrix.
     """
     if not np.isfinite([*translate, angle]).all():
         raise InputError(f"--translate and --rotate must be finite, got {translate} and {angle}")
@@ -61,13 +61,13 @@ def make_transform(translate: tuple[float, float], angle: float) -> np.ndarray:
 
 
 def transform_buffer(G: torch.nn.Module) -> Tensor | None:
-    """Where `G` keeps the inverse of the content's transform; None if it cannot transform."""
+    """The buffer of `G` with the inverse of the content's transform; `None` if it has none."""
     return getattr(getattr(G.synthesis, "input", None), "transform", None)
 
 
 @contextmanager
 def content_transform(G: torch.nn.Module, matrix: np.ndarray) -> Iterator[None]:
-    """Let `G` transform its image content by `matrix`, if it can, and leave it as it was."""
+    """Inside, `G` transforms its image content by `matrix`, if it can; afterwards as before."""
     buffer = transform_buffer(G)
     if buffer is None:
         yield

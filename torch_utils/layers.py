@@ -1,20 +1,23 @@
 """Layers that the networks of StyleGAN2 and StyleGAN3 have in common.
 
-The sources inside network pickles import these names: they are kept as they are.
+The sources inside network pickles import these names, so the names must not change.
 
 Trainable weights have unit variance at initialisation and are scaled at run time, which equalises
 their learning rates (Karras et al. 2018, "Progressive Growing of GANs", Sec. 4.1).
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from dnnlib.errors import InputError
 from dnnlib.util import is_power_of_two
 from torch_utils import misc, persistence
 from torch_utils.ops.bias_act import bias_act
+from torch_utils.ops.cuda.recorder import stands_for_cuda
 
 
 def normalize_2nd_moment(x: Tensor, dim: int = 1, eps: float = 1e-8) -> Tensor:
@@ -25,7 +28,7 @@ def normalize_2nd_moment(x: Tensor, dim: int = 1, eps: float = 1e-8) -> Tensor:
 def check_resolution(img_resolution: int, minimum: int = 4) -> None:
     """Refuse image sizes that the networks cannot be built for."""
     if img_resolution < minimum or not is_power_of_two(img_resolution):
-        raise ValueError(
+        raise InputError(
             f"`img_resolution` must be a power of two from {minimum} on, got {img_resolution}"
         )
 
@@ -33,7 +36,7 @@ def check_resolution(img_resolution: int, minimum: int = 4) -> None:
 def check_noise_mode(noise_mode: str) -> None:
     """Refuse unknown values of the synthesis networks' `noise_mode`."""
     if noise_mode not in ("random", "const", "none"):
-        raise ValueError(f'`noise_mode` must be "random", "const" or "none", got {noise_mode!r}')
+        raise InputError(f'`noise_mode` must be "random", "const" or "none", got {noise_mode!r}')
 
 
 def scale_channels(x: Tensor, s: Tensor) -> Tensor:
@@ -44,12 +47,12 @@ def scale_channels(x: Tensor, s: Tensor) -> Tensor:
 
 
 def compute_dtype(weight: Tensor, use_fp16: bool, force_fp32: bool) -> torch.dtype:
-    """The dtype of a layer's features: float16 where the network wants it, on CUDA only.
+    """The dtype of a layer's features: float16 if the network asks for it and runs on CUDA.
 
-    Otherwise that of the weights: float32, unless the network was converted (`G.double()`).
-    The meta device stands for CUDA, see `training.precompile`.
+    Otherwise the dtype of the weights: float32, unless the network was converted (`G.double()`).
     """
-    is_half = use_fp16 and not force_fp32 and weight.device.type in ("cuda", "meta")
+    is_cuda = weight.device.type == "cuda" or stands_for_cuda(weight.device)
+    is_half = use_fp16 and not force_fp32 and is_cuda
     return torch.float16 if is_half else weight.dtype
 
 
@@ -85,17 +88,15 @@ class FullyConnectedLayer(torch.nn.Module):
         self.bias_gain = lr_multiplier
         weight = torch.randn([out_features, in_features]) * (weight_init / lr_multiplier)
         self.weight = torch.nn.Parameter(weight)
-        self.bias = None
+        self.bias: torch.nn.Parameter | None = None
         if bias:
-            values = np.broadcast_to(np.float32(bias_init), [out_features]) / lr_multiplier
-            self.bias = torch.nn.Parameter(torch.from_numpy(np.float32(values)))
+            values = np.broadcast_to(np.asarray(bias_init, np.float32), [out_features])
+            self.bias = torch.nn.Parameter(torch.from_numpy(np.float32(values / lr_multiplier)))
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `x` `[N, in_features]` to `[N, out_features]`, in the dtype of `x`."""
         weight = self.weight.to(x.dtype) * self.weight_gain
-        bias = self.bias
-        if bias is not None:
-            bias = bias.to(x.dtype) * self.bias_gain
+        bias = None if self.bias is None else self.bias.to(x.dtype) * self.bias_gain
         if self.activation == "linear":
             return torch.nn.functional.linear(x, weight, bias)
         return bias_act(x @ weight.t(), bias, act=self.activation)
@@ -121,6 +122,10 @@ class MappingNetwork(torch.nn.Module):
         lr_multiplier: Learning rate relative to that of other networks.
         w_avg_beta: Decay of the moving average of the styles, `None` for no average.
     """
+
+    embed: FullyConnectedLayer  # if the network has labels
+    fc0: FullyConnectedLayer  # if the network has layers, with fc1, fc2, ...
+    w_avg: Tensor  # if the average is tracked
 
     def __init__(
         self,
@@ -179,14 +184,19 @@ class MappingNetwork(torch.nn.Module):
             weights.
 
         Raises:
-            ValueError: If truncation is asked of a network without an average.
+            ValueError: If latents or labels are missing, or a network without an average is to
+                truncate styles.
         """
         dtype = (self.fc0 if self.num_layers > 0 else self.embed).weight.dtype
         inputs = []
         if self.z_dim > 0:
+            if z is None:
+                raise ValueError("MappingNetwork: the latents `z` are missing")
             misc.assert_shape(z, [None, self.z_dim])
             inputs.append(normalize_2nd_moment(z.to(dtype)))
         if self.c_dim > 0:
+            if c is None:
+                raise ValueError("MappingNetwork: the labels `c` are missing")
             misc.assert_shape(c, [None, self.c_dim])
             inputs.append(normalize_2nd_moment(self.embed(c.to(dtype))))
         x = torch.cat(inputs, dim=1) if len(inputs) > 1 else inputs[0]
@@ -213,9 +223,7 @@ class MappingNetwork(torch.nn.Module):
 
 
 class MappedGenerator(torch.nn.Module):
-    """Mapping and synthesis network, one after the other; what both generators are.
-
-    Subclasses say which synthesis network that is.
+    """Generator: a mapping network, then a synthesis network, which subclasses choose.
 
     Args:
         z_dim: Size of the latents.
@@ -235,7 +243,7 @@ class MappedGenerator(torch.nn.Module):
         img_resolution: int,
         img_channels: int,
         mapping_kwargs: dict | None = None,
-        **synthesis_kwargs,
+        **synthesis_kwargs: Any,
     ) -> None:
         super().__init__()
         self.z_dim = z_dim
@@ -249,11 +257,11 @@ class MappedGenerator(torch.nn.Module):
         self.num_ws = self.synthesis.num_ws
         self.mapping = self.make_mapping(z_dim, c_dim, w_dim, self.num_ws, **(mapping_kwargs or {}))
 
-    def make_mapping(self, *args, **kwargs) -> torch.nn.Module:
+    def make_mapping(self, *args: Any, **kwargs: Any) -> torch.nn.Module:
         """Construct the mapping network."""
         return MappingNetwork(*args, **kwargs)
 
-    def make_synthesis(self, *args, **kwargs) -> torch.nn.Module:
+    def make_synthesis(self, *args: Any, **kwargs: Any) -> torch.nn.Module:
         """Construct the synthesis network."""
         raise NotImplementedError
 
@@ -264,7 +272,7 @@ class MappedGenerator(torch.nn.Module):
         truncation_psi: float = 1,
         truncation_cutoff: int | None = None,
         update_emas: bool = False,
-        **synthesis_kwargs,
+        **synthesis_kwargs: Any,
     ) -> Tensor:
         """Generate images `[N, img_channels, img_resolution, img_resolution]`.
 

@@ -1,4 +1,4 @@
-"""Processes that this one starts: they end together, and their failure is one line of this one."""
+"""Runs a function in several processes, which end together and report a failure in one line."""
 
 import contextlib
 import multiprocessing
@@ -9,8 +9,9 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.process import BaseProcess
+from types import FrameType
 from typing import Any, NoReturn
 
 from dnnlib import errors, interrupts
@@ -24,33 +25,35 @@ STOP_SIGNALS = [
     getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP") if hasattr(signal, name)
 ]
 
-# In a process that `run` started: where it leaves its last words, after `_MESSAGE` or `_TRACEBACK`.
+# In a process that `run` started: where it leaves its message or traceback for the parent. The text
+# begins with `_MESSAGE` or `_TRACEBACK`.
 _last_words: TextsInMemory | None = None
 _rank = 0
 
 
 class ProcessDied(MachineError):
-    """A process ended without a word: somebody, or the system, has killed it."""
+    """A process ended without a message: a user or the system has killed it."""
 
 
 class ChildError(Exception):
-    """A process raised what nobody expected; the message holds its traceback."""
+    """A process raised an unexpected error; the message holds its traceback."""
 
 
 def run(function: Callable[..., None], num_processes: int, *args: Any) -> None:
     """Call `function(rank, *args)` in new processes, and wait until all have ended.
 
-    When one fails, the others are killed, since they would wait for it. For each SIGTERM, SIGINT
-    or SIGHUP that this process gets, echoes aside, the processes get one SIGTERM; what a terminal
-    sends to all processes at once they do not see. They end when this process is gone.
+    When one fails, the others are killed, because they would wait for it. Each SIGTERM, SIGINT or
+    SIGHUP that this process gets (repetitions of the same request aside) is passed on to the
+    processes as one SIGTERM. They ignore signals that a terminal sends to all processes at once.
+    They end when this process is gone.
 
     Args:
-        function: A module-level function, since other processes must find it.
+        function: A module-level function, because other processes must find it by name.
         num_processes: How many.
         args: Further arguments, which must pickle.
 
     Raises:
-        RuntimeError: For what a process raised, or gave to `fail`, with a message for users.
+        MachineError: If a process raised an error for users or called `fail`, with its message.
         ProcessDied: If a process was killed.
         ChildError: If a process raised anything else.
         KeyboardInterrupt: If the processes were asked to stop, and had no other way to end.
@@ -66,7 +69,7 @@ def run(function: Callable[..., None], num_processes: int, *args: Any) -> None:
             with interrupts.held_back():
                 for process in processes:
                     process.start()
-            if received:  # perhaps before there were processes to tell
+            if received:  # perhaps before the processes existed
                 _terminate(processes)
             failed = _wait(processes)
         except BaseException:
@@ -82,7 +85,8 @@ def run(function: Callable[..., None], num_processes: int, *args: Any) -> None:
     if messages:
         raise MachineError(messages[0])
     exit_code = processes[failed].exitcode
-    # When one was killed, the others fail in their exchanges with it, which explains nothing.
+    assert exit_code is not None  # the process has ended
+    # When one was killed, the exchanges of the others fail; their tracebacks would explain nothing.
     if tracebacks and exit_code >= 0:
         raise ChildError(f"\n{tracebacks[0]}")
     if received:
@@ -104,7 +108,9 @@ def end_with_parent() -> None:
     """Let this process, of `multiprocessing`, end as soon as the one that started it is gone."""
 
     def wait() -> None:
-        multiprocessing.connection.wait([multiprocessing.parent_process().sentinel])
+        parent = multiprocessing.parent_process()
+        assert parent is not None
+        multiprocessing.connection.wait([parent.sentinel])
         os._exit(1)
 
     threading.Thread(target=wait, daemon=True).start()
@@ -114,8 +120,8 @@ def end_with_parent() -> None:
 def keep_handler_of_ended_children() -> Iterator[None]:
     """Undo the handler of SIGCHLD that a `DataLoader` sets when it starts its processes.
 
-    PyTorch's handler raises an error in whatever this process is doing. Without it, the error
-    comes when the next batch is asked for.
+    PyTorch's handler interrupts this process anywhere with an error. Without the handler, the
+    error is raised when the next batch is requested.
     """
     if os.name == "nt" or threading.current_thread() is not threading.main_thread():
         yield
@@ -124,15 +130,15 @@ def keep_handler_of_ended_children() -> Iterator[None]:
     try:
         yield
     finally:
-        if handler is not None:  # a handler of a library in C, which Python cannot set again
+        if handler is not None:  # `None` is a handler of a C library, which Python cannot set
             signal.signal(signal.SIGCHLD, handler)
 
 
-def _wait(processes: list[BaseProcess]) -> int | None:
-    """Wait until all processes have ended; the number of the one that failed first."""
-    running = {process.sentinel: rank for rank, process in enumerate(processes)}
+def _wait(processes: Sequence[BaseProcess]) -> int | None:
+    """Wait until all processes have ended; return the number of the one that failed first."""
+    running: dict[Any, int] = {process.sentinel: rank for rank, process in enumerate(processes)}
     while running:
-        for sentinel in multiprocessing.connection.wait(running):
+        for sentinel in multiprocessing.connection.wait(list(running)):
             rank = running.pop(sentinel)
             processes[rank].join()
             if processes[rank].exitcode != 0:
@@ -141,7 +147,7 @@ def _wait(processes: list[BaseProcess]) -> int | None:
     return None
 
 
-def _end(processes: list[BaseProcess]) -> None:
+def _end(processes: Sequence[BaseProcess]) -> None:
     """Give processes a moment to end by themselves, then kill them."""
     deadline = time.monotonic() + GRACE_SEC
     for process in processes:
@@ -151,29 +157,29 @@ def _end(processes: list[BaseProcess]) -> None:
             process.join()
 
 
-def _terminate(processes: list[BaseProcess]) -> None:
+def _terminate(processes: Sequence[BaseProcess]) -> None:
     for process in processes:
         if process.pid is not None and process.is_alive():
             process.terminate()
 
 
 @contextlib.contextmanager
-def _passing_on_signals(processes: list[BaseProcess]) -> Iterator[list[int]]:
-    """Pass signals on to the processes, as SIGTERM; yields the list of those that came."""
+def _passing_on_signals(processes: Sequence[BaseProcess]) -> Iterator[list[int]]:
+    """Pass signals on to the processes, as SIGTERM; yields the list of signals received so far."""
     received: list[int] = []
     first_time = 0.0
 
-    def pass_on(num: int, _frame) -> None:
+    def pass_on(num: int, _frame: FrameType | None) -> None:
         nonlocal first_time
         if not received:
             first_time = time.monotonic()
         elif interrupts.is_echo(received[0], num, time.monotonic() - first_time):
-            return  # the processes could not tell, since all that they get is SIGTERM
+            return  # the processes only get SIGTERM, and could not tell an echo
         received.append(num)
         _terminate(processes)
 
     numbers = STOP_SIGNALS if threading.current_thread() is threading.main_thread() else []
-    # What is ignored (by nohup, say) stays ignored.
+    # A signal that is ignored (because of nohup, say) stays ignored.
     numbers = [num for num in numbers if signal.getsignal(num) is not signal.SIG_IGN]
     old_handlers = {num: signal.signal(num, pass_on) for num in numbers}
     try:
@@ -204,12 +210,14 @@ def _run_one(
         with contextlib.suppress(OSError, ValueError):
             sys.stdout.flush()
             sys.stderr.flush()
-        # At once: what libraries do when a process ends can wait for the other processes.
+        # At once, because exit handlers of libraries may wait for the other processes.
         os._exit(1)
 
 
 def _leave(kind: str, text: str) -> None:
-    _last_words.write(_rank, kind + text[-(MAX_WORDS // 4 - len(kind)) :])  # of UTF-8, at most
+    assert _last_words is not None
+    max_chars = MAX_WORDS // 4 - len(kind)  # a character takes up to 4 bytes in UTF-8
+    _last_words.write(_rank, kind + text[-max_chars:])
 
 
 def _how(exit_code: int) -> str:

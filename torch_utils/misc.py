@@ -1,10 +1,9 @@
-"""Helpers for tensors, modules, sampling and consistency between processes."""
+"""Helpers for constants, tracing, and the tensors of modules."""
 
 import contextlib
 import functools
 import re
 import warnings
-import weakref
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -13,6 +12,7 @@ import torch
 
 from dnnlib import heartbeat, moved
 from dnnlib.errors import InputError, MachineError
+from torch_utils.module_summary import print_module_summary as print_module_summary
 
 nan_to_num = torch.nan_to_num
 __getattr__ = moved.names_of(__name__)
@@ -74,7 +74,7 @@ def profiled_function(fn: Callable) -> Callable:
     """Decorator: show the calls of `fn` under its name in PyTorch's profiler."""
 
     @functools.wraps(fn)
-    def wrapper(*args, **kwargs):
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
         if torch.compiler.is_compiling():  # compiled code is one block to the profiler
             return fn(*args, **kwargs)
         with torch.autograd.profiler.record_function(fn.__name__):
@@ -113,7 +113,7 @@ def are_finite(x: torch.Tensor) -> torch.Tensor:
     rows = x.flatten(1)
     if rows.shape[1] == 0:
         return torch.ones(len(rows), dtype=torch.bool, device=x.device)
-    # The extremes tell, without the copies that `isfinite` makes of everything.
+    # `isfinite` of the extremes needs no copies of all elements.
     return rows.amin(dim=1).isfinite() & rows.amax(dim=1).isfinite()
 
 
@@ -124,8 +124,8 @@ def copy_params_and_buffers(
     """Copy parameters and buffers to those of the same name; others stay as they are.
 
     Raises:
-        ValueError: If shapes differ or, with `require_all`, if the source lacks a name of the
-            destination. Nothing has been copied then.
+        InputError: If shapes differ or, with `require_all`, if the source lacks a name of the
+            destination. In either case nothing has been copied.
     """
     source = dict(named_params_and_buffers(src_module))
     pairs = []
@@ -153,10 +153,10 @@ def check_ddp_consistency(module: torch.nn.Module, ignore_regex: str | None = No
 
     Args:
         module: The module to check.
-        ignore_regex: Tensors to leave out, by a match of all of `Class.name.of.tensor`.
+        ignore_regex: Leaves out the tensors whose full name, `Class.name.of.tensor`, it matches.
 
     Raises:
-        RuntimeError: If a tensor differs from that of rank 0; names the tensor and the ranks.
+        MachineError: If a tensor differs from that of rank 0; names the tensor and the ranks.
     """
     if not torch.distributed.is_initialized():
         return
@@ -174,58 +174,15 @@ def check_ddp_consistency(module: torch.nn.Module, ignore_regex: str | None = No
     if not names:
         return
     ours = torch.stack(differs).to(torch.uint8)
-    by_rank = [torch.empty_like(ours) for _ in range(torch.distributed.get_world_size())]
+    flags = [torch.empty_like(ours) for _ in range(torch.distributed.get_world_size())]
     with heartbeat.collective():
-        torch.distributed.all_gather(by_rank, ours)
-        by_rank = torch.stack(by_rank).cpu()
-    # Looking at all ranks lets all of them stop, where the others would wait for the failed one.
+        torch.distributed.all_gather(flags, ours)
+        by_rank = torch.stack(flags).cpu()  # [ranks, tensors]
+    # Every rank looks at all ranks, so that all raise; otherwise the others would wait for one.
     for i, name in enumerate(names):
         ranks = by_rank[:, i].nonzero().flatten().tolist()
         if ranks:
             raise MachineError(f"{name} differs from rank 0 on rank {', '.join(map(str, ranks))}")
-
-
-def print_module_summary(
-    module: torch.nn.Module,
-    inputs: Sequence[Any],
-    max_nesting: int = 3,
-    skip_redundant: bool = True,
-) -> Any:
-    """Run a module once and print a table with one row per output of each submodule.
-
-    - Rows are in the order in which the calls end, so parts come before the whole. They are named
-      by the path of the submodule, `<top-level>` for the module itself; if a call returns several
-      tensors, `:0`, `:1`, ... are appended and each gets a row.
-    - Parameters and buffers are counted at the first row whose submodule contains them, at any
-      depth, and nowhere else: the columns add up to the totals in the last row. Further outputs of
-      a call have none left to count; `-` stands for zero.
-    - Submodules deeper than `max_nesting` have no rows; what they hold counts for those above.
-    - A call is redundant if it counts nothing and returns only tensors that earlier calls have
-      returned, the very same objects.
-
-    Args:
-        module: Module to run.
-        inputs: Its positional arguments.
-        max_nesting: Depth of submodules to show; 0 for the module alone.
-        skip_redundant: Leave out redundant calls.
-
-    Returns:
-        What the module returns.
-    """
-    table = _SummaryTable(skip_redundant)
-    handles = []
-    try:
-        for name, submodule in module.named_modules():
-            depth = name.count(".") + 1 if name else 0
-            if depth <= max_nesting:
-                hook = functools.partial(table.add_call, name or "<top-level>")
-                handles.append(submodule.register_forward_hook(hook))
-        outputs = module(*inputs)
-    finally:
-        for handle in handles:
-            handle.remove()
-    table.print(type(module).__name__)
-    return outputs
 
 
 def _make_constant(
@@ -242,10 +199,12 @@ def _make_constant(
 
 
 @functools.lru_cache(maxsize=1024)
-def _cached_constant(key: tuple[bytes, str, tuple[int, ...]], *args) -> torch.Tensor:
+def _cached_constant(key: tuple[bytes, str, tuple[int, ...]], *args: Any) -> torch.Tensor:
     data, value_dtype, value_shape = key
     value = np.frombuffer(bytearray(data), dtype=value_dtype).reshape(value_shape)
-    with torch.inference_mode(False):  # or the tensor would be of no use for gradients later on
+    with torch.inference_mode(
+        False
+    ):  # inference tensors could not be saved for a backward pass later
         return _make_constant(value, *args)
 
 
@@ -254,71 +213,3 @@ def _ignore_tracer_warnings() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", category=torch.jit.TracerWarning)
         yield
-
-
-class _SummaryTable:
-    """Rows of `print_module_summary`, collected by forward hooks."""
-
-    def __init__(self, skip_redundant: bool):
-        self.skip_redundant = skip_redundant
-        self.rows: list[list[str]] = []
-        self.num_params = 0
-        self.num_buffers = 0
-        self._counted: set[int] = set()  # ids of parameters and buffers
-        self._returned: dict[int, weakref.ref] = {}
-
-    def add_call(self, name: str, module: torch.nn.Module, _args, outputs) -> None:
-        num_params = self._count(module.parameters())
-        num_buffers = self._count(module.buffers())
-        self.num_params += num_params
-        self.num_buffers += num_buffers
-        tensors = list(_tensors_in(outputs))
-        is_known = [self._is_known(tensor) for tensor in tensors]
-        if self.skip_redundant and num_params + num_buffers == 0 and all(is_known):
-            return
-        for i, tensor in enumerate(tensors):
-            self.rows.append(
-                [
-                    f"{name}:{i}" if len(tensors) > 1 else name,
-                    str((num_params if i == 0 else 0) or "-"),
-                    str((num_buffers if i == 0 else 0) or "-"),
-                    str(list(tensor.shape)),
-                    str(tensor.dtype).removeprefix("torch."),
-                ]
-            )
-        if not tensors:
-            self.rows.append([name, str(num_params or "-"), str(num_buffers or "-"), "-", "-"])
-
-    def print(self, title: str) -> None:
-        header = [title, "Parameters", "Buffers", "Output shape", "Datatype"]
-        rule = ["---"] * len(header)
-        total = ["Total", str(self.num_params or "-"), str(self.num_buffers or "-"), "-", "-"]
-        table = [header, rule, *self.rows, rule, total]
-        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-        print()
-        for row in table:
-            cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-            print("  ".join(cells).rstrip())
-        print()
-
-    def _count(self, tensors: Iterator[torch.Tensor]) -> int:
-        new = [tensor for tensor in tensors if id(tensor) not in self._counted]
-        self._counted.update(map(id, new))
-        return sum(tensor.numel() for tensor in new)
-
-    def _is_known(self, tensor: torch.Tensor) -> bool:
-        ref = self._returned.get(id(tensor))
-        self._returned[id(tensor)] = weakref.ref(tensor)  # an id alone may be that of a dead tensor
-        return ref is not None and ref() is tensor
-
-
-def _tensors_in(outputs: Any) -> Iterator[torch.Tensor]:
-    if isinstance(outputs, torch.Tensor):
-        yield outputs
-    elif isinstance(outputs, dict):
-        outputs = outputs.values()
-        for value in outputs:
-            yield from _tensors_in(value)
-    elif isinstance(outputs, (list, tuple)):
-        for value in outputs:
-            yield from _tensors_in(value)

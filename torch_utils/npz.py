@@ -1,4 +1,4 @@
-"""Read arrays from NPZ files of any origin, in memory in proportion to the file."""
+"""Reads arrays from NPZ files of any origin; memory stays in proportion to the file."""
 
 import math
 import os
@@ -8,8 +8,8 @@ import numpy as np
 
 from dnnlib.errors import InputError
 
-MAX_RATIO = 100  # of an array's bytes to those of the file; compression reaches 1000, with zeros
-MAX_SMALL_BYTES = 1 << 26  # of arrays that may be compressed more than that
+MAX_RATIO = 100  # bytes of an array per byte of the file; zeros can be compressed 1000 times
+MAX_SMALL_BYTES = 1 << 26  # up to this size, an array may be compressed more
 
 _HEADERS = {
     (1, 0): np.lib.format.read_array_header_1_0,
@@ -20,7 +20,7 @@ _HEADERS = {
 def read_array(path: str | os.PathLike, name: str) -> np.ndarray:
     """Read one array of numbers or texts; nothing in the file is executed.
 
-    NumPy itself allocates what the header of an array asks for, whatever the file holds.
+    NumPy alone would allocate the size in the header of an array, however small the file is.
 
     Args:
         path: The file, as `numpy.savez` or `numpy.savez_compressed` writes it.
@@ -28,7 +28,7 @@ def read_array(path: str | os.PathLike, name: str) -> np.ndarray:
 
     Raises:
         OSError: If the file cannot be read.
-        ValueError: If it is damaged, has no such array, or the array holds Python's objects.
+        InputError: If the file is damaged, lacks the array, or the array holds Python objects.
     """
     try:
         with zipfile.ZipFile(path) as archive:

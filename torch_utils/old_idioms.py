@@ -1,10 +1,10 @@
-"""Source text from old pickles, in terms of the libraries that are installed.
+"""Adapts source text from old pickles to the libraries that are installed.
 
 Pickles of forks of StyleGAN2-ADA and StyleGAN3 carry source written for the NumPy, SciPy and
-setuptools of 2020 to 2022. Names that these have removed since are replaced by what they stood for.
-A name that is still there stays as it is, so that nothing changes for sources that work; so does
-every line its number. PyTorch has no rules: `symeig`, `lstsq` and `solve` raise errors that name
-their successors, and the layout of what `rfft` returned is beyond a replacement of names.
+setuptools of 2020 to 2022. Names that these libraries have removed since are replaced by their
+meaning. A name that still exists is not replaced, so that sources that work do not change. Lines
+keep their numbers. PyTorch needs no rules: `symeig`, `lstsq` and `solve` raise errors that name
+their successors, and the layout that `rfft` returned cannot be restored by replacing names.
 """
 
 import importlib
@@ -50,7 +50,7 @@ def _numpy_names(text: str) -> str:
 def _windows(text: str) -> str:
     """`scipy.signal.gaussian(...)` moved to `scipy.signal.windows`, for good in SciPy 1.13.
 
-    Where layers build filters of their own, for blur or as low-pass, they begin with a window.
+    Layers that design their own blur or low-pass filters begin with a window.
     """
 
     def replace(match: re.Match) -> str:
@@ -96,7 +96,7 @@ def _versions(text: str) -> str:
 
 def _has(module_name: str, name: str) -> bool:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of what is going to be removed
+        warnings.simplefilter("ignore")  # about names that will be removed
         try:
             return hasattr(importlib.import_module(module_name), name)
         except ImportError:

@@ -1,7 +1,8 @@
 """Classes whose instances carry their source code inside the pickle.
 
-A persistent object is pickled together with the text of the module that defines its class, and
-so opens where that module is missing or has changed: only `torch_utils` and `dnnlib` must be there.
+A persistent object is pickled together with the text of the module that defines its class. The
+pickle opens even where that module is missing or has changed; it needs only `torch_utils` and
+`dnnlib`.
 
 In the pickle each such object is a call of `_reconstruct_persistent_obj` with one dictionary:
 
@@ -11,10 +12,10 @@ In the pickle each such object is a call of `_reconstruct_persistent_obj` with o
     class_name   name of the class in that module
     state        what `pickle` would store for an ordinary object: its `__dict__`
 
-Text that is older than the installed libraries runs with their names (`old_idioms`); what is
-pickled again is the text that came.
+If the text is older than the installed libraries, it runs with their new names (`old_idioms`).
+Pickling the object again stores the text unchanged.
 
-Opening such a pickle runs the code in it. Open only what you trust, or use `legacy`.
+Opening such a pickle runs the code in it. Open only pickles that you trust, or use `legacy`.
 """
 
 import copy
@@ -28,7 +29,7 @@ import sys
 import threading
 from collections.abc import Callable
 from types import ModuleType
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import torch
@@ -52,9 +53,8 @@ def persistent_class(orig_class: Class) -> Class:
     """Class decorator: make instances carry the source of the module that defines `orig_class`.
 
     The result is a subclass of the same name. Its instances remember the constructor arguments
-    as `init_args` and `init_kwargs`, and are checked for being picklable as soon as they are
-    made. Decorating twice changes nothing. A subclass of a persistent class is persistent only
-    if it is decorated itself; else it pickles like any other class.
+    as `init_args` and `init_kwargs`, and must be picklable as soon as they are made. Decorating
+    twice changes nothing. A subclass is persistent only if it is decorated itself.
 
     Raises:
         RuntimeError: If the source of the module is not available (interactive session).
@@ -63,28 +63,21 @@ def persistent_class(orig_class: Class) -> Class:
         return orig_class
     text = _text_of_module(orig_class.__module__, orig_class.__name__)
 
-    class Persistent(orig_class):
+    base: Any = orig_class  # known at run time only
+
+    class Persistent(base):
         _persistent_text = text
 
-        @functools.wraps(orig_class.__init__)
-        def __init__(self, *args, **kwargs):
-            is_outermost = type(self) is Persistent
-            # The constructor may change its arguments: keep them as they came.
-            kept = copy.deepcopy((args, kwargs)) if is_outermost else None
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            if type(self) is not Persistent:
+                super().__init__(*args, **kwargs)
+                return
+            kept = copy.deepcopy((args, kwargs))  # the constructor may change its arguments
             super().__init__(*args, **kwargs)
-            if is_outermost:
-                self._init_args, self._init_kwargs = kept
-                _check_picklable(self)
+            self._init_args, self._init_kwargs = kept
+            _check_picklable(self)
 
-        @property
-        def init_args(self) -> tuple:
-            """Positional arguments of the constructor, as a copy."""
-            return copy.deepcopy(self._init_args)
-
-        @property
-        def init_kwargs(self) -> dnnlib.EasyDict:
-            """Keyword arguments of the constructor, as a copy."""
-            return dnnlib.EasyDict(copy.deepcopy(self._init_kwargs))
+        init_args, init_kwargs = property(_init_args), property(_init_kwargs)
 
         def __reduce_ex__(self, protocol):
             if type(self) is not Persistent:
@@ -99,16 +92,27 @@ def persistent_class(orig_class: Class) -> Class:
             return _reconstruct_persistent_obj, (meta,), None
 
         if not hasattr(orig_class, "__deepcopy__"):
-            # The way through `meta` would run the import hooks on every copy.
+            # Rebuilding from `meta` would run the import hooks on every copy.
             def __deepcopy__(self, memo):
                 state = _state_of(self, super().__reduce_ex__)
                 new = memo[id(self)] = type(self).__new__(type(self))
                 _set_state(new, copy.deepcopy(state, memo))
                 return new
 
+    functools.update_wrapper(vars(Persistent)["__init__"], base.__init__)
     for attribute in ("__name__", "__qualname__", "__module__", "__doc__"):
         setattr(Persistent, attribute, getattr(orig_class, attribute))
-    return Persistent
+    return cast("Class", Persistent)
+
+
+def _init_args(obj: Any) -> tuple:
+    """Positional arguments of the constructor, as a copy."""
+    return copy.deepcopy(obj._init_args)
+
+
+def _init_kwargs(obj: Any) -> dnnlib.EasyDict:
+    """Keyword arguments of the constructor, as a copy."""
+    return dnnlib.EasyDict(copy.deepcopy(obj._init_kwargs))
 
 
 def is_persistent(obj: Any) -> bool:
@@ -129,10 +133,10 @@ def import_hook(hook: Callable[[dnnlib.EasyDict], dnnlib.EasyDict]) -> Callable:
 
 
 def module_of_text(text: str) -> ModuleType:
-    """The module with exactly this text; executes it if there is none."""
+    """The module with exactly this text, which is executed if no module has it."""
     text = normalised(text)
     with _modules_lock:
-        module = sys.modules.get(_module_names.get(text))
+        module = sys.modules.get(_module_names.get(text, ""))
         if module is None:
             module = _execute(text)
         return module
@@ -144,10 +148,10 @@ def text_of(cls: type) -> str | None:
 
 
 def check_version(meta: dict) -> None:
-    """Refuse the `meta` of kinds of persistent objects that nobody has ever written.
+    """Refuse persistent objects of unknown type or version.
 
     Raises:
-        UnpicklingError: If its type or version is not the one there is.
+        UnpicklingError: If `meta` names another type than "class", or another version.
     """
     kind, version = meta.get("type"), meta.get("version")
     if kind != "class" or version != VERSION:
@@ -172,14 +176,14 @@ def _reconstruct_persistent_obj(meta: dict) -> Any:
         raise pickle.UnpicklingError(
             f"the source inside the pickle defines no class {meta['class_name']!r}"
         )
-    cls = persistent_class(orig_class)
+    cls: Any = persistent_class(orig_class)
     obj = cls.__new__(cls)
     _set_state(obj, dict(meta["state"]))
     return obj
 
 
 def _state_of(obj: Any, reduce_ex: Callable[[int], tuple]) -> dict:
-    """The `__dict__` that plain pickling (by the class without its decoration) would store."""
+    """The `__dict__` that pickling without the decorator would store."""
     fields = reduce_ex(2)
     state = fields[2] if len(fields) > 2 else None
     if not isinstance(state, dict) or any(field is not None for field in fields[3:]):
@@ -213,7 +217,7 @@ def _check_picklable(obj: Any) -> None:
 
 
 class _DryPickler(pickle.Pickler):
-    """Leaves out what is large, or known to be fine."""
+    """Leaves out objects that are large, or known to be picklable."""
 
     def persistent_id(self, obj):
         if isinstance(obj, (str, bytes, torch.Tensor, np.ndarray)) or is_persistent(obj):
@@ -244,7 +248,7 @@ def _execute(text: str) -> ModuleType:
     module.__file__ = file_name
     sys.modules[name] = module
     _register(name, text)
-    # Tracebacks and `inspect` look here; no time stamp means that there is no file to compare with.
+    # Tracebacks and `inspect` look here. No time stamp: no file exists to compare with.
     linecache.cache[file_name] = (len(code), None, code.splitlines(keepends=True), file_name)
     try:
         exec(compile(code, file_name, "exec", dont_inherit=True), vars(module))
@@ -263,7 +267,7 @@ def _register(module_name: str, text: str) -> str:
         if old_text == text:
             return old_text
         _forget(module_name)
-        if sys.modules.get(_module_names.get(text)) is not None:
+        if sys.modules.get(_module_names.get(text, "")) is not None:
             text = _texts[_module_names[text]]
         else:
             _module_names[text] = module_name

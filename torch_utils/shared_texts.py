@@ -1,4 +1,4 @@
-"""Short texts that the processes of a run leave for one another: the last one of each process."""
+"""Short texts that the processes of a run share: each process replaces its own text."""
 
 import multiprocessing
 import struct
@@ -8,18 +8,18 @@ import zlib
 import torch
 
 _HEADER = struct.Struct("=II")  # checksum of a text, and its size in bytes
-_NUM_LOOKS = 50  # at a text that is just being written
+_NUM_LOOKS = 50  # attempts to read a text that is being written
 _PAUSE_SEC = 0.001
 
 
 class TextsInMemory:
-    """Texts in memory that this process shares with those that it starts.
+    """Texts in memory that this process shares with the processes that it starts.
 
-    No full disk and no process that was stopped keeps others from reading and writing.
+    Neither a full disk nor a stopped process keeps others from reading and writing.
 
     Args:
-        num: How many processes there are.
-        max_bytes: Size of a text in UTF-8; of a longer one, the end counts.
+        num: Number of processes.
+        max_bytes: Largest size of a text in UTF-8; of a longer text, only the end is kept.
     """
 
     def __init__(self, num: int, max_bytes: int) -> None:
@@ -28,13 +28,13 @@ class TextsInMemory:
         self._memory = multiprocessing.get_context("spawn").RawArray("B", size)
 
     def write(self, rank: int, text: str) -> None:
-        """Leave the text of a process."""
+        """Replace the text of a process."""
         data = text.encode("utf-8", errors="replace")[-self._max_bytes :]
         record = _HEADER.pack(zlib.crc32(data), len(data)) + data
         self._slot(rank)[: len(record)] = record
 
     def read(self, rank: int) -> str | None:
-        """The text of a process; `None` if there is none, or the process died while it wrote."""
+        """The text of a process; `None` if it wrote none, or died while it wrote."""
         for _ in range(_NUM_LOOKS):
             slot = bytes(self._slot(rank))
             checksum, num_bytes = _HEADER.unpack_from(slot)
@@ -55,8 +55,8 @@ class TextsInStore:
     """Texts in a store of PyTorch that processes on several machines share.
 
     Args:
-        store: A `TCPStore`, say. Not a `FileStore`: once its disk was full, it keeps its readers
-            busy for ever.
+        store: For example a `TCPStore`. Not a `FileStore`: after its disk was full, it keeps its
+            readers busy for ever.
     """
 
     def __init__(self, store: torch.distributed.Store) -> None:
@@ -71,7 +71,7 @@ class TextsInStore:
         self._store.set(f"text/{rank}", text)
 
     def read(self, rank: int) -> str | None:
-        """The text of a process; `None` if there is none.
+        """The text of a process; `None` if it wrote none.
 
         Raises:
             RuntimeError: If the store cannot be reached.

@@ -1,7 +1,7 @@
 """Training statistics: report values anywhere, collect their mean and spread over all processes.
 
-`report()` only adds to sums on the device of the value and never waits for it. `Collector.update()`
-brings the sums of all devices and processes together; all processes must call it alike.
+`report()` only adds to sums on the device of the value, and never waits for the device.
+`Collector.update()` adds up the sums of all devices and processes; all processes must call it.
 """
 
 import contextlib
@@ -17,9 +17,9 @@ import dnnlib
 from dnnlib import heartbeat
 
 _rank = 0
-_sync_device: torch.device | None = None  # where processes exchange sums; None: only one process
+_sync_device: torch.device | None = None  # where processes exchange sums; `None` for one process
 
-# Reported by this process and not brought together yet.
+# Reports of this process that have not been exchanged yet.
 _new_nums: dict[str, int] = {}  # names in the order of their first report
 _new_sums: dict[torch.device, dict[str, torch.Tensor]] = {}  # sum and sum of squares
 
@@ -28,7 +28,7 @@ _collectors: "weakref.WeakSet[Collector]" = weakref.WeakSet()
 
 
 def init_multiprocessing(rank: int, sync_device: torch.device | None) -> None:
-    """Say which process this is, before the first report.
+    """Set the rank of this process, before the first report.
 
     Args:
         rank: Rank of this process.
@@ -42,7 +42,7 @@ def init_multiprocessing(rank: int, sync_device: torch.device | None) -> None:
 def report(name: str, value: Any) -> Any:
     """Add the elements of a tensor, array, list or number to the statistics called `name`.
 
-    An empty value makes the name known and adds nothing. Each element passes through float32.
+    An empty value registers the name and adds nothing. Each element is converted to float32.
 
     Returns:
         `value`, unchanged.
@@ -63,22 +63,22 @@ def report(name: str, value: Any) -> Any:
 
 
 def report0(name: str, value: Any) -> Any:
-    """`report()` on rank 0; elsewhere only make the name known. Returns `value`, unchanged."""
+    """`report()` on rank 0; other ranks only register the name. Returns `value`, unchanged."""
     report(name, value if _rank == 0 else [])
     return value
 
 
 class Collector:
-    """Number, mean and standard deviation of what was reported since the last update.
+    """Number, mean and standard deviation of the values reported since the last update.
 
-    A new collector begins with the reports that no `update()`, of any collector, has seen yet.
+    A new collector starts with the reports that no collector has exchanged yet.
 
     Args:
         regex: Which names to collect; must match the whole name.
         keep_previous: Whether a name without new values keeps its last statistics.
     """
 
-    def __init__(self, regex: str = ".*", keep_previous: bool = True):
+    def __init__(self, regex: str = ".*", keep_previous: bool = True) -> None:
         self._regex = re.compile(regex)
         self._keep_previous = keep_previous
         self._arrived: dict[str, np.ndarray] = {}  # number, sum, sum of squares; since `update()`
@@ -90,7 +90,7 @@ class Collector:
         return list(self._moments)
 
     def update(self) -> None:
-        """Bring all reports together. All processes must call this, in the same order."""
+        """Exchange all reports. All processes must call this, in the same order."""
         _exchange()
         for name in filter(self._regex.fullmatch, _agreed_names):
             arrived = self._arrived.pop(name, np.zeros(3))
@@ -98,7 +98,7 @@ class Collector:
                 self._moments[name] = arrived
 
     def gather(self) -> None:
-        """Bring all reports together without an update, for `state_dict()`. All processes must."""
+        """Exchange all reports without an update, for `state_dict()`; on all processes."""
         _exchange()
 
     def num(self, name: str) -> int:
@@ -131,7 +131,7 @@ class Collector:
         return self.mean(name)
 
     def state_dict(self) -> dict[str, dict[str, list[float]]]:
-        """Everything collected so far; the same on all processes."""
+        """The collected values, which are the same on all processes."""
         return {
             "moments": {name: row.tolist() for name, row in self._moments.items()},
             "arrived": {name: row.tolist() for name, row in self._arrived.items()},
@@ -150,11 +150,11 @@ class Collector:
 
 
 def _exchange() -> None:
-    """Hand what all processes have reported to all collectors."""
+    """Give all collectors the reports of all processes."""
     names = list(_agreed_names)
     num_unknown = _reduce(names)
     if num_unknown > 0:
-        # At least one process has new names. All learn so from the sum, and take part in this.
+        # At least one process has new names. The sum tells all processes, so all take part here.
         new_names = _gather_new_names()
         _agree_on(new_names)
         _reduce(new_names)
@@ -164,7 +164,7 @@ def _reduce(names: list[str]) -> int:
     """Sum the new reports under `names` over all processes and pass them to the collectors.
 
     Returns:
-        How many reported names are left, added up over the processes.
+        Number of names that remain to be reduced, added up over the processes.
     """
     rows = torch.zeros(len(names) + 1, 3, dtype=torch.float64)
     row_of_name = {name: i for i, name in enumerate(names)}
@@ -189,12 +189,12 @@ def _reduce(names: list[str]) -> int:
 
 
 def _gather_new_names() -> list[str]:
-    """Names that are not agreed on yet: those of rank 0 in its order, then those of the others."""
+    """New names of all processes: first those of rank 0 in its order, then those of the others."""
     if _sync_device is None:
         return list(_new_nums)
     is_cuda = _sync_device.type == "cuda"
     with torch.cuda.device(_sync_device) if is_cuda else contextlib.nullcontext():
-        lists = [None] * torch.distributed.get_world_size()
+        lists: list[list[str]] = [[] for _ in range(torch.distributed.get_world_size())]
         with heartbeat.collective():
             torch.distributed.all_gather_object(lists, list(_new_nums))
     return list(dict.fromkeys(name for names in lists for name in names))

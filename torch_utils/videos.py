@@ -1,4 +1,4 @@
-"""Videos out of frames: MP4, GIF, WebP, complete or not at all."""
+"""Writes videos: MP4, GIF, WebP. A file appears complete or not at all."""
 
 import os
 import queue
@@ -20,24 +20,25 @@ try:
     import imageio
     import imageio_ffmpeg
 except ImportError:
-    imageio = imageio_ffmpeg = None  # reported when a video is asked for
+    # Reported when a video is asked for. A missing module is `None`, which is no type of modules.
+    imageio = imageio_ffmpeg = None  # type: ignore[assignment]
 
 EXTENSIONS = (".mp4", ".gif", ".webp")
-MAX_GIF_FPS = 50  # browsers slow down what shows a frame for less than two hundredths of a second
+MAX_GIF_FPS = 50  # browsers play GIFs slowly if a frame takes less than two hundredths of a second
 MAX_WAITING = 8  # frames between the network and the encoder
 
-# A palette for each frame, as one for all would have to wait for the last.
+# Each frame has a palette of its own; a common palette would have to wait for the last frame.
 GIF_FILTER = "split[a][b];[a]palettegen=stats_mode=single[p];[b][p]paletteuse=new=1"
-# Says and does what players assume of large videos; otherwise colours depend on the player.
+# The colour space that players assume for large videos; otherwise colours depend on the player.
 BT709 = ["-vf", "scale=out_color_matrix=bt709:out_range=tv"]
 BT709 += ["-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709"]
 
 
 def require_ffmpeg() -> None:
-    """Make sure that there is an encoder.
+    """Make sure that an encoder is installed.
 
     Raises:
-        RuntimeError: If not; says what to install.
+        MachineError: If none is; the message tells what to install.
     """
     if imageio is None:
         raise MachineError("writing videos takes two packages: pip install imageio imageio-ffmpeg")
@@ -81,17 +82,17 @@ def writer_settings(
 def write_video(
     path: str | os.PathLike, num_frames: int, settings: dict[str, Any]
 ) -> Iterator[Callable[[np.ndarray], None]]:
-    """Write frames, uint8 `[H, W, C]`, with the function that the `with` block gets.
+    """Give the `with` block a function that writes frames, uint8 `[H, W, C]`.
 
-    The file takes its name when the block ends well and all `num_frames` are in it; after an
-    exception nothing is left of it.
+    The file gets its name when the block has ended without error and all `num_frames` are in the
+    file. After an exception nothing remains.
 
     Raises:
         OSError: If the file cannot be written.
     """
     target = Path(os.path.realpath(path))
     extension = target.suffix.lower()
-    # The name decides which of imageio's plugins writes it: not the one for images.
+    # imageio chooses its plugin by the suffix: .gif and .webp would choose the one for images.
     suffix = ".mp4" if extension in (".gif", ".webp") else target.suffix
     temp = target.with_name(f".{shorten_name(target.stem, 100)}.{uuid.uuid4().hex}.tmp{suffix}")
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -107,7 +108,7 @@ def write_video(
         with _in_background(append) as write:
             yield write
         writer.close()
-        # Whoever replaces imageio's writers does not have to write a file.
+        # Programs (and tests) may replace imageio's writer by one that writes no file.
         if isinstance(writer, imageio.core.format.Format.Writer):
             if not _is_complete(temp, num_frames):
                 raise OSError(_describe_failure(path, target.parent))
@@ -123,7 +124,7 @@ def write_video(
 
 
 def _prepare(frame: np.ndarray, extension: str) -> np.ndarray:
-    """The frame as encoders want it: with three or four channels, of even size for MP4."""
+    """Convert a frame for the encoders: three or four channels; for MP4, an even size."""
     channels = frame.shape[2]
     if channels not in (1, 3, 4):
         raise InputError(
@@ -141,7 +142,7 @@ def _prepare(frame: np.ndarray, extension: str) -> np.ndarray:
 
 
 def _is_complete(path: Path, num_frames: int) -> bool:
-    """Whether an encoder, which does not tell, has written all that it was given."""
+    """Whether an encoder has written all frames, which imageio does not report."""
     if not path.exists():
         return False
     with path.open("rb") as file:
@@ -150,11 +151,11 @@ def _is_complete(path: Path, num_frames: int) -> bool:
         file.seek(max(0, size - 1))
         last = file.read(1)
     if head[:4] == b"RIFF" and head[8:] == b"WEBP":
-        # Equal frames are one frame of a longer duration there; the header has the size.
+        # WebP joins equal frames, so frames cannot be counted; but the header has the size.
         return int.from_bytes(head[4:8], "little") + 8 == size
     if head[:4] == b"GIF8" and last != b";":
         return False
-    # One line for each frame, which is read but not decoded.
+    # ffmpeg prints one line for each frame, without decoding it.
     command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "quiet", "-i", str(path)]
     command += ["-c", "copy", "-f", "framecrc", "-"]
     listed = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
@@ -175,10 +176,10 @@ def _flush_to_disk(path: Path) -> None:
 
 @contextmanager
 def _in_background(consume: Callable[[np.ndarray], None]) -> Iterator[Callable[[np.ndarray], None]]:
-    """Let a thread consume, in order, what the `with` block hands to the function that it gets.
+    """Give the `with` block a function that passes items, in order, to a thread that consumes them.
 
-    The block waits when too much is on its way, and when it ends. What goes wrong in the thread is
-    raised in the block or at its end; if the block itself fails, the rest is not consumed.
+    The block waits when too many items are queued, and when it ends. An error in the thread is
+    raised in the block or at its end. If the block fails, the remaining items are not consumed.
     """
     waiting: queue.Queue[np.ndarray | None] = queue.Queue(MAX_WAITING)
     errors: list[BaseException] = []

@@ -1,8 +1,8 @@
-"""Ends a run in which one process keeps the others waiting for ever, and says which one.
+"""Ends a run in which one process keeps the others waiting for ever, and names that process.
 
-Every process leaves its `heartbeat.progress` where the others can read it, and looks at that of the
-others, in a thread of its own. When none of them has got anything done for too long, those that
-have begun fewer exchanges than the others are the ones that hang.
+In a thread of its own, every process publishes its `heartbeat.progress` and reads that of the
+others. If no process makes progress for too long, those that have begun fewer exchanges than the
+others are the ones that hang.
 """
 
 import contextlib
@@ -22,19 +22,19 @@ from torch_utils.distributed import Worker
 
 MAX_POLL_SEC = 30.0
 POLLS_PER_LIMIT = 20
-ALL_BUSY = 6  # how much longer all processes together may be busy with the same work
+ALL_BUSY = 6  # how many times longer all processes may be busy with the same work
 
 
 @dataclass(frozen=True)
 class Report:
-    """What a process has left for the others.
+    """The progress of a process, as it tells the others.
 
     Attributes:
-        num_polls: Grows as long as the process runs at all.
-        beats: As the others, see `heartbeat.Progress`.
-        collectives: Exchanges that were begun.
-        is_waiting: Whether it is inside one.
-        place: Where it runs, in words.
+        num_polls: Grows as long as the process runs.
+        beats: See `heartbeat.Progress`, like the next two.
+        collectives: Number of exchanges that the process has begun.
+        is_waiting: Whether the process is inside an exchange.
+        place: Machine and process id, in words.
     """
 
     num_polls: int
@@ -55,11 +55,11 @@ class Report:
 
 @contextlib.contextmanager
 def watch(worker: Worker, limit_sec: float) -> Iterator[None]:
-    """Watch over the processes of a run while a `with` block runs; all processes do.
+    """Watch over the processes of a run while a `with` block runs, in each process.
 
     Args:
         worker: This process.
-        limit_sec: How long there may be no progress; 0 watches over nothing.
+        limit_sec: Longest time without progress; 0 turns the watch off.
     """
     if worker.size == 1 or limit_sec <= 0:
         yield
@@ -75,15 +75,15 @@ def watch(worker: Worker, limit_sec: float) -> Iterator[None]:
 
 
 def stuck(reports: dict[int, Report], frozen: list[int]) -> list[int] | None:
-    """Who keeps the others waiting, given that nobody makes progress.
+    """Find the processes that keep the others waiting, given that none makes progress.
 
     Args:
-        reports: The last one of each process, by rank.
-        frozen: Ranks of processes that do not even report any more.
+        reports: The last report of each process, by rank.
+        frozen: Ranks of processes that have stopped reporting.
 
     Returns:
-        Ranks; an empty list if all are in the same exchange, which is the network's fault; `None`
-        if all are busy with the same work, which may simply take long.
+        Their ranks. An empty list if all are in the same exchange: then the network is broken.
+        `None` if all are busy with the same work, which may just take long.
     """
     if frozen:
         return frozen
@@ -95,7 +95,7 @@ def stuck(reports: dict[int, Report], frozen: list[int]) -> list[int] | None:
 
 
 def describe(reports: dict[int, Report], ranks: list[int], size: int, limit_sec: float) -> str:
-    """What has happened, in a line for users; `ranks` is what `stuck` says."""
+    """One line for users about the processes `ranks` that `stuck` has found."""
     waited = f"for {format_time(limit_sec)} without progress"
     advice = "--watchdog-minutes allows more time"
     if not ranks:
@@ -119,7 +119,7 @@ def _watch(worker: Worker, limit_sec: float, stop: threading.Event) -> None:
     while not stop.wait(poll_sec):
         num_polls += 1
         now = time.monotonic()
-        # Who was stopped, or slept with the machine, must not blame the others for it.
+        # A process that was stopped, or slept with the machine, must not blame the others for it.
         was_asleep = now - poll_time > 5 * poll_sec + 2
         poll_time = now
         reports = _exchange(worker, num_polls)
@@ -133,22 +133,23 @@ def _watch(worker: Worker, limit_sec: float, stop: threading.Event) -> None:
             frozen = [rank for rank in reports if now - alive_times[rank] > limit_sec]
             ranks = stuck(reports, frozen)
             if ranks is None and now - progress_time > ALL_BUSY * limit_sec:
-                # On GPUs, exchanges go on by themselves, and nobody seems to wait.
+                # On GPUs, exchanges run asynchronously, so no process seems to wait.
                 ranks, limit_sec = sorted(reports), ALL_BUSY * limit_sec
             if ranks is not None:
                 _end(worker, reports, ranks, limit_sec)
 
 
 def _exchange(worker: Worker, num_polls: int) -> dict[int, Report]:
-    """Leave what this process has done so far; what all have left, by rank."""
+    """Publish the progress of this process; return that of all processes, by rank."""
     now = heartbeat.progress
     place = f"{socket.gethostname()}, process id {os.getpid()}"
     mine = Report(num_polls, now.beats, now.collectives, now.is_waiting, place)
-    reports = {worker.rank: mine}
+    reports, texts = {worker.rank: mine}, worker.reports
+    assert texts is not None  # there are several processes
     try:
-        worker.reports.write(worker.rank, mine.encode())
+        texts.write(worker.rank, mine.encode())
         for rank in range(worker.size):
-            if rank != worker.rank and (text := worker.reports.read(rank)) is not None:
+            if rank != worker.rank and (text := texts.read(rank)) is not None:
                 reports[rank] = Report.decode(text)
     except RuntimeError:
         # The machine that holds the store is gone: the next exchange fails by itself.
@@ -157,15 +158,15 @@ def _exchange(worker: Worker, num_polls: int) -> dict[int, Report]:
 
 
 def _end(worker: Worker, reports: dict[int, Report], ranks: list[int], limit_sec: float) -> None:
-    """End this process; the first one of those that are well says why."""
+    """End this process; the first of the processes that do not hang reports why."""
     message = describe(reports, ranks, worker.size, limit_sec)
-    if worker.rank in ranks:
-        with contextlib.suppress(OSError, ValueError, AttributeError):
+    if worker.rank in ranks and sys.__stderr__ is not None:
+        with contextlib.suppress(OSError, ValueError):
             print(f"Process {worker.rank} hangs here:", file=sys.__stderr__, flush=True)
             faulthandler.dump_traceback(sys.__stderr__)
     if worker.rank == min((rank for rank in reports if rank not in ranks), default=0):
         with contextlib.suppress(OSError, ValueError):
             print(f"\nError: {message}", flush=True)  # for the log
         local_processes.fail(message)
-    time.sleep(local_processes.GRACE_SEC)  # the word is with that one
+    time.sleep(local_processes.GRACE_SEC)  # the other process reports meanwhile
     os._exit(1)

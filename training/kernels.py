@@ -1,4 +1,4 @@
-"""Which CUDA kernels training launches, and compiling them before they are needed."""
+"""Finds the CUDA kernels that training launches, and compiles them before they are needed."""
 
 import dataclasses
 import os
@@ -6,7 +6,7 @@ import threading
 
 import torch
 
-from torch_utils.ops.cuda import compiler
+from torch_utils.ops.cuda import ahead, compiler
 from training import build
 from training.config import TrainConfig
 
@@ -14,11 +14,11 @@ from training.config import TrainConfig
 def launch_all(config: TrainConfig, c_dim: int, img_resolution: int, img_channels: int) -> None:
     """Run all phases of training, and synthesis, on the meta device, which computes nothing.
 
-    What would be launched can be recorded, see `compiler.record_launches`.
+    The launches can be recorded, see `recorder.record_launches`.
 
     Args:
         config: The run.
-        c_dim: Size of the labels, likewise below of the training set.
+        c_dim: Size of the labels of the training set.
         img_resolution: Width and height of the images.
         img_channels: Channels of the images.
     """
@@ -40,24 +40,30 @@ def compile_ahead(
 ) -> threading.Thread | None:
     """Compile the kernels of a run in the background, on all CPU cores, unless they are cached.
 
-    Where this fails, or is late, kernels are compiled when they are first launched.
+    Kernels for which this fails, or comes too late, are compiled when they are first launched.
 
     Args:
         config: The run.
-        device: Where this process trains. On one GPU of a machine it works for all of them.
-        images: As `launch_all` takes them.
+        device: Where this process trains. The process on the first GPU works for all GPUs.
+        images: The last three arguments of `launch_all`.
 
     Returns:
         The thread; `None` if there is nothing to do.
     """
     if device.type != "cuda" or device.index not in (None, 0):
         return None
-    unrelated = dict(training_set_kwargs={}, dataset_fingerprint=None, given={})
-    parts = dataclasses.replace(config, run_dir="", random_seed=0, **unrelated)
+    related = dataclasses.replace(  # without the settings that no kernel depends on
+        config,
+        run_dir="",
+        random_seed=0,
+        training_set_kwargs={},
+        dataset_fingerprint=None,
+        given={},
+    )
     thread = threading.Thread(
-        target=compiler.compile_ahead,
-        args=[lambda: launch_all(config, **images), f"{parts} {images}"],
+        target=ahead.compile_ahead,
+        args=[lambda: launch_all(config, **images), f"{related} {images}"],
         kwargs=dict(arch=compiler.arch_of(device), num_threads=os.cpu_count() or 1),
     )
-    thread.start()  # not a daemon: those may not end well inside of NVRTC
+    thread.start()  # not a daemon, which could be killed inside NVRTC and crash
     return thread

@@ -1,7 +1,7 @@
 """Compiles the CUDA kernels of the standard networks: `python -m training.precompile`.
 
-Which those are is not written down anywhere: the networks, their losses and the augmentations run
-on the meta device, which computes nothing, and the launches that they come to are recorded.
+There is no list of these kernels: networks, losses and augmentations run on the meta device, which
+computes nothing, and their launches are recorded.
 """
 
 if __name__ == "__main__":  # Ctrl-C ends the script quietly even during the other imports
@@ -15,12 +15,14 @@ import os
 import re
 import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from typing import Any
 
 import click
 
 from dnnlib import cli
 from torch_utils.layers import check_resolution
 from torch_utils.ops.cuda import compiler
+from torch_utils.ops.cuda.recorder import record_launches
 from training.config import CFGS, Cfg, TrainOptions, make_config
 from training.kernels import launch_all
 
@@ -35,7 +37,9 @@ class Resolutions(click.ParamType):
 
     name = "size,size"
 
-    def convert(self, value, param, ctx) -> list[int]:
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> list[int]:
         if isinstance(value, list):
             return value
         try:
@@ -80,15 +84,15 @@ def main(archs: list[str], cfgs: list[Cfg], resolutions: list[int], jobs: int | 
 
     Covers generator, discriminator, augmentation and all phases of training, with and without
     --fp32. Needs no GPU: a machine with a GPU finds the kernels if it has the cache, the same
-    version of NVRTC and the same sources. Prints what each kernel takes: registers per thread,
-    bytes of static shared memory per block, bytes of stack and of spilled registers per thread, and
-    the CPU time that it took to compile, now or when it entered the cache.
+    version of NVRTC and the same sources. Prints for each kernel: registers per thread, bytes of
+    static shared memory per block, bytes of stack and of spilled registers per thread, and the CPU
+    time of its compilation, now or when it entered the cache.
 
     \b
     Examples:
       # For the GPUs of this machine.
       python -m training.precompile
-      # For others.
+      # For other GPUs.
       python -m training.precompile --arch=sm_80,sm_90 --cfg=stylegan3-t
     """
     archs = archs or compiler.local_archs()
@@ -119,8 +123,8 @@ def main(archs: list[str], cfgs: list[Cfg], resolutions: list[int], jobs: int | 
             click.echo(_row(specialisation, arch, future.result()))
     click.echo("CPU seconds per architecture that training compiles for when it starts:")
     for (cfg, resolution, is_fp32), needed in kernels_of.items():
-        secs = [sum(compile_sec[kernel, arch] for kernel in needed) for arch in archs]
-        secs = ", ".join(f"{sec:.1f}" for sec in secs)
+        sums = [sum(compile_sec[kernel, arch] for kernel in needed) for arch in archs]
+        secs = ", ".join(f"{sec:.1f}" for sec in sums)
         name = f"{cfg} {resolution}x{resolution}{' --fp32' * is_fp32}"
         click.echo(f"{name:<30} {len(needed):>3} kernels  {secs}")
     sec = time.perf_counter() - start
@@ -137,7 +141,7 @@ def kernels_of_training(cfg: Cfg, resolution: int, is_fp32: bool) -> set[tuple[s
     """
     options = TrainOptions(cfg=cfg, gpus=1, batch=BATCH, gamma=1, fp32=is_fp32)
     config = make_config(options, training_set_kwargs={})
-    with compiler.record_launches() as kernels:
+    with record_launches() as kernels:
         launch_all(config, c_dim=0, img_resolution=resolution, img_channels=IMG_CHANNELS)
     return kernels
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from dnnlib.errors import InputError
-from torch_utils import images, resample
+from torch_utils import image_transforms, images
 from viz.color_maps import GREY, SPECTRUM_COLORS, colors
 from viz.view import View
 
@@ -34,7 +34,7 @@ def to_pixels(x: Tensor, view: View) -> Tensor:
 
 def untransform(x: Tensor, inverse: np.ndarray) -> tuple[Tensor, Tensor]:
     """Undo a transformation of `[C, H, W]`; also a mask, 1 where the content is known."""
-    out, mask = resample.apply_affine_transformation(x[None].float(), inverse, amax=6)
+    out, mask = image_transforms.apply_affine_transformation(x[None].float(), inverse, amax=6)
     return out[0], mask[0]
 
 

@@ -1,10 +1,10 @@
 """Runs the CUDA kernels of `torch_utils/ops/cuda` on the CPU, see `cuda_emulator.h`.
 
-`launch` stands in for `torch_utils.ops.cuda.compiler.launch`; the launchers of the ops then take
+`launch` stands in for `torch_utils.ops.cuda.launcher.launch`; the launchers of the ops then take
 CPU tensors:
 
-    monkeypatch.setattr(compiler, "launch", emulator.launch)
-    monkeypatch.setattr(compiler, "launch", functools.partial(emulator.launch, seed=1))
+    monkeypatch.setattr(launcher, "launch", emulator.launch)
+    monkeypatch.setattr(launcher, "launch", functools.partial(emulator.launch, seed=1))
 """
 
 import ctypes

@@ -5,8 +5,10 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from torch_utils.ops.cpu.compiler import CACHE_DIR_VARIABLE
-from torch_utils.ops.cuda import compiler
+from torch_utils.ops.compilation import BuildError
+from torch_utils.ops.cuda import ahead, compiler
+from torch_utils.ops.cuda.recorder import record_launches
+from torch_utils.ops.kernel_cache import CACHE_DIR_VARIABLE
 from training import kernels
 from training.config import TrainOptions, make_config
 
@@ -17,7 +19,7 @@ IMAGES = dict(c_dim=0, img_resolution=16, img_channels=3)
 def compiled(tmp_path, monkeypatch):
     """Kernels that were compiled, in place of which nothing is."""
     monkeypatch.setenv(CACHE_DIR_VARIABLE, str(tmp_path))
-    monkeypatch.setattr(compiler, "_ahead", {})
+    monkeypatch.setattr(ahead, "_futures", {})
     monkeypatch.setattr(compiler, "_target", lambda arch: ("cubin", arch))
     monkeypatch.setattr(compiler.torch.cuda, "get_device_capability", lambda _: (9, 0))
     names = []
@@ -41,7 +43,7 @@ def compile_ahead(config, device="cuda:0"):
 
 
 def test_all_kernels_are_compiled_once(compiled):
-    with compiler.record_launches() as needed:
+    with record_launches() as needed:
         kernels.launch_all(config(), **IMAGES)
     assert compile_ahead(config())
     assert sorted(compiled) == sorted((*kernel, "sm_90") for kernel in needed)
@@ -65,7 +67,7 @@ def test_random_numbers_stay_what_they_are(compiled):
 
 def test_failures_are_silent_and_tried_again(compiled, monkeypatch, capfd):
     def fail(*_):
-        raise compiler.BuildError("no kernel")
+        raise BuildError("no kernel")
 
     with monkeypatch.context() as patch:
         patch.setattr(compiler, "compile_cubin", fail)

@@ -1,21 +1,30 @@
 """Scale, noise, bias, activation function, gain and clamp in one step."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
 import dnnlib
+from torch_utils.ops.calls import BiasAct, BiasActGrad
 from torch_utils.ops.cpu import bias_act as cpu
 from torch_utils.ops.cuda import bias_act as cuda
-from torch_utils.ops.layout import channels_format
+from torch_utils.ops.cuda.recorder import stands_for_cuda
+from torch_utils.ops.layout import arithmetic_dtype, channels_format
 from torch_utils.ops.reference import bias_act as reference
 from torch_utils.ops.selection import has_kernels, wants_reference
 
+# The arguments of the ops that make up a `BiasAct` and a `BiasActGrad`.
+_CALL = (
+    "Tensor? b, Tensor? scale, Tensor? noise, "
+    "SymInt dim, str act, float alpha, float gain, float? clamp"
+)
+_WANTED = "bool is_output_saved, bool scales_dx, bool needs_b, bool needs_scale, bool needs_noise"
+
 
 def _entry(act: str, def_gain: float, def_alpha: float, has_2nd_grad: bool) -> dnnlib.EasyDict:
-    def func(x: Tensor, alpha: float = def_alpha, **_) -> Tensor:
+    def func(x: Tensor, alpha: float = def_alpha, **_: Any) -> Tensor:
         return reference.ACTIVATIONS[act](x, alpha)
 
     return dnnlib.EasyDict(
@@ -53,8 +62,8 @@ def bias_act(
 ) -> Tensor:
     """Compute `clamp(act(x * scale + noise + b) * gain)`; differentiable to any order.
 
-    Half precision is computed in float32 by the kernels. They take the gradient at an output of
-    exactly `clamp` for zero, where PyTorch's is that below the limit.
+    For half precision, the kernels compute in float32. Where the output is exactly `clamp`, their
+    gradient is zero; PyTorch's own gradient is the one below the limit.
 
     Args:
         x: Activations of any shape and floating-point type.
@@ -64,7 +73,7 @@ def bias_act(
         alpha: Slope of `"lrelu"` below zero; `None` for the default.
         gain: Factor after the activation; `None` for the default of the activation.
         clamp: Limit of the absolute value after the gain; `None` for no limit.
-        impl: `"cuda"` stands for the best kernel there is, `"ref"` for the reference.
+        impl: `"cuda"` stands for the best kernel that exists, `"ref"` for the reference.
         scale: Factors `[N, C]` of images `x` `[N, C, H, W]`, where `dim` must be 1; or `None`.
         noise: Added to such images, `[N, 1, H, W]` or `[1, 1, H, W]`; or `None`.
 
@@ -85,192 +94,168 @@ def bias_act(
     gain = defaults.def_gain if gain is None else float(gain)
     clamp = None if clamp is None else float(clamp)
     if is_reference or x.ndim == 0 or not has_kernels(x, (), (b, scale, noise)):
-        return reference.bias_act(x, b, dim, act, alpha, gain, clamp, scale, noise)
-    dtype = _dtype_of_sums(x)
+        return reference.bias_act(x, BiasAct(b, scale, noise, dim, act, alpha, gain, clamp))
+    dtype = arithmetic_dtype(x.dtype)
     b, scale, noise = (None if t is None else t.to(dtype).contiguous() for t in (b, scale, noise))
     if not defaults.has_2nd_grad:
         return _bias_act(x, b, scale, noise, dim, act, alpha, gain, clamp)
     # Smooth functions spend their time in exp and tanh, which PyTorch has vectorised.
     if any(t is not None for t in (b, scale, noise)):
-        x = _bias_act(x, b, scale, noise, dim, "linear", 0.0, 1.0, None)
+        x = _bias_act(x, *BiasAct(b, scale, noise, dim))
     x = reference.ACTIVATIONS[act](x, alpha)
     if gain == 1 and clamp is None:
         return x
-    return _bias_act(x, None, None, None, dim, "linear", 0.0, gain, clamp)
+    return _bias_act(x, *BiasAct(dim=dim, gain=gain, clamp=clamp))
 
 
-@torch.library.custom_op("stylegan3::bias_act", mutates_args=())
-def _bias_act(
-    x: Tensor,
-    b: Tensor | None,
-    scale: Tensor | None,
-    noise: Tensor | None,
-    dim: int,
-    act: str,
-    alpha: float,
-    gain: float,
-    clamp: float | None,
-) -> Tensor:
+@torch.library.custom_op(
+    "stylegan3::bias_act", mutates_args=(), schema=f"(Tensor x, {_CALL}) -> Tensor"
+)
+def _bias_act(x: Tensor, *call: Any) -> Tensor:
     """The piecewise linear activations: `"linear"`, `"relu"` and `"lrelu"`."""
-    return cpu.bias_act(x, b, scale, noise, dim, act, alpha, gain, clamp)
+    return cpu.bias_act(x, BiasAct(*call))
+
+
+@_bias_act.register_kernel("cuda")
+def _bias_act_cuda(x: Tensor, *call: Any) -> Tensor:
+    return cuda.bias_act(x, BiasAct(*call))
 
 
 @_bias_act.register_fake
-def _(x, b, scale, noise, dim, act, alpha, gain, clamp):
-    if x.device.type == "meta":
-        return cuda.bias_act(x, b, scale, noise, dim, act, alpha, gain, clamp)
-    return torch.empty_like(x, memory_format=channels_format(x, dim))
+def _(x: Tensor, *call: Any) -> Tensor:
+    if stands_for_cuda(x.device):
+        return _bias_act_cuda(x, *call)
+    return torch.empty_like(x, memory_format=channels_format(x, BiasAct(*call).dim))
 
 
-def _setup_context(ctx, inputs, output) -> None:
-    x, b, scale, noise, *ctx.settings = inputs
-    dim, act, alpha, gain, clamp = ctx.settings
-    ctx.b_shape = [x.shape[dim] if i == dim else 1 for i in range(x.ndim)]
-    ctx.noise_shape = None if noise is None else noise.shape
-    # A second backward pass comes here with no gradient at all if only the saved output leads here.
-    # The saved output of a linear function decides about clamping only: it has no gradient, and
-    # neither have the operands. (The others get zeros, as from PyTorch's own activations: Adam
-    # takes a step of zero for a step, and None for none.)
-    ctx.set_materialize_grads(act != "linear")
-    if scale is None and act == "linear" and clamp is None:
+def _setup_context(ctx: Any, inputs: tuple, output: Tensor) -> None:
+    x, *arguments = inputs
+    call = BiasAct(*arguments)
+    ctx.settings = call[3:]  # all but the tensors
+    ctx.b_shape = [x.shape[call.dim] if i == call.dim else 1 for i in range(x.ndim)]
+    ctx.noise_shape = None if call.noise is None else call.noise.shape
+    # If only the saved output leads here, a second backward pass brings no gradient at all. The
+    # saved output of a linear function only decides where to clamp, so it has no gradient, and
+    # neither have the operands. (The other activations get zeros, as PyTorch's own do: a gradient
+    # of zero is a step of Adam, and `None` is not.)
+    ctx.set_materialize_grads(call.act != "linear")
+    if call.scale is None and call.act == "linear" and call.clamp is None:
         return  # nothing to keep
-    # The gradient of the scale needs the input. Otherwise the output, which the next layer keeps
-    # anyway, tells by its sign and size which slope made it.
-    is_told_by_output = act == "linear" or (gain > 0 and (act == "relu" or alpha >= 0))
-    ctx.is_output_saved = scale is None and is_told_by_output and clamp != 0
-    ctx.save_for_backward(output if ctx.is_output_saved else x, b, scale, noise)
+    # The gradient of the scale needs the input. Otherwise the output is saved, which the next layer
+    # keeps anyway: its sign and size tell which slope made it.
+    has_sign_of_input = call.gain > 0 and (call.act == "relu" or call.alpha >= 0)
+    is_told_by_output = call.act == "linear" or has_sign_of_input
+    ctx.is_output_saved = call.scale is None and is_told_by_output and call.clamp != 0
+    saved = output if ctx.is_output_saved else x
+    ctx.save_for_backward(saved, call.b, call.scale, call.noise)
 
 
-def _backward(ctx, dy: Tensor | None):
+def _backward(ctx: Any, dy: Tensor | None) -> tuple[Tensor | None, ...]:
     if dy is None:
         return (None,) * 9
-    needs_b, needs_scale, needs_noise = ctx.needs_input_grad[1:4]
+    needs = ctx.needs_input_grad[1:4]
     if ctx.saved_tensors:
-        grads = _bias_act_grad(
-            dy,
-            *ctx.saved_tensors,
-            *ctx.settings,
-            is_output_saved=ctx.is_output_saved,
-            scales_dx=True,
-            needs_b=needs_b,
-            needs_scale=needs_scale,
-            needs_noise=needs_noise,
-        )
-        needs = (True, needs_b, needs_scale, needs_noise)
+        wanted = BiasActGrad(ctx.is_output_saved, True, *needs)
+        grads = _bias_act_grad(dy, *ctx.saved_tensors, *ctx.settings, *wanted)
+        needs = True, *needs
         grads = (grad if is_needed else None for grad, is_needed in zip(grads, needs, strict=True))
         return *grads, *[None] * 5
-    _, _, _, gain, _ = ctx.settings
+    needs_b, _, needs_noise = needs
+    gain = BiasAct(None, None, None, *ctx.settings).gain
     dx = dy if gain == 1 else dy * gain
-    wide = dx.to(_dtype_of_sums(dx))
+    wide = dx.to(arithmetic_dtype(dx.dtype))
     db = wide.sum_to_size(ctx.b_shape).flatten() if needs_b else None
     dnoise = wide.sum_to_size(ctx.noise_shape) if needs_noise else None
     return dx, db, None, dnoise, *[None] * 5
 
 
-_bias_act.register_kernel("cuda", cuda.bias_act)
 _bias_act.register_autograd(_backward, setup_context=_setup_context)
 
 
-@torch.library.custom_op("stylegan3::bias_act_grad", mutates_args=())
-def _bias_act_grad(
-    dy: Tensor,
-    saved: Tensor,
-    b: Tensor | None,
-    scale: Tensor | None,
-    noise: Tensor | None,
-    dim: int,
-    act: str,
-    alpha: float,
-    gain: float,
-    clamp: float | None,
-    is_output_saved: bool,
-    scales_dx: bool,
-    needs_b: bool,
-    needs_scale: bool,
-    needs_noise: bool,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+@torch.library.custom_op(
+    "stylegan3::bias_act_grad",
+    mutates_args=(),
+    schema=f"(Tensor dy, Tensor saved, {_CALL}, {_WANTED}) -> (Tensor, Tensor, Tensor, Tensor)",
+)
+def _bias_act_grad(dy: Tensor, saved: Tensor, *arguments: Any) -> tuple[Tensor, ...]:
     """Gradients of `x`, `b`, `scale` and `noise`; empty where they are not needed.
 
     With `m` the slope of `clamp(act(v) * gain)` at each `v = x * scale + noise + b`, they are
     `m * dy * scale` (without the scale if `scales_dx` is false), and sums of `m * dy`,
     `m * dy * x` and `m * dy`. `saved` is `x`, or else the output.
     """
-    return cpu.bias_act_grad(
-        dy,
-        saved,
-        b,
-        scale,
-        noise,
-        dim,
-        act,
-        alpha,
-        gain,
-        clamp,
-        is_output_saved,
-        scales_dx,
-        needs_b,
-        needs_scale,
-        needs_noise,
-    )
+    return cpu.bias_act_grad(dy, saved, *_split(arguments))
+
+
+@_bias_act_grad.register_kernel("cuda")
+def _bias_act_grad_cuda(dy: Tensor, saved: Tensor, *arguments: Any) -> tuple[Tensor, ...]:
+    return cuda.bias_act_grad(dy, saved, *_split(arguments))
 
 
 @_bias_act_grad.register_fake
-def _(dy, saved, b, scale, noise, dim, *settings):
-    if saved.device.type == "meta":
-        return cuda.bias_act_grad(dy, saved, b, scale, noise, dim, *settings)
-    needs_b, needs_scale, needs_noise = settings[-3:]
-    dtype = _dtype_of_sums(saved)
-    return (
-        torch.empty_like(saved, memory_format=channels_format(saved, dim)),
-        saved.new_empty([saved.shape[dim]] if needs_b else [0], dtype=dtype),
-        saved.new_empty(saved.shape[:2] if needs_scale else [0], dtype=dtype),
-        saved.new_empty(noise.shape if needs_noise else [0], dtype=dtype),
-    )
+def _(dy: Tensor, saved: Tensor, *arguments: Any) -> tuple[Tensor, ...]:
+    if stands_for_cuda(saved.device):
+        return _bias_act_grad_cuda(dy, saved, *arguments)
+    call, wanted = _split(arguments)
+    dtype = arithmetic_dtype(saved.dtype)
+    dx = torch.empty_like(saved, memory_format=channels_format(saved, call.dim))
+    return dx, *(saved.new_empty(shape, dtype=dtype) for shape in wanted.shapes(saved, call))
 
 
-def _setup_grad(ctx, inputs, output) -> None:
-    dy, saved, b, scale, noise, *ctx.settings = inputs
-    *_, ctx.scales_dx, ctx.needs_b, ctx.needs_scale, ctx.needs_noise = ctx.settings
+def _split(arguments: tuple) -> tuple[BiasAct, BiasActGrad]:
+    num_settings = len(BiasAct._fields)
+    return BiasAct(*arguments[:num_settings]), BiasActGrad(*arguments[num_settings:])
+
+
+def _setup_grad(ctx: Any, inputs: tuple, output: tuple[Tensor, ...]) -> None:
+    dy, saved, *arguments = inputs
+    call, ctx.wanted = _split(tuple(arguments))
+    ctx.settings = call[3:]  # all but the tensors
     ctx.set_materialize_grads(False)
     # The gradients are linear in `dy`, which matters only as a factor of scale and input.
-    ctx.save_for_backward(None if scale is None else dy, saved, b, scale, noise)
+    dy = None if call.scale is None else dy
+    ctx.save_for_backward(dy, saved, call.b, call.scale, call.noise)
 
 
-def _backward_grad(ctx, g_dx, g_db, g_dscale, g_dnoise):
+def _backward_grad(
+    ctx: Any,
+    g_dx: Tensor | None,
+    g_db: Tensor | None,
+    g_dscale: Tensor | None,
+    g_dnoise: Tensor | None,
+) -> tuple[Tensor | None, ...]:
     dy, saved, b, scale, noise = ctx.saved_tensors
-    dim, *settings = ctx.settings[:6]
+    call = BiasAct(b, scale, noise, *ctx.settings)
 
     def times_slope(t: Tensor) -> Tensor:
-        t = t.to(saved.dtype)
-        slopes = (saved, b, scale, noise, dim, *settings)
-        return _bias_act_grad(t, *slopes, *[False] * 4)[0]
+        slope_only = BiasActGrad(ctx.wanted.is_output_saved)
+        return _bias_act_grad(t.to(saved.dtype), saved, *call, *slope_only)[0]
 
-    g_dy = []  # what each of the gradients adds
+    parts = []  # what each of the gradients adds to that of `dy`
     g_saved = g_scale = None
-    if g_dx is not None and scale is not None and ctx.scales_dx:
-        g_dy.append(g_dx * scale[:, :, None, None])
+    if g_dx is not None and scale is not None and ctx.wanted.scales_dx:
+        parts.append(g_dx * scale[:, :, None, None])
         g_scale = (times_slope(dy) * g_dx).sum([2, 3], dtype=scale.dtype)
     elif g_dx is not None:
-        g_dy.append(g_dx)
-    if g_db is not None and ctx.needs_b:
-        g_dy.append(g_db.reshape([-1 if i == dim else 1 for i in range(saved.ndim)]))
-    if g_dscale is not None and ctx.needs_scale:
-        g_dy.append(g_dscale[:, :, None, None] * saved)
+        parts.append(g_dx)
+    if g_db is not None and ctx.wanted.needs_b:
+        parts.append(g_db.reshape([-1 if i == call.dim else 1 for i in range(saved.ndim)]))
+    if g_dscale is not None and ctx.wanted.needs_scale:
+        parts.append(g_dscale[:, :, None, None] * saved)
         g_saved = times_slope(dy) * g_dscale[:, :, None, None].to(saved.dtype)
-    if g_dnoise is not None and ctx.needs_noise:
-        g_dy.append(g_dnoise)
-    g_dy = times_slope(sum(g_dy).expand_as(saved)) if g_dy else None
+    if g_dnoise is not None and ctx.wanted.needs_noise:
+        parts.append(g_dnoise)
+    g_dy = times_slope(torch.as_tensor(sum(parts)).expand_as(saved)) if parts else None
     return g_dy, g_saved, None, g_scale, *[None] * 11
 
 
-_bias_act_grad.register_kernel("cuda", cuda.bias_act_grad)
 _bias_act_grad.register_autograd(_backward_grad, setup_context=_setup_grad)
 
 
 def _check_operands(
     x: Tensor, b: Tensor | None, dim: int, scale: Tensor | None, noise: Tensor | None
 ) -> int:
-    """Refuse what does not fit `x`; return the dimension of the channels, counted from the left."""
+    """Refuse operands that do not fit `x`; return the dimension of the channels from the left."""
     if b is not None:
         if not -x.ndim <= dim < x.ndim or b.shape != (x.shape[dim],):
             raise ValueError(
@@ -294,8 +279,3 @@ def _check_operands(
             f"bias_act: noise {tuple(noise.shape)} does not fit images {tuple(x.shape)}"
         )
     return dim
-
-
-def _dtype_of_sums(x: Tensor) -> torch.dtype:
-    """Dtype of the arithmetic, and of bias, scale and noise."""
-    return torch.float64 if x.dtype == torch.float64 else torch.float32

@@ -1,14 +1,22 @@
-"""Tells who wants to know that kernels are being compiled: that takes seconds, once."""
+"""What compiling kernels for the CPU and for CUDA has in common: its error, and who hears of it."""
 
 import contextlib
 from collections.abc import Callable, Iterator
 
+from dnnlib.errors import MachineError
+
 _listeners: list[Callable[[str], None]] = []
+
+
+class BuildError(MachineError):
+    """Kernels cannot be built or loaded on this machine; one line says why, and what to do."""
 
 
 @contextlib.contextmanager
 def listener(tell: Callable[[str], None]) -> Iterator[None]:
     """Inside, call a function with a line for people whenever kernels are compiled.
+
+    Compiling takes seconds, once; a viewer can show why it waits.
 
     Args:
         tell: Called from any thread, with the same line several times if there are several kernels.

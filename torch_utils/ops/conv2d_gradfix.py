@@ -1,12 +1,13 @@
 """2D convolutions, and a context that leaves their weight gradients out of a backward pass.
 
 PyTorch differentiates convolutions to any order, and `torch.autograd.grad` skips the gradient of a
-weight that does not lead to the requested inputs. What it cannot know is that a weight which does
-lead there is to count as constant; `no_weight_gradients` says so.
+weight that does not lead to the requested inputs. `no_weight_gradients` also skips the gradients of
+weights that do lead there, and so treats them as constants.
 """
 
 import contextlib
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -47,9 +48,9 @@ def conv_transpose2d(
 def no_weight_gradients(disable: bool = True) -> Iterator[None]:
     """Skip the weight gradient of every convolution whose backward pass runs in this context.
 
-    The gradient is not computed, and the weight counts as a constant. What was recorded with
-    `create_graph=True` stays complete: differentiating the result again, outside, reaches the
-    weights. Backward passes that `torch.compile` has built already are not affected.
+    The gradient is not computed, and the weight counts as a constant. A graph recorded with
+    `create_graph=True` stays complete: differentiating the result again, outside the context,
+    reaches the weights. Backward passes that `torch.compile` has already built are not affected.
 
     Args:
         disable: False makes the context do nothing.
@@ -59,11 +60,13 @@ def no_weight_gradients(disable: bool = True) -> Iterator[None]:
 
 
 class _NoWeightGradients(TorchDispatchMode):
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
         if func is not torch.ops.aten.convolution_backward.default:
             return func(*args, **(kwargs or {}))
-        *args, (needs_input, _, needs_bias) = args
-        dy = args[0]
-        # Some kernels compute the gradients of weight and bias together: sum up the latter here.
-        dx = func(*args, [True, False, False])[0] if needs_input else None
+        *operands, (needs_input, _, needs_bias) = args
+        dy = operands[0]
+        # Some kernels compute the gradients of weight and bias together: sum up the bias here.
+        dx = func(*operands, [True, False, False])[0] if needs_input else None
         return dx, None, dy.sum([0, *range(2, dy.ndim)]) if needs_bias else None

@@ -1,4 +1,4 @@
-"""2D convolution with up- or downsampling, in the cheapest order of the two."""
+"""2D convolution with up- or downsampling, in whichever order is cheaper."""
 
 from numbers import Integral
 
@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from torch_utils.ops import conv2d_gradfix, upfirdn2d
+from torch_utils.ops.calls import Padding
 
 
 def conv2d_resample(
@@ -29,7 +30,7 @@ def conv2d_resample(
         up: Upsampling factor.
         down: Downsampling factor.
         padding: Pixels of the upsampled image to add: an integer, `[x, y]` or `[x0, x1, y0, y1]`.
-            What the resampling filter takes is added to it.
+            The padding that the resampling filter needs is added.
         groups: Groups of channels that do not mix.
         flip_weight: True correlates with `w` as `torch.nn.functional.conv2d` does, False convolves.
         flip_filter: The same for `f`, where False is the default.
@@ -51,17 +52,17 @@ def conv2d_resample(
             raise ValueError(
                 f"conv2d_resample: `{name}` must be a positive integer, got {factor!r}"
             )
-    padding = _add_filter_padding(padding, f, up, down)
+    total = _add_filter_padding(padding, f, up, down)
     if up == 1 and down == 1:
-        return _conv(x, w, padding, groups, flip_weight)
+        return _conv(x, w, total, groups, flip_weight)
     if up == 1:
-        return _conv_down(x, w, f, down, padding, groups, flip_weight, flip_filter)
-    x = _conv_up(x, w, f, up, padding, groups, flip_weight, flip_filter)
+        return _conv_down(x, w, f, down, total, groups, flip_weight, flip_filter)
+    x = _conv_up(x, w, f, up, total, groups, flip_weight, flip_filter)
     return x if down == 1 else upfirdn2d.upfirdn2d(x, f, down=down, flip_filter=flip_filter)
 
 
-def _add_filter_padding(padding, f, up: int, down: int) -> tuple[int, int, int, int]:
-    """The padding of `upsample2d` and `downsample2d`, both at once and before the convolution."""
+def _add_filter_padding(padding: int | list[int], f: Tensor | None, up: int, down: int) -> Padding:
+    """Add the padding of `upsample2d` and `downsample2d`, which goes before the convolution."""
     x0, x1, y0, y1 = upfirdn2d.parse_padding(padding)
     fw, fh = upfirdn2d.filter_size(f)
     if up > 1:
@@ -73,7 +74,9 @@ def _add_filter_padding(padding, f, up: int, down: int) -> tuple[int, int, int, 
     return x0, x1, y0, y1
 
 
-def _conv(x, w, padding, groups, flip_weight, stride=1) -> Tensor:
+def _conv(
+    x: Tensor, w: Tensor, padding: Padding, groups: int, flip_weight: bool, stride: int = 1
+) -> Tensor:
     x0, x1, y0, y1 = padding
     w = w if flip_weight else w.flip([2, 3])
     if x0 == x1 >= 0 and y0 == y1 >= 0:
@@ -81,8 +84,17 @@ def _conv(x, w, padding, groups, flip_weight, stride=1) -> Tensor:
     return conv2d_gradfix.conv2d(F.pad(x, padding), w, stride=stride, groups=groups)
 
 
-def _conv_down(x, w, f, down, padding, groups, flip_weight, flip_filter) -> Tensor:
-    """Filter, then convolve: only pixels that stay are convolved (with 1x1 kernels, filtered)."""
+def _conv_down(
+    x: Tensor,
+    w: Tensor,
+    f: Tensor | None,
+    down: int,
+    padding: Padding,
+    groups: int,
+    flip_weight: bool,
+    flip_filter: bool,
+) -> Tensor:
+    """Filter, then convolve, so that only the pixels that remain are convolved."""
     if w.shape[2:] == (1, 1):
         x = upfirdn2d.upfirdn2d(x, f, down=down, padding=padding, flip_filter=flip_filter)
         return _conv(x, w, (0, 0, 0, 0), groups, flip_weight)
@@ -92,7 +104,16 @@ def _conv_down(x, w, f, down, padding, groups, flip_weight, flip_filter) -> Tens
     return _conv(x, w, (0, 0, 0, 0), groups, flip_weight, stride=down)
 
 
-def _conv_up(x, w, f, up, padding, groups, flip_weight, flip_filter) -> Tensor:
+def _conv_up(
+    x: Tensor,
+    w: Tensor,
+    f: Tensor | None,
+    up: int,
+    padding: Padding,
+    groups: int,
+    flip_weight: bool,
+    flip_filter: bool,
+) -> Tensor:
     """Convolve, then filter: the zeros between the pixels are never convolved."""
     out_channels, in_channels, kh, kw = w.shape  # channels of one group in the second place
     if kh == kw == 1:
@@ -102,8 +123,8 @@ def _conv_up(x, w, f, up, padding, groups, flip_weight, flip_filter) -> Tensor:
         )
     w = w.reshape(groups, out_channels // groups, in_channels, kh, kw).transpose(1, 2).flatten(0, 1)
     w = w.flip([2, 3]) if flip_weight else w  # a transposed convolution convolves
-    # It starts `k - 1` pixels before the zero-stuffed image, and ends as many behind it less the
-    # last `up - 1` zeros. So much padding is there already; where it is too much, it crops.
+    # A transposed convolution starts `k - 1` pixels before the zero-stuffed image and ends `k - up`
+    # behind it. These are subtracted from the padding; a negative rest crops.
     x0, x1, y0, y1 = padding
     x0, x1, y0, y1 = x0 - (kw - 1), x1 - (kw - up), y0 - (kh - 1), y1 - (kh - up)
     crop_x, crop_y = max(min(-x0, -x1), 0), max(min(-y0, -y1), 0)

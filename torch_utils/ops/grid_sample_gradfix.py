@@ -1,5 +1,7 @@
 """Bilinear sampling of images at given positions, with gradients of any order for the images."""
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -27,20 +29,20 @@ def grid_sample(input: Tensor, grid: Tensor) -> Tensor:
 
 class _GridSample(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, input: Tensor, grid: Tensor) -> Tensor:
-        # The image matters to the gradient of the grid only; otherwise its shape will do.
+    def forward(ctx: Any, input: Tensor, grid: Tensor) -> Tensor:
+        # Only the gradient of the grid needs the pixels; otherwise the shape is enough.
         values = input if ctx.needs_input_grad[1] else input.new_zeros([]).expand(input.shape)
         ctx.save_for_backward(values, grid)
         return F.grid_sample(input, grid, "bilinear", "zeros", align_corners=False)
 
     @staticmethod
-    def backward(ctx, dy: Tensor) -> tuple[Tensor | None, Tensor | None]:
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, Tensor | None]:
         return _GridSampleBackward.apply(dy, *ctx.saved_tensors)
 
 
 class _GridSampleBackward(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, dy: Tensor, input: Tensor, grid: Tensor) -> tuple[Tensor, Tensor | None]:
+    def forward(ctx: Any, dy: Tensor, input: Tensor, grid: Tensor) -> tuple[Tensor, Tensor | None]:
         ctx.set_materialize_grads(False)
         needs_grid = ctx.needs_input_grad[2]
         ctx.save_for_backward(dy if needs_grid else None, grid)
@@ -52,7 +54,7 @@ class _GridSampleBackward(torch.autograd.Function):
 
     @staticmethod
     def backward(
-        ctx, ddx: Tensor | None, ddgrid: Tensor | None
+        ctx: Any, ddx: Tensor | None, ddgrid: Tensor | None
     ) -> tuple[Tensor | None, None, Tensor | None]:
         if ddgrid is not None:
             raise RuntimeError(

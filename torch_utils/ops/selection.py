@@ -1,4 +1,4 @@
-"""Which implementation of an op is used: the kernels of the device, or the reference."""
+"""Chooses between the kernels of a device and the reference."""
 
 import contextlib
 from collections.abc import Iterator, Sequence
@@ -8,15 +8,17 @@ from torch import Tensor
 
 from torch_utils.ops.cpu import resample as cpu
 from torch_utils.ops.cuda import compiler as cuda
+from torch_utils.ops.cuda.cpp_types import CPP_TYPES
+from torch_utils.ops.cuda.recorder import stands_for_cuda
 
-CUDA_DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+CUDA_DTYPES = tuple(CPP_TYPES)
 
 _is_reference_forced = False
 
 
 @contextlib.contextmanager
 def force_reference(force: bool = True) -> Iterator[None]:
-    """Use the reference implementations of all ops inside, to compare with them.
+    """Let all ops inside use the reference, to compare kernels with it.
 
     Args:
         force: False makes the context do nothing.
@@ -34,7 +36,7 @@ def wants_reference(op: str, impl: str) -> bool:
     """Whether to use the reference, for the argument `impl` of an op.
 
     Raises:
-        ValueError: If `impl` is neither `"cuda"`, the best kernel there is, nor `"ref"`.
+        ValueError: If `impl` is neither `"cuda"`, the best kernel that exists, nor `"ref"`.
     """
     if impl not in ("cuda", "ref"):
         raise ValueError(f'{op}: `impl` must be "cuda" or "ref", got {impl!r}')
@@ -46,19 +48,17 @@ def has_kernels(
 ) -> bool:
     """Whether the device of `x` has kernels for images, (constant) filters and other operands.
 
-    Operands on several devices are left to the reference, which refuses them. The meta device
-    stands for CUDA: what would be launched there can be recorded.
+    Operands on several devices are left to the reference, which refuses them.
     """
     if any(t is not None and t.device != x.device for t in (*filters, *others)):
         return False
     if x.device.type == "cpu":
         return cpu.is_supported(x, *filters)
-    return (
-        x.device.type in ("cuda", "meta")
-        and x.dtype in CUDA_DTYPES
-        and not any(f.requires_grad for f in filters)
-        and (x.device.type == "meta" or _has_cuda_kernels(x.device))
-    )
+    if x.dtype not in CUDA_DTYPES or any(f.requires_grad for f in filters):
+        return False
+    if x.device.type == "cuda":
+        return _has_cuda_kernels(x.device)
+    return stands_for_cuda(x.device)
 
 
 @torch.compiler.assume_constant_result

@@ -8,15 +8,17 @@ Coordinates are counted on the zero-stuffed image: upsampling by `up` follows ev
 
 from collections.abc import Sequence
 from numbers import Integral
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from torch_utils import misc
+from torch_utils.ops.calls import UpFirDn, call_of_op
 from torch_utils.ops.cpu import upfirdn2d as cpu
 from torch_utils.ops.cuda import upfirdn2d as cuda
+from torch_utils.ops.cuda.recorder import stands_for_cuda
 from torch_utils.ops.layout import output_format
 from torch_utils.ops.reference import upfirdn2d as reference
 from torch_utils.ops.selection import has_kernels, wants_reference
@@ -25,7 +27,7 @@ Factor = int | Sequence[int]
 Padding = int | Sequence[int]
 Impl = Literal["cuda", "ref"]
 
-# From this many taps on, filtering along the two axes in turn beats the 2D filter.
+# From this many taps on, two passes along the axes are faster than the 2D filter.
 MIN_SEPARABLE_TAPS = 8
 
 
@@ -50,15 +52,14 @@ def upfirdn2d(
             Negative values crop.
         flip_filter: False convolves, True correlates.
         gain: Total gain of the 2D operation.
-        impl: `"cuda"` stands for the best kernel there is, `"ref"` for the reference.
+        impl: `"cuda"` stands for the best kernel that exists, `"ref"` for the reference.
 
     Returns:
         Images `[N, C, H', W']` in the dtype of `x`, with
         `W' = (W * up + x0 + x1 - fw) // down + 1`.
 
     Raises:
-        ValueError: If an argument has the wrong rank, type or range, or nothing of the image is
-            left.
+        ValueError: If an argument has the wrong rank, type or range, or the output is empty.
     """
     is_reference = wants_reference("upfirdn2d", impl)
     if x.ndim != 4:
@@ -77,39 +78,42 @@ def upfirdn2d(
             f"upfirdn2d: filter {tuple(f.shape)} and padding {padding} leave nothing of an image "
             f"of {x.shape[3]}x{x.shape[2]} upsampled by {up}"
         )
+    call = UpFirDn(up, down, padding, bool(flip_filter), float(gain))
     if is_reference or not has_kernels(x, (f,)):
-        return reference.upfirdn2d(x, f, up, down, padding, flip_filter, gain)
-    return _upfirdn2d(x, f, up, down, padding, bool(flip_filter), float(gain))
+        return reference.upfirdn2d(x, f, call)
+    return _upfirdn2d(x, f, *call)
 
 
-@torch.library.custom_op("stylegan3::upfirdn2d", mutates_args=())
-def _upfirdn2d(
-    x: Tensor,
-    f: Tensor,
-    up: Sequence[int],
-    down: Sequence[int],
-    padding: Sequence[int],
-    flip_filter: bool,
-    gain: float,
-) -> Tensor:
-    return cpu.upfirdn2d(x, f, up, down, padding, flip_filter, gain)
+@torch.library.custom_op(
+    "stylegan3::upfirdn2d",
+    mutates_args=(),
+    schema="(Tensor x, Tensor f, SymInt[] up, SymInt[] down, SymInt[] padding, "
+    "bool flip_filter, float gain) -> Tensor",
+)
+def _upfirdn2d(x: Tensor, f: Tensor, *call: Any) -> Tensor:
+    return cpu.upfirdn2d(x, f, call_of_op(UpFirDn, call))
+
+
+@_upfirdn2d.register_kernel("cuda")
+def _upfirdn2d_cuda(x: Tensor, f: Tensor, *call: Any) -> Tensor:
+    return cuda.upfirdn2d(x, f, call_of_op(UpFirDn, call))
 
 
 @_upfirdn2d.register_fake
-def _(x, f, up, down, padding, flip_filter, gain):
-    if x.device.type == "meta":
-        return cuda.upfirdn2d(x, f, up, down, padding, flip_filter, gain)
-    out_w, out_h = output_size(x, f, up, down, padding)
+def _(x: Tensor, f: Tensor, *call: Any) -> Tensor:
+    if stands_for_cuda(x.device):
+        return _upfirdn2d_cuda(x, f, *call)
+    out_w, out_h = output_size(x, f, *call[:3])
     return x.new_empty([*x.shape[:2], out_h, out_w]).contiguous(memory_format=output_format(x))
 
 
-def _setup_context(ctx, inputs, output) -> None:
+def _setup_context(ctx: Any, inputs: tuple, output: Tensor) -> None:
     x, f, *ctx.settings = inputs
     ctx.in_size = x.shape[3], x.shape[2]
     ctx.save_for_backward(f)
 
 
-def _backward(ctx, dy: Tensor):
+def _backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
     (f,) = ctx.saved_tensors
     up, down, padding, flip_filter, gain = ctx.settings
     # The adjoint swaps the roles of the factors and mirrors the filter.
@@ -120,10 +124,9 @@ def _backward(ctx, dy: Tensor):
         last = (size_in - 1) * up[axis] + 1 + first - size_out * down[axis]
         adjoint_padding += [taps - 1 - first, last]
     dx = _upfirdn2d(dy, f, down, up, adjoint_padding, not flip_filter, gain)
-    return dx, None, None, None, None, None, None
+    return dx, *[None] * 6
 
 
-_upfirdn2d.register_kernel("cuda", cuda.upfirdn2d)
 _upfirdn2d.register_autograd(_backward, setup_context=_setup_context)
 
 
@@ -135,11 +138,11 @@ def setup_filter(
     gain: float = 1,
     separable: bool | None = None,
 ) -> Tensor:
-    """Bring a filter into the form that the functions here take.
+    """Make a filter for the other functions of this module.
 
     Args:
         f: Taps: `[fh, fw]`, `[taps]`, a scalar (one tap) or `None` (the identity).
-        device: Where the result goes.
+        device: Device of the result.
         normalize: Divide by the sum of the taps.
         flip_filter: Reverse the filter.
         gain: Gain of the 2D operation: a separable result carries its square root per axis.
@@ -177,7 +180,7 @@ def filter2d(
     gain: float = 1,
     impl: Impl = "cuda",
 ) -> Tensor:
-    """Filter images `[N, C, H, W]` and keep their size; `padding` is added to what that takes."""
+    """Filter images `[N, C, H, W]`; with `padding` 0, they keep their size."""
     fw, fh = filter_size(f)
     own = (fw // 2, (fw - 1) // 2, fh // 2, (fh - 1) // 2)
     return upfirdn2d(
@@ -196,7 +199,7 @@ def upsample2d(
 ) -> Tensor:
     """Upsample images `[N, C, H, W]` by `up`, aligned with the input and of unchanged brightness.
 
-    `padding` is added to what the alignment takes, in pixels of the output.
+    `padding` is added to the padding that aligns them, in pixels of the output.
     """
     ux, uy = parse_factor("up", up)
     fw, fh = filter_size(f)
@@ -223,7 +226,7 @@ def downsample2d(
 ) -> Tensor:
     """Downsample images `[N, C, H, W]` by `down`, aligned with the input.
 
-    `padding` is added to what the alignment takes, in pixels of the input.
+    `padding` is added to the padding that aligns them, in pixels of the input.
     """
     dx, dy = parse_factor("down", down)
     fw, fh = filter_size(f)
@@ -235,17 +238,15 @@ def downsample2d(
 
 def parse_factor(name: str, factor: Factor) -> tuple[int, int]:
     """Turn an integer or `[x, y]` into `(x, y)`; both must be at least 1."""
-    factor = _untraced(factor)
-    pair = (factor, factor) if isinstance(factor, Integral) else tuple(map(_untraced, factor))
-    if len(pair) != 2 or not all(isinstance(v, Integral) and v >= 1 for v in pair):
+    pair = _as_sequence(factor)
+    if len(pair) != 2 or not all(isinstance(v, Integral) and int(v) >= 1 for v in pair):
         raise ValueError(f"`{name}` must be a positive integer or a pair of them, got {factor!r}")
     return int(pair[0]), int(pair[1])
 
 
 def parse_padding(padding: Padding) -> tuple[int, int, int, int]:
     """Turn an integer, `[x, y]` or `[x0, x1, y0, y1]` into `(x0, x1, y0, y1)`."""
-    padding = _untraced(padding)
-    values = (padding, padding) if isinstance(padding, Integral) else tuple(map(_untraced, padding))
+    values = _as_sequence(padding)
     if len(values) == 2:
         values = (values[0], values[0], values[1], values[1])
     if len(values) != 4 or not all(isinstance(v, Integral) for v in values):
@@ -269,7 +270,7 @@ def output_size(
     down: tuple[int, int],
     padding: tuple[int, int, int, int],
 ) -> tuple[int, int]:
-    """Width and height of what `upfirdn2d` returns for these (normalised) arguments."""
+    """Width and height of the output of `upfirdn2d` for these (normalised) arguments."""
     x0, x1, y0, y1 = padding
     fw, fh = filter_size(f)
     return (
@@ -279,9 +280,9 @@ def output_size(
 
 
 def check_filter(name: str, f: Tensor) -> None:
-    """Refuse what is not a tensor of one or two dimensions with at least one tap.
+    """Refuse filters that are not floating-point tensors `[taps]` or `[fh, fw]`, or are empty.
 
-    Taps are float32, unless they are part of a network that was converted (`G.double()`).
+    Taps are float32, unless they belong to a network that was converted (`G.double()`).
     """
     if f.ndim not in (1, 2) or f.numel() == 0 or not f.is_floating_point():
         raise ValueError(
@@ -290,8 +291,14 @@ def check_filter(name: str, f: Tensor) -> None:
         )
 
 
-def _untraced(value):
-    """An integer that `torch.jit.trace` has made a tensor, as part of a shape."""
+def _as_sequence(value: Any) -> tuple[Any, ...]:
+    """`(value, value)` for an integer; otherwise the elements of a sequence."""
+    value = _untraced(value)
+    return (value, value) if isinstance(value, Integral) else tuple(map(_untraced, value))
+
+
+def _untraced(value: Any) -> Any:
+    """Turn an integer that `torch.jit.trace` has made a tensor, as part of a shape, back."""
     if not isinstance(value, Tensor) or value.ndim > 0 or value.is_floating_point():
         return value
     with misc.suppress_tracer_warnings():

@@ -13,6 +13,7 @@ import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
+from torch_utils.ops.calls import FilteredLrelu, UpFirDn
 from torch_utils.ops.cpu import compiler
 from torch_utils.ops.filtered_lrelu import filtered_lrelu
 from torch_utils.ops.layout import output_format
@@ -185,12 +186,13 @@ def test_upfirdn2d_matches_reference(case):
     generator = torch.Generator().manual_seed(case.seed)
     x = random_images(case.shape, case.dtype, case.layout, generator).requires_grad_()
     f = random_filter(case.fu_shape, generator)
-    arguments = case.up, case.down, case.padding, case.flip_filter
-    y = upfirdn2d(x, f, *arguments, case.gain)
+    call = UpFirDn(case.up, case.down, case.padding, case.flip_filter, case.gain)
+    y = upfirdn2d(x, f, *call)
     x64 = x.detach().double().requires_grad_()
     bound_x = x64.detach().abs().requires_grad_()
-    want = upfirdn_reference.upfirdn2d(x64, f, *arguments, case.gain)
-    bound = upfirdn_reference.upfirdn2d(bound_x, limit_of(f), *arguments, abs(case.gain))
+    want = upfirdn_reference.upfirdn2d(x64, f, call)
+    bound_call = call._replace(gain=abs(case.gain))
+    bound = upfirdn_reference.upfirdn2d(bound_x, limit_of(f), bound_call)
     assert_layout(y, x)
     assert y.dtype == case.dtype
     assert_close(y.detach(), want.detach(), bound.detach())
@@ -207,18 +209,25 @@ def test_filtered_lrelu_matches_reference(case):
     fd = random_filter(case.fd_shape, generator)
     inputs = [x, b] if case.has_bias else [x]
     up, down = case.up[0], case.down[0]
-    arguments = up, down, case.padding, case.gain, case.slope, case.clamp, case.flip_filter
-    y = filtered_lrelu(x, fu, fd, b if case.has_bias else None, *arguments)
+    settings = case.gain, case.slope, case.clamp, case.flip_filter
+    call = FilteredLrelu(up, down, case.padding, *settings)
+    y = filtered_lrelu(x, fu, fd, b if case.has_bias else None, *call)
     assert_layout(y, x)
 
     exact = [t.detach().double().requires_grad_() for t in inputs]
-    want = lrelu_reference.filtered_lrelu(*exact[:1], fu, fd, *(exact[1:] or [None]), *arguments)
+    exact_b = exact[1] if case.has_bias else None
+    want = lrelu_reference.filtered_lrelu(exact[0], fu, fd, exact_b, None, call)
     # The same without nonlinearity and with absolute values limits the sums of rounding errors.
     positive = [t.detach().abs().requires_grad_() for t in exact]
     gain = case.gain * max(1.0, abs(case.slope))
-    linear = up, down, case.padding, gain, 1.0, None, case.flip_filter
+    positive_b = positive[1] if case.has_bias else None
     bound = lrelu_reference.filtered_lrelu(
-        *positive[:1], limit_of(fu), limit_of(fd), *(positive[1:] or [None]), *linear
+        positive[0],
+        limit_of(fu),
+        limit_of(fd),
+        positive_b,
+        None,
+        call._replace(gain=gain, slope=1.0, clamp=None),
     )
     assert y.dtype == case.dtype
     assert_close(y.detach(), want.detach(), bound.detach())
@@ -233,7 +242,7 @@ def is_near_kink(exact: list[Tensor], positive: list[Tensor], fu: Tensor, case: 
         upfirdn_reference.upfirdn2d(
             inputs[0] + (inputs[1][:, None, None] if case.has_bias else 0),
             f,
-            *(case.up, (1, 1), case.padding, case.flip_filter, case.gain * case.up[0] ** 2),
+            UpFirDn(case.up, (1, 1), case.padding, case.flip_filter, case.gain * case.up[0] ** 2),
         )
         for inputs, f in ((exact, fu), (positive, limit_of(fu)))
     )

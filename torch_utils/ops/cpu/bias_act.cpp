@@ -56,7 +56,7 @@ template <class T, class S>
 struct Activation {
     using V = Vec<T>;
     V floor, slope, gain, limit;
-    V saved_limit;  // as outputs have it in memory; NaN, which they never reach, for none
+    V saved_limit;  // the limit rounded as outputs are; NaN, which no output reaches, for none
 
     explicit Activation(const BiasActArgs& a)
         : floor(V{} + T(a.floor)), slope(V{} + T(a.slope)), gain(V{} + T(a.gain)),
@@ -65,7 +65,7 @@ struct Activation {
                           ? V{} + widen(narrow<S>(T(a.clamp)))
                           : V{} + std::numeric_limits<T>::quiet_NaN()) {}
 
-    // NaN fails all comparisons: it stays what it is.
+    // NaN fails all comparisons, and so stays NaN.
     INLINE V unclamped(V v) const {
         v = v < floor ? floor : v;
         return (v > 0 ? v : v * slope) * gain;
@@ -81,7 +81,7 @@ struct Activation {
         inner = y > limit ? zero : inner;
         return y < -limit ? zero : inner;
     }
-    // Needs a positive gain and a slope that is not negative, or a linear function.
+    // Valid for a positive gain and a slope of zero or more, or for a linear function.
     INLINE V derivative_at_output(V y) const {
         V zero{};
         V inner = y > 0 ? gain : gain * slope;
@@ -90,7 +90,7 @@ struct Activation {
     }
 };
 
-// What belongs to one row. Of each pair of fields the layout uses one: planes have one scale and
+// The operands of one row. Of each pair of fields the layout uses one: planes have one scale and
 // one bias, and noise for each element; channels last the other way round.
 template <class T, bool PLANES>
 struct Operands {
@@ -106,7 +106,7 @@ struct Operands {
     }
 };
 
-// Sums of gradients; again one of each pair. Null pointers stand for what is not wanted.
+// Sums of gradients; again one of each pair. Null pointers for gradients that are not needed.
 template <class T>
 struct Sums {
     Vec<T> row_bias{}, row_scale{}, row_noise{};
@@ -141,7 +141,7 @@ void gradient_row(const S* saved, const S* dy, S* dx, int64_t size,
                 store_some<T>(row.noises + i, load_some<T>(row.noises + i, count) + d, count);
         } else {
             row.row_noise += d;
-            // Lanes that do not exist are zero, and have their place in the tables.
+            // Lanes that do not exist are zero; the tables have room for them.
             if (row.biases) store<T>(row.biases + i, load<T>(row.biases + i) + d);
             if (row.scales) store<T>(row.scales + i, load<T>(row.scales + i) + d * x);
         }

@@ -4,7 +4,7 @@
 #include <cstdint>
 
 struct BiasActArgs {
-    // Images: [n, c, s], or [n, s, c] if channels come last. In the gradient, `x` is what was saved
+    // Images: [n, c, s], or [n, s, c] if channels come last. For gradients, `x` is the saved tensor
     // (the input, or the output), `dy` the gradient of the output, and `y` receives that of the
     // input.
     const void *x, *dy;

@@ -1,10 +1,10 @@
 """Builds the C++ kernels beside this file on first use, and loads them.
 
 The library has a plain C interface, so that neither PyTorch's headers nor its ABI are involved. It
-is built in a private folder and renamed into the cache when complete. Its name there covers all
-that it depends on, and its contents: builds that were killed, processes that build at once and
-files that were cut off need no locks. The name says nothing of who wrote the library: what other
-users could have put into the cache is not loaded.
+is built in a private folder and renamed into the cache when complete. Its name is a hash of all
+that it depends on and of its contents, so that no locks are needed against killed builds,
+processes that build at once, and truncated files. The hash does not protect against other users:
+files that they could have written are not loaded.
 """
 
 import contextlib
@@ -16,25 +16,24 @@ import shutil
 import tempfile
 import time
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
 from dnnlib import ownership
-from dnnlib.paths import HomeError, folder_from_environment
-from dnnlib.util import make_cache_dir_path
-from torch_utils.ops.cpu.toolchain import (
-    BuildError,
-    CompilerHangsError,
-    Toolchain,
-    announce,
-    toolchains,
+from torch_utils.ops.compilation import BuildError
+from torch_utils.ops.cpu.toolchain import CompilerHangsError, Toolchain, announce, toolchains
+from torch_utils.ops.kernel_cache import (
+    CACHE_DIR_VARIABLE,
+    is_own,
+    is_private,
+    kernel_cache_dir,
 )
 
 SOURCES = sorted(Path(__file__).parent.glob("*.cpp"))
 HEADERS = sorted(Path(__file__).parent.glob("*.h"))
-CACHE_DIR_VARIABLE = "STYLEGAN3_KERNEL_CACHE_DIR"
-LEFTOVER_SEC = 24 * 3600  # builds older than that were killed
+LEFTOVER_SEC = 24 * 3600  # older builds were killed
 
 
 @functools.cache
@@ -53,56 +52,17 @@ def library() -> ctypes.CDLL | None:
     return None
 
 
-def kernel_cache_dir(name: str) -> Path:
-    """The folder of finished kernels: the one in the environment, or `name` in the cache folder.
-
-    Raises:
-        BuildError: If the environment names one in the home folder of an unknown user.
-    """
-    try:
-        return Path(folder_from_environment(CACHE_DIR_VARIABLE) or make_cache_dir_path(name))
-    except HomeError as error:
-        raise BuildError(f"{error}.") from None
-
-
-def is_private(cache_dir: Path, kind: str) -> bool:
-    """Whether no other user could have put kernels into a cache; it is made then, if it is missing.
-
-    Warns if one could, once in a process.
-
-    Args:
-        cache_dir: The folder.
-        kind: `"CPU"` or `"CUDA"`.
-    """
-    fault = ownership.find_fault(cache_dir)
-    if fault is None:  # or root would make folders of its own in the home of another user
-        with contextlib.suppress(OSError):  # whoever writes there will say so
-            ownership.make_private(cache_dir)
-        fault = ownership.find_fault(cache_dir)  # others may be faster in a folder like /tmp
-    if fault is not None:
-        _warn(
-            f"{kind} kernels: {fault}: nothing is loaded from {cache_dir} or kept there, and every "
-            f"process builds its own; set {CACHE_DIR_VARIABLE} to a folder of your own."
-        )
-    return fault is None
-
-
-def is_own(path: Path, kind: str) -> bool:
-    """Whether no other user could have written a file of a private cache; warns if one could."""
-    fault = ownership.find_fault(path)
-    if fault is not None:
-        _warn(f"{kind} kernels: {fault}; it is not loaded.")
-    return fault is None
-
-
-@functools.cache  # once for each
-def _warn(message: str) -> None:
-    warnings.warn(message, stacklevel=3)
+def kernel(name: str) -> Callable[..., None]:
+    """A function of the library, for callers that have made sure that `library` is not `None`."""
+    functions = library()
+    assert functions is not None
+    return getattr(functions, name)
 
 
 def _load(cache_dir: Path) -> ctypes.CDLL:
     """Load from the cache, or build, with the best flags that work."""
-    error, is_cache_private = None, is_private(cache_dir, "CPU")
+    error: BuildError | None = None
+    is_cache_private = is_private(cache_dir, "CPU")
     for toolchain in toolchains():
         prefix = f"kernels-{_key(toolchain)}-"
         for path in cache_dir.glob(f"{prefix}*.so") if is_cache_private else ():
@@ -117,19 +77,19 @@ def _load(cache_dir: Path) -> ctypes.CDLL:
             error = error or failure
             continue
         return _build(toolchain, cache_dir if is_cache_private else None, prefix)
+    assert error is not None  # `toolchains` yields at least one, or raises
     raise error
 
 
 def _build(toolchain: Toolchain, cache_dir: Path | None, prefix: str) -> ctypes.CDLL:
-    """Build in the cache, or in a temporary folder if there is none or it cannot be written to."""
-    build_dir = _make_build_dir(cache_dir) if cache_dir is not None else None
-    is_cached = build_dir is not None
-    build_dir = build_dir or _make_temporary_dir()
+    """Build in the cache, or in a temporary folder if the cache is missing or read-only."""
+    cached_build_dir = _make_build_dir(cache_dir) if cache_dir is not None else None
+    build_dir = cached_build_dir or _make_temporary_dir()
     try:
         with announce("Building CPU kernels (once, ~10 s) ...", after_sec=1):
             path = toolchain.build(SOURCES, build_dir)
-        if is_cached:
-            path.chmod(0o755)  # whatever the umask, for others may not write to what is loaded
+        if cache_dir is not None and cached_build_dir is not None:
+            path.chmod(0o755)  # whatever the umask: other users must not be able to change it
             path = path.replace(cache_dir / f"{prefix}{_digest(path)}.so")
         return _open(path)
     finally:
@@ -137,7 +97,7 @@ def _build(toolchain: Toolchain, cache_dir: Path | None, prefix: str) -> ctypes.
 
 
 def _make_build_dir(cache_dir: Path) -> Path | None:
-    """A fresh folder in the cache, `None` (with a warning) if that cannot be written to."""
+    """Make a new folder in the cache; `None`, with a warning, if the cache is read-only."""
     try:
         ownership.make_private(cache_dir)
         for path in cache_dir.glob("build-*"):
@@ -155,10 +115,10 @@ def _make_build_dir(cache_dir: Path) -> Path | None:
 
 
 def _make_temporary_dir() -> Path:
-    """A fresh folder that nobody else can replace by another.
+    """Make a new folder that no other user can replace.
 
     Raises:
-        BuildError: If the folder of temporary files does not see to that.
+        BuildError: If other users may rename what is in the folder of temporary files.
     """
     folder = Path(tempfile.mkdtemp(prefix="stylegan3-kernels-"))
     fault = ownership.find_fault(folder)
@@ -175,7 +135,7 @@ def _open(path: Path) -> ctypes.CDLL:
     except OSError as error:
         folder = _make_temporary_dir()
         try:
-            return ctypes.CDLL(shutil.copy(path, folder))
+            return ctypes.CDLL(str(shutil.copy(path, folder)))
         except OSError:
             raise BuildError(
                 f"the finished library cannot be loaded ({error}); if {path.parent} and "
@@ -187,7 +147,7 @@ def _open(path: Path) -> ctypes.CDLL:
 
 
 def _key(toolchain: Toolchain) -> str:
-    """Hash of sources, compiler, flags, PyTorch and what the processor can do."""
+    """Hash of sources, compiler, flags, PyTorch and the instructions of the processor."""
     parts = [text for path in SOURCES + HEADERS for text in (path.name, path.read_text())]
     parts += [*toolchain.command, *toolchain.flags, toolchain.macros]
     parts += [torch.__version__, platform.machine()]

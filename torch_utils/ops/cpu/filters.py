@@ -1,4 +1,4 @@
-"""Filters as the CPU kernels take them: sums of a few separable filters."""
+"""Writes filters as sums of a few separable filters, as the CPU kernels take them."""
 
 import functools
 from dataclasses import dataclass
@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-# Parts of a filter are left out that change no tap by more than this, relative to the largest one
-# and to the precision of the arithmetic: sums over all taps are not more exact than that.
+# Terms are left out if this changes no tap by more than MAX_ERROR roundings of the largest tap,
+# because sums over all taps are not more exact.
 MAX_ERROR = 4
 
 
@@ -56,7 +56,7 @@ def _separable_sum(
     if f.ndim == 1:
         x, y = f[None], f[None]
     elif not np.isfinite(f).all():
-        x, y = f, np.eye(len(f))  # row by row: NaN goes where it belongs
+        x, y = f, np.eye(len(f))  # row by row, so that NaN stays in its row
     else:
         x, y = _low_rank(f, MAX_ERROR * torch.finfo(dtype).eps)
     return SeparableSum(_tensor(x * gain, dtype), _tensor(y, dtype))
@@ -67,7 +67,7 @@ def _tensor(taps: np.ndarray, dtype: torch.dtype) -> Tensor:
 
 
 def _low_rank(f: np.ndarray, max_error: float) -> tuple[np.ndarray, np.ndarray]:
-    """The fewest terms that give `f` to `max_error`, relative to its largest tap."""
+    """The fewest terms that approximate `f` to `max_error`, relative to its largest tap."""
     u, s, vt = np.linalg.svd(f, full_matrices=False)
     y, x = (u * np.sqrt(s)).T, vt * np.sqrt(s)[:, None]
     peak = np.abs(f).max()
@@ -75,7 +75,7 @@ def _low_rank(f: np.ndarray, max_error: float) -> tuple[np.ndarray, np.ndarray]:
     while rank < len(s) and np.abs(y[:rank].T @ x[:rank] - f).max() > max_error * peak:
         rank += 1
     x, y = x[:rank], y[:rank]
-    # Symmetric filters have symmetric terms: exactly, then the kernel can use it.
+    # Terms of symmetric filters are made exactly symmetric, which the kernel makes use of.
     if np.array_equal(f, f[::-1]):
         y = (y + y[:, ::-1]) / 2
     return x, y

@@ -5,7 +5,7 @@
 
 #include <cstdint>
 
-// The threads of OpenMP do not survive fork(): waiting for them, a child would hang.
+// OpenMP's threads do not survive fork(); a child that waited for them would hang.
 inline const pid_t kLoadedBy = getpid();
 
 template <class F>

@@ -1,4 +1,4 @@
-// What does not depend on the part of the image: taps in the order of their use, chosen kernels.
+// Everything that is the same for all parts of the image: taps in order of use, chosen kernels.
 #pragma once
 
 #include <algorithm>
@@ -19,7 +19,7 @@ struct Plan {
     int mx, my;               // inputs that an up-sampled sample depends on
     std::vector<T> fux, fuy;  // [phase][rank][mx], [rank][phase][my]
     std::vector<T> fdx, fdy;  // [rank][taps]
-    bool has_rows_up, has_rows_down;  // whether anything is to be done along y
+    bool has_rows_up, has_rows_down;  // whether there is a filter or factor along y
     int tile_w, strip_h;
     using Activate = decltype(&activate_rows<T, 1, 0>);
     Activate activate[2], activate_unclamped[2];  // by number of outputs, less one

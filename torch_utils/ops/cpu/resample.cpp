@@ -59,7 +59,7 @@ class Arena {
     int64_t size_ = 0, used_ = 0;
 };
 
-// The rows of an image that were made last: as many as a power of two.
+// The last rows of an image that were computed; their number is a power of two.
 template <class T>
 struct Ring {
     T* data;
@@ -161,7 +161,7 @@ class Task {
         arena.reserve(samples * sizeof(T) + bit_bytes * a.up_x * 4 + a.tmp_w / 8 + 64 +
                       64 * (num_v + num_u + 3 * a.up_x + 16));
         in = {arena.take<T>(in_rows * in_w), in_rows, in_w};
-        std::fill(in.data, in.data + in_rows * in_w, T(0));  // stays so outside of the image
+        std::fill(in.data, in.data + in_rows * in_w, T(0));  // stays zero outside the image
         t = {arena.take<T>(t_rows * t_w), t_rows, t_w};
         zeros = arena.take<T>(std::max(in_w, t_w));
         std::fill(zeros, zeros + std::max(in_w, t_w), T(0));
@@ -211,7 +211,7 @@ class Task {
         T* to = in.row(y) + std::clamp<int64_t>(x0 - group_x0, 0, in_w);
         int64_t i = 0;
         const int64_t count = x1 - x0;
-        if (y + 2 < a.in_h)  // that will be wanted soon
+        if (y + 2 < a.in_h)  // prefetch a row that is needed soon
             for (int64_t k = 0; k < count; k += 64 / sizeof(S))
                 __builtin_prefetch(from + 2 * a.x_strides[2] + k);
         for (; i + L <= count; i += L) store(to + i, load<T>(from + i) * scale + bias);
@@ -344,12 +344,12 @@ class Task {
 template <class T, class S>
 void run(const ResampleArgs& args) {
     Plan<T> plan(args);
-    // Tiles as wide as the ring of t allows; a task walks down one, a plane is as many as it takes.
+    // Tiles are as wide as the ring of t allows. A task walks down one tile; tiles cover the plane.
     const int64_t ring_row = kRingBytes / int64_t(sizeof(T)) / (args.fd_h + args.up_y);
     const int64_t widest = std::max<int64_t>((ring_row - args.fd_w) / args.down_x, kMinTileWidth);
     const int64_t num_tiles = ceil_div(args.out_w, widest);
     plan.tile_w = round_up(ceil_div(args.out_w, num_tiles), kBlock);
-    // Strips repeat the rows that they overlap in: make only as many as the threads need.
+    // Strips compute the rows in which they overlap twice, so make only as many as threads need.
     const int64_t num_planes = args.n * args.c;
     const int64_t wanted = ceil_div(4 * args.num_threads, num_planes);
     plan.strip_h = std::max(ceil_div(args.out_h, wanted),
@@ -357,7 +357,7 @@ void run(const ResampleArgs& args) {
     const int64_t num_strips = ceil_div(args.out_h, plan.strip_h);
     parallel_for(num_planes * num_strips, args.num_threads, [&](int64_t i) {
         thread_local Arena arena;
-        // Tiles of a plane share its cache lines, so one thread makes them all.
+        // Tiles of a plane share cache lines, so one thread makes them all.
         for (int64_t tile = 0; tile * plan.tile_w < args.out_w; tile++)
             Task<T, S>(plan, i / num_strips, tile, i % num_strips, arena).run();
     });

@@ -1,4 +1,4 @@
-// What Python passes for one resampling pass; `resample.py` declares the same structure.
+// Arguments of one resampling pass; `resample.py` declares the same structure.
 #pragma once
 
 #include <cstdint>

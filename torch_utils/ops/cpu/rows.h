@@ -1,11 +1,11 @@
-// What a resampling pass does to rows of samples, vectorised along the row.
+// The operations of a resampling pass on rows of samples, vectorised along the row.
 //
 // Filtering along y is a weighted sum of rows; filtering along x is one too: of the same row, moved
 // by 0, 1, 2, ... samples. Up- and downsampling along x keep rows apart by phase, every `up`-th or
 // `down`-th sample in a row of its own, so that neighbouring samples of a result always come from
 // neighbouring samples of its sources. So `combine` does all the arithmetic.
 //
-// Loops go past `count` up to the next multiple of the vector width: rows have room for that.
+// Loops go past `count` up to the next multiple of the vector width; rows are padded accordingly.
 #pragma once
 
 #include "vec.h"
@@ -119,7 +119,7 @@ template <class T, int O, int MODE>
 void activate_rows(const T* const* rows, int num_rows, const T* taps, T* const* out,
                    int64_t count, const Nonlinearity<T>& act, uint8_t* const* negative,
                    uint8_t* const* clamped) {
-    // Copies, which stores to bits and samples cannot be thought to change.
+    // Copies: the compiler knows that stores to bits and samples do not change them.
     const Nonlinearity<T> f = act;
     T* const to[] = {out[0], out[O - 1]};
     uint8_t* const slope_bits[] = {negative[0], negative[O - 1]};

@@ -1,4 +1,4 @@
-"""The machine's C++ compiler: finding it, choosing its flags, building a shared library with it."""
+"""Finds the C++ compiler of the machine, chooses its flags, and builds a shared library."""
 
 import contextlib
 import dataclasses
@@ -17,14 +17,15 @@ from pathlib import Path
 import torch
 
 from torch_utils.ops import compilation
+from torch_utils.ops.compilation import BuildError
 
 FLAGS = ("-O3", "-std=gnu++17", "-fPIC", "-fno-math-errno", "-Wno-psabi")
 BUILD_TIMEOUT_SEC = 300
 PROBE_TIMEOUT_SEC = 60  # to compile a few lines and link them
-QUERY_TIMEOUT_SEC = 10  # to say what the compiler is
-SILENT_SEC = 2  # of waiting for a compiler, before a word about it
+QUERY_TIMEOUT_SEC = 10  # to print the predefined macros
+SILENT_SEC = 2  # waiting for a compiler before a message says so
 
-# What the kernels need beyond plain C++: vectors of the machine's width, and threads.
+# Uses what the kernels need beyond plain C++: vectors of the machine's width, and threads.
 PROBE = """
 extern "C" void probe(float* x) {
 #pragma omp parallel for
@@ -33,22 +34,18 @@ extern "C" void probe(float* x) {
 """
 
 
-class BuildError(RuntimeError):
-    """The kernels cannot be built here; one line says why, and what to do."""
-
-
 class CompilerHangsError(BuildError):
-    """The compiler does not come to an end; with other flags it will hardly do."""
+    """The compiler does not finish; other flags are not worth a try."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Toolchain:
-    """A compiler that exists, with flags that it knows.
+    """A compiler of this machine, with flags that it accepts.
 
     Args:
-        command: How to call it.
-        flags: For the processor of this machine.
-        macros: What it predefines with these flags: its version, and the instructions it may use.
+        command: The command that runs it.
+        flags: Flags for the processor of this machine.
+        macros: Macros that it predefines with these flags: its version, usable instructions.
     """
 
     command: tuple[str, ...]
@@ -56,7 +53,7 @@ class Toolchain:
     macros: str
 
     def check(self) -> None:
-        """Compile and link a few lines: an assembler may be too old, or OpenMP be missing.
+        """Compile and link a few lines: the assembler may be too old, or OpenMP missing.
 
         Raises:
             BuildError: If that fails.
@@ -90,7 +87,7 @@ class Toolchain:
 
 
 def toolchains() -> Iterator[Toolchain]:
-    """The compiler with the flags that it knows, the best ones first.
+    """The compiler with each set of flags that it accepts, the best first.
 
     Raises:
         BuildError: If there is no compiler, or it does not work at all.
@@ -122,7 +119,7 @@ def toolchains() -> Iterator[Toolchain]:
 
 @contextlib.contextmanager
 def announce(text: str, after_sec: float) -> Iterator[None]:
-    """Say on the standard error and to listeners what is going on, if it takes that long."""
+    """Print a message on the standard error, and tell listeners, if the block takes longer."""
     start, is_shown = time.monotonic(), threading.Event()
 
     def show() -> None:
@@ -160,13 +157,13 @@ def _find_compiler() -> tuple[str, ...]:
 
 
 def _torch_openmp() -> list[str]:
-    """The OpenMP library that PyTorch brings, lest another one starts threads of its own."""
+    """PyTorch's own OpenMP library: a second one would start its own threads."""
     libraries = sorted((Path(torch.__file__).parent / "lib").glob("libgomp*.so*"))
     return ["-Wl,--as-needed", *map(str, libraries)] if libraries else []
 
 
 def _run(commands: Sequence[Sequence[str]], folder: Path, timeout_sec: float) -> str:
-    """Run processes side by side, with temporary files in `folder`; what they printed.
+    """Run processes side by side, with temporary files in `folder`; return their output.
 
     Raises:
         BuildError: If one cannot be started, or fails.
@@ -184,7 +181,7 @@ def _run(commands: Sequence[Sequence[str]], folder: Path, timeout_sec: float) ->
                     stdout=log,
                     stderr=subprocess.STDOUT,
                     env=environment,
-                    start_new_session=True,  # a group, to end the compiler with its driver
+                    start_new_session=True,  # a group, to kill the driver with its compiler
                 )
                 running.append(process)
             codes = [process.wait(deadline - time.monotonic()) for process in running]
@@ -209,7 +206,7 @@ def _run(commands: Sequence[Sequence[str]], folder: Path, timeout_sec: float) ->
 
 
 def _explain(compiler: str, log: str) -> str:
-    """One line on why a compiler failed."""
+    """One line that tells why a compiler failed."""
     lines = [line.strip() for line in log.splitlines() if line.strip()]
     for line in lines:
         if "No space left" in line:

@@ -190,8 +190,8 @@ INLINE Vec<T> select(const uint8_t* row, int64_t x, Vec<T> a, Vec<T> b) {
 #endif
 }
 
-// Compilers would rather load a value once more than keep it, and keep a register for every offset
-// from an address rather than the address.
+// Keeps a value in a register. Otherwise compilers load it again, or keep one register for each
+// offset from an address rather than the address.
 template <class X>
 INLINE void keep_address(X*& p) {
     asm("" : "+r"(p));

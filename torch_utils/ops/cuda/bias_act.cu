@@ -27,7 +27,7 @@ struct alignas(sizeof(T) * VEC) Pack {
     T values[VEC];
 };
 
-// As in bias_act.py, names included; the same for gradients below.
+// The same structure, with the same names, is in bias_act.py; so is `Gradient` below.
 template <class Number>
 struct BiasAct {
     const Number* scale;  // [n, c] or null, likewise below
@@ -35,7 +35,7 @@ struct BiasAct {
     const Number* noise;  // [n or 1, s]
     Number floor, slope;  // act(v) is v = max(v, floor), times `slope` where that is not positive
     Number gain, clamp;   // a clamp of infinity is none
-    Number saved_clamp;   // as outputs have it in memory; NaN, which they never reach, for none
+    Number saved_clamp;   // `clamp` rounded as outputs are; NaN, which no output reaches, for none
     int noise_has_samples;
     long long samples, channels, pixels;
 };
@@ -53,7 +53,7 @@ struct Gradient {
     long long row_tiles, column_tiles;
 };
 
-// Comparisons are such that NaN stays what it is.
+// Comparisons are written so that NaN stays NaN.
 template <class Number>
 __device__ Number unclamped(const BiasAct<Number>& a, Number v) {
     v = v < a.floor ? a.floor : v;
@@ -66,7 +66,7 @@ __device__ Number slope_at_input(const BiasAct<Number>& a, Number v) {
     return y > a.clamp || y < -a.clamp ? Number(0) : v > 0 ? a.gain : a.gain * a.slope;
 }
 
-// Needs a positive gain and a slope that is not negative, or a linear function.
+// Valid for a positive gain and a slope of zero or more, or for a linear function.
 template <class Number>
 __device__ Number slope_at_output(const BiasAct<Number>& a, Number y) {
     const bool is_clamped = y >= a.saved_clamp || y <= -a.saved_clamp;
@@ -121,7 +121,7 @@ __device__ Number sum_of_warp(Number value) {
     return value;
 }
 
-// Sum what each warp has for its columns, and write it where columns exist.
+// Add up the sums of the warps for their columns, and write those of columns that exist.
 template <int VEC, class Index, class Number>
 __device__ void add_columns(const Number (&sums)[VEC], Number* target, Index num_columns) {
     __shared__ Number shared[WARPS][32 * VEC];

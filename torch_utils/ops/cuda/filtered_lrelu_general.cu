@@ -3,18 +3,10 @@
 // Coordinates and mask are those of `filtered_lrelu.cu`. `upsample` writes all samples t, in the
 // type of the arithmetic, `downsample` reads them. A thread of `upsample` computes the 16 samples
 // of a word of the mask, one of `downsample` computes an output.
+#include "filtered_lrelu_mode.cuh"
 #include "half.cuh"
 
-using uint32 = unsigned int;
-using int64 = long long;
-
-enum Mode {
-    kAct,        // leaky ReLU and clamp
-    kWriteMask,  // the same, and write the mask
-    kReadMask,   // multiply by the derivative that the mask tells
-};
-
-// Number of this thread in the grid, and how many there are.
+// Number of this thread in the grid, and number of threads.
 __device__ int64 thread_index() { return blockIdx.x * int64{blockDim.x} + threadIdx.x; }
 __device__ int64 num_threads() { return gridDim.x * int64{blockDim.x}; }
 

@@ -1,44 +1,44 @@
-"""How `filtered_lrelu.cu` computes a call: which specialisation, tiles, grid and arguments."""
+"""Plans a launch of `filtered_lrelu.cu`: its specialisation, tiles, grid and arguments."""
 
 import functools
+from collections.abc import Iterable
 from ctypes import Structure, c_float, c_int32, c_int64, c_void_p
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 
+from dnnlib import moved
+from torch_utils.ops.calls import Padding
+from torch_utils.ops.cuda.cpp_types import CPP_TYPES
 from torch_utils.ops.layout import output_format
 
 ACT, WRITE_MASK, READ_MASK = "kAct", "kWriteMask", "kReadMask"  # as in the sources
-TYPES = {
-    torch.float16: "half",
-    torch.bfloat16: "__nv_bfloat16",
-    torch.float32: "float",
-    torch.float64: "double",
-}
 FACTORS = (1, 2, 4)
-MAX_TAPS = 32  # per axis, not more than the threads of the smallest block
-MAX_SIZE = 1 << 17  # width and height at the nonlinearity; there are at most 65535 tiles along y
+MAX_TAPS = 32  # per axis; at most the threads of the smallest block
+MAX_SIZE = 1 << 17  # width and height at the nonlinearity: a grid has at most 65535 tiles along y
 MAX_PLANES = (1 << 31) - 1
+
+__getattr__ = moved.names_of(__name__)
 
 
 class Call(NamedTuple):
-    """A call of the op, apart from what its tensors hold.
+    """Settings of a call, and the layouts of its tensors; no data.
 
     Attributes:
         mode: `ACT`, `WRITE_MASK` or `READ_MASK`.
-        dtype: Of the input.
-        shape: Of the input, `[N, C, H, W]`.
-        strides: Of the input.
-        fu: Shape of the filter of the upsampling.
-        fd: Shape of the filter of the downsampling.
-        up: Factor of the upsampling.
-        down: Factor of the downsampling.
-        padding: Of the stuffed image, x0, x1, y0, y1.
-        mid_padding: Of the samples at the nonlinearity, likewise.
-        gain: Of the upsampling, with that of the nonlinearity.
-        slope: Of the leaky ReLU.
-        clamp: Of the leaky ReLU, infinity for none.
+        dtype: Type of the input.
+        shape: Shape of the input, `[N, C, H, W]`.
+        strides: Strides of the input.
+        fu: Shape of the upsampling filter.
+        fd: Shape of the downsampling filter.
+        up: Upsampling factor.
+        down: Downsampling factor.
+        padding: Zeros around the zero-stuffed image, x0, x1, y0, y1.
+        mid_padding: Zeros around the samples at the nonlinearity, likewise.
+        gain: Gain of the upsampling, times that of the nonlinearity.
+        slope: Slope of the leaky ReLU below zero.
+        clamp: Limit of the absolute value, infinity for none.
         flip_filter: Correlate instead of convolve.
     """
 
@@ -50,8 +50,8 @@ class Call(NamedTuple):
     fd: tuple[int, ...]
     up: int
     down: int
-    padding: tuple[int, ...]
-    mid_padding: tuple[int, ...]
+    padding: Padding
+    mid_padding: Padding
     gain: float
     slope: float
     clamp: float
@@ -74,7 +74,7 @@ class Call(NamedTuple):
         )
 
     def memory_format(self) -> torch.memory_format:
-        """Of the output."""
+        """Memory format of the output."""
         return output_format(torch.empty_strided(self.shape, self.strides, device="meta"))
 
 
@@ -109,7 +109,7 @@ class Tile(NamedTuple):
         return ((self.rows - filters.fd_taps) // filters.down + 1) // 8 * 8
 
     def shared_bytes(self, filters: Filters) -> int:
-        """Shared memory (`Sizes` and `Taps`), for the phase that needs most."""
+        """Shared memory of a block: `Sizes` and `Taps` in `filtered_lrelu_tile.cuh`."""
         up, down, fu_taps, fd_taps, fu_is_2d, fd_is_2d = filters
         cols = round_up((self.width - 1) * down + fd_taps, filters.stride())
         in_rows = self._num_inputs(self.rows, filters) if fu_is_2d else self.rows
@@ -119,7 +119,7 @@ class Tile(NamedTuple):
         if fd_is_2d:
             second = self._plane(rows * down * (round_up(cols // down, 8) + 2))
         elif up <= down and not fu_is_2d:
-            second = 0  # takes the place of the first
+            second = 0  # written over the first
         taps = round_up(fu_taps, up) if fu_is_2d else fd_taps if fd_is_2d else 1
         taps = taps * round_up(taps, 4) + 2 * round_up(fu_taps, 4) + 2 * round_up(fd_taps, 4)
         return 4 * (self.channels * (first + second) + taps)
@@ -148,15 +148,15 @@ class Arguments(Structure):
 
 @dataclass(frozen=True)
 class Plan:
-    """How a call is computed.
+    """How a call is launched.
 
     Attributes:
-        shape: Of the output.
-        memory_format: Of the output.
+        shape: Shape of the output.
+        memory_format: Memory format of the output.
         name: Specialisation of the kernel; `None` if the call needs the general kernels.
         grid: Number of blocks.
-        block: Number of threads.
-        args: Arguments of the kernel, all but the pointers.
+        block: Number of threads per block.
+        args: Arguments of the kernel, without the pointers.
     """
 
     shape: tuple[int, ...]
@@ -169,7 +169,7 @@ class Plan:
 
 @functools.lru_cache(maxsize=1024)
 def make_plan(call: Call) -> Plan:
-    """Plan of a call, the same for all tensors of the same layout."""
+    """Plan a call; calls with the same settings and layouts share the plan."""
     (n, c, in_h, in_w), (out_h, out_w) = call.shape, call.out_size()
     shape, memory_format = (n, c, out_h, out_w), call.memory_format()
     special = specialisation(call)
@@ -180,7 +180,7 @@ def make_plan(call: Call) -> Plan:
     tile_h = _even_tile(out_h, tile.max_height(filters), 4)
     grid = n * -(-c // tile.channels), -(-out_w // tile_w), -(-out_h // tile_h)
     threads = tile.threads
-    if not filters.fd_is_2d:  # one per row
+    if not filters.fd_is_2d:  # step 2 has a thread for each row of each channel
         rows = (tile_h - 1) * filters.down + filters.fd_taps
         threads = tile.channels * round_up(rows, 32 if tile.channels == 1 else 16)
     y = torch.empty(shape, device="meta", memory_format=memory_format)
@@ -200,8 +200,8 @@ def make_plan(call: Call) -> Plan:
 def specialisation(call: Call) -> tuple[str, Filters, Tile] | None:
     """C++ name of the kernel for a call, with its filters and tile.
 
-    `None` for what needs the general kernels: factors or filters that are not compiled in, filters
-    that are both 2D, float64, images of extreme size.
+    `None` for calls that need the general kernels: other factors or filters than those compiled in,
+    two 2D filters, float64, images of extreme size.
     """
     if call.dtype == torch.float64 or call.slope > 1 or {call.up, call.down} - set(FACTORS):
         return None
@@ -214,19 +214,19 @@ def specialisation(call: Call) -> tuple[str, Filters, Tile] | None:
     tile = choose_tile(filters, call.memory_format() == torch.channels_last)
     if tile is None:
         return None
-    # The first sample of a tile is a multiple of `up`; its distance to an input, see `Polyphase`.
+    # Tiles start at multiples of `up`; the phase is the distance to an input, see `Polyphase`.
     phases = (-(call.padding[k] + call.mid_padding[k]) % call.up for k in (0, 2))
     parameters = [f"Filters<{_cpp(filters)}>", f"Tile<{_cpp(tile)}>", call.mode, _cpp(phases)]
-    return f"filtered_lrelu<{TYPES[call.dtype]}, {', '.join(parameters)}>", filters, tile
+    return f"filtered_lrelu<{CPP_TYPES[call.dtype]}, {', '.join(parameters)}>", filters, tile
 
 
 @functools.cache
 def choose_tile(filters: Filters, is_channels_last: bool) -> Tile | None:
-    """The tile that computes the fewest samples more than once, of those that fit.
+    """Choose the tile that computes the fewest samples more than once, among those that fit.
 
-    Up to 40 KiB of shared memory let four or more blocks share a multiprocessor of data-centre
-    GPUs, and two that of others but sm_75. A 2D `fd` gets 48 KiB, and so do several channels per
-    block, which images in channels-last layout need.
+    With up to 40 KiB of shared memory per block, at least four blocks run on a multiprocessor of a
+    data-centre GPU, and two on other GPUs, sm_75 aside. A 2D `fd` gets 48 KiB, and so do blocks of
+    several channels, which channels-last images need.
     """
     if filters.fu_is_2d and filters.fd_is_2d:
         return None
@@ -253,21 +253,21 @@ def choose_tile(filters: Filters, is_channels_last: bool) -> Tile | None:
 
 
 def round_up(a: int, b: int) -> int:
-    """The multiple of `b` that is not less than `a`."""
+    """The smallest multiple of `b` that is at least `a`."""
     return -(-a // b) * b
 
 
 def _num_samples(tile: Tile, filters: Filters) -> float:
-    """Samples that the largest tile computes, per output."""
+    """Number of samples that the largest tile computes for each output."""
     cols = (tile.width - 1) * filters.down + filters.fd_taps
     return tile.rows * cols / (tile.width * tile.max_height(filters))
 
 
 def _even_tile(size: int, largest: int, multiple: int) -> int:
-    """Size of tiles that share an axis evenly."""
+    """Size of a tile, so that tiles divide an axis evenly."""
     num_tiles = -(-size // largest)
     return min(largest, round_up(-(-size // num_tiles), multiple))
 
 
-def _cpp(values) -> str:
+def _cpp(values: Iterable[object]) -> str:
     return ", ".join(str(value).lower() for value in values)

@@ -122,7 +122,7 @@ struct RowUpsampler2d {
     __device__ __forceinline__ float sample(int j) const { return samples[j]; }
 };
 
-// Writes words of the mask that belong to the tile: those in its halo are the neighbour's.
+// Writes the words of the mask that belong to the tile; those in its halo belong to neighbours.
 template <class F, class Tile, class T>
 __device__ void write_mask(const Call<T>& call, const Block<T, Tile>& block, int64 plane, int row,
                            int p, uint32 bits) {
@@ -157,7 +157,7 @@ __device__ __forceinline__ void filter_row(const Call<T>& call, const Block<T, T
             if (j % 4 == 0 && p + j >= block.cols) break;
             const float v =
                 act<kMode>(upsampler.sample(j), call.slope, call.clamp, bits[j / 16], j % 16);
-            // It enters, with tap k, the sums of the outputs (p + j - k) / kDown.
+            // The sample enters, with tap k, the sum of output (p + j - k) / kDown.
 #pragma unroll
             for (int k = j % F::kDown; k < F::kFd; k += F::kDown) {
                 const int o = (j - k) / F::kDown;

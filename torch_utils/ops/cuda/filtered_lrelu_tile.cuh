@@ -1,14 +1,7 @@
-// What `filtered_lrelu.cu` computes: filters, tiles and the sizes that follow from them.
+// Parameters of `filtered_lrelu.cu`: filters, tiles and the sizes that follow from them.
 #pragma once
 
-using uint32 = unsigned int;
-using int64 = long long;
-
-enum Mode {
-    kAct,        // leaky ReLU and clamp
-    kWriteMask,  // the same, and write the mask
-    kReadMask,   // multiply by the derivative that the mask tells
-};
+#include "filtered_lrelu_mode.cuh"
 
 __host__ __device__ constexpr int ceil_div(int a, int b) { return (a + b - 1) / b; }
 __host__ __device__ constexpr int round_up(int a, int b) { return ceil_div(a, b) * b; }
@@ -122,7 +115,7 @@ struct Call {
     int tile_w, tile_h;
 };
 
-// What a block works on.
+// The part of the images that a block computes.
 template <class T, class Tile>
 struct Block {
     const T* x;                        // the first channel of the image
@@ -136,7 +129,7 @@ struct Block {
     __device__ Block(const Call<T>& call, int down, int taps) {
         const int groups = (call.num_channels + Tile::kChannels - 1) / Tile::kChannels;
         n = static_cast<int>(blockIdx.x) / groups;
-        // Neighbouring blocks share what they read of images whose channels are interleaved.
+        // If channels are interleaved, neighbouring blocks read the same cache lines.
         c = (static_cast<int>(blockIdx.x) - n * groups) * Tile::kChannels;
         o_x = static_cast<int>(blockIdx.y) * call.tile_w;
         o_y = static_cast<int>(blockIdx.z) * call.tile_h;

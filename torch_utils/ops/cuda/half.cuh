@@ -1,6 +1,5 @@
-// The types of half precision as they lie in memory; arithmetic is in float. The headers of the CUDA
-// toolkit, with all the rest that these types can do, would take longer to compile than a kernel's
-// own code, and would have to be there.
+// The types of half precision, in memory only; arithmetic is in float. CUDA's own headers define
+// more operations, take longer to compile than a kernel, and may not be installed.
 #pragma once
 
 struct __half {

@@ -14,14 +14,14 @@
 
 constexpr int THREADS = 256;
 
-// Which inputs and taps take part in the outputs of a group, whose first window starts at an input.
+// The inputs and taps of the outputs of a group, whose first window starts at an input.
 template <int UP, int DOWN, int TAPS>
 struct Polyphase {
     // The first input in the window of output `r` of the group.
     static constexpr __host__ __device__ int first_input(int r) {
         return (r * DOWN + UP - 1) / UP;
     }
-    // The tap that input `i` of the group meets in the window of output `r`; there may be none.
+    // The tap that input `i` of the group meets in the window of output `r`, if there is one.
     static constexpr __host__ __device__ int tap(int r, int i) { return i * UP - r * DOWN; }
     static constexpr __host__ __device__ bool has_tap(int r, int i) {
         return 0 <= tap(r, i) && tap(r, i) < TAPS;
@@ -32,7 +32,7 @@ struct Polyphase {
     }
 };
 
-// As in upfirdn2d.py, names included.
+// The same structure, with the same names, is in upfirdn2d.py.
 struct Tiled {
     float tap_gain;
     int is_flipped, num_planes, channels, in_w, in_h, out_w, out_h, pad_x, pad_y;
@@ -73,7 +73,7 @@ __global__ void __launch_bounds__(THREADS) upfirdn2d(
     const int out_x0 = a.first_x + tile_x * TILE_W, out_y0 = a.first_y + tile_y * TILE_H;
     const int in_x0 = (out_x0 * DOWN - a.pad_x) / UP, in_y0 = (out_y0 * DOWN - a.pad_y) / UP;
 
-    // Not unrolling loops of few rounds halves the code and the time it takes to compile.
+    // Short loops are not unrolled: this halves the code and the time to compile it.
 #pragma unroll 1
     for (int i = thread; i < NUM_TAPS; i += THREADS)
         taps[i] = f[a.is_flipped ? i : NUM_TAPS - 1 - i] * a.tap_gain;
@@ -178,7 +178,7 @@ __global__ void __launch_bounds__(THREADS) upfirdn2d(
     }
 }
 
-// For `Number` the type of the arithmetic and of the taps.
+// `Number` is the type of the arithmetic and of the taps.
 template <class In, class Out, class Number, class Index>
 __global__ void __launch_bounds__(THREADS) upfirdn2d_general(
     const In* __restrict__ x,      // [N, C, in_h, in_w]

@@ -5,44 +5,40 @@ import ctypes
 from ctypes import c_void_p
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from torch_utils.ops.cuda import compiler, fallback
-from torch_utils.ops.layout import output_format
+from dnnlib import moved
+from torch_utils.ops.arguments import address, fields
+from torch_utils.ops.calls import Pair, UpFirDn
+from torch_utils.ops.compilation import BuildError
+from torch_utils.ops.cuda import fallback, launcher
+from torch_utils.ops.cuda.cpp_types import CPP_TYPES
+from torch_utils.ops.layout import arithmetic_dtype, output_format
 
 SOURCE = "upfirdn2d.cu"
 BLOCK = (256, 1, 1)
 MAX_TAPS = {1: 32, 2: 8}  # dimensions of the filter -> taps per axis that are compiled in
 MAX_SHARED_BYTES = 24 * 1024  # so that several blocks fit on a multiprocessor
-NAMES = {
-    torch.float16: "__half",
-    torch.bfloat16: "__nv_bfloat16",
-    torch.float32: "float",
-    torch.float64: "double",
-}
-
 # Outputs of a block: width, height, planes; the first that suits the image and fits is taken.
 TILES = [(64, 32, 1), (32, 16, 1), (16, 8, 1)]
 SMALL_IMAGE_TILES = [(16, 16, 8), (16, 16, 4), (16, 16, 2), (16, 16, 1), (8, 8, 1)]
 CHANNELS_LAST_TILES = [(8, 8, 32), (8, 8, 16), (8, 8, 8), (8, 8, 4), (8, 8, 1)]
 
-
-def _fields(ctype: type, names: str) -> list[tuple[str, type]]:
-    return [(name, ctype) for name in names.split()]
+__getattr__ = moved.names_of(__name__)
 
 
 class Tiled(ctypes.Structure):
     """The structure in `upfirdn2d.cu`."""
 
     _fields_ = [
-        *_fields(ctypes.c_float, "tap_gain"),
-        *_fields(
-            ctypes.c_int32, "is_flipped num_planes channels in_w in_h out_w out_h pad_x pad_y"
-        ),
-        *_fields(ctypes.c_int32, "first_x first_y tiles_x tiles_y"),
-        *_fields(ctypes.c_int64, "x_n x_c x_h x_w y_n y_c y_h y_w"),
+        *fields(ctypes.c_float, "tap_gain"),
+        *fields(ctypes.c_int32, "is_flipped num_planes channels in_w in_h out_w out_h"),
+        *fields(ctypes.c_int32, "pad_x pad_y"),
+        *fields(ctypes.c_int32, "first_x first_y tiles_x tiles_y"),
+        *fields(ctypes.c_int64, "x_n x_c x_h x_w y_n y_c y_h y_w"),
     ]
 
 
@@ -50,103 +46,88 @@ class General(ctypes.Structure):
     """The structure in `upfirdn2d.cu`."""
 
     _fields_ = [
-        *_fields(ctypes.c_double, "gain"),
-        *_fields(ctypes.c_int32, "is_flipped is_channels_last channels in_w in_h out_w out_h"),
-        *_fields(ctypes.c_int32, "up_x up_y down_x down_y pad_x pad_y fw fh"),
-        *_fields(ctypes.c_int64, "num_outputs x_n x_c x_h x_w"),
+        *fields(ctypes.c_double, "gain"),
+        *fields(ctypes.c_int32, "is_flipped is_channels_last channels in_w in_h out_w out_h"),
+        *fields(ctypes.c_int32, "up_x up_y down_x down_y pad_x pad_y fw fh"),
+        *fields(ctypes.c_int64, "num_outputs x_n x_c x_h x_w"),
     ]
+
+
+class Layout(NamedTuple):
+    """What a plan depends on, besides the filter and the call."""
+
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+    dtype: torch.dtype
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How a kernel is launched; the same for all images of the same layout."""
+    """How a kernel is launched; the same for all images of the same layout.
+
+    Attributes:
+        specialisation: C++ name of the kernel.
+        grid: Number of blocks.
+        shape: Shape of the output.
+        dtype: Type of the output.
+        memory_format: Layout of the output.
+        args: The last argument of the kernel.
+    """
 
     specialisation: str
     grid: tuple[int, int, int]
-    shape: tuple[int, ...]  # of the output
-    dtype: torch.dtype  # likewise
-    memory_format: torch.memory_format  # likewise
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+    memory_format: torch.memory_format
     args: ctypes.Structure
 
 
-def upfirdn2d(
-    x: Tensor,
-    f: Tensor,
-    up: list[int],
-    down: list[int],
-    padding: list[int],
-    flip_filter: bool,
-    gain: float,
-) -> Tensor:
+def upfirdn2d(x: Tensor, f: Tensor, call: UpFirDn) -> Tensor:
     """The op; arithmetic is in float32, for float64 in float64."""
-    settings = tuple(up), tuple(down), tuple(padding), flip_filter, gain
-    if _is_tiled(x.dtype, f.shape, *settings[:2]):
-        with contextlib.suppress(compiler.BuildError):
-            return _launch_tiled(x, f, *settings)
-    with contextlib.suppress(compiler.BuildError):
-        return _launch_general(x, f, *settings)
-    return fallback.upfirdn2d(x, f, *settings)
+    if _is_tiled(x.dtype, f.shape, call.up, call.down):
+        with contextlib.suppress(BuildError):
+            plan = _plan_tiles(_layout(x), f.shape, call)
+            return _launch(plan, x, f.to(torch.float32).contiguous())
+    with contextlib.suppress(BuildError):
+        return _launch_general(x, f, call)
+    return fallback.upfirdn2d(x, f, call)
 
 
-def _launch_tiled(
-    x: Tensor,
-    f: Tensor,
-    up: tuple[int, int],
-    down: tuple[int, int],
-    padding: tuple[int, int, int, int],
-    flip_filter: bool,
-    gain: float,
-) -> Tensor:
-    settings = up[0], down[0], padding, flip_filter, gain ** (f.ndim / 2)
-    plan = _tiled(x.shape, x.stride(), x.dtype, f.shape, *settings)
-    return _launch(plan, x, f.to(torch.float32).contiguous())
-
-
-def _launch_general(
-    x: Tensor,
-    f: Tensor,
-    up: tuple[int, int],
-    down: tuple[int, int],
-    padding: tuple[int, int, int, int],
-    flip_filter: bool,
-    gain: float,
-) -> Tensor:
-    gain = gain ** (f.ndim / 2)
+def _launch_general(x: Tensor, f: Tensor, call: UpFirDn) -> Tensor:
+    """The general kernel, which filters along each axis in turn if the filter is separable."""
+    gain = call.gain ** (f.ndim / 2)
     if x.dtype == torch.float64:
         # Filter and gain meet in the type of the filter, by definition.
         f, gain = f * gain, 1.0
-    f = f.to(_arithmetic(x.dtype)).contiguous()
-    layout = x.shape, x.stride(), x.dtype
+    f = f.to(arithmetic_dtype(x.dtype)).contiguous()
+    call = call._replace(gain=gain)
     if f.ndim == 2:
-        plan = _general(*layout, f.shape, up, down, padding, flip_filter, gain, x.dtype)
-        return _launch(plan, x, f)
-    (up_x, up_y), (down_x, down_y), (x0, x1, y0, y1) = up, down, padding
-    along_x = f[None, :].shape, (up_x, 1), (down_x, 1), (x0, x1, 0, 0)
-    along_y = f[:, None].shape, (1, up_y), (1, down_y), (0, 0, y0, y1)
-    between = _launch(_general(*layout, *along_x, flip_filter, gain, f.dtype), x, f)
-    layout = between.shape, between.stride(), between.dtype
-    return _launch(_general(*layout, *along_y, flip_filter, gain, x.dtype), between, f)
+        return _launch(_plan_general(_layout(x), f.shape, call, x.dtype), x, f)
+    (up_x, up_y), (down_x, down_y), (x0, x1, y0, y1) = call.up, call.down, call.padding
+    along_x = call._replace(up=(up_x, 1), down=(down_x, 1), padding=(x0, x1, 0, 0))
+    along_y = call._replace(up=(1, up_y), down=(1, down_y), padding=(0, 0, y0, y1))
+    between = _launch(_plan_general(_layout(x), (1, len(f)), along_x, f.dtype), x, f)
+    return _launch(_plan_general(_layout(between), (len(f), 1), along_y, x.dtype), between, f)
 
 
 def _launch(plan: Plan, x: Tensor, f: Tensor) -> Tensor:
     y = torch.empty(plan.shape, dtype=plan.dtype, device=x.device, memory_format=plan.memory_format)
     if plan.grid[0] > 0:
-        args = (*map(c_void_p, (x.data_ptr(), y.data_ptr(), f.data_ptr())), plan.args)
-        compiler.launch(SOURCE, plan.specialisation, x.device, plan.grid, BLOCK, args)
+        args = (*map(c_void_p, map(address, (x, y, f))), plan.args)
+        launcher.launch(SOURCE, plan.specialisation, x.device, plan.grid, BLOCK, args)
     return y
 
 
-def _arithmetic(dtype: torch.dtype) -> torch.dtype:
-    return torch.float64 if dtype == torch.float64 else torch.float32
+def _layout(x: Tensor) -> Layout:
+    return Layout(x.shape, x.stride(), x.dtype)
 
 
 @lru_cache(maxsize=1024)
-def _is_tiled(
-    dtype: torch.dtype, taps: tuple[int, ...], up: tuple[int, int], down: tuple[int, int]
-) -> bool:
-    """Whether a kernel is compiled for factors and taps; filters of many sizes get none each.
+def _is_tiled(dtype: torch.dtype, taps: tuple[int, ...], up: Pair, down: Pair) -> bool:
+    """Whether a kernel is compiled for these factors and taps.
 
-    Blurring, with a separable filter and no factor, has a size that changes while training.
+    A separable filter without factors blurs, and its size changes while training: a kernel for each
+    size would be too many.
     """
     factors = up[0], down[0]
     if dtype == torch.float64 or up[0] != up[1] or down[0] != down[1]:
@@ -157,18 +138,10 @@ def _is_tiled(
 
 
 @lru_cache(maxsize=1024)
-def _tiled(
-    shape: tuple[int, ...],
-    strides: tuple[int, ...],
-    dtype: torch.dtype,
-    f_shape: tuple[int, ...],
-    up: int,
-    down: int,
-    padding: tuple[int, int, int, int],
-    flip_filter: bool,
-    gain: float,
-) -> Plan:
-    (n, c, in_h, in_w), taps, (x0, x1, y0, y1) = shape, f_shape[0], padding
+def _plan_tiles(image: Layout, f_shape: tuple[int, ...], call: UpFirDn) -> Plan:
+    """Plan of a launch of the tiled kernel, for square filters and the same factors x and y."""
+    (shape, strides, dtype), up, down = image, call.up[0], call.down[0]
+    (n, c, in_h, in_w), taps, (x0, x1, y0, y1) = shape, f_shape[0], call.padding
     out_w = (in_w * up + x0 + x1 - taps) // down + 1
     out_h = (in_h * up + y0 + y1 - taps) // down + 1
     x = torch.empty_strided(shape, strides, device="meta")
@@ -179,10 +152,11 @@ def _tiled(
     first_x, first_y = -(-x0 % up), -(-y0 % up)
     tiles_x, tiles_y = -(-(out_w - first_x) // tile[0]), -(-(out_h - first_y) // tile[1])
     args = Tiled(
-        *(gain, flip_filter, n * c, c, in_w, in_h, out_w, out_h, x0, y0),
+        call.gain ** (len(f_shape) / 2),
+        *(call.flip_filter, n * c, c, in_w, in_h, out_w, out_h, x0, y0),
         *(first_x, first_y, tiles_x, tiles_y, *strides, *y.stride()),
     )
-    parameters = [NAMES[dtype], _index_type(x, y), up, down, taps, is_separable, *tile, is_last]
+    parameters = [CPP_TYPES[dtype], _index_type(x, y), up, down, taps, is_separable, *tile, is_last]
     name = f"upfirdn2d<{', '.join(map(str, parameters)).lower()}>"
     grid = (tiles_x * tiles_y * -(-n * c // tile[2]), 1, 1)
     return Plan(name, grid, tuple(y.shape), dtype, output_format(y), args)
@@ -203,30 +177,23 @@ def _tile(
 
 
 @lru_cache(maxsize=1024)
-def _general(
-    shape: tuple[int, ...],
-    strides: tuple[int, ...],
-    dtype: torch.dtype,
-    f_shape: tuple[int, int],
-    up: tuple[int, int],
-    down: tuple[int, int],
-    padding: tuple[int, int, int, int],
-    flip_filter: bool,
-    gain: float,
-    out_dtype: torch.dtype,
+def _plan_general(
+    image: Layout, f_shape: tuple[int, ...], call: UpFirDn, out_dtype: torch.dtype
 ) -> Plan:
-    (n, c, in_h, in_w), (fh, fw), (x0, x1, y0, y1) = shape, f_shape, padding
+    """Plan of a launch of the general kernel; `call.gain` multiplies each tap of the filter."""
+    (shape, strides, dtype), up, down = image, call.up, call.down
+    (n, c, in_h, in_w), (fh, fw), (x0, x1, y0, y1) = shape, f_shape, call.padding
     out_w = (in_w * up[0] + x0 + x1 - fw) // down[0] + 1
     out_h = (in_h * up[1] + y0 + y1 - fh) // down[1] + 1
     x = torch.empty_strided(shape, strides, device="meta")
     y = torch.empty([n, c, out_h, out_w], device="meta", memory_format=output_format(x))
     args = General(
-        *(gain, flip_filter, _is_channels_last(y), c, in_w, in_h, out_w, out_h),
+        *(call.gain, call.flip_filter, _is_channels_last(y), c, in_w, in_h, out_w, out_h),
         *(*up, *down, x0, y0, fw, fh, y.numel(), *strides),
     )
     number = torch.float64 if torch.float64 in (dtype, out_dtype) else torch.float32
-    types = [NAMES[dtype], NAMES[out_dtype], NAMES[number], _index_type(x, y)]
-    name = f"upfirdn2d_general<{', '.join(types)}>"
+    types = [CPP_TYPES[t] for t in (dtype, out_dtype, number)]
+    name = f"upfirdn2d_general<{', '.join(types)}, {_index_type(x, y)}>"
     grid = (-(-y.numel() // BLOCK[0]), 1, 1)
     return Plan(name, grid, tuple(y.shape), out_dtype, output_format(y), args)
 

@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from torch_utils.ops.calls import BiasAct
+
 # Name -> y = function(x, alpha); only the leaky ReLU has an alpha.
 ACTIVATIONS: dict[str, Callable[[Tensor, float], Tensor]] = {
     "linear": lambda x, _: x,
@@ -20,21 +22,9 @@ ACTIVATIONS: dict[str, Callable[[Tensor, float], Tensor]] = {
 }
 
 
-def bias_act(
-    x: Tensor,
-    b: Tensor | None,
-    dim: int,
-    act: str,
-    alpha: float,
-    gain: float,
-    clamp: float | None,
-    scale: Tensor | None = None,
-    noise: Tensor | None = None,
-) -> Tensor:
-    """`clamp(act(x * scale + noise + b) * gain)`; arguments as in the public function.
-
-    All defaults are filled in.
-    """
+def bias_act(x: Tensor, call: BiasAct) -> Tensor:
+    """`clamp(act(x * scale + noise + b) * gain)`, with any of the activations."""
+    b, scale, noise, dim, act, alpha, gain, clamp = call
     if scale is not None:
         x = x * scale.to(x.dtype)[:, :, None, None]
     if noise is not None:

@@ -3,21 +3,16 @@
 import torch.nn.functional as F
 from torch import Tensor
 
+from torch_utils.ops.calls import Padding, Pair, UpFirDn
 
-def upfirdn2d(
-    x: Tensor,
-    f: Tensor,
-    up: tuple[int, int],
-    down: tuple[int, int],
-    padding: tuple[int, int, int, int],
-    flip_filter: bool,
-    gain: float,
-) -> Tensor:
+
+def upfirdn2d(x: Tensor, f: Tensor, call: UpFirDn) -> Tensor:
     """Zero-stuff, pad, filter and decimate `x` `[N, C, H, W]`; arguments as in the public function.
 
     Inserting zeros and convolving is a transposed convolution, decimating a strided one, so that
     the zeros are never multiplied and the dropped samples never computed.
     """
+    up, down, padding, flip_filter, gain = call
     # Filter and gain meet in float32, whatever the type of the image.
     f = (f * gain ** (f.ndim / 2)).to(x.dtype)
     if f.numel() == 1 and up == down == (1, 1) and not any(padding):
@@ -29,7 +24,9 @@ def upfirdn2d(
     return _upfirdn(x, f[:, None], (1, up[1]), (1, down[1]), (0, 0, y0, y1), flip_filter)
 
 
-def _upfirdn(x: Tensor, f: Tensor, up, down, padding, flip_filter: bool) -> Tensor:
+def _upfirdn(
+    x: Tensor, f: Tensor, up: Pair, down: Pair, padding: Padding, flip_filter: bool
+) -> Tensor:
     num_channels = x.shape[1]
     (fh, fw), (x0, x1, y0, y1) = f.shape, padding
     (up_x, up_y), (down_x, down_y) = up, down
@@ -50,7 +47,7 @@ def _upfirdn(x: Tensor, f: Tensor, up, down, padding, flip_filter: bool) -> Tens
 
 
 def _pad(x: Tensor, padding: tuple[int, ...]) -> Tensor:
-    """Add zeros, then crop: more may be cropped at one end than there was without the other's."""
+    """Add zeros, then crop: a crop at one end may reach into the zeros that the other end adds."""
     added, cropped = [max(p, 0) for p in padding], [min(p, 0) for p in padding]
     x = F.pad(x, added) if any(added) else x
     return F.pad(x, cropped) if any(cropped) else x

@@ -14,7 +14,7 @@ from unittest import mock
 
 import torch
 
-from torch_utils.ops.cuda import compiler
+from torch_utils.ops.cuda import compiler, launcher
 
 current = 0
 
@@ -45,7 +45,7 @@ def launch(index=None, block=(256, 1, 1), shared_bytes=0):
         Pair(6, 0.125),
     ]
     where = torch.device("cuda", index)
-    compiler.launch(sys.argv[2], "probe<float>", where, (7, 2, 3), block, args, shared_bytes)
+    launcher.launch(sys.argv[2], "probe<float>", where, (7, 2, 3), block, args, shared_bytes)
 
 
 def attempt(*args, **kwargs):

@@ -8,7 +8,10 @@ import torch
 
 from tests.cuda_emulator import emulator
 from torch_utils.ops import bias_act as ops
-from torch_utils.ops.cuda import bias_act, compiler
+from torch_utils.ops.calls import BiasAct, BiasActGrad
+from torch_utils.ops.cuda import bias_act, compiler, launcher
+from torch_utils.ops.cuda.cpp_types import CPP_TYPES
+from torch_utils.ops.cuda.recorder import record_launches
 from torch_utils.ops.reference import bias_act as reference
 
 TOLERANCES = {
@@ -41,7 +44,7 @@ CASES = {
 @pytest.fixture(autouse=True)
 def emulated(monkeypatch):
     """Kernels run on the CPU, in guarded memory, with their threads in random order."""
-    monkeypatch.setattr(compiler, "launch", functools.partial(emulator.launch, seed=1))
+    monkeypatch.setattr(launcher, "launch", functools.partial(emulator.launch, seed=1))
     monkeypatch.setattr(torch, "empty", emulator.guarded_empty)
 
 
@@ -72,14 +75,9 @@ def test_matches_reference(dtype, shape, settings, is_last):
         given = operands(shape, dtype, 1, is_last)
         x, *others = given
         others = [t if is_used else None for t, is_used in zip(others, uses, strict=True)]
-        b, scale, noise = others
-        y = bias_act.bias_act(emulator.guarded(x), b, scale, noise, *settings)
-        want = reference.bias_act(
-            *(None if t is None else t.double() for t in (x, b)),
-            *settings,
-            scale=None if scale is None else scale.double(),
-            noise=None if noise is None else noise.double(),
-        )
+        y = bias_act.bias_act(emulator.guarded(x), BiasAct(*others, *settings))
+        exact = [None if t is None else t.double() for t in others]
+        want = reference.bias_act(x.double(), BiasAct(*exact, *settings))
         assert y.dtype == dtype
         if x.numel() > 0:
             memory_format = torch.channels_last if is_last else torch.contiguous_format
@@ -94,14 +92,14 @@ def test_gradients_match_definition(dtype, shape, settings, is_last):
     for num_noises, scales_dx in ((1, True), (shape[0], False)):
         x, b, scale, noise = operands(shape, dtype, num_noises, is_last)
         dy = torch.randn(shape, generator=torch.Generator().manual_seed(1)).to(dtype)
-        got = bias_act.bias_act_grad(
-            dy, emulator.guarded(x), b, scale, noise, *settings, False, scales_dx, *[True] * 3
-        )
+        call = BiasAct(b, scale, noise, *settings)
+        wanted = BiasActGrad(False, scales_dx, *[True] * 3)
+        got = bias_act.bias_act_grad(dy, emulator.guarded(x), call, wanted)
         want = gradients(dy, x, b, scale, noise, settings)
         if not scales_dx:
             want[0] = gradients(dy, x, b, scale, noise, settings, of_v=True)
-        for value, wanted in zip(got, want, strict=True):
-            check_close(value, wanted)
+        for value, expected in zip(got, want, strict=True):
+            check_close(value, expected)
 
 
 @pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
@@ -109,11 +107,12 @@ def test_gradients_match_definition(dtype, shape, settings, is_last):
 @pytest.mark.parametrize("dtype", TOLERANCES, ids=str)
 def test_gradients_from_the_output_match_those_from_the_input(dtype, is_last, settings):
     x, b, _, noise = operands((2, 40, 5, 6), dtype, 1, is_last)
-    y = bias_act.bias_act(x, b, None, noise, *settings)
+    call = BiasAct(b, None, noise, *settings)
+    y = bias_act.bias_act(x, call)
     dy = torch.randn(x.shape, generator=torch.Generator().manual_seed(1)).to(dtype)
     needs = (True, True, False, True)
-    got = bias_act.bias_act_grad(dy, y, b, None, noise, *settings, True, *needs)
-    want = bias_act.bias_act_grad(dy, x, b, None, noise, *settings, False, *needs)
+    got = bias_act.bias_act_grad(dy, y, call, BiasActGrad(True, *needs))
+    want = bias_act.bias_act_grad(dy, x, call, BiasActGrad(False, *needs))
     for value, wanted in zip(got, want, strict=True):
         assert torch.equal(value, wanted)
 
@@ -123,7 +122,7 @@ def gradients(dy, x, b, scale, noise, settings, of_v=False):
     x, b, scale, noise = (t.double().requires_grad_() for t in (x, b, scale, noise))
     v = x * scale[:, :, None, None]
     v = v if not of_v else v.detach().requires_grad_()
-    y = reference.bias_act(v, b, *settings, noise=noise)
+    y = reference.bias_act(v, BiasAct(b, None, noise, *settings))
     wanted = [v] if of_v else [x, b, scale, noise]
     grads = torch.autograd.grad(y, wanted, dy.double())
     return grads[0] if of_v else list(grads)
@@ -131,24 +130,24 @@ def gradients(dy, x, b, scale, noise, settings, of_v=False):
 
 def test_long_indices_match_short_ones(monkeypatch):
     x, b, scale, noise = operands((2, 40, 5, 6), torch.float16, 2, False)
-    settings = SETTINGS["lrelu"]
-    flags = (False, *[True] * 4)
+    call = BiasAct(b, scale, noise, *SETTINGS["lrelu"])
+    wanted = BiasActGrad(False, *[True] * 4)
     run = lambda: (  # noqa: E731
-        bias_act.bias_act(x, b, scale, noise, *settings),
-        *bias_act.bias_act_grad(x, x, b, scale, noise, *settings, *flags),
+        bias_act.bias_act(x, call),
+        *bias_act.bias_act_grad(x, x, call, wanted),
     )
     short = run()
     short_name = bias_act._specialisation
     monkeypatch.setattr(
         bias_act, "_specialisation", lambda *a: short_name(*a).replace("int", "long long")
     )
-    for value, wanted in zip(run(), short, strict=True):
-        assert torch.equal(value, wanted)
+    for value, expected in zip(run(), short, strict=True):
+        assert torch.equal(value, expected)
 
 
 def test_launches_on_meta_device_are_recorded_forward_and_backward(monkeypatch):
     monkeypatch.undo()  # no emulator
-    with compiler.record_launches() as kernels:
+    with record_launches() as kernels:
         x = torch.empty(2, 64, 8, 8, dtype=torch.float16, device="meta", requires_grad=True)
         b = torch.empty(64, device="meta", requires_grad=True)
         ops.bias_act(x, b, act="lrelu").sum().backward()
@@ -159,7 +158,7 @@ def test_launches_on_meta_device_are_recorded_forward_and_backward(monkeypatch):
 
 
 @pytest.mark.parametrize("arch", ["sm_75", "sm_90", "sm_120"])
-@pytest.mark.parametrize("dtype", bias_act.NAMES.values())
+@pytest.mark.parametrize("dtype", CPP_TYPES.values())
 def test_kernels_compile_without_spilling(dtype, arch, monkeypatch):
     if not compiler.is_available():
         pytest.skip("needs NVRTC")

@@ -1,75 +1,25 @@
-"""Compiling CUDA kernels without a GPU: cache and messages; launching them on a fake driver."""
+"""CUDA kernels are compiled without a GPU: the cache and the messages."""
 
 import os
-import re
 import struct
 import subprocess
 import sys
-import threading
 import warnings
-from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
 
+from tests.torch_utils.ops.cuda.probe import CODE, NAME, SOURCE, cached_files, count_compilations
 from torch_utils.ops import compilation, selection
 from torch_utils.ops.cuda import compiler
+from torch_utils.ops.cuda import cubin as cubins
 
 nvrtc = pytest.importorskip("cuda.bindings.nvrtc")
 
 HERE = Path(__file__).parent
-SOURCE = "probe.cu"
-NAME = "probe<float>"
-CODE = """
-#include "scale.cuh"
-struct Pair { int a; double b; };
-template <class T> __global__ void probe(T* x, int i, long long l, float f, double d, Pair p) {
-    x[threadIdx.x] = scale(T(i + l + f + d + p.a + p.b));
-}
-"""
-
-
-@pytest.fixture(autouse=True)
-def fresh():
-    """What was found out about this machine is found out anew, before and after a test."""
-    cached = compiler.core, compiler._arch, compiler._can_compile_for
-    cached += (compiler._warn_that_there_are_none,)
-    for function in cached:
-        function.cache_clear()
-    yield
-    for function in cached:
-        function.cache_clear()
-
-
-@pytest.fixture
-def source_dir(tmp_path, monkeypatch):
-    """A folder of sources and a cache of their own; the cache is `tmp_path / "cache"`."""
-    folder = tmp_path / "sources"
-    folder.mkdir()
-    (folder / SOURCE).write_text(CODE)
-    (folder / "scale.cuh").write_text("template <class T> __device__ T scale(T x) { return x; }")
-    monkeypatch.setattr(compiler, "SOURCE_DIR", folder)
-    monkeypatch.setenv("STYLEGAN3_KERNEL_CACHE_DIR", str(tmp_path / "cache"))
-    return folder
-
-
-def cached_files(source_dir):
-    return sorted((source_dir.parent / "cache").iterdir())
-
-
-def count_compilations(monkeypatch):
-    """A list that grows with every compilation."""
-    compilations, compile = [], compiler._compile
-
-    def counted(*args):
-        compilations.append(args)
-        return compile(*args)
-
-    monkeypatch.setattr(compiler, "_compile", counted)
-    return compilations
+pytestmark = pytest.mark.usefixtures("fresh")
 
 
 def test_compiles_and_reports_resources(source_dir):
@@ -182,9 +132,9 @@ def test_works_without_a_cache(source_dir, monkeypatch):
 @pytest.fixture
 def planted(source_dir):
     """The folder of the cache, and a file in it in place of a kernel, whose digest is right."""
-    cubin = compiler.compile_cubin(SOURCE, NAME, "sm_90")
+    kernel = compiler.compile_cubin(SOURCE, NAME, "sm_90")
     (path,) = cached_files(source_dir)
-    compiler._write(path, replace(cubin, code=b"planted"))
+    cubins.write(path, replace(kernel, code=b"planted"))
     assert compiler.compile_cubin(SOURCE, NAME, "sm_90").code == b"planted"
     return path
 
@@ -228,25 +178,6 @@ def test_cache_that_we_make_is_private(source_dir):
     compiler.compile_cubin(SOURCE, NAME, "sm_90")
     (path,) = cached_files(source_dir)
     assert path.parent.stat().st_mode & 0o777 == 0o700
-
-
-def test_kernels_of_a_run_are_compiled_without_a_cache(source_dir, monkeypatch):
-    """There is no file that says that they are complete."""
-    cache = source_dir.parent / "cache"
-    cache.mkdir()
-    cache.chmod(0o777)
-    monkeypatch.setattr(compiler, "_ahead", {})
-    compilations = count_compilations(monkeypatch)
-    meta = torch.device("meta")
-    with pytest.warns(UserWarning, match="chmod go-w"):
-        for _ in range(2):
-            compiler.compile_ahead(
-                lambda: compiler.launch(SOURCE, NAME, meta, (1, 1, 1), (1, 1, 1), []),
-                "run",
-                "sm_90",
-                1,
-            )
-    assert len(compilations) == 2 and list(cache.iterdir()) == []
 
 
 def test_nothing_is_left_when_the_disk_is_full(source_dir, monkeypatch):
@@ -356,144 +287,3 @@ def test_availability_is_a_constant_of_compiled_code_per_device(monkeypatch):
     for index, expected in [(0, -1), (1, 1), (0, -1), (1, 1)]:
         assert function(x, torch.device("cuda", index)) == expected
     assert asked == [0, 1]
-
-
-@pytest.fixture
-def fake_device(source_dir, monkeypatch):
-    """Launches on "cuda:0" compile for sm_90; loading gets the compiled kernel and fails."""
-    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
-    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (9, 0))
-    monkeypatch.setattr(compiler, "_kernels", {})
-    monkeypatch.setattr(compiler, "failures", {})
-    monkeypatch.setattr(compiler, "_thread", SimpleNamespace(functions={}))
-    return torch.device("cuda", 0)
-
-
-def launch(name, device):
-    compiler.launch(SOURCE, name, device, (1, 1, 1), (1, 1, 1), [])
-
-
-def test_kernel_that_cannot_be_compiled_is_reported_and_tried_once(
-    fake_device, source_dir, monkeypatch
-):
-    (source_dir / SOURCE).write_text(CODE.replace("scale(", "scales("))
-    compilations = count_compilations(monkeypatch)
-    message = r'(?s)"scales".*pip install --upgrade.*sm_90 uses more general.*several times slower'
-    with (
-        pytest.warns(UserWarning, match=message) as caught,
-        pytest.raises(compiler.BuildError, match='"scales"'),
-    ):
-        launch(NAME, fake_device)
-    assert len(caught) == 1
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")  # there is one warning per source
-        for name in (NAME, "probe<double>"):
-            with pytest.raises(compiler.BuildError, match='"scales"'):
-                launch(name, fake_device)
-    assert len(compilations) == 2
-    assert compiler.failures.keys() == {(SOURCE, n, "sm_90") for n in (NAME, "probe<double>")}
-
-
-@pytest.mark.parametrize("state", ["waits", "is begun", "failed"])
-def test_launch_takes_what_is_compiled_ahead_and_waits_for_no_turn(state, fake_device, monkeypatch):
-    """What waits is compiled by who needs it; what failed is a failure of the launch."""
-    future, by_launch = Future(), []
-    if state != "waits":
-        future.set_running_or_notify_cancel()
-    if state == "is begun":
-        threading.Timer(0.1, future.set_result, ["ahead"]).start()
-    elif state == "failed":
-        future.set_exception(compiler.BuildError("not possible"))
-    monkeypatch.setattr(compiler, "_ahead", {(SOURCE, NAME, "sm_90"): future})
-    monkeypatch.setattr(compiler, "compile_cubin", lambda *kernel: by_launch.append(kernel))
-    if state == "failed":
-        with pytest.warns(UserWarning, match="not possible"), pytest.raises(compiler.BuildError):
-            launch(NAME, fake_device)
-    else:
-        cubin = compiler._cubin(SOURCE, NAME, "sm_90")
-        assert cubin == ("ahead" if state == "is begun" else None)
-    assert bool(by_launch) == future.cancelled() == (state == "waits")
-
-
-def test_source_that_cannot_be_read_is_a_failure_like_others(fake_device, source_dir):
-    (source_dir / SOURCE).unlink()
-    with pytest.warns(UserWarning, match=SOURCE), pytest.raises(compiler.BuildError, match=SOURCE):
-        launch(NAME, fake_device)
-
-
-def test_launches_on_the_meta_device_are_recorded():
-    meta = torch.device("meta")
-    compiler.launch("a.cu", "f<1>", meta, (1, 1, 1), (1, 1, 1), [])
-    with compiler.record_launches() as kernels:
-        compiler.launch("a.cu", "f<2>", meta, (1, 1, 1), (1, 1, 1), [])
-        compiler.launch("a.cu", "f<2>", meta, (9, 1, 1), (1, 1, 1), [])
-    compiler.launch("a.cu", "f<3>", meta, (1, 1, 1), (1, 1, 1), [])
-    assert kernels == {("a.cu", "f<2>")}
-
-
-def test_launch_calls_the_driver(source_dir):
-    """Contexts, streams, arguments and attributes, as a driver sees them."""
-    kernel = f"kernel {compiler.compile_cubin(SOURCE, NAME, 'sm_90').symbol}"
-    folder = source_dir.parent
-    library = folder / "libcuda.so.1"
-    flags = ["-shared", "-fPIC", "-o", str(library)]
-    subprocess.run(["gcc", *flags, str(HERE / "fake_driver.c")], check=True)
-    command = [sys.executable, "-m", "tests.torch_utils.ops.cuda.launch_on_fake_driver"]
-    result = subprocess.run(
-        [*command, str(source_dir), SOURCE],
-        env={**os.environ, "LD_LIBRARY_PATH": str(folder)},
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert result.returncode == 0, result.stderr
-
-    def launched(stream, block=256, shared_bytes=0):
-        return (
-            f"launch 0x88 grid 7 2 3 block {block} 1 1 shared {shared_bytes} stream {stream:#x} "
-            "args 0xdeadbeef -5 -1099511627776 1.5 2.25 6 0.125"
-        )
-
-    def refusal(arch, reason):
-        return (
-            f"BuildError: the driver does not load {NAME} of {SOURCE} for {arch}, made by NVRTC "
-            f"{compiler.core().nvrtc_version}: {reason}; a newer driver or PyTorch may."
-        )
-
-    def warning(arch, reason):
-        return (
-            f"{refusal(arch, reason).replace('BuildError', 'warning: CUDA kernels')} In its place, "
-            f"and in that of any other of {SOURCE} that fails, {arch} uses more general kernels or "
-            "PyTorch operations, which are several times slower and take more memory."
-        )
-
-    # What an earlier kernel did is not the fault of this one.
-    left_over = (
-        "context 0x1003",
-        "load cubin",
-        (
-            f"-- RuntimeError: CUDA kernels: loading {NAME} of {SOURCE} failed: "
-            "CUDA_ERROR_ILLEGAL_ADDRESS"
-        ),
-    )
-    on_0 = launched(0xAB00)
-    notes = re.sub(r"(CUDA_ERROR_\w+): [^;\n]*", r"\1", result.stderr)  # without explanations
-    assert notes.splitlines() == [
-        *("-- first", "context 0x1000", "load cubin", kernel, on_0),
-        *("-- again", on_0),
-        *("-- other device", "load ptx", kernel, launched(0xAB01)),
-        *("-- shared memory", f"attribute 8 = {232448 - 128} on device 0"),
-        *(launched(0xAB00, shared_bytes=60000), launched(0xAB00, shared_bytes=50000)),
-        *("-- thread", "context 0x1000", on_0),
-        *("-- refused", launched(0xAB00, block=2048)),
-        f"-- RuntimeError: CUDA kernels: launching {NAME} of {SOURCE} with grid (7, 2, 3), block "
-        "(2048, 1, 1) and 0 bytes of shared memory failed: CUDA_ERROR_INVALID_VALUE",
-        *("-- cannot be loaded when it is launched", launched(0xAB01, block=222)),
-        f"-- {refusal('sm_999', 'CUDA_ERROR_UNSUPPORTED_PTX_VERSION')}",
-        f"-- {warning('sm_999', 'CUDA_ERROR_UNSUPPORTED_PTX_VERSION')}",
-        f"-- {refusal('sm_999', 'CUDA_ERROR_UNSUPPORTED_PTX_VERSION')}",
-        *("-- cannot be loaded on device 2", "context 0x1002", "load cubin"),
-        f"-- {refusal('sm_80', 'CUDA_ERROR_NO_BINARY_FOR_GPU')}",
-        f"-- {warning('sm_80', 'CUDA_ERROR_NO_BINARY_FOR_GPU')}",
-        *("context 0x1002", f"-- {refusal('sm_80', 'CUDA_ERROR_NO_BINARY_FOR_GPU')}"),
-        *("-- cannot be loaded on device 3", *left_over, *left_over),
-    ]

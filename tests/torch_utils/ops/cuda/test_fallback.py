@@ -12,7 +12,9 @@ from torch_utils.ops import bias_act as bias_act_module
 from torch_utils.ops import filtered_lrelu as lrelu_module
 from torch_utils.ops import selection
 from torch_utils.ops import upfirdn2d as upfirdn_module
-from torch_utils.ops.cuda import compiler, fallback
+from torch_utils.ops.calls import BiasAct, BiasActGrad, FilteredLrelu, Operands
+from torch_utils.ops.compilation import BuildError
+from torch_utils.ops.cuda import fallback, launcher
 from torch_utils.ops.cuda.filtered_lrelu_plan import ACT, READ_MASK, WRITE_MASK
 
 BUILDABLE = {  # what can be built, by source and specialisation
@@ -33,11 +35,11 @@ def launched(request, monkeypatch):
 
     def launch(source, name, *args):
         if not BUILDABLE[request.param](source, name):
-            raise compiler.BuildError("no such kernel")
+            raise BuildError("no such kernel")
         names.add(name)
         emulator.launch(source, name, *args)
 
-    monkeypatch.setattr(compiler, "launch", launch)
+    monkeypatch.setattr(launcher, "launch", launch)
     monkeypatch.setattr(selection.cpu, "is_supported", lambda *_: True)
     for module in MODULES:
         monkeypatch.setattr(module, "cpu", module.cuda)
@@ -129,15 +131,15 @@ def test_value_and_gradients_match_reference(launched, case, dtype, is_last):
 
 @pytest.mark.parametrize("width", [1, 7, 16, 17, 35])
 def test_masks_are_those_of_the_kernels(width, monkeypatch):
-    monkeypatch.setattr(compiler, "launch", emulator.launch)
+    monkeypatch.setattr(launcher, "launch", emulator.launch)
     generator = torch.Generator().manual_seed(5)
     x = torch.randn(2, 3, 5, width, generator=generator)
     x[0, 0, 0, 0] = float("nan")
     x[0, 0, 1, 0] = 0
     f, cuda = torch.ones(1, 1), lrelu_module.cuda
     mask = torch.zeros(cuda.mask_shape(x, 5, width), dtype=torch.uint8)
-    settings = 1, 1, [0, 0, 0, 0], 1.0, 0.5, 0.4, False, mask
-    cuda.filtered_lrelu(x, f, f, None, None, *settings)
+    call = FilteredLrelu(1, 1, (0, 0, 0, 0), 1.0, 0.5, 0.4, False)
+    cuda.filtered_lrelu(Operands(x, f, f, mask=mask), call)
     is_negative, is_clamped = fallback._unpack(mask, width)
     assert torch.equal(is_negative, ~(x > 0))
     assert torch.equal(is_clamped, torch.where(x > 0, x, x / 2).abs() > 0.4)
@@ -154,8 +156,8 @@ def test_modes_are_distinct_names():
 def test_bias_of_vectors():
     """All dimensions but that of the bias are summed over, even if that is none."""
     dy = torch.tensor([1.0, 2.0])
-    settings = 0, "linear", 0.0, 3.0, None, False, True, True, False, False
-    dx, db, *_ = fallback.bias_act_grad(dy, dy, dy, None, None, *settings)
+    call, wanted = BiasAct(b=dy, dim=0, gain=3.0), BiasActGrad(False, True, needs_b=True)
+    dx, db, *_ = fallback.bias_act_grad(dy, dy, call, wanted)
     assert torch.equal(dx, 3 * dy) and torch.equal(db, 3 * dy)
 
 

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from tests.cuda_emulator import emulator
-from torch_utils.ops.cuda import compiler, filtered_lrelu
+from torch_utils.ops.calls import FilteredLrelu, FilteredMask, Operands
+from torch_utils.ops.cuda import compiler, filtered_lrelu, launcher
 from torch_utils.ops.cuda.filtered_lrelu_plan import (
     ACT,
     READ_MASK,
@@ -14,6 +15,7 @@ from torch_utils.ops.cuda.filtered_lrelu_plan import (
     Call,
     specialisation,
 )
+from torch_utils.ops.cuda.recorder import record_launches
 from torch_utils.ops.reference import filtered_lrelu as reference
 
 TOLERANCES = {  # relative to the largest value
@@ -123,8 +125,11 @@ def run(case: Case, x, fu, fd, b, scale, has_mask: bool = True):
     """Output and mask (or `None`) of the kernels."""
     shape = filtered_lrelu.mask_shape(x, *inner_size(case))
     mask = torch.empty(shape, dtype=torch.uint8, device=x.device) if has_mask else None
-    args = case.up, case.down, case.padding, 1.4, case.slope, case.clamp, case.flip, mask
-    return filtered_lrelu.filtered_lrelu(x, fu, fd, b, scale, *args), mask
+    return filtered_lrelu.filtered_lrelu(Operands(x, fu, fd, b, scale, mask), call_of(case)), mask
+
+
+def call_of(case: Case) -> FilteredLrelu:
+    return FilteredLrelu(case.up, case.down, case.padding, 1.4, case.slope, case.clamp, case.flip)
 
 
 def run_adjoint(case: Case, dy, x, fu, fd, mask):
@@ -135,21 +140,22 @@ def run_adjoint(case: Case, dy, x, fu, fd, mask):
         fu_taps, fd_taps = case.fu[-1 if axis else 0], case.fd[-1 if axis else 0]
         first += [fd_taps - 1, tmp - dy.shape[2 + axis] * case.down]
         second += [fu_taps - 1 - before, (x.shape[2 + axis] - 1) * case.up + 1 + before - tmp]
-    args = case.down, case.up, first, second, 1.4 * case.up**2, case.slope, not case.flip
-    return filtered_lrelu.filtered_mask(dy, fd, fu, mask, *args)
+    settings = tuple(first), tuple(second), 1.4 * case.up**2, case.slope, not case.flip
+    call = FilteredMask(case.down, case.up, *settings)
+    return filtered_lrelu.filtered_mask(Operands(dy, fd, fu, mask=mask), call)
 
 
 def run_reference(case: Case, x, fu, fd, b, scale):
     """Output in float64, and the scaled input, which it depends on."""
     x = (x.double() * scale.double()[:, :, None, None]).requires_grad_()
-    args = case.up, case.down, case.padding, 1.4, case.slope, case.clamp, case.flip
-    return reference.filtered_lrelu(x, fu.double(), fd.double(), b.double(), *args), x
+    filters = fu.double(), fd.double()
+    return reference.filtered_lrelu(x, *filters, b.double(), None, call_of(case)), x
 
 
 @pytest.fixture(scope="module")
 def kernels():
     """All kernels of the cases in one library, which builds faster than one after the other."""
-    with compiler.record_launches() as launches:
+    with record_launches() as launches:
         for case in CASES.values():
             inputs = {key: value.to("meta") for key, value in make_inputs(case).items()}
             run(case, **inputs, has_mask=False)
@@ -175,7 +181,7 @@ def emulated(kernels, monkeypatch):
         seed = thread_order_seed
         return make_inputs(case)
 
-    monkeypatch.setattr(compiler, "launch", launch)
+    monkeypatch.setattr(launcher, "launch", launch)
     monkeypatch.setattr(torch, "empty", emulator.guarded_empty)
     return start
 

@@ -8,7 +8,9 @@ import torch
 
 from tests.cuda_emulator import emulator
 from torch_utils.ops import upfirdn2d as ops
-from torch_utils.ops.cuda import compiler, upfirdn2d
+from torch_utils.ops.calls import UpFirDn
+from torch_utils.ops.cuda import launcher, upfirdn2d
+from torch_utils.ops.cuda.recorder import record_launches
 from torch_utils.ops.reference import upfirdn2d as reference
 
 TOLERANCES = {
@@ -27,28 +29,28 @@ def kernels():
     calls = itertools.product(
         [(4, 4), (12,), (5,)], FACTORS, [(9, 9), (40, 40)], ["contiguous", "channels_last"]
     )
-    with compiler.record_launches() as kernels:
+    with record_launches() as kernels:
         for shape, (up, down), size, layout in calls:
             x = torch.empty(1, 9, *size, device="meta")
             x = x.contiguous(memory_format=LAYOUTS[layout])
             for dtype in TOLERANCES if (up, down) == FACTORS[1] else [torch.float32]:
-                f, padding = torch.empty(shape, device="meta"), [6, 5, 7, 6]
-                upfirdn2d.upfirdn2d(x.to(dtype), f, up, down, padding, False, 1.0)
+                f = torch.empty(shape, device="meta")
+                upfirdn2d.upfirdn2d(x.to(dtype), f, UpFirDn(up, down, (6, 5, 7, 6)))
     emulator.prepare(upfirdn2d.SOURCE, sorted(name for _, name in kernels))
 
 
 @pytest.fixture(autouse=True)
 def emulated(kernels, monkeypatch):
     """Kernels run on the CPU, in guarded memory, with their threads in random order."""
-    monkeypatch.setattr(compiler, "launch", functools.partial(emulator.launch, seed=1))
+    monkeypatch.setattr(launcher, "launch", functools.partial(emulator.launch, seed=1))
     monkeypatch.setattr(torch, "empty", emulator.guarded_empty)
 
 
 def check(x, f, up=(1, 1), down=(1, 1), padding=(0, 0, 0, 0), flip_filter=False, gain=1.0):
     """Compare with the reference, which computes in float64 with the taps of the type of `f`."""
-    settings = up, down, padding, flip_filter, gain
-    want = reference.upfirdn2d(x.double(), f, *settings)
-    got = upfirdn2d.upfirdn2d(emulator.guarded(x), f, *map(_listed, settings[:3]), *settings[3:])
+    call = UpFirDn(up, down, padding, flip_filter, gain)
+    want = reference.upfirdn2d(x.double(), f, call)
+    got = upfirdn2d.upfirdn2d(emulator.guarded(x), f, call)
     assert got.dtype == x.dtype
     assert got.shape == want.shape
     scale = want.abs().amax().item() if want.numel() else 1
@@ -56,10 +58,6 @@ def check(x, f, up=(1, 1), down=(1, 1), padding=(0, 0, 0, 0), flip_filter=False,
         got.double(), want, rtol=0, atol=TOLERANCES[x.dtype] * max(scale, 1e-3)
     )
     return got
-
-
-def _listed(values):
-    return list(values)
 
 
 def taps(*shape):
@@ -132,10 +130,8 @@ def test_index_type_follows_the_largest_offset():
 
 
 def test_empty_batch_launches_nothing(monkeypatch):
-    monkeypatch.setattr(compiler, "launch", None)
-    y = upfirdn2d.upfirdn2d(
-        torch.zeros(0, 3, 5, 5), taps(4, 4), [2, 2], [1, 1], [0] * 4, False, 1.0
-    )
+    monkeypatch.setattr(launcher, "launch", None)
+    y = upfirdn2d.upfirdn2d(torch.zeros(0, 3, 5, 5), taps(4, 4), UpFirDn(up=(2, 2)))
     assert y.shape == (0, 3, 7, 7)
 
 

@@ -1,17 +1,18 @@
 """Translate, rotate and otherwise transform images without aliasing.
 
 Karras et al. 2021, "Alias-Free Generative Adversarial Networks", App. E. Images are `[N, C, H, W]`
-of any size and floating-point type, their samples are taken at pixel centres, and outside they are
-zero. Every operator returns the transformed images and a mask of the same shape and type, which is
-1 where nothing from outside of the image has entered.
+of any size and floating-point type. Their samples are at pixel centres, and outside they are zero.
+Every operator returns the transformed images and a mask of the same shape and type. The mask is 1
+for pixels that do not depend on anything outside of the image.
 
 Translations are fractions of the image: positive ones move the content to the right and down.
-Positive angles, in radians, turn it counterclockwise. Filters are designed on the CPU, in float64,
-which some devices lack, and operators have to know the size of a translation: give both as numbers
-or on the CPU, because reading them from a GPU waits for it.
+Positive angles, in radians, turn it counterclockwise. Pass translations and angles as numbers or
+tensors on the CPU: filters are designed there, in float64, and reading a number from a GPU waits
+for the GPU.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,7 +26,7 @@ Matrix = Tensor | np.ndarray | Sequence[Sequence[float]]
 
 # Upsampled pixels to hold at a time, over all images and channels: 64 MiB in float32.
 MAX_UPSAMPLED_PIXELS = 2**24
-# Below this, sin(p) / p is evaluated by its series: there, the sine comes from a difference.
+# Below this, sin(p) / p is evaluated by its series, because the sine is computed as a difference.
 SMALL_ANGLE = 1e-4
 
 
@@ -62,8 +63,8 @@ def apply_fractional_translation(
         (fy[:, None], [0, 0, a + dy, a - 1 - dy]),
     ):
         out = upfirdn2d.upfirdn2d(out, taps.to(x.device), padding=padding)
-    # An output pixel takes `a` input pixels on its left, of which one is its own if the shift is
-    # whole, and `a` from there on.
+    # An output pixel depends on `a` input pixels on either side. (Of those on its left, one is at
+    # its own position if the shift is whole.)
     mask[
         ...,
         max(dy + a, 0) : max(min(dy + height - a + 1, height), 0),
@@ -73,19 +74,19 @@ def apply_fractional_translation(
 
 
 def apply_fractional_rotation(
-    x: Tensor, angle: float | Tensor, a: int = 3, **filter_kwargs
+    x: Tensor, angle: float | Tensor, a: int = 3, **filter_kwargs: Any
 ) -> tuple[Tensor, Tensor]:
     """Rotate images about their centre (App. E.3); `filter_kwargs` as for the filter."""
     return apply_affine_transformation(x, rotation_matrix(angle), a=a, amax=a * 2, **filter_kwargs)
 
 
 def apply_fractional_pseudo_rotation(
-    x: Tensor, angle: float | Tensor, a: int = 3, **filter_kwargs
+    x: Tensor, angle: float | Tensor, a: int = 3, **filter_kwargs: Any
 ) -> tuple[Tensor, Tensor]:
     """Limit the band of images as if they had been rotated by `angle` (App. E.3).
 
-    To the band of `x` alone are left the frequencies that an image would have after rotation by
-    `-angle` and sampling. So filtered, rotated images compare to the result of
+    Keeps only the frequencies of `x` that an image would also have after rotation by `-angle` and
+    sampling. Rotated images that are filtered like this can be compared with the result of
     `apply_fractional_rotation`.
     """
     f = construct_affine_bandlimit_filter(
@@ -99,16 +100,16 @@ def apply_fractional_pseudo_rotation(
 
 
 def apply_affine_transformation(
-    x: Tensor, mat: Matrix, up: int = 4, **filter_kwargs
+    x: Tensor, mat: Matrix, up: int = 4, **filter_kwargs: Any
 ) -> tuple[Tensor, Tensor]:
     """Transform images by any affine map (App. E.3).
 
-    They are upsampled with the filter of `construct_affine_bandlimit_filter`, and that is sampled
+    The images are upsampled with the filter of `construct_affine_bandlimit_filter`, then sampled
     bilinearly.
 
     Args:
         x: `[N, C, H, W]`.
-        mat: Where the content goes, `[3, 3]`, in image widths and heights from the centre.
+        mat: Transformation of the content, `[3, 3]`, in image widths and heights from the centre.
         up: Samples of the upsampled image per pixel and axis.
         filter_kwargs: As for `construct_affine_bandlimit_filter`.
 
@@ -148,10 +149,10 @@ def construct_affine_bandlimit_filter(
     cutoff_in: float = 1,
     cutoff_out: float = 1,
 ) -> Tensor:
-    """Lowpass filter that keeps what is in the band of an image before and after a transformation.
+    """Low-pass filter that keeps the band of an image before and after a transformation.
 
-    The filter is the convolution of the ideal filters of the input and of the output, which is seen
-    through the transformation. It is cut to size by the convolution of their Lanczos windows.
+    The filter is the convolution of two ideal filters: that of the input, and that of the output
+    mapped through the transformation. It is windowed by the convolution of their Lanczos windows.
 
     Args:
         mat: Transformation of the image, `[3, 3]`; only its linear part matters.
@@ -180,7 +181,7 @@ def construct_affine_bandlimit_filter(
         torch.sinc(_grid(size) * (cutoff_in / up)),
         half,
     )
-    size = min(size, half + a * up + 1)  # nothing of the windows that matters is farther out
+    size = min(size, half + a * up + 1)  # samples farther out do not reach the result
     window = _convolve(
         _sheared_product(linear / a, size, cut=True), lanczos_window(_grid(size) / up, a), half
     )
@@ -212,7 +213,7 @@ def _in_pixels(fraction: float | Tensor, size: int) -> np.float32:
 
 
 def _window(dx: int, dy: int, width: int, height: int) -> tuple:
-    """Which pixels an image covers that was moved by `dx` and `dy`."""
+    """The pixels that an image covers after it was moved by `dx` and `dy`."""
     return (
         ...,
         slice(max(dy, 0), height + min(dy, 0)),
@@ -221,7 +222,7 @@ def _window(dx: int, dy: int, width: int, height: int) -> tuple:
 
 
 def _split_shift(shift: np.float32, a: int) -> tuple[int, Tensor]:
-    """Whole pixels of a shift, and the taps `[2a]` that do the rest; tap `a - 1` is the centre."""
+    """Whole pixels of a shift, and the taps `[2a]` of the remainder; tap `a - 1` is the centre."""
     whole = int(np.floor(shift))
     t = torch.arange(1 - a, a + 1, dtype=torch.float64) - (float(shift) - whole)
     taps = torch.sinc(t) * lanczos_window(t, a)
@@ -237,7 +238,7 @@ def _grid(size: int) -> Tensor:
 
 
 def _convolve(response: Tensor, taps: Tensor, half: int) -> Tensor:
-    """Convolve a filter with another one that is the same along x and y, periodically.
+    """Convolve a filter periodically with a separable one that is the same along x and y.
 
     Args:
         response: Rows 0, 1, ... of a filter that is symmetric about its centre,
@@ -258,12 +259,12 @@ def _convolve(response: Tensor, taps: Tensor, half: int) -> Tensor:
 def _sheared_product(linear: Tensor, size: int, cut: bool = False) -> Tensor:
     """sinc(p) sinc(q) for (p, q) = `linear` (x, y), x from 1 - size to size - 1, y from 0.
 
-    Sines of sums follow from those of the summands, of which there are far fewer.
+    The sine of a sum is computed from sines and cosines of its two terms, which are far fewer.
 
     Args:
         linear: `[2, 2]`.
         size: Half width of the grid.
-        cut: Keep the central lobes alone.
+        cut: Keep only the central lobes.
 
     Returns:
         `[size, 2 * size - 1]`.
@@ -284,7 +285,7 @@ def _sheared_product(linear: Tensor, size: int, cut: bool = False) -> Tensor:
 def _source_positions(
     inverse: Tensor, width: int, height: int, up: int, device: torch.device
 ) -> tuple[Tensor, Tensor]:
-    """Where output pixels come from, x and y `[H, W]`, in upsampled pixels from the first pixel."""
+    """Sources of the output pixels: x and y `[H, W]`, in upsampled pixels from the first pixel."""
     x = (torch.arange(width, dtype=torch.float64) + 0.5) / width - 0.5
     y = (torch.arange(height, dtype=torch.float64) + 0.5) / height - 0.5
     positions = []
@@ -297,7 +298,7 @@ def _source_positions(
 
 
 def _polyphase_filters(f: Tensor, amax: int, up: int) -> Tensor:
-    """What correlates with an image to give each sample per pixel, `[up * up, 1, 2amax, 2amax]`."""
+    """A filter for each sample of a pixel, which correlates: `[up * up, 1, 2amax, 2amax]`."""
     f = F.pad(f * up**2, [1, 0, 1, 0]).flip(0, 1)
     f = f.reshape(2 * amax, up, 2 * amax, up).flip(1, 3)
     return f.permute(1, 3, 0, 2).reshape(up * up, 1, 2 * amax, 2 * amax)
@@ -306,11 +307,11 @@ def _polyphase_filters(f: Tensor, amax: int, up: int) -> Tensor:
 def _upsample(channels: Tensor, phases: Tensor) -> Tensor:
     """Upsample images `[M, H, W]` and let them fade out: `[M, (H + 2amax), (W + 2amax), up * up]`.
 
-    The samples of a pixel lie side by side, in which order they are computed fastest.
+    The samples of a pixel lie side by side, because this order is the fastest to compute.
     """
     taps = phases.shape[-1]
     x = F.pad(channels, [taps - 1, taps, taps - 1, taps])
-    # With a single channel, strides alone tell PyTorch that the channels come last.
+    # With a single channel, only the strides tell PyTorch that the channels come last.
     x = x[..., None].permute(0, 3, 1, 2)
     weight = phases.to(x.dtype).permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
     cudnn = torch.backends.cudnn
@@ -323,7 +324,7 @@ def _upsample(channels: Tensor, phases: Tensor) -> Tensor:
 def _sample_bilinearly(samples: Tensor, u: Tensor, v: Tensor) -> Tensor:
     """Sample upsampled images, `[M, H, W, up * up]`, at `u` and `v`, `[H', W']`: `[M, H', W']`.
 
-    Their first and last samples are zero, so that what lies outside may be drawn there.
+    The first and last samples are zero, so that positions outside can be clamped to them.
     """
     num, rows, columns, up2 = samples.shape
     up = round(up2**0.5)

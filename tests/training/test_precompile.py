@@ -6,8 +6,8 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from torch_utils.ops.cpu.compiler import CACHE_DIR_VARIABLE
 from torch_utils.ops.cuda import compiler
+from torch_utils.ops.kernel_cache import CACHE_DIR_VARIABLE
 from training import precompile
 
 pytest.importorskip("cuda.bindings.nvrtc")

@@ -1,0 +1,81 @@
+"""The devices of this machine: what `--device` means, and how each device is set up."""
+
+import os
+
+import torch
+
+from dnnlib.errors import InputError, MachineError
+from torch_utils.host_memory import keep_freed_memory
+
+DEVICES = ("auto", "cuda", "cpu", "mps")
+
+
+def resolve_device(name: str = "auto", index: int = 0) -> torch.device:
+    """Turn the value of `--device` into a device of this machine.
+
+    Args:
+        name: One of `DEVICES`; `"auto"` takes CUDA where there is a GPU, the CPU otherwise.
+        index: Number of the GPU, if there are several.
+
+    Raises:
+        InputError: If the name is unknown.
+        MachineError: If the machine does not have the device.
+    """
+    if name not in DEVICES:
+        raise InputError(f"--device must be one of {', '.join(DEVICES)}, got {name!r}")
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda":
+        present = num_gpus()
+        if index >= present:
+            raise MachineError(
+                f"--device=cuda: this machine has {present} usable GPU(s), number {index + 1} was "
+                "asked for; use --device=cpu, fewer --gpus, or check the driver with nvidia-smi"
+            )
+        return torch.device("cuda", index)
+    if name == "mps" and not torch.backends.mps.is_available():
+        raise MachineError("--device=mps: this machine has no Apple GPU; use --device=cpu")
+    return torch.device(name)
+
+
+def num_gpus() -> int:
+    """Number of GPUs that `--device=cuda` can use on this machine."""
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0
+
+
+def is_cuda(name: str) -> bool:
+    """Whether the value of `--device` means CUDA on this machine."""
+    return name == "cuda" or (name == "auto" and torch.cuda.is_available())
+
+
+def configure_backends(
+    device: torch.device, cudnn_benchmark: bool = True, deterministic: bool = False
+) -> None:
+    """Set up PyTorch for a device: full float32 on GPUs (no TF32), and the choice of algorithms.
+
+    On the CPU, freed memory is kept: see `keep_freed_memory`.
+
+    Args:
+        device: Where this process computes.
+        cudnn_benchmark: Let cuDNN measure which algorithm is fastest.
+        deterministic: Use only algorithms that give the same bits each time.
+    """
+    if device.type == "cpu":
+        keep_freed_memory()
+    torch.backends.cudnn.benchmark = cudnn_benchmark
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.deterministic = deterministic
+    torch.use_deterministic_algorithms(deterministic)
+    if deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS starts
+        # Filling new memory only costs time. (The attribute is one of PyTorch's that mypy misses.)
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait until a device has finished all its work."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()

@@ -1,0 +1,13 @@
+"""How launchers pass tensors and structures to kernels, through `ctypes`."""
+
+from torch import Tensor
+
+
+def fields(ctype: type, names: str) -> list[tuple[str, type]]:
+    """Fields of one type for a structure; `names` are separated by spaces."""
+    return [(name, ctype) for name in names.split()]
+
+
+def address(t: Tensor | None) -> int | None:
+    """Where the data of a tensor starts; `None` becomes a null pointer."""
+    return None if t is None else t.data_ptr()

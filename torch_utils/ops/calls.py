@@ -1,0 +1,165 @@
+"""The settings of each op as one tuple, whose fields have the order of the op's arguments.
+
+Ops of `torch.library` take only tensors, numbers and lists of numbers, so `op(x, *call)` spreads a
+call over them. References and launchers take the call whole. Calls are tuples because these cost
+the least to make and to spread.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple, TypeVar
+
+from torch import Tensor
+
+Pair = tuple[int, int]  # x, y
+Padding = tuple[int, int, int, int]  # x0, x1, y0, y1
+
+
+class BiasAct(NamedTuple):
+    """`clamp(act(x * scale + noise + b) * gain)`; by default `x` itself.
+
+    Attributes:
+        b: Bias `[x.shape[dim]]`.
+        scale: `[N, C]`.
+        noise: `[N, 1, H, W]` or `[1, 1, H, W]`.
+        dim: Dimension of the channels, counted from the left.
+        act: Name of the activation function.
+        alpha: Slope of the leaky ReLU below zero.
+        gain: Factor after the activation.
+        clamp: Limit of the absolute value after the gain.
+    """
+
+    b: Tensor | None = None
+    scale: Tensor | None = None
+    noise: Tensor | None = None
+    dim: int = 1
+    act: str = "linear"
+    alpha: float = 0.0
+    gain: float = 1.0
+    clamp: float | None = None
+
+    @property
+    def is_per_sample(self) -> bool:
+        """Whether the operands differ from sample to sample."""
+        return self.scale is not None or self.noise is not None
+
+    @property
+    def slope(self) -> float:
+        """Slope of a piecewise linear activation below zero."""
+        return {"linear": 1.0, "relu": 0.0, "lrelu": self.alpha}[self.act]
+
+
+class BiasActGrad(NamedTuple):
+    """Which gradients of `BiasAct` are computed, and from what.
+
+    Attributes:
+        is_output_saved: The output of the forward pass was saved, rather than its input.
+        scales_dx: The gradient of the input includes the scale.
+        needs_b: Compute the gradient of the bias.
+        needs_scale: Compute the gradient of the scale.
+        needs_noise: Compute the gradient of the noise.
+    """
+
+    is_output_saved: bool
+    scales_dx: bool = False
+    needs_b: bool = False
+    needs_scale: bool = False
+    needs_noise: bool = False
+
+    def shapes(self, saved: Tensor, call: BiasAct) -> list[list[int]]:
+        """Shapes of the gradients of bias, scale and noise; `[0]` if they are not needed."""
+        return [
+            [saved.shape[call.dim]] if self.needs_b else [0],
+            list(saved.shape[:2]) if self.needs_scale else [0],
+            list(call.noise.shape) if self.needs_noise and call.noise is not None else [0],
+        ]
+
+
+class UpFirDn(NamedTuple):
+    """Pad, upsample, filter and downsample; by default filter only.
+
+    Attributes:
+        up: Upsampling factors.
+        down: Downsampling factors.
+        padding: Zeros around the zero-stuffed image.
+        flip_filter: Correlate instead of convolve.
+        gain: Total gain of the 2D operation.
+    """
+
+    up: Pair = (1, 1)
+    down: Pair = (1, 1)
+    padding: Padding = (0, 0, 0, 0)
+    flip_filter: bool = False
+    gain: float = 1.0
+
+
+class Operands(NamedTuple):
+    """The tensors of `FilteredLrelu` and `FilteredMask`.
+
+    Attributes:
+        x: Images `[N, C, H, W]`.
+        fu: Filter of the upsampling, `[taps]` or `[fh, fw]`.
+        fd: Filter of the downsampling, likewise.
+        b: Bias `[C]`, added before the upsampling.
+        scale: Factors `[N, C]` of `x`, applied before the bias.
+        mask: Bits for the derivative, which `FilteredLrelu` writes and `FilteredMask` reads.
+    """
+
+    x: Tensor
+    fu: Tensor
+    fd: Tensor
+    b: Tensor | None = None
+    scale: Tensor | None = None
+    mask: Tensor | None = None
+
+
+class FilteredLrelu(NamedTuple):
+    """Upsample, apply a leaky ReLU, downsample.
+
+    Attributes:
+        up: Upsampling factor.
+        down: Downsampling factor.
+        padding: Zeros around the zero-stuffed image.
+        gain: Factor applied together with the leaky ReLU.
+        slope: Slope of the leaky ReLU below zero.
+        clamp: Limit of the absolute value after the gain.
+        flip_filter: Correlate instead of convolve.
+    """
+
+    up: int
+    down: int
+    padding: Padding
+    gain: float
+    slope: float
+    clamp: float | None
+    flip_filter: bool
+
+
+class FilteredMask(NamedTuple):
+    """Upsample, multiply by the derivative of the nonlinearity, pad, downsample.
+
+    Attributes:
+        up: Upsampling factor.
+        down: Downsampling factor.
+        padding: Zeros around the zero-stuffed image.
+        mid_padding: Zeros around the samples at the nonlinearity.
+        gain: Gain of the upsampling.
+        slope: Derivative where the leaky ReLU was not positive.
+        flip_filter: Correlate instead of convolve.
+    """
+
+    up: int
+    down: int
+    padding: Padding
+    mid_padding: Padding
+    gain: float
+    slope: float
+    flip_filter: bool
+
+
+AnyCall = TypeVar("AnyCall", UpFirDn, FilteredLrelu, FilteredMask)
+
+
+def call_of_op(kind: type[AnyCall], arguments: Sequence[Any]) -> AnyCall:
+    """Make a call from the arguments of its op, which are lists where the call has tuples."""
+    settings: list[Any] = [tuple(a) if isinstance(a, list) else a for a in arguments]
+    return kind(*settings)

@@ -1,0 +1,196 @@
+"""Launches the CUDA kernels beside this file, on PyTorch's streams.
+
+The first launch of a kernel on a device compiles and loads the kernel. Kernels that cannot be built
+are remembered, so that each is tried once in a process.
+"""
+
+import functools
+import threading
+import warnings
+from collections.abc import Sequence
+from ctypes import addressof, c_void_p
+from typing import Any
+
+import torch
+
+from dnnlib.errors import MachineError
+from torch_utils.ops.compilation import BuildError
+from torch_utils.ops.cuda import ahead, compiler, recorder
+
+MAX_PLAIN_SHARED_BYTES = 48 * 1024  # a kernel has to ask for more dynamic shared memory
+# Errors of the driver for a kernel that this GPU cannot run. CUDA may load kernels lazily, so these
+# can come at the first launch. All other errors of a launch are about the launch itself, or about
+# an earlier one.
+UNSUITABLE = (
+    "CUDA_ERROR_INVALID_IMAGE",
+    "CUDA_ERROR_NO_BINARY_FOR_GPU",
+    "CUDA_ERROR_INVALID_PTX",
+    "CUDA_ERROR_JIT_COMPILER_NOT_FOUND",
+    "CUDA_ERROR_UNSUPPORTED_PTX_VERSION",
+    "CUDA_ERROR_JIT_COMPILATION_DISABLED",
+    "CUDA_ERROR_INVALID_SOURCE",
+    "CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES",
+)
+# Errors of the driver when it loads a kernel that have nothing to do with the kernel.
+UNRELATED = (
+    "CUDA_ERROR_OUT_OF_MEMORY",
+    "CUDA_ERROR_ECC_UNCORRECTABLE",
+    "CUDA_ERROR_ILLEGAL_ADDRESS",
+    "CUDA_ERROR_LAUNCH_TIMEOUT",
+    "CUDA_ERROR_CONTEXT_IS_DESTROYED",
+    "CUDA_ERROR_ASSERT",
+    "CUDA_ERROR_HARDWARE_STACK_ERROR",
+    "CUDA_ERROR_ILLEGAL_INSTRUCTION",
+    "CUDA_ERROR_MISALIGNED_ADDRESS",
+    "CUDA_ERROR_INVALID_ADDRESS_SPACE",
+    "CUDA_ERROR_INVALID_PC",
+    "CUDA_ERROR_LAUNCH_FAILED",
+)
+
+# Kernels that could not be built when they were needed, which are not tried again in this process:
+# (source, specialisation, architecture) -> reason.
+failures: dict[tuple[str, str, str], str] = {}
+
+_lock = threading.RLock()  # held to compile and load; launching a loaded kernel takes no lock
+_kernels: dict[tuple[str, str, int], Any] = {}  # (source, specialisation, device index) -> kernel
+_thread = threading.local()  # .functions: the kernels that this thread has launched
+
+
+def launch(
+    source: str,
+    specialisation: str,
+    device: torch.device,
+    grid: tuple[int, int, int],
+    block: tuple[int, int, int],
+    args: Sequence,
+    shared_bytes: int = 0,
+) -> None:
+    """Launch a kernel on PyTorch's current stream of a device.
+
+    The first launch of a kernel on a device compiles and loads it. Later ones neither allocate nor
+    wait, so that they can become part of a CUDA graph.
+
+    Args:
+        source: File name beside this module.
+        specialisation: C++ name of the kernel with its template arguments.
+        device: A GPU; on the meta device, the launch is only recorded.
+        grid: Number of blocks.
+        block: Number of threads per block.
+        args: Arguments of the kernel: scalars and structures of `ctypes`.
+        shared_bytes: Dynamic shared memory per block.
+
+    Raises:
+        BuildError: If the kernel cannot be compiled or loaded, now or at an earlier launch. The
+            first failure for a source and an architecture also warns.
+        MachineError: If the driver refuses the launch for another reason.
+    """
+    if recorder.stands_for_cuda(device):
+        recorder.record(source, specialisation)
+        return
+    current = torch.cuda.current_device()
+    if device.index is not None and device.index != current:
+        with torch.cuda.device(device):
+            launch(source, specialisation, device, grid, block, args, shared_bytes)
+        return
+    function = _function(source, specialisation, current)
+    if shared_bytes > MAX_PLAIN_SHARED_BYTES:
+        _allow_shared_memory(source, specialisation, current)
+    # The driver is called directly: cuda-core takes longer, and does not take structures.
+    stream = torch.cuda.current_stream(current).cuda_stream
+    pointers = (c_void_p * len(args))(*map(addressof, args))
+    (error,) = compiler.core().driver.cuLaunchKernel(
+        function, *grid, *block, shared_bytes, stream, addressof(pointers), 0
+    )
+    if error != 0:
+        if error.name in UNSUITABLE:
+            error = _not_loaded(source, specialisation, current, error.name)
+            raise _failed(source, specialisation, current, error)
+        raise MachineError(
+            f"CUDA kernels: launching {specialisation} of {source} with grid {grid}, block {block} "
+            f"and {shared_bytes} bytes of shared memory failed: {error.name}"
+        )
+
+
+def _function(source: str, specialisation: str, index: int) -> Any:
+    """The kernel as the driver launches it, on the current device `index`, from this thread."""
+    key = source, specialisation, index
+    try:
+        return _thread.functions[key]
+    except (AttributeError, KeyError):
+        pass
+    if not hasattr(_thread, "functions"):
+        # PyTorch makes the context of a device current when it first calls CUDA in a thread. In
+        # this thread it may not have done so yet: memory can come from its cache.
+        compiler.core().Device(index).set_current()
+        _thread.functions = {}
+    with _lock:
+        if key not in _kernels:
+            failure = failures.get((source, specialisation, _arch(index)))
+            if failure is not None:
+                raise BuildError(failure)
+            try:
+                _kernels[key] = _load(source, specialisation, index)
+            except (BuildError, OSError) as error:
+                raise _failed(source, specialisation, index, error) from error
+    _thread.functions[key] = compiler.core().driver.CUfunction(int(_kernels[key].handle))
+    return _thread.functions[key]
+
+
+def _load(source: str, specialisation: str, index: int) -> Any:
+    cubin = ahead.take(source, specialisation, _arch(index))
+    code = compiler.core().ObjectCode
+    create = code.from_cubin if cubin.kind == "cubin" else code.from_ptx
+    try:
+        return create(cubin.code, name=source).get_kernel(cubin.symbol.encode())
+    except Exception as error:  # of a private class of cuda-core
+        if any(name in str(error) for name in UNRELATED):
+            raise MachineError(
+                f"CUDA kernels: loading {specialisation} of {source} failed: {error}"
+            ) from error
+        raise _not_loaded(source, specialisation, index, error) from error
+
+
+def _not_loaded(
+    source: str, specialisation: str, index: int, reason: Exception | str
+) -> BuildError:
+    return BuildError(
+        f"the driver does not load {specialisation} of {source} for {_arch(index)}, made by "
+        f"NVRTC {compiler.core().nvrtc_version}: {reason}; a newer driver or PyTorch may."
+    )
+
+
+def _failed(source: str, specialisation: str, index: int, error: Exception) -> BuildError:
+    """Remember that a kernel failed for the architecture of a GPU; warn about the first one."""
+    arch = _arch(index)
+    with _lock:
+        is_first = not any(key[::2] == (source, arch) for key in failures)
+        failures[source, specialisation, arch] = str(error)
+        _kernels.pop((source, specialisation, index), None)
+    _thread.functions.pop((source, specialisation, index), None)
+    if is_first:
+        warnings.warn(
+            f"CUDA kernels: {error} In its place, and in that of any other of {source} that fails, "
+            f"{arch} uses more general kernels or PyTorch operations, which are several times "
+            "slower and take more memory.",
+            stacklevel=2,
+        )
+    return BuildError(str(error))
+
+
+@functools.cache
+def _allow_shared_memory(source: str, specialisation: str, index: int) -> None:
+    """Let a kernel use all the shared memory that a block of a device can have."""
+    driver, kernel = compiler.core().driver, _kernels[source, specialisation, index]
+    properties: Any = torch.cuda.get_device_properties(index)  # annotations lack the field
+    limit = properties.shared_memory_per_block_optin
+    dynamic = limit - kernel.attributes[index].shared_size_bytes
+    attribute = driver.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
+    (error,) = driver.cuKernelSetAttribute(attribute, dynamic, kernel.handle, index)
+    if error != 0:
+        reason = f"{error.name} for {dynamic} bytes of shared memory"
+        error = _not_loaded(source, specialisation, index, reason)
+        raise _failed(source, specialisation, index, error)
+
+
+def _arch(index: int) -> str:
+    return compiler.arch_of(torch.device("cuda", index))
