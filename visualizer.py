@@ -120,8 +120,8 @@ def main(
             f"the window needs more packages ({error}): pip install -r requirements-gui.txt"
         ) from error
     from torch_utils import distributed, images
-    from viz.memory import MAX_SIDE, MIN_SIDE, Memory, is_window_size, load_memory
     from viz.renderer import View
+    from viz.settings import MAX_SIDE, MIN_SIDE, Settings, is_window_size, load_settings
 
     if size is not None and not is_window_size(*size):
         raise click.BadParameter(
@@ -152,7 +152,7 @@ def main(
             warnings.warn(f"--screenshot shows {paths[0]} only", stacklevel=1)
         with cli.blame("--screenshot"):
             window = Window("Visualizer", size or (1280, 800), is_offscreen=True)
-        app = application.Application(window, Memory(), is_async=False, **options)
+        app = application.Application(window, Settings(), is_async=False, **options)
         try:
             if paths:
                 app.load(paths[0])
@@ -169,10 +169,10 @@ def main(
         click.echo(f"Wrote {screenshot}")
         return
 
-    memory = load_memory()
+    settings = load_settings()
     if size is not None:
-        memory.window_size = size
-    application.run(partial(_open_window, Window), memory, list(paths), **options)
+        settings.window_size = size
+    application.run(partial(_open_window, Window), settings, list(paths), **options)
 
 
 def _check_shown(view, result) -> None:
@@ -193,8 +193,8 @@ def _check_shown(view, result) -> None:
         )
 
 
-def _open_window(Window, memory):
-    return Window("Visualizer", memory.window_size, ui_scale=memory.ui_scale)
+def _open_window(Window, settings):
+    return Window("Visualizer", settings.window_size, ui_scale=settings.ui_scale)
 
 
 if __name__ == "__main__":

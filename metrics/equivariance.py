@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from dnnlib.errors import InputError
-from metrics import metric_utils, parallel
+from metrics import lockstep, metric_utils
 from torch_utils.resample import (
     apply_affine_transformation,
     apply_fractional_pseudo_rotation,
@@ -73,7 +73,7 @@ def compute_equivariance_metrics(
         ValueError: If nothing is to be measured, the network has no input transform, its images
             are not finite, or no pixels are left to compare.
     """
-    with parallel.in_step(opts.worker):
+    with lockstep.in_step(opts.worker):
         labels = metric_utils.RandomLabels(opts)
         compare = Comparison(
             opts,

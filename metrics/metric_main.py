@@ -21,7 +21,7 @@ from metrics import (
     frechet_inception_distance,
     inception_score,
     kernel_inception_distance,
-    parallel,
+    lockstep,
     perceptual_path_length,
     precision_recall,
     samples,
@@ -123,12 +123,12 @@ def calc_metric(metric: str, **kwargs: Any) -> EasyDict:
     start_time = time.monotonic()
     with (
         samples.preserved_generators(torch.device(opts.device)),
-        parallel.in_step(opts.worker),
+        lockstep.in_step(opts.worker),
     ):
         _check_weights(opts.G)
         samples.seed_torch(opts.seed, opts.rank)  # for what is drawn outside of batches
         results = get_metric(metric).function(opts)
-    values = parallel.broadcast_floats(opts.worker, [float(value) for value in results.values()])
+    values = lockstep.broadcast_floats(opts.worker, [float(value) for value in results.values()])
     for name, value in zip(results, values, strict=True):
         if not math.isfinite(value):
             raise MachineError(f"{name} came out as {value}, which is no number to compare with")

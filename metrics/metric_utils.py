@@ -17,7 +17,7 @@ from data import fingerprint
 from dnnlib import errors
 from dnnlib.errors import InputError, MachineError
 from dnnlib.util import EasyDict
-from metrics import detectors, feature_cache, parallel, samples
+from metrics import detectors, feature_cache, lockstep, samples
 from metrics.feature_stats import FeatureStats as FeatureStats
 from metrics.progress import ProgressMonitor as ProgressMonitor
 from torch_utils import distributed, images, local_processes, misc
@@ -122,7 +122,7 @@ def run_batches(
         samples.seed_torch(opts.seed, idx)
         return function(idx)
 
-    return parallel.run_batches(opts.worker, num_batches, seeded, dtype)
+    return lockstep.run_batches(opts.worker, num_batches, seeded, dtype)
 
 
 def prepare_generator(opts: MetricOptions) -> torch.nn.Module:
@@ -224,7 +224,7 @@ def compute_feature_stats_for_dataset(
         max_items: Use the first images only.
         **stats_kwargs: For `FeatureStats`.
     """
-    with parallel.in_step(opts.worker):
+    with lockstep.in_step(opts.worker):
         dataset = open_dataset(opts)
         files = feature_cache.describe_files(dataset) if opts.cache else None
         source = detectors.find(detector_url, opts.detectors)
@@ -239,9 +239,9 @@ def compute_feature_stats_for_dataset(
             dataset.name, dataset_kwargs, identity, detector_kwargs, stats_kwargs
         )
         path = feature_cache.cache_file(tag, num_items if num_items < len(dataset) else None)
-        with parallel.in_step(opts.worker):
+        with lockstep.in_step(opts.worker):
             stats = feature_cache.load(path, num_items, files)
-        if parallel.all_agree(opts.worker, stats is not None):
+        if lockstep.all_agree(opts.worker, stats is not None):
             progress = opts.progress.sub("cached features", num_items, num_items, rel_lo, rel_hi)
             progress.update(num_items)
             dataset.close()
@@ -253,7 +253,7 @@ def compute_feature_stats_for_dataset(
     stats = FeatureStats(max_items=num_items, **stats_kwargs)
     batch_size = batch_size or BATCH_SIZE[torch.device(opts.device).type]
     num_batches = math.ceil(num_items / batch_size)
-    with parallel.in_step(opts.worker):
+    with lockstep.in_step(opts.worker):
         detector = _load_detector(opts, detector_url)
         batches = _load_batches(opts, dataset, num_items, batch_size, data_loader_kwargs)
 
@@ -261,7 +261,7 @@ def compute_feature_stats_for_dataset(
         return detect(detector, next(batches), detector_kwargs)
 
     with torch.no_grad():
-        for features in parallel.run_batches(opts.worker, num_batches, compute):
+        for features in lockstep.run_batches(opts.worker, num_batches, compute):
             is_first = stats.num_items == 0
             stats.append(features)
             if is_first:
@@ -306,7 +306,7 @@ def compute_feature_stats_for_generator(
         "generator features", num_items=stats.max_items, rel_lo=rel_lo, rel_hi=rel_hi
     )
     batch_size = batch_size or BATCH_SIZE[torch.device(opts.device).type]
-    with parallel.in_step(opts.worker):
+    with lockstep.in_step(opts.worker):
         G = prepare_generator(opts)
         labels = RandomLabels(opts)
         detector = _load_detector(opts, detector_url)

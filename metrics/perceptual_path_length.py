@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dnnlib.errors import InputError
-from metrics import detectors, metric_utils, parallel
+from metrics import detectors, lockstep, metric_utils
 from metrics.metric_utils import MetricOptions
 
 VGG_RESOLUTION = 256  # larger images are averaged down to this
@@ -42,7 +42,7 @@ def compute_ppl(
         crop: Look at the middle of the image only, where faces are.
         batch_size: Steps at once.
     """
-    with parallel.in_step(opts.worker):
+    with lockstep.in_step(opts.worker):
         labels = metric_utils.RandomLabels(opts)
         vgg16 = metric_utils.get_feature_detector(
             detectors.URLS["vgg16"],

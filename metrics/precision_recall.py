@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from dnnlib.errors import InputError
-from metrics import detectors, distances, metric_utils, parallel
+from metrics import detectors, distances, lockstep, metric_utils
 from metrics.metric_utils import MetricOptions
 
 MAX_ROUNDING = 0.1  # of the distance of neighbours; it then changes distances by 1%
@@ -103,7 +103,7 @@ def _share_inside(
         return nearest[:, -1:]
 
     num_batches = math.ceil(len(manifold) / row_batch_size)
-    radii = torch.cat(list(parallel.run_batches(opts.worker, num_batches, radii_of)))
+    radii = torch.cat(list(lockstep.run_batches(opts.worker, num_batches, radii_of)))
     radii = radii.to(torch.float16).squeeze(1).to(opts.device)
     if not radii.isfinite().all():
         raise InputError(
@@ -129,7 +129,7 @@ def _share_inside(
         return inside[:, None].to(torch.float32)
 
     num_batches = math.ceil(len(probes) / row_batch_size)
-    return float(torch.cat(list(parallel.run_batches(opts.worker, num_batches, is_inside))).mean())
+    return float(torch.cat(list(lockstep.run_batches(opts.worker, num_batches, is_inside))).mean())
 
 
 def _distance_chunks(

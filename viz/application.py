@@ -22,12 +22,12 @@ from viz.equivariance_widget import EquivarianceWidget
 from viz.history import History
 from viz.latent_widget import LatentWidget
 from viz.layer_widget import LayerWidget
-from viz.memory import Memory
 from viz.mixing_widget import MixingWidget
 from viz.network_widget import NetworkWidget
 from viz.performance_widget import PerformanceWidget
 from viz.picture_pane import PicturePane
 from viz.renderer import Result, View
+from viz.settings import Settings
 from viz.truncation_widget import TruncationWidget
 from viz.welcome import Welcome
 
@@ -51,7 +51,7 @@ class Application:
 
     Args:
         window: Where to draw.
-        memory: State that is remembered; changed, but not saved.
+        settings: State that is remembered; changed, but not saved.
         view: What to start with, apart from the network.
         capture_dir: Where saved pictures go.
         browse_dirs: Folders of runs; none for those that the demo and the examples use.
@@ -67,7 +67,7 @@ class Application:
     def __init__(
         self,
         window: Window,
-        memory: Memory,
+        settings: Settings,
         *,
         view: View | None = None,
         capture_dir: Path = Path("screenshots"),
@@ -78,7 +78,7 @@ class Application:
     ) -> None:
         browse_dirs = browse_dirs or browse.usual_folders()
         self.window = window
-        self.memory = memory
+        self.settings = settings
         self.view = view or View()
         self.result: Result | None = None
         self._options = (device, allow_untrusted)
@@ -93,9 +93,9 @@ class Application:
         self._spare_height = 0.0  # of the panes, in the last frame
         self._dialogs = Dialogs()
         self._history = History()
-        self._welcome = Welcome(memory, browse_dirs)
+        self._welcome = Welcome(settings, browse_dirs)
         self.picture = PicturePane()
-        self.network = NetworkWidget(memory, browse_dirs)
+        self.network = NetworkWidget(settings, browse_dirs)
         self.latent = LatentWidget()
         self.mixing = MixingWidget()
         self.truncation = TruncationWidget()
@@ -164,8 +164,8 @@ class Application:
 
     def close(self) -> None:
         """End the rendering process, and note what is to be remembered."""
-        self.memory.window_size = self.window.size
-        self.memory.ui_scale = self.window.ui_scale
+        self.settings.window_size = self.window.size
+        self.settings.ui_scale = self.window.ui_scale
         self.renderer.close()
 
     def _handle_key(self, key: KeyPress) -> None:
@@ -251,13 +251,13 @@ class Application:
 
     def _section(self, title: str) -> bool:
         """The header of a pane; whether the pane is to be drawn."""
-        was_open = title not in self.memory.folded
+        was_open = title not in self.settings.folded
         imgui.set_next_item_open(was_open)
         is_open = imgui.collapsing_header(title)
         if is_open and not was_open:
-            self.memory.folded.remove(title)
+            self.settings.folded.remove(title)
         elif was_open and not is_open:
-            self.memory.folded.append(title)
+            self.settings.folded.append(title)
         return is_open
 
     def _apply_settings(self) -> None:
@@ -326,8 +326,8 @@ class Application:
         if result.error is not None and not is_mended:
             if self.result is None or self.result.error != result.error:  # not for every frame
                 click.echo(f"Error: {result.details or result.error}", err=True)
-        elif result.error is None and result.view.network not in self.memory.recent[:1]:
-            self.memory.add_recent(result.view.network)
+        elif result.error is None and result.view.network not in self.settings.recent[:1]:
+            self.settings.add_recent(result.view.network)
         if result.notice is not None and (self.result is None or not self.result.notice):
             click.echo(f"Warning: {result.notice}", err=True)
         if self.result is None or result.view.network != self.result.view.network:
@@ -395,25 +395,25 @@ def take_screenshot(application: Application, timeout_sec: float = 600) -> np.nd
 
 
 def run(
-    make_window: Callable[[Memory], Window], memory: Memory, networks: list[str], **options
+    make_window: Callable[[Settings], Window], settings: Settings, networks: list[str], **options
 ) -> None:
     """Show the window until it is closed.
 
     Args:
         make_window: Opens the window.
-        memory: Remembered state, saved in the end.
+        settings: Remembered state, saved in the end.
         networks: Paths or URLs; the first one is shown, the others are offered.
         options: As for `Application`.
     """
-    window = make_window(memory)
-    application = Application(window, memory, **options)
+    window = make_window(settings)
+    application = Application(window, settings, **options)
     try:
         for network in reversed(networks):
-            memory.add_recent(network)
+            settings.add_recent(network)
         if networks:
             application.load(networks[0])
         window.run(application.draw)
     finally:
         application.close()
-        memory.save()
+        settings.save()
         window.close()

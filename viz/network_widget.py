@@ -8,8 +8,8 @@ from imgui_bundle import imgui
 
 from gui_utils import controls, text
 from viz.browse import Folder, list_folder
-from viz.memory import Memory
 from viz.renderer import Result, View
+from viz.settings import Settings
 
 
 @dataclass
@@ -25,14 +25,14 @@ class NetworkWidget:
     """The pane "Network".
 
     Args:
-        memory: Where recent networks are.
+        settings: Where recent networks are.
         browse_dirs: Folders of runs.
     """
 
     title = "Network"
 
-    def __init__(self, memory: Memory, browse_dirs: Sequence[Path]) -> None:
-        self.memory = memory
+    def __init__(self, settings: Settings, browse_dirs: Sequence[Path]) -> None:
+        self.settings = settings
         self.browse_dirs = browse_dirs
         self.state = NetworkState()
 
@@ -51,7 +51,7 @@ class NetworkWidget:
         controls.hint(state.typed)
         chosen = state.typed.strip().strip("\"'") if entered else None
         third = (imgui.get_content_region_avail().x / controls.em() - 1.2) / 3
-        with controls.disabled(not self.memory.recent, "nothing has been loaded yet"):
+        with controls.disabled(not self.settings.recent, "nothing has been loaded yet"):
             if controls.button("Recent", third):
                 controls.open_popup_below("recent")
             chosen = self._recent_popup() or chosen
@@ -81,7 +81,7 @@ class NetworkWidget:
     def _recent_popup(self) -> str | None:
         chosen = None
         if imgui.begin_popup("recent"):
-            for name in self.memory.recent:
+            for name in self.settings.recent:
                 shown = text.shorten(name, controls.em(40))
                 clicked, _ = imgui.menu_item(text.drawable(f"{shown}##{name}"), "", False)
                 if clicked:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from dnnlib.errors import InputError
+from generation import spectra
 from torch_utils import images, resample
 from viz.color_maps import GREY, SPECTRUM_COLORS, colors
 from viz.view import View
@@ -42,12 +43,9 @@ def spectrum(x: Tensor, view: View) -> Tensor:
     """Power spectrum of `[C, H, W]`, averaged over channels, in colours: `[3, H, W]`."""
     x = x.float()
     x = x - x.mean((1, 2), keepdim=True)
-    for dim in (1, 2):
-        window = torch.kaiser_window(x.shape[dim], periodic=False, beta=view.fft_beta)
-        window = window / window.norm()  # white noise of unit variance then has a power of 1
-        x = x * window.to(x.device).reshape([-1, 1] if dim == 1 else [1, -1])
-    power = torch.fft.fftn(x, dim=(1, 2)).abs().square().mean(0)
-    power_db = 10 * torch.fft.fftshift(power).clamp(min=1e-20).log10()
+    power = spectra.power_spectrum(x, view.fft_beta).mean(0)
+    power = torch.fft.fftshift(spectra.both_halves(power, x.shape[2]))
+    power_db = 10 * power.clamp(min=1e-20).log10()
     low, high = view.fft_range_db
     t = ((power_db - low) / max(high - low, 1e-3)).clamp(0, 1)
     if view.color_map != GREY:

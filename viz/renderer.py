@@ -20,8 +20,10 @@ from dnnlib import cli, errors
 from dnnlib.errors import InputError
 from dnnlib.paths import expand_home
 from dnnlib.text import printable
+from generation.images import map_seeds
 from network_files.load import load_network
 from torch_utils import distributed, latents
+from torch_utils.networks import Generator
 from viz.class_names import find_class_names
 from viz.layers import content_width, synthesize
 from viz.pixels import spectrum, to_pixels, untransform
@@ -96,7 +98,7 @@ class Renderer:
             result = replace(result, network=loaded.info, layers=layers, notice=notice)
         return replace(result, render_sec=time.perf_counter() - start)
 
-    def load(self, network: str) -> torch.nn.Module:
+    def load(self, network: str) -> Generator:
         """The generator that `render` uses for a path or URL.
 
         A file that has changed is loaded again. If it is gone by now or cannot be loaded, the
@@ -128,7 +130,7 @@ class Renderer:
                 self._loaded = replace(loaded, refused_version=version, notice=notice)
         return self._loaded
 
-    def _wrap(self, G: torch.nn.Module) -> "_LoadedNetwork":
+    def _wrap(self, G: Generator) -> "_LoadedNetwork":
         if self._loaded is not None and self._loaded.G is G:
             return self._loaded
         return _LoadedNetwork(None, None, G, _network_info(G, ()), {})
@@ -172,7 +174,7 @@ class _LoadedNetwork:
 
     name: str | None
     version: tuple[int, int] | None
-    G: torch.nn.Module
+    G: Generator
     info: NetworkInfo
     layers: dict[bool, tuple[LayerInfo, ...]]
     refused_version: tuple[int, int] | None = None
@@ -228,7 +230,7 @@ def _render(loaded: _LoadedNetwork, view: View, given: Given) -> Result:
     )
 
 
-def _styles(G: torch.nn.Module, view: View, given: Given) -> Tensor:
+def _styles(G: Generator, view: View, given: Given) -> Tensor:
     """Styles `[1, num_ws, w_dim]`: interpolated, truncated, mixed."""
     ws = given.styles(G, lambda seeds: _map_seeds(G, seeds, view))
     ws = _interpolated(G, view) if ws is None else ws
@@ -239,7 +241,7 @@ def _styles(G: torch.nn.Module, view: View, given: Given) -> Tensor:
     return ws
 
 
-def _interpolated(G: torch.nn.Module, view: View) -> Tensor:
+def _interpolated(G: Generator, view: View) -> Tensor:
     """Styles of the point in the plane of latents."""
     x, y = int(np.floor(view.x)), int(np.floor(view.y))
     weights_x = {x: x + 1 - view.x, x + 1: view.x - x}
@@ -256,13 +258,11 @@ def _interpolated(G: torch.nn.Module, view: View) -> Tensor:
     return ws
 
 
-def _map_seeds(G: torch.nn.Module, seeds: list[int], view: View) -> Tensor:
-    device = _device_of(G)
-    z = latents.z_from_seeds(seeds, G.z_dim)
-    c = latents.label_from_class(view.class_idx, G.c_dim, len(seeds), device)
-    return G.mapping(
-        z.to(torch.float32).to(device),
-        c,
+def _map_seeds(G: Generator, seeds: list[int], view: View) -> Tensor:
+    return map_seeds(
+        G,
+        seeds,
+        view.class_idx,
         truncation_psi=view.truncation_psi,
         truncation_cutoff=view.truncation_cutoff,
     )
@@ -291,7 +291,7 @@ def _stats(x: Tensor, shown: Tensor) -> tuple[Stats, Stats, int]:
     return stats[0], stats[-1], num_nonfinite
 
 
-def _network_info(G: torch.nn.Module, class_names: tuple[str, ...]) -> NetworkInfo:
+def _network_info(G: Generator, class_names: tuple[str, ...]) -> NetworkInfo:
     return NetworkInfo(
         img_resolution=G.img_resolution,
         img_channels=G.img_channels,
@@ -302,10 +302,6 @@ def _network_info(G: torch.nn.Module, class_names: tuple[str, ...]) -> NetworkIn
         has_noise=any(name.endswith("noise_const") for name, _ in G.synthesis.named_buffers()),
         class_names=class_names,
     )
-
-
-def _device_of(G: torch.nn.Module) -> torch.device:
-    return next(G.parameters()).device
 
 
 def _file_version(network: str) -> tuple[int, int] | None:

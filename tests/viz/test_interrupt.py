@@ -45,5 +45,5 @@ def test_ctrl_c_ends_a_window_that_rests(display, folder, tmp_path):
         process.wait()
     assert process.returncode == 130
     assert errors.split() in ([], ["Aborted"], ["Aborted!"])
-    memory = json.loads((tmp_path / "visualizer.json").read_text())
-    assert memory["recent"] == [str(network)] and memory["window_size"] == [700, 500]
+    settings = json.loads((tmp_path / "visualizer.json").read_text())
+    assert settings["recent"] == [str(network)] and settings["window_size"] == [700, 500]
