@@ -108,9 +108,9 @@ def main(
 ) -> None:
     """Generate a video with a trained network.
 
-    Each image of the grid goes smoothly from the image of a seed to that of the next, and from the
-    last to the first: the video can be played in a loop. The seeds fill the grid row by row, with
-    all keyframes of an image in a sequence.
+    Each image of the grid goes smoothly from seed to seed, and from the last to the first: the
+    video can be played in a loop. The seeds fill the grid row by row; each image takes all its
+    keyframes in a row.
 
     \b
     Examples:

@@ -75,21 +75,9 @@ def generate_images(
     options = Settings(**settings)
     if options.batch < 1:
         raise InputError(f"generate_images: `batch` must be at least 1, got {options.batch}")
-    batches: Iterable[Tensor]
-    if ws is not None:
-        _check_ws(G, ws)
-        origins = [f"style {i} of --projected-w" for i in range(len(ws))]
-        names = [f"proj{i:02d}.png" for i in range(len(ws))]
-        batches = ws.split(options.batch)
-    elif seeds is not None:
-        check_class(G, options.class_idx)
-        if grid is None:
-            seeds = list(dict.fromkeys(seeds))  # one file each
-        origins = [f"seed {seed}" for seed in seeds]
-        names = [f"seed{seed:04d}.png" for seed in seeds]
-        batches = _map_batches(G, seeds, options)
-    else:
-        raise InputError("generate_images: give either `seeds` or `ws`")
+    if seeds is not None and ws is None and grid is None:
+        seeds = list(dict.fromkeys(seeds))  # one file each
+    batches, names, origins = _styles(G, seeds, ws, options)
     if len(names) == 0:
         raise InputError("generate_images: no images were asked for")
     if grid is not None and len(names) > grid[0] * grid[1]:
@@ -123,9 +111,7 @@ def load_ws(path: str | os.PathLike) -> Tensor:
     if not ws.is_floating_point():
         raise InputError(f"{path}: 'w' must hold floating-point numbers, not {ws.dtype}")
     if not ws.isfinite().all():
-        raise InputError(
-            f"{path}: 'w' holds NaN or infinite values"
-        )
+        raise InputError(f"{path}: 'w' holds NaN or infinite values")
     return ws[None] if ws.ndim == 2 else ws
 
 
@@ -151,6 +137,22 @@ def check_class(G: Generator, class_idx: int | None) -> None:
     latents.label_from_class(class_idx, c_dim)
     if class_idx is not None and c_dim == 0:
         warnings.warn("--class has no effect: the network is unconditional", stacklevel=4)
+
+
+def _styles(
+    G: Generator, seeds: Sequence[int] | None, ws: Tensor | None, options: Settings
+) -> tuple[Iterable[Tensor], list[str], list[str]]:
+    """Batches of styles; for each style the name of its file, and its name in messages."""
+    if ws is not None:
+        _check_ws(G, ws)
+        names = [f"proj{i:02d}.png" for i in range(len(ws))]
+        origins = [f"style {i} of --projected-w" for i in range(len(ws))]
+        return ws.split(options.batch), names, origins
+    if seeds is None:
+        raise InputError("generate_images: give either `seeds` or `ws`")
+    check_class(G, options.class_idx)
+    names = [f"seed{seed:04d}.png" for seed in seeds]
+    return _map_batches(G, seeds, options), names, [f"seed {seed}" for seed in seeds]
 
 
 def _check_ws(G: Generator, ws: Tensor) -> None:
