@@ -17,7 +17,7 @@ import torch
 
 from data import fingerprint, notes
 from data.dataset import ImageFolderDataset
-from dnnlib import cli, errors
+from dnnlib import cli, errors, options
 from dnnlib.errors import InputError, MachineError
 from dnnlib.paths import HomeError
 from dnnlib.text import one_line
@@ -44,10 +44,47 @@ class DetectorSource(click.ParamType):
             self.fail(str(error), param, ctx)
 
 
-@click.command(cls=cli.Command)
-@click.option(
-    "--network", type=cli.Address(), metavar="PATH|URL", required=True, help="Trained network."
-)
+HELP = """\
+Compute metrics of a trained network.
+
+Prints each result as one line of JSON. If the network lies in the folder of a training run, the
+line is also appended to metric-NAME.jsonl there. The same seed gives the same value, with any
+number of processes.
+
+\b
+Recommended metrics                                          less is better, or more?
+  fid50k_full    Frechet inception distance                  less
+  kid50k_full    kernel inception distance                   less
+  pr50k3_full    precision and recall                        more
+  ppl2_wend      perceptual path length in W                 less
+  eqt50k_int     equivariance to shifts by whole pixels, dB  more
+  eqt50k_frac    equivariance to any shifts, dB              more
+  eqr50k         equivariance to rotation, dB                more
+Metrics of older papers
+  fid50k, kid50k, pr50k3   against 50000 real images only
+  is50k                    inception score
+
+\b
+Examples:
+  # FID of a snapshot; the dataset is the one that it was trained with
+  python calc_metrics.py --network=network-snapshot-025000.pkl
+  # Several metrics on eight GPUs, against a dataset that has moved
+  python calc_metrics.py --network=net.pkl --metrics=fid50k_full,pr50k3_full,eqt50k_int \\
+      --data=photos-256x256.zip --gpus=8
+  # A quick look, not to be compared with published values
+  python calc_metrics.py --network=net.pkl --metrics=fid50k --num=2000
+  # Without a network: a feature network that was copied here
+  python calc_metrics.py --network=net.pkl \\
+      --detector=inception=pt_inception-2015-12-05-6726825d.pth
+
+\b
+Feature networks are downloaded once and cached. On machines without a network use --detector,
+or put the files into a folder and name it in the environment variable STYLEGAN3_DETECTOR_DIR.
+"""
+
+
+@click.command(cls=cli.Command, help=HELP)
+@options.network_option
 @click.option(
     "--metrics",
     type=cli.NameList(metric_main.list_valid_metrics()),
@@ -67,20 +104,10 @@ class DetectorSource(click.ParamType):
     type=bool,
     help="Use x-flipped images, too (fid50k, kid50k, pr50k3).  [default: as in training]",
 )
-@click.option(
-    "--gpus",
-    type=cli.WholeNumber(min=1),
-    default=1,
-    show_default=True,
-    help="Processes, one on each GPU.",
-)
-@click.option(
-    "--verbose", type=bool, default=True, show_default=True, help="Show what is going on."
-)
-@click.option(
-    "--num",
-    type=cli.WholeNumber(min=1),
-    help="So many samples instead of 50000; the result then has another meaning.",
+@options.count_option("--gpus", "Processes, one on each GPU.", default=1)
+@click.option("--verbose", type=bool, default=True, show_default=True, help="Show progress.")
+@options.count_option(
+    "--num", "So many samples instead of 50000; the result then has another meaning."
 )
 @click.option(
     "--detector",
@@ -91,21 +118,14 @@ class DetectorSource(click.ParamType):
     help="Use another feature network: inception=... or vgg16=...; pickles and TorchScript need "
     "--allow-untrusted.",
 )
-@click.option(
+@options.count_option(
     "--batch-gen",
-    type=cli.WholeNumber(min=1),
-    help="Images to generate at once; fewer need less memory.  [default: as suits the device]",
+    "Images to generate at once; fewer need less memory.  [default: depends on the device]",
 )
-@click.option(
-    "--seed",
-    type=cli.WholeNumber(min=0, max=cli.MAX_SEED),
-    default=0,
-    show_default=True,
-    help="For latents, labels and subsets.",
-)
-@cli.allow_untrusted_option
-@cli.device_option
-@cli.version_option
+@options.seed_option("Random seed of latents, labels and subsets.")
+@options.allow_untrusted_option
+@options.device_option
+@options.version_option
 def main(
     network: str,
     metrics: list[str],
@@ -120,42 +140,6 @@ def main(
     allow_untrusted: bool,
     device: str,
 ) -> None:
-    """Compute metrics of a trained network.
-
-    Prints each result as one line of JSON. If the network lies in the folder of a training run, the
-    line is also appended to metric-NAME.jsonl there. The same seed gives the same value, with any
-    number of processes.
-
-    \b
-    Recommended metrics                                          less is better, or more?
-      fid50k_full    Frechet inception distance                  less
-      kid50k_full    kernel inception distance                   less
-      pr50k3_full    precision and recall                        more
-      ppl2_wend      perceptual path length in W                 less
-      eqt50k_int     equivariance to shifts by whole pixels, dB  more
-      eqt50k_frac    equivariance to any shifts, dB              more
-      eqr50k         equivariance to rotation, dB                more
-    Metrics of older papers
-      fid50k, kid50k, pr50k3   against 50000 real images only
-      is50k                    inception score
-
-    \b
-    Examples:
-      # FID of a snapshot; the dataset is the one that it was trained with
-      python calc_metrics.py --network=network-snapshot-025000.pkl
-      # Several metrics on eight GPUs, against a dataset that has moved
-      python calc_metrics.py --network=net.pkl --metrics=fid50k_full,pr50k3_full,eqt50k_int \\
-          --data=photos-256x256.zip --gpus=8
-      # A quick look, not to be compared with published values
-      python calc_metrics.py --network=net.pkl --metrics=fid50k --num=2000
-      # Without a network: a feature network that was copied here
-      python calc_metrics.py --network=net.pkl \\
-          --detector=inception=pt_inception-2015-12-05-6726825d.pth
-
-    \b
-    Feature networks are downloaded once and cached. On machines without a network use --detector,
-    or put the files into a folder and name it in the environment variable STYLEGAN3_DETECTOR_DIR.
-    """
     if not metrics:
         raise click.BadParameter("name at least one metric", param_hint="--metrics")
     distributed.check_devices(gpus, device)
@@ -228,9 +212,7 @@ def evaluate(worker: Worker, job: Job) -> None:
         result = metric_main.calc_metric(
             metric,
             G=G,
-            num_gpus=worker.size,
-            rank=worker.rank,
-            device=worker.device,
+            worker=worker,
             progress=ProgressMonitor(verbose=job.verbose),
             **job.options,
         )

@@ -3,7 +3,6 @@
 Karras et al. 2021, "Alias-Free Generative Adversarial Networks", App. E.
 """
 
-import copy
 import math
 
 import torch
@@ -11,6 +10,8 @@ from torch import Tensor
 
 from dnnlib.errors import InputError
 from metrics import lockstep, metric_utils
+from metrics.dataset import RandomLabels
+from metrics.options import MetricOptions
 from torch_utils.resample import (
     apply_affine_transformation,
     apply_fractional_pseudo_rotation,
@@ -42,7 +43,7 @@ PEAK = 2  # images range from -1 to 1
 
 
 def compute_equivariance_metrics(
-    opts,
+    opts: MetricOptions,
     num_samples: int,
     batch_size: int,
     translate_max: float = 0.125,
@@ -56,7 +57,7 @@ def compute_equivariance_metrics(
     Each batch has one translation and one angle.
 
     Args:
-        opts: `metrics.metric_utils.MetricOptions`, with a network that has an input transform.
+        opts: Options of the metric; the network must have an input transform.
         num_samples: Images to generate, rounded up to whole batches.
         batch_size: Images per batch.
         translate_max: Largest translation, relative to the image size.
@@ -74,16 +75,9 @@ def compute_equivariance_metrics(
             are not finite, or no pixels are left to compare.
     """
     with lockstep.in_step(opts.worker):
-        labels = metric_utils.RandomLabels(opts)
-        compare = Comparison(
-            opts,
-            batch_size,
-            translate_max,
-            rotate_max,
-            compute_eqt_int,
-            compute_eqt_frac,
-            compute_eqr,
-        )
+        labels = RandomLabels(opts)
+        which = compute_eqt_int, compute_eqt_frac, compute_eqr
+        compare = Comparison(opts, batch_size, translate_max, rotate_max, *which)
 
     def compute(idx: int) -> Tensor:
         return compare(labels.get(idx * batch_size, (idx + 1) * batch_size))
@@ -92,7 +86,7 @@ def compute_equivariance_metrics(
     progress = opts.progress.sub(tag="eq sampling", num_items=num_samples)
     num_batches = math.ceil(num_samples / batch_size)
     # Some devices have no float64.
-    dtype = torch.float32 if torch.device(opts.device).type == "mps" else torch.float64
+    dtype = torch.float32 if opts.device.type == "mps" else torch.float64
     for of_batch in metric_utils.run_batches(opts, num_batches, compute, dtype):
         totals.append(of_batch)
         if len(totals) == 1:
@@ -113,7 +107,7 @@ class Comparison:
 
     def __init__(
         self,
-        opts,
+        opts: MetricOptions,
         batch_size: int,
         translate_max: float,
         rotate_max: float,
@@ -126,13 +120,15 @@ class Comparison:
                 "compute_equivariance_metrics: choose one or more of `compute_eqt_int`, "
                 "`compute_eqt_frac`, `compute_eqr`"
             )
-        synthesis_input = getattr(opts.G.synthesis, "input", None)
+        G = metric_utils.prepare_generator(opts)
+        synthesis_input = getattr(G.synthesis, "input", None)
         if not isinstance(getattr(synthesis_input, "transform", None), Tensor):
             raise InputError(
                 "Equivariance needs a generator with an input transform, such as StyleGAN3's; "
-                f"{type(opts.G).__name__} has no `synthesis.input.transform`"
+                f"{type(G).__name__} has no `synthesis.input.transform`"
             )
-        self.G = copy.deepcopy(opts.G).eval().requires_grad_(False).to(opts.device)
+        self.G = G
+        self._transform = synthesis_input.transform
         self.synthesis_kwargs = {**opts.G_kwargs, "noise_mode": "const"}
         self.device = opts.device
         self.batch_size = batch_size
@@ -187,7 +183,7 @@ class Comparison:
 
     def _synthesize(self, ws: Tensor, inverse: Tensor) -> Tensor:
         """Images of which the content has been transformed, given the inverse, `[3, 3]`."""
-        self.G.synthesis.input.transform.copy_(inverse)
+        self._transform.copy_(inverse)
         return self.G.synthesis(ws=ws, **self.synthesis_kwargs)
 
 

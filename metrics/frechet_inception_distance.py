@@ -18,17 +18,8 @@ def compute_fid(opts: MetricOptions, max_real: int | None, num_gen: int) -> floa
         max_real: Use so many real images at most.
         num_gen: Number of generated images.
     """
-    features = dict(
-        opts=opts,
-        detector_url=detectors.URLS["inception"],
-        detector_kwargs=dict(return_features=True),
-        capture_mean_cov=True,
-    )
-    real = metric_utils.compute_feature_stats_for_dataset(
-        rel_lo=0, rel_hi=0, max_items=max_real, **features
-    )
-    gen = metric_utils.compute_feature_stats_for_generator(
-        rel_lo=0, rel_hi=1, max_items=num_gen, **features
+    real, gen = metric_utils.compute_both_feature_stats(
+        opts, detectors.URLS["inception"], max_real, num_gen, capture_mean_cov=True
     )
     if opts.rank != 0:
         return float("nan")

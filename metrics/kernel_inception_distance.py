@@ -21,18 +21,10 @@ def compute_kid(
         num_subsets: Average over so many random subsets.
         max_subset_size: Images of each kind in a subset.
     """
-    features = dict(
-        opts=opts,
-        detector_url=detectors.URLS["inception"],
-        detector_kwargs=dict(return_features=True),
-        capture_all=True,
+    real_stats, gen_stats = metric_utils.compute_both_feature_stats(
+        opts, detectors.URLS["inception"], max_real, num_gen, capture_all=True
     )
-    real = metric_utils.compute_feature_stats_for_dataset(
-        rel_lo=0, rel_hi=0, max_items=max_real, **features
-    ).get_all_torch()
-    gen = metric_utils.compute_feature_stats_for_generator(
-        rel_lo=0, rel_hi=1, max_items=num_gen, **features
-    ).get_all_torch()
+    real, gen = real_stats.get_all_torch(), gen_stats.get_all_torch()
     if opts.rank != 0:
         return float("nan")
 

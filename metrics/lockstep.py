@@ -64,7 +64,7 @@ def run_batches(
                 result = function(first + worker.rank)
             except Exception as err:
                 error = err
-        shapes = _exchange(worker, error, tuple(result.shape))
+        shapes = _exchange(worker, error, (result.shape[0], result.shape[1]))
         max_rows, num_columns = shapes[0][0], shapes[0][1]  # only the last batch is shorter
         mine = torch.zeros([max_rows, num_columns], dtype=dtype, device=worker.device)
         mine[: len(result)] = result.reshape(len(result), num_columns)
@@ -111,7 +111,7 @@ def _exchange(
     if error is None:
         rank, message = next(item for item in enumerate(messages) if item[1] is not None)
         error = ProcessError(f"process {rank}: {message}")
-    error.is_known_to_all = True
+    vars(error)["is_known_to_all"] = True
     raise error
 
 

@@ -27,7 +27,8 @@ from metrics import (
     samples,
 )
 from metrics.metric_utils import MetricOptions
-from torch_utils import misc
+from torch_utils import distributed, misc
+from torch_utils.distributed import Worker
 
 NUM_SAMPLES = 50000
 
@@ -108,7 +109,8 @@ def calc_metric(metric: str, **kwargs: Any) -> EasyDict:
 
     Args:
         metric: Its name.
-        **kwargs: For `MetricOptions`; `seed` is 0 by default.
+        **kwargs: Attributes of `MetricOptions`; `seed` is 0 by default. Published programs give
+            `num_gpus`, `rank` and `device` in place of `worker`.
 
     Returns:
         `results` (values by name), `metric`, `total_time` in seconds, `total_time_str`, `num_gpus`,
@@ -119,10 +121,10 @@ def calc_metric(metric: str, **kwargs: Any) -> EasyDict:
         RuntimeError: If it cannot be computed, in every process; ValueError, if its result would
             not be finite.
     """
-    opts = MetricOptions(**{"seed": 0, **kwargs})
+    opts = _make_options(**{"seed": 0, **kwargs})
     start_time = time.monotonic()
     with (
-        samples.preserved_generators(torch.device(opts.device)),
+        samples.preserved_generators(opts.device),
         lockstep.in_step(opts.worker),
     ):
         _check_weights(opts.G)
@@ -279,6 +281,18 @@ def is50k(opts: MetricOptions) -> dict[str, float]:
     _use_all_images(opts)
     mean, std = inception_score.compute_is(opts, num_gen=_num(opts), num_splits=10)
     return dict(is50k_mean=mean, is50k_std=std)
+
+
+def _make_options(
+    num_gpus: int = 1, rank: int = 0, device: torch.device | None = None, **kwargs: Any
+) -> MetricOptions:
+    if "worker" not in kwargs:
+        assert 0 <= rank < num_gpus
+        if device is None:
+            device = distributed.resolve_device(index=rank if torch.cuda.is_available() else 0)
+        kwargs["worker"] = Worker(rank, num_gpus, torch.device(device))
+    given = {name: value for name, value in kwargs.items() if value is not None or name == "seed"}
+    return MetricOptions(**given)
 
 
 def _check_weights(G: torch.nn.Module | None) -> None:

@@ -15,7 +15,9 @@ from torch import Tensor
 
 from dnnlib.errors import InputError
 from metrics import detectors, lockstep, metric_utils
+from metrics.dataset import RandomLabels
 from metrics.metric_utils import MetricOptions
+from torch_utils.networks import Generator
 
 VGG_RESOLUTION = 256  # larger images are averaged down to this
 
@@ -43,16 +45,9 @@ def compute_ppl(
         batch_size: Steps at once.
     """
     with lockstep.in_step(opts.worker):
-        labels = metric_utils.RandomLabels(opts)
-        vgg16 = metric_utils.get_feature_detector(
-            detectors.URLS["vgg16"],
-            device=opts.device,
-            num_gpus=opts.num_gpus,
-            rank=opts.rank,
-            replacements=opts.detectors,
-            allow_untrusted=opts.allow_untrusted,
-        )
-        sampler = PPLSampler(opts.G, opts.G_kwargs, epsilon, space, sampling, crop, vgg16)
+        labels = RandomLabels(opts)
+        vgg16 = metric_utils.load_detector(opts, detectors.URLS["vgg16"])
+        sampler = PPLSampler(opts.generator, opts.G_kwargs, epsilon, space, sampling, crop, vgg16)
         sampler.eval().to(opts.device)
 
     def compute(idx: int) -> Tensor:
@@ -100,7 +95,7 @@ class PPLSampler(torch.nn.Module):
 
     def __init__(
         self,
-        G: torch.nn.Module,
+        G: Generator,
         G_kwargs: Mapping[str, Any],
         epsilon: float,
         space: str,

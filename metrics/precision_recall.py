@@ -39,17 +39,8 @@ def compute_pr(
         row_batch_size: Images to compare at a time
         col_batch_size: with so many others.
     """
-    features = dict(
-        opts=opts,
-        detector_url=detectors.URLS["vgg16"],
-        detector_kwargs=dict(return_features=True),
-        capture_all=True,
-    )
-    real = metric_utils.compute_feature_stats_for_dataset(
-        rel_lo=0, rel_hi=0, max_items=max_real, **features
-    )
-    gen = metric_utils.compute_feature_stats_for_generator(
-        rel_lo=0, rel_hi=1, max_items=num_gen, **features
+    real, gen = metric_utils.compute_both_feature_stats(
+        opts, detectors.URLS["vgg16"], max_real, num_gen, capture_all=True
     )
     for kind, stats in (("real", real), ("generated", gen)):
         if stats.num_items <= nhood_size:
@@ -57,10 +48,11 @@ def compute_pr(
                 f"precision and recall compare {nhood_size} neighbours of each image: "
                 f"{stats.num_items} {kind} images are too few"
             )
-    real, gen = (_in_half_precision(stats.get_all_torch()) for stats in (real, gen))
+    rounded_real = _in_half_precision(real.get_all_torch())
+    rounded_gen = _in_half_precision(gen.get_all_torch())
     precision, recall = (
         _share_inside(opts, manifold, probes, nhood_size, row_batch_size, col_batch_size)
-        for manifold, probes in ((real, gen), (gen, real))
+        for manifold, probes in ((rounded_real, rounded_gen), (rounded_gen, rounded_real))
     )
     return (precision, recall) if opts.rank == 0 else (float("nan"), float("nan"))
 
@@ -77,8 +69,7 @@ def compute_distances(
         return None
     center = distances.middle(col_features)
     chunks = _distance_chunks(row_features, col_features, col_batch_size, center)
-    chunks = [chunk for _, chunk in chunks]
-    return torch.cat(chunks, dim=1)
+    return torch.cat([chunk for _, chunk in chunks], dim=1)
 
 
 def _share_inside(

@@ -30,6 +30,13 @@ def label_indices(seed: int, start: int, stop: int, num_items: int) -> list[int]
     return [int(_generator(seed, _LABELS, idx).integers(num_items)) for idx in range(start, stop)]
 
 
+def to_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """Copy from the CPU without waiting for the work that a GPU has to do."""
+    if device.type == "cuda":
+        tensor = tensor.pin_memory()  # other memory would be copied after that work
+    return tensor.to(device, non_blocking=True)
+
+
 def seed_torch(seed: int | None, idx: int) -> None:
     """Seed PyTorch's global generators, of all devices, for batch `idx`; `None` leaves them."""
     if seed is not None:
