@@ -7,7 +7,7 @@ if __name__ == "__main__":  # Ctrl-C ends the script quietly even during the oth
 
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ import torch
 from data import fingerprint, notes
 from data.dataset import ImageFolderDataset
 from dnnlib import cli, errors, options
-from dnnlib.errors import InputError, MachineError
+from dnnlib.errors import InputError, MachineError, UserError
 from dnnlib.paths import HomeError
 from dnnlib.text import one_line
 from metrics import detectors, metric_main
@@ -26,23 +26,6 @@ from metrics.metric_utils import ProgressMonitor
 from network_files.load import load_network
 from torch_utils import distributed
 from torch_utils.distributed import Worker
-
-
-class DetectorSource(click.ParamType):
-    """A feature network and where it comes from: `inception=PATH`."""
-
-    name = "name=path|url"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[str, str]:
-        if isinstance(value, tuple):
-            return value
-        try:
-            return detectors.parse(value)
-        except (ValueError, HomeError) as error:
-            self.fail(str(error), param, ctx)
-
 
 HELP = """\
 Compute metrics of a trained network.
@@ -81,6 +64,22 @@ Examples:
 Feature networks are downloaded once and cached. On machines without a network use --detector,
 or put the files into a folder and name it in the environment variable STYLEGAN3_DETECTOR_DIR.
 """
+
+
+class DetectorSource(click.ParamType):
+    """A feature network and where it comes from: `inception=PATH`."""
+
+    name = "name=path|url"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, str]:
+        if isinstance(value, tuple):
+            return value
+        try:
+            return detectors.parse(value)
+        except (ValueError, HomeError) as error:
+            self.fail(str(error), param, ctx)
 
 
 @click.command(cls=cli.Command, help=HELP)
@@ -140,6 +139,7 @@ def main(
     allow_untrusted: bool,
     device: str,
 ) -> None:
+    """Compute metrics of a trained network; `HELP` is the help text."""
     if not metrics:
         raise click.BadParameter("name at least one metric", param_hint="--metrics")
     distributed.check_devices(gpus, device)
@@ -258,23 +258,21 @@ def check_dataset(
     if not kwargs:
         raise InputError("--data is missing: the network does not say what it was trained with")
     path = kwargs.get("path")
+    hint = "" if data is not None else "; the network was trained with it, name another"
     try:
+        if not isinstance(path, str | os.PathLike):
+            raise InputError(f"{path!r} is not a path")
         options = {key: kwargs[key] for key in ("resolution", "use_labels") if key in kwargs}
         dataset = ImageFolderDataset(path, **options)
         label_dim = dataset.label_dim
         label_notes = dataset.label_notes()
         identity = dataset.fingerprint()
         found = dataset.check_images() if distributed.is_main_process() else None
-    except (OSError, AssertionError, KeyError, ValueError, TypeError) as error:
-        message = error.args[0] if isinstance(error, KeyError) else errors.message_of(error)
-        message = one_line(str(message))  # the path can come from the network
-        hint = "" if data is not None else "; the network was trained with it, name another"
+    except (UserError, OSError) as error:
+        message = one_line(errors.message_of(error))  # the path can come from the network
         raise InputError(f"--data: {message}{hint}") from error
     if found is not None:
-        for title, text in notes.describe(found, dataset.left_out).items():
-            click.echo(f"{title} in {one_line(str(path))}: {text}", err=True)
-        for note in label_notes:
-            click.echo(f"Note: {note}", err=True)
+        _report_dataset(one_line(str(path)), dataset, found, label_notes)
     if dataset.resolution != G.img_resolution:
         raise InputError(
             f"--data: {path} has images of {dataset.resolution}x{dataset.resolution}, the network "
@@ -286,6 +284,15 @@ def check_dataset(
             + "".join(f"; {note}" for note in label_notes)
         )
     return identity
+
+
+def _report_dataset(
+    path: str, dataset: ImageFolderDataset, found: Mapping[str, int], label_notes: Sequence[str]
+) -> None:
+    for title, text in notes.describe(found, dataset.left_out).items():
+        click.echo(f"{title} in {path}: {text}", err=True)
+    for note in label_notes:
+        click.echo(f"Note: {note}", err=True)
 
 
 def compare_dataset(

@@ -137,9 +137,8 @@ def compute_feature_stats_for_dataset(
     path = None
     if opts.cache:
         with lockstep.in_step(opts.worker):
-            path = _cache_file(
-                opts, dataset, num_items, detector_url, detector_kwargs, stats_kwargs
-            )
+            source = detectors.find(detector_url, opts.detectors)
+            path = _cache_file(opts, dataset, num_items, source, detector_kwargs, stats_kwargs)
             cached = feature_cache.load(path, num_items, files)
         if lockstep.all_agree(opts.worker, cached is not None):
             assert cached is not None
@@ -261,12 +260,12 @@ def _cache_file(
     opts: MetricOptions,
     dataset: Any,
     num_items: int,
-    detector_url: str,
+    source: detectors.Source,
     detector_kwargs: Mapping[str, Any],
     stats_kwargs: Mapping[str, Any],
 ) -> Path:
     """The file that keeps the features of the first `num_items` real images."""
-    identity = detectors.identity(detectors.find(detector_url, opts.detectors))
+    identity = detectors.identity(source)
     dataset_kwargs = dict(opts.dataset_kwargs)
     if "path" in dataset_kwargs:  # a relative path means another file in another folder
         dataset_kwargs["path"] = os.path.abspath(dataset_kwargs["path"])
