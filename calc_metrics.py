@@ -7,6 +7,7 @@ if __name__ == "__main__":  # Ctrl-C ends the script quietly even during the oth
 
 import os
 import warnings
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,13 +91,13 @@ class DetectorSource(click.ParamType):
     metavar="NAME,NAME",
     default="fid50k_full",
     show_default=True,
-    help="What to compute; see below.",
+    help="Metrics to compute; see above.",
 )
 @click.option(
     "--data",
     type=cli.Address(),
     metavar="ZIP|DIR",
-    help="Real images.  [default: those it was trained with]",
+    help="Real images.  [default: the images that the network was trained with]",
 )
 @click.option(
     "--mirror",
@@ -262,8 +263,8 @@ def check_dataset(
     try:
         if not isinstance(path, str | os.PathLike):
             raise InputError(f"{path!r} is not a path")
-        options = {key: kwargs[key] for key in ("resolution", "use_labels") if key in kwargs}
-        dataset = ImageFolderDataset(path, **options)
+        known = {key: kwargs[key] for key in ("resolution", "use_labels") if key in kwargs}
+        dataset = ImageFolderDataset(path, **known)
         label_dim = dataset.label_dim
         label_notes = dataset.label_notes()
         identity = dataset.fingerprint()
@@ -287,7 +288,7 @@ def check_dataset(
 
 
 def _report_dataset(
-    path: str, dataset: ImageFolderDataset, found: Mapping[str, int], label_notes: Sequence[str]
+    path: str, dataset: ImageFolderDataset, found: Counter[str], label_notes: Sequence[str]
 ) -> None:
     for title, text in notes.describe(found, dataset.left_out).items():
         click.echo(f"{title} in {path}: {text}", err=True)

@@ -61,6 +61,10 @@ NAMES = {
         for new, names in places.items()
         for name in names.split()
     },
+    "viz.application.STILL_FRAMES": "viz.screenshot.STILL_FRAMES",
+    "viz.application.take_screenshot": "viz.screenshot.take_screenshot",
+    "viz.mixing_widget.MixingState": "viz.motion.SeedMotion",
+    "viz.truncation_widget.NoiseState": "viz.motion.SeedMotion",
     "viz.settings.Memory": "viz.settings.Settings",
     "viz.settings.load_memory": "viz.settings.load_settings",
     "viz.settings.memory_path": "viz.settings.settings_path",

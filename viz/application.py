@@ -4,12 +4,13 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
 from imgui_bundle import imgui
 
-from dnnlib.errors import MachineError
+from dnnlib import moved
 from gui_utils import controls
 from gui_utils.keys import KeyPress
 from gui_utils.placement import Zoom
@@ -33,7 +34,6 @@ from viz.welcome import Welcome
 
 PANE_EMS = 27  # width of the panes
 PATIENCE_SEC = 0.5  # before the window says that it is waiting
-STILL_FRAMES = 8  # until the panes have been laid out
 MAX_STEP_SEC = 0.5  # of animations: they wait for slow pictures
 LARGER, SMALLER = ("=", "+"), ("-", "_")  # keys, also those of the number pad
 FIXED = (
@@ -44,6 +44,7 @@ FIXED = (
     | imgui.WindowFlags_.no_bring_to_front_on_focus
     | imgui.WindowFlags_.no_saved_settings
 )
+__getattr__ = moved.names_of(__name__)
 
 
 class Application:
@@ -374,36 +375,19 @@ class Application:
         return f"{width}x{height}, {self.result.render_sec * 1e3:.0f} ms{zoom}"
 
 
-def take_screenshot(application: Application, timeout_sec: float = 600) -> np.ndarray:
-    """The pixels of the window once it shows what was asked for, uint8 `[H, W, 3]`.
-
-    Raises:
-        RuntimeError: If that takes too long.
-    """
-    window, deadline = application.window, time.monotonic() + timeout_sec
-    captured: list[np.ndarray] = []
-    settled_frames = 0
-    while not captured:
-        if time.monotonic() > deadline:
-            raise MachineError(f"no picture after {timeout_sec:.0f} seconds")
-        settled_frames = settled_frames + 1 if application.is_settled else 0
-        if settled_frames == STILL_FRAMES:
-            window.capture(captured.append)
-        window.request_frame(1)
-        window.step(application.draw)
-    return captured[0]
-
-
 def run(
-    make_window: Callable[[Settings], Window], settings: Settings, networks: list[str], **options
+    make_window: Callable[[Settings], Window],
+    settings: Settings,
+    networks: list[str],
+    **options: Any,
 ) -> None:
     """Show the window until it is closed.
 
     Args:
         make_window: Opens the window.
-        settings: Remembered state, saved in the end.
+        settings: Remembered settings, saved in the end.
         networks: Paths or URLs; the first one is shown, the others are offered.
-        options: As for `Application`.
+        options: Keyword arguments of `Application`.
     """
     window = make_window(settings)
     application = Application(window, settings, **options)

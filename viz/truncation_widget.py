@@ -1,22 +1,16 @@
 """Truncation and per-pixel noise."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from imgui_bundle import imgui
 
-from dnnlib.cli import MAX_SEED
+from dnnlib import moved
 from gui_utils import controls
+from viz.motion import SeedMotion, wrapped
 from viz.renderer import Result, View
 
+__getattr__ = moved.names_of(__name__)
 NOISE_PER_SEC = 10  # seeds of the animation
-
-
-@dataclass
-class NoiseState:
-    """Motion: whether, and how far it is on its way to the next seed."""
-
-    is_animated: bool = False
-    progress: float = 0
 
 
 class TruncationWidget:
@@ -25,7 +19,7 @@ class TruncationWidget:
     title = "Truncation & noise"
 
     def __init__(self) -> None:
-        self.state = NoiseState()
+        self.state = SeedMotion()
         self._is_possible = False
 
     @property
@@ -73,11 +67,9 @@ class TruncationWidget:
         mode = "none" if not is_on else "random" if is_random or state.is_animated else "const"
         seed = view.noise_seed
         if has_noise and state.is_animated:
-            state.progress += elapsed_sec * NOISE_PER_SEC
-            seed += int(state.progress)
-            state.progress %= 1
+            seed = state.advance(seed, elapsed_sec * NOISE_PER_SEC)
         if mode == "random":
             controls.label("Noise seed")
             controls.fill_width()
             _, seed = controls.input_int("##noise seed", seed)
-        return replace(view, noise_mode=mode, noise_seed=seed % (MAX_SEED + 1))
+        return replace(view, noise_mode=mode, noise_seed=wrapped(seed))

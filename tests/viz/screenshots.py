@@ -14,8 +14,9 @@ from dnnlib import cli
 from docs.pictures import beside
 from gui_utils.window import Window
 from torch_utils import images
-from viz.application import Application, take_screenshot
+from viz.application import Application
 from viz.renderer import View
+from viz.screenshot import take_screenshot
 from viz.settings import Settings
 
 START = View(x=3.4, y=0.2, truncation_psi=0.9)
