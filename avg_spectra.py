@@ -1,4 +1,4 @@
-"""Average power spectra of datasets and of what networks generate: compute them, and plot them.
+"""Average power spectra of datasets and of generated images: compute them, and plot them.
 
 Whether a network reproduces the statistics of its training images shows in the frequencies; see
 Karras et al. 2021, "Alias-Free Generative Adversarial Networks", Fig. 4 and Appendix A.
@@ -56,7 +56,7 @@ dpi_option = click.option(
 
 
 def smooth_option(default: float) -> options.Decorator:
-    """The option --smooth, whose default differs between plots."""
+    """The option --smooth, with a default for each kind of plot."""
     return click.option(
         "--smooth",
         type=cli.FiniteFloat(min=0),
@@ -73,12 +73,12 @@ def main() -> None:
 
     \b
     Examples:
-      # Mean and standard deviation of the dataset, for whitening both it and what is compared to it
+      # Mean and standard deviation of the dataset, which whiten all images that are compared
       python avg_spectra.py stats --source=photos.zip
-      # The spectra of the dataset and of as many generated images, with these two numbers
+      # The spectra of the dataset and of equally many generated images, with these two numbers
       python avg_spectra.py calc --source=photos.zip --dest=data.npz --mean=112.7 --std=69.5
       python avg_spectra.py calc --source=net.pkl --num=70000 --dest=net.npz --mean=112.7 --std=69.5
-      # A heat map of one; slices of both
+      # A heat map of one spectrum; slices of both
       python avg_spectra.py heatmap net.npz --save=heatmap.png
       python avg_spectra.py slices data.npz net.npz --save=slices.png
     """
@@ -112,13 +112,16 @@ def stats(
 @source_option
 @options.file_option("--dest", "File to write.", metavar="FILE.npz", required=True)
 @click.option(
-    "--mean", type=cli.FiniteFloat(), required=True, help="Of the dataset, as `stats` prints it."
+    "--mean",
+    type=cli.FiniteFloat(),
+    required=True,
+    help="Mean of the dataset, as `stats` prints it.",
 )
 @click.option(
     "--std",
     type=cli.FiniteFloat(min=0, min_open=True),
     required=True,
-    help="Of the dataset, as `stats` prints it.",
+    help="Standard deviation of the dataset, as `stats` prints it.",
 )
 @num_option
 @seed_option
@@ -134,7 +137,7 @@ def stats(
     type=cli.WholeNumber(1, 64),
     default=4,
     show_default=True,
-    help="Samples of the spectrum for each one of the image.",
+    help="Samples of the spectrum for each sample of the image.",
 )
 @batch_option
 @options.allow_untrusted_option
@@ -155,7 +158,7 @@ def calc(
 ) -> None:
     """Compute the average power spectrum of images and save it.
 
-    Take --mean and --std of the training data for everything that is to be compared.
+    Use --mean and --std of the training data for all spectra that you compare.
 
     \b
     Examples:

@@ -36,7 +36,7 @@ line is also appended to metric-NAME.jsonl there. The same seed gives the same v
 number of processes.
 
 \b
-Recommended metrics                                          less is better, or more?
+Recommended metrics                                          better is
   fid50k_full    Frechet inception distance                  less
   kid50k_full    kernel inception distance                   less
   pr50k3_full    precision and recall                        more
@@ -57,18 +57,18 @@ Examples:
       --data=photos-256x256.zip --gpus=8
   # A quick look, not to be compared with published values
   python calc_metrics.py --network=net.pkl --metrics=fid50k --num=2000
-  # Without a network: a feature network that was copied here
+  # Without internet: a feature network that was copied to this machine
   python calc_metrics.py --network=net.pkl \\
       --detector=inception=pt_inception-2015-12-05-6726825d.pth
 
 \b
-Feature networks are downloaded once and cached. On machines without a network use --detector,
-or put the files into a folder and name it in the environment variable STYLEGAN3_DETECTOR_DIR.
+Feature networks are downloaded once and cached. On machines without internet use --detector, or
+put the files into a folder and name it in the environment variable STYLEGAN3_DETECTOR_DIR.
 """
 
 
 class DetectorSource(click.ParamType):
-    """A feature network and where it comes from: `inception=PATH`."""
+    """A feature network and its file: `inception=PATH`."""
 
     name = "name=path|url"
 
@@ -102,12 +102,12 @@ class DetectorSource(click.ParamType):
 @click.option(
     "--mirror",
     type=bool,
-    help="Use x-flipped images, too (fid50k, kid50k, pr50k3).  [default: as in training]",
+    help="Add x-flipped images (fid50k, kid50k, pr50k3).  [default: as in training]",
 )
 @options.count_option("--gpus", "Processes, one on each GPU.", default=1)
 @click.option("--verbose", type=bool, default=True, show_default=True, help="Show progress.")
 @options.count_option(
-    "--num", "So many samples instead of 50000; the result then has another meaning."
+    "--num", "Number of samples, instead of 50000; the result is then not comparable."
 )
 @click.option(
     "--detector",
@@ -179,7 +179,7 @@ def main(
 
 @dataclass(frozen=True)
 class Job:
-    """What to evaluate.
+    """A network and the metrics to compute.
 
     Attributes:
         network: Path or URL of the network.
@@ -202,7 +202,7 @@ def evaluate(worker: Worker, job: Job) -> None:
     G = job.G
     if G is None:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the process that started this one has warned
+            warnings.simplefilter("ignore")  # the starting process has warned already
             G = load_network(
                 job.network, option="--network", allow_untrusted=job.options["allow_untrusted"]
             )["G_ema"]
@@ -227,7 +227,7 @@ def choose_dataset(
     data: str | None,
     mirror: bool | None,
 ) -> dict[str, Any]:
-    """How to construct the dataset: of `--data`, or as the network was trained; may be empty."""
+    """Keyword arguments of the dataset: of `--data`, or from the network; empty if unknown."""
     if data is not None:
         kwargs = dict(
             class_name="training.dataset.ImageFolderDataset",
@@ -245,10 +245,10 @@ def choose_dataset(
 def check_dataset(
     metrics: list[str], G: torch.nn.Module, kwargs: Mapping[str, Any], data: str | None
 ) -> dict[str, Any] | None:
-    """Refuse a dataset that cannot be opened or does not suit the network, if it is needed.
+    """If a dataset is needed, refuse one that cannot be opened or does not suit the network.
 
     Returns:
-        The fingerprint of the dataset, see `data.fingerprint`; `None` if it is not needed.
+        The fingerprint of the dataset, see `data.fingerprint`; `None` if no dataset is needed.
 
     Raises:
         ValueError: The message names `--data`.
@@ -257,7 +257,7 @@ def check_dataset(
     if not uses_dataset and G.c_dim == 0:
         return None
     if not kwargs:
-        raise InputError("--data is missing: the network does not say what it was trained with")
+        raise InputError("--data is missing: the network does not name its training data")
     path = kwargs.get("path")
     hint = "" if data is not None else "; the network was trained with it, name another"
     try:
@@ -302,16 +302,16 @@ def compare_dataset(
     identity: Mapping[str, Any] | None,
     data: str | None,
 ) -> str | None:
-    """Refuse other data than the network was trained with, unless `--data` asks for them.
+    """Refuse a dataset that has changed since the training, unless `--data` names it.
 
     Args:
-        networks: What `network_files.load.load_network` returned.
-        kwargs: How to construct the dataset.
-        identity: The fingerprint of the dataset, `None` if no metric looks at it.
+        networks: Result of `network_files.load.load_network`.
+        kwargs: Keyword arguments of the dataset.
+        identity: The fingerprint of the dataset; `None` if no metric needs it.
         data: The option.
 
     Returns:
-        What users should know of the dataset, if there is something to say.
+        A note for the user about the dataset, if there is one.
 
     Raises:
         ValueError: The message names `--data`.
@@ -338,7 +338,7 @@ def compare_dataset(
 
 
 def find_run_dir(network: str) -> str | None:
-    """The folder of the training run that a network lies in, `None` if it lies elsewhere."""
+    """The folder of the training run that holds a network; `None` for other folders."""
     folder = Path(network).absolute().parent
     is_run = os.path.isfile(network) and (folder / "training_options.json").is_file()
     return str(folder) if is_run else None

@@ -29,7 +29,7 @@ __getattr__ = moved.names_of(__name__)
 @options.rotate_option
 @click.option("--outdir", type=cli.LocalPath(path_type=Path), required=True, help="Result folder.")
 @options.count_option(
-    "--batch", "Images per pass; may change pixels by a rounding error.", default=1
+    "--batch", "Images per pass; more than 1 may change pixels by a rounding error.", default=1
 )
 @options.size_option("--grid", "Write one contact sheet, grid.png, instead.")
 @click.option(

@@ -1,4 +1,4 @@
-"""Generate a video that wanders through the images of seeds, of one network, in a grid."""
+"""Generate a video that wanders through the images of a network's seeds, in a grid."""
 
 if __name__ == "__main__":  # Ctrl-C ends the script quietly even during the other imports
     from dnnlib import interrupts
@@ -34,7 +34,7 @@ class Bitrate(click.ParamType):
 
 
 class VideoFile(cli.LocalPath):
-    """A file to write whose extension is one of `EXTENSIONS`, in a folder that takes files."""
+    """A file to write with one of `EXTENSIONS`, in a writable folder."""
 
     def __init__(self) -> None:
         super().__init__(dir_okay=False, path_type=Path)
@@ -58,7 +58,7 @@ class VideoFile(cli.LocalPath):
 @click.option(
     "--shuffle-seed",
     type=cli.WholeNumber(0, cli.MAX_SEED),
-    help="Shuffle the seeds; this number decides how.",
+    help="Shuffle the seeds with this random seed.",
 )
 @options.size_option("--grid", "Columns and rows of images in a frame.", default="1x1")
 @options.count_option(
@@ -75,7 +75,7 @@ class VideoFile(cli.LocalPath):
     type=VideoFile(),
     metavar="FILE.mp4",
     required=True,
-    help="The video; .gif and .webp give animations of these formats.",
+    help="The video to write; .gif and .webp make animations.",
 )
 @click.option(
     "--fps",
@@ -118,7 +118,7 @@ def main(
       python gen_video.py --network=net.pkl --seeds=0-3 --output=lerp.mp4
       # 4x2 images, three keyframes each, closer to the average than without --trunc
       python gen_video.py --network=net.pkl --seeds=0-23 --grid=4x2 --trunc=0.7 --output=grid.mp4
-      # 4x2 images, ten keyframes each, made of any number of seeds in random order
+      # 4x2 images, ten keyframes each, from any number of seeds in random order
       python gen_video.py --network=net.pkl --seeds=0-31 --shuffle-seed=1 --grid=4x2 \\
           --num-keyframes=10 --output=grid.mp4
       # A small animation for a web page
@@ -154,7 +154,7 @@ def main(
 
 
 def _writer_settings(extension: str, fps: float | None, bitrate: str | None) -> dict[str, Any]:
-    """Arguments of the video writer; refuses and warns of options that do not suit the format."""
+    """Arguments of the video writer. Options that do not suit the format are refused or warned of."""
     if extension == ".gif" and fps is not None and fps > videos.MAX_GIF_FPS:
         raise click.BadParameter(
             f"{fps:g} is too fast for a GIF, which takes up to {videos.MAX_GIF_FPS}",

@@ -69,8 +69,8 @@ def main(
 ) -> None:
     """Explore networks interactively.
 
-    Opens the first network; the others are offered in the menu Recent. In the window, F1 shows the
-    keys. What to install: pip install -r requirements-gui.txt
+    Opens the first network; the menu Recent offers the others. In the window, F1 shows the keys. The
+    window needs more packages: pip install -r requirements-gui.txt
 
     \b
     Examples:
@@ -165,13 +165,14 @@ def _save_screenshot(
 
 
 def _check_shown(view: "View", result: "Result") -> None:
-    """Refuse a screenshot that shows something else than the options say."""
+    """Refuse a screenshot that does not show what the options ask for."""
     names = [layer.name for layer in result.layers]
     if view.layer is not None and view.layer not in names:
         raise click.BadParameter(
             f"this network has no layer {view.layer!r}, but {', '.join(names)}",
             param_hint="'--layer'",
         )
+    assert result.network is not None  # there is no error
     num_classes = result.network.c_dim
     if view.class_idx >= max(num_classes, 1):
         which = f"classes 0 to {num_classes - 1}" if num_classes else "no classes"

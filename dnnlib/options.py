@@ -15,11 +15,12 @@ Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 class _Trust(click.Option):
     """A flag that the environment can switch on, by the words that `dnnlib.trust` knows."""
 
-    def value_from_envvar(self, ctx: click.Context) -> bool | None:
+    def value_from_envvar(self, ctx: click.Context) -> str | None:
         try:
-            return trust.is_allowed_by_environment() or None  # None: as if the variable were unset
+            is_allowed = trust.is_allowed_by_environment()
         except ValueError as error:
             raise click.ClickException(str(error)) from error
+        return "true" if is_allowed else None  # None: as if the variable were unset
 
 
 network_option = click.option(

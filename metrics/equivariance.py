@@ -12,6 +12,7 @@ from dnnlib.errors import InputError
 from metrics import lockstep, metric_utils
 from metrics.dataset import RandomLabels
 from metrics.options import MetricOptions
+from torch_utils import latents
 from torch_utils.resample import (
     apply_affine_transformation,
     apply_fractional_pseudo_rotation,
@@ -67,12 +68,12 @@ def compute_equivariance_metrics(
         compute_eqr: Measure EQ-R: rotation.
 
     Returns:
-        The chosen of EQ-T, EQ-T_frac and EQ-R, in this order: peak signal-to-noise ratios in dB.
-        One that is alone comes as a number.
+        EQ-T, EQ-T_frac and EQ-R, as far as they are chosen: peak signal-to-noise ratios in dB. A
+        single metric is returned as a number.
 
     Raises:
-        ValueError: If nothing is to be measured, the network has no input transform, its images
-            are not finite, or no pixels are left to compare.
+        ValueError: If no metric is chosen, the network has no input transform, its images are not
+            finite, or no pixels are left to compare.
     """
     with lockstep.in_step(opts.worker):
         labels = RandomLabels(opts)
@@ -90,7 +91,7 @@ def compute_equivariance_metrics(
     for of_batch in metric_utils.run_batches(opts, num_batches, compute, dtype):
         totals.append(of_batch)
         if len(totals) == 1:
-            _check_sums(of_batch)  # before hours go by
+            _check_sums(of_batch)  # an error now saves hours
         progress.update(min(len(totals) * batch_size, num_samples))
 
     total = torch.stack(totals).sum(0)
@@ -102,7 +103,7 @@ def compute_equivariance_metrics(
 class Comparison:
     """Compares images of transformed content with transformed images, one batch at a time.
 
-    Arguments are those of `compute_equivariance_metrics`. The network is copied.
+    The arguments are those of `compute_equivariance_metrics`. The network is copied.
     """
 
     def __init__(
@@ -121,14 +122,14 @@ class Comparison:
                 "`compute_eqt_frac`, `compute_eqr`"
             )
         G = metric_utils.prepare_generator(opts)
-        synthesis_input = getattr(G.synthesis, "input", None)
-        if not isinstance(getattr(synthesis_input, "transform", None), Tensor):
+        transform = latents.transform_buffer(G)
+        if transform is None:
             raise InputError(
                 "Equivariance needs a generator with an input transform, such as StyleGAN3's; "
                 f"{type(G).__name__} has no `synthesis.input.transform`"
             )
         self.G = G
-        self._transform = synthesis_input.transform
+        self._transform = transform
         self.synthesis_kwargs = {**opts.G_kwargs, "noise_mode": "const"}
         self.device = opts.device
         self.batch_size = batch_size
@@ -152,8 +153,8 @@ class Comparison:
             if name.endswith(".noise_const"):
                 buffer.copy_(torch.randn_like(buffer))
         z = torch.randn([self.batch_size, self.G.z_dim], device=self.device)
-        # What the host has to know is drawn before the network starts: to read it from a GPU is
-        # to wait for all work there.
+        # The CPU needs these numbers. They are drawn before the network starts: reading from a GPU
+        # waits for all queued work.
         eqt_shift = self._draw(2, self.translate_max) if self.compute_eqt_int else None
         eqt_frac_shift = self._draw(2, self.translate_max) if self.compute_eqt_frac else None
         angle = self._draw([], self.rotate_max * math.pi) if self.compute_eqr else None
@@ -182,17 +183,17 @@ class Comparison:
         return ((torch.rand(shape, device=self.device) * 2 - 1) * limit).cpu()
 
     def _synthesize(self, ws: Tensor, inverse: Tensor) -> Tensor:
-        """Images of which the content has been transformed, given the inverse, `[3, 3]`."""
+        """Images with transformed content; `inverse` is the inverse transform, `[3, 3]`."""
         self._transform.copy_(inverse)
         return self.G.synthesis(ws=ws, **self.synthesis_kwargs)
 
 
 def _check_sums(sums: Tensor) -> None:
-    """Refuse sums `[num_metrics, 2]` of errors and of pixels that make no ratio."""
+    """Refuse sums of errors and of pixels, `[num_metrics, 2]`, that give no finite ratio."""
     if not sums.isfinite().all():
         raise InputError(
-            "equivariance: the network's images hold NaN or infinite values; it is damaged, use an "
-            "earlier snapshot"
+            "equivariance: the network's images hold NaN or infinite values; it is damaged, "
+            "use an earlier snapshot"
         )
     if (sums[:, 1] == 0).any():
         raise InputError(

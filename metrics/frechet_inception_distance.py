@@ -15,7 +15,7 @@ def compute_fid(opts: MetricOptions, max_real: int | None, num_gen: int) -> floa
 
     Args:
         opts: Options of the metric.
-        max_real: Use so many real images at most.
+        max_real: Largest number of real images.
         num_gen: Number of generated images.
     """
     real, gen = metric_utils.compute_both_feature_stats(
@@ -32,8 +32,8 @@ def frechet_distance(
     """Squared Fréchet distance of two Gaussians (Dowson & Landau 1982), in float64.
 
     |mean_a - mean_b|^2 + tr(cov_a + cov_b - 2 (cov_a cov_b)^(1/2)). With cov_a = r r^T, the product
-    in the root has the eigenvalues of the symmetric r^T cov_b r, which are real and not negative:
-    the sum of their roots is the trace that is wanted.
+    cov_a cov_b has the eigenvalues of the symmetric r^T cov_b r, which are real and not negative.
+    The sum of their roots is the trace of the matrix root.
     """
     root = _factor(cov_a)
     product = root.T @ cov_b @ root

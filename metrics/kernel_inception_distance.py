@@ -16,9 +16,9 @@ def compute_kid(
 
     Args:
         opts: Options of the metric.
-        max_real: Use so many real images at most.
+        max_real: Largest number of real images.
         num_gen: Number of generated images.
-        num_subsets: Average over so many random subsets.
+        num_subsets: Number of random subsets to average over.
         max_subset_size: Images of each kind in a subset.
     """
     real_stats, gen_stats = metric_utils.compute_both_feature_stats(
@@ -43,8 +43,8 @@ def compute_kid(
 def kernel_distance(x: Tensor, y: Tensor) -> float:
     """Unbiased squared MMD of equally many features `[m, d]` (Gretton et al. 2012, Eq. 4).
 
-    All of it is float64 where the device has it: what is left of the sums is small beside them,
-    and the smaller, the further the features are from zero.
+    Computed in float64 where the device has it: the sums nearly cancel, the more the further the
+    features are from zero.
     """
     m = len(x)
     if x.device.type != "mps":

@@ -15,7 +15,7 @@ from dnnlib.errors import InputError
 from metrics import detectors, distances, lockstep, metric_utils
 from metrics.metric_utils import MetricOptions
 
-MAX_ROUNDING = 0.1  # of the distance of neighbours; it then changes distances by 1%
+MAX_ROUNDING = 0.1  # share of the distance of neighbours; it changes distances by 1%
 
 
 def compute_pr(
@@ -26,18 +26,18 @@ def compute_pr(
     row_batch_size: int,
     col_batch_size: int,
 ) -> tuple[float, float]:
-    """Share of generated images that look real, and of real ones that could be generated.
+    """Share of generated images that look real, and of real images that could be generated.
 
-    No more than `row_batch_size` times `col_batch_size` distances exist at a time. The processes
+    At most `row_batch_size` times `col_batch_size` distances are in memory at a time. The processes
     share the rows. NaN except on rank 0.
 
     Args:
         opts: Options of the metric.
-        max_real: Use so many real images at most.
+        max_real: Largest number of real images.
         num_gen: Number of generated images.
-        nhood_size: An image's neighbourhood reaches to its so many-th neighbour (k).
-        row_batch_size: Images to compare at a time
-        col_batch_size: with so many others.
+        nhood_size: Neighbours (k) in the neighbourhood of an image.
+        row_batch_size: Images that are compared at a time.
+        col_batch_size: Images that they are compared with at a time.
     """
     real, gen = metric_utils.compute_both_feature_stats(
         opts, detectors.URLS["vgg16"], max_real, num_gen, capture_all=True
@@ -102,7 +102,7 @@ def _share_inside(
             "tell (65504)"
         )
     radius = float(radii.to(torch.float32).median())
-    # Where neighbours are equal, they may be so without rounding.
+    # Neighbours at distance 0 may be equal images rather than a result of rounding.
     is_coarse = rounded_manifold.error > MAX_ROUNDING * radius
     if opts.rank == 0 and is_coarse and (radius > 0 or rounded_manifold.is_merging):
         warnings.warn(
@@ -126,7 +126,7 @@ def _share_inside(
 def _distance_chunks(
     rows: Tensor, columns: Tensor, col_batch_size: int, center: Tensor
 ) -> Iterator[tuple[slice, Tensor]]:
-    """Distances of some rows to all columns, in parts: which columns, and `[rows, part]`."""
+    """Distances of some rows to all columns, in parts: the columns, and `[rows, part]`."""
     rows, center = rows.to(torch.float32), center.to(rows.device)
     for start in range(0, len(columns), col_batch_size):
         part = slice(start, start + col_batch_size)
@@ -136,12 +136,12 @@ def _distance_chunks(
 
 @dataclass(frozen=True)
 class _Rounded:
-    """Features in float16, as published metrics compare them.
+    """Features in float16, which published metrics compare.
 
     Attributes:
         features: `[N, num_features]`.
-        error: How far rounding has moved the median one.
-        is_merging: Whether rounding has made different ones equal.
+        error: Median distance by which rounding has moved a vector.
+        is_merging: Whether rounding has made different vectors equal.
     """
 
     features: Tensor
@@ -162,7 +162,7 @@ def _in_half_precision(features: Tensor) -> _Rounded:
             "float16 (65504)"
         )
     direction = torch.rand(features.shape[1], generator=torch.Generator().manual_seed(0)) + 0.5
-    errors, shadows = [], []  # different features have different products with a random vector
+    errors, shadows = [], []  # products with a random vector tell different features apart
     for x in features.split(1024):
         rounded = x.to(torch.float16).to(torch.float32)
         errors.append((x - rounded).norm(dim=1))

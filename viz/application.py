@@ -1,4 +1,4 @@
-"""The viewer's window: panes on the left, the picture on the right."""
+"""The content of the viewer's window: panes on the left, the picture on the right."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -33,8 +33,8 @@ from viz.truncation_widget import TruncationWidget
 from viz.welcome import Welcome
 
 PANE_EMS = 27  # width of the panes
-PATIENCE_SEC = 0.5  # before the window says that it is waiting
-MAX_STEP_SEC = 0.5  # of animations: they wait for slow pictures
+PATIENCE_SEC = 0.5  # wait before the window says that it is waiting
+MAX_STEP_SEC = 0.5  # largest step of animations, which wait for slow pictures
 LARGER, SMALLER = ("=", "+"), ("-", "_")  # keys, also those of the number pad
 FIXED = (
     imgui.WindowFlags_.no_title_bar
@@ -48,21 +48,21 @@ __getattr__ = moved.names_of(__name__)
 
 
 class Application:
-    """What the window shows, and what it does with input.
+    """The content of the window, and its reaction to input.
 
     Args:
         window: Where to draw.
-        settings: State that is remembered; changed, but not saved.
-        view: What to start with, apart from the network.
-        capture_dir: Where saved pictures go.
-        browse_dirs: Folders of runs; none for those that the demo and the examples use.
-        device: As for `Renderer`.
-        allow_untrusted: As for `Renderer`.
+        settings: Remembered settings, which change but are not saved here.
+        view: The first view, without its network.
+        capture_dir: Folder for saved pictures.
+        browse_dirs: Folders of runs; by default those that the demo and the examples use.
+        device: See `Renderer`.
+        allow_untrusted: See `Renderer`.
         is_async: Whether to render in another process, at first.
 
     Attributes:
-        view: What is to be rendered.
-        result: What was rendered last.
+        view: The view to render.
+        result: The last result.
     """
 
     def __init__(
@@ -85,13 +85,13 @@ class Application:
         self._options = (device, allow_untrusted)
         self._submitted: View | None = None
         self._submit_sec = 0.0
-        self._inline_sec = 0.0  # of the last frame that the renderer took
-        self._layer_idx: int | None = None  # of the layer that was shown of the network before
-        self._is_blank = True  # no network has been there yet
-        self._note: tuple[View | None, str] = (None, "")  # what a view is in the place of
-        self._is_animated = False  # by a pane that is not folded
+        self._inline_sec = 0.0  # rendering time in the last frame
+        self._layer_idx: int | None = None  # of the shown layer of the previous network
+        self._is_blank = True  # no network has been loaded yet
+        self._note: tuple[View | None, str] = (None, "")  # a view, and a status line about it
+        self._is_animated = False  # by an open pane
         self._was_animated = False
-        self._spare_height = 0.0  # of the panes, in the last frame
+        self._spare_height = 0.0  # below the panes, in the last frame
         self._dialogs = Dialogs()
         self._history = History()
         self._welcome = Welcome(settings, browse_dirs)
@@ -109,10 +109,10 @@ class Application:
         window.on_drop = lambda paths: self.load(paths[0])
 
     def load(self, network: str) -> None:
-        """Show another network; the controls stay as they are.
+        """Show another network, and leave the controls as they are.
 
         Args:
-            network: Path or URL. A folder stands for the newest network in it.
+            network: Path or URL. A folder stands for its newest network.
         """
         network = browse.resolve(network)
         if network != self.view.network and self.view.layer is not None:
@@ -122,12 +122,12 @@ class Application:
                 before, self.view = self.view, replace(self.view, layer=None)
                 self._history.amend(before, self.view)
         self.view = replace(self.view, network=network)
-        self._submitted = None  # the same file again is worth another try
+        self._submitted = None  # try the same file again, too
         self.window.request_frame()
 
     @property
     def is_settled(self) -> bool:
-        """Whether what is shown is what was asked for."""
+        """Whether the picture is that of the view."""
         is_rendered = self.view == self._submitted and not self.renderer.is_busy
         return is_rendered or self.view.network is None
 
@@ -159,12 +159,12 @@ class Application:
             self.window.request_close()
         self._history.note(self.view, imgui.is_any_item_active() or self._is_animated)
         self._was_animated = self._is_animated
-        # While a picture is being rendered, the processor is left to it: it wakes the window.
+        # Rendering gets the whole processor; the finished picture wakes the window.
         if self._is_animated and self.view.network is not None and not self.renderer.is_busy:
             self.window.request_frame(1)
 
     def close(self) -> None:
-        """End the rendering process, and note what is to be remembered."""
+        """End the rendering process, and update the settings."""
         self.settings.window_size = self.window.size
         self.settings.ui_scale = self.window.ui_scale
         self.renderer.close()
@@ -198,7 +198,7 @@ class Application:
             self.capture.copy_command(self.result)
 
     def _escape(self) -> None:
-        """Close what was opened last; where nothing is open, ask whether to quit."""
+        """Close the popup or dialog that was opened last; if none is open, ask whether to quit."""
         any_popup = imgui.PopupFlags_.any_popup_id | imgui.PopupFlags_.any_popup_level
         if imgui.is_popup_open("", any_popup):
             imgui.internal.close_popup_to_level(0, True)
@@ -208,15 +208,12 @@ class Application:
     def _draw_panes(self, width: float, height: float, elapsed_sec: float) -> None:
         imgui.set_next_window_pos((0, 0))
         imgui.set_next_window_size((width, height))
-        # What appears in a pane makes the list of layers lower, but only in the next frame: until
-        # then there is no scroll bar either.
+        # A new control makes the list of layers lower only in the next frame; until then the panes
+        # must not get a scroll bar.
         is_narrow = width < controls.em(PANE_EMS)
         is_fitting = not is_narrow and self.layers.can_grow(self._spare_height)
-        bars = (
-            imgui.WindowFlags_.no_scrollbar
-            if is_fitting
-            else imgui.WindowFlags_.horizontal_scrollbar
-        )
+        flags = imgui.WindowFlags_
+        bars = flags.no_scrollbar if is_fitting else flags.horizontal_scrollbar
         imgui.begin("panes", None, FIXED | bars)
         view, result = self.view, self.result
         chosen = None
@@ -241,8 +238,8 @@ class Application:
         if self._section(self.capture.title):
             self.capture.draw(result)
         bottom = imgui.get_cursor_pos_y() + imgui.get_style().window_padding.y
-        # A horizontal scroll bar takes height, for which there may be a vertical one, which takes
-        # width, for which there is the horizontal one: only a lower list ends it.
+        # A horizontal scroll bar takes height, which can cause a vertical one, which takes width,
+        # which causes the horizontal one. Only a lower list ends this circle.
         bar = imgui.internal.get_current_window().scrollbar_sizes.y
         self._spare_height = height - bar - bottom - imgui.get_scroll_y()
         imgui.end()
@@ -251,7 +248,7 @@ class Application:
             self.load(chosen)
 
     def _section(self, title: str) -> bool:
-        """The header of a pane; whether the pane is to be drawn."""
+        """Draw the header of a pane, and return whether the pane is open."""
         was_open = title not in self.settings.folded
         imgui.set_next_item_open(was_open)
         is_open = imgui.collapsing_header(title)
@@ -294,7 +291,7 @@ class Application:
         self.picture.draw_status(self._status())
 
     def _submit(self) -> None:
-        """Ask for what has changed."""
+        """Ask for a picture if the view has changed."""
         self._inline_sec = 0.0
         if self.view.network is None or self.view == self._submitted:
             return
@@ -308,26 +305,26 @@ class Application:
             self._take_result()
 
     def _expect_result(self, now_sec: float) -> None:
-        """Note when rendering begins; the window says so if it takes long."""
+        """Note the time; the window says that it waits if rendering takes long."""
         self._submit_sec = now_sec
         self.window.request_frame_in(PATIENCE_SEC, "patience")
 
     def _take_result(self) -> None:
-        """Take what has been rendered."""
+        """Take the next result."""
         result = self.renderer.poll()
         if result is None:
             return
-        # The panes show it, too, and some are laid out again.
+        # The panes show the result, too, and some are laid out again.
         self.window.request_frame(1 if self._was_animated else SETTLE_FRAMES)
         now_sec = time.perf_counter()
         self.performance.add_result(result, self._submit_sec, now_sec)
-        if self.renderer.is_busy:  # with the view that had to wait
+        if self.renderer.is_busy:  # with the waiting view
             self._expect_result(now_sec)
         is_mended = result.view.network == self.view.network and self._mend_view(result)
         if result.error is not None and not is_mended:
             if self.result is None or self.result.error != result.error:  # not for every frame
                 click.echo(f"Error: {result.details or result.error}", err=True)
-        elif result.error is None and result.view.network not in self.settings.recent[:1]:
+        elif result.error is None and result.view.network is not None:
             self.settings.add_recent(result.view.network)
         if result.notice is not None and (self.result is None or not self.result.notice):
             click.echo(f"Warning: {result.notice}", err=True)
@@ -337,12 +334,12 @@ class Application:
         self.result = result
 
     def _mend_view(self, result: Result) -> bool:
-        """Ask for layers and classes that the network has; whether others were asked for."""
+        """Replace a layer or class that the network lacks; returns whether there was one."""
         if result.network is None:
             return False
         before = self.view
         names = [layer.name for layer in result.layers]
-        if names and self._layer_idx is not None:  # none of the same name, but one at that place
+        if names and self._layer_idx is not None:  # take the layer at the same place
             layer = names[min(self._layer_idx, len(names) - 1)]
             self.view, self._layer_idx = replace(self.view, layer=layer), None
         elif names and self.view.layer is not None and self.view.layer not in names:

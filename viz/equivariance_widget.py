@@ -1,4 +1,4 @@
-"""Move and turn the content, and see whether the details move along."""
+"""Move and turn the content, to see whether the details move along."""
 
 from dataclasses import dataclass, replace
 
@@ -8,15 +8,15 @@ from imgui_bundle import imgui
 from gui_utils import controls
 from viz.renderer import Result, View
 
-FAST, SLOW = 1 / 20, 1 / 400  # images per font size that the mouse moves
-DEGREES = 90  # of rotation for one image of translation
+FAST, SLOW = 1 / 20, 1 / 400  # images per font size of mouse movement
+DEGREES = 90  # rotation for the movement that translates by one image
 MAX_SPEED = 1  # images per second
 MAX_TURN_SPEED = 180  # degrees per second
 
 
 @dataclass
 class EquivarianceState:
-    """The transform before rounding, and its motion per second."""
+    """The transform before rounding, and its speed."""
 
     x: float = 0
     y: float = 0
@@ -41,11 +41,11 @@ class EquivarianceWidget:
 
     @property
     def is_animated(self) -> bool:
-        """Whether frames are needed all the time."""
+        """Whether the pane needs frames all the time."""
         return self._is_possible and (self.state.is_moving or self.state.is_turning)
 
     def draw(self, view: View, result: Result | None, elapsed_sec: float) -> View:
-        """Draw the pane; returns what is to be rendered now."""
+        """Draw the pane, and return the view to render now."""
         if (view.translate, view.rotate) != self._returned:  # by an option, or undone
             (self.state.x, self.state.y), self.state.angle = view.translate, view.rotate
         info = result.network if result is not None else None
@@ -119,7 +119,7 @@ def _rounded(value: float, size: int) -> float:
 
 
 def _drag_buttons(what: str) -> tuple[float, float]:
-    """Two buttons to drag, fast and slow, and how far the mouse has moved: images in x and y."""
+    """Draw two buttons to drag, fast and slow; returns the movement in images, in x and y."""
     x = y = 0.0
     for name, images_per_em in (("Drag fast", FAST), ("Drag slow", SLOW)):
         dx, dy = controls.drag_button(f"{name}##{what}", 5.5)

@@ -9,7 +9,7 @@ from gui_utils import controls
 from viz.motion import SeedMotion, wrapped
 from viz.renderer import Result, View
 
-SEEDS_PER_SEC = 2  # of the animation
+SEEDS_PER_SEC = 2  # speed of the animation
 COLUMNS = 9
 __getattr__ = moved.names_of(__name__)
 PARTS = ("coarse", "middle", "fine")  # thirds of the styles
@@ -26,11 +26,11 @@ class MixingWidget:
 
     @property
     def is_animated(self) -> bool:
-        """Whether frames are needed all the time."""
+        """Whether the pane needs frames all the time."""
         return self.state.is_animated
 
     def draw(self, view: View, result: Result | None, elapsed_sec: float) -> View:
-        """Draw the pane; returns what is to be rendered now."""
+        """Draw the pane, and return the view to render now."""
         state = self.state
         seed = view.mix_seed
         if state.is_animated:
@@ -79,5 +79,5 @@ class MixingWidget:
 
 
 def part_of(idx: int, num_ws: int) -> str:
-    """Whether a style is one of the coarse, the middle or the fine ones."""
+    """Part of a style: coarse, middle or fine."""
     return PARTS[idx * len(PARTS) // num_ws]

@@ -14,7 +14,7 @@ from viz.settings import Settings
 
 @dataclass
 class NetworkState:
-    """What is typed, and what of the browsed folders has been read."""
+    """The typed text, and the folders that were read."""
 
     typed: str = ""
     shown: str | None = None  # the network that `typed` was set from
@@ -25,7 +25,7 @@ class NetworkWidget:
     """The pane "Network".
 
     Args:
-        settings: Where recent networks are.
+        settings: Holds the recent networks.
         browse_dirs: Folders of runs.
     """
 
@@ -37,7 +37,7 @@ class NetworkWidget:
         self.state = NetworkState()
 
     def draw(self, view: View, result: Result | None) -> str | None:
-        """Draw the pane; returns the network to load now, perhaps the same again."""
+        """Draw the pane, and return the network to load now, perhaps the same again."""
         state = self.state
         if view.network != state.shown:
             state.typed, state.shown = text.drawable(view.network or ""), view.network
@@ -103,7 +103,7 @@ class NetworkWidget:
         return chosen
 
     def _folder(self, path: Path) -> str | None:
-        """Draw the content of a folder, and of those in it that are open."""
+        """Draw the content of a folder, and of the open folders in it."""
         if path not in self.state.folders:
             self.state.folders[path] = list_folder(path)
         folder = self.state.folders[path]

@@ -1,4 +1,4 @@
-"""From values of a network to pixels: scaling, spectra, and undoing a transformation."""
+"""From the output of a network to pixels: scaling, spectra, and undoing a transformation."""
 
 import math
 
@@ -12,14 +12,14 @@ from torch_utils import images, resample
 from viz.color_maps import GREY, SPECTRUM_COLORS, colors
 from viz.view import View
 
-MIN_WINDOW = 1e-6  # between black and white
+MIN_WINDOW = 1e-6  # smallest distance of black and white
 
 
 def to_pixels(x: Tensor, view: View) -> Tensor:
     """Channels `[C, H, W]` as 8 bits, one channel as `[1, H, W]` or, in colours, `[3, H, W]`.
 
     Raises:
-        ValueError: If `view.level` or `view.window` is not finite, or there is no such colour map.
+        ValueError: If the level or the window is not finite, or the colour map does not exist.
     """
     if view.normalize:
         x = x / x.abs().amax().clamp(min=1e-8)
@@ -34,7 +34,7 @@ def to_pixels(x: Tensor, view: View) -> Tensor:
 
 
 def untransform(x: Tensor, inverse: np.ndarray) -> tuple[Tensor, Tensor]:
-    """Undo a transformation of `[C, H, W]`; also a mask, 1 where the content is known."""
+    """Undo a transformation of `[C, H, W]`; also returns a mask, 1 where the content is known."""
     out, mask = resample.apply_affine_transformation(x[None].float(), inverse, amax=6)
     return out[0], mask[0]
 

@@ -8,9 +8,10 @@ from dnnlib import moved
 from gui_utils import controls
 from viz.motion import SeedMotion, wrapped
 from viz.renderer import Result, View
+from viz.view import NoiseMode
 
 __getattr__ = moved.names_of(__name__)
-NOISE_PER_SEC = 10  # seeds of the animation
+NOISE_PER_SEC = 10  # seeds per second of the animation
 
 
 class TruncationWidget:
@@ -24,11 +25,11 @@ class TruncationWidget:
 
     @property
     def is_animated(self) -> bool:
-        """Whether frames are needed all the time."""
+        """Whether the pane needs frames all the time."""
         return self._is_possible and self.state.is_animated
 
     def draw(self, view: View, result: Result | None, elapsed_sec: float) -> View:
-        """Draw the pane; returns what is to be rendered now."""
+        """Draw the pane, and return the view to render now."""
         info = result.network if result is not None else None
         num_ws = info.num_ws if info is not None else 0
         controls.label("Psi", "1: full variety; 0: the average image")
@@ -64,7 +65,11 @@ class TruncationWidget:
             is_on = True
         elif not is_random or not is_on:
             state.is_animated = False
-        mode = "none" if not is_on else "random" if is_random or state.is_animated else "const"
+        mode: NoiseMode = "const"
+        if not is_on:
+            mode = "none"
+        elif is_random or state.is_animated:
+            mode = "random"
         seed = view.noise_seed
         if has_noise and state.is_animated:
             seed = state.advance(seed, elapsed_sec * NOISE_PER_SEC)

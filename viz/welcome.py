@@ -1,4 +1,4 @@
-"""What the window offers before a network is shown: recent ones, and those of the newest runs."""
+"""The first screen of the window: recent networks, and networks of the newest runs."""
 
 import os
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ class Welcome:
     """Lists to choose the first network from.
 
     Args:
-        settings: Where recent networks are.
+        settings: Holds the recent networks.
         browse_dirs: Folders of runs.
     """
 
@@ -35,7 +35,7 @@ class Welcome:
         }
 
     def draw(self, area: Area) -> str | None:
-        """Draw the lists in the middle of an area; returns the network that was clicked."""
+        """Draw the lists in the middle of an area, and return the clicked network."""
         lists = {title: names for title, names in self._lists.items() if names}
         line = imgui.get_text_line_height_with_spacing()
         num_lines = 3 + sum(len(names) + 2 for names in lists.values())
