@@ -154,7 +154,7 @@ def main(
 
 
 def _writer_settings(extension: str, fps: float | None, bitrate: str | None) -> dict[str, Any]:
-    """Arguments of the video writer. Options that do not suit the format are refused or warned of."""
+    """Arguments of the video writer; refuses or warns of options that do not suit the format."""
     if extension == ".gif" and fps is not None and fps > videos.MAX_GIF_FPS:
         raise click.BadParameter(
             f"{fps:g} is too fast for a GIF, which takes up to {videos.MAX_GIF_FPS}",

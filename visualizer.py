@@ -69,8 +69,8 @@ def main(
 ) -> None:
     """Explore networks interactively.
 
-    Opens the first network; the menu Recent offers the others. In the window, F1 shows the keys. The
-    window needs more packages: pip install -r requirements-gui.txt
+    Opens the first network; the menu Recent offers the others. In the window, F1 shows the keys.
+    The window needs more packages: pip install -r requirements-gui.txt
 
     \b
     Examples:

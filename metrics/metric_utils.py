@@ -84,25 +84,15 @@ def compute_both_feature_stats(
     **stats_kwargs: Any,
 ) -> tuple[FeatureStats, FeatureStats]:
     """Features of real images, at most `max_real`, and of `num_gen` generated images."""
-    kwargs = dict(return_features=True)
-    real = compute_feature_stats_for_dataset(
-        opts=opts,
-        detector_url=detector_url,
-        detector_kwargs=kwargs,
-        rel_lo=0,
-        rel_hi=0,
-        max_items=max_real,
+    common: dict[str, Any] = {
+        "opts": opts,
+        "detector_url": detector_url,
+        "detector_kwargs": dict(return_features=True),
         **stats_kwargs,
-    )
-    gen = compute_feature_stats_for_generator(
-        opts=opts,
-        detector_url=detector_url,
-        detector_kwargs=kwargs,
-        rel_lo=0,
-        rel_hi=1,
-        max_items=num_gen,
-        **stats_kwargs,
-    )
+    }
+    # Features of real images are often cached, so the progress bar belongs to generated images.
+    real = compute_feature_stats_for_dataset(rel_lo=0, rel_hi=0, max_items=max_real, **common)
+    gen = compute_feature_stats_for_generator(rel_lo=0, rel_hi=1, max_items=num_gen, **common)
     return real, gen
 
 
