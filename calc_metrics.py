@@ -7,7 +7,8 @@ if __name__ == "__main__":  # Ctrl-C ends the script quietly even during the oth
 
 import os
 import warnings
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,8 @@ import torch
 
 from data import fingerprint, notes
 from data.dataset import ImageFolderDataset
-from dnnlib import cli, errors
-from dnnlib.errors import InputError, MachineError
+from dnnlib import cli, errors, options
+from dnnlib.errors import InputError, MachineError, UserError
 from dnnlib.paths import HomeError
 from dnnlib.text import one_line
 from metrics import detectors, metric_main
@@ -27,9 +28,47 @@ from network_files.load import load_network
 from torch_utils import distributed
 from torch_utils.distributed import Worker
 
+HELP = """\
+Compute metrics of a trained network.
+
+Prints each result as one line of JSON. If the network lies in the folder of a training run, the
+line is also appended to metric-NAME.jsonl there. The same seed gives the same value, with any
+number of processes.
+
+\b
+Recommended metrics                                          better is
+  fid50k_full    Frechet inception distance                  less
+  kid50k_full    kernel inception distance                   less
+  pr50k3_full    precision and recall                        more
+  ppl2_wend      perceptual path length in W                 less
+  eqt50k_int     equivariance to shifts by whole pixels, dB  more
+  eqt50k_frac    equivariance to any shifts, dB              more
+  eqr50k         equivariance to rotation, dB                more
+Metrics of older papers
+  fid50k, kid50k, pr50k3   against 50000 real images only
+  is50k                    inception score
+
+\b
+Examples:
+  # FID of a snapshot; the dataset is the one that it was trained with
+  python calc_metrics.py --network=network-snapshot-025000.pkl
+  # Several metrics on eight GPUs, against a dataset that has moved
+  python calc_metrics.py --network=net.pkl --metrics=fid50k_full,pr50k3_full,eqt50k_int \\
+      --data=photos-256x256.zip --gpus=8
+  # A quick look, not to be compared with published values
+  python calc_metrics.py --network=net.pkl --metrics=fid50k --num=2000
+  # Without internet: a feature network that was copied to this machine
+  python calc_metrics.py --network=net.pkl \\
+      --detector=inception=pt_inception-2015-12-05-6726825d.pth
+
+\b
+Feature networks are downloaded once and cached. On machines without internet use --detector, or
+put the files into a folder and name it in the environment variable STYLEGAN3_DETECTOR_DIR.
+"""
+
 
 class DetectorSource(click.ParamType):
-    """A feature network and where it comes from: `inception=PATH`."""
+    """A feature network and its file: `inception=PATH`."""
 
     name = "name=path|url"
 
@@ -44,43 +83,31 @@ class DetectorSource(click.ParamType):
             self.fail(str(error), param, ctx)
 
 
-@click.command(cls=cli.Command)
-@click.option(
-    "--network", type=cli.Address(), metavar="PATH|URL", required=True, help="Trained network."
-)
+@click.command(cls=cli.Command, help=HELP)
+@options.network_option
 @click.option(
     "--metrics",
     type=cli.NameList(metric_main.list_valid_metrics()),
     metavar="NAME,NAME",
     default="fid50k_full",
     show_default=True,
-    help="What to compute; see below.",
+    help="Metrics to compute; see above.",
 )
 @click.option(
     "--data",
     type=cli.Address(),
     metavar="ZIP|DIR",
-    help="Real images.  [default: those it was trained with]",
+    help="Real images.  [default: the images that the network was trained with]",
 )
 @click.option(
     "--mirror",
     type=bool,
-    help="Use x-flipped images, too (fid50k, kid50k, pr50k3).  [default: as in training]",
+    help="Add x-flipped images (fid50k, kid50k, pr50k3).  [default: as in training]",
 )
-@click.option(
-    "--gpus",
-    type=cli.WholeNumber(min=1),
-    default=1,
-    show_default=True,
-    help="Processes, one on each GPU.",
-)
-@click.option(
-    "--verbose", type=bool, default=True, show_default=True, help="Show what is going on."
-)
-@click.option(
-    "--num",
-    type=cli.WholeNumber(min=1),
-    help="So many samples instead of 50000; the result then has another meaning.",
+@options.count_option("--gpus", "Processes, one on each GPU.", default=1)
+@click.option("--verbose", type=bool, default=True, show_default=True, help="Show progress.")
+@options.count_option(
+    "--num", "Number of samples, instead of 50000; the result is then not comparable."
 )
 @click.option(
     "--detector",
@@ -91,21 +118,14 @@ class DetectorSource(click.ParamType):
     help="Use another feature network: inception=... or vgg16=...; pickles and TorchScript need "
     "--allow-untrusted.",
 )
-@click.option(
+@options.count_option(
     "--batch-gen",
-    type=cli.WholeNumber(min=1),
-    help="Images to generate at once; fewer need less memory.  [default: as suits the device]",
+    "Images to generate at once; fewer need less memory.  [default: depends on the device]",
 )
-@click.option(
-    "--seed",
-    type=cli.WholeNumber(min=0, max=cli.MAX_SEED),
-    default=0,
-    show_default=True,
-    help="For latents, labels and subsets.",
-)
-@cli.allow_untrusted_option
-@cli.device_option
-@cli.version_option
+@options.seed_option("Random seed of latents, labels and subsets.")
+@options.allow_untrusted_option
+@options.device_option
+@options.version_option
 def main(
     network: str,
     metrics: list[str],
@@ -120,42 +140,7 @@ def main(
     allow_untrusted: bool,
     device: str,
 ) -> None:
-    """Compute metrics of a trained network.
-
-    Prints each result as one line of JSON. If the network lies in the folder of a training run, the
-    line is also appended to metric-NAME.jsonl there. The same seed gives the same value, with any
-    number of processes.
-
-    \b
-    Recommended metrics                                          less is better, or more?
-      fid50k_full    Frechet inception distance                  less
-      kid50k_full    kernel inception distance                   less
-      pr50k3_full    precision and recall                        more
-      ppl2_wend      perceptual path length in W                 less
-      eqt50k_int     equivariance to shifts by whole pixels, dB  more
-      eqt50k_frac    equivariance to any shifts, dB              more
-      eqr50k         equivariance to rotation, dB                more
-    Metrics of older papers
-      fid50k, kid50k, pr50k3   against 50000 real images only
-      is50k                    inception score
-
-    \b
-    Examples:
-      # FID of a snapshot; the dataset is the one that it was trained with
-      python calc_metrics.py --network=network-snapshot-025000.pkl
-      # Several metrics on eight GPUs, against a dataset that has moved
-      python calc_metrics.py --network=net.pkl --metrics=fid50k_full,pr50k3_full,eqt50k_int \\
-          --data=photos-256x256.zip --gpus=8
-      # A quick look, not to be compared with published values
-      python calc_metrics.py --network=net.pkl --metrics=fid50k --num=2000
-      # Without a network: a feature network that was copied here
-      python calc_metrics.py --network=net.pkl \\
-          --detector=inception=pt_inception-2015-12-05-6726825d.pth
-
-    \b
-    Feature networks are downloaded once and cached. On machines without a network use --detector,
-    or put the files into a folder and name it in the environment variable STYLEGAN3_DETECTOR_DIR.
-    """
+    """Compute metrics of a trained network; `HELP` is the help text."""
     if not metrics:
         raise click.BadParameter("name at least one metric", param_hint="--metrics")
     distributed.check_devices(gpus, device)
@@ -194,7 +179,7 @@ def main(
 
 @dataclass(frozen=True)
 class Job:
-    """What to evaluate.
+    """A network and the metrics to compute.
 
     Attributes:
         network: Path or URL of the network.
@@ -217,7 +202,7 @@ def evaluate(worker: Worker, job: Job) -> None:
     G = job.G
     if G is None:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the process that started this one has warned
+            warnings.simplefilter("ignore")  # the starting process has warned already
             G = load_network(
                 job.network, option="--network", allow_untrusted=job.options["allow_untrusted"]
             )["G_ema"]
@@ -228,9 +213,7 @@ def evaluate(worker: Worker, job: Job) -> None:
         result = metric_main.calc_metric(
             metric,
             G=G,
-            num_gpus=worker.size,
-            rank=worker.rank,
-            device=worker.device,
+            worker=worker,
             progress=ProgressMonitor(verbose=job.verbose),
             **job.options,
         )
@@ -244,7 +227,7 @@ def choose_dataset(
     data: str | None,
     mirror: bool | None,
 ) -> dict[str, Any]:
-    """How to construct the dataset: of `--data`, or as the network was trained; may be empty."""
+    """Keyword arguments of the dataset: of `--data`, or from the network; empty if unknown."""
     if data is not None:
         kwargs = dict(
             class_name="training.dataset.ImageFolderDataset",
@@ -262,10 +245,10 @@ def choose_dataset(
 def check_dataset(
     metrics: list[str], G: torch.nn.Module, kwargs: Mapping[str, Any], data: str | None
 ) -> dict[str, Any] | None:
-    """Refuse a dataset that cannot be opened or does not suit the network, if it is needed.
+    """If a dataset is needed, refuse one that cannot be opened or does not suit the network.
 
     Returns:
-        The fingerprint of the dataset, see `data.fingerprint`; `None` if it is not needed.
+        The fingerprint of the dataset, see `data.fingerprint`; `None` if no dataset is needed.
 
     Raises:
         ValueError: The message names `--data`.
@@ -274,25 +257,23 @@ def check_dataset(
     if not uses_dataset and G.c_dim == 0:
         return None
     if not kwargs:
-        raise InputError("--data is missing: the network does not say what it was trained with")
+        raise InputError("--data is missing: the network does not name its training data")
     path = kwargs.get("path")
+    hint = "" if data is not None else "; the network was trained with it, name another"
     try:
-        options = {key: kwargs[key] for key in ("resolution", "use_labels") if key in kwargs}
-        dataset = ImageFolderDataset(path, **options)
+        if not isinstance(path, str | os.PathLike):
+            raise InputError(f"{path!r} is not a path")
+        known = {key: kwargs[key] for key in ("resolution", "use_labels") if key in kwargs}
+        dataset = ImageFolderDataset(path, **known)
         label_dim = dataset.label_dim
         label_notes = dataset.label_notes()
         identity = dataset.fingerprint()
         found = dataset.check_images() if distributed.is_main_process() else None
-    except (OSError, AssertionError, KeyError, ValueError, TypeError) as error:
-        message = error.args[0] if isinstance(error, KeyError) else errors.message_of(error)
-        message = one_line(str(message))  # the path can come from the network
-        hint = "" if data is not None else "; the network was trained with it, name another"
+    except (UserError, OSError) as error:
+        message = one_line(errors.message_of(error))  # the path can come from the network
         raise InputError(f"--data: {message}{hint}") from error
     if found is not None:
-        for title, text in notes.describe(found, dataset.left_out).items():
-            click.echo(f"{title} in {one_line(str(path))}: {text}", err=True)
-        for note in label_notes:
-            click.echo(f"Note: {note}", err=True)
+        _report_dataset(one_line(str(path)), dataset, found, label_notes)
     if dataset.resolution != G.img_resolution:
         raise InputError(
             f"--data: {path} has images of {dataset.resolution}x{dataset.resolution}, the network "
@@ -306,22 +287,31 @@ def check_dataset(
     return identity
 
 
+def _report_dataset(
+    path: str, dataset: ImageFolderDataset, found: Counter[str], label_notes: Sequence[str]
+) -> None:
+    for title, text in notes.describe(found, dataset.left_out).items():
+        click.echo(f"{title} in {path}: {text}", err=True)
+    for note in label_notes:
+        click.echo(f"Note: {note}", err=True)
+
+
 def compare_dataset(
     networks: Mapping[str, Any],
     kwargs: Mapping[str, Any],
     identity: Mapping[str, Any] | None,
     data: str | None,
 ) -> str | None:
-    """Refuse other data than the network was trained with, unless `--data` asks for them.
+    """Refuse a dataset that has changed since the training, unless `--data` names it.
 
     Args:
-        networks: What `network_files.load.load_network` returned.
-        kwargs: How to construct the dataset.
-        identity: The fingerprint of the dataset, `None` if no metric looks at it.
+        networks: Result of `network_files.load.load_network`.
+        kwargs: Keyword arguments of the dataset.
+        identity: The fingerprint of the dataset; `None` if no metric needs it.
         data: The option.
 
     Returns:
-        What users should know of the dataset, if there is something to say.
+        A note for the user about the dataset, if there is one.
 
     Raises:
         ValueError: The message names `--data`.
@@ -348,7 +338,7 @@ def compare_dataset(
 
 
 def find_run_dir(network: str) -> str | None:
-    """The folder of the training run that a network lies in, `None` if it lies elsewhere."""
+    """The folder of the training run that holds a network; `None` for other folders."""
     folder = Path(network).absolute().parent
     is_run = os.path.isfile(network) and (folder / "training_options.json").is_file()
     return str(folder) if is_run else None

@@ -1,7 +1,7 @@
 """The whole pipeline in a few minutes: dataset, training, generated images beside real ones.
 
-Every step is a command that you could type; this script prints it and runs it. What is there
-already is not made again.
+Every step is a command that you could type; this script prints it and runs it. Existing datasets
+and networks are used again.
 """
 
 if __name__ == "__main__":  # Ctrl-C ends the script quietly even during the other imports
@@ -19,24 +19,24 @@ import numpy as np
 import PIL.Image
 
 from data.dataset import ImageFolderDataset
-from dnnlib import cli
+from dnnlib import cli, options
 from torch_utils.images import make_grid, save_png
 
 COLUMNS, ROWS = 8, 8
 GAP = 8  # pixels between the real and the generated images
-SCALE = 2  # the sheet shows each pixel as so many by so many
+SCALE = 2  # enlargement of the sheet
 
 
 @click.command(cls=cli.Command)
 @click.option(
     "--outdir",
     type=cli.LocalPath(path_type=Path),
-    help="Where everything goes.  [default: demo, or demo/quick]",
+    help="Folder for all files.  [default: demo, or demo/quick]",
 )
-@click.option("--kimg", type=cli.WholeNumber(min=1), help="Length of the training.  [default: 6]")
+@options.count_option("--kimg", "Length of the training.  [default: 6]")
 @click.option("--quick", is_flag=True, help="A tiny network on tiny images, to see the steps work.")
-@cli.device_option
-@cli.version_option
+@options.device_option
+@options.version_option
 def main(outdir: Path | None, kimg: int | None, quick: bool, device: str) -> None:
     """Draw a dataset, train a small StyleGAN3-T on it, and show what it generates.
 
@@ -62,28 +62,8 @@ def main(outdir: Path | None, kimg: int | None, quick: bool, device: str) -> Non
             f"--resolution={size}x{size}",
             f"--max-images={num_images}",
         )
-
-    network = find_network(outdir, kimg)
-    if network is None:
-        run(
-            "train.py",
-            f"--outdir={outdir / 'runs'}",
-            "--cfg=stylegan3-t",
-            f"--data={data}",
-            "--gpus=1",
-            f"--batch={batch}",
-            f"--gamma={gamma}",
-            "--mirror=1",
-            "--aug=noaug",
-            *capacity,
-            f"--kimg={kimg}",
-            "--tick=1",
-            f"--snap={kimg}",
-            "--metrics=none",
-            "--workers=1",
-            f"--device={device}",
-        )
-        network = find_network(outdir, kimg)
+    settings = [f"--batch={batch}", f"--gamma={gamma}", *capacity, f"--device={device}"]
+    network = train(outdir, "stylegan3-t", data, kimg, [f"--snap={kimg}", *settings])
 
     last_seed = COLUMNS * ROWS - 1
     run(
@@ -105,12 +85,34 @@ def main(outdir: Path | None, kimg: int | None, quick: bool, device: str) -> Non
 
 
 def run(script: str, *args: str) -> None:
-    """Print and run one of the project's commands; ends this one if it fails."""
+    """Print and run one of the project's commands; if it fails, this script fails, too."""
     command = [sys.executable, str(Path(__file__).with_name(script)), *args]
     click.echo(f"\n$ python {script} {shlex.join(args)}")
     result = subprocess.run(command)
     if result.returncode != 0:
-        raise click.ClickException(f"{script} failed; its message stands above")
+        raise click.ClickException(f"{script} failed; see its message above")
+
+
+def train(outdir: Path, cfg: str, data: Path, kimg: int, options: list[str]) -> Path:
+    """The final snapshot of a run, which is trained if it does not exist."""
+    if (network := find_network(outdir, kimg)) is None:
+        run(
+            "train.py",
+            f"--outdir={outdir / 'runs'}",
+            f"--cfg={cfg}",
+            f"--data={data}",
+            "--gpus=1",
+            "--mirror=1",
+            "--aug=noaug",
+            f"--kimg={kimg}",
+            "--tick=1",
+            "--metrics=none",
+            "--workers=1",
+            *options,
+        )
+        network = find_network(outdir, kimg)
+        assert network is not None
+    return network
 
 
 def find_network(outdir: Path, kimg: int) -> Path | None:

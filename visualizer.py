@@ -7,13 +7,16 @@ if __name__ == "__main__":  # Ctrl-C ends the script quietly even during the oth
 
 import sys
 import warnings
-from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from dnnlib import cli
+from dnnlib import cli, options
 from dnnlib.errors import MachineError
+
+if TYPE_CHECKING:
+    from viz.view import Result, View
 
 
 @click.command(cls=cli.Command)
@@ -24,7 +27,7 @@ from dnnlib.errors import MachineError
     metavar="DIR",
     default="screenshots",
     show_default=True,
-    help="Where saved pictures go.",
+    help="Folder for saved pictures.",
 )
 @click.option(
     "--browse-dir",
@@ -34,48 +37,20 @@ from dnnlib.errors import MachineError
     help="Folder of runs to choose from; can be given several times.  "
     "[default: demo/runs, runs, training-runs]",
 )
-@click.option(
-    "--screenshot",
-    type=cli.LocalPath(dir_okay=False, path_type=Path),
-    metavar="FILE.png",
-    help="Write a picture of the window and exit; needs no display.",
+@options.file_option(
+    "--screenshot", "Write a picture of the window and exit; needs no display.", metavar="FILE.png"
 )
-@click.option(
-    "--seed",
-    type=cli.WholeNumber(min=0, max=cli.MAX_SEED),
-    default=0,
-    show_default=True,
-    help="Start with this seed.",
-)
-@cli.trunc_option
-@cli.class_option
+@options.seed_option("Start with this seed.")
+@options.trunc_option
+@options.class_option
 @click.option("--layer", metavar="NAME", help="Start with a layer; the window lists their names.")
 @click.option("--fft", is_flag=True, help="Start with the power spectrum.")
-@click.option(
-    "--translate",
-    type=cli.Vec2(),
-    metavar="x,y",
-    default="0,0",
-    show_default=True,
-    help="Start with a shift of the content, in fractions of the image (StyleGAN3).",
-)
-@click.option(
-    "--rotate",
-    type=cli.FiniteFloat(),
-    metavar="DEG",
-    default=0,
-    show_default=True,
-    help="Start with a rotation of the content (StyleGAN3).",
-)
-@click.option(
-    "--size",
-    type=cli.Size(),
-    metavar="WxH",
-    help="Size of the window.  [default: as the last time]",
-)
-@cli.allow_untrusted_option
-@cli.device_option
-@cli.version_option
+@options.translate_option
+@options.rotate_option
+@options.size_option("--size", "Size of the window.  [default: the size of the last time]")
+@options.allow_untrusted_option
+@options.device_option
+@options.version_option
 def main(
     paths: tuple[str, ...],
     capture_dir: Path,
@@ -94,8 +69,8 @@ def main(
 ) -> None:
     """Explore networks interactively.
 
-    Opens the first network; the others are offered in the menu Recent. In the window, F1 shows the
-    keys. What to install: pip install -r requirements-gui.txt
+    Opens the first network; the menu Recent offers the others. In the window, F1 shows the keys.
+    The window needs more packages: pip install -r requirements-gui.txt
 
     \b
     Examples:
@@ -108,27 +83,16 @@ def main(
       python visualizer.py --screenshot=window.png --layer=L5_84_512 --fft --size=1280x800 \\
           network-snapshot-025000.pkl
     """
-    try:
-        from gui_utils.window import Window
-        from viz import application
-    except ImportError as error:
-        if (error.name or "").partition(".")[0] not in ("imgui_bundle", "glfw", "OpenGL", ""):
-            raise
-        if sys.version_info < (3, 11):
-            raise MachineError("the window needs Python 3.11 or later") from error
-        raise MachineError(
-            f"the window needs more packages ({error}): pip install -r requirements-gui.txt"
-        ) from error
-    from torch_utils import distributed, images
-    from viz.memory import MAX_SIDE, MIN_SIDE, Memory, is_window_size, load_memory
-    from viz.renderer import View
+    _import_window()
+    from torch_utils import distributed
+    from viz.settings import MAX_SIDE, MIN_SIDE, is_window_size
+    from viz.view import View
 
     if size is not None and not is_window_size(*size):
         raise click.BadParameter(
             f"width and height must be {MIN_SIDE} to {MAX_SIDE}", param_hint="'--size'"
         )
-    torch_device = distributed.resolve_device(device)
-    distributed.configure_backends(torch_device)
+    distributed.configure_backends(distributed.resolve_device(device))
     view = View(
         x=seed,
         class_idx=class_idx or 0,
@@ -140,7 +104,7 @@ def main(
     )
     if screenshot is not None and not paths and view != View():
         raise click.UsageError("Name the network that --screenshot is to show.")
-    options = dict(
+    start = dict(
         view=view,
         capture_dir=capture_dir,
         browse_dirs=browse_dir,
@@ -148,41 +112,67 @@ def main(
         allow_untrusted=allow_untrusted,
     )
     if screenshot is not None:
-        if len(paths) > 1:
-            warnings.warn(f"--screenshot shows {paths[0]} only", stacklevel=1)
-        with cli.blame("--screenshot"):
-            window = Window("Visualizer", size or (1280, 800), is_offscreen=True)
-        app = application.Application(window, Memory(), is_async=False, **options)
-        try:
-            if paths:
-                app.load(paths[0])
-            pixels = application.take_screenshot(app)
-        finally:
-            app.close()
-            window.close()
-        if app.result is not None and app.result.error is not None:
-            raise click.exceptions.Exit(1)  # the application has said what is wrong
-        if app.result is not None:
-            _check_shown(view, app.result)
-        with cli.blame("--screenshot"):
-            images.save_png(pixels.transpose(2, 0, 1), screenshot)
-        click.echo(f"Wrote {screenshot}")
-        return
+        _save_screenshot(screenshot, size or (1280, 800), paths, **start)
+    else:
+        _open_window(size, list(paths), **start)
 
-    memory = load_memory()
+
+def _import_window() -> None:
+    """Import Dear ImGui; the error says what to install."""
+    try:
+        import viz.application  # noqa: F401
+    except ImportError as error:
+        if (error.name or "").partition(".")[0] not in ("imgui_bundle", "glfw", "OpenGL", ""):
+            raise
+        if sys.version_info < (3, 11):
+            raise MachineError("the window needs Python 3.11 or later") from error
+        raise MachineError(
+            f"the window needs more packages ({error}): pip install -r requirements-gui.txt"
+        ) from error
+
+
+def _open_window(size: tuple[int, int] | None, paths: list[str], **start: Any) -> None:
+    from gui_utils.window import Window
+    from viz import application
+    from viz.settings import Settings, load_settings
+
+    def make_window(settings: Settings) -> Window:
+        return Window("Visualizer", settings.window_size, ui_scale=settings.ui_scale)
+
+    settings = load_settings()
     if size is not None:
-        memory.window_size = size
-    application.run(partial(_open_window, Window), memory, list(paths), **options)
+        settings.window_size = size
+    application.run(make_window, settings, paths, **start)
 
 
-def _check_shown(view, result) -> None:
-    """Refuse a screenshot that shows something else than the options say."""
+def _save_screenshot(
+    file: Path, size: tuple[int, int], paths: tuple[str, ...], **start: Any
+) -> None:
+    from torch_utils import images
+    from viz.screenshot import draw_window
+
+    if len(paths) > 1:
+        warnings.warn(f"--screenshot shows {paths[0]} only", stacklevel=1)
+    with cli.blame("--screenshot"):
+        pixels, result = draw_window(size, paths[0] if paths else None, **start)
+    if result is not None:
+        if result.error is not None:
+            raise click.exceptions.Exit(1)  # the application has printed the error
+        _check_shown(start["view"], result)
+    with cli.blame("--screenshot"):
+        images.save_png(pixels.transpose(2, 0, 1), file)
+    click.echo(f"Wrote {file}")
+
+
+def _check_shown(view: "View", result: "Result") -> None:
+    """Refuse a screenshot that does not show what the options ask for."""
     names = [layer.name for layer in result.layers]
     if view.layer is not None and view.layer not in names:
         raise click.BadParameter(
             f"this network has no layer {view.layer!r}, but {', '.join(names)}",
             param_hint="'--layer'",
         )
+    assert result.network is not None  # there is no error
     num_classes = result.network.c_dim
     if view.class_idx >= max(num_classes, 1):
         which = f"classes 0 to {num_classes - 1}" if num_classes else "no classes"
@@ -191,10 +181,6 @@ def _check_shown(view, result) -> None:
         raise click.UsageError(
             "--translate and --rotate need a network with an input transform (StyleGAN3)."
         )
-
-
-def _open_window(Window, memory):
-    return Window("Visualizer", memory.window_size, ui_scale=memory.ui_scale)
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from dnnlib import cli
 from metrics.equivariance import compute_equivariance_metrics
 from metrics.metric_utils import MetricOptions
 from torch_utils import distributed, image_transforms
+from torch_utils.distributed import Worker
 from torch_utils.layers import check_resolution
 from torch_utils.ops import upfirdn2d
 from training.config import CFGS, Cfg
@@ -209,7 +210,7 @@ def measure_network(
     name: str, G: torch.nn.Module, num: int, batch: int, seed: int, device: torch.device
 ) -> tuple[str, ...]:
     """Measure all three kinds of equivariance: a row of the table."""
-    opts = MetricOptions(G=G, G_kwargs={"force_fp32": True}, device=device)
+    opts = MetricOptions(G=G, G_kwargs={"force_fp32": True}, worker=Worker(device=device))
 
     def measure() -> tuple[float, ...]:
         torch.manual_seed(seed)

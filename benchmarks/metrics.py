@@ -29,6 +29,7 @@ from metrics.feature_stats import FeatureStats
 from metrics.frechet_inception_distance import frechet_distance
 from metrics.metric_utils import MetricOptions
 from torch_utils import distributed, images
+from torch_utils.distributed import Worker
 from torch_utils.layers import check_resolution
 from training.config import CFGS, Cfg
 
@@ -191,7 +192,7 @@ def measure_stages(
     stats = FeatureStats(capture_mean_cov=True)
 
     def together() -> FeatureStats:
-        opts = MetricOptions(G=G, device=device, seed=0)
+        opts = MetricOptions(G=G, worker=Worker(device=device), seed=0)
         return metric_utils.compute_feature_stats_for_generator(
             opts,
             detectors.URLS["inception"],

@@ -102,10 +102,10 @@ def measure_window(
     """Seconds between frames while the latent moves all the time, and the number of pictures."""
     from gui_utils.window import Window
     from viz.application import Application
-    from viz.memory import Memory
+    from viz.settings import Settings
 
     window = Window("Visualizer", size, is_offscreen=True)
-    app = Application(window, Memory(), device=device, is_async=True)
+    app = Application(window, Settings(), device=device, is_async=True)
     app.load(network)
     while app.result is None:
         window.request_frame(1)

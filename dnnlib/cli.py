@@ -1,4 +1,4 @@
-"""What the scripts' command lines share: value parsers, click types, common options, error reports.
+"""What the scripts' command lines share: value parsers, click types, error reports.
 
 Parsers are plain functions that raise `ValueError`; each click type wraps one of them and refuses
 what would parse but make no sense as an option. `Command` turns expected failures into one line.
@@ -16,10 +16,9 @@ from typing import Any
 
 import click
 
-from dnnlib import interrupts, moved, trust
+from dnnlib import interrupts, moved
 from dnnlib.errors import InputError, is_for_users, message_of, printable_lines
 from dnnlib.paths import MAX_NAME_BYTES, HomeError, expand_home
-from dnnlib.version import __version__
 
 __getattr__ = moved.names_of(__name__)
 MAX_SEED = 2**32 - 1  # what numpy.random.RandomState accepts
@@ -229,53 +228,6 @@ class NameList(click.ParamType):
             if self.choices is not None and name not in self.choices:
                 self.fail(f"{name!r} is unknown; choose from {', '.join(self.choices)}", param, ctx)
         return names
-
-
-device_option = click.option(
-    "--device",
-    type=click.Choice(["auto", "cuda", "cpu", "mps"]),
-    default="auto",
-    show_default=True,
-    help="Where to compute; auto takes a GPU if there is one.",
-)
-
-
-class _Trust(click.Option):
-    """A flag that the environment can switch on, by the words that `dnnlib.trust` knows."""
-
-    def value_from_envvar(self, ctx: click.Context) -> bool | None:
-        try:
-            return trust.is_allowed_by_environment() or None  # off is as if it were not there
-        except ValueError as error:
-            raise click.ClickException(str(error)) from error
-
-
-allow_untrusted_option = click.option(
-    "--allow-untrusted",
-    cls=_Trust,
-    is_flag=True,
-    envvar=trust.VARIABLE,
-    help="Run the code in network pickles of other projects, and in feature networks (pickles and "
-    "TorchScript).",
-)
-
-trunc_option = click.option(
-    "--trunc", type=FiniteFloat(), default=1, show_default=True, help="Truncation psi."
-)
-
-class_option = click.option(
-    "--class", "class_idx", type=WholeNumber(), help="Class, for conditional networks."
-)
-
-noise_mode_option = click.option(
-    "--noise-mode",
-    type=click.Choice(["const", "random", "none"]),
-    default="const",
-    show_default=True,
-    help="Per-pixel noise of StyleGAN2.",
-)
-
-version_option = click.version_option(__version__, message="%(prog)s %(version)s")
 
 
 class Command(click.Command):

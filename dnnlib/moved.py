@@ -22,6 +22,8 @@ _CUDA = "torch_utils.ops.cuda"
 _LAUNCHING = ("MAX_PLAIN_SHARED_BYTES", "UNRELATED", "UNSUITABLE", "failures", "launch")
 
 MODULES = {
+    "metrics.parallel": "metrics.lockstep",
+    "viz.memory": "viz.settings",
     "dataset_conversion": "data.conversion",
     **{f"dataset_conversion.{name}": f"data.conversion.{name}" for name in _CONVERSION},
     "torch_utils.ops.cuda.precompile": "training.precompile",
@@ -35,8 +37,45 @@ MODULES = {
     "training.zip_archive": "data.zip_archive",
 }
 
+_SAME_NAME = {
+    "gen_images": {
+        "generation.images": "generate_images load_ws prepare_outdir",
+        "dnnlib.cli": "parse_range parse_vec2",
+        "torch_utils.latents": "make_transform",
+    },
+    "gen_video": {
+        "generation.videos": "gen_interp_video layout_grid render_frames",
+        "generation.trajectories": "assign_seeds interpolate map_keyframes",
+    },
+    "avg_spectra": {
+        "generation.sources": "dataset_images generated_images open_source",
+        "generation.spectra": "FFT_BYTES SMALLEST_POWER average_spectrum construct_heatmap "
+        "construct_slices kaiser_window measure_stats",
+        "generation.figures": "LEVELS_DB MAX_CELLS SLICE_LIMITS_DB draw_heatmap draw_slices "
+        "make_figure",
+    },
+    "dnnlib.cli": {
+        "dnnlib.options": "allow_untrusted_option class_option device_option noise_mode_option "
+        "trunc_option version_option",
+    },
+}
+
 NAMES = {
     "training.stop_request.ignore_signals": "dnnlib.interrupts.ignore_signals",
+    **{
+        f"{old}.{name}": f"{new}.{name}"
+        for old, places in _SAME_NAME.items()
+        for new, names in places.items()
+        for name in names.split()
+    },
+    "viz.application.STILL_FRAMES": "viz.screenshot.STILL_FRAMES",
+    "viz.application.take_screenshot": "viz.screenshot.take_screenshot",
+    "viz.mixing_widget.MixingState": "viz.motion.SeedMotion",
+    "viz.truncation_widget.NoiseState": "viz.motion.SeedMotion",
+    "viz.settings.Memory": "viz.settings.Settings",
+    "viz.settings.load_memory": "viz.settings.load_settings",
+    "viz.settings.memory_path": "viz.settings.settings_path",
+    "gen_video.parse_tuple": "dnnlib.cli.parse_size",
     "dnnlib.cli.is_expected": "dnnlib.errors.is_for_users",
     "dnnlib.cli.is_out_of_memory": "dnnlib.errors.is_out_of_memory",
     "legacy.NETWORKS": "network_files.load.NETWORKS",

@@ -1,7 +1,7 @@
 """Draws the pictures of README.md that need trained networks: `python -m docs.pictures`.
 
-Two figures: what a small network generates in the course of its training, and what becomes of
-images whose content moves and turns, for all three configurations.
+There are two figures: images of a small network in the course of its training, and images whose
+content moves and turns, for all three configurations.
 """
 
 if __name__ == "__main__":  # Ctrl-C ends the script quietly even during the other imports
@@ -22,11 +22,12 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-from demo import find_network, run
-from dnnlib import cli
+from demo import run, train
+from dnnlib import cli, options
 from network_files.load import load_network
 from torch_utils import distributed, images, latents
 from torch_utils.images import save_png
+from torch_utils.networks import Generator, device_of
 
 RESOLUTION = 32
 SHEET = (6, 6)  # columns and rows of each sheet in the course of training
@@ -34,12 +35,12 @@ GAP = 8  # pixels between the parts of a figure
 FONT_SIZE = 15  # pixels
 BACKGROUND, INK = 255, (60, 60, 60)
 
-SCALE = 3  # the figure of moving content shows each pixel as so many by so many
+SCALE = 3  # enlargement in the figure of moving content
 NUM_FRAMES = 6
-NUM_STEPS = 97  # of the motion in a slice
-MAX_SHIFT = 0.2  # of the image, to both sides
+NUM_STEPS = 97  # steps of the motion in a slice
+MAX_SHIFT = 0.2  # fraction of the image, to both sides
 MAX_ANGLE = 90  # degrees
-RADIUS = 0.3  # of the circle along which turning images are read, in fractions of the image
+RADIUS = 0.3  # of the circle on which turning images are sampled, in fractions of the image
 
 NAMES = {"stylegan2": "StyleGAN2", "stylegan3-t": "StyleGAN3-T", "stylegan3-r": "StyleGAN3-R"}
 GAMMA = {"stylegan2": 0.2, "stylegan3-t": 1, "stylegan3-r": 1}
@@ -51,30 +52,18 @@ GAMMA = {"stylegan2": 0.2, "stylegan3-t": 1, "stylegan3-r": 1}
     type=cli.LocalPath(path_type=Path),
     default="pictures",
     show_default=True,
-    help="Where dataset, runs and figures go.",
+    help="Folder for dataset, runs and figures.",
 )
-@click.option(
-    "--kimg",
-    type=cli.WholeNumber(min=1),
-    default=8,
-    show_default=True,
-    help="Length of the trainings, in thousands of images.",
-)
-@click.option(
-    "--seed", type=cli.WholeNumber(), default=0, show_default=True, help="Of the moving images."
-)
-@click.option(
-    "--cbase", type=cli.WholeNumber(), default=512, show_default=True, help="As for train.py."
-)
-@click.option(
-    "--cmax", type=cli.WholeNumber(), default=32, show_default=True, help="As for train.py."
-)
-@cli.device_option
-@cli.version_option
+@options.count_option("--kimg", "Length of the trainings, in thousands of images.", default=8)
+@options.seed_option("Seed of the moving images.")
+@options.count_option("--cbase", "Capacity multiplier, as for train.py.", default=512)
+@options.count_option("--cmax", "Most feature maps per layer, as for train.py.", default=32)
+@options.device_option
+@options.version_option
 def main(outdir: Path, kimg: int, seed: int, cbase: int, cmax: int, device: str) -> None:
     """Train StyleGAN2, StyleGAN3-T and StyleGAN3-R on drawn shapes, and draw figures with them.
 
-    What is there already is not trained again. Copy the figures to docs/images when you like them.
+    Existing networks are not trained again. Copy the figures to docs/images when you like them.
 
     \b
     Examples:
@@ -87,8 +76,11 @@ def main(outdir: Path, kimg: int, seed: int, cbase: int, cmax: int, device: str)
     if not data.exists():
         size = f"--resolution={RESOLUTION}x{RESOLUTION}"
         run("dataset_tool.py", "--source=synthetic", f"--dest={data}", size, "--max-images=2000")
-    options = [f"--kimg={kimg}", f"--cbase={cbase}", f"--cmax={cmax}", f"--device={device}"]
-    networks = {cfg: train(outdir / cfg, cfg, data, kimg, options) for cfg in NAMES}
+    settings = ["--batch=4", "--snap=1", f"--cbase={cbase}", f"--cmax={cmax}", f"--device={device}"]
+    networks = {
+        cfg: train(outdir / cfg, cfg, data, kimg, [f"--gamma={gamma}", *settings])
+        for cfg, gamma in GAMMA.items()
+    }
 
     torch_device = distributed.resolve_device(device)
     generators = {
@@ -103,32 +95,8 @@ def main(outdir: Path, kimg: int, seed: int, cbase: int, cmax: int, device: str)
         click.echo(outdir / name)
 
 
-def train(outdir: Path, cfg: str, data: Path, kimg: int, options: list[str]) -> Path:
-    """The final snapshot of a run, which is trained unless it is there."""
-    network = find_network(outdir, kimg)
-    if network is None:
-        run(
-            "train.py",
-            f"--outdir={outdir / 'runs'}",
-            f"--cfg={cfg}",
-            f"--data={data}",
-            "--gpus=1",
-            "--batch=4",
-            f"--gamma={GAMMA[cfg]}",
-            "--mirror=1",
-            "--aug=noaug",
-            "--tick=1",
-            "--snap=1",
-            "--metrics=none",
-            "--workers=1",
-            *options,
-        )
-        network = find_network(outdir, kimg)
-    return network
-
-
 def progress_figure(run_dir: Path) -> np.ndarray:
-    """Corners of a run's sheets, each after twice as many images as the one before.
+    """Corners of a run's sheets of images, each after twice as many images as the last.
 
     Returns:
         An image, uint8 `[H, W, 3]`.
@@ -148,7 +116,7 @@ def progress_figure(run_dir: Path) -> np.ndarray:
 
 
 @torch.no_grad()
-def equivariance_figure(generators: dict[str, torch.nn.Module], seed: int) -> np.ndarray:
+def equivariance_figure(generators: dict[str, Generator], seed: int) -> np.ndarray:
     """Rows of images whose content moves or turns, and slices through them over time."""
     rows = []
     for cfg, G in generators.items():
@@ -162,13 +130,13 @@ def equivariance_figure(generators: dict[str, torch.nn.Module], seed: int) -> np
 
 
 def motion_row(
-    G: torch.nn.Module,
+    G: Generator,
     seed: int,
     transform: Callable[[float], np.ndarray],
     read: Callable[[np.ndarray], np.ndarray],
 ) -> np.ndarray:
-    """A few images of a motion, and a slice: what `read` gives at each time, time downwards."""
-    z = latents.z_from_seed(seed, G.z_dim).float().to(next(G.parameters()).device)
+    """A few images of a motion, and a slice: the pixels of `read` at each time, time downwards."""
+    z = latents.z_from_seed(seed, G.z_dim).float().to(device_of(G))
     ws = G.mapping(z, None)
     frames = []
     for time in np.linspace(0, 1, NUM_STEPS):
@@ -209,16 +177,16 @@ def read_circle(frame: np.ndarray) -> np.ndarray:
 
 
 @contextmanager
-def moving_input(G: torch.nn.Module, matrix: np.ndarray) -> Iterator[None]:
-    """Transform the input of a network; that of StyleGAN2, a learned constant, can only move.
+def moving_input(G: Generator, matrix: np.ndarray) -> Iterator[None]:
+    """Transform the input of a network. The input of StyleGAN2, a learned constant, can only move.
 
-    Its 4x4 samples move as the periodic signal without higher frequencies that goes through them.
+    Its 4x4 samples move as the band-limited periodic signal through them.
     """
     if latents.transform_buffer(G) is not None:
         with latents.content_transform(G, matrix):
             yield
         return
-    const = G.synthesis.b4.const
+    const = G.synthesis.get_parameter("b4.const")
     original = const.data
     const.data = shift_periodically(original, matrix[0, 2], matrix[1, 2])
     try:
@@ -233,7 +201,7 @@ def shift_periodically(x: Tensor, tx: float, ty: float) -> Tensor:
     fy = torch.fft.fftfreq(H, 1 / H, device=x.device, dtype=x.dtype)[:, None]
     fx = torch.fft.rfftfreq(W, 1 / W, device=x.device, dtype=x.dtype)
     phase_y, phase_x = (torch.exp(-2j * torch.pi * shift) for shift in (fy * ty, fx * tx))
-    # Half of a pair at the highest frequency: only its cosine has samples.
+    # At the highest frequency, only the cosine of the pair is visible in the samples.
     phase_y.imag[H // 2], phase_x.imag[W // 2] = 0, 0
     return torch.fft.irfft2(torch.fft.rfft2(x) * phase_y * phase_x, s=(H, W))
 

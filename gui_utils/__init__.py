@@ -1,1 +1,1 @@
-"""Toolkit of the viewer: window, textures, text, controls. Knows nothing of networks."""
+"""Toolkit of the viewer: window, textures, text, controls. It knows nothing of networks."""

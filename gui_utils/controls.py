@@ -16,12 +16,12 @@ _are_blank = False  # whether numbers are shown, see `blank`
 
 
 def em(count: float = 1) -> float:
-    """So many font sizes, in screen coordinates."""
+    """Multiples of the font size, in screen coordinates."""
     return count * imgui.get_font_size()
 
 
 def label(name: str, tooltip: str = "") -> None:
-    """Begin a row: its name, and then what follows to the right of it."""
+    """Begin a row with its name; the next controls follow to the right."""
     start = imgui.get_cursor_pos_x()
     imgui.align_text_to_frame_padding()
     imgui.text_unformatted(name)
@@ -31,9 +31,9 @@ def label(name: str, tooltip: str = "") -> None:
 
 
 def hint(tooltip: str, *, is_disabled: bool = False) -> None:
-    """Explain the last control while the mouse rests on it, without covering any other one.
+    """Explain the last control while the mouse rests on it.
 
-    The text appears to the right of the window that the control is in.
+    The text appears to the right of the control's window, so that it covers no other control.
     """
     flags = imgui.HoveredFlags_.for_tooltip
     if is_disabled:
@@ -51,19 +51,19 @@ def hint(tooltip: str, *, is_disabled: bool = False) -> None:
 
 
 def fill_width(rest_ems: float = 0) -> None:
-    """Let the next control take the width that is left, less `rest_ems`."""
+    """Give the next control the remaining width, less `rest_ems`."""
     imgui.set_next_item_width(max(imgui.get_content_region_avail().x - em(rest_ems), em(2)))
 
 
 def button(name: str, width_ems: float = 5, tooltip: str = "") -> bool:
-    """A button of a given width; whether it was clicked."""
+    """Draw a button of a given width, and return whether it was clicked."""
     clicked = imgui.button(name, (em(width_ems), 0))
     hint(tooltip)
     return clicked
 
 
 def toggle(name: str, is_on: bool, width_ems: float, tooltip: str = "") -> bool:
-    """A button that stays pressed; whether it is pressed now."""
+    """Draw a button that stays pressed, and return whether it is pressed now."""
     if is_on:
         imgui.push_style_color(imgui.Col_.button, imgui.get_style_color_vec4(imgui.Col_.check_mark))
     clicked = button(name, width_ems, tooltip)
@@ -73,14 +73,14 @@ def toggle(name: str, is_on: bool, width_ems: float, tooltip: str = "") -> bool:
 
 
 def drag_button(name: str, width_ems: float = 5, tooltip: str = "") -> tuple[float, float]:
-    """A button to press and drag; how far the mouse has moved meanwhile, in font sizes."""
+    """Draw a button to press and drag; returns the movement of the mouse, in font sizes."""
     imgui.button(name, (em(width_ems), 0))
     hint(tooltip)
     return drag_delta()
 
 
 def drag_delta(button: int = imgui.MouseButton_.left) -> tuple[float, float]:
-    """How far a mouse button has dragged the last control since the last frame, in font sizes."""
+    """Movement of a mouse that drags the last control, since the last frame, in font sizes."""
     if not (imgui.is_item_active() and imgui.is_mouse_down(button)):
         return 0.0, 0.0
     delta = imgui.get_io().mouse_delta
@@ -88,11 +88,11 @@ def drag_delta(button: int = imgui.MouseButton_.left) -> tuple[float, float]:
 
 
 def input_int(name: str, value: int) -> tuple[bool, int]:
-    """A whole number with buttons to change it; whether it was changed, and what it is now."""
+    """Draw a whole number with buttons; returns whether it was changed, and its new value."""
     if _are_blank:
         imgui.input_text(name, "")
         return False, value
-    # Dear ImGui's own whole numbers end at 2**31 - 1, but seeds at 2**32 - 1.
+    # Dear ImGui's integers end at 2**31 - 1, but seeds at 2**32 - 1.
     changed, number = imgui.input_double(name, value, 1, 100, "%.0f")
     if not changed or not math.isfinite(number):
         return False, value
@@ -100,50 +100,50 @@ def input_int(name: str, value: int) -> tuple[bool, int]:
 
 
 def slider_int(name: str, value: int, low: int, high: int, form: str = "%d") -> tuple[bool, int]:
-    """A slider for whole numbers, as `input_int`."""
+    """Draw a slider for whole numbers; returns the same as `input_int`."""
     return imgui.slider_int(name, value, low, high, _shown(form))
 
 
 def slider(name: str, value: float, low: float, high: float, form: str = "%.2f") -> float:
-    """A slider; untouched it returns exactly `value`, else what it shows."""
+    """Draw a slider; returns the shown value, or exactly `value` if the slider is not touched."""
     return _edited(imgui.slider_float(name, value, low, high, _shown(form)), value)
 
 
 def slider2(
     name: str, value: tuple[float, float], low: float, high: float, form: str = "%.3f"
 ) -> tuple[float, float]:
-    """Two sliders side by side, as `slider`."""
+    """Draw two sliders side by side, like `slider`."""
     return _edited2(imgui.slider_float2(name, list(value), low, high, _shown(form)), value)
 
 
 def speed_slider(name: str, value: float, limit: float, form: str) -> float:
-    """A slider from `-limit` to `limit` that is finer near zero; else as `slider`."""
+    """Draw a slider from `-limit` to `limit` that is finer near zero, like `slider`."""
     return _edited(imgui.slider_float(name, value, -limit, limit, _shown(form), SPEED_FLAGS), value)
 
 
 def speed_slider2(
     name: str, value: tuple[float, float], limit: float, form: str
 ) -> tuple[float, float]:
-    """Two of them side by side."""
+    """Draw two sliders side by side, like `speed_slider`."""
     edit = imgui.slider_float2(name, list(value), -limit, limit, _shown(form), SPEED_FLAGS)
     return _edited2(edit, value)
 
 
 def drag(name: str, value: float, speed: float, form: str = "%.3f") -> float:
-    """A number to drag or to type, without limits; else as `slider`."""
+    """Draw a number to drag or to type, without limits, like `slider`."""
     return _edited(imgui.drag_float(name, value, speed, 0, 0, _shown(form)), value)
 
 
 def drag2(
     name: str, value: tuple[float, float], speed: float, form: str = "%.3f"
 ) -> tuple[float, float]:
-    """Two numbers, as `drag`."""
+    """Draw two numbers, like `drag`."""
     return _edited2(imgui.drag_float2(name, list(value), speed, 0, 0, _shown(form)), value)
 
 
 @contextmanager
 def disabled(is_disabled: bool = True, reason: str = "") -> Iterator[None]:
-    """Grey out what is drawn inside, and say why at the mouse."""
+    """Grey out the controls inside; a tooltip says why."""
     imgui.begin_group()
     imgui.begin_disabled(is_disabled)
     try:
@@ -157,7 +157,7 @@ def disabled(is_disabled: bool = True, reason: str = "") -> Iterator[None]:
 
 @contextmanager
 def blank(is_blank: bool) -> Iterator[None]:
-    """Grey out what is drawn inside, and show no numbers: there is nothing that they could mean."""
+    """Grey out the controls inside and hide their numbers, which mean nothing yet."""
     global _are_blank
     before, _are_blank = _are_blank, _are_blank or is_blank
     imgui.begin_disabled(is_blank)
@@ -180,7 +180,7 @@ def open_popup_below(name: str) -> None:
 
 
 def graph(name: str, values_ms: Sequence[float], overlay: str, height_ems: float = 2.6) -> None:
-    """A graph of times, as wide as there is room, from zero to a bit more than the largest."""
+    """Draw a graph of times over the remaining width, from zero to a bit above the largest."""
     values = np.asarray(values_ms, dtype=np.float32)
     top = float(values.max()) * 1.2 + 1e-3 if len(values) else 1.0
     size = (imgui.get_content_region_avail().x, em(height_ems))
@@ -192,7 +192,7 @@ def _shown(form: str) -> str:
 
 
 def _edited(edit: tuple[bool, float], old: float) -> float:
-    """Dear ImGui computes in single precision: 0.7 comes back as 0.699999988."""
+    """Round to six digits: in Dear ImGui's single precision 0.7 comes back as 0.699999988."""
     changed, value = edit
     return round(value, 6) if changed and math.isfinite(value) else old
 
@@ -201,7 +201,7 @@ def _edited2(edit: tuple[bool, list[float]], old: tuple[float, float]) -> tuple[
     changed, new = edit
     if not changed or not all(map(math.isfinite, new)):
         return old
-    # Both come back in single precision, though only one was edited.
+    # Both numbers come back in single precision, even if only one was edited.
     x, y = (
         before if abs(edited - before) < 1e-6 else round(edited, 6)
         for edited, before in zip(new, old, strict=True)

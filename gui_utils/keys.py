@@ -1,4 +1,4 @@
-"""Key presses: which key, by the user's own keyboard layout, and what is held with it."""
+"""Key presses: the key, by the user's own keyboard layout, and Ctrl and Shift."""
 
 import sys
 from dataclasses import dataclass
@@ -20,11 +20,11 @@ class KeyPress:
     """A key that went down.
 
     Attributes:
-        name: `Esc`, `F1`, or the character that the user's keyboard layout has on the key, as a
-            capital letter; that of the US layout where the user's has one of another alphabet.
+        name: `Esc`, `F1`, or the character of the key in the user's keyboard layout, as a capital
+            letter. If the layout has another alphabet, the letter of the US layout.
         ctrl: Whether Ctrl is held; on macOS the command key, too.
         shift: Whether Shift is held.
-        is_repeat: Whether the key is held down, and this is not the first press.
+        is_repeat: Whether the key is held down; false for the first press.
     """
 
     name: str
@@ -34,7 +34,7 @@ class KeyPress:
 
 
 def read_key(key: int, scancode: int, action: int, mods: int) -> KeyPress | None:
-    """What GLFW's key callback tells; None where no key went down, or one without a name."""
+    """Translate arguments of GLFW's key callback; None unless a key with a name went down."""
     if action == glfw.RELEASE or mods & glfw.MOD_ALT:
         return None
     name = NAMED.get(key) or (glfw.get_key_name(key, scancode) or "").upper()

@@ -1,25 +1,25 @@
-"""Where a picture lies in an area of the window: fitted, or enlarged around a point of it.
+"""Place of a picture in an area of the window: fitted, or enlarged around a point.
 
-All positions are in pixels of the display. A picture is reduced by any factor, and enlarged by
-whole ones, so that its pixels stay sharp squares of one size.
+All positions are in pixels of the display. A picture is reduced by any factor, but enlarged by
+whole factors, so that its pixels stay sharp squares of one size.
 """
 
 import math
 from dataclasses import dataclass
 
 Area = tuple[float, float, float, float]  # left, top, right, bottom
-STEP = 1.25  # of the wheel
+STEP = 1.25  # factor for one step of the mouse wheel
 MAX_SCALE = 64
 
 
 @dataclass(frozen=True)
 class Zoom:
-    """How a picture is to be shown.
+    """Size and place of a picture.
 
     Attributes:
         scale: Pixels of the display for one of the picture; None fits the picture into the area.
-        x: What is in the middle of the area, in fractions of the picture.
-        y: See `x`.
+        x: Point of the picture in the middle of the area, in fractions of its width.
+        y: The same, in fractions of its height.
     """
 
     scale: float | None = None
@@ -29,7 +29,7 @@ class Zoom:
 
 @dataclass(frozen=True)
 class Placement:
-    """Where a whole picture lies; parts of it may lie outside the area."""
+    """Place of a whole picture; parts of it may lie outside the area."""
 
     left: int
     top: int
@@ -38,9 +38,9 @@ class Placement:
     scale: float
 
     def visible(self, size: tuple[int, int], area: Area) -> tuple[int, int, int, int]:
-        """First column and row of a picture of this size that are seen, and those after the last.
+        """First visible column and row of a picture of this size, and the ends of both ranges.
 
-        Where nothing is seen, the last ones are not after the first ones.
+        If nothing is visible, the ends do not lie after the starts.
         """
         columns, rows = size
         return (
@@ -51,8 +51,14 @@ class Placement:
         )
 
 
+def scaled(area: Area, factor: float) -> Area:
+    """Multiply all edges of an area."""
+    left, top, right, bottom = area
+    return left * factor, top * factor, right * factor, bottom * factor
+
+
 def place(size: tuple[int, int], area: Area, zoom: Zoom) -> Placement:
-    """Where a picture of a width and height lies."""
+    """Place a picture of a width and height."""
     scale = _fitting(size, area) if zoom.scale is None else zoom.scale
     width, height = (max(round(length * scale), 1) for length in size)
     left, top, right, bottom = area
@@ -72,7 +78,7 @@ def place(size: tuple[int, int], area: Area, zoom: Zoom) -> Placement:
 def zoomed(
     zoom: Zoom, steps: float, point: tuple[float, float], size: tuple[int, int], area: Area
 ) -> Zoom:
-    """Enlarge (`steps` above 0) or reduce; what is shown at a point of the area stays there."""
+    """Enlarge (`steps` above 0) or reduce around a point of the area, which stays where it is."""
     fitting = _fitting(size, area)
     scale = old = fitting if zoom.scale is None else zoom.scale
     if steps > 0:
@@ -111,7 +117,7 @@ def panned(zoom: Zoom, dx: float, dy: float, size: tuple[int, int]) -> Zoom:
 
 
 def _kept_inside(zoom: Zoom) -> Zoom:
-    """The middle of the area shows a part of the picture."""
+    """Keep a part of the picture in the middle of the area."""
     return Zoom(zoom.scale, min(max(zoom.x, 0.0), 1.0), min(max(zoom.y, 0.0), 1.0))
 
 

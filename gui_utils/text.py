@@ -10,7 +10,7 @@ FONT = Path(imgui_bundle.__file__).parent / "assets" / "fonts" / "Roboto" / "Rob
 
 
 def load_fonts() -> None:
-    """Choose the font of the current context; it is drawn in any size that is asked for."""
+    """Choose the font of the current context; it can be drawn in any size."""
     fonts = imgui.get_io().fonts
     if FONT.is_file():
         fonts.add_font_from_file_ttf(str(FONT), FONT_SIZE)
@@ -20,7 +20,7 @@ def load_fonts() -> None:
 
 
 def drawable(message: str) -> str:
-    """Text as Dear ImGui takes it: bytes of file names that are no Unicode become escapes."""
+    """Text that Dear ImGui can draw: bytes of file names that are not Unicode become escapes."""
     return message.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
@@ -32,7 +32,7 @@ def draw_centered(
 ) -> None:
     """Draw wrapped text in the middle of an area (left, top, right, bottom) of this window.
 
-    With a background, there is a rectangle of that colour (with alpha) behind it.
+    The background is the colour, with alpha, of a rectangle behind the text.
     """
     message = drawable(message)
     left, top, right, bottom = area

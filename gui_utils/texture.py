@@ -5,7 +5,7 @@ import PIL.Image
 from imgui_bundle import imgui
 from OpenGL import GL
 
-from gui_utils.placement import Area, Zoom, place
+from gui_utils.placement import Area, Zoom, place, scaled
 
 FITTED = Zoom()
 FORMATS = {1: GL.GL_RED, 3: GL.GL_RGB, 4: GL.GL_RGBA}
@@ -14,8 +14,8 @@ FORMATS = {1: GL.GL_RED, 3: GL.GL_RGB, 4: GL.GL_RGBA}
 class Texture:
     """A picture to draw, uint8 `[H, W, C]` with 1 (grey), 3 or 4 channels.
 
-    It is kept in the size that it is drawn in: Dear ImGui would smooth enlarged pixels, which are
-    to stay sharp squares, and leave out some of those that it reduces.
+    The texture has the size that it is drawn in. Dear ImGui would smooth enlarged pixels, which
+    must stay sharp squares, and skip pixels of a reduced picture.
     """
 
     def __init__(self) -> None:
@@ -27,30 +27,24 @@ class Texture:
         GL.glTexParameteri(GL.GL_TEXTURE_2D, GL.GL_TEXTURE_MAG_FILTER, GL.GL_NEAREST)
 
     def draw(self, pixels: np.ndarray, area: Area, zoom: Zoom = FITTED) -> Area:
-        """Draw a picture in an area of the current window; what lies outside is cut off.
+        """Draw a picture in an area of the current window, and cut off the parts outside.
 
         Args:
-            pixels: The picture; the same array is uploaded once.
+            pixels: The picture. If the next call has the same array, it is not uploaded again.
             area: In screen coordinates.
-            zoom: Its size and place; by default it is as large as possible, in the middle.
+            zoom: Size and place of the picture; by default as large as possible, in the middle.
 
         Returns:
-            Where the whole picture lies, in screen coordinates.
+            Place of the whole picture, in screen coordinates.
         """
         density = imgui.get_io().display_framebuffer_scale.x
         height, width = pixels.shape[:2]
-        placement = place((width, height), tuple(edge * density for edge in area), zoom)
-        crop = placement.visible((width, height), tuple(edge * density for edge in area))
+        on_display = scaled(area, density)
+        placement = place((width, height), on_display, zoom)
+        crop = placement.visible((width, height), on_display)
         x0, y0, x1, y1 = crop
-        whole = tuple(
-            edge / density
-            for edge in (
-                placement.left,
-                placement.top,
-                placement.left + placement.width,
-                placement.top + placement.height,
-            )
-        )
+        right, bottom = placement.left + placement.width, placement.top + placement.height
+        whole = scaled((placement.left, placement.top, right, bottom), 1 / density)
         if x1 <= x0 or y1 <= y0:
             return whole
         scale = placement.scale

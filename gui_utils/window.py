@@ -1,14 +1,15 @@
-"""A window with Dear ImGui in it that sleeps until something happens.
+"""A window with Dear ImGui that sleeps until something happens.
 
-A frame is drawn after an event, after `wake()` from any thread, and as long as somebody asks for
-the next one with `request_frame()`. Off-screen windows need no display.
+It draws a frame after an event, after `wake()` from any thread, and after `request_frame()`.
+Off-screen windows need no display.
 """
 
 import ctypes
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from typing import Any
 
 import imgui_bundle  # before glfw, so that both use one library
 import numpy as np
@@ -21,22 +22,22 @@ from dnnlib.errors import MachineError
 from gui_utils import text
 from gui_utils.keys import KeyPress, read_key
 
-SETTLE_FRAMES = 3  # Dear ImGui lays out in one frame what it has measured in the one before
-LOOK_UP_SEC = 0.2  # how long Ctrl-C in the terminal may wait while the window rests
-TOOLTIP_SEC = 0.7  # when tooltips appear under a mouse that rests
+SETTLE_FRAMES = 3  # Dear ImGui measures in one frame and lays out in the next
+LOOK_UP_SEC = 0.2  # longest wait of Ctrl-C in the terminal while the window rests
+TOOLTIP_SEC = 0.7  # delay of tooltips under a mouse that rests
 MIN_SIZE = (480, 320)
 BACKGROUND = (0.06, 0.06, 0.07)
 
 
 class WindowError(MachineError):
-    """Says why there is no window, and what to do."""
+    """No window can be opened; the message says why, and what to do."""
 
 
 class Window:
     """The only window of a process.
 
     Args:
-        title: Its title.
+        title: Title of the window.
         size: Width and height of its content, in screen coordinates.
         is_offscreen: Draw into memory; works without a display.
         ui_scale: Size of the controls, on top of the display's own scale.
@@ -45,7 +46,7 @@ class Window:
         on_drop: Called with the paths of files that were dropped on the window.
         fps_limit: Frames per second at most.
         frame_sec: Duration of the last frame, without waiting for events.
-        interval_sec: Time from the frame before to this one.
+        interval_sec: Time between the starts of the last two frames.
     """
 
     def __init__(
@@ -63,7 +64,7 @@ class Window:
         self._ui_scale = ui_scale
         self._style_scale = 1.0
         self._pending_frames = SETTLE_FRAMES
-        self._later: dict[str, tuple[float, int]] = {}  # when to draw though nothing has happened
+        self._later: dict[str, tuple[float, int]] = {}  # times of frames without an event
         self._last_start = time.perf_counter()
         self._captures: list[Callable[[np.ndarray], None]] = []
         self._pressed: list[KeyPress] = []
@@ -141,15 +142,15 @@ class Window:
         glfw.swap_buffers(self._handle)
 
     def request_frame(self, count: int = SETTLE_FRAMES) -> None:
-        """Draw at least so many more frames without waiting for events."""
+        """Draw at least `count` more frames without waiting for events."""
         self._pending_frames = max(self._pending_frames, count)
 
     def request_frame_in(self, seconds: float, reason: str, count: int = SETTLE_FRAMES) -> None:
-        """Draw frames after that time even if nothing happens until then.
+        """Draw frames after some time, even without an event.
 
         Args:
-            seconds: From now on.
-            reason: Any name; a new request replaces one for the same reason.
+            seconds: Time from now.
+            reason: Any name; a new request replaces an older one for the same reason.
             count: Number of frames.
         """
         self._later[reason] = (time.perf_counter() + seconds, count)
@@ -160,7 +161,7 @@ class Window:
         glfw.post_empty_event()
 
     def take_keys(self) -> list[KeyPress]:
-        """The keys that went down since the last call, in order, however quick they were."""
+        """All keys that went down since the last call, in order."""
         pressed, self._pressed = self._pressed, []
         return pressed
 
@@ -194,7 +195,7 @@ class Window:
         else:
             due_times = [due for due, _ in self._later.values()]
             rest = max(min(due_times) - time.perf_counter(), 1e-3) if due_times else None
-            if self._is_offscreen:  # nobody is there to do anything
+            if self._is_offscreen:  # no user, no events
                 self._is_woken.wait(rest)
             else:
                 self._rest(rest)
@@ -207,7 +208,7 @@ class Window:
             self.request_frame(1)
 
     def _rest(self, seconds: float | None) -> None:
-        """Sleep until something happens; Python sees Ctrl-C only between two short sleeps."""
+        """Sleep until something happens. The sleeps are short: Ctrl-C is noticed between them."""
         end = np.inf if seconds is None else time.perf_counter() + seconds
         while (left := end - time.perf_counter()) > 0:
             glfw.wait_events_timeout(min(left, LOOK_UP_SEC))
@@ -215,18 +216,18 @@ class Window:
                 return
 
     def _install_callbacks(self) -> None:
-        """Any input asks for frames; Dear ImGui calls these before its own."""
+        """Let any input request frames; Dear ImGui calls these callbacks before its own."""
 
-        def react(*args) -> None:
+        def react(*args: Any) -> None:
             self.request_frame()
             self.request_frame_in(TOOLTIP_SEC, "tooltip")
 
-        def press(window, *args) -> None:
+        def press(window: Any, *args: int) -> None:
             react()
             if (key := read_key(*args)) is not None:
                 self._pressed.append(key)
 
-        def drop(window, paths: Sequence[str]) -> None:
+        def drop(window: Any, paths: list[str]) -> None:
             react()
             self.on_drop(list(paths))
 
@@ -243,19 +244,22 @@ class Window:
         ):
             install(self._handle, react)
         glfw.set_key_callback(self._handle, press)
-        glfw.set_drop_callback(self._handle, drop)
+        # PyGLFW calls it with a list; its stubs have the arguments of C.
+        glfw.set_drop_callback(self._handle, drop)  # type: ignore[arg-type]
 
     def _start_imgui(self) -> None:
         io = imgui.get_io()
-        io.set_ini_filename("")  # the caller remembers what is worth it
-        io.config_input_text_cursor_blink = False  # nothing moves while nothing happens
+        io.set_ini_filename("")  # the caller saves settings
+        io.config_input_text_cursor_blink = False  # a blinking cursor would need frames
         imgui.style_colors_dark()
         style = imgui.get_style()
         style.window_border_size = 0
-        style.frame_padding, style.item_spacing = (4, 2), (8, 2)  # much to show on a laptop
+        style.frame_padding = imgui.ImVec2(4, 2)  # dense: all panes fit a laptop
+        style.item_spacing = imgui.ImVec2(8, 2)
         style.frame_rounding = style.grab_rounding = style.popup_rounding = 3
         text.load_fonts()
         address = ctypes.cast(self._handle, ctypes.c_void_p).value
+        assert address is not None
         imgui.backends.glfw_init_for_opengl(address, True)
         imgui.backends.opengl3_init("#version 150")
 
@@ -265,7 +269,7 @@ class Window:
         content_scale, _ = glfw.get_window_content_scale(self._handle)
         width, _ = self.size
         pixels, _ = self.framebuffer_size
-        if width > 0 and pixels > 0:  # where coordinates are pixels, controls must grow
+        if width > 0 and pixels > 0:  # if coordinates are pixels, controls must grow
             scale *= max(content_scale * width / pixels, 0.5)
         if scale != self._style_scale:
             style = imgui.get_style()
@@ -281,12 +285,12 @@ class Window:
         return np.frombuffer(data, dtype=np.uint8).reshape(height, width, 3)[::-1].copy()
 
 
-def _create(title: str, size: tuple[int, int], is_offscreen: bool):
+def _create(title: str, size: tuple[int, int], is_offscreen: bool) -> Any:
     """A GLFW window with an OpenGL 3.2 core context, current in this thread."""
     errors: list[str] = []
     glfw.set_error_callback(lambda code, text: errors.append(_as_text(text)))
     use_egl = is_offscreen and sys.platform == "linux"
-    # GLFW keeps this from one window to the next.
+    # GLFW keeps this hint for later windows, so it is always set.
     glfw.init_hint(glfw.PLATFORM, glfw.PLATFORM_NULL if use_egl else glfw.ANY_PLATFORM)
     if not glfw.init():
         raise WindowError(_explain(errors))
@@ -309,7 +313,7 @@ def _create(title: str, size: tuple[int, int], is_offscreen: bool):
     if not use_egl:  # GLFW's null platform takes DONT_CARE for a size
         glfw.set_window_size_limits(handle, *MIN_SIZE, glfw.DONT_CARE, glfw.DONT_CARE)
     glfw.make_context_current(handle)
-    glfw.set_error_callback(lambda code, text: None)  # of a clipboard without text, say
+    glfw.set_error_callback(lambda code, text: None)  # such as a clipboard without text
     return handle
 
 
@@ -318,7 +322,7 @@ def _explain(errors: list[str]) -> str:
     if any("DISPLAY" in error or "isplay" in error or "latform" in error for error in errors):
         return (
             f"there is no display for a window ({reason}): over SSH connect with ssh -X, or use a "
-            "virtual one, xvfb-run -a python visualizer.py ...; --screenshot needs none"
+            "virtual display, xvfb-run -a python visualizer.py ...; --screenshot needs no display"
         )
     return (
         f"no OpenGL 3.2 window ({reason}): update the graphics driver, or install Mesa "

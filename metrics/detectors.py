@@ -1,12 +1,12 @@
-"""Feature networks ("detectors"): where they come from, and loading them.
+"""Feature networks ("detectors"): finding and loading them.
 
-A detector is, in this order: what the user names (`--detector NAME=PATH|URL`), a file in the folder
-that STYLEGAN3_DETECTOR_DIR names, or the published file, from the cache or the network. Files of
-two sorts are understood:
+A detector is looked for in this order: the file that the user names (`--detector NAME=PATH|URL`), a
+file in the folder that STYLEGAN3_DETECTOR_DIR names, the published file, from the cache or the
+internet. There are two sorts of files:
 
-- state dicts, from `torch.save` or as safetensors, are data and come from anywhere;
-- pickles and TorchScript (`torch.jit.save`), which can write files for example, can run code: only
-  what we downloaded from the publisher (`metrics.published`), unless that is allowed.
+- State dicts, from `torch.save` or as safetensors, are data and may come from anywhere.
+- Pickles and TorchScript (`torch.jit.save`) can run code, such as writing files. Without
+  `--allow-untrusted` only our own downloads from the publisher are loaded (`metrics.published`).
 """
 
 import contextlib
@@ -35,7 +35,7 @@ BASE_URL = (
 )
 URLS = {"inception": f"{BASE_URL}inception-2015-12-05.pkl", "vgg16": f"{BASE_URL}vgg16.pkl"}
 FOLDER_VARIABLE = "STYLEGAN3_DETECTOR_DIR"
-FILE_NAMES = {  # in that folder, by preference: data first
+FILE_NAMES = {  # in that folder, data before files that can run code
     "inception": (
         "inception-2015-12-05.safetensors",
         "pt_inception-2015-12-05-6726825d.pth",
@@ -44,27 +44,27 @@ FILE_NAMES = {  # in that folder, by preference: data first
     ),
     "vgg16": ("vgg16.pt", "vgg16.pkl"),
 }
-REPLACEMENTS = {  # what to get where the published files cannot be downloaded
+REPLACEMENTS = {  # files to use if the published ones cannot be downloaded
     "inception": (
         "pt_inception-2015-12-05-6726825d.pth",
         "a state dict, which needs no --allow-untrusted",
     ),
     "vgg16": ("vgg16.pt", "a TorchScript file, which needs --allow-untrusted as well"),
 }
-PROBE_SEC = 4.0  # a server that does not answer in this time counts as out of reach
-DATA = ("state dict", "safetensors file")  # kinds of files that run nothing
+PROBE_SEC = 4.0  # a server without an answer in this time counts as out of reach
+DATA = ("state dict", "safetensors file")  # kinds of files that cannot run code
 
 _loaded: dict[tuple[str, str], torch.nn.Module] = {}  # by identity and device
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where a detector comes from.
+    """The origin of a detector.
 
     Attributes:
-        url: The published address, which stands for the detector in the code.
-        location: Path or URL of what is used.
-        is_chosen: Whether the user named it.
+        url: The published address, which identifies the detector in the code.
+        location: Path or URL of the file to use.
+        is_chosen: Whether the user chose the location.
     """
 
     url: str
@@ -73,7 +73,7 @@ class Source:
 
     @property
     def is_published(self) -> bool:
-        """Whether it is a known publication, which may be a pickle."""
+        """Whether the location is a published address, whose file may be a pickle."""
         return self.location in URLS.values()
 
 
@@ -81,7 +81,7 @@ def parse(text: str) -> tuple[str, str]:
     """Split `NAME=PATH|URL`; `~` in the path is the home folder.
 
     Raises:
-        ValueError: If that is not what it is, or the name is unknown.
+        ValueError: If the text has another form, or the name is unknown.
         HomeError: If the path is in the home folder of an unknown user.
     """
     name, equals, location = text.partition("=")
@@ -97,10 +97,10 @@ def stem(url: str) -> str:
 
 
 def find(url: str, replacements: Mapping[str, str] | None = None) -> Source:
-    """Where to take a detector from.
+    """Find the origin of a detector.
 
     Args:
-        url: Its published address.
+        url: Published address of the detector.
         replacements: Name of a detector (`inception`, `vgg16`) -> path or URL to use instead.
     """
     name = _name_of(url)
@@ -114,12 +114,12 @@ def find(url: str, replacements: Mapping[str, str] | None = None) -> Source:
 
 
 def fetch(source: Source) -> Path:
-    """The file of a detector, which is downloaded if necessary.
+    """The file of a detector, downloaded if necessary.
 
-    A machine without a network is told from one with a slow one in seconds.
+    A machine without internet fails within seconds; a slow connection is given time.
 
     Raises:
-        RuntimeError: If it cannot be had; the message says which file, from where, and what to do.
+        RuntimeError: If there is no file; the message names the file and says what to do.
     """
     location = source.location
     try:
@@ -129,7 +129,7 @@ def fetch(source: Source) -> Path:
             path = published.fetch(location)
         else:
             attempts = published.NUM_ATTEMPTS
-            path = Path(util.open_url(location, num_attempts=attempts, return_filename=True))
+            path = Path(str(util.open_url(location, num_attempts=attempts, return_filename=True)))
         with path.open("rb"):
             pass
     except OSError as error:
@@ -141,11 +141,11 @@ def check(source: Source, allow_untrusted: bool) -> tuple[Path, str]:
     """Fetch a detector and make sure that it may be loaded.
 
     Returns:
-        Its file and what kind of file that is.
+        Path and kind of the file.
 
     Raises:
-        RuntimeError: If it cannot be had.
-        ValueError: If it is a file that can run code, and nobody allowed that.
+        RuntimeError: If there is no file.
+        ValueError: If the file can run code and is not trusted.
     """
     path = fetch(source)
     with path.open("rb") as f:
@@ -174,18 +174,18 @@ def check(source: Source, allow_untrusted: bool) -> tuple[Path, str]:
 
 
 def identity(source: Source) -> str:
-    """What tells a detector from others: a hash of the file, and its name."""
+    """Identity of a detector: a hash of the file, and its name."""
     digest = published.sha256_of(fetch(source))
     name = source.location.rpartition("/")[2].partition("#")[0].partition("?")[0]
     return f"sha256:{digest}/{name}"
 
 
 def load(source: Source, device: torch.device, allow_untrusted: bool = False) -> torch.nn.Module:
-    """Load a detector for evaluation; a second call returns the same one.
+    """Load a detector for evaluation; a second call returns the same module.
 
     Raises:
-        RuntimeError: If it cannot be had.
-        ValueError: If it cannot be loaded; the message names the file.
+        RuntimeError: If there is no file.
+        ValueError: If the file cannot be loaded; the message names it.
     """
     path, kind = check(source, allow_untrusted)
     key = identity(source), str(device)
@@ -214,10 +214,10 @@ def _explain_missing(source: Source, reason: str) -> str:
 
 
 def _probe(url: str) -> None:
-    """Make sure that a server answers at all; looking up its address alone can take a minute.
+    """Make sure that a server answers. Looking up its address can take a minute otherwise.
 
     Raises:
-        OSError: If there is no answer within `PROBE_SEC`.
+        OSError: If the server does not answer within `PROBE_SEC`.
     """
     failures: list[str] = []
 
@@ -236,17 +236,17 @@ def _probe(url: str) -> None:
 
 
 def _kind(path: Path) -> str:
-    """What a file is, by its content.
+    """The kind of a file, by its content.
 
-    A mistake costs no safety: `_load_file` opens kinds of `DATA` by what reads nothing but data.
+    A wrong result is not dangerous: `_load_file` opens kinds of `DATA` with readers of pure data.
     """
     with path.open("rb") as f:
         head = f.read(32)
-    if head.startswith(b"PK\x03\x04"):  # a pickle can have an archive inside
+    if head.startswith(b"PK\x03\x04"):  # of an archive; a pickle can have one inside
         try:
             with zipfile.ZipFile(path) as archive:
                 names = [name.rpartition("/")[2].lower() for name in archive.namelist()]
-        except Exception:  # damaged bytes can raise anything; loading will say what is wrong
+        except Exception:  # damaged bytes can raise anything; loading will report it
             return "TorchScript file"
         return "TorchScript file" if "constants.pkl" in names else "state dict"
     try:
@@ -258,7 +258,7 @@ def _kind(path: Path) -> str:
 
 
 def _drop(source: Source, status: os.stat_result) -> str:
-    """Remove a damaged download from the cache; the end of a message says so."""
+    """Remove a damaged download from the cache, and return the end of the error message."""
     if not util.is_url(source.location):
         return ""
     if source.is_published:
@@ -277,7 +277,9 @@ def _load_file(path: Path, kind: str, source: Source) -> torch.nn.Module:
             return _load_state_dict(path, kind, _name_of(source.url))
     except Exception as error:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
-        is_whole = isinstance(error, ValueError) and error.__cause__ is None  # as this module says
+        is_whole = (
+            isinstance(error, ValueError) and error.__cause__ is None
+        )  # raised in this module
         is_damaged = not (is_whole or isinstance(error, (ImportError, MemoryError)))
         raise InputError(
             f"{source.location} holds no feature network: {reason}"
@@ -307,7 +309,7 @@ def _load_pickle(path: Path) -> torch.nn.Module:
 
 @contextlib.contextmanager
 def _without_warnings() -> Iterator[None]:
-    """Keep quiet about TorchScript, which PyTorch would like to be rid of, and old pickles."""
+    """Silence warnings about TorchScript, which PyTorch has deprecated, and about old pickles."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

@@ -1,21 +1,21 @@
 """Euclidean distances between many vectors, by matrix products where these are exact enough.
 
-|x - y|^2 = |x|^2 + |y|^2 - 2 x·y is fast, but what is left of the difference is rounding errors
-where the vectors lie close together and far from zero. So zero is moved into their middle, and
-distances that are still small beside the lengths of their vectors are computed from differences.
+|x - y|^2 = |x|^2 + |y|^2 - 2 x·y is fast, but for vectors that lie close together and far from
+zero, rounding errors are as large as the result. So zero is moved into the middle of the vectors,
+and distances that are still small beside the vectors are computed from differences.
 """
 
 import torch
 from torch import Tensor
 
-# Of |x|^2 + |y|^2, that products in this type give a square to 2^-12 or so.
+# Smallest share of |x|^2 + |y|^2 for which products in this dtype are right to about 2^-12.
 SMALLEST_SHARES = {torch.float32: 2**-10, torch.float64: 2**-39}
-MAX_SHARE_OF_PAIRS = 1 / 1024  # computed one by one, which takes so much longer
-BLOCK_ELEMENTS = 2**24  # of the differences in memory at a time
+MAX_SHARE_OF_PAIRS = 1 / 1024  # pairs that may be computed one by one, which is slow
+BLOCK_ELEMENTS = 2**24  # elements of differences in memory at a time
 
 
 def middle(x: Tensor) -> Tensor:
-    """Where to move zero for vectors `[N, d]`, `[d]`: a mean that float16 can hold.
+    """The new zero for vectors `[N, d]`, `[d]`: their mean, rounded to float16.
 
     The differences of float16 numbers of about the same size are then exact in float32.
     """
@@ -23,21 +23,21 @@ def middle(x: Tensor) -> Tensor:
 
 
 def pairwise(x: Tensor, y: Tensor, center: Tensor) -> Tensor:
-    """Distances of rows of float32 `x` `[N, d]` to those of `y` `[M, d]`: float32 `[N, M]`.
+    """Distances of the rows of float32 `x` `[N, d]` and `y` `[M, d]`: float32 `[N, M]`.
 
-    Right to about 2^-12 of each distance, more than float16 can tell; exactly 0 between equal rows.
+    Right to about 2^-12 of each distance, better than float16; exactly 0 between equal rows.
 
     Args:
         x: Vectors.
         y: Other vectors, on the same device.
-        center: See `middle`; it decides about speed and rounding errors only.
+        center: See `middle`; it affects speed and rounding errors only.
     """
     x, y = x - center, y - center
     for dtype, smallest_share in SMALLEST_SHARES.items():
         if dtype == torch.float64 and x.device.type == "mps":
-            break  # which has no such type
+            break  # Apple GPUs have no float64
         squares, limits = _squares(x.to(dtype), y.to(dtype))
-        # Not (squares > limit), so that NaN is computed again, and stays.
+        # Not `squares <= limit`: a NaN must count as close, so that it stays in the result.
         is_close = torch.gt(squares, limits.mul_(smallest_share)).logical_not_()
         num_close = int(is_close.count_nonzero())
         if num_close <= MAX_SHARE_OF_PAIRS * squares.numel() + len(x):
@@ -50,7 +50,7 @@ def pairwise(x: Tensor, y: Tensor, center: Tensor) -> Tensor:
 
 
 def _squares(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """By products: |x - y|^2, and |x|^2 + |y|^2, `[N, M]` each."""
+    """|x - y|^2 by products, and |x|^2 + |y|^2, `[N, M]` each."""
     lengths = torch.add(x.square().sum(dim=1)[:, None], y.square().sum(dim=1))
     return torch.addmm(lengths, x, y.T, alpha=-2), lengths
 

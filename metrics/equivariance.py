@@ -3,14 +3,16 @@
 Karras et al. 2021, "Alias-Free Generative Adversarial Networks", App. E.
 """
 
-import copy
 import math
 
 import torch
 from torch import Tensor
 
 from dnnlib.errors import InputError
-from metrics import metric_utils, parallel
+from metrics import lockstep, metric_utils
+from metrics.dataset import RandomLabels
+from metrics.options import MetricOptions
+from torch_utils import latents
 from torch_utils.image_transforms import (
     apply_affine_transformation,
     apply_fractional_pseudo_rotation,
@@ -42,7 +44,7 @@ PEAK = 2  # images range from -1 to 1
 
 
 def compute_equivariance_metrics(
-    opts,
+    opts: MetricOptions,
     num_samples: int,
     batch_size: int,
     translate_max: float = 0.125,
@@ -56,7 +58,7 @@ def compute_equivariance_metrics(
     Each batch has one translation and one angle.
 
     Args:
-        opts: `metrics.metric_utils.MetricOptions`, with a network that has an input transform.
+        opts: Options of the metric; the network must have an input transform.
         num_samples: Images to generate, rounded up to whole batches.
         batch_size: Images per batch.
         translate_max: Largest translation, relative to the image size.
@@ -66,24 +68,17 @@ def compute_equivariance_metrics(
         compute_eqr: Measure EQ-R: rotation.
 
     Returns:
-        The chosen of EQ-T, EQ-T_frac and EQ-R, in this order: peak signal-to-noise ratios in dB.
-        One that is alone comes as a number.
+        EQ-T, EQ-T_frac and EQ-R, as far as they are chosen: peak signal-to-noise ratios in dB. A
+        single metric is returned as a number.
 
     Raises:
-        ValueError: If nothing is to be measured, the network has no input transform, its images
-            are not finite, or no pixels are left to compare.
+        ValueError: If no metric is chosen, the network has no input transform, its images are not
+            finite, or no pixels are left to compare.
     """
-    with parallel.in_step(opts.worker):
-        labels = metric_utils.RandomLabels(opts)
-        compare = Comparison(
-            opts,
-            batch_size,
-            translate_max,
-            rotate_max,
-            compute_eqt_int,
-            compute_eqt_frac,
-            compute_eqr,
-        )
+    with lockstep.in_step(opts.worker):
+        labels = RandomLabels(opts)
+        which = compute_eqt_int, compute_eqt_frac, compute_eqr
+        compare = Comparison(opts, batch_size, translate_max, rotate_max, *which)
 
     def compute(idx: int) -> Tensor:
         return compare(labels.get(idx * batch_size, (idx + 1) * batch_size))
@@ -92,11 +87,11 @@ def compute_equivariance_metrics(
     progress = opts.progress.sub(tag="eq sampling", num_items=num_samples)
     num_batches = math.ceil(num_samples / batch_size)
     # Some devices have no float64.
-    dtype = torch.float32 if torch.device(opts.device).type == "mps" else torch.float64
+    dtype = torch.float32 if opts.device.type == "mps" else torch.float64
     for of_batch in metric_utils.run_batches(opts, num_batches, compute, dtype):
         totals.append(of_batch)
         if len(totals) == 1:
-            _check_sums(of_batch)  # before hours go by
+            _check_sums(of_batch)  # an error now saves hours
         progress.update(min(len(totals) * batch_size, num_samples))
 
     total = torch.stack(totals).sum(0)
@@ -108,12 +103,12 @@ def compute_equivariance_metrics(
 class Comparison:
     """Compares images of transformed content with transformed images, one batch at a time.
 
-    Arguments are those of `compute_equivariance_metrics`. The network is copied.
+    The arguments are those of `compute_equivariance_metrics`. The network is copied.
     """
 
     def __init__(
         self,
-        opts,
+        opts: MetricOptions,
         batch_size: int,
         translate_max: float,
         rotate_max: float,
@@ -126,13 +121,15 @@ class Comparison:
                 "compute_equivariance_metrics: choose one or more of `compute_eqt_int`, "
                 "`compute_eqt_frac`, `compute_eqr`"
             )
-        synthesis_input = getattr(opts.G.synthesis, "input", None)
-        if not isinstance(getattr(synthesis_input, "transform", None), Tensor):
+        G = metric_utils.prepare_generator(opts)
+        transform = latents.transform_buffer(G)
+        if transform is None:
             raise InputError(
                 "Equivariance needs a generator with an input transform, such as StyleGAN3's; "
-                f"{type(opts.G).__name__} has no `synthesis.input.transform`"
+                f"{type(G).__name__} has no `synthesis.input.transform`"
             )
-        self.G = copy.deepcopy(opts.G).eval().requires_grad_(False).to(opts.device)
+        self.G = G
+        self._transform = transform
         self.synthesis_kwargs = {**opts.G_kwargs, "noise_mode": "const"}
         self.device = opts.device
         self.batch_size = batch_size
@@ -156,8 +153,8 @@ class Comparison:
             if name.endswith(".noise_const"):
                 buffer.copy_(torch.randn_like(buffer))
         z = torch.randn([self.batch_size, self.G.z_dim], device=self.device)
-        # What the host has to know is drawn before the network starts: to read it from a GPU is
-        # to wait for all work there.
+        # The CPU needs these numbers. They are drawn before the network starts: reading from a GPU
+        # waits for all queued work.
         eqt_shift = self._draw(2, self.translate_max) if self.compute_eqt_int else None
         eqt_frac_shift = self._draw(2, self.translate_max) if self.compute_eqt_frac else None
         angle = self._draw([], self.rotate_max * math.pi) if self.compute_eqr else None
@@ -186,17 +183,17 @@ class Comparison:
         return ((torch.rand(shape, device=self.device) * 2 - 1) * limit).cpu()
 
     def _synthesize(self, ws: Tensor, inverse: Tensor) -> Tensor:
-        """Images of which the content has been transformed, given the inverse, `[3, 3]`."""
-        self.G.synthesis.input.transform.copy_(inverse)
+        """Images with transformed content; `inverse` is the inverse transform, `[3, 3]`."""
+        self._transform.copy_(inverse)
         return self.G.synthesis(ws=ws, **self.synthesis_kwargs)
 
 
 def _check_sums(sums: Tensor) -> None:
-    """Refuse sums `[num_metrics, 2]` of errors and of pixels that make no ratio."""
+    """Refuse sums of errors and of pixels, `[num_metrics, 2]`, that give no finite ratio."""
     if not sums.isfinite().all():
         raise InputError(
-            "equivariance: the network's images hold NaN or infinite values; it is damaged, use an "
-            "earlier snapshot"
+            "equivariance: the network's images hold NaN or infinite values; it is damaged, "
+            "use an earlier snapshot"
         )
     if (sums[:, 1] == 0).any():
         raise InputError(

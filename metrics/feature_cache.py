@@ -1,7 +1,7 @@
-"""Files that keep the feature statistics of datasets, which do not change from network to network.
+"""A cache of the feature statistics of datasets, which are the same for all networks.
 
-Their names cover what the statistics depend on; what lies behind a path is compared when a file is
-read, so that a dataset that was replaced is noticed.
+The names of its files cover all options that the statistics depend on. The dataset's own files are
+compared when a cached file is read, so that a replaced dataset is noticed.
 """
 
 import hashlib
@@ -18,7 +18,7 @@ from metrics.feature_stats import FeatureStats
 
 FOLDER = "gan-metrics"  # below the cache directory
 SUFFIX = ".safetensors"
-OLD_SUFFIX = ".pkl"  # of earlier versions, and of other programs
+OLD_SUFFIX = ".pkl"  # in earlier versions, and in other programs
 
 
 def cache_tag(
@@ -28,14 +28,14 @@ def cache_tag(
     detector_kwargs: Mapping[str, Any],
     stats_kwargs: Mapping[str, Any],
 ) -> str:
-    """Name of the statistics of a whole dataset; the same options in another order give another.
+    """Name of the statistics of a whole dataset; it depends on the order of the options.
 
     Args:
         dataset_name: Short name of the dataset.
-        dataset_kwargs: How it is constructed.
-        detector_url: What tells the feature network from others.
+        dataset_kwargs: How the dataset is constructed.
+        detector_url: Identity of the feature network.
         detector_kwargs: How the feature network is called.
-        stats_kwargs: What is kept: `capture_all`, `capture_mean_cov`.
+        stats_kwargs: Kind of the statistics: `capture_all`, `capture_mean_cov`.
     """
     key = dict(
         dataset_kwargs=dict(dataset_kwargs),
@@ -50,18 +50,18 @@ def cache_tag(
 
 
 def cache_file(tag: str, num_items: int | None = None) -> Path:
-    """The file of a tag; statistics of the first `num_items` images only have one of their own."""
+    """The file of a tag; statistics of the first `num_items` images have a file of their own."""
     name = tag if num_items is None else f"{tag}-first{num_items}"
     return Path(make_cache_dir_path(FOLDER)) / f"{name}{SUFFIX}"
 
 
 def load(path: Path, num_items: int, files: str | None) -> FeatureStats | None:
-    """Read statistics, `None` if there are none for these images; warn of a damaged or old file.
+    """Read statistics, `None` if the cache has none of these images; warn of a bad or old file.
 
     Args:
-        path: What `cache_file` returned.
+        path: Result of `cache_file`.
         num_items: Number of images.
-        files: What `describe_files` says of the dataset.
+        files: Result of `describe_files`.
     """
     try:
         state = feature_file.read(path)
@@ -78,13 +78,13 @@ def load(path: Path, num_items: int, files: str | None) -> FeatureStats | None:
 
 
 def save(path: Path, stats: FeatureStats, dataset: Any, files: str | None) -> None:
-    """Write statistics; a cache that cannot be written costs time, nothing else.
+    """Write statistics. If the cache cannot be written, a warning says so.
 
     Args:
-        path: What `cache_file` returned.
+        path: Result of `cache_file`.
         stats: The statistics.
         dataset: The dataset that they were computed from.
-        files: What `describe_files` said of the dataset before that.
+        files: Result of `describe_files` before the computation.
     """
     try:
         if describe_files(dataset) != files:
@@ -104,7 +104,7 @@ def describe_files(dataset: Any) -> str | None:
     """The state of a dataset's files, see `data.file_states`; `None` for other kinds of datasets.
 
     Raises:
-        OSError: If a file is gone.
+        OSError: If a file is missing.
     """
     describe = getattr(dataset, "file_states", None)
     return None if describe is None else describe()

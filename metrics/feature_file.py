@@ -1,6 +1,6 @@
 """The file format of feature statistics: safetensors, which holds numbers and texts only.
 
-Tensors, which are there if the statistics have them:
+Tensors, as far as the statistics have them:
 
     all_features  float32 [num_items, num_features]
     raw_mean      float64 [num_features]
@@ -12,7 +12,7 @@ The metadata item `feature_stats` is JSON:
     capture_all, capture_mean_cov, max_items, num_items, num_features
                       as in `FeatureStats.state_dict`
     chunks            number of vectors in each array of `all_features`
-    more              what else the writer wants to know
+    more              further facts of the writer
 """
 
 import json
@@ -29,18 +29,18 @@ from dnnlib.text import one_line
 
 VERSION = 1
 METADATA_KEY = "feature_stats"
-MAX_COUNT = 10**12  # more images than anybody has
-MAX_FEATURES = 10**6  # more numbers for an image than any feature network has
+MAX_COUNT = 10**12  # images; more than any dataset has
+MAX_FEATURES = 10**6  # numbers for an image; more than any feature network has
 DTYPES = {"all_features": "F32", "raw_mean": "F64", "raw_cov": "F64"}
-NUMPY_DTYPES = {"F32": np.dtype("<f4"), "F64": np.dtype("<f8")}
+NUMPY_DTYPES: dict[str, np.dtype] = {"F32": np.dtype("<f4"), "F64": np.dtype("<f8")}
 
 
 def write(f: IO[bytes], state: Mapping[str, Any], more: Mapping[str, Any]) -> None:
-    """Write statistics, array by array: features can fill much of the memory.
+    """Write statistics, array by array, because features can fill much of the memory.
 
     Args:
-        f: Open for writing in binary mode.
-        state: What `FeatureStats.state_dict` returned.
+        f: A file, open for writing in binary mode.
+        state: Result of `FeatureStats.state_dict`.
         more: Texts, numbers, None, and lists and dictionaries of them; `read` returns it.
     """
     chunks = list(state["all_features"])
@@ -55,7 +55,7 @@ def write(f: IO[bytes], state: Mapping[str, Any], more: Mapping[str, Any]) -> No
         start, end = end, end + _num_bytes(name, shape)
         header[name] = {"dtype": DTYPES[name], "shape": shape, "data_offsets": [start, end]}
     text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)  # so that the numbers are aligned
+    text += b" " * (-len(text) % 8)  # aligns the numbers
     f.write(len(text).to_bytes(8, "little") + text)
     for name in shapes:
         for array in arrays[name]:
@@ -63,17 +63,17 @@ def write(f: IO[bytes], state: Mapping[str, Any], more: Mapping[str, Any]) -> No
 
 
 def read(path: str | os.PathLike) -> dict[str, Any]:
-    """Read what `write` wrote.
+    """Read a file that `write` wrote.
 
     Returns:
         The state for `FeatureStats.from_state`, and `more`.
 
     Raises:
         OSError: If the file cannot be read.
-        ValueError: If the file is damaged or holds something else. Nothing was allocated that is
-            larger than the file.
+        ValueError: If the file is damaged or holds something else. Nothing larger than the file is
+            allocated before.
     """
-    with open(path, "rb"):  # its own message if there is none, or if it is a folder
+    with open(path, "rb"):  # a missing file or a folder gets Python's own error
         pass
     try:
         with safetensors.safe_open(path, framework="numpy") as f:
@@ -85,20 +85,19 @@ def read(path: str | os.PathLike) -> dict[str, Any]:
     except (safetensors.SafetensorError, ValueError) as error:
         raise InputError(f"{path} holds no feature statistics: {one_line(str(error))}") from error
     bounds = np.cumsum(fields["chunks"])[:-1]
-    features = arrays.get("all_features")
     return {
         **{key: value for key, value in fields.items() if key not in ("version", "chunks")},
-        "all_features": [] if not fields["chunks"] else np.split(features, bounds),
+        "all_features": np.split(arrays["all_features"], bounds) if fields["chunks"] else [],
         "raw_mean": arrays.get("raw_mean", np.zeros([0])),
         "raw_cov": arrays.get("raw_cov", np.zeros([0, 0])),
     }
 
 
 def _fields(metadata: Mapping[str, str] | None) -> dict[str, Any]:
-    """What the metadata says.
+    """The fields of the metadata.
 
     Raises:
-        ValueError: If anything is missing, or makes no sense.
+        ValueError: If a field is missing, or makes no sense.
     """
     text = (metadata or {}).get(METADATA_KEY)
     if text is None:
@@ -138,9 +137,9 @@ _FIELDS = {
 
 
 def _shapes(fields: Mapping[str, Any]) -> dict[str, list[int]]:
-    """The arrays that such statistics have."""
+    """Shapes of the arrays of such statistics."""
     num_features = fields["num_features"]
-    shapes = {}
+    shapes: dict[str, list[int]] = {}
     if fields["capture_mean_cov"] and num_features is not None:
         shapes |= {"raw_mean": [num_features], "raw_cov": [num_features] * 2}
     if fields["chunks"]:

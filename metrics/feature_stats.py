@@ -1,4 +1,4 @@
-"""What is kept of many feature vectors: all of them, or their mean and covariance."""
+"""Statistics of many feature vectors: all vectors, or their mean and covariance."""
 
 import os
 from collections.abc import Mapping
@@ -18,12 +18,12 @@ class FeatureStats:
     """Collects feature vectors that arrive in batches.
 
     Moments accumulate in float64 on the device of the features (on the CPU for MPS, which has no
-    float64). Features that are kept travel to the CPU while a GPU goes on computing.
+    float64). Kept features are copied to the CPU while a GPU goes on computing.
 
     Args:
         capture_all: Keep every vector.
         capture_mean_cov: Accumulate the moments.
-        max_items: Ignore what arrives after so many vectors.
+        max_items: Number of vectors after which further vectors are ignored.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class FeatureStats:
 
     @property
     def all_features(self) -> list[np.ndarray]:
-        """The vectors that were kept, float32 `[N, num_features]` each, as they arrived."""
+        """The kept batches of vectors, float32 `[N, num_features]` each, as they arrived."""
         self._finish_arrival()
         return self._chunks
 
@@ -65,13 +65,13 @@ class FeatureStats:
         return int(self._num_nonfinite)
 
     def check_finite(self, kind: str) -> None:
-        """Refuse vectors that are not finite, which make a number of any statistic.
+        """Refuse vectors that are not finite: statistics of them mean nothing.
 
         Args:
-            kind: Whose features these are, for the message: `"generated"` or `"real"`.
+            kind: Kind of the images, for the message: `"generated"` or `"real"`.
 
         Raises:
-            ValueError: If there are any.
+            ValueError: If a vector is not finite.
         """
         if num := self.num_nonfinite:
             raise InputError(
@@ -85,10 +85,10 @@ class FeatureStats:
         return self.max_items is not None and self.num_items >= self.max_items
 
     def append(self, x: np.ndarray | Tensor) -> None:
-        """Take in a batch `[N, num_features]`, which passes through float32.
+        """Add a batch `[N, num_features]`, converted to float32.
 
         Raises:
-            ValueError: If the shape is another one.
+            ValueError: If the shape is wrong.
         """
         x = torch.as_tensor(x).detach().to(torch.float32)
         if x.ndim != 2 or self.num_features not in (None, x.shape[1]):
@@ -114,7 +114,7 @@ class FeatureStats:
         """All vectors, float32 `[N, num_features]`.
 
         Raises:
-            ValueError: If they were not kept, or are not finite.
+            ValueError: If the vectors were not kept, or are not finite.
         """
         if not self.capture_all:
             raise InputError("FeatureStats: get_all() needs capture_all=True")
@@ -129,7 +129,7 @@ class FeatureStats:
         """Mean `[num_features]` and (biased) covariance `[num_features, num_features]`.
 
         Raises:
-            ValueError: If they were not accumulated, or are not finite.
+            ValueError: If the moments were not accumulated, or are not finite.
         """
         if not self.capture_mean_cov:
             raise InputError("FeatureStats: get_mean_cov() needs capture_mean_cov=True")
@@ -139,7 +139,7 @@ class FeatureStats:
         return mean, cov
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything, as numbers and arrays."""
+        """The whole state, as numbers and arrays."""
         return dict(
             capture_all=self.capture_all,
             capture_mean_cov=self.capture_mean_cov,
@@ -152,10 +152,10 @@ class FeatureStats:
         )
 
     def save(self, pkl_file: str | os.PathLike, **more: Any) -> None:
-        """Write a file of `state_dict()` (and of `more`), which appears when it is complete.
+        """Write `state_dict()` and `more` to a file, which appears when it is complete.
 
         Args:
-            pkl_file: Path. The name is that of older versions; see `feature_file` for the format.
+            pkl_file: Path. The argument has its old name; see `feature_file` for the format.
             **more: Texts, numbers, None, and lists and dictionaries of them.
         """
         with open_atomic(pkl_file) as f:
@@ -163,7 +163,7 @@ class FeatureStats:
 
     @staticmethod
     def load(pkl_file: str | os.PathLike) -> "FeatureStats":
-        """Read what `save` wrote; nothing in the file is executed.
+        """Read a file that `save` wrote; nothing in it is executed.
 
         Raises:
             OSError: If the file cannot be read.
@@ -192,7 +192,7 @@ class FeatureStats:
         if x.device.type != "cuda":
             self._chunks.append(x.cpu().numpy().copy())
             return
-        # The copy waits for this batch; we wait for it when the next batch is under way.
+        # The copy waits for this batch. We wait for the copy when the next batch is queued.
         host = torch.empty(x.shape, dtype=x.dtype, pin_memory=True)
         host.copy_(x, non_blocking=True)
         event = torch.cuda.Event()

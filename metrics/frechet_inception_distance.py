@@ -15,20 +15,11 @@ def compute_fid(opts: MetricOptions, max_real: int | None, num_gen: int) -> floa
 
     Args:
         opts: Options of the metric.
-        max_real: Use so many real images at most.
+        max_real: Largest number of real images.
         num_gen: Number of generated images.
     """
-    features = dict(
-        opts=opts,
-        detector_url=detectors.URLS["inception"],
-        detector_kwargs=dict(return_features=True),
-        capture_mean_cov=True,
-    )
-    real = metric_utils.compute_feature_stats_for_dataset(
-        rel_lo=0, rel_hi=0, max_items=max_real, **features
-    )
-    gen = metric_utils.compute_feature_stats_for_generator(
-        rel_lo=0, rel_hi=1, max_items=num_gen, **features
+    real, gen = metric_utils.compute_both_feature_stats(
+        opts, detectors.URLS["inception"], max_real, num_gen, capture_mean_cov=True
     )
     if opts.rank != 0:
         return float("nan")
@@ -41,8 +32,8 @@ def frechet_distance(
     """Squared Fréchet distance of two Gaussians (Dowson & Landau 1982), in float64.
 
     |mean_a - mean_b|^2 + tr(cov_a + cov_b - 2 (cov_a cov_b)^(1/2)). With cov_a = r r^T, the product
-    in the root has the eigenvalues of the symmetric r^T cov_b r, which are real and not negative:
-    the sum of their roots is the trace that is wanted.
+    cov_a cov_b has the eigenvalues of the symmetric r^T cov_b r, which are real and not negative.
+    The sum of their roots is the trace of the matrix root.
     """
     root = _factor(cov_a)
     product = root.T @ cov_b @ root

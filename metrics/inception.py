@@ -1,14 +1,14 @@
-"""InceptionV3 as FID knows it, for weights that come as a PyTorch state dict.
+"""InceptionV3 of FID, with weights from a PyTorch state dict.
 
 The architecture is that of Szegedy et al. 2016, "Rethinking the Inception Architecture for Computer
-Vision", in the variant of the TensorFlow graph of 2015-12-05, with which FID was defined: 1008
-outputs, averages that leave out the padding, a maximum in the last pool, TensorFlow's first
-bilinear resize. The file `pt_inception-2015-12-05-6726825d.pth` has its weights. Names of layers
-are those of the state dict.
+Vision", in the variant of the TensorFlow graph of 2015-12-05, which defines FID: 1008 outputs,
+averages without the padding, a maximum in the last pool, TensorFlow's first bilinear resize. The
+file `pt_inception-2015-12-05-6726825d.pth` has its weights. Layers have the names of the state
+dict.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, BinaryIO
 
 import torch
@@ -21,7 +21,7 @@ INPUT_SIZE = 299
 NUM_FEATURES = 2048
 NUM_CLASSES = 1008
 BATCHNORM_EPS = 1e-3
-MAX_NAMES = 3  # how many parameters an error message lists
+MAX_NAMES = 3  # parameters that an error message lists
 
 
 def load_inception(path_or_file: str | os.PathLike | BinaryIO) -> "InceptionV3":
@@ -31,7 +31,7 @@ def load_inception(path_or_file: str | os.PathLike | BinaryIO) -> "InceptionV3":
         The network in float32 on the CPU, in evaluation mode, ready to use.
 
     Raises:
-        ValueError: If the file is no state dict of this architecture.
+        ValueError: If the file is not a state dict of this architecture.
     """
     if isinstance(path_or_file, str | os.PathLike):
         name = os.fspath(path_or_file)
@@ -41,8 +41,8 @@ def load_inception(path_or_file: str | os.PathLike | BinaryIO) -> "InceptionV3":
         state_dict = torch.load(path_or_file, map_location="cpu", weights_only=True)
     except OSError:
         raise
-    except Exception as error:  # which ones depends on what the file is instead
-        raise InputError(f"{name} is no PyTorch state dict: {_first_sentence(error)}") from error
+    except Exception as error:  # PyTorch raises many kinds of errors for other files
+        raise InputError(f"{name} is not a PyTorch state dict: {_first_sentence(error)}") from error
     return build(state_dict, name)
 
 
@@ -50,17 +50,17 @@ def build(state_dict: Any, name: str) -> "InceptionV3":
     """The network with the weights of a state dict, as `load_inception` returns it.
 
     Args:
-        state_dict: What a file held; tensors by name, or else refused.
-        name: Of the file, for messages.
+        state_dict: Content of a file; it must be tensors by name.
+        name: Name of the file, for messages.
 
     Raises:
-        ValueError: If it is no state dict of this architecture.
+        ValueError: If it is not a state dict of this architecture.
     """
     if not isinstance(state_dict, Mapping) or not all(
         isinstance(value, Tensor) for value in state_dict.values()
     ):
-        raise InputError(f"{name} is no state dict: it must hold tensors by name")
-    # Counts of training steps, which some files have and none needs.
+        raise InputError(f"{name} is not a state dict: it must hold tensors by name")
+    # Some files have counts of training steps, which are not needed.
     state_dict = {k: v for k, v in state_dict.items() if not k.endswith(".num_batches_tracked")}
 
     with torch.device("meta"):
@@ -110,11 +110,10 @@ class InceptionV3(nn.Module):
     def forward(
         self, img: Tensor, return_features: bool = False, no_output_bias: bool = False
     ) -> Tensor:
-        """Look at images.
+        """Compute features or probabilities of images.
 
         Args:
-            img: RGB images of any size with values from 0 to 255, uint8 or other,
-                `[N, 3, H, W]`.
+            img: RGB images of any size with values from 0 to 255, of any dtype, `[N, 3, H, W]`.
             return_features: Return the features before the last layer, `[N, 2048]`.
             no_output_bias: Leave out the bias of the last layer, as the Inception score does.
 
@@ -139,11 +138,13 @@ class InceptionV3(nn.Module):
         return F.linear(features, self.fc.weight, bias).softmax(dim=1)
 
     def prepare(self) -> "InceptionV3":
-        """Make ready for use only: fold the normalisations into the convolutions, once."""
+        """Prepare for inference: fold the normalisations into the convolutions, once."""
         for module in self.modules():
             if isinstance(module, ConvUnit):
                 module.fold()
-        self.to(memory_format=torch.channels_last)
+        for parameter in self.parameters():
+            if parameter.ndim == 4:
+                parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
         return self.eval().requires_grad_(False)
 
 
@@ -160,25 +161,41 @@ class ConvUnit(nn.Module):
     ) -> None:
         super().__init__()
         self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding, bias=False)
-        self.bn = Normalization(out_channels)
+        self.bn: Normalization | None = Normalization(out_channels)
 
     def forward(self, x: Tensor) -> Tensor:
         """`[N, in_channels, H, W]` to `[N, out_channels, H', W']`."""
-        return self.bn(self.conv(x)).relu_()
+        x = self.conv(x)
+        return (x if self.bn is None else self.bn(x)).relu_()
 
     @torch.no_grad()
     def fold(self) -> None:
         """Let the convolution do what the normalisation does in evaluation mode."""
         conv, bn = self.conv, self.bn
-        gain = bn.weight.double() / (bn.running_var.double() + BATCHNORM_EPS).sqrt()
+        if bn is None:
+            return
+        gain = bn.weight.double() / torch.sqrt(bn.running_var.double() + BATCHNORM_EPS)
         bias = bn.bias.double() - bn.running_mean.double() * gain
         conv.weight = nn.Parameter((conv.weight.double() * gain[:, None, None, None]).float())
         conv.bias = nn.Parameter(bias.float())
-        self.bn = nn.Identity()
+        self.bn = None
+
+
+def row_unit(in_channels: int, out_channels: int, size: int) -> ConvUnit:
+    """Convolution with a row of `size` taps, which keeps the size of the image."""
+    return ConvUnit(in_channels, out_channels, (1, size), padding=(0, size // 2))
+
+
+def column_unit(in_channels: int, out_channels: int, size: int) -> ConvUnit:
+    """Convolution with a column of `size` taps, which keeps the size of the image."""
+    return ConvUnit(in_channels, out_channels, (size, 1), padding=(size // 2, 0))
 
 
 class Normalization(nn.Module):
-    """Batch normalisation with the statistics of the training data, as of a trained network."""
+    """Batch normalisation with the statistics of the training data."""
+
+    running_mean: Tensor
+    running_var: Tensor
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -243,19 +260,15 @@ class BlockC(nn.Module):
 
     def __init__(self, in_channels: int, channels_7x7: int) -> None:
         super().__init__()
-        row, column = (
-            dict(kernel_size=(1, 7), padding=(0, 3)),
-            dict(kernel_size=(7, 1), padding=(3, 0)),
-        )
         self.branch1x1 = ConvUnit(in_channels, 192, 1)
         self.branch7x7_1 = ConvUnit(in_channels, channels_7x7, 1)
-        self.branch7x7_2 = ConvUnit(channels_7x7, channels_7x7, **row)
-        self.branch7x7_3 = ConvUnit(channels_7x7, 192, **column)
+        self.branch7x7_2 = row_unit(channels_7x7, channels_7x7, 7)
+        self.branch7x7_3 = column_unit(channels_7x7, 192, 7)
         self.branch7x7dbl_1 = ConvUnit(in_channels, channels_7x7, 1)
-        self.branch7x7dbl_2 = ConvUnit(channels_7x7, channels_7x7, **column)
-        self.branch7x7dbl_3 = ConvUnit(channels_7x7, channels_7x7, **row)
-        self.branch7x7dbl_4 = ConvUnit(channels_7x7, channels_7x7, **column)
-        self.branch7x7dbl_5 = ConvUnit(channels_7x7, 192, **row)
+        self.branch7x7dbl_2 = column_unit(channels_7x7, channels_7x7, 7)
+        self.branch7x7dbl_3 = row_unit(channels_7x7, channels_7x7, 7)
+        self.branch7x7dbl_4 = column_unit(channels_7x7, channels_7x7, 7)
+        self.branch7x7dbl_5 = row_unit(channels_7x7, 192, 7)
         self.branch_pool = ConvUnit(in_channels, 192, 1)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -278,8 +291,8 @@ class BlockD(nn.Module):
         self.branch3x3_1 = ConvUnit(in_channels, 192, 1)
         self.branch3x3_2 = ConvUnit(192, 320, 3, stride=2)
         self.branch7x7x3_1 = ConvUnit(in_channels, 192, 1)
-        self.branch7x7x3_2 = ConvUnit(192, 192, (1, 7), padding=(0, 3))
-        self.branch7x7x3_3 = ConvUnit(192, 192, (7, 1), padding=(3, 0))
+        self.branch7x7x3_2 = row_unit(192, 192, 7)
+        self.branch7x7x3_3 = column_unit(192, 192, 7)
         self.branch7x7x3_4 = ConvUnit(192, 192, 3, stride=2)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -296,21 +309,17 @@ class BlockD(nn.Module):
 class BlockE(nn.Module):
     """Branches that end in a row and a column side by side (Fig. 7)."""
 
-    def __init__(self, in_channels: int, pool) -> None:
+    def __init__(self, in_channels: int, pool: Callable[[Tensor], Tensor]) -> None:
         super().__init__()
         self.pool = pool
-        row, column = (
-            dict(kernel_size=(1, 3), padding=(0, 1)),
-            dict(kernel_size=(3, 1), padding=(1, 0)),
-        )
         self.branch1x1 = ConvUnit(in_channels, 320, 1)
         self.branch3x3_1 = ConvUnit(in_channels, 384, 1)
-        self.branch3x3_2a = ConvUnit(384, 384, **row)
-        self.branch3x3_2b = ConvUnit(384, 384, **column)
+        self.branch3x3_2a = row_unit(384, 384, 3)
+        self.branch3x3_2b = column_unit(384, 384, 3)
         self.branch3x3dbl_1 = ConvUnit(in_channels, 448, 1)
         self.branch3x3dbl_2 = ConvUnit(448, 384, 3, padding=1)
-        self.branch3x3dbl_3a = ConvUnit(384, 384, **row)
-        self.branch3x3dbl_3b = ConvUnit(384, 384, **column)
+        self.branch3x3dbl_3a = row_unit(384, 384, 3)
+        self.branch3x3dbl_3b = column_unit(384, 384, 3)
         self.branch_pool = ConvUnit(in_channels, 192, 1)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -329,7 +338,7 @@ class BlockE(nn.Module):
 
 
 def average_pool(x: Tensor) -> Tensor:
-    """Average of 3x3 pixels, of those inside of the image where it ends."""
+    """Average of 3x3 pixels, without pixels outside of the image."""
     return F.avg_pool2d(x, kernel_size=3, stride=1, padding=1, count_include_pad=False)
 
 
@@ -348,7 +357,7 @@ def resize(x: Tensor, size: int) -> Tensor:
         if x.shape[dim] == size:
             continue
         last = x.shape[dim] - 1
-        # In float32, as there.
+        # In float32, like TensorFlow.
         position = torch.arange(size, dtype=torch.float32) * (x.shape[dim] / size)
         first = position.long().clamp(max=last)
         weight = (position - first).to(x)
@@ -362,12 +371,12 @@ def resize(x: Tensor, size: int) -> Tensor:
 
 
 def _first_sentence(error: Exception) -> str:
-    """Without what PyTorch advises after it, which is to trust the file."""
+    """The reason, without PyTorch's advice to trust the file."""
     return str(error).strip().split("\n")[0].split(". ")[0] or type(error).__name__
 
 
-def _list_names(what: str, names) -> list[str]:
-    names = sorted(names)
+def _list_names(what: str, unsorted: Iterable[str]) -> list[str]:
+    names = sorted(unsorted)
     if not names:
         return []
     more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""

@@ -16,23 +16,15 @@ def compute_kid(
 
     Args:
         opts: Options of the metric.
-        max_real: Use so many real images at most.
+        max_real: Largest number of real images.
         num_gen: Number of generated images.
-        num_subsets: Average over so many random subsets.
+        num_subsets: Number of random subsets to average over.
         max_subset_size: Images of each kind in a subset.
     """
-    features = dict(
-        opts=opts,
-        detector_url=detectors.URLS["inception"],
-        detector_kwargs=dict(return_features=True),
-        capture_all=True,
+    real_stats, gen_stats = metric_utils.compute_both_feature_stats(
+        opts, detectors.URLS["inception"], max_real, num_gen, capture_all=True
     )
-    real = metric_utils.compute_feature_stats_for_dataset(
-        rel_lo=0, rel_hi=0, max_items=max_real, **features
-    ).get_all_torch()
-    gen = metric_utils.compute_feature_stats_for_generator(
-        rel_lo=0, rel_hi=1, max_items=num_gen, **features
-    ).get_all_torch()
+    real, gen = real_stats.get_all_torch(), gen_stats.get_all_torch()
     if opts.rank != 0:
         return float("nan")
 
@@ -51,8 +43,8 @@ def compute_kid(
 def kernel_distance(x: Tensor, y: Tensor) -> float:
     """Unbiased squared MMD of equally many features `[m, d]` (Gretton et al. 2012, Eq. 4).
 
-    All of it is float64 where the device has it: what is left of the sums is small beside them,
-    and the smaller, the further the features are from zero.
+    Computed in float64 where the device has it: the sums nearly cancel, the more the further the
+    features are from zero.
     """
     m = len(x)
     if x.device.type != "mps":

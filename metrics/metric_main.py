@@ -1,4 +1,4 @@
-"""Metric names, what each needs, evaluation, and the JSON record of a result."""
+"""Metric names and their requirements, evaluation, and the JSON record of a result."""
 
 import math
 import os
@@ -13,7 +13,7 @@ import torch
 import dnnlib
 from data import fingerprint
 from dnnlib import strict_json
-from dnnlib.errors import InputError, MachineError
+from dnnlib.errors import InputError, MachineError, UserError, message_of
 from dnnlib.util import EasyDict
 from metrics import (
     detectors,
@@ -21,20 +21,21 @@ from metrics import (
     frechet_inception_distance,
     inception_score,
     kernel_inception_distance,
-    parallel,
+    lockstep,
     perceptual_path_length,
     precision_recall,
     samples,
 )
 from metrics.metric_utils import MetricOptions
-from torch_utils import misc
+from torch_utils import distributed, misc
+from torch_utils.distributed import Worker
 
 NUM_SAMPLES = 50000
 
 
 @dataclass(frozen=True)
 class Metric:
-    """A registered metric: how to compute it, and what it needs."""
+    """A registered metric: its function, its feature networks, and whether it needs the dataset."""
 
     function: Callable[[MetricOptions], dict[str, float]]
     detectors: tuple[str, ...]
@@ -52,9 +53,9 @@ def register_metric(
     The function takes `MetricOptions` and returns values by name; those of rank 0 count.
 
     Args:
-        function: The function, where the decorator has no arguments.
-        detectors: Names of the feature networks that it uses.
-        uses_dataset: Whether it looks at real images.
+        function: The function, if the decorator has no arguments.
+        detectors: Names of the feature networks that the metric uses.
+        uses_dataset: Whether the metric looks at real images.
     """
 
     def register(function: Callable) -> Callable:
@@ -65,7 +66,7 @@ def register_metric(
 
 
 def is_valid_metric(metric: str) -> bool:
-    """Whether there is a metric of this name."""
+    """Whether a metric of this name exists."""
     return metric in _metrics
 
 
@@ -75,7 +76,7 @@ def list_valid_metrics() -> list[str]:
 
 
 def get_metric(metric: str) -> Metric:
-    """What is registered under a name."""
+    """The metric of a name."""
     assert is_valid_metric(metric), f"unknown metric {metric!r}"
     return _metrics[metric]
 
@@ -85,19 +86,19 @@ def find_missing(
     replacements: Mapping[str, str] | None = None,
     allow_untrusted: bool = False,
 ) -> dict[str, str]:
-    """Which metrics cannot be computed for lack of a feature network, and why.
+    """Metrics that cannot be computed for lack of a feature network, and the reasons.
 
-    Networks that are not here are downloaded now. Each is tried once; if there is no network, that
-    shows within seconds.
+    Missing feature networks are downloaded now. Each is tried once; without internet, this fails
+    within seconds.
     """
     reasons: dict[str, str | None] = {}
-    missing = {}
+    missing: dict[str, str] = {}
     for metric in metrics:
         for name in get_metric(metric).detectors:
             if name not in reasons:
                 reasons[name] = _check_detector(name, replacements, allow_untrusted)
-            if reasons[name] is not None:
-                missing[metric] = reasons[name]
+            if (reason := reasons[name]) is not None:
+                missing[metric] = reason
     return missing
 
 
@@ -107,31 +108,32 @@ def calc_metric(metric: str, **kwargs: Any) -> EasyDict:
     The global random generators are left as they were.
 
     Args:
-        metric: Its name.
-        **kwargs: For `MetricOptions`; `seed` is 0 by default.
+        metric: Name of the metric.
+        **kwargs: Attributes of `MetricOptions`; `seed` is 0 by default. Published programs give
+            `num_gpus`, `rank` and `device` in place of `worker`.
 
     Returns:
         `results` (values by name), `metric`, `total_time` in seconds, `total_time_str`, `num_gpus`,
-        and, where they are not the metric's own, `num`, `seed` and `detectors`; `dataset`, which
-        tells real images from others, where they are used and known: see `data.fingerprint.short`.
+        and, if they differ from the defaults, `num`, `seed` and `detectors`. If the metric uses
+        real images, `dataset` identifies them, see `data.fingerprint.short`.
 
     Raises:
-        RuntimeError: If it cannot be computed, in every process; ValueError, if its result would
-            not be finite.
+        RuntimeError: If the metric cannot be computed, in every process, or is not finite.
+        ValueError: If the network or the dataset is damaged, or the two do not fit together.
     """
-    opts = MetricOptions(**{"seed": 0, **kwargs})
+    opts = _make_options(**{"seed": 0, **kwargs})
     start_time = time.monotonic()
     with (
-        samples.preserved_generators(torch.device(opts.device)),
-        parallel.in_step(opts.worker),
+        samples.preserved_generators(opts.device),
+        lockstep.in_step(opts.worker),
     ):
         _check_weights(opts.G)
-        samples.seed_torch(opts.seed, opts.rank)  # for what is drawn outside of batches
+        samples.seed_torch(opts.seed, opts.rank)  # for random numbers outside of batches
         results = get_metric(metric).function(opts)
-    values = parallel.broadcast_floats(opts.worker, [float(value) for value in results.values()])
+    values = lockstep.broadcast_floats(opts.worker, [float(value) for value in results.values()])
     for name, value in zip(results, values, strict=True):
         if not math.isfinite(value):
-            raise MachineError(f"{name} came out as {value}, which is no number to compare with")
+            raise MachineError(f"{name} came out as {value}, which is not a number to compare with")
     total_time = time.monotonic() - start_time
     record = EasyDict(
         results=EasyDict(zip(results, values, strict=True)),
@@ -167,10 +169,10 @@ def report_metric(
     Args:
         result_dict: What `calc_metric` returned.
         run_dir: Folder of the run; if it does not exist, the line is only printed.
-        snapshot_pkl: The network; stored relative to the folder.
+        snapshot_pkl: Path of the network, which is stored relative to the folder.
 
     Raises:
-        ValueError: If a number is not finite, which JSON cannot hold.
+        ValueError: If a number is not finite: JSON cannot hold it.
     """
     metric = result_dict["metric"]
     assert is_valid_metric(metric), f"unknown metric {metric!r}"
@@ -249,26 +251,26 @@ def eqr50k(opts: MetricOptions) -> dict[str, float]:
     return dict(eqr50k=_equivariance(opts, compute_eqr=True))
 
 
-# Those of older papers.
+# Metrics of older papers.
 
 
 @register_metric(detectors=["inception"], uses_dataset=True)
 def fid50k(opts: MetricOptions) -> dict[str, float]:
-    """FID to as many real images."""
+    """FID to equally many real images."""
     opts.dataset_kwargs.update(max_size=None)
     return _fid("fid50k", opts, max_real=_num(opts))
 
 
 @register_metric(detectors=["inception"], uses_dataset=True)
 def kid50k(opts: MetricOptions) -> dict[str, float]:
-    """KID to as many real images."""
+    """KID to equally many real images."""
     opts.dataset_kwargs.update(max_size=None)
     return _kid("kid50k", opts, max_real=_num(opts))
 
 
 @register_metric(detectors=["vgg16"], uses_dataset=True)
 def pr50k3(opts: MetricOptions) -> dict[str, float]:
-    """Precision and recall against as many real images, three neighbours."""
+    """Precision and recall against equally many real images, three neighbours."""
     opts.dataset_kwargs.update(max_size=None)
     return _pr("pr50k3", opts, max_real=_num(opts))
 
@@ -281,17 +283,29 @@ def is50k(opts: MetricOptions) -> dict[str, float]:
     return dict(is50k_mean=mean, is50k_std=std)
 
 
+def _make_options(
+    num_gpus: int = 1, rank: int = 0, device: torch.device | None = None, **kwargs: Any
+) -> MetricOptions:
+    if "worker" not in kwargs:
+        assert 0 <= rank < num_gpus
+        if device is None:
+            device = distributed.resolve_device(index=rank if torch.cuda.is_available() else 0)
+        kwargs["worker"] = Worker(rank, num_gpus, torch.device(device))
+    given = {name: value for name, value in kwargs.items() if value is not None or name == "seed"}
+    return MetricOptions(**given)
+
+
 def _check_weights(G: torch.nn.Module | None) -> None:
-    """Refuse a damaged network: where its layers are clamped, its images may look sound."""
+    """Refuse a damaged network: clamped layers can hide the damage in its images."""
     if not isinstance(G, torch.nn.Module):
         return
-    # The average style is for truncation, which no metric uses.
+    # The average style matters for truncation only, which no metric uses.
     bad = [name for name in misc.nonfinite_tensors(G) if not name.endswith("w_avg")]
     if bad:
         more = f" and {len(bad) - 3} more" if len(bad) > 3 else ""
         raise InputError(
-            f"the network has NaN or infinite values in {', '.join(bad[:3])}{more}, and nothing to "
-            "measure; use an earlier snapshot"
+            f"the network has NaN or infinite values in {', '.join(bad[:3])}{more}: there is "
+            "nothing to measure, use an earlier snapshot"
         )
 
 
@@ -329,9 +343,11 @@ def _pr(name: str, opts: MetricOptions, max_real: int) -> dict[str, float]:
 
 def _equivariance(opts: MetricOptions, **which: bool) -> float:
     opts.G_kwargs.update(force_fp32=True)
-    return equivariance.compute_equivariance_metrics(
+    value = equivariance.compute_equivariance_metrics(
         opts, num_samples=_num(opts), batch_size=opts.batch_gen or 4, **which
     )
+    assert isinstance(value, float)  # one metric is chosen
+    return value
 
 
 def _check_detector(
@@ -340,6 +356,6 @@ def _check_detector(
     source = detectors.find(detectors.URLS[name], replacements)
     try:
         detectors.check(source, allow_untrusted)
-    except (RuntimeError, ValueError) as error:
-        return str(error)
+    except (UserError, OSError) as error:
+        return message_of(error)
     return None

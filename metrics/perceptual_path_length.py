@@ -14,8 +14,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dnnlib.errors import InputError
-from metrics import detectors, metric_utils, parallel
+from metrics import detectors, lockstep, metric_utils
+from metrics.dataset import RandomLabels
 from metrics.metric_utils import MetricOptions
+from torch_utils.networks import Generator
 
 VGG_RESOLUTION = 256  # larger images are averaged down to this
 
@@ -38,21 +40,14 @@ def compute_ppl(
         num_samples: Number of steps.
         epsilon: Length of a step.
         space: Where to interpolate.
-        sampling: Whether steps start anywhere on a path (full) or at its beginning (end).
-        crop: Look at the middle of the image only, where faces are.
+        sampling: Start of a step: anywhere on a path (full), or its beginning (end).
+        crop: Look only at the middle of the image, where faces are.
         batch_size: Steps at once.
     """
-    with parallel.in_step(opts.worker):
-        labels = metric_utils.RandomLabels(opts)
-        vgg16 = metric_utils.get_feature_detector(
-            detectors.URLS["vgg16"],
-            device=opts.device,
-            num_gpus=opts.num_gpus,
-            rank=opts.rank,
-            replacements=opts.detectors,
-            allow_untrusted=opts.allow_untrusted,
-        )
-        sampler = PPLSampler(opts.G, opts.G_kwargs, epsilon, space, sampling, crop, vgg16)
+    with lockstep.in_step(opts.worker):
+        labels = RandomLabels(opts)
+        vgg16 = metric_utils.load_detector(opts, detectors.URLS["vgg16"])
+        sampler = PPLSampler(opts.generator, opts.G_kwargs, epsilon, space, sampling, crop, vgg16)
         sampler.eval().to(opts.device)
 
     def compute(idx: int) -> Tensor:
@@ -66,7 +61,7 @@ def compute_ppl(
         for rows in metric_utils.run_batches(opts, num_batches, compute):
             dist.append(rows[:, 0].cpu())
             if len(dist) == 1:
-                _check_finite(dist[0])  # before hours go by
+                _check_finite(dist[0])  # an error now saves hours
             progress.update(min(len(dist) * batch_size, num_samples))
     if opts.rank != 0:
         return float("nan")
@@ -86,21 +81,21 @@ def trimmed_mean(dist: np.ndarray) -> float:
 
 
 class PPLSampler(torch.nn.Module):
-    """Draws steps and measures them.
+    """Draws random steps, and measures the distance of their images.
 
     Args:
         G: Generator, which is copied.
         G_kwargs: Keyword arguments of its synthesis.
         epsilon: Length of a step.
         space: Where to interpolate: `"z"` or `"w"`.
-        sampling: Where steps start: `"full"` or `"end"`.
+        sampling: Start of the steps: `"full"` or `"end"`.
         crop: Look at the middle of the image only.
         vgg16: Feature network; its LPIPS features are compared.
     """
 
     def __init__(
         self,
-        G: torch.nn.Module,
+        G: Generator,
         G_kwargs: Mapping[str, Any],
         epsilon: float,
         space: str,
@@ -143,7 +138,7 @@ class PPLSampler(torch.nn.Module):
         return self.G.mapping(z=z, c=torch.cat([c, c]))
 
     def _prepare(self, img: Tensor) -> Tensor:
-        """Images as the feature network takes them: levels 0 to 255, three channels."""
+        """Images for the feature network: levels 0 to 255, three channels."""
         if self.crop:
             size = img.shape[2]
             img = img[:, :, size * 3 // 8 : size * 7 // 8, size * 2 // 8 : size * 6 // 8]
@@ -167,7 +162,7 @@ def slerp(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
     Args:
         a: Normalised here.
         b: Normalised here.
-        t: `[N, 1]`; outside of 0 to 1 the way goes on.
+        t: `[N, 1]`; outside of 0 to 1 the path goes on.
     """
     a, b = F.normalize(a, dim=-1), F.normalize(b, dim=-1)
     cos = (a * b).sum(dim=-1, keepdim=True)

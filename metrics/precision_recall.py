@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from dnnlib.errors import InputError
-from metrics import detectors, distances, metric_utils, parallel
+from metrics import detectors, distances, lockstep, metric_utils
 from metrics.metric_utils import MetricOptions
 
-MAX_ROUNDING = 0.1  # of the distance of neighbours; it then changes distances by 1%
+MAX_ROUNDING = 0.1  # share of the distance of neighbours; it changes distances by 1%
 
 
 def compute_pr(
@@ -26,30 +26,21 @@ def compute_pr(
     row_batch_size: int,
     col_batch_size: int,
 ) -> tuple[float, float]:
-    """Share of generated images that look real, and of real ones that could be generated.
+    """Share of generated images that look real, and of real images that could be generated.
 
-    No more than `row_batch_size` times `col_batch_size` distances exist at a time. The processes
+    At most `row_batch_size` times `col_batch_size` distances are in memory at a time. The processes
     share the rows. NaN except on rank 0.
 
     Args:
         opts: Options of the metric.
-        max_real: Use so many real images at most.
+        max_real: Largest number of real images.
         num_gen: Number of generated images.
-        nhood_size: An image's neighbourhood reaches to its so many-th neighbour (k).
-        row_batch_size: Images to compare at a time
-        col_batch_size: with so many others.
+        nhood_size: Neighbours (k) in the neighbourhood of an image.
+        row_batch_size: Images that are compared at a time.
+        col_batch_size: Images that they are compared with at a time.
     """
-    features = dict(
-        opts=opts,
-        detector_url=detectors.URLS["vgg16"],
-        detector_kwargs=dict(return_features=True),
-        capture_all=True,
-    )
-    real = metric_utils.compute_feature_stats_for_dataset(
-        rel_lo=0, rel_hi=0, max_items=max_real, **features
-    )
-    gen = metric_utils.compute_feature_stats_for_generator(
-        rel_lo=0, rel_hi=1, max_items=num_gen, **features
+    real, gen = metric_utils.compute_both_feature_stats(
+        opts, detectors.URLS["vgg16"], max_real, num_gen, capture_all=True
     )
     for kind, stats in (("real", real), ("generated", gen)):
         if stats.num_items <= nhood_size:
@@ -57,10 +48,11 @@ def compute_pr(
                 f"precision and recall compare {nhood_size} neighbours of each image: "
                 f"{stats.num_items} {kind} images are too few"
             )
-    real, gen = (_in_half_precision(stats.get_all_torch()) for stats in (real, gen))
+    rounded_real = _in_half_precision(real.get_all_torch())
+    rounded_gen = _in_half_precision(gen.get_all_torch())
     precision, recall = (
         _share_inside(opts, manifold, probes, nhood_size, row_batch_size, col_batch_size)
-        for manifold, probes in ((real, gen), (gen, real))
+        for manifold, probes in ((rounded_real, rounded_gen), (rounded_gen, rounded_real))
     )
     return (precision, recall) if opts.rank == 0 else (float("nan"), float("nan"))
 
@@ -77,8 +69,7 @@ def compute_distances(
         return None
     center = distances.middle(col_features)
     chunks = _distance_chunks(row_features, col_features, col_batch_size, center)
-    chunks = [chunk for _, chunk in chunks]
-    return torch.cat(chunks, dim=1)
+    return torch.cat([chunk for _, chunk in chunks], dim=1)
 
 
 def _share_inside(
@@ -103,7 +94,7 @@ def _share_inside(
         return nearest[:, -1:]
 
     num_batches = math.ceil(len(manifold) / row_batch_size)
-    radii = torch.cat(list(parallel.run_batches(opts.worker, num_batches, radii_of)))
+    radii = torch.cat(list(lockstep.run_batches(opts.worker, num_batches, radii_of)))
     radii = radii.to(torch.float16).squeeze(1).to(opts.device)
     if not radii.isfinite().all():
         raise InputError(
@@ -111,7 +102,7 @@ def _share_inside(
             "tell (65504)"
         )
     radius = float(radii.to(torch.float32).median())
-    # Where neighbours are equal, they may be so without rounding.
+    # Neighbours at distance 0 may be equal images rather than a result of rounding.
     is_coarse = rounded_manifold.error > MAX_ROUNDING * radius
     if opts.rank == 0 and is_coarse and (radius > 0 or rounded_manifold.is_merging):
         warnings.warn(
@@ -129,13 +120,13 @@ def _share_inside(
         return inside[:, None].to(torch.float32)
 
     num_batches = math.ceil(len(probes) / row_batch_size)
-    return float(torch.cat(list(parallel.run_batches(opts.worker, num_batches, is_inside))).mean())
+    return float(torch.cat(list(lockstep.run_batches(opts.worker, num_batches, is_inside))).mean())
 
 
 def _distance_chunks(
     rows: Tensor, columns: Tensor, col_batch_size: int, center: Tensor
 ) -> Iterator[tuple[slice, Tensor]]:
-    """Distances of some rows to all columns, in parts: which columns, and `[rows, part]`."""
+    """Distances of some rows to all columns, in parts: the columns, and `[rows, part]`."""
     rows, center = rows.to(torch.float32), center.to(rows.device)
     for start in range(0, len(columns), col_batch_size):
         part = slice(start, start + col_batch_size)
@@ -145,12 +136,12 @@ def _distance_chunks(
 
 @dataclass(frozen=True)
 class _Rounded:
-    """Features in float16, as published metrics compare them.
+    """Features in float16, which published metrics compare.
 
     Attributes:
         features: `[N, num_features]`.
-        error: How far rounding has moved the median one.
-        is_merging: Whether rounding has made different ones equal.
+        error: Median distance by which rounding has moved a vector.
+        is_merging: Whether rounding has made different vectors equal.
     """
 
     features: Tensor
@@ -171,7 +162,7 @@ def _in_half_precision(features: Tensor) -> _Rounded:
             "float16 (65504)"
         )
     direction = torch.rand(features.shape[1], generator=torch.Generator().manual_seed(0)) + 0.5
-    errors, shadows = [], []  # different features have different products with a random vector
+    errors, shadows = [], []  # products with a random vector tell different features apart
     for x in features.split(1024):
         rounded = x.to(torch.float16).to(torch.float32)
         errors.append((x - rounded).norm(dim=1))

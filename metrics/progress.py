@@ -1,4 +1,4 @@
-"""How far a metric is: numbers for a caller, a bar with the remaining time for a terminal."""
+"""Progress of a metric: numbers for a caller, a bar with the remaining time for a terminal."""
 
 import sys
 import time
@@ -9,21 +9,21 @@ from tqdm import tqdm
 from dnnlib import heartbeat
 from dnnlib.util import format_time
 
-LINE_INTERVAL_SEC = 30.0  # between two lines where there is no terminal
+LINE_INTERVAL_SEC = 30.0  # time between two lines without a terminal
 
 
 class ProgressMonitor:
-    """Progress of a task, or of a stage of one.
+    """Progress of a task, or of a stage of a task.
 
     Args:
-        tag: What is counted, for the console.
-        num_items: How many items there will be; `None` if that is unknown.
-        flush_interval: Report at every so many items, and at the end.
-        verbose: Show a bar on a terminal, a line now and then elsewhere, and a line at the end.
-        progress_fn: Called with where the task is and where it ends.
-        pfn_lo: What `progress_fn` is told at the start of this stage.
-        pfn_hi: What it is told at the end of this stage.
-        pfn_total: What it is told about the end of the task.
+        tag: Name of the items, for the console.
+        num_items: Number of items; `None` if it is unknown.
+        flush_interval: Items from one report to the next; the end is reported, too.
+        verbose: Show a bar on a terminal, otherwise a line now and then, and a line at the end.
+        progress_fn: Called with the position of the task and the position of its end.
+        pfn_lo: Position at the start of this stage.
+        pfn_hi: Position at the end of this stage.
+        pfn_total: Position at the end of the task.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class ProgressMonitor:
         self._tell(pfn_lo)
 
     def update(self, cur_items: int) -> None:
-        """Say how many items are done."""
+        """Report the number of finished items."""
         heartbeat.beat()
         is_done = self.num_items is not None and cur_items >= self.num_items
         if self._bar is not None:
@@ -77,7 +77,7 @@ class ProgressMonitor:
         rel_lo: float = 0,
         rel_hi: float = 1,
     ) -> "ProgressMonitor":
-        """A stage of this task, which takes from `rel_lo` to `rel_hi` of it."""
+        """A stage of this task, from the share `rel_lo` to `rel_hi`."""
         return ProgressMonitor(
             tag=tag,
             num_items=num_items,

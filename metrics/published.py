@@ -1,7 +1,7 @@
-"""Published feature networks, which can run code: what tells the publisher's file from others.
+"""Published feature networks, which can run code: check that a file is the publisher's.
 
-Nobody has told us their hashes. So the hash of the first download over https is kept beside the
-file, and from then on the file must have this hash. What was put into the cache by hand has none.
+Their hashes are not published. So the hash of the first download over https is kept beside the
+file, and from then on the file must have this hash. Files put into the cache by hand have none.
 """
 
 import contextlib
@@ -13,36 +13,36 @@ from pathlib import Path
 
 from dnnlib import downloads, file_lock, ownership, util
 
-NUM_ATTEMPTS = 2  # of a download
+NUM_ATTEMPTS = 2  # to download a file
 
 
 def cached_path(url: str) -> Path:
-    """Where the cache has the file, whether it is there or not."""
+    """The path of the file in the cache, whether it exists or not."""
     return downloads.cached_path(url, Path(util.make_cache_dir_path("downloads")))
 
 
 def record_path(path: Path) -> Path:
-    """Where the hash of a file's first download is kept."""
+    """The path of the hash of a file's first download."""
     return path.with_name(f"{path.name}.first-download.json")
 
 
 def fetch(url: str) -> Path:
-    """The file, from the cache or else downloaded, by one process at a time.
+    """The file, from the cache or downloaded by one process at a time.
 
     Raises:
-        OSError: If the file cannot be had.
+        OSError: If the file cannot be downloaded.
     """
     path = cached_path(url)
     record = record_path(path)
     if path.is_file() and record.is_file():
         return path
-    with contextlib.suppress(OSError):  # the download will say so
+    with contextlib.suppress(OSError):  # the download will report it
         ownership.make_private(path.parent)
 
     def say_waiting() -> None:
-        print(f"{url}: another process downloads it; waiting for that", file=sys.stderr)
+        print(f"{url}: waiting for another process that downloads it", file=sys.stderr)
 
-    # Others must not find the file before it has its record.
+    # Other processes must not find the file before it has its record.
     with file_lock.hold(path.with_name(f"{path.name}.first-download.lock"), say_waiting):
         is_download = not path.is_file()
         util.open_url(url, num_attempts=NUM_ATTEMPTS, return_filename=True)
@@ -53,18 +53,18 @@ def fetch(url: str) -> Path:
 
 
 def forget(url: str) -> None:
-    """Forget the hash of a download that turned out to be damaged: the next one counts."""
+    """Forget the hash of a damaged download, so that the next download counts as the first."""
     with contextlib.suppress(OSError):
         record_path(cached_path(url)).unlink()
 
 
 def find_doubt(url: str, path: Path, sha256: str) -> str | None:
-    """Why a cached file may be another than the publisher's, and the way out; `None` if it is that.
+    """The reason to doubt that a cached file is the publisher's, and the way out; `None` if none.
 
     Args:
-        url: Its published address.
-        path: What `fetch` returned.
-        sha256: The hash of the file.
+        url: Published address of the file.
+        path: Result of `fetch`.
+        sha256: Hash of the file.
     """
     if (fault := _find_fault(path)) is not None:
         return f"{fault}; or name a folder of your own in DNNLIB_CACHE_DIR"
@@ -85,24 +85,24 @@ def find_doubt(url: str, path: Path, sha256: str) -> str | None:
 
 
 def sha256_of(path: Path) -> str:
-    """SHA-256 of a file, which is read again only if it has changed."""
+    """SHA-256 of a file. The file is read again only if it has changed."""
     status = path.stat()
     return _sha256_of(path, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
 def is_secure(url: str) -> bool:
-    """Whether nobody between the publisher and us can have put another file there."""
+    """Whether nobody between the publisher and us can replace a file."""
     return url.startswith("https://")
 
 
 def _find_fault(path: Path) -> str | None:
-    """Why other users could have put a file or its record there."""
+    """The reason why other users could have written a file or its record."""
     places = (path.parent, path, record_path(path))
     return next(filter(None, map(ownership.find_fault, places)), None)
 
 
 def _remember(path: Path, url: str) -> None:
-    with contextlib.suppress(OSError):  # then the file is as one that was put there by hand
+    with contextlib.suppress(OSError):  # the file then counts as put there by hand
         with util.open_atomic(record_path(path), "w") as file:
             json.dump(dict(url=url, sha256=sha256_of(path)), file)
         record_path(path).chmod(0o600)

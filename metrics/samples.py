@@ -1,7 +1,7 @@
-"""Latents and labels of generated images, each by its number: the same however work is split.
+"""Random numbers for generated images, by the number of the image: the same however work is split.
 
-A counter-based generator (Philox; Salmon et al. 2011) makes the numbers of sample `i` without those
-of the samples before it, on the CPU, so every device and any number of processes agree.
+A counter-based generator (Philox; Salmon et al. 2011) on the CPU draws the numbers of sample `i`
+without the numbers of earlier samples, so all devices and any number of processes agree.
 """
 
 import contextlib
@@ -26,8 +26,15 @@ def latents(seed: int, start: int, stop: int, z_dim: int) -> Tensor:
 
 
 def label_indices(seed: int, start: int, stop: int, num_items: int) -> list[int]:
-    """For the samples from `start` to before `stop`, the training item that lends its label."""
+    """The training items whose labels the samples from `start` to before `stop` get."""
     return [int(_generator(seed, _LABELS, idx).integers(num_items)) for idx in range(start, stop)]
+
+
+def to_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """Copy from the CPU without waiting for the work that a GPU has to do."""
+    if device.type == "cuda":
+        tensor = tensor.pin_memory()  # other memory would be copied after that work
+    return tensor.to(device, non_blocking=True)
 
 
 def seed_torch(seed: int | None, idx: int) -> None:
@@ -38,7 +45,7 @@ def seed_torch(seed: int | None, idx: int) -> None:
 
 @contextlib.contextmanager
 def preserved_generators(device: torch.device) -> Iterator[None]:
-    """Leave the global random generators as they were, so that evaluating changes no training."""
+    """Restore the global random generators, so that evaluation does not change a training."""
     state = np.random.get_state()
     devices = [device] if device.type == "cuda" else []
     try:
@@ -50,5 +57,5 @@ def preserved_generators(device: torch.device) -> Iterator[None]:
 
 def _generator(seed: int, stream: int, idx: int) -> np.random.Generator:
     key = np.array([seed, stream], dtype=np.uint64)
-    counter = np.array([0, 0, idx, 0], dtype=np.uint64)  # the first words count what is drawn
+    counter = np.array([0, 0, idx, 0], dtype=np.uint64)  # the first words count the drawn numbers
     return np.random.Generator(np.random.Philox(key=key, counter=counter))

@@ -1,7 +1,6 @@
 """The image generation command: real runs with tiny networks, and every refusal."""
 
 import os
-import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -13,39 +12,14 @@ import torch
 from click.testing import CliRunner
 
 import gen_images
-from tests import golden
+from tests.small_networks import load, write_pickles
 from torch_utils import images, latents
-from training import networks_stylegan2, networks_stylegan3
-
-SIZES = {"z_dim": 8, "w_dim": 8, "mapping_kwargs": {"num_layers": 1}}
-SMALL = {"channel_base": 64, "channel_max": 8}
-
-
-def stylegan2(**kwargs) -> torch.nn.Module:
-    kwargs = {"c_dim": 0, "img_resolution": 16, "img_channels": 3, **kwargs}
-    return networks_stylegan2.Generator(**SIZES, **SMALL, **kwargs).eval()
-
-
-def stylegan3() -> torch.nn.Module:
-    kwargs = {"c_dim": 0, "img_resolution": 16, "img_channels": 3, "num_layers": 4}
-    return networks_stylegan3.Generator(**SIZES, **SMALL, **kwargs).eval()
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """A folder with one pickle per kind of network."""
-    folder = tmp_path_factory.mktemp("networks")
-    torch.manual_seed(0)
-    networks = {
-        "t": stylegan3(),
-        "sg2": stylegan2(),
-        "cond": stylegan2(c_dim=3),
-        "gray": stylegan2(img_channels=1),
-        "rgba": stylegan2(img_channels=4),
-    }
-    for name, G in networks.items():
-        (folder / f"{name}.pkl").write_bytes(pickle.dumps({"G_ema": G}))
-    return folder
+    return write_pickles(tmp_path_factory.mktemp("networks"))
 
 
 @pytest.fixture
@@ -67,26 +41,12 @@ def written(tmp_path) -> dict[str, np.ndarray]:
     return pixels
 
 
-def load(folder, name: str) -> torch.nn.Module:
-    return pickle.loads((folder / f"{name}.pkl").read_bytes())["G_ema"]
-
-
 def expected_image(G, seed, label=None, psi=1.0) -> np.ndarray:
     z = torch.from_numpy(np.random.RandomState(seed).randn(1, G.z_dim)).to(torch.float32)
     c = torch.zeros([1, G.c_dim]) if label is None else torch.tensor([label])
     with torch.no_grad():
         img = G.synthesis(G.mapping(z, c, truncation_psi=psi), noise_mode="const")
     return images.to_uint8(img)[0].permute(1, 2, 0).numpy()
-
-
-def test_make_transform_matches_reference():
-    arrays = golden.load("gen.npz")["make_transform"].arrays
-    for row, matrix, inverse in zip(
-        arrays["inputs"], arrays["matrix"], arrays["inverse_used_by_generator"], strict=True
-    ):
-        got = gen_images.make_transform(tuple(row[:2]), row[2])
-        np.testing.assert_allclose(got, matrix, atol=1e-12)
-        np.testing.assert_allclose(np.linalg.inv(got), inverse, atol=1e-12)
 
 
 def test_parsers_are_importable_from_here():
@@ -138,23 +98,6 @@ def test_png_mode_follows_the_channels(run, tmp_path, network, mode):
     assert run(network, "--seeds=0").exit_code == 0
     with PIL.Image.open(tmp_path / "out" / "seed0000.png") as png:
         assert png.mode == mode
-
-
-def test_transform_is_the_inverse_and_is_undone(folder, tmp_path, monkeypatch):
-    G = load(folder, "t")
-    before = G.synthesis.input.transform.clone()
-    seen = []
-    synthesis = type(G.synthesis).forward
-
-    def spy(self, *args, **kwargs):
-        seen.append(self.input.transform.clone())
-        return synthesis(self, *args, **kwargs)
-
-    monkeypatch.setattr(type(G.synthesis), "forward", spy)
-    gen_images.generate_images(G, [0], tmp_path, translate=(0.25, -0.5), rotate=30)
-    expected = np.linalg.inv(gen_images.make_transform((0.25, -0.5), 30))
-    np.testing.assert_allclose(seen[0].numpy(), expected, atol=1e-6)
-    torch.testing.assert_close(G.synthesis.input.transform, before, rtol=0, atol=0)
 
 
 def test_transform_changes_the_image_of_stylegan3_and_warns_for_stylegan2(run, tmp_path):

@@ -1,16 +1,11 @@
 """The video command: reference trajectories and frames, files that play, and what goes wrong."""
 
-import inspect
-import pickle
 import re
 import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
-from types import SimpleNamespace
 
-import imageio
 import imageio_ffmpeg
 import numpy as np
 import PIL.Image
@@ -19,28 +14,16 @@ import torch
 from click.testing import CliRunner
 
 import gen_video
-from tests import golden
-from tests.test_gen_images import stylegan2, stylegan3
+from tests.generation.conftest import writers  # noqa: F401
+from tests.small_networks import load, write_pickles
+from tests.torch_utils.test_videos import probe
 from torch_utils import images, latents, videos
-
-WRITER_ARGUMENTS = {"mode": "I", "fps": 60, "codec": "libx264", "bitrate": "12M"}
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """A folder with one pickle per kind of network."""
-    folder = tmp_path_factory.mktemp("networks")
-    torch.manual_seed(0)
-    networks = {
-        "t": stylegan3(),
-        "sg2": stylegan2(),
-        "cond": stylegan2(c_dim=3),
-        "gray": stylegan2(img_channels=1),
-        "rgba": stylegan2(img_channels=4),
-    }
-    for name, G in networks.items():
-        (folder / f"{name}.pkl").write_bytes(pickle.dumps({"G_ema": G}))
-    return folder
+    return write_pickles(tmp_path_factory.mktemp("networks"))
 
 
 @pytest.fixture
@@ -54,150 +37,8 @@ def run(folder, tmp_path):
     return run
 
 
-def load(folder, name: str) -> torch.nn.Module:
-    return pickle.loads((folder / f"{name}.pkl").read_bytes())["G_ema"]
-
-
-def probe(path: Path) -> SimpleNamespace:
-    """What an independent reader finds: codec, pixel format, size, fps, all decoded frames."""
-    reader = imageio_ffmpeg.read_frames(str(path))
-    meta = next(reader)
-    width, height = meta["size"]
-    frames = [np.frombuffer(data, np.uint8).reshape(height, width, 3) for data in reader]
-    return SimpleNamespace(
-        codec=meta["codec"],
-        pix_fmt=meta["pix_fmt"],
-        size=(width, height),
-        fps=meta["fps"],
-        frames=np.stack(frames),
-    )
-
-
-# Reference values
-
-
-class StubGenerator:
-    """The network of the reference: linear mapping, one layer of synthesis."""
-
-    def __init__(self, case) -> None:
-        self.meta, self.M, self.B = case.meta, golden.tensor(case, "M"), golden.tensor(case, "B")
-        self.z_dim = case.meta["z_dim"]
-        self.calls = []
-
-    def mapping(self, z, c, truncation_psi):
-        assert str(c) == self.meta["mapping_call"]["c"]
-        assert str(z.dtype) == self.meta["mapping_call"]["z_dtype"]
-        return truncation_psi * (z @ self.M).reshape(-1, self.meta["num_ws"], self.meta["w_dim"])
-
-    def synthesis(self, ws, **kwargs):
-        self.calls.append((ws.numpy(), kwargs))
-        return torch.tanh(ws.flatten(1) @ self.B).reshape(-1, 3, 2, 2)
-
-
-class RecordingWriter:
-    def __init__(self, arguments) -> None:
-        self.arguments, self.frames, self.is_closed = arguments, [], False
-
-    def append_data(self, frame) -> None:
-        assert not self.is_closed
-        self.frames.append(frame)
-
-    def close(self) -> None:
-        self.is_closed = True
-
-
-@pytest.fixture
-def writers(monkeypatch):
-    """In place of imageio's: keep arguments and frames."""
-    writers = []
-
-    def get_writer(path, **kwargs):
-        writers.append(RecordingWriter(kwargs))
-        return writers[-1]
-
-    monkeypatch.setattr(imageio, "get_writer", get_writer)
-    return writers
-
-
-def gen_reference_video(case, tmp_path, **kwargs) -> StubGenerator:
-    G = StubGenerator(case)
-    gen_video.gen_interp_video(
-        G,
-        mp4=str(tmp_path / "x.mp4"),
-        seeds=case.meta["seeds"],
-        shuffle_seed=case.meta["shuffle_seed"],
-        w_frames=case.meta["w_frames"],
-        kind=case.meta["kind"],
-        grid_dims=tuple(case.meta["grid_dims"]),
-        num_keyframes=case.meta["num_keyframes_arg"],
-        wraps=case.meta["wraps"],
-        psi=case.meta["psi"],
-        device=torch.device("cpu"),
-        **kwargs,
-    )
-    return G
-
-
-@pytest.mark.parametrize("name", golden.case_names("gen.npz", "video_"))
-def test_video_matches_reference(name, writers, tmp_path):
-    case = golden.load("gen.npz")[name]
-    G = gen_reference_video(case, tmp_path)
-
-    (warm_up_ws, warm_up_kwargs), *calls = G.calls
-    assert warm_up_kwargs == {} and len(warm_up_ws) == 1
-    assert all(len(ws) == 1 and kwargs == {"noise_mode": "const"} for ws, kwargs in calls)
-    ws = np.concatenate([ws for ws, _ in calls]).reshape(case.arrays["ws"].shape)
-    np.testing.assert_allclose(ws, case.arrays["ws"], atol=1e-8)
-
-    (writer,) = writers
-    assert writer.arguments == case.meta["writer_arguments"] == WRITER_ARGUMENTS
-    assert writer.is_closed
-    frames = np.stack(writer.frames).astype(int)
-    np.testing.assert_allclose(frames, case.arrays["frames"].astype(int), atol=1)
-    assert not list(tmp_path.iterdir())  # the writer wrote no file
-
-
-@pytest.mark.parametrize("batch", [2, 5, 100])
-def test_batches_across_grid_and_time_give_the_same_frames(batch, writers, tmp_path):
-    case = golden.load("gen.npz")["video_grid2x3_shuffle"]
-    G = gen_reference_video(case, tmp_path, batch=batch)
-    num_images = case.meta["total_frames"] * 6
-    sizes = [len(ws) for ws, _ in G.calls[1:]]
-    assert sizes == [min(batch, num_images - i) for i in range(0, num_images, batch)]
-    frames = np.stack(writers[0].frames).astype(int)
-    np.testing.assert_allclose(frames, case.arrays["frames"].astype(int), atol=1)
-
-
-def test_seeds_are_assigned_as_in_the_reference():
-    cases = golden.load("gen.npz")
-    for name in golden.case_names("gen.npz", "video_"):
-        meta = cases[name].meta
-        table = gen_video.assign_seeds(
-            meta["seeds"], meta["grid_dims"], meta["num_keyframes_arg"], meta["shuffle_seed"]
-        )
-        np.testing.assert_array_equal(
-            np.moveaxis(table, 0, 2).ravel(), cases[name].arrays["all_seeds"]
-        )
-
-
-@pytest.mark.parametrize("name", golden.case_names("gen.npz", "layout_"))
-def test_layout_grid_matches_reference(name):
-    case = golden.load("gen.npz")[name]
-    got = gen_video.layout_grid(golden.tensor(case, "img"), **case.meta["kwargs"])
-    assert type(got).__name__ == case.meta["return_type"]
-    np.testing.assert_array_equal(np.asarray(got), case.arrays["out"])
-    assert np.asarray(got).dtype == case.arrays["out"].dtype
-
-
 def test_parser_is_importable_from_here():
     assert gen_video.parse_tuple("4x2") == gen_video.parse_tuple("4,2") == (4, 2)
-
-
-def test_path_passes_through_keyframes_and_closes():
-    keyframes = np.random.RandomState(0).randn(3, 1, 2, 1, 4).repeat(5, axis=3)  # equal layers
-    path = gen_video.interpolate(keyframes, "cubic", wraps=2)
-    np.testing.assert_allclose(path(np.arange(4))[[0, 1, 2]], keyframes, atol=1e-12)
-    np.testing.assert_allclose(path(np.array([2.999999])), keyframes[:1], atol=1e-4)
 
 
 # Files
@@ -236,26 +77,6 @@ def test_batches_and_channels(network, run, tmp_path):
         assert np.ptp(video.frames.astype(int), axis=3).max() <= 4
 
 
-def test_frames_of_odd_sizes_are_padded(tmp_path):
-    frame = np.random.RandomState(0).randint(0, 256, [7, 9, 3], dtype=np.uint8)
-    settings = videos.writer_settings(".mp4") | {"macro_block_size": 2}
-    with videos.write_video(tmp_path / "x.mp4", 2, settings) as write:
-        write(frame)
-        write(frame)
-    assert probe(tmp_path / "x.mp4").size == (10, 8)
-    padded = videos._prepare(frame, ".mp4")
-    np.testing.assert_array_equal(padded[:7, :9], frame)
-    np.testing.assert_array_equal(padded[7, :9], frame[6])
-
-
-def test_transparency_is_white_where_there_is_none():
-    frame = np.zeros([2, 2, 4], dtype=np.uint8)
-    frame[0, 0] = [10, 20, 30, 255]
-    got = videos._prepare(frame, ".mp4")
-    assert got[0, 0].tolist() == [10, 20, 30] and got[1, 1].tolist() == [255, 255, 255]
-    assert videos._prepare(frame, ".webp").shape == (2, 2, 4)
-
-
 @pytest.mark.parametrize(
     ("name", "args", "frame_ms"),
     [("a.gif", [], 20), ("b.gif", ["--fps=20"], 50), ("c.WEBP", [], 17)],
@@ -271,23 +92,7 @@ def test_animations(name, args, frame_ms, run, folder, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
-def test_gif_is_close_to_its_frames(tmp_path):
-    ramp = np.linspace(0, 255, 32).astype(np.uint8)
-    frames = [
-        np.stack(np.broadcast_arrays(ramp, ramp[:, None], np.uint8(level)), axis=-1)
-        for level in (0, 80, 160)
-    ]
-    with videos.write_video(tmp_path / "x.gif", 3, videos.writer_settings(".gif")) as write:
-        for frame in frames:
-            write(frame)
-    with PIL.Image.open(tmp_path / "x.gif") as image:
-        for i, frame in enumerate(frames):
-            image.seek(i)
-            difference = np.asarray(image.convert("RGB")).astype(int) - frame
-            assert np.abs(difference).mean() < 12
-
-
-def test_conditional_network_draws_the_class(run, folder, writers, tmp_path):
+def test_conditional_network_draws_the_class(run, folder, writers, tmp_path):  # noqa: F811
     assert run("cond", "--seeds=3", "--class=2", "--w-frames=1").exit_code == 0
     G = load(folder, "cond")
     z = latents.z_from_seeds([3], G.z_dim)
@@ -372,57 +177,6 @@ def test_missing_packages_are_named(run, monkeypatch, tmp_path):
     assert "pip install --force-reinstall imageio-ffmpeg" in result.stderr
 
 
-@pytest.mark.parametrize("error", [ValueError("--x is wrong"), KeyboardInterrupt(), SystemExit(3)])
-@pytest.mark.parametrize("name", ["out.mp4", "out.gif"])
-def test_interruption_keeps_what_was_there(error, name, folder, tmp_path):
-    """Whether rendering fails or somebody stops it: no new file, and the old one is as it was."""
-    G = load(folder, "t")
-    forward, num_calls = G.synthesis.forward, 0
-
-    def failing(*args, **kwargs):
-        nonlocal num_calls
-        num_calls += 1
-        if num_calls == 20:
-            raise error
-        return forward(*args, **kwargs)
-
-    G.synthesis.forward = failing
-    (tmp_path / name).write_bytes(b"old")
-    with pytest.raises(type(error)):
-        gen_video.gen_interp_video(G, tmp_path / name, [0, 1], w_frames=30)
-    assert [path.name for path in tmp_path.iterdir()] == [name]
-    assert (tmp_path / name).read_bytes() == b"old"
-
-
-def test_encoder_that_dies_is_noticed(folder, tmp_path, monkeypatch):
-    writer_type, frames = imageio.core.format.Format.Writer, 0
-    append = writer_type.append_data
-
-    def failing(self, im, meta=None):
-        nonlocal frames
-        frames += 1
-        if frames == 5:
-            raise OSError("Broken pipe\n\nFFMPEG COMMAND: ...")
-        return append(self, im, meta or {})
-
-    monkeypatch.setattr(writer_type, "append_data", failing)
-    with pytest.raises(OSError, match=r"out\.mp4 was not written: the encoder stopped"):
-        gen_video.gen_interp_video(load(folder, "t"), tmp_path / "out.mp4", [0], w_frames=200)
-    assert not list(tmp_path.iterdir())
-
-
-def test_encoder_that_swallows_frames_is_noticed(tmp_path):
-    for name in ("x.mp4", "x.gif"):
-        settings = videos.writer_settings(name[1:])
-        with (
-            pytest.raises(OSError, match="was not written"),
-            videos.write_video(tmp_path / name, 3, settings) as write,
-        ):
-            for _ in range(2):
-                write(np.zeros([16, 16, 3], dtype=np.uint8))
-    assert not list(tmp_path.iterdir())
-
-
 @pytest.fixture
 def limit_encoder(tmp_path_factory, monkeypatch):
     """Replace ffmpeg by one that can write files of a limited size only."""
@@ -470,40 +224,3 @@ def test_signals_leave_nothing(number, code, folder, tmp_path):
     assert process.returncode == code, stderr
     assert stderr == ("Aborted\n" if number == signal.SIGINT else "")
     assert not list(tmp_path.iterdir())
-
-
-def test_memory_does_not_grow_with_the_length(folder, tmp_path):
-    """Frames wait for a slow encoder in a short queue."""
-    waiting, most = 0, 0
-
-    def frames():
-        nonlocal waiting, most
-        for _ in range(100):
-            waiting += 1
-            most = max(most, waiting)
-            yield np.zeros([2, 2, 3], dtype=np.uint8)
-
-    def slow(frame):
-        nonlocal waiting
-        time.sleep(0.001)
-        waiting -= 1
-
-    with videos._in_background(slow) as put:
-        for frame in frames():
-            put(frame)
-    assert waiting == 0
-    assert most <= videos.MAX_WAITING + 3
-
-
-def test_published_signature():
-    parameters = [
-        (parameter.name, parameter.default)
-        for parameter in inspect.signature(gen_video.gen_interp_video).parameters.values()
-        if parameter.kind is parameter.POSITIONAL_OR_KEYWORD
-    ]
-    empty = inspect.Parameter.empty
-    assert parameters == [
-        *[(name, empty) for name in ("G", "mp4", "seeds")],
-        *[("shuffle_seed", None), ("w_frames", 240), ("kind", "cubic"), ("grid_dims", (1, 1))],
-        *[("num_keyframes", None), ("wraps", 2), ("psi", 1), ("device", None)],
-    ]

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from docs import pictures
-from tests.test_gen_images import stylegan2, stylegan3
+from tests.small_networks import stylegan2, stylegan3
 from torch_utils import latents
 from torch_utils.images import save_png
 

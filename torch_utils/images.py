@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from typing import TypeVar
 
 import numpy as np
 import PIL.Image
@@ -11,6 +12,8 @@ from torch import Tensor
 from dnnlib.errors import InputError
 from dnnlib.util import open_atomic
 from torch_utils import misc
+
+Images = TypeVar("Images", Tensor, np.ndarray)
 
 
 def to_uint8(img: Tensor) -> Tensor:
@@ -42,7 +45,7 @@ def check_finite(img: Tensor, names: Sequence[str]) -> None:
         )
 
 
-def make_grid(images: Tensor | np.ndarray, grid_size: tuple[int, int]) -> Tensor | np.ndarray:
+def make_grid(images: Images, grid_size: tuple[int, int]) -> Images:
     """Lay images out row by row.
 
     Args:

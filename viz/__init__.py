@@ -1,1 +1,1 @@
-"""The interactive viewer: what it renders, and one file for each of its panes."""
+"""The interactive viewer: rendering, and one file for each pane of the window."""

@@ -1,15 +1,16 @@
-"""The viewer's window: panes on the left, the picture on the right."""
+"""The content of the viewer's window: panes on the left, the picture on the right."""
 
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
 from imgui_bundle import imgui
 
-from dnnlib.errors import MachineError
+from dnnlib import moved
 from gui_utils import controls
 from gui_utils.keys import KeyPress
 from gui_utils.placement import Zoom
@@ -22,19 +23,18 @@ from viz.equivariance_widget import EquivarianceWidget
 from viz.history import History
 from viz.latent_widget import LatentWidget
 from viz.layer_widget import LayerWidget
-from viz.memory import Memory
 from viz.mixing_widget import MixingWidget
 from viz.network_widget import NetworkWidget
 from viz.performance_widget import PerformanceWidget
 from viz.picture_pane import PicturePane
 from viz.renderer import Result, View
+from viz.settings import Settings
 from viz.truncation_widget import TruncationWidget
 from viz.welcome import Welcome
 
 PANE_EMS = 27  # width of the panes
-PATIENCE_SEC = 0.5  # before the window says that it is waiting
-STILL_FRAMES = 8  # until the panes have been laid out
-MAX_STEP_SEC = 0.5  # of animations: they wait for slow pictures
+PATIENCE_SEC = 0.5  # wait before the window says that it is waiting
+MAX_STEP_SEC = 0.5  # largest step of animations, which wait for slow pictures
 LARGER, SMALLER = ("=", "+"), ("-", "_")  # keys, also those of the number pad
 FIXED = (
     imgui.WindowFlags_.no_title_bar
@@ -44,30 +44,31 @@ FIXED = (
     | imgui.WindowFlags_.no_bring_to_front_on_focus
     | imgui.WindowFlags_.no_saved_settings
 )
+__getattr__ = moved.names_of(__name__)
 
 
 class Application:
-    """What the window shows, and what it does with input.
+    """The content of the window, and its reaction to input.
 
     Args:
         window: Where to draw.
-        memory: State that is remembered; changed, but not saved.
-        view: What to start with, apart from the network.
-        capture_dir: Where saved pictures go.
-        browse_dirs: Folders of runs; none for those that the demo and the examples use.
-        device: As for `Renderer`.
-        allow_untrusted: As for `Renderer`.
+        settings: Remembered settings, which change but are not saved here.
+        view: The first view, without its network.
+        capture_dir: Folder for saved pictures.
+        browse_dirs: Folders of runs; by default those that the demo and the examples use.
+        device: See `Renderer`.
+        allow_untrusted: See `Renderer`.
         is_async: Whether to render in another process, at first.
 
     Attributes:
-        view: What is to be rendered.
-        result: What was rendered last.
+        view: The view to render.
+        result: The last result.
     """
 
     def __init__(
         self,
         window: Window,
-        memory: Memory,
+        settings: Settings,
         *,
         view: View | None = None,
         capture_dir: Path = Path("screenshots"),
@@ -78,24 +79,24 @@ class Application:
     ) -> None:
         browse_dirs = browse_dirs or browse.usual_folders()
         self.window = window
-        self.memory = memory
+        self.settings = settings
         self.view = view or View()
         self.result: Result | None = None
         self._options = (device, allow_untrusted)
         self._submitted: View | None = None
         self._submit_sec = 0.0
-        self._inline_sec = 0.0  # of the last frame that the renderer took
-        self._layer_idx: int | None = None  # of the layer that was shown of the network before
-        self._is_blank = True  # no network has been there yet
-        self._note: tuple[View | None, str] = (None, "")  # what a view is in the place of
-        self._is_animated = False  # by a pane that is not folded
+        self._inline_sec = 0.0  # rendering time in the last frame
+        self._layer_idx: int | None = None  # of the shown layer of the previous network
+        self._is_blank = True  # no network has been loaded yet
+        self._note: tuple[View | None, str] = (None, "")  # a view, and a status line about it
+        self._is_animated = False  # by an open pane
         self._was_animated = False
-        self._spare_height = 0.0  # of the panes, in the last frame
+        self._spare_height = 0.0  # below the panes, in the last frame
         self._dialogs = Dialogs()
         self._history = History()
-        self._welcome = Welcome(memory, browse_dirs)
+        self._welcome = Welcome(settings, browse_dirs)
         self.picture = PicturePane()
-        self.network = NetworkWidget(memory, browse_dirs)
+        self.network = NetworkWidget(settings, browse_dirs)
         self.latent = LatentWidget()
         self.mixing = MixingWidget()
         self.truncation = TruncationWidget()
@@ -108,10 +109,10 @@ class Application:
         window.on_drop = lambda paths: self.load(paths[0])
 
     def load(self, network: str) -> None:
-        """Show another network; the controls stay as they are.
+        """Show another network, and leave the controls as they are.
 
         Args:
-            network: Path or URL. A folder stands for the newest network in it.
+            network: Path or URL. A folder stands for its newest network.
         """
         network = browse.resolve(network)
         if network != self.view.network and self.view.layer is not None:
@@ -121,12 +122,12 @@ class Application:
                 before, self.view = self.view, replace(self.view, layer=None)
                 self._history.amend(before, self.view)
         self.view = replace(self.view, network=network)
-        self._submitted = None  # the same file again is worth another try
+        self._submitted = None  # try the same file again, too
         self.window.request_frame()
 
     @property
     def is_settled(self) -> bool:
-        """Whether what is shown is what was asked for."""
+        """Whether the picture is that of the view."""
         is_rendered = self.view == self._submitted and not self.renderer.is_busy
         return is_rendered or self.view.network is None
 
@@ -158,14 +159,14 @@ class Application:
             self.window.request_close()
         self._history.note(self.view, imgui.is_any_item_active() or self._is_animated)
         self._was_animated = self._is_animated
-        # While a picture is being rendered, the processor is left to it: it wakes the window.
+        # Rendering gets the whole processor; the finished picture wakes the window.
         if self._is_animated and self.view.network is not None and not self.renderer.is_busy:
             self.window.request_frame(1)
 
     def close(self) -> None:
-        """End the rendering process, and note what is to be remembered."""
-        self.memory.window_size = self.window.size
-        self.memory.ui_scale = self.window.ui_scale
+        """End the rendering process, and update the settings."""
+        self.settings.window_size = self.window.size
+        self.settings.ui_scale = self.window.ui_scale
         self.renderer.close()
 
     def _handle_key(self, key: KeyPress) -> None:
@@ -197,7 +198,7 @@ class Application:
             self.capture.copy_command(self.result)
 
     def _escape(self) -> None:
-        """Close what was opened last; where nothing is open, ask whether to quit."""
+        """Close the popup or dialog that was opened last; if none is open, ask whether to quit."""
         any_popup = imgui.PopupFlags_.any_popup_id | imgui.PopupFlags_.any_popup_level
         if imgui.is_popup_open("", any_popup):
             imgui.internal.close_popup_to_level(0, True)
@@ -207,15 +208,12 @@ class Application:
     def _draw_panes(self, width: float, height: float, elapsed_sec: float) -> None:
         imgui.set_next_window_pos((0, 0))
         imgui.set_next_window_size((width, height))
-        # What appears in a pane makes the list of layers lower, but only in the next frame: until
-        # then there is no scroll bar either.
+        # A new control makes the list of layers lower only in the next frame; until then the panes
+        # must not get a scroll bar.
         is_narrow = width < controls.em(PANE_EMS)
         is_fitting = not is_narrow and self.layers.can_grow(self._spare_height)
-        bars = (
-            imgui.WindowFlags_.no_scrollbar
-            if is_fitting
-            else imgui.WindowFlags_.horizontal_scrollbar
-        )
+        flags = imgui.WindowFlags_
+        bars = flags.no_scrollbar if is_fitting else flags.horizontal_scrollbar
         imgui.begin("panes", None, FIXED | bars)
         view, result = self.view, self.result
         chosen = None
@@ -240,8 +238,8 @@ class Application:
         if self._section(self.capture.title):
             self.capture.draw(result)
         bottom = imgui.get_cursor_pos_y() + imgui.get_style().window_padding.y
-        # A horizontal scroll bar takes height, for which there may be a vertical one, which takes
-        # width, for which there is the horizontal one: only a lower list ends it.
+        # A horizontal scroll bar takes height, which can cause a vertical one, which takes width,
+        # which causes the horizontal one. Only a lower list ends this circle.
         bar = imgui.internal.get_current_window().scrollbar_sizes.y
         self._spare_height = height - bar - bottom - imgui.get_scroll_y()
         imgui.end()
@@ -250,14 +248,14 @@ class Application:
             self.load(chosen)
 
     def _section(self, title: str) -> bool:
-        """The header of a pane; whether the pane is to be drawn."""
-        was_open = title not in self.memory.folded
+        """Draw the header of a pane, and return whether the pane is open."""
+        was_open = title not in self.settings.folded
         imgui.set_next_item_open(was_open)
         is_open = imgui.collapsing_header(title)
         if is_open and not was_open:
-            self.memory.folded.remove(title)
+            self.settings.folded.remove(title)
         elif was_open and not is_open:
-            self.memory.folded.append(title)
+            self.settings.folded.append(title)
         return is_open
 
     def _apply_settings(self) -> None:
@@ -293,7 +291,7 @@ class Application:
         self.picture.draw_status(self._status())
 
     def _submit(self) -> None:
-        """Ask for what has changed."""
+        """Ask for a picture if the view has changed."""
         self._inline_sec = 0.0
         if self.view.network is None or self.view == self._submitted:
             return
@@ -307,27 +305,27 @@ class Application:
             self._take_result()
 
     def _expect_result(self, now_sec: float) -> None:
-        """Note when rendering begins; the window says so if it takes long."""
+        """Note the time; the window says that it waits if rendering takes long."""
         self._submit_sec = now_sec
         self.window.request_frame_in(PATIENCE_SEC, "patience")
 
     def _take_result(self) -> None:
-        """Take what has been rendered."""
+        """Take the next result."""
         result = self.renderer.poll()
         if result is None:
             return
-        # The panes show it, too, and some are laid out again.
+        # The panes show the result, too, and some are laid out again.
         self.window.request_frame(1 if self._was_animated else SETTLE_FRAMES)
         now_sec = time.perf_counter()
         self.performance.add_result(result, self._submit_sec, now_sec)
-        if self.renderer.is_busy:  # with the view that had to wait
+        if self.renderer.is_busy:  # with the waiting view
             self._expect_result(now_sec)
         is_mended = result.view.network == self.view.network and self._mend_view(result)
         if result.error is not None and not is_mended:
             if self.result is None or self.result.error != result.error:  # not for every frame
                 click.echo(f"Error: {result.details or result.error}", err=True)
-        elif result.error is None and result.view.network not in self.memory.recent[:1]:
-            self.memory.add_recent(result.view.network)
+        elif result.error is None and result.view.network is not None:
+            self.settings.add_recent(result.view.network)
         if result.notice is not None and (self.result is None or not self.result.notice):
             click.echo(f"Warning: {result.notice}", err=True)
         if self.result is None or result.view.network != self.result.view.network:
@@ -336,12 +334,12 @@ class Application:
         self.result = result
 
     def _mend_view(self, result: Result) -> bool:
-        """Ask for layers and classes that the network has; whether others were asked for."""
+        """Replace a layer or class that the network lacks; returns whether there was one."""
         if result.network is None:
             return False
         before = self.view
         names = [layer.name for layer in result.layers]
-        if names and self._layer_idx is not None:  # none of the same name, but one at that place
+        if names and self._layer_idx is not None:  # take the layer at the same place
             layer = names[min(self._layer_idx, len(names) - 1)]
             self.view, self._layer_idx = replace(self.view, layer=layer), None
         elif names and self.view.layer is not None and self.view.layer not in names:
@@ -374,46 +372,29 @@ class Application:
         return f"{width}x{height}, {self.result.render_sec * 1e3:.0f} ms{zoom}"
 
 
-def take_screenshot(application: Application, timeout_sec: float = 600) -> np.ndarray:
-    """The pixels of the window once it shows what was asked for, uint8 `[H, W, 3]`.
-
-    Raises:
-        RuntimeError: If that takes too long.
-    """
-    window, deadline = application.window, time.monotonic() + timeout_sec
-    captured: list[np.ndarray] = []
-    settled_frames = 0
-    while not captured:
-        if time.monotonic() > deadline:
-            raise MachineError(f"no picture after {timeout_sec:.0f} seconds")
-        settled_frames = settled_frames + 1 if application.is_settled else 0
-        if settled_frames == STILL_FRAMES:
-            window.capture(captured.append)
-        window.request_frame(1)
-        window.step(application.draw)
-    return captured[0]
-
-
 def run(
-    make_window: Callable[[Memory], Window], memory: Memory, networks: list[str], **options
+    make_window: Callable[[Settings], Window],
+    settings: Settings,
+    networks: list[str],
+    **options: Any,
 ) -> None:
     """Show the window until it is closed.
 
     Args:
         make_window: Opens the window.
-        memory: Remembered state, saved in the end.
+        settings: Remembered settings, saved in the end.
         networks: Paths or URLs; the first one is shown, the others are offered.
-        options: As for `Application`.
+        options: Keyword arguments of `Application`.
     """
-    window = make_window(memory)
-    application = Application(window, memory, **options)
+    window = make_window(settings)
+    application = Application(window, settings, **options)
     try:
         for network in reversed(networks):
-            memory.add_recent(network)
+            settings.add_recent(network)
         if networks:
             application.load(networks[0])
         window.run(application.draw)
     finally:
         application.close()
-        memory.save()
+        settings.save()
         window.close()

@@ -1,6 +1,6 @@
-"""Render without keeping the window waiting: in a process of its own, the latest view wins.
+"""Rendering in a process of its own, so that the window never waits; the latest view wins.
 
-`AsyncRenderer` and `InlineRenderer` have the same methods; the window does not care which it has.
+`AsyncRenderer` and `InlineRenderer` have the same methods, so the window can use either.
 """
 
 import contextlib
@@ -9,13 +9,14 @@ import signal
 import threading
 from collections.abc import Callable
 from multiprocessing.connection import Connection
+from multiprocessing.context import SpawnProcess
 
 from dnnlib import interrupts
 from torch_utils import distributed
 from torch_utils.ops import compilation
 from viz.renderer import Renderer, Result, View
 
-STOP_SEC = 1  # how long a process may take to end
+STOP_SEC = 1  # time that a process gets to end
 
 
 class InlineRenderer:
@@ -42,12 +43,12 @@ class InlineRenderer:
 
 
 class AsyncRenderer:
-    """Renders in another process, which is started when needed, again if it has died.
+    """Renders in another process, which starts when needed, and again after it has died.
 
     Args:
         device: As for `Renderer`.
         allow_untrusted: As for `Renderer`.
-        wake: Called from another thread when there is a new result or status.
+        wake: Called from another thread after a new result or status.
     """
 
     def __init__(
@@ -59,22 +60,22 @@ class AsyncRenderer:
         self._options = (device, allow_untrusted)
         self._wake = wake
         self._lock = threading.Lock()
-        self._process: multiprocessing.Process | None = None
+        self._process: SpawnProcess | None = None
         self._connection: Connection | None = None
-        self._rendering: View | None = None  # what the process is working at
-        self._waiting: View | None = None  # what comes next; a later view replaces it
+        self._rendering: View | None = None  # the view that the process renders
+        self._waiting: View | None = None  # the next view; a later one replaces it
         self._result: Result | None = None
         self._status: str | None = None
         self._is_closed = False
 
     @property
     def is_busy(self) -> bool:
-        """Whether a result is to be expected."""
+        """Whether a result will come."""
         return self._rendering is not None
 
     @property
     def status(self) -> str | None:
-        """What the process is doing that takes long, a line for the user; None while it renders."""
+        """A line for the user about work that takes long; None while the process renders."""
         return self._status
 
     @property
@@ -83,7 +84,7 @@ class AsyncRenderer:
         return None if self._process is None else self._process.pid
 
     def submit(self, view: View) -> None:
-        """Ask for a view; views that nobody has begun to render are forgotten."""
+        """Ask for a view. A waiting view that is not being rendered yet is dropped."""
         with self._lock:
             if self._rendering is not None:
                 self._waiting = view
@@ -120,16 +121,17 @@ class AsyncRenderer:
         with interrupts.held_back():
             process.start()
         self._status = "starting the rendering process …"
-        theirs.close()  # so that the end of the process shows as the end of its messages
+        theirs.close()  # so that `recv` ends when the process ends
         self._process, self._connection = process, ours
         threading.Thread(target=self._receive, args=(process, ours), daemon=True).start()
 
     def _send(self, view: View) -> None:
         self._rendering = view
-        with contextlib.suppress(OSError):  # it has died just now, which `_receive` will notice
+        assert self._connection is not None
+        with contextlib.suppress(OSError):  # the process has died; `_receive` will notice
             self._connection.send(view)
 
-    def _receive(self, process: multiprocessing.Process, connection: Connection) -> None:
+    def _receive(self, process: SpawnProcess, connection: Connection) -> None:
         """Collect results and statuses until the process ends; runs in a thread of its own."""
         while True:
             try:
@@ -153,23 +155,23 @@ class AsyncRenderer:
             if self._is_closed:
                 return
             view = self._waiting or self._rendering or View()
-            # Views that came meanwhile are not tried: they may well end the next process, too.
+            # Waiting views are not tried: they may end the next process, too.
             self._rendering = self._waiting = None
             self._result = Result(view, error=_reason(process.exitcode))
         self._wake()
 
 
 def _serve(connection: Connection, device: str, allow_untrusted: bool | None) -> None:
-    """Render what comes in, until nothing comes any more; runs in the rendering process."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the window, which ends this, too
+    """Render incoming views until the connection ends; runs in the rendering process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the window gets Ctrl-C and ends this
     lock = threading.Lock()
 
     def send(message: Result | str | None) -> None:
-        with lock:  # compilers tell of their work in threads of their own
+        with lock:  # compilers report from threads of their own
             connection.send(message)
 
     def tell(text: str | None) -> None:
-        with contextlib.suppress(OSError):  # the window is gone, which the next `recv` notices
+        with contextlib.suppress(OSError):  # the window is gone; the next `recv` notices
             send(text)
 
     renderer = None
@@ -181,7 +183,7 @@ def _serve(connection: Connection, device: str, allow_untrusted: bool | None) ->
         if renderer is None:
             try:
                 renderer = Renderer(device, allow_untrusted, tell)
-            except RuntimeError as error:  # there is no such device
+            except RuntimeError as error:  # the machine lacks the device
                 send(Result(view, error=str(error)))
                 continue
             distributed.configure_backends(renderer.device)

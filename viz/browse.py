@@ -9,13 +9,13 @@ from pathlib import Path
 from dnnlib.paths import HomeError, expand_home
 
 SUFFIXES = (".pkl", ".safetensors")
-# Where the demo, the walkthrough and README's examples train.
+# The demo, the walkthrough and README's examples train in these folders.
 USUAL_FOLDERS = (Path("demo/runs"), Path("runs"), Path("training-runs"))
 
 
 @dataclass(frozen=True)
 class Folder:
-    """What is in a folder: folders and networks, the newest first; `error` if it cannot be read."""
+    """Folders and networks in a folder, the newest first; `error` if it cannot be read."""
 
     folders: tuple[Path, ...] = ()
     networks: tuple[Path, ...] = ()
@@ -23,7 +23,7 @@ class Folder:
 
 
 def list_folder(path: Path) -> Folder:
-    """Look into a folder, but not into the folders in it; hidden ones are left out."""
+    """List a folder without its hidden entries; folders in it are not opened."""
     folders, networks = [], []
     try:
         with os.scandir(path) as entries:
@@ -37,7 +37,7 @@ def list_folder(path: Path) -> Folder:
                     elif entry.name.endswith(SUFFIXES):
                         networks.append(found)
                 except OSError:
-                    continue  # a broken link, or gone
+                    continue  # a broken link, or just removed
     except OSError as error:
         return Folder(error=f"{error.strerror}: {path}")
     return Folder(
@@ -48,14 +48,14 @@ def list_folder(path: Path) -> Folder:
 
 def resolve(network: str) -> str:
     """The path of the newest network in a folder; any other path or URL as it is."""
-    with contextlib.suppress(HomeError):  # which loading will say
+    with contextlib.suppress(HomeError):  # loading will report it
         if os.path.isdir(folder := expand_home(network)):
             return str(newest_network(Path(folder)) or network)
     return network
 
 
 def newest_network(path: Path) -> Path | None:
-    """The newest network in a run's folder, or that of the newest run in a folder of runs."""
+    """The newest network in the folder of a run, or in the newest run of a folder of runs."""
     folder = list_folder(path)
     if folder.networks:
         return folder.networks[0]
@@ -68,7 +68,7 @@ def newest_network(path: Path) -> Path | None:
 def newest_of_runs(browse_dirs: Sequence[Path], most: int) -> list[Path]:
     """The newest network of each of the newest runs in some folders, the newest run first."""
     runs = [run for path in browse_dirs for run in list_folder(path).folders]
-    found = []
+    found: list[Path] = []
     for run in sorted(runs, key=_modified, reverse=True):
         if len(found) < most and (networks := list_folder(run).networks):
             found.append(networks[0])
@@ -76,7 +76,7 @@ def newest_of_runs(browse_dirs: Sequence[Path], most: int) -> list[Path]:
 
 
 def usual_folders() -> tuple[Path, ...]:
-    """Those of the usual folders that are there; all of them if none is."""
+    """The usual folders that exist; all usual folders if none exists."""
     return tuple(path for path in USUAL_FOLDERS if path.is_dir()) or USUAL_FOLDERS
 
 

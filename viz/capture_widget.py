@@ -17,7 +17,7 @@ from viz.renderer import Result
 
 @dataclass
 class CaptureState:
-    """Where to, what was asked for, and what came of it."""
+    """The folder, whether the window shall be saved, and the last message."""
 
     folder: str
     is_window_requested: bool = False
@@ -28,7 +28,7 @@ class CaptureWidget:
     """The pane "Capture".
 
     Args:
-        folder: Where the files go; made when the first one is saved.
+        folder: Folder for the files; it is created when the first one is saved.
     """
 
     title = "Capture"
@@ -57,21 +57,21 @@ class CaptureWidget:
                 self.copy_command(result)
 
     def copy_command(self, result: Result | None) -> None:
-        """Put the `gen_images.py` line of what is shown into the clipboard, and on the console."""
+        """Copy the `gen_images.py` line of the view to the clipboard, and print it."""
         if result is None or result.network is None:
             self.state.message = "nothing to copy: there is no picture"
             return
         command, left_out = gen_images_command(result.view, result.network)
         command = text.drawable(command)
         imgui.set_clipboard_text(command)
-        click.echo(command)  # in case there is no clipboard, over SSH for example
+        click.echo(command)  # there may be no clipboard, over SSH for example
         self.state.message = f"copied: {command}"
         if left_out:
             self.state.message = f"copied, without {', '.join(left_out)}: {command}"
             click.echo(f"Note: gen_images.py does not know {', '.join(left_out)}.", err=True)
 
     def save_image(self, result: Result | None) -> None:
-        """Save the picture that is shown."""
+        """Save the current picture."""
         if result is not None and result.image is not None:
             self._save("image", result.image, result.notice)
 
@@ -80,21 +80,20 @@ class CaptureWidget:
         self._save("window", pixels)
 
     def _save(self, stem: str, pixels: np.ndarray, notice: str | None = None) -> None:
-        folder = self.state.folder
         try:
-            folder = Path(expand_home(folder))
+            folder = Path(expand_home(self.state.folder))
             folder.mkdir(parents=True, exist_ok=True)
             path = next_path(folder, stem)
             images.save_png(pixels.transpose(2, 0, 1), path)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError) as error:  # a ValueError for a NUL in the path, for example
             reason = getattr(error, "strerror", None) or error
-            self.state.message = f"not saved to {folder}: {reason}"
+            self.state.message = f"not saved to {self.state.folder}: {reason}"
         else:
             self.state.message = f"saved {path}" + ("" if notice is None else f": {notice}")
 
 
 def next_path(folder: Path, stem: str) -> Path:
-    """A name with a higher number than any like it in the folder: `stem0000.png`, and so on."""
+    """The path of the next number in the folder: `stem0000.png`, and so on."""
     matches = [re.fullmatch(rf"{stem}(\d+)\.png", path.name) for path in folder.iterdir()]
     number = max((int(match[1]) + 1 for match in matches if match), default=0)
     return folder / f"{stem}{number:04d}.png"

@@ -1,4 +1,4 @@
-"""What the classes of a network are called, if the dataset that it was trained with is at hand."""
+"""Names of a network's classes, from the dataset that it was trained with."""
 
 from pathlib import Path
 from typing import Any
@@ -13,17 +13,17 @@ KEY = b'"class_names"'
 
 
 def find_class_names(training_set_kwargs: dict[str, Any] | None, c_dim: int) -> tuple[str, ...]:
-    """The names of a network's classes; none if they are not known, for whatever reason.
+    """The names of a network's classes; empty if they cannot be found.
 
     Args:
-        training_set_kwargs: As in a network's file, which may be anybody's: only files of this
-            computer are looked at, and only so many bytes of them.
-        c_dim: How many classes the network has.
+        training_set_kwargs: From the network's file, which can come from anybody. So only files of
+            this computer are read, up to a limit of bytes.
+        c_dim: Number of the network's classes.
     """
     if not 0 < c_dim <= MAX_CLASSES:
         return ()
     try:
-        # Programs with a `training` or `data` of their own render, too: theirs are not to be run.
+        # Run no code of a program that has packages `training` or `data` of its own.
         if not (own_classes.is_ours("training") and own_classes.is_ours("data")):
             return ()
         from data import dataset_json
@@ -31,7 +31,7 @@ def find_class_names(training_set_kwargs: dict[str, Any] | None, c_dim: int) -> 
         text = _read_metadata((training_set_kwargs or {}).get("path"))
         # Few datasets have names, and the labels of the others take long to parse.
         names = dataset_json.parse_class_names(text) if KEY in text else None
-    except Exception:  # a dataset that moved or is damaged is no reason to show no picture
+    except Exception:  # without a readable dataset there are no names, but still a picture
         return ()
     if names is None or len(names) != c_dim:
         return ()
@@ -44,7 +44,7 @@ def _read_metadata(path: Any) -> bytes:
     from data.listing import METADATA
     from data.zip_archive import ZipArchive
 
-    if not isinstance(path, str) or path.startswith(("//", "\\\\")):  # of another computer
+    if not isinstance(path, str) or path.startswith(("//", "\\\\")):  # on another computer
         return b""
     if Path(path).is_dir():
         metadata = Path(path, METADATA)

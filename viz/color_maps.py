@@ -1,4 +1,4 @@
-"""Colours for the values of one channel, from the lowest to the highest; needs no PyTorch."""
+"""Colour maps for the values of one channel; this module needs no PyTorch."""
 
 import functools
 
@@ -7,21 +7,21 @@ import numpy as np
 from dnnlib.errors import InputError
 
 GREY = "grey"
-# What a user can choose; the last one is for values on both sides of zero.
+# The choices of a user; the last map is for values on both sides of zero.
 NAMES = (GREY, "viridis", "inferno", "cividis", "coolwarm")
-SPECTRUM = "spectrum"  # that of the spectrum where `View.color_map` is grey
+SPECTRUM = "spectrum"  # the map of spectra if `View.color_map` is grey
 SPECTRUM_COLORS = ((0, 0, 0), (60, 20, 110), (190, 50, 90), (250, 150, 40), (255, 255, 220))
 
 
 @functools.cache
 def colors(name: str) -> np.ndarray:
-    """A map as a table, uint8 `[256, 3]`, read-only; also what a colour bar shows.
+    """A map as a table from the lowest value to the highest, uint8 `[256, 3]`, read-only.
 
     Args:
         name: One of `NAMES`, or `SPECTRUM`.
 
     Raises:
-        ValueError: If there is no such map.
+        ValueError: If the map does not exist.
     """
     if name == GREY:
         table = np.repeat(np.arange(256, dtype=np.uint8)[:, None], 3, axis=1)
@@ -33,7 +33,7 @@ def colors(name: str) -> np.ndarray:
         ]
         table = np.rint(np.stack(channels, axis=1)).astype(np.uint8)
     elif name in NAMES:
-        import matplotlib  # takes a moment, which only those wait who choose its colours
+        import matplotlib  # slow, so only users of its colours wait
 
         table = matplotlib.colormaps[name](np.arange(256), bytes=True)[:, :3].copy()
     else:

@@ -1,4 +1,4 @@
-"""What is shown, as a command that makes the same picture."""
+"""A command line that makes the same picture as a view."""
 
 import os
 import shlex
@@ -14,11 +14,11 @@ def gen_images_command(view: View, info: NetworkInfo | None = None) -> tuple[str
     """The `gen_images.py` line for a view.
 
     Args:
-        view: What is shown; it must have a network.
-        info: The network; options without an effect on it are left out.
+        view: The view; it must have a network.
+        info: Facts about the network. Options that do not affect it are left out.
 
     Returns:
-        The line, for the shell of this system, and what of the view the line cannot express.
+        The line, for the shell of this system, and the names of settings that it cannot express.
     """
     x, y = int(np.rint(view.x)), int(np.rint(view.y))
     args = [f"--network={view.network}", f"--seeds={(x + SEEDS_PER_ROW * y) % (MAX_SEED + 1)}"]
@@ -39,7 +39,7 @@ def gen_images_command(view: View, info: NetworkInfo | None = None) -> tuple[str
 
 
 def _exact(value: float) -> str:
-    """As short as can be; read, it is the same number."""
+    """The shortest text that reads back as the same number."""
     short = f"{value:g}"
     return short if float(short) == value else repr(float(value))
 

@@ -1,4 +1,4 @@
-"""What appears in the middle of the window: the keys, and whether to quit."""
+"""Dialogs in the middle of the window: the help on keys, and the question whether to quit."""
 
 from imgui_bundle import imgui
 
@@ -26,7 +26,7 @@ FLAGS = (
 
 
 class Dialogs:
-    """At most one of the two is open."""
+    """The two dialogs; at most one is open."""
 
     def __init__(self) -> None:
         self._open: str | None = None
@@ -37,7 +37,7 @@ class Dialogs:
         return self._open == "Quit?"
 
     def toggle_help(self) -> None:
-        """Show the keys, or close what is open."""
+        """Open the help, or close the open dialog."""
         self._open = None if self._open is not None else "Help"
 
     def ask_to_quit(self) -> None:
@@ -45,12 +45,12 @@ class Dialogs:
         self._open = "Quit?"
 
     def close(self) -> bool:
-        """Close what is open; whether anything was."""
+        """Close the open dialog, and return whether there was one."""
         was_open, self._open = self._open is not None, None
         return was_open
 
     def draw(self) -> bool:
-        """Draw what is open; whether the user wants to quit."""
+        """Draw the open dialog, and return whether the user wants to quit."""
         if self._open is None:
             return False
         size = imgui.get_io().display_size

@@ -1,4 +1,4 @@
-"""Move and turn the content, and see whether the details move along."""
+"""Move and turn the content, to see whether the details move along."""
 
 from dataclasses import dataclass, replace
 
@@ -8,15 +8,15 @@ from imgui_bundle import imgui
 from gui_utils import controls
 from viz.renderer import Result, View
 
-FAST, SLOW = 1 / 20, 1 / 400  # images per font size that the mouse moves
-DEGREES = 90  # of rotation for one image of translation
+FAST, SLOW = 1 / 20, 1 / 400  # images per font size of mouse movement
+DEGREES = 90  # rotation for the movement that translates by one image
 MAX_SPEED = 1  # images per second
 MAX_TURN_SPEED = 180  # degrees per second
 
 
 @dataclass
 class EquivarianceState:
-    """The transform before rounding, and its motion per second."""
+    """The transform before rounding, and its speed."""
 
     x: float = 0
     y: float = 0
@@ -41,11 +41,11 @@ class EquivarianceWidget:
 
     @property
     def is_animated(self) -> bool:
-        """Whether frames are needed all the time."""
+        """Whether the pane needs frames all the time."""
         return self._is_possible and (self.state.is_moving or self.state.is_turning)
 
     def draw(self, view: View, result: Result | None, elapsed_sec: float) -> View:
-        """Draw the pane; returns what is to be rendered now."""
+        """Draw the pane, and return the view to render now."""
         if (view.translate, view.rotate) != self._returned:  # by an option, or undone
             (self.state.x, self.state.y), self.state.angle = view.translate, view.rotate
         info = result.network if result is not None else None
@@ -65,7 +65,7 @@ class EquivarianceWidget:
         translate, angle = (state.x, state.y), state.angle
         if state.is_rounded and info is not None:
             size = info.img_resolution
-            translate = tuple(float(np.rint(value * size) / size) for value in translate)
+            translate = _rounded(state.x, size), _rounded(state.y, size)
         if state.is_turn_rounded:
             angle = float(np.rint(angle / 90) * 90)
         self._returned = (translate, angle)
@@ -83,11 +83,8 @@ class EquivarianceWidget:
         _, state.is_rounded = imgui.checkbox("Round##translate", state.is_rounded)
         controls.hint("To whole pixels")
         controls.label("")
-        for name, images_per_em in (("Drag fast", FAST), ("Drag slow", SLOW)):
-            dx, dy = controls.drag_button(f"{name}##translate", 5.5)
-            state.x += dx * images_per_em
-            state.y += dy * images_per_em
-            imgui.same_line()
+        dx, dy = _drag_buttons("translate")
+        state.x, state.y = state.x + dx, state.y + dy
         _, state.is_moving = imgui.checkbox("Animate##translate", state.is_moving)
         if state.is_moving:
             controls.label("Speed", "x and y, in images per second")
@@ -107,10 +104,7 @@ class EquivarianceWidget:
         _, state.is_turn_rounded = imgui.checkbox("Round##rotate", state.is_turn_rounded)
         controls.hint("To multiples of 90 degrees")
         controls.label("")
-        for name, images_per_em in (("Drag fast", FAST), ("Drag slow", SLOW)):
-            dx, _ = controls.drag_button(f"{name}##rotate", 5.5)
-            state.angle += dx * images_per_em * DEGREES
-            imgui.same_line()
+        state.angle += _drag_buttons("rotate")[0] * DEGREES
         _, state.is_turning = imgui.checkbox("Animate##rotate", state.is_turning)
         if state.is_turning:
             controls.label("Speed")
@@ -118,6 +112,20 @@ class EquivarianceWidget:
             state.turn_speed = controls.speed_slider(
                 "##speed of rotation", state.turn_speed, MAX_TURN_SPEED, "%.2f°/s"
             )
+
+
+def _rounded(value: float, size: int) -> float:
+    return float(np.rint(value * size) / size)
+
+
+def _drag_buttons(what: str) -> tuple[float, float]:
+    """Draw two buttons to drag, fast and slow; returns the movement in images, in x and y."""
+    x = y = 0.0
+    for name, images_per_em in (("Drag fast", FAST), ("Drag slow", SLOW)):
+        dx, dy = controls.drag_button(f"{name}##{what}", 5.5)
+        x, y = x + dx * images_per_em, y + dy * images_per_em
+        imgui.same_line()
+    return x, y
 
 
 def _wrap(value: float, limit: float) -> float:

@@ -1,4 +1,4 @@
-"""Undo and redo of what the user has changed in the view."""
+"""Undo and redo of changes of the view."""
 
 from dataclasses import replace
 
@@ -8,9 +8,9 @@ MAX_STEPS = 200
 
 
 class History:
-    """Views in the order in which they were shown; networks are not part of it.
+    """Views in the order in which they were shown, without their networks.
 
-    What changes during one drag of the mouse, or during an animation, is one step.
+    All changes during one drag of the mouse, or during an animation, are one step.
     """
 
     def __init__(self) -> None:
@@ -20,16 +20,16 @@ class History:
         self._has_stepped = False  # since the last `note`
 
     def note(self, view: View, is_changing: bool) -> None:
-        """Look at the view after each frame.
+        """Take the view after each frame.
 
         Args:
-            view: What is to be shown.
-            is_changing: Whether a control is held, or an animation runs: the step is not over.
+            view: The view.
+            is_changing: Whether the step goes on: a control is held, or an animation runs.
         """
         view = replace(view, network=None)
         if self._current is None:
             self._current = view
-        if self._has_stepped:  # what the panes changed of the view, they would change again
+        if self._has_stepped:  # the panes may adjust the view once; this adjustment is no step
             self._current, self._has_stepped = view, False
         if is_changing or view == self._current:
             return
@@ -38,7 +38,7 @@ class History:
         self._current = view
 
     def amend(self, before: View, after: View) -> None:
-        """Replace a view by what a network can show: no step, since the user did not do it."""
+        """Replace a view that the network cannot show. The user did not do it, so it is no step."""
         if self._current == replace(before, network=None):
             self._current = replace(after, network=None)
 

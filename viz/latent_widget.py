@@ -1,4 +1,4 @@
-"""Where in the plane of latents: seed, fraction, class; dragged or animated."""
+"""Position in the plane of latents: seed, fraction, class; dragged or animated."""
 
 from dataclasses import dataclass, replace
 
@@ -8,14 +8,14 @@ from imgui_bundle import imgui
 from gui_utils import controls
 from viz.renderer import SEEDS_PER_ROW, Result, View
 
-MAX_NAMES = 200  # of classes in the list
+MAX_NAMES = 200  # class names in the list
 MAX_SPEED = 4  # seeds per second
 SEEDS_PER_EM = 0.1  # dragging by ten times the font size leads to the next seed
 
 
 @dataclass
 class LatentState:
-    """Motion: whether, and how fast in seeds per second; the name of the class to look for."""
+    """The animation and its speed in seeds per second; the searched text among class names."""
 
     is_animated: bool = False
     speed: float = 0.25
@@ -32,11 +32,11 @@ class LatentWidget:
 
     @property
     def is_animated(self) -> bool:
-        """Whether frames are needed all the time."""
+        """Whether the pane needs frames all the time."""
         return self.state.is_animated
 
     def draw(self, view: View, result: Result | None, elapsed_sec: float) -> View:
-        """Draw the pane; returns what is to be rendered now."""
+        """Draw the pane, and return the view to render now."""
         state = self.state
         if state.is_animated:
             view = replace(view, x=view.x + state.speed * elapsed_sec)
@@ -73,7 +73,7 @@ class LatentWidget:
         return self._draw_class(view, result)
 
     def drag(self, view: View, dx: float, dy: float) -> View:
-        """Move the point with the mouse, which moved by so many font sizes."""
+        """Move the point by a movement of the mouse in font sizes."""
         if dx == dy == 0:
             return view
         return replace(view, x=view.x + dx * SEEDS_PER_EM, y=view.y + dy * SEEDS_PER_EM)
@@ -96,7 +96,7 @@ class LatentWidget:
         return replace(view, class_idx=class_idx)
 
     def _choose_class(self, class_idx: int, names: tuple[str, ...]) -> int:
-        """A list of names, those with the searched text in them; Enter takes the first."""
+        """Draw the list of names that contain the searched text; Enter takes the first name."""
         if not imgui.begin_combo("##class name", names[class_idx]):
             return class_idx
         if imgui.is_window_appearing():

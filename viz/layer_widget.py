@@ -1,4 +1,4 @@
-"""Look inside: activations of a layer, their spectrum, their statistics."""
+"""Layers of the network: activations, their spectrum, their statistics."""
 
 from dataclasses import replace
 
@@ -9,32 +9,32 @@ from viz import color_maps
 from viz.renderer import LayerInfo, Result, Stats, View
 
 COLORS_EMS = 7  # width of the list of colour maps
-MAX_DB = 120  # of the range of spectra, either way
-MIN_ROWS = 3  # of the list that can be seen, however low the window is
+MAX_DB = 120  # limit of the range of spectra, above and below zero
+MIN_ROWS = 3  # visible rows of the list, however low the window is
 
 
 class LayerWidget:
     """The pane "Layers & channels".
 
     Attributes:
-        is_folded: Whether only its header is drawn.
+        is_folded: Whether only the header of the pane is drawn.
     """
 
     title = "Layers & channels"
 
     def __init__(self) -> None:
         self.is_folded = False
-        self._scrolled_to: str | None = None  # the layer that was brought into view
-        self._list_height = 0.0  # as drawn in the last frame
+        self._scrolled_to: str | None = None  # the layer that was scrolled into view
+        self._list_height = 0.0  # in the last frame
 
     def draw(self, view: View, result: Result | None, spare_height: float) -> View:
-        """Draw the pane; returns what is to be rendered now.
+        """Draw the pane, and return the view to render now.
 
         Args:
-            view: As it was.
-            result: What was rendered last.
-            spare_height: How much higher the list could be than in the last frame, before the
-                panes need a scroll bar; negative where they need one.
+            view: The current view.
+            result: The last result.
+            spare_height: Height by which the list can grow before the panes need a scroll bar;
+                negative if they need one.
         """
         layers = result.layers if result is not None else ()
         height = min(self._list_height + spare_height, _list_height(len(layers) + 1))
@@ -42,19 +42,18 @@ class LayerWidget:
         view = self._draw_list(view, layers, result)
         chosen = next((item for item in layers if item.name == view.layer), None)
         view = self._draw_channels(view, chosen)
-        num_shown = chosen and (view.num_channels if chosen.shape[0] >= view.num_channels else 1)
-        if chosen is None and result is not None and result.network is not None:
-            num_shown = result.network.img_channels
-        if num_shown == 1 and not view.fft:
+        if _num_shown(view, chosen, result) == 1 and not view.fft:
             view = _draw_levels(view)
         view = self._draw_spectrum(view, chosen)
         if result is not None and result.stats is not None:
-            rows = [("Shown", result.selected_stats)] if chosen is not None else []
-            _draw_stats([("All", result.stats), *rows])
+            rows = [("All", result.stats)]
+            if chosen is not None and result.selected_stats is not None:
+                rows.append(("Shown", result.selected_stats))
+            _draw_stats(rows)
         return view
 
     def can_grow(self, height: float) -> bool:
-        """Whether the list can become so much higher, or lower where `height` is negative."""
+        """Whether the list can grow by a height; a negative height shrinks it."""
         return not self.is_folded and self._list_height + height >= _list_height(MIN_ROWS)
 
     def _draw_list(self, view: View, layers: tuple[LayerInfo, ...], result: Result | None) -> View:
@@ -67,20 +66,20 @@ class LayerWidget:
         for name, weight in (("Layer", 2.2), ("Size", 1.4), ("Channels", 1.1), ("Type", 1.1)):
             imgui.table_setup_column(name, stretch, weight)
         imgui.table_headers_row()
-        rows = [(None, item) for item in _image_row(result)]
+        rows: list[tuple[str | None, LayerInfo]] = [(None, item) for item in _image_row(result)]
         rows += [(item.name, item) for item in layers]
-        for name, item in rows:
+        for layer, item in rows:
             imgui.table_next_row()
             imgui.table_next_column()
             clicked, _ = imgui.selectable(
-                item.name, view.layer == name, imgui.SelectableFlags_.span_all_columns
+                item.name, view.layer == layer, imgui.SelectableFlags_.span_all_columns
             )
             if clicked:
-                view = replace(view, layer=name)
-                self._scrolled_to = name
-            elif view.layer == name and name != self._scrolled_to:
+                view = replace(view, layer=layer)
+                self._scrolled_to = layer
+            elif view.layer == layer and layer != self._scrolled_to:
                 imgui.set_scroll_here_y()
-                self._scrolled_to = name
+                self._scrolled_to = layer
             channels, height, width = item.shape
             for cell in (f"{width}x{height}", str(channels), item.dtype):
                 imgui.table_next_column()
@@ -133,8 +132,16 @@ class LayerWidget:
         return _draw_color_map(replace(view, fft_all=fft_all, fft_beta=max(beta, 0)))
 
 
+def _num_shown(view: View, layer: LayerInfo | None, result: Result | None) -> int | None:
+    """Channels of the picture; None if no network is loaded."""
+    if layer is not None:
+        return view.num_channels if layer.shape[0] >= view.num_channels else 1
+    info = result.network if result is not None else None
+    return None if info is None else info.img_channels
+
+
 def _list_height(num_rows: int) -> float:
-    """Of so many rows below a header, with a border."""
+    """Height of a number of rows below a header, with a border."""
     row = imgui.get_text_line_height() + 2 * imgui.get_style().cell_padding.y
     return (num_rows + 1) * row + 2
 
@@ -147,11 +154,11 @@ def _draw_levels(view: View) -> View:
 
 
 def _draw_color_map(view: View) -> View:
-    """At the end of a row, `COLORS_EMS` wide."""
+    """Draw the list of colour maps at the end of a row, `COLORS_EMS` wide."""
     imgui.same_line()
     controls.fill_width()
     idx = color_maps.NAMES.index(view.color_map)
-    own_names = (color_maps.SPECTRUM, *color_maps.NAMES[1:])  # in the place of grey
+    own_names = (color_maps.SPECTRUM, *color_maps.NAMES[1:])  # in place of grey
     _, idx = imgui.combo("##colours", idx, list(own_names if view.fft else color_maps.NAMES))
     controls.hint("Colours of a single channel, or of the spectrum")
     return replace(view, color_map=color_maps.NAMES[idx])

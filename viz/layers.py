@@ -2,7 +2,8 @@
 
 import contextlib
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,22 +18,23 @@ def synthesize(
     view: View,
     layers_by_force_fp32: dict[bool, tuple[LayerInfo, ...]],
 ) -> tuple[Tensor, torch.nn.Module | None]:
-    """The image, or the output of the layer to show and the module that it comes from.
+    """The image, or the output of the chosen layer and the module that computed it.
 
     Args:
         synthesis: The synthesis network.
         ws: Styles `[1, num_ws, w_dim]`.
-        view: Says which layer, and how.
+        view: Chooses the layer, the noise, and float32.
         layers_by_force_fp32: The layers by `force_fp32`; filled when the network first runs.
 
     Raises:
-        ValueError: If there is no such layer.
+        ValueError: If the network has no layer of this name.
     """
-    kwargs = {"noise_mode": view.noise_mode}
+    kwargs: dict[str, Any] = {"noise_mode": view.noise_mode}
+    shown: dict[str, Tensor] = {}
     if view.force_fp32:
         kwargs["force_fp32"] = True
     if view.force_fp32 not in layers_by_force_fp32:
-        layers, shown = {}, {}
+        layers: dict[str, LayerInfo] = {}
         with _watching(synthesis, view.layer, layers, shown):
             img = synthesis(ws.to(torch.float32), **kwargs)
         layers_by_force_fp32[view.force_fp32] = tuple(layers.values())
@@ -41,7 +43,6 @@ def synthesize(
     elif view.layer is None:
         return synthesis(ws.to(torch.float32), **kwargs), None
     else:
-        shown = {}
         with (
             contextlib.suppress(_EarlyStop),
             _watching(synthesis, view.layer, None, shown),
@@ -64,27 +65,28 @@ def _watching(
     Args:
         synthesis: The network.
         wanted: Name of the layer to keep.
-        layers: Where to note all layers; None ends synthesis after the wanted one.
-        shown: Where to put the output of the wanted layer.
+        layers: Receives all layers; None ends synthesis after the wanted layer.
+        shown: Receives the output of the wanted layer.
     """
     seen: list[weakref.ref] = []
 
     def note(name: str, output: Tensor) -> None:
         if not isinstance(output, Tensor) or output.ndim != 4:
             return
-        if any(ref() is output for ref in seen):  # a block hands on what its last layer returned
+        if any(ref() is output for ref in seen):  # a block returns the output of its last layer
             return
         seen.append(weakref.ref(output))
         if layers is not None:
             dtype = str(output.dtype).removeprefix("torch.")
-            layers[name] = LayerInfo(name, tuple(output.shape[1:]), dtype)
+            _, channels, height, width = output.shape
+            layers[name] = LayerInfo(name, (channels, height, width), dtype)
         if name == wanted:
             shown[name] = output
             if layers is None:
                 raise _EarlyStop
 
-    def hook_for(name: str):
-        def hook(module, args, output) -> None:
+    def hook_for(name: str) -> Callable[..., None]:
+        def hook(module: torch.nn.Module, args: Any, output: Any) -> None:
             if isinstance(output, (tuple, list)):
                 for idx, part in enumerate(output):
                     note(f"{name}[{idx}]", part)
@@ -107,7 +109,7 @@ def _watching(
 
 
 def content_width(module: torch.nn.Module | None, x: Tensor) -> float:
-    """Pixels that the image's width spans in the output of a layer; StyleGAN3's have margins."""
+    """Width of the image in the output of a layer, in pixels; layers of StyleGAN3 have margins."""
     for name in ("out_sampling_rate", "sampling_rate"):
         if hasattr(module, name):
             return float(getattr(module, name))

@@ -1,25 +1,19 @@
 """Style mixing: some layers take the style of another seed."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from imgui_bundle import imgui
 
-from dnnlib.cli import MAX_SEED
+from dnnlib import moved
 from gui_utils import controls
+from viz.motion import SeedMotion, wrapped
 from viz.renderer import Result, View
 
-SEEDS_PER_SEC = 2  # of the animation
+SEEDS_PER_SEC = 2  # speed of the animation
 COLUMNS = 9
+__getattr__ = moved.names_of(__name__)
 PARTS = ("coarse", "middle", "fine")  # thirds of the styles
 PART_COLORS = ((0.95, 0.75, 0.4), (0.6, 0.85, 0.6), (0.5, 0.75, 1))
-
-
-@dataclass
-class MixingState:
-    """Motion: whether, and how far it is on its way to the next seed."""
-
-    is_animated: bool = False
-    progress: float = 0
 
 
 class MixingWidget:
@@ -28,27 +22,25 @@ class MixingWidget:
     title = "Style mixing"
 
     def __init__(self) -> None:
-        self.state = MixingState()
+        self.state = SeedMotion()
 
     @property
     def is_animated(self) -> bool:
-        """Whether frames are needed all the time."""
+        """Whether the pane needs frames all the time."""
         return self.state.is_animated
 
     def draw(self, view: View, result: Result | None, elapsed_sec: float) -> View:
-        """Draw the pane; returns what is to be rendered now."""
+        """Draw the pane, and return the view to render now."""
         state = self.state
         seed = view.mix_seed
         if state.is_animated:
-            state.progress += elapsed_sec * SEEDS_PER_SEC
-            seed += int(state.progress)
-            state.progress %= 1
+            seed = state.advance(seed, elapsed_sec * SEEDS_PER_SEC)
         controls.label("Seed", "Where the checked layers take their style from")
         imgui.set_next_item_width(controls.em(9))
         _, seed = controls.input_int("##mix seed", seed)
         imgui.same_line()
         _, state.is_animated = imgui.checkbox("Animate##mixing", state.is_animated)
-        view = replace(view, mix_seed=seed % (MAX_SEED + 1))
+        view = replace(view, mix_seed=wrapped(seed))
 
         num_ws = result.network.num_ws if result is not None and result.network else 0
         if num_ws == 0:
@@ -87,5 +79,5 @@ class MixingWidget:
 
 
 def part_of(idx: int, num_ws: int) -> str:
-    """Whether a style is one of the coarse, the middle or the fine ones."""
+    """Part of a style: coarse, middle or fine."""
     return PARTS[idx * len(PARTS) // num_ws]

@@ -8,13 +8,13 @@ from imgui_bundle import imgui
 
 from gui_utils import controls, text
 from viz.browse import Folder, list_folder
-from viz.memory import Memory
 from viz.renderer import Result, View
+from viz.settings import Settings
 
 
 @dataclass
 class NetworkState:
-    """What is typed, and what of the browsed folders has been read."""
+    """The typed text, and the folders that were read."""
 
     typed: str = ""
     shown: str | None = None  # the network that `typed` was set from
@@ -25,19 +25,19 @@ class NetworkWidget:
     """The pane "Network".
 
     Args:
-        memory: Where recent networks are.
+        settings: Holds the recent networks.
         browse_dirs: Folders of runs.
     """
 
     title = "Network"
 
-    def __init__(self, memory: Memory, browse_dirs: Sequence[Path]) -> None:
-        self.memory = memory
+    def __init__(self, settings: Settings, browse_dirs: Sequence[Path]) -> None:
+        self.settings = settings
         self.browse_dirs = browse_dirs
         self.state = NetworkState()
 
     def draw(self, view: View, result: Result | None) -> str | None:
-        """Draw the pane; returns the network to load now, perhaps the same again."""
+        """Draw the pane, and return the network to load now, perhaps the same again."""
         state = self.state
         if view.network != state.shown:
             state.typed, state.shown = text.drawable(view.network or ""), view.network
@@ -51,7 +51,7 @@ class NetworkWidget:
         controls.hint(state.typed)
         chosen = state.typed.strip().strip("\"'") if entered else None
         third = (imgui.get_content_region_avail().x / controls.em() - 1.2) / 3
-        with controls.disabled(not self.memory.recent, "nothing has been loaded yet"):
+        with controls.disabled(not self.settings.recent, "nothing has been loaded yet"):
             if controls.button("Recent", third):
                 controls.open_popup_below("recent")
             chosen = self._recent_popup() or chosen
@@ -81,7 +81,7 @@ class NetworkWidget:
     def _recent_popup(self) -> str | None:
         chosen = None
         if imgui.begin_popup("recent"):
-            for name in self.memory.recent:
+            for name in self.settings.recent:
                 shown = text.shorten(name, controls.em(40))
                 clicked, _ = imgui.menu_item(text.drawable(f"{shown}##{name}"), "", False)
                 if clicked:
@@ -103,7 +103,7 @@ class NetworkWidget:
         return chosen
 
     def _folder(self, path: Path) -> str | None:
-        """Draw the content of a folder, and of those in it that are open."""
+        """Draw the content of a folder, and of the open folders in it."""
         if path not in self.state.folders:
             self.state.folders[path] = list_folder(path)
         folder = self.state.folders[path]

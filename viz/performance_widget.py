@@ -1,4 +1,4 @@
-"""How fast it is, and what limits that."""
+"""Speed of rendering and of the window, and the settings that limit it."""
 
 from collections import deque
 from dataclasses import dataclass, field, replace
@@ -8,9 +8,9 @@ from imgui_bundle import imgui
 from gui_utils import controls
 from viz.renderer import Result, View
 
-HISTORY = 120  # pictures, and frames of the window
-MAX_GAP_SEC = 0.05  # between a picture and the next request; after more, nothing was to do
-NUM_AVERAGED = 20  # pictures that the rate is taken from
+HISTORY = 120  # length of the graphs, in pictures and in frames
+MAX_GAP_SEC = 0.05  # after a longer time between a picture and the next request, a pause was made
+NUM_AVERAGED = 20  # pictures in the average rate
 
 
 @dataclass
@@ -35,12 +35,12 @@ class PerformanceWidget:
         self._last_result_sec: float | None = None
 
     def add_result(self, result: Result, submit_sec: float, now_sec: float) -> None:
-        """Note how long a picture took.
+        """Note the time of a picture.
 
         Args:
-            result: The picture. The first one of a network is left out: it waits for kernels.
-            submit_sec: When it was asked for.
-            now_sec: When it came, by the same clock.
+            result: The picture. The first picture of a network is left out: it waits for kernels.
+            submit_sec: Time of the request.
+            now_sec: Time of arrival, by the same clock.
         """
         if result.error is None and not result.is_first:
             self.state.render_ms.append(result.render_sec * 1e3)
@@ -52,17 +52,17 @@ class PerformanceWidget:
         self._last_result_sec = now_sec
 
     def add_frame(self, frame_sec: float) -> None:
-        """Note how long the window took to draw a frame, without rendering and waiting."""
+        """Note the time of a frame of the window, without rendering and waiting."""
         self.state.window_ms.append(frame_sec * 1e3)
 
     @property
     def pictures_per_sec(self) -> float | None:
-        """Rate of the pictures of the last movement; None where too few came without a gap."""
+        """Rate of pictures during the last movement; None if too few came without a gap."""
         intervals = self.state.interval_ms
         return 1e3 * len(intervals) / sum(intervals) if len(intervals) >= 2 else None
 
     def draw(self, view: View) -> View:
-        """Draw the pane; returns what is to be rendered now."""
+        """Draw the pane, and return the view to render now."""
         state = self.state
         rate = self.pictures_per_sec
         shown_rate = "" if rate is None else f", {rate:.1f} pictures/s"

@@ -1,16 +1,16 @@
-"""The right part of the window: the picture, or why there is none, and a line beneath it."""
+"""The right part of the window: the picture, or an error in its place, and a status line."""
 
 from imgui_bundle import imgui
 
 from gui_utils import controls, text
-from gui_utils.placement import Area, Zoom, panned, zoomed
+from gui_utils.placement import Area, Zoom, panned, scaled, zoomed
 from gui_utils.texture import Texture
 from viz import spectrum_axes
 from viz.renderer import Result
 
 ERROR_COLOR = (1, 0.45, 0.4)
 NOTICE_BACKGROUND = (0.1, 0.05, 0.05, 0.9)  # readable on any picture
-NOTICE_EMS = 5  # height of the stripe that it is in, at the lower edge of the picture
+NOTICE_EMS = 5  # height of the stripe for notices, at the lower edge of the picture
 BUTTONS = (
     imgui.ButtonFlags_.mouse_button_left
     | imgui.ButtonFlags_.mouse_button_right
@@ -19,13 +19,13 @@ BUTTONS = (
 
 
 class PicturePane:
-    """Shows results; the wheel zooms, the right or the middle mouse button moves what is zoomed.
+    """Shows results. The wheel zooms; the right or middle mouse button moves a zoomed picture.
 
     Attributes:
-        area: Where the picture is, in screen coordinates.
-        zoom: How it is shown.
-        whole: Where the whole picture lies, which may be larger than the area.
-        drag: How far the left mouse button has dragged since the last frame, in font sizes.
+        area: Place for the picture, in screen coordinates.
+        zoom: Size and place of the picture.
+        whole: Place of the whole picture, which may be larger than the area.
+        drag: Movement of the left mouse button since the last frame, in font sizes.
     """
 
     def __init__(self) -> None:
@@ -36,12 +36,12 @@ class PicturePane:
         self._texture = Texture()
 
     def begin(self) -> None:
-        """Take the room of the current window, and what the mouse does in it."""
+        """Take the remaining area of the current window, and mouse input in it."""
         left, top = imgui.get_cursor_screen_pos()
         room = imgui.get_content_region_avail()
         status_height = imgui.get_text_line_height_with_spacing()
         self.area = (left, top, left + room.x, top + room.y - status_height)
-        imgui.set_next_item_allow_overlap()  # of what the window offers before a network is there
+        imgui.set_next_item_allow_overlap()  # the lists of the first screen lie on top
         imgui.invisible_button("picture", (max(room.x, 1), max(room.y - status_height, 1)), BUTTONS)
         self.drag = controls.drag_delta()
 
@@ -50,6 +50,7 @@ class PicturePane:
         if result.error is not None:
             text.draw_centered(f"No picture: {result.error}", self.area, ERROR_COLOR)
             return
+        assert result.image is not None
         area = spectrum_axes.inner_area(self.area) if result.view.fft else self.area
         height, width, _ = result.image.shape
         self._follow_mouse((width, height), area)
@@ -72,13 +73,13 @@ class PicturePane:
         imgui.text_disabled(text.shorten(message, right - left))
 
     def _follow_mouse(self, size: tuple[int, int], area: Area) -> None:
-        """Zoom and pan, after the button of `begin`."""
+        """Zoom and pan; the last control must be the button of `begin`."""
         io = imgui.get_io()
         density = io.display_framebuffer_scale.x
         if imgui.is_item_hovered() and io.mouse_wheel != 0:
             point = (io.mouse_pos.x * density, io.mouse_pos.y * density)
-            pixels = tuple(edge * density for edge in area)
-            self.zoom = zoomed(self.zoom, io.mouse_wheel, point, size, pixels)
+            on_display = scaled(area, density)
+            self.zoom = zoomed(self.zoom, io.mouse_wheel, point, size, on_display)
         for button in (imgui.MouseButton_.right, imgui.MouseButton_.middle):
             if imgui.is_item_active() and imgui.is_mouse_down(button):
                 dx, dy = io.mouse_delta.x * density, io.mouse_delta.y * density

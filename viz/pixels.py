@@ -1,4 +1,4 @@
-"""From values of a network to pixels: scaling, spectra, and undoing a transformation."""
+"""From the output of a network to pixels: scaling, spectra, and undoing a transformation."""
 
 import math
 
@@ -7,18 +7,19 @@ import torch
 from torch import Tensor
 
 from dnnlib.errors import InputError
+from generation import spectra
 from torch_utils import image_transforms, images
 from viz.color_maps import GREY, SPECTRUM_COLORS, colors
 from viz.view import View
 
-MIN_WINDOW = 1e-6  # between black and white
+MIN_WINDOW = 1e-6  # smallest distance of black and white
 
 
 def to_pixels(x: Tensor, view: View) -> Tensor:
     """Channels `[C, H, W]` as 8 bits, one channel as `[1, H, W]` or, in colours, `[3, H, W]`.
 
     Raises:
-        ValueError: If `view.level` or `view.window` is not finite, or there is no such colour map.
+        ValueError: If the level or the window is not finite, or the colour map does not exist.
     """
     if view.normalize:
         x = x / x.abs().amax().clamp(min=1e-8)
@@ -33,7 +34,7 @@ def to_pixels(x: Tensor, view: View) -> Tensor:
 
 
 def untransform(x: Tensor, inverse: np.ndarray) -> tuple[Tensor, Tensor]:
-    """Undo a transformation of `[C, H, W]`; also a mask, 1 where the content is known."""
+    """Undo a transformation of `[C, H, W]`; also returns a mask, 1 where the content is known."""
     out, mask = image_transforms.apply_affine_transformation(x[None].float(), inverse, amax=6)
     return out[0], mask[0]
 
@@ -42,12 +43,9 @@ def spectrum(x: Tensor, view: View) -> Tensor:
     """Power spectrum of `[C, H, W]`, averaged over channels, in colours: `[3, H, W]`."""
     x = x.float()
     x = x - x.mean((1, 2), keepdim=True)
-    for dim in (1, 2):
-        window = torch.kaiser_window(x.shape[dim], periodic=False, beta=view.fft_beta)
-        window = window / window.norm()  # white noise of unit variance then has a power of 1
-        x = x * window.to(x.device).reshape([-1, 1] if dim == 1 else [1, -1])
-    power = torch.fft.fftn(x, dim=(1, 2)).abs().square().mean(0)
-    power_db = 10 * torch.fft.fftshift(power).clamp(min=1e-20).log10()
+    power = spectra.power_spectrum(x, view.fft_beta).mean(0)
+    power = torch.fft.fftshift(spectra.both_halves(power, x.shape[2]))
+    power_db = 10 * power.clamp(min=1e-20).log10()
     low, high = view.fft_range_db
     t = ((power_db - low) / max(high - low, 1e-3)).clamp(0, 1)
     if view.color_map != GREY:

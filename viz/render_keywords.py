@@ -1,7 +1,8 @@
-"""Arguments of `Renderer.render` as other programs know them, in terms of a `View`.
+"""Translate published arguments of `Renderer.render` into a `View`.
 
-Scripts of forks call `render(pkl="net.pkl", w0_seeds=[[7, 1]], trunc_psi=0.7)`. What a view cannot
-say of it is `Given`: a network, styles, seeds with any weights, any affine transformation.
+Scripts of forks call `render(pkl="net.pkl", w0_seeds=[[7, 1]], trunc_psi=0.7)`. `Given` holds the
+arguments that a view cannot express: a network, styles, seeds with any weights, any affine
+transformation.
 """
 
 import os
@@ -14,31 +15,32 @@ import torch
 from torch import Tensor
 
 from dnnlib.errors import InputError
+from torch_utils.networks import Generator, device_of
 from viz.view import View
 
 
 @dataclass(frozen=True, eq=False)
 class Given:
-    """What a caller has given in place of what a view says.
+    """Arguments of a caller that replace attributes of a view.
 
     Attributes:
         G: Generator.
         ws: Styles, `[1, num_ws, w_dim]` or with only the last one or two of these axes.
-        weights: By seed. The rest of the sum up to 1 is the weight of the average style.
-        transform: What happens to the content of the image, `[3, 3]`.
+        weights: By seed. If their sum is not 1, the rest is the weight of the average style.
+        transform: Transformation of the content of the image, `[3, 3]`.
     """
 
-    G: torch.nn.Module | None = None
+    G: Generator | None = None
     ws: Tensor | None = None
     weights: Mapping[int, float] | None = None
     transform: np.ndarray | None = None
 
-    def styles(self, G: torch.nn.Module, map_seeds: Callable[[list[int]], Tensor]) -> Tensor | None:
+    def styles(self, G: Generator, map_seeds: Callable[[list[int]], Tensor]) -> Tensor | None:
         """The styles for a generator, `[1, num_ws, w_dim]`; `None` if none are given.
 
         Args:
             G: The generator.
-            map_seeds: Makes styles `[N, num_ws, w_dim]` of N seeds.
+            map_seeds: Function from N seeds to styles `[N, num_ws, w_dim]`.
 
         Raises:
             ValueError: If given styles do not fit the generator.
@@ -50,7 +52,7 @@ class Given:
             if not is_fit:
                 found = list(self.ws.shape)
                 raise InputError(f"the given styles are {found}, this network has {list(shape)}")
-            return ws.to(next(G.parameters()).device, torch.float32).expand(shape)
+            return ws.to(device_of(G), torch.float32).expand(shape)
         if self.weights is None:
             return None
         ws = map_seeds(list(self.weights))
@@ -62,7 +64,7 @@ class Given:
 
 NOTHING = Given()
 
-# Keyword -> field of a view, what becomes of the value.
+# Keyword -> field of a view, conversion of the value.
 _FIELDS: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "pkl": ("network", lambda value: None if value is None else os.fspath(value)),
     "class_idx": ("class_idx", int),
@@ -90,14 +92,17 @@ KNOWN = (*_FIELDS, *_GIVEN)
 
 
 def translate(view: View, keywords: Mapping[str, Any]) -> tuple[View, Given]:
-    """A view with what keywords say, and what else they give.
+    """Apply keywords to a view.
 
     Args:
-        view: What they do not say.
+        view: Values for fields without a keyword.
         keywords: `pkl` or `G`; `w0_seeds`, pairs of seeds and weights, or one of `ws`, `w` and
-            `dlatents`, styles that are taken as they are; `input_transform`, what happens to the
-            content of the image as a 3x3 matrix; `fft_range_db`, half the range or both ends; and
-            the others of `KNOWN`.
+            `dlatents`, styles that are taken as they are; `input_transform`, a 3x3 matrix that
+            transforms the content of the image; `fft_range_db`, half the range or both ends; and
+            the other names in `KNOWN`.
+
+    Returns:
+        The new view, and the arguments that it cannot express.
 
     Raises:
         TypeError: If a keyword is unknown, or two exclude each other.
@@ -141,7 +146,7 @@ def _converted(name: str, convert: Callable[[Any], Any], value: Any) -> Any:
 
 def _one_of(value: Any, choices: tuple[int, ...]) -> int:
     if value not in choices:
-        raise InputError(f"{value!r} is none of {', '.join(map(str, choices))}")
+        raise InputError(f"{value!r} is not one of {', '.join(map(str, choices))}")
     return int(value)
 
 
@@ -162,12 +167,12 @@ def _weights(pairs: Any) -> dict[int, float]:
     for seed, weight in pairs:
         weights[int(seed)] = weights.get(int(seed), 0) + float(weight)
     if not weights:
-        raise InputError("there is no seed")
+        raise InputError("it names no seed")
     return weights
 
 
 def _matrix(value: Any) -> np.ndarray:
     matrix = np.array(value, dtype=np.float64)
     if matrix.shape != (3, 3) or not np.isfinite(matrix).all():
-        raise InputError("it is no matrix of 3x3 finite numbers")
+        raise InputError("it is not a matrix of 3x3 finite numbers")
     return matrix

@@ -1,4 +1,4 @@
-"""Draw one picture of a network: `View` in, `Result` out; opens no window.
+"""Render pictures of a network: `View` in, `Result` out, without a window.
 
 >>> renderer = Renderer()
 >>> result = renderer.render(View(network="net.pkl", x=3, truncation_psi=0.7))
@@ -11,6 +11,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,16 +21,18 @@ from dnnlib import cli, errors
 from dnnlib.errors import InputError
 from dnnlib.paths import expand_home
 from dnnlib.text import printable
+from generation.images import map_seeds
 from network_files.load import load_network
 from torch_utils import distributed, latents
+from torch_utils.networks import Generator
 from viz.class_names import find_class_names
 from viz.layers import content_width, synthesize
 from viz.pixels import spectrum, to_pixels, untransform
 from viz.render_keywords import NOTHING, Given, translate
 from viz.view import LayerInfo, NetworkInfo, Result, Stats, View
 
-SEEDS_PER_ROW = 100  # of the plane of latents
-VISIBLE = 0.01  # part of a pixel that a value has
+SEEDS_PER_ROW = 100  # in the plane of latents
+VISIBLE = 0.01  # smallest share of a pixel that counts
 
 __all__ = [
     "SEEDS_PER_ROW",
@@ -43,12 +46,12 @@ __all__ = [
 
 
 class Renderer:
-    """Renders views; keeps the last network, and nothing else that would change a result.
+    """Renders views. It keeps the last network, and nothing else that would change a result.
 
     Args:
-        device: Where to compute, as `--device`.
+        device: Where to compute, a value of `--device`.
         allow_untrusted: As for `network_files.load.load_network_pkl`.
-        tell: Called with a line for the user when loading begins, and with None when it ends.
+        tell: Called with a line for the user when loading begins, and with None at its end.
     """
 
     def __init__(
@@ -62,13 +65,13 @@ class Renderer:
         self._tell = tell
         self._loaded: _LoadedNetwork | None = None
 
-    def render(self, view: View | None = None, **keywords) -> Result:
-        """Render one picture; never raises because of what `view` or a file contains.
+    def render(self, view: View | None = None, **keywords: Any) -> Result:
+        """Render one picture. An error in the view or in a file becomes a part of the result.
 
         Args:
             view: What to render.
-            keywords: The same in words that other programs use, see `render_keywords.translate`;
-                they come before what the view says.
+            keywords: Published names of arguments, see `render_keywords.translate`. They override
+                the view.
 
         Raises:
             TypeError: If a keyword is unknown, or excludes another.
@@ -96,39 +99,39 @@ class Renderer:
             result = replace(result, network=loaded.info, layers=layers, notice=notice)
         return replace(result, render_sec=time.perf_counter() - start)
 
-    def load(self, network: str) -> torch.nn.Module:
+    def load(self, network: str) -> Generator:
         """The generator that `render` uses for a path or URL.
 
-        A file that has changed is loaded again. If it is gone by now or cannot be loaded, the
-        generator is still the one that was loaded before.
+        A file that has changed is loaded again. If it is missing or cannot be loaded now, the
+        generator that was loaded before is returned.
 
         Raises:
-            ValueError: If the file holds no such network, see `load_network_pkl`.
+            ValueError: If the file holds no generator, see `load_network_pkl`.
             OSError: If it cannot be read.
         """
         return self._load(network).G
 
     def _load(self, network: str) -> "_LoadedNetwork":
-        network = expand_home(network)  # it may have been typed
+        network = expand_home(network)  # a user may have typed it
         version, loaded = _file_version(network), self._loaded
         if loaded is None or loaded.name != network:
             self._loaded = None  # two networks may not fit into memory
-            self._loaded = self._read(network, version)
+            self._loaded = loaded = self._read(network, version)
         elif version == loaded.version:
-            self._loaded = replace(loaded, refused_version=None, notice=None)
+            self._loaded = loaded = replace(loaded, refused_version=None, notice=None)
         elif version not in (None, loaded.refused_version):
             try:
-                self._loaded = self._read(network, version)
-            except Exception as error:  # a training may just be writing it
+                self._loaded = loaded = self._read(network, version)
+            except Exception as error:  # a training may just be writing the file
                 reason = self._explain(error)[0].removeprefix(f"{network}: ")
                 notice = (
                     f"{printable(os.path.basename(network))} has changed and cannot be loaded"
                     f" ({reason}); this is the network as it was"
                 )
-                self._loaded = replace(loaded, refused_version=version, notice=notice)
-        return self._loaded
+                self._loaded = loaded = replace(loaded, refused_version=version, notice=notice)
+        return loaded
 
-    def _wrap(self, G: torch.nn.Module) -> "_LoadedNetwork":
+    def _wrap(self, G: Generator) -> "_LoadedNetwork":
         if self._loaded is not None and self._loaded.G is G:
             return self._loaded
         return _LoadedNetwork(None, None, G, _network_info(G, ()), {})
@@ -146,7 +149,7 @@ class Renderer:
         return _LoadedNetwork(network, version, G, _network_info(G, class_names), {})
 
     def _explain(self, error: Exception) -> tuple[str, str | None]:
-        """One line for the user, and the traceback of an error that nobody foresaw."""
+        """One line for the user, and the traceback of an unexpected error."""
         if errors.is_out_of_memory(error):
             if self.device.type == "cuda":
                 torch.cuda.empty_cache()
@@ -158,21 +161,21 @@ class Renderer:
 
 @dataclass(frozen=True)
 class _LoadedNetwork:
-    """A network and what is known of its file.
+    """A network and facts about its file.
 
     Attributes:
-        name: Path or URL; None for a generator that the caller has.
-        version: Of the file that it was loaded from; None for a URL.
+        name: Path or URL; None for a generator that the caller gave.
+        version: Version of the loaded file; None for a URL.
         G: The network.
-        info: What a user can choose from.
-        layers: By `force_fp32`; filled when it first runs.
-        refused_version: Of a file in the same place that could not be loaded.
-        notice: Why; for the user.
+        info: Facts about the network.
+        layers: Layers by `force_fp32`; filled when the network first runs.
+        refused_version: Version of a file in the same place that could not be loaded.
+        notice: The reason, for the user.
     """
 
     name: str | None
     version: tuple[int, int] | None
-    G: torch.nn.Module
+    G: Generator
     info: NetworkInfo
     layers: dict[bool, tuple[LayerInfo, ...]]
     refused_version: tuple[int, int] | None = None
@@ -228,7 +231,7 @@ def _render(loaded: _LoadedNetwork, view: View, given: Given) -> Result:
     )
 
 
-def _styles(G: torch.nn.Module, view: View, given: Given) -> Tensor:
+def _styles(G: Generator, view: View, given: Given) -> Tensor:
     """Styles `[1, num_ws, w_dim]`: interpolated, truncated, mixed."""
     ws = given.styles(G, lambda seeds: _map_seeds(G, seeds, view))
     ws = _interpolated(G, view) if ws is None else ws
@@ -239,7 +242,7 @@ def _styles(G: torch.nn.Module, view: View, given: Given) -> Tensor:
     return ws
 
 
-def _interpolated(G: torch.nn.Module, view: View) -> Tensor:
+def _interpolated(G: Generator, view: View) -> Tensor:
     """Styles of the point in the plane of latents."""
     x, y = int(np.floor(view.x)), int(np.floor(view.y))
     weights_x = {x: x + 1 - view.x, x + 1: view.x - x}
@@ -256,13 +259,11 @@ def _interpolated(G: torch.nn.Module, view: View) -> Tensor:
     return ws
 
 
-def _map_seeds(G: torch.nn.Module, seeds: list[int], view: View) -> Tensor:
-    device = _device_of(G)
-    z = latents.z_from_seeds(seeds, G.z_dim)
-    c = latents.label_from_class(view.class_idx, G.c_dim, len(seeds), device)
-    return G.mapping(
-        z.to(torch.float32).to(device),
-        c,
+def _map_seeds(G: Generator, seeds: list[int], view: View) -> Tensor:
+    return map_seeds(
+        G,
+        seeds,
+        view.class_idx,
         truncation_psi=view.truncation_psi,
         truncation_cutoff=view.truncation_cutoff,
     )
@@ -270,7 +271,7 @@ def _map_seeds(G: torch.nn.Module, seeds: list[int], view: View) -> Tensor:
 
 @contextlib.contextmanager
 def _noise_seed(view: View, device: torch.device) -> Iterator[None]:
-    """Random noise depends on the view alone, and leaves PyTorch's generators as they were."""
+    """Seed random noise from the view, and leave PyTorch's generators as they were."""
     if view.noise_mode != "random":
         yield
         return
@@ -280,7 +281,7 @@ def _noise_seed(view: View, device: torch.device) -> Iterator[None]:
 
 
 def _stats(x: Tensor, shown: Tensor) -> tuple[Stats, Stats, int]:
-    """Statistics of a layer and of what is shown of it, and how many values are not finite."""
+    """Statistics of a layer and of its shown part, and the number of values that are not finite."""
     parts = [part.float() for part in ([x] if shown is x else [x, shown])]
     values = torch.stack(
         [stat for p in parts for stat in (*torch.std_mean(p, correction=0), p.amax())]
@@ -291,7 +292,7 @@ def _stats(x: Tensor, shown: Tensor) -> tuple[Stats, Stats, int]:
     return stats[0], stats[-1], num_nonfinite
 
 
-def _network_info(G: torch.nn.Module, class_names: tuple[str, ...]) -> NetworkInfo:
+def _network_info(G: Generator, class_names: tuple[str, ...]) -> NetworkInfo:
     return NetworkInfo(
         img_resolution=G.img_resolution,
         img_channels=G.img_channels,
@@ -304,13 +305,9 @@ def _network_info(G: torch.nn.Module, class_names: tuple[str, ...]) -> NetworkIn
     )
 
 
-def _device_of(G: torch.nn.Module) -> torch.device:
-    return next(G.parameters()).device
-
-
 def _file_version(network: str) -> tuple[int, int] | None:
     try:
         status = os.stat(network)
-    except OSError:  # a URL; or missing, which loading will say
+    except OSError:  # a URL, or a missing file, which loading will report
         return None
     return status.st_mtime_ns, status.st_size

@@ -1,4 +1,4 @@
-"""Axes and colour bar of a spectrum that is shown."""
+"""Axes and colour bar of a spectrum."""
 
 from imgui_bundle import imgui
 
@@ -14,7 +14,7 @@ INK, FAINT = (0.75, 0.75, 0.78, 1), (0.75, 0.75, 0.78, 0.25)
 
 
 def inner_area(area: Area) -> Area:
-    """The part of an area that is left for the spectrum."""
+    """The part of an area inside the axes."""
     left, top, right, bottom = (controls.em(margin) for margin in MARGIN_EMS)
     return (area[0] + left, area[1] + top, area[2] - right, area[3] - bottom)
 
@@ -24,11 +24,11 @@ def draw(area: Area, whole: Area, size: tuple[int, int], content_width: float, v
 
     Args:
         area: The part of the window that shows the spectrum, see `inner_area`.
-        whole: Where the whole spectrum lies; it may be larger than the area.
+        whole: Place of the whole spectrum, which may be larger than the area.
         size: Width and height of the spectrum in samples.
-        content_width: Samples that span the width of the image: their highest frequency is half
-            as many cycles per image width.
-        view: What is shown.
+        content_width: Width of the image in samples. The highest frequency is half this number, in
+            cycles per image width.
+        view: The view that is shown.
     """
     draw_list = imgui.get_window_draw_list()
     ink = imgui.color_convert_float4_to_u32(INK)
@@ -49,7 +49,7 @@ def draw(area: Area, whole: Area, size: tuple[int, int], content_width: float, v
             draw_list.add_text((x - width / 2, bottom + 0.4 * em), ink, text)
     for frequency, y in ticks(highest, step, size[1], (whole[1], whole[3])):
         if top <= y <= bottom:
-            text = f"{-frequency or 0:g}"  # positive ones are above zero
+            text = f"{-frequency or 0:g}"  # positive frequencies are above zero
             width = imgui.calc_text_size(text).x
             draw_list.add_line((left - 0.3 * em, y), (left, y), ink)
             draw_list.add_text((left - 0.5 * em - width, y - line / 2), ink, text)
@@ -62,13 +62,13 @@ def draw(area: Area, whole: Area, size: tuple[int, int], content_width: float, v
 def ticks(
     highest: float, step: float, num_samples: int, edges: tuple[float, float]
 ) -> list[tuple[float, float]]:
-    """Frequencies from `-highest` to `highest`, and where they are: in the middle of their samples.
+    """Frequencies from `-highest` to `highest`, and their positions, in the middle of samples.
 
     Args:
         highest: Frequency of half a cycle per sample.
         step: Distance of the frequencies.
-        num_samples: Width of the spectrum. An even number has one more below zero than above.
-        edges: Where the spectrum begins and ends.
+        num_samples: Width of the spectrum. An even width has one more sample below zero than above.
+        edges: Positions of both ends of the spectrum.
     """
     last = int(highest / step)
     shift = 0.5 / num_samples if num_samples % 2 == 0 else 0
@@ -80,7 +80,7 @@ def ticks(
 
 
 def tick_step(highest: float, most: float) -> float:
-    """Distance of round numbers, so that about `most` of them lie from `-highest` to `highest`."""
+    """A round step, so that about `most` multiples of it lie from `-highest` to `highest`."""
     rough = 2 * highest / max(most, 2)
     power = 1e-6
     while power * 10 <= rough:
@@ -90,17 +90,17 @@ def tick_step(highest: float, most: float) -> float:
 
 
 def _draw_bar(bar: Area, view: View) -> None:
-    """What the colours mean, in dB."""
+    """Draw the colour bar, in dB."""
     draw_list = imgui.get_window_draw_list()
     ink = imgui.color_convert_float4_to_u32(INK)
     is_own = view.color_map == color_maps.GREY
     table = color_maps.colors(color_maps.SPECTRUM if is_own else view.color_map)
     left, top, right, bottom = bar
     for stripe in range(NUM_STRIPES):
-        color = table[255 - stripe * 255 // (NUM_STRIPES - 1)] / 255
-        packed = imgui.color_convert_float4_to_u32((*map(float, color), 1))
+        red, green, blue = (table[255 - stripe * 255 // (NUM_STRIPES - 1)] / 255).tolist()
+        packed = imgui.color_convert_float4_to_u32((red, green, blue, 1))
         y0, y1 = (top + (bottom - top) * n / NUM_STRIPES for n in (stripe, stripe + 1))
-        # A rectangle of one colour would have soft edges, which show as lines.
+        # A rectangle of one colour would have soft edges, which look like lines.
         draw_list.add_rect_filled_multi_color((left, y0), (right, y1), *[packed] * 4)
     draw_list.add_rect((left, top), (right, bottom), ink)
     low, high = view.fft_range_db

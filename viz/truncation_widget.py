@@ -1,22 +1,17 @@
 """Truncation and per-pixel noise."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from imgui_bundle import imgui
 
-from dnnlib.cli import MAX_SEED
+from dnnlib import moved
 from gui_utils import controls
+from viz.motion import SeedMotion, wrapped
 from viz.renderer import Result, View
+from viz.view import NoiseMode
 
-NOISE_PER_SEC = 10  # seeds of the animation
-
-
-@dataclass
-class NoiseState:
-    """Motion: whether, and how far it is on its way to the next seed."""
-
-    is_animated: bool = False
-    progress: float = 0
+__getattr__ = moved.names_of(__name__)
+NOISE_PER_SEC = 10  # seeds per second of the animation
 
 
 class TruncationWidget:
@@ -25,16 +20,16 @@ class TruncationWidget:
     title = "Truncation & noise"
 
     def __init__(self) -> None:
-        self.state = NoiseState()
+        self.state = SeedMotion()
         self._is_possible = False
 
     @property
     def is_animated(self) -> bool:
-        """Whether frames are needed all the time."""
+        """Whether the pane needs frames all the time."""
         return self._is_possible and self.state.is_animated
 
     def draw(self, view: View, result: Result | None, elapsed_sec: float) -> View:
-        """Draw the pane; returns what is to be rendered now."""
+        """Draw the pane, and return the view to render now."""
         info = result.network if result is not None else None
         num_ws = info.num_ws if info is not None else 0
         controls.label("Psi", "1: full variety; 0: the average image")
@@ -70,14 +65,16 @@ class TruncationWidget:
             is_on = True
         elif not is_random or not is_on:
             state.is_animated = False
-        mode = "none" if not is_on else "random" if is_random or state.is_animated else "const"
+        mode: NoiseMode = "const"
+        if not is_on:
+            mode = "none"
+        elif is_random or state.is_animated:
+            mode = "random"
         seed = view.noise_seed
         if has_noise and state.is_animated:
-            state.progress += elapsed_sec * NOISE_PER_SEC
-            seed += int(state.progress)
-            state.progress %= 1
+            seed = state.advance(seed, elapsed_sec * NOISE_PER_SEC)
         if mode == "random":
             controls.label("Noise seed")
             controls.fill_width()
             _, seed = controls.input_int("##noise seed", seed)
-        return replace(view, noise_mode=mode, noise_seed=seed % (MAX_SEED + 1))
+        return replace(view, noise_mode=mode, noise_seed=wrapped(seed))

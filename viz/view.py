@@ -1,4 +1,4 @@
-"""What to render, and what comes of it; needs neither PyTorch nor a window."""
+"""What to render, and the result; this module needs neither PyTorch nor a window."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -7,6 +7,8 @@ import numpy as np
 
 from viz.color_maps import GREY
 
+NoiseMode = Literal["const", "random", "none"]
+
 
 @dataclass(frozen=True)
 class View:
@@ -14,12 +16,12 @@ class View:
 
     Attributes:
         network: Path or URL of the network.
-        x: Where in the plane of latents: the point (x, y) with whole numbers is seed
-            `x + 100 * y`; between them, styles are interpolated.
-        y: See `x`.
+        x: Horizontal position in the plane of latents. A point (x, y) of whole numbers is the seed
+            `x + 100 * y`; between these points, styles are interpolated.
+        y: Vertical position.
         class_idx: Class; networks without classes ignore it.
         mix_seed: Seed of the styles that replace others.
-        mix_layers: Which styles are replaced, as indices into the `num_ws` of the network.
+        mix_layers: Indices of the replaced styles, below the `num_ws` of the network.
         truncation_psi: 1 for the full variety, 0 for the average image.
         truncation_cutoff: Number of leading styles to truncate, None for all.
         noise_mode: Per-pixel noise of StyleGAN2: as stored, drawn with `noise_seed`, or none.
@@ -29,19 +31,18 @@ class View:
         untransform: Undo shift and rotation in the finished image.
         layer: Name of the layer to show in place of the image.
         channel: First channel of the layer to show.
-        num_channels: How many channels, as grey or as red, green and blue.
-        normalize: Scale what is shown so that the largest magnitude is 1.
-        gain_db: Scale what is shown.
-        level: Where one channel is shown: the value, scaled as above, that becomes medium grey.
-        window: Where one channel is shown: values from `level - window / 2` to `level + window / 2`
-            become black to white; with 0, `level` is a threshold.
-        color_map: Colours in the place of black to white where one channel is shown, and of the
-            spectrum: one of `viz.color_maps.NAMES`; with `"grey"`, the spectrum has its own.
+        num_channels: Channels to show: one in grey, or three as red, green and blue.
+        normalize: Scale the values so that the largest magnitude is 1.
+        gain_db: Scale the values further.
+        level: Scaled value of a single channel that becomes medium grey.
+        window: Scaled values of a single channel from `level - window / 2` to `level + window / 2`
+            become black to white. At 0, `level` is a threshold.
+        color_map: Colours of a single channel and of the spectrum, one of `viz.color_maps.NAMES`.
+            With `"grey"`, the spectrum has its own colours.
         fft: Show the power spectrum.
-        fft_range_db: Powers that become black and white, where white noise of unit variance is at
-            0 dB.
+        fft_range_db: Powers that become black and white. White noise of unit variance is at 0 dB.
         fft_beta: Shape of the Kaiser window.
-        fft_all: Average the spectrum over all channels, not only those shown.
+        fft_all: Average the spectrum over all channels, not only over the shown ones.
         force_fp32: Never use float16.
     """
 
@@ -53,7 +54,7 @@ class View:
     mix_layers: tuple[int, ...] = ()
     truncation_psi: float = 1
     truncation_cutoff: int | None = None
-    noise_mode: Literal["const", "random", "none"] = "const"
+    noise_mode: NoiseMode = "const"
     noise_seed: int = 0
     translate: tuple[float, float] = (0, 0)
     rotate: float = 0
@@ -75,7 +76,7 @@ class View:
 
 @dataclass(frozen=True)
 class NetworkInfo:
-    """What a user can choose from in a network; `class_names` is empty if they are not known."""
+    """Sizes and abilities of a network; `class_names` is empty if the names are unknown."""
 
     img_resolution: int
     img_channels: int
@@ -98,7 +99,7 @@ class LayerInfo:
 
 @dataclass(frozen=True)
 class Stats:
-    """Of all values of a layer or of some channels."""
+    """Statistics of all values of a layer, or of some channels."""
 
     mean: float
     std: float
@@ -110,20 +111,20 @@ class Result:
     """A picture, or the reason why there is none.
 
     Attributes:
-        view: What was asked for.
+        view: The view that was rendered.
         image: uint8 `[H, W, C]` with 1 channel (grey), 3 or 4; None after an error.
         error: One line for the user.
-        details: The traceback of an error that nobody foresaw.
-        notice: One line about a picture that is not what it seems.
-        network: Known as soon as the network has been loaded.
-        layers: Known as soon as it has run.
-        stats: Of the whole layer, or of the image.
-        selected_stats: Of the channels that are shown.
-        render_sec: How long it took, without loading.
-        is_first: Whether it is the first picture of a network since it was loaded, or since
-            `force_fp32` was first switched: its time includes what is done once, such as compiling.
-        content_width: Pixels of the shown array that span the width of the network's image: layers
-            of StyleGAN3 have margins. The highest frequency of a spectrum is half of that, in
+        details: The traceback of an unexpected error.
+        notice: One line for the user about a misleading picture.
+        network: Facts about the network, once it has been loaded.
+        layers: Layers of the network, once it has run.
+        stats: Statistics of the whole layer, or of the image.
+        selected_stats: Statistics of the shown channels.
+        render_sec: Time of rendering, without loading.
+        is_first: Whether the network rendered for the first time since it was loaded, or since
+            `force_fp32` was first switched. The time then includes compiling.
+        content_width: Width of the network's image in pixels of the shown array; layers of
+            StyleGAN3 have margins. The highest frequency of a spectrum is half this number, in
             cycles per image width. 0 after an error.
     """
 

@@ -1,4 +1,4 @@
-"""What the window offers before a network is shown: recent ones, and those of the newest runs."""
+"""The first screen of the window: recent networks, and networks of the newest runs."""
 
 import os
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from dnnlib.util import is_url
 from gui_utils import controls, text
 from gui_utils.placement import Area
 from viz import browse
-from viz.memory import Memory
+from viz.settings import Settings
 
 MAX_OFFERED = 8  # in each list
 WIDTH_EMS = 44
@@ -22,12 +22,12 @@ class Welcome:
     """Lists to choose the first network from.
 
     Args:
-        memory: Where recent networks are.
+        settings: Holds the recent networks.
         browse_dirs: Folders of runs.
     """
 
-    def __init__(self, memory: Memory, browse_dirs: Sequence[Path]) -> None:
-        recent = [name for name in memory.recent if is_url(name) or os.path.exists(name)]
+    def __init__(self, settings: Settings, browse_dirs: Sequence[Path]) -> None:
+        recent = [name for name in settings.recent if is_url(name) or os.path.exists(name)]
         runs = [str(path) for path in browse.newest_of_runs(browse_dirs, MAX_OFFERED)]
         self._lists = {
             "Recent": recent[:MAX_OFFERED],
@@ -35,7 +35,7 @@ class Welcome:
         }
 
     def draw(self, area: Area) -> str | None:
-        """Draw the lists in the middle of an area; returns the network that was clicked."""
+        """Draw the lists in the middle of an area, and return the clicked network."""
         lists = {title: names for title, names in self._lists.items() if names}
         line = imgui.get_text_line_height_with_spacing()
         num_lines = 3 + sum(len(names) + 2 for names in lists.values())

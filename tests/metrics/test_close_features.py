@@ -15,12 +15,13 @@ from metrics import (
     precision_recall,
 )
 from metrics.metric_utils import FeatureStats, MetricOptions
+from torch_utils.distributed import Worker
 
 NUM, NHOOD = 300, 3
 
 
 def options() -> MetricOptions:
-    return MetricOptions(device=torch.device("cpu"))
+    return MetricOptions(worker=Worker())
 
 
 def exact_distances(x: np.ndarray, y: np.ndarray) -> np.ndarray:

@@ -8,9 +8,10 @@ import torch
 from click.testing import CliRunner
 
 from benchmarks import equivariance as benchmark
-from metrics import equivariance, metric_utils
+from metrics import equivariance
 from metrics.metric_utils import MetricOptions
 from tests import golden
+from torch_utils.distributed import Worker
 from training.config import CFGS
 
 DATA = "metrics_equivariance.npz"
@@ -63,9 +64,9 @@ class Progress:
         self.updates.append(num)
 
 
-def options(G, **kwargs):
+def options(G, worker=None, **kwargs):
     """Options of the metric, with a progress that remembers."""
-    opts = MetricOptions(G=G, G_kwargs={"force_fp32": True}, device=torch.device("cpu"), **kwargs)
+    opts = MetricOptions(G=G, G_kwargs={"force_fp32": True}, worker=worker or Worker(), **kwargs)
     opts.progress = Progress()
     return opts
 
@@ -159,7 +160,7 @@ def test_labels_come_from_the_dataset(monkeypatch):
             return torch.full([stop - start, 3], float(start))
 
     G.mapping = mapping
-    monkeypatch.setattr(metric_utils, "RandomLabels", Labels)
+    monkeypatch.setattr(equivariance, "RandomLabels", Labels)
     equivariance.compute_equivariance_metrics(options(G), 5, 2, compute_eqt_int=True)
     assert [c[0].tolist() for c in drawn] == [[0] * 3, [2] * 3, [4] * 3]
 
@@ -169,7 +170,7 @@ def _measure_in_a_process(rank: int, num: int, folder: str) -> None:
     torch.distributed.init_process_group(
         "gloo", init_method=f"file://{folder}/sync", rank=rank, world_size=num
     )
-    opts = options(waves(), num_gpus=num, rank=rank, seed=3)
+    opts = options(waves(), Worker(rank, num), seed=3)
     kwargs = dict(compute_eqt_int=True, compute_eqr=True)
     values = equivariance.compute_equivariance_metrics(opts, 7, 2, **kwargs)
     np.save(f"{folder}/{rank}.npy", [*values, len(opts.progress.updates)])

@@ -20,6 +20,7 @@ from metrics.feature_stats import FeatureStats
 from metrics.metric_utils import MetricOptions
 from tests.data.test_fingerprint import REPLACEMENTS
 from tests.metrics import stand_ins
+from torch_utils.distributed import Worker
 
 CPU = torch.device("cpu")
 FEATURES = dict(detector_kwargs=dict(return_features=True), capture_all=True)
@@ -34,7 +35,7 @@ def make_options(detector_files, dataset_zip):
             use_labels=c_dim > 0,
         )
         files = {name: str(path) for name, path in detector_files.items()}
-        options = dict(dataset_kwargs=data, device=CPU, seed=0, detectors=files)
+        options = dict(dataset_kwargs=data, worker=Worker(), seed=0, detectors=files)
         options["allow_untrusted"] = True  # TorchScript
         return MetricOptions(**{"G": stand_ins.build_generator(c_dim), **options, **kwargs})
 

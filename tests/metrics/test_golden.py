@@ -18,6 +18,7 @@ from metrics import (
 )
 from metrics.metric_utils import FeatureStats, MetricOptions
 from tests import golden
+from torch_utils.distributed import Worker
 
 FILE = "metrics_features.npz"
 CASES = golden.load(FILE)
@@ -28,7 +29,7 @@ def cases(prefix: str):
 
 
 def options(**kwargs) -> MetricOptions:
-    return MetricOptions(device=torch.device("cpu"), **kwargs)
+    return MetricOptions(worker=Worker(), **kwargs)
 
 
 @pytest.fixture

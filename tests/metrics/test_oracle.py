@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import scipy.linalg
 import scipy.stats
-import torch
 from sklearn.metrics.pairwise import polynomial_kernel
 from sklearn.neighbors import NearestNeighbors
 
@@ -16,6 +15,7 @@ from metrics import (
     precision_recall,
 )
 from metrics.metric_utils import FeatureStats, MetricOptions
+from torch_utils.distributed import Worker
 
 RTOL = 1e-4
 
@@ -47,7 +47,7 @@ def features(request, monkeypatch):
 
 
 def options(**kwargs) -> MetricOptions:
-    return MetricOptions(device=torch.device("cpu"), **kwargs)
+    return MetricOptions(worker=Worker(), **kwargs)
 
 
 def test_fid_is_that_of_scipys_matrix_root(features):

@@ -21,6 +21,7 @@ from metrics import (
 )
 from metrics.metric_utils import MetricOptions, ProgressMonitor
 from tests import golden
+from torch_utils.distributed import Worker
 
 GOLDEN = golden.load_json("metrics_registry.json")
 MODULES = {
@@ -198,6 +199,6 @@ def test_durations_are_written_as_in_the_reference():
 
 def test_options_are_copied():
     kwargs = dict(a=1)
-    opts = MetricOptions(G_kwargs=kwargs, dataset_kwargs=kwargs, device=CPU)
+    opts = MetricOptions(G_kwargs=kwargs, dataset_kwargs=kwargs, worker=Worker())
     opts.G_kwargs.b = opts.dataset_kwargs.b = 2
     assert kwargs == dict(a=1)

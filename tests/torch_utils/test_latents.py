@@ -44,3 +44,13 @@ def test_unconditional_networks_get_an_empty_label(class_idx):
 def test_missing_classes_are_refused(class_idx, message):
     with pytest.raises(ValueError, match=message):
         latents.label_from_class(class_idx, 4)
+
+
+def test_make_transform_matches_reference():
+    arrays = golden.load("gen.npz")["make_transform"].arrays
+    for row, matrix, inverse in zip(
+        arrays["inputs"], arrays["matrix"], arrays["inverse_used_by_generator"], strict=True
+    ):
+        got = latents.make_transform(tuple(row[:2]), row[2])
+        np.testing.assert_allclose(got, matrix, atol=1e-12)
+        np.testing.assert_allclose(np.linalg.inv(got), inverse, atol=1e-12)

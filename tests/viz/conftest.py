@@ -207,7 +207,7 @@ def open_window(display, monkeypatch, tmp_path):
 
     from gui_utils.window import Window
     from viz.application import Application
-    from viz.memory import Memory
+    from viz.settings import Settings
 
     monkeypatch.setenv("DISPLAY", display)
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
@@ -226,11 +226,11 @@ def open_window(display, monkeypatch, tmp_path):
         monkeypatch.setattr(imgui, name, watch(getattr(imgui, name)))
     opened = []
 
-    def open_window(size=(800, 1100), memory=None, is_async=False, ui_scale=1, **options):
+    def open_window(size=(800, 1100), settings=None, is_async=False, ui_scale=1, **options):
         window = Window("Visualizer", size, ui_scale=ui_scale)
         options = {"capture_dir": tmp_path / "saved", "browse_dirs": [tmp_path / "runs"], **options}
         application = Application(
-            window, memory or Memory(folded=[]), device="cpu", is_async=is_async, **options
+            window, settings or Settings(folded=[]), device="cpu", is_async=is_async, **options
         )
         person = Person(application, display, items)
         opened.append(person)

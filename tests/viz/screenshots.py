@@ -14,9 +14,10 @@ from dnnlib import cli
 from docs.pictures import beside
 from gui_utils.window import Window
 from torch_utils import images
-from viz.application import Application, take_screenshot
-from viz.memory import Memory
+from viz.application import Application
 from viz.renderer import View
+from viz.screenshot import take_screenshot
+from viz.settings import Settings
 
 START = View(x=3.4, y=0.2, truncation_psi=0.9)
 MOVED = (0.15, -0.1)
@@ -28,7 +29,7 @@ def main(network: str, outdir: Path, size: tuple[int, int], ui_scale: float = 1)
         images.save_png(pixels.transpose(2, 0, 1), outdir / f"visualizer-{name}.png")
 
     window = Window("Visualizer", size, is_offscreen=True, ui_scale=ui_scale)
-    app = Application(window, Memory(), view=START, device="cpu", is_async=False)
+    app = Application(window, Settings(), view=START, device="cpu", is_async=False)
     save("start", take_screenshot(app))
     app.load(network)
     save("network", take_screenshot(app))
@@ -50,9 +51,9 @@ def main(network: str, outdir: Path, size: tuple[int, int], ui_scale: float = 1)
 def equivariance(network: str) -> np.ndarray:
     """The pane beside the picture: as it was, moved, and moved back."""
     window = Window("Visualizer", SMALL, is_offscreen=True)
-    app = Application(window, Memory(), view=START, device="cpu", is_async=False)
+    app = Application(window, Settings(), view=START, device="cpu", is_async=False)
     titles = (app.network, app.latent, app.mixing, app.truncation, app.layers)
-    app.memory.folded += [widget.title for widget in titles]
+    app.settings.folded += [widget.title for widget in titles]
     app.load(network)
     panels = []
     for changes in ({}, {"translate": MOVED}, {"translate": MOVED, "untransform": True}):

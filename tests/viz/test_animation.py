@@ -125,7 +125,7 @@ def test_folded_panes_and_networks_without_a_transform_keep_nothing_busy(
     app.latent.state.is_animated = app.equivariance.state.is_moving = True
     person.pump(4)
     assert app._was_animated
-    app.memory.folded.append("Latent")
+    app.settings.folded.append("Latent")
     app.load(str(folder / "gray.pkl"))
     person.settle()
     person.pump(4)

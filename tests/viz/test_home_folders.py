@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from tests.viz import networks
-from viz.memory import Memory
 from viz.renderer import Renderer, View
+from viz.settings import Settings
 
 
 def test_a_typed_network_may_be_below_home(tmp_path, monkeypatch):
@@ -37,4 +37,4 @@ def test_pictures_go_below_home_or_nowhere(tmp_path, monkeypatch):
 
 def test_without_a_place_nothing_is_remembered(monkeypatch):
     monkeypatch.setenv("DNNLIB_CACHE_DIR", "~nobody-of-this-name/x")
-    Memory(recent=["a.pkl"]).save()
+    Settings(recent=["a.pkl"]).save()

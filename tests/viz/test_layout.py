@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from tests.viz import networks
-from viz.memory import Memory
 from viz.renderer import View
+from viz.settings import Settings
 
 pytest.importorskip("imgui_bundle", reason="needs requirements-gui.txt")
 
@@ -36,7 +36,7 @@ def has_scroll_bar() -> bool:
 
 @pytest.mark.parametrize("name, num_ws", [("t", 16), ("sg2", 18)])
 def test_all_controls_fit_on_a_laptop(open_window, published, name, num_ws):
-    person = open_window(size=LAPTOP, memory=Memory())
+    person = open_window(size=LAPTOP, settings=Settings())
     assert not has_scroll_bar()
     seen = []
     draw = person.application.draw
@@ -54,7 +54,7 @@ def test_all_controls_fit_on_a_laptop(open_window, published, name, num_ws):
 
 
 def test_narrow_windows_have_scroll_bars(open_window, folder):
-    person = open_window(size=(500, 400), memory=Memory())
+    person = open_window(size=(500, 400), settings=Settings())
     person.application.load(str(folder / "t.pkl"))
     person.settle()
     assert has_scroll_bar()
@@ -63,7 +63,7 @@ def test_narrow_windows_have_scroll_bars(open_window, folder):
 
 
 def test_tooltips_cover_no_control(open_window, folder):
-    person = open_window(size=LAPTOP, memory=Memory())
+    person = open_window(size=LAPTOP, settings=Settings())
     person.application.load(str(folder / "t.pkl"))
     person.settle()
     window, style = person.window, imgui.get_style()
@@ -96,8 +96,8 @@ def test_tooltips_cover_no_control(open_window, folder):
 @pytest.mark.parametrize("button", ["Recent", "Browse"])
 def test_popups_open_below_their_buttons(open_window, folder, tmp_path, button):
     (tmp_path / "runs" / "00000-run").mkdir(parents=True)
-    memory = Memory(recent=[str(folder / "gray.pkl"), str(folder / "cond.pkl")])
-    person = open_window(size=LAPTOP, memory=memory)
+    settings = Settings(recent=[str(folder / "gray.pkl"), str(folder / "cond.pkl")])
+    person = open_window(size=LAPTOP, settings=settings)
     person.application.load(str(folder / "t.pkl"))
     person.settle()
     position = person.position(button)
@@ -115,28 +115,28 @@ def test_popups_open_below_their_buttons(open_window, folder, tmp_path, button):
 
 
 def test_panes_remember_whether_they_are_folded(open_window, folder):
-    memory = Memory()
-    person = open_window(size=LAPTOP, memory=memory)
-    assert memory.folded == ["Performance", "Capture"]
+    settings = Settings()
+    person = open_window(size=LAPTOP, settings=settings)
+    assert settings.folded == ["Performance", "Capture"]
     person.click("Capture")
-    assert memory.folded == ["Performance"]
+    assert settings.folded == ["Performance"]
     assert "Save image" in person.items
     person.click("Latent")
-    assert memory.folded == ["Performance", "Latent"]
+    assert settings.folded == ["Performance", "Latent"]
     person.items.clear()
     person.pump()
     assert "##seed" not in person.items and "##mix seed" in person.items
     person.application.load(str(folder / "t.pkl"))
     person.check()
-    memory.save()
+    settings.save()
 
-    from viz.memory import load_memory
+    from viz.settings import load_settings
 
-    assert load_memory().folded == ["Performance", "Latent"]
+    assert load_settings().folded == ["Performance", "Latent"]
 
 
 def test_folded_panes_stay_folded_in_the_next_window(open_window):
-    person = open_window(size=LAPTOP, memory=Memory(folded=["Latent", "No such pane"]))
+    person = open_window(size=LAPTOP, settings=Settings(folded=["Latent", "No such pane"]))
     assert "##seed" not in person.items
     assert "##fps limit" in person.items and "Save image" in person.items
     person.click("Latent")
@@ -144,7 +144,7 @@ def test_folded_panes_stay_folded_in_the_next_window(open_window):
 
 
 def test_controls_are_blank_and_do_nothing_before_there_is_a_network(open_window, folder):
-    person = open_window(memory=Memory(folded=[]))
+    person = open_window(settings=Settings(folded=[]))
     before = person.application.view
     for name in ("##psi", "##seed", "##animate latent", "FFT", "##gain", "Drag fast##translate"):
         person.drag(name, 24, x=0.9)
@@ -171,7 +171,7 @@ def test_controls_work_again_once_a_network_has_failed_after_another(person, fol
 
 
 def test_all_layers_are_listed_where_there_is_room(open_window, published):
-    person = open_window(size=(900, 1200), memory=Memory())
+    person = open_window(size=(900, 1200), settings=Settings())
     person.application.load(str(published / "t.pkl"))
     person.settle()
     rows = ["image", *(layer.name for layer in person.application.result.layers)]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from viz import browse
-from viz.memory import Memory
+from viz.settings import Settings
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ def test_folder_without_networks_is_said_in_one_line(open_window, runs, capfd):
         error = person.application.result.error
         assert str(runs / name) in error and "\n" not in error
         assert capfd.readouterr().err == f"Error: {error}\n"
-    assert person.application.memory.recent == []
+    assert person.application.settings.recent == []
     person.application.load(str(runs / "b"))
     person.check()
 
@@ -75,8 +75,8 @@ def test_folder_without_networks_is_said_in_one_line(open_window, runs, capfd):
 @pytest.mark.slow
 def test_first_network_is_clicked(open_window, runs, folder, tmp_path):
     missing, recent = str(tmp_path / "missing.pkl"), str(folder / "t.pkl")
-    memory = Memory(recent=[missing, recent], folded=[])
-    person = open_window(memory=memory, browse_dirs=[runs / "a", runs / "b"])
+    settings = Settings(recent=[missing, recent], folded=[])
+    person = open_window(settings=settings, browse_dirs=[runs / "a", runs / "b"])
     newest = [
         str(runs / f"{run}/network-snapshot-000001.pkl")
         for run in ("a/00001-new", "a/00000-old", "b/00000-older")
@@ -87,13 +87,13 @@ def test_first_network_is_clicked(open_window, runs, folder, tmp_path):
         assert name.endswith(network)
     person.click(next(name for name in person.items if name.endswith(newest[0])))
     person.check(network=newest[0])
-    assert memory.recent[0] == newest[0]
+    assert settings.recent[0] == newest[0]
 
 
 @pytest.mark.slow
 def test_recent_network_is_clicked(open_window, folder):
     network = str(folder / "t.pkl")
-    person = open_window(memory=Memory(recent=[network], folded=[]))
+    person = open_window(settings=Settings(recent=[network], folded=[]))
     person.click(next(name for name in person.items if name.endswith(f"Recent{network}")))
     person.check(network=network)
 
@@ -121,7 +121,7 @@ def test_names_that_are_no_unicode_are_shown_with_escapes(open_window, folder, t
     run.mkdir(parents=True)
     network = run / os.fsdecode(b"net\xff.pkl")
     shutil.copy(folder / "t.pkl", network)
-    person = open_window(capture_dir=run / "saved", memory=Memory(folded=[]))
+    person = open_window(capture_dir=run / "saved", settings=Settings(folded=[]))
     person.click(next(name for name in person.items if name.endswith("net\\udcff.pkl")))
     person.check(network=str(network))
     person.application.load(str(folder / "t.pkl"))

@@ -20,7 +20,7 @@ def test_path_is_typed(open_window, folder):
     assert person.application.result is None
     person.enter("##network", str(folder / "t.pkl"))
     person.check(network=str(folder / "t.pkl"))
-    assert person.application.memory.recent == [str(folder / "t.pkl")]
+    assert person.application.settings.recent == [str(folder / "t.pkl")]
 
 
 def test_file_is_dropped(open_window, folder, display):

@@ -7,26 +7,26 @@ import numpy as np
 import pytest
 
 from viz.browse import list_folder
-from viz.memory import MAX_RECENT, Memory, load_memory, memory_path
+from viz.settings import MAX_RECENT, Settings, load_settings, settings_path
 
 
 def test_memory_survives():
-    memory = load_memory()
-    assert memory == Memory()
+    settings = load_settings()
+    assert settings == Settings()
     for name in ("a.pkl", "b.pkl", "a.pkl"):
-        memory.add_recent(name)
-    memory.window_size, memory.ui_scale = (1000, 700), 1.5
-    memory.save()
-    assert load_memory() == memory
-    assert memory.recent == ["a.pkl", "b.pkl"]
+        settings.add_recent(name)
+    settings.window_size, settings.ui_scale = (1000, 700), 1.5
+    settings.save()
+    assert load_settings() == settings
+    assert settings.recent == ["a.pkl", "b.pkl"]
 
 
 def test_recent_networks_are_limited():
-    memory = Memory()
+    settings = Settings()
     for idx in range(100):
-        memory.add_recent(str(idx))
-    assert len(memory.recent) == MAX_RECENT
-    assert memory.recent[0] == "99"
+        settings.add_recent(str(idx))
+    assert len(settings.recent) == MAX_RECENT
+    assert settings.recent[0] == "99"
 
 
 @pytest.mark.parametrize(
@@ -44,22 +44,22 @@ def test_recent_networks_are_limited():
     ],
 )
 def test_damaged_file_is_ignored(content):
-    memory_path().parent.mkdir(parents=True, exist_ok=True)
-    memory_path().write_bytes(content)
-    assert load_memory() == Memory()
+    settings_path().parent.mkdir(parents=True, exist_ok=True)
+    settings_path().write_bytes(content)
+    assert load_settings() == Settings()
 
 
 def test_what_is_sound_in_a_damaged_file_is_kept():
-    memory_path().parent.mkdir(parents=True, exist_ok=True)
-    memory_path().write_text(json.dumps({"recent": ["a.pkl", 3], "window_size": [0, 0]}))
-    assert load_memory() == Memory(recent=["a.pkl"])
+    settings_path().parent.mkdir(parents=True, exist_ok=True)
+    settings_path().write_text(json.dumps({"recent": ["a.pkl", 3], "window_size": [0, 0]}))
+    assert load_settings() == Settings(recent=["a.pkl"])
 
 
 def test_memory_without_a_place_is_forgotten(monkeypatch, tmp_path):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("DNNLIB_CACHE_DIR", str(tmp_path / "file"))
-    Memory().save()
-    assert load_memory() == Memory()
+    Settings().save()
+    assert load_settings() == Settings()
 
 
 def test_folders_and_networks_newest_first(tmp_path):

@@ -1,4 +1,4 @@
-"""What the viewer remembers between its runs, in one file of the cache folder."""
+"""Settings that the viewer remembers between its runs, in one file of the cache folder."""
 
 import json
 import os
@@ -6,19 +6,20 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dnnlib import ownership
+from dnnlib import moved, ownership
 from dnnlib.util import make_cache_dir_path, open_atomic
 
+__getattr__ = moved.names_of(__name__)
 MAX_RECENT = 20
-MIN_SIDE, MAX_SIDE = 200, 16384  # of the window; graphics cards draw no larger pictures
+MIN_SIDE, MAX_SIDE = 200, 16384  # sides of the window; graphics cards draw no larger pictures
 
 
 @dataclass
-class Memory:
-    """Remembered state.
+class Settings:
+    """Remembered settings.
 
     Attributes:
-        recent: Networks that could be loaded, the latest first.
+        recent: Networks that were loaded, the latest first.
         window_size: Width and height in screen coordinates.
         ui_scale: Size of the controls.
         folded: Titles of the panes that are folded.
@@ -35,9 +36,9 @@ class Memory:
         self.recent = [network, *others][:MAX_RECENT]
 
     def save(self) -> None:
-        """Write the file; without a place for it there will be nothing to remember."""
+        """Write the file. If it cannot be written, nothing is remembered."""
         try:
-            path = memory_path()
+            path = settings_path()
             ownership.make_private(path.parent)
             with open_atomic(path, "w") as f:
                 json.dump(asdict(self), f, indent=2, allow_nan=False)
@@ -45,35 +46,35 @@ class Memory:
             pass
 
 
-def load_memory() -> Memory:
-    """Read the file; what is missing or damaged is as at the first start."""
+def load_settings() -> Settings:
+    """Read the file. Settings that are missing or damaged have their defaults."""
     try:
-        data = json.loads(memory_path().read_text(encoding="utf-8"))
+        data = json.loads(settings_path().read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
-        return Memory()
+        return Settings()
     data = data if isinstance(data, dict) else {}
-    memory = Memory()
+    settings = Settings()
     recent = data.get("recent")
     if isinstance(recent, list):
-        memory.recent = [name for name in recent if isinstance(name, str)][:MAX_RECENT]
+        settings.recent = [name for name in recent if isinstance(name, str)][:MAX_RECENT]
     size = data.get("window_size")
     if isinstance(size, list) and len(size) == 2 and is_window_size(*size):
-        memory.window_size = (int(size[0]), int(size[1]))
+        settings.window_size = (int(size[0]), int(size[1]))
     if _is_within(data.get("ui_scale"), 0.5, 4):
-        memory.ui_scale = float(data["ui_scale"])
+        settings.ui_scale = float(data["ui_scale"])
     folded = data.get("folded")
     if isinstance(folded, list):
-        memory.folded = [title for title in folded if isinstance(title, str)][:MAX_RECENT]
-    return memory
+        settings.folded = [title for title in folded if isinstance(title, str)][:MAX_RECENT]
+    return settings
 
 
 def is_window_size(width: Any, height: Any) -> bool:
-    """Whether a window can be so wide and high."""
+    """Whether a window can have this width and height."""
     return all(_is_within(side, MIN_SIDE, MAX_SIDE) for side in (width, height))
 
 
-def memory_path() -> Path:
-    """The file."""
+def settings_path() -> Path:
+    """Path of the file."""
     return Path(os.path.join(make_cache_dir_path(), "visualizer.json"))
 
 

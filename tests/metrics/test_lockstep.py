@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from metrics import parallel
+from metrics import lockstep
 from torch_utils import distributed
 from torch_utils.distributed import Worker
 
@@ -18,15 +18,15 @@ def batch(idx: int) -> torch.Tensor:
 
 def collect(worker: Worker, folder: Path) -> None:
     """What each of two processes does in the first test."""
-    rows = torch.cat(list(parallel.run_batches(worker, 3, batch)))
+    rows = torch.cat(list(lockstep.run_batches(worker, 3, batch)))
     exact = list(
-        parallel.run_batches(worker, 1, lambda _: torch.ones(1, 2).double() / 3, torch.float64)
+        lockstep.run_batches(worker, 1, lambda _: torch.ones(1, 2).double() / 3, torch.float64)
     )
     result = dict(
         rows=rows[:, 0].tolist(),
         exact=exact[0].tolist(),
-        agreed=[parallel.all_agree(worker, True), parallel.all_agree(worker, worker.rank == 0)],
-        floats=parallel.broadcast_floats(worker, [worker.rank + 1 / 3, 2.0]),
+        agreed=[lockstep.all_agree(worker, True), lockstep.all_agree(worker, worker.rank == 0)],
+        floats=lockstep.broadcast_floats(worker, [worker.rank + 1 / 3, 2.0]),
         errors=fail_everywhere(worker),
     )
     (folder / f"{worker.rank}.json").write_text(json.dumps(result))
@@ -41,7 +41,7 @@ def fail_everywhere(worker: Worker) -> list[str]:
 
     def in_a_batch():
         list(
-            parallel.run_batches(
+            lockstep.run_batches(
                 worker, 3, lambda idx: fail(1, ValueError("bad batch")) or batch(0)
             )
         )
@@ -52,28 +52,28 @@ def fail_everywhere(worker: Worker) -> list[str]:
                 raise MemoryError("no memory")
             return batch(idx)
 
-        list(parallel.run_batches(worker, 3, function))
+        list(lockstep.run_batches(worker, 3, function))
 
     def between_batches():
-        for _ in parallel.run_batches(worker, 3, batch):
+        for _ in lockstep.run_batches(worker, 3, batch):
             fail(1, KeyError("x"))
 
     def before():
         fail(0, OSError("no file"))
-        list(parallel.run_batches(worker, 3, batch))
+        list(lockstep.run_batches(worker, 3, batch))
 
     def nested():
-        with parallel.in_step(worker):
+        with lockstep.in_step(worker):
             fail(1, RuntimeError("deep"))
 
     def after():
-        list(parallel.run_batches(worker, 3, batch))
+        list(lockstep.run_batches(worker, 3, batch))
         fail(0, ValueError("rank 0 only"))
 
     messages = []
     for function in (in_a_batch, in_the_last_batch, between_batches, before, nested, after):
         try:
-            with parallel.in_step(worker):
+            with lockstep.in_step(worker):
                 function()
         except Exception as error:
             messages.append(f"{type(error).__name__}: {error}")
@@ -112,8 +112,8 @@ def test_two_processes_stay_in_step(tmp_path):
 
 def test_one_process_needs_nobody():
     worker = Worker()
-    assert [len(rows) for rows in parallel.run_batches(worker, 3, batch)] == [2, 2, 1]
-    assert parallel.all_agree(worker, False) is False
-    assert parallel.broadcast_floats(worker, [1.0]) == [1.0]
-    with pytest.raises(KeyError), parallel.in_step(worker):
+    assert [len(rows) for rows in lockstep.run_batches(worker, 3, batch)] == [2, 2, 1]
+    assert lockstep.all_agree(worker, False) is False
+    assert lockstep.broadcast_floats(worker, [1.0]) == [1.0]
+    with pytest.raises(KeyError), lockstep.in_step(worker):
         raise KeyError("x")

@@ -1,7 +1,7 @@
-"""Work shared by processes that stay in step: results come in order, a failure is one of all.
+"""Work shared by processes in lockstep: results come in order, and all fail together.
 
 Every exchange begins with a header of the same form, which says whether its sender has failed. So
-whatever a process does when another one fails, the two meet at a header, and all of them raise.
+when one process fails, all processes meet at a header, whatever they do, and all of them raise.
 """
 
 from collections.abc import Callable, Iterator
@@ -16,12 +16,12 @@ from torch_utils.distributed import Worker
 
 
 class ProcessError(MachineError):
-    """Another process failed; its message is that of the other one's error."""
+    """Another process has failed; the message is that of its error."""
 
 
 @contextmanager
 def in_step(worker: Worker) -> Iterator[None]:
-    """Turn the failure of one process inside into one of all; everyone waits for the last."""
+    """Make all processes fail if one fails inside; all wait for the slowest process."""
     error = None
     try:
         yield
@@ -41,13 +41,13 @@ def run_batches(
 ) -> Iterator[Tensor]:
     """Compute batches in all processes, in turns, and yield all results in order everywhere.
 
-    Every process must iterate to the end. A single one yields what the function returns.
+    Every process must iterate to the end. A single process yields the results directly.
 
     Args:
         worker: This process.
         num_batches: Number of batches.
-        function: Makes `[rows, columns]` out of the number of a batch. With several processes each
-            calls it for some batches only, so it must not depend on earlier calls.
+        function: From the number of a batch to `[rows, columns]`. Each of several processes calls
+            it for some batches only, so it must not depend on earlier calls.
         dtype: Type of the results.
 
     Raises:
@@ -64,7 +64,7 @@ def run_batches(
                 result = function(first + worker.rank)
             except Exception as err:
                 error = err
-        shapes = _exchange(worker, error, tuple(result.shape))
+        shapes = _exchange(worker, error, (result.shape[0], result.shape[1]))
         max_rows, num_columns = shapes[0][0], shapes[0][1]  # only the last batch is shorter
         mine = torch.zeros([max_rows, num_columns], dtype=dtype, device=worker.device)
         mine[: len(result)] = result.reshape(len(result), num_columns)
@@ -83,7 +83,7 @@ def all_agree(worker: Worker, value: bool) -> bool:
 
 
 def broadcast_floats(worker: Worker, values: list[float]) -> list[float]:
-    """The values of rank 0, in float64, in every process; all give equally many."""
+    """The values of rank 0, in float64, in every process; all pass lists of one length."""
     if worker.size == 1:
         return values
     _exchange(worker, None)
@@ -96,7 +96,7 @@ def broadcast_floats(worker: Worker, values: list[float]) -> list[float]:
 def _exchange(
     worker: Worker, error: Exception | None, numbers: tuple[int, int] = (0, 0)
 ) -> list[tuple[int, int]]:
-    """Exchange two numbers; if a process has an error instead, raise in all of them."""
+    """Exchange two numbers; if a process has an error instead, raise in all processes."""
     header = torch.tensor([error is not None, *numbers], dtype=torch.int64, device=worker.device)
     headers = [torch.empty_like(header) for _ in range(worker.size)]
     with heartbeat.collective():
@@ -111,7 +111,7 @@ def _exchange(
     if error is None:
         rank, message = next(item for item in enumerate(messages) if item[1] is not None)
         error = ProcessError(f"process {rank}: {message}")
-    error.is_known_to_all = True
+    vars(error)["is_known_to_all"] = True
     raise error
 
 

@@ -1,0 +1,207 @@
+"""Images of seeds or of given styles, as PNG files."""
+
+import os
+import tempfile
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from dnnlib.errors import InputError
+from torch_utils import images, latents, npz
+from torch_utils.networks import Generator, device_of
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to draw images.
+
+    Attributes:
+        truncation_psi: 1 for the full variety, 0 for the average image.
+        class_idx: Class to draw. Conditional networks need it, others ignore it with a warning.
+        noise_mode: Per-pixel noise of StyleGAN2: as stored, fresh, or none.
+        translate: Shift of the content in fractions of the image, for StyleGAN3.
+        rotate: Rotation of the content in degrees, for StyleGAN3.
+        batch: Images per pass.
+    """
+
+    truncation_psi: float = 1
+    class_idx: int | None = None
+    noise_mode: Literal["const", "random", "none"] = "const"
+    translate: tuple[float, float] = (0, 0)
+    rotate: float = 0
+    batch: int = 1
+
+
+@torch.no_grad()
+def generate_images(
+    G: Generator,
+    seeds: Sequence[int] | None,
+    outdir: str | os.PathLike,
+    *,
+    grid: tuple[int, int] | None = None,
+    ws: Tensor | None = None,
+    **settings: Any,
+) -> list[Path]:
+    """Write one PNG per seed, `seed0000.png` and so on, or all images on one sheet.
+
+    All arguments are checked before the first image is computed, and each file appears complete. At
+    `batch` 1 the image of a seed does not depend on the other seeds. At larger batches it may
+    differ by a rounding error: StyleGAN3 normalises styles over the batch, and convolutions may sum
+    in another order.
+
+    Args:
+        G: A generator, on the device to use.
+        seeds: One image each; not used with `ws`.
+        outdir: Result folder, created if necessary.
+        grid: `(width, height)`: write `grid.png` instead, row by row. Unused cells at the end are
+            black.
+        ws: Styles to draw in place of seeds, `[N, num_ws, w_dim]`; gives `proj00.png` and so on.
+        **settings: Fields of `Settings`.
+
+    Returns:
+        The files written, in order.
+
+    Raises:
+        ValueError: If an argument does not suit the network, or an image is not finite.
+        OSError: If `outdir` cannot be written.
+    """
+    options = Settings(**settings)
+    if options.batch < 1:
+        raise InputError(f"generate_images: `batch` must be at least 1, got {options.batch}")
+    if seeds is not None and ws is None and grid is None:
+        seeds = list(dict.fromkeys(seeds))  # one file each
+    batches, names, origins = _styles(G, seeds, ws, options)
+    if len(names) == 0:
+        raise InputError("generate_images: no images were asked for")
+    if grid is not None and len(names) > grid[0] * grid[1]:
+        raise InputError(f"--grid {grid[0]}x{grid[1]} is too small for {len(names)} images")
+    matrix = _content_matrix(G, options)
+    outdir = prepare_outdir(outdir)
+    with latents.content_transform(G, matrix):
+        pixels = _draw(G, batches, origins, options.noise_mode)
+        if grid is None:
+            return _save_each(pixels, [outdir / name for name in names])
+        return [_save_sheet(pixels, grid, outdir / "grid.png")]
+
+
+def map_seeds(
+    G: Generator, seeds: Sequence[int], class_idx: int | None, **mapping_kwargs: Any
+) -> Tensor:
+    """Styles of seeds, `[N, num_ws, w_dim]`."""
+    device = device_of(G)
+    z = latents.z_from_seeds(seeds, G.z_dim)
+    c = latents.label_from_class(class_idx, G.c_dim, len(z), device)
+    # Rounded before the transfer: some devices have no float64.
+    return G.mapping(z.to(torch.float32).to(device), c, **mapping_kwargs)
+
+
+def load_ws(path: str | os.PathLike) -> Tensor:
+    """Load the array `w` of an NPZ file as `[N, num_ws, w_dim]`; the file may leave out the N."""
+    try:
+        ws = torch.from_numpy(npz.read_array(path, "w"))
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{path} is not an NPZ file with an array 'w' of numbers") from error
+    if not ws.is_floating_point():
+        raise InputError(f"{path}: 'w' must hold floating-point numbers, not {ws.dtype}")
+    if not ws.isfinite().all():
+        raise InputError(f"{path}: 'w' holds NaN or infinite values")
+    return ws[None] if ws.ndim == 2 else ws
+
+
+def prepare_outdir(outdir: str | os.PathLike) -> Path:
+    """Create the folder if it does not exist, and make sure that files can be written there."""
+    path = Path(outdir)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        raise OSError(f"--outdir {outdir} cannot be written: {error.strerror}") from error
+    return path
+
+
+def check_class(G: Generator, class_idx: int | None) -> None:
+    """Refuse a class that the network does not have; warn if the network has no classes.
+
+    Raises:
+        ValueError: If the class is missing or does not exist.
+    """
+    c_dim = getattr(G, "c_dim", 0)
+    latents.label_from_class(class_idx, c_dim)
+    if class_idx is not None and c_dim == 0:
+        warnings.warn("--class has no effect: the network is unconditional", stacklevel=4)
+
+
+def _styles(
+    G: Generator, seeds: Sequence[int] | None, ws: Tensor | None, options: Settings
+) -> tuple[Iterable[Tensor], list[str], list[str]]:
+    """Batches of styles; for each style the name of its file, and its name in messages."""
+    if ws is not None:
+        _check_ws(G, ws)
+        names = [f"proj{i:02d}.png" for i in range(len(ws))]
+        origins = [f"style {i} of --projected-w" for i in range(len(ws))]
+        return ws.split(options.batch), names, origins
+    if seeds is None:
+        raise InputError("generate_images: give either `seeds` or `ws`")
+    check_class(G, options.class_idx)
+    names = [f"seed{seed:04d}.png" for seed in seeds]
+    return _map_batches(G, seeds, options), names, [f"seed {seed}" for seed in seeds]
+
+
+def _check_ws(G: Generator, ws: Tensor) -> None:
+    if ws.ndim != 3 or tuple(ws.shape[1:]) != (G.num_ws, G.w_dim):
+        raise InputError(
+            f"styles (--projected-w) have shape {list(ws.shape)}, "
+            f"but this network takes [N, {G.num_ws}, {G.w_dim}]"
+        )
+
+
+def _content_matrix(G: Generator, options: Settings) -> np.ndarray:
+    matrix = latents.make_transform(options.translate, options.rotate)
+    if latents.transform_buffer(G) is None and not np.array_equal(matrix, np.eye(3)):
+        warnings.warn(
+            "--translate and --rotate have no effect: the network has no input transform",
+            stacklevel=3,
+        )
+    return matrix
+
+
+def _map_batches(G: Generator, seeds: Sequence[int], options: Settings) -> Iterator[Tensor]:
+    for start in range(0, len(seeds), options.batch):
+        chunk = seeds[start : start + options.batch]
+        yield map_seeds(G, chunk, options.class_idx, truncation_psi=options.truncation_psi)
+
+
+def _draw(
+    G: Generator, batches: Iterable[Tensor], origins: Sequence[str], noise_mode: str
+) -> Iterator[Tensor]:
+    """Images of styles one by one, with a progress bar: uint8 `[C, H, W]` on the CPU."""
+    device, num_done = device_of(G), 0
+    with tqdm(total=len(origins), disable=None) as progress:
+        for ws in batches:
+            img = G.synthesis(ws.to(device, torch.float32), noise_mode=noise_mode)
+            images.check_finite(img, origins[num_done:])
+            num_done += len(img)
+            for pixels in images.to_uint8(img).cpu():
+                yield pixels
+                progress.update()
+
+
+def _save_each(pixels: Iterator[Tensor], paths: list[Path]) -> list[Path]:
+    for image, path in zip(pixels, paths, strict=True):
+        images.save_png(image, path)
+    return paths
+
+
+def _save_sheet(pixels: Iterator[Tensor], grid: tuple[int, int], path: Path) -> Path:
+    cells = list(pixels)
+    blanks = [torch.zeros_like(cells[0])] * (grid[0] * grid[1] - len(cells))
+    images.save_png(images.make_grid(torch.stack(cells + blanks), grid), path)
+    return path
