@@ -13,8 +13,8 @@ import torch
 
 from benchmarks import accuracy
 from benchmarks.calls import Layout
-from benchmarks.ops import NETWORKS, OPS, OpCall, cfg_of, network_calls
-from benchmarks.training import Setup
+from benchmarks.networks import Setup
+from benchmarks.op_calls import NETWORKS, OPS, OpCall, cfg_of, network_calls
 from torch_utils.ops.bias_act import activation_funcs
 from torch_utils.ops.cuda.compiler import compile_cubin, record_launches
 from torch_utils.ops.cuda.compiler import failures as cuda_failures

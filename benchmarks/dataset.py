@@ -34,7 +34,7 @@ import pyspng
 import torch
 from torch import Tensor
 
-from benchmarks import timing
+from benchmarks import PROJECT_DIR, options, timing
 from data import plain_png
 from data.conversion import sources
 from data.conversion.convert import convert_dataset
@@ -51,18 +51,16 @@ CONVERSION_HEADER = ("conversion", "images/s", "plain Pillow", "ratio")
 
 
 @click.command(cls=cli.Command)
-@click.option("--resolution", type=cli.WholeNumber(min=8), default=256, show_default=True)
-@click.option("--images", type=cli.WholeNumber(min=BATCH), default=1024, show_default=True)
-@click.option("--rounds", type=cli.WholeNumber(min=1), default=10, show_default=True)
+@options.number("--resolution", "Size of the images.", default=256, minimum=8)
+@options.number("--images", "Images to convert and load.", default=1024, minimum=BATCH)
+@options.number("--rounds", "Rounds of loading.", default=10)
+@options.number("--members", "Files in the large ZIP.", default=200_000)
 @click.option(
-    "--members",
-    type=cli.WholeNumber(min=1),
-    default=200_000,
+    "--clock",
+    type=click.Choice(["processor", "wall"]),
+    default="processor",
     show_default=True,
-    help="Files in the large ZIP.",
-)
-@click.option(
-    "--clock", type=click.Choice(["processor", "wall"]), default="processor", show_default=True
+    help="Clock that rates refer to.",
 )
 def main(resolution: int, images: int, rounds: int, members: int, clock: str) -> None:
     """Time conversion and loading."""
@@ -204,7 +202,7 @@ def _convert(photos: Path, folder: Path, size: int, num_workers: int) -> None:
     dest = folder / "converted.zip"
     options = [f"--resolution={size}x{size}", f"--workers={num_workers}"]
     command = [sys.executable, "dataset_tool.py", f"--source={photos}", f"--dest={dest}", *options]
-    subprocess.run(command, cwd=cli.PROJECT_DIR, check=True, capture_output=True)
+    subprocess.run(command, cwd=PROJECT_DIR, check=True, capture_output=True)
     dest.unlink()
 
 

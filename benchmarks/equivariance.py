@@ -16,15 +16,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmarks import timing
-from benchmarks.synthesis import build_generator
+from benchmarks import options, timing
+from benchmarks.networks import build_generator
 from dnnlib import cli
 from metrics.equivariance import compute_equivariance_metrics
 from metrics.metric_utils import MetricOptions
-from torch_utils import distributed, resample
-from torch_utils.layers import check_resolution
+from torch_utils import resample
 from torch_utils.ops import upfirdn2d
-from training.config import CFGS, Cfg
+from training.config import Cfg
 from training.networks_stylegan3 import SynthesisInput
 
 CONTRAST = 0.5  # standard deviation of the pixels of all networks, for a common scale of the dB
@@ -35,71 +34,17 @@ OPERATOR_HEADER = ("operator", "ms/image", "spread", "naive ms/image", "spread",
 
 
 @click.command(cls=cli.Command)
-@click.option(
-    "--configs",
-    type=cli.NameList(CFGS),
-    default=",".join(CFGS),
-    show_default=True,
-    help="Networks to measure.",
+@options.configs(may_be_empty=True)
+@options.resolution(64)
+@options.capacity(cbase=2048, cmax=128)
+@options.number("--num", "Images to measure equivariance with.", default=64)
+@options.number("--batch", "Images of one translation and angle.", default=4)
+@options.number("--seed", "Seed of latents, translations and angles.", default=0, minimum=None)
+@options.number(
+    "--operator-resolution", "Size of the images for the operators.", default=256, minimum=16
 )
-@click.option(
-    "--resolution",
-    type=cli.WholeNumber(),
-    default=64,
-    show_default=True,
-    help="Size of the images.",
-)
-@click.option(
-    "--cbase",
-    type=cli.WholeNumber(min=1),
-    default=2048,
-    show_default=True,
-    help="Capacity multiplier, as for train.py.",
-)
-@click.option(
-    "--cmax",
-    type=cli.WholeNumber(min=1),
-    default=128,
-    show_default=True,
-    help="Most feature maps per layer, as for train.py.",
-)
-@click.option(
-    "--num",
-    type=cli.WholeNumber(min=1),
-    default=64,
-    show_default=True,
-    help="Images to measure equivariance with.",
-)
-@click.option(
-    "--batch",
-    type=cli.WholeNumber(min=1),
-    default=4,
-    show_default=True,
-    help="Images of one translation and angle.",
-)
-@click.option(
-    "--seed",
-    type=cli.WholeNumber(),
-    default=0,
-    show_default=True,
-    help="Of latents, translations and angles.",
-)
-@click.option(
-    "--operator-resolution",
-    type=cli.WholeNumber(min=16),
-    default=256,
-    show_default=True,
-    help="Size of the images to time the operators with.",
-)
-@click.option(
-    "--repeat",
-    type=cli.WholeNumber(min=1),
-    help="Timed runs of each operator.  "
-    f"[default: as many as fit into 2 seconds, {timing.MIN_RUNS} at least]",
-)
-@click.option(
-    "--threads", type=cli.WholeNumber(min=1), help="CPU threads.  [default: as PyTorch chooses]"
-)
+@options.repeat("each operator")
+@options.threads
 @cli.device_option
 @cli.version_option
 def main(
@@ -130,14 +75,7 @@ def main(
       # The operators alone.
       python -m benchmarks.equivariance --configs= --operator-resolution=1024
     """
-    try:
-        check_resolution(resolution)
-    except ValueError as error:
-        raise click.BadParameter(str(error), param_hint="--resolution") from error
-    torch_device = distributed.resolve_device(device)
-    if threads is not None:
-        torch.set_num_threads(threads)
-    distributed.configure_backends(torch_device)
+    torch_device = options.start(device, threads)
 
     click.echo(timing.describe_machine(torch_device))
     rows = []

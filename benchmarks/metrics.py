@@ -22,14 +22,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmarks import synthesis, timing
+from benchmarks import options, timing
+from benchmarks.networks import build_generator
 from dnnlib import cli
 from metrics import detectors, metric_utils
 from metrics.feature_stats import FeatureStats
 from metrics.frechet_inception_distance import frechet_distance
 from metrics.metric_utils import MetricOptions
-from torch_utils import distributed, images
-from torch_utils.layers import check_resolution
+from torch_utils import images
 from training.config import CFGS, Cfg
 
 NUM_FEATURES = 2048
@@ -46,49 +46,15 @@ HEADER = ("stage", "images/s", "ms/image", "spread", "runs")
     show_default=True,
     help="Network that makes the images.",
 )
-@click.option(
-    "--resolution",
-    type=cli.WholeNumber(),
-    default=256,
-    show_default=True,
-    help="Size of the images.",
+@options.resolution(256)
+@options.capacity()
+@options.number(
+    "--batch", "Images per batch of the feature network.  [default: as calc_metrics.py]"
 )
-@click.option(
-    "--cbase",
-    type=cli.WholeNumber(min=1),
-    default=32768,
-    show_default=True,
-    help="Capacity multiplier, as for train.py.",
-)
-@click.option(
-    "--cmax",
-    type=cli.WholeNumber(min=1),
-    default=512,
-    show_default=True,
-    help="Most feature maps per layer, as for train.py.",
-)
-@click.option(
-    "--batch",
-    type=cli.WholeNumber(min=1),
-    help="Images that the feature network sees at once.  [default: as calc_metrics.py]",
-)
-@click.option(
-    "--features",
-    type=cli.WholeNumber(min=2),
-    default=NUM_FEATURES,
-    show_default=True,
-    help="Number of features of the distance.",
-)
-@click.option(
-    "--repeat",
-    type=cli.WholeNumber(min=1),
-    help="Timed runs of each stage.  "
-    f"[default: as many as fit into 2 seconds, {timing.MIN_RUNS} at least]",
-)
-@click.option("--quick", is_flag=True, help="A tiny network, one run: to see that it works.")
-@click.option(
-    "--threads", type=cli.WholeNumber(min=1), help="CPU threads.  [default: as PyTorch chooses]"
-)
+@options.number("--features", "Features that the distance is of.", NUM_FEATURES, minimum=2)
+@options.repeat("each stage")
+@click.option("--quick", is_flag=True, help="A tiny network and one run, as a test.")
+@options.threads
 @cli.device_option
 @cli.version_option
 def main(
@@ -118,17 +84,10 @@ def main(
     """
     if quick:
         resolution, cbase, cmax, features, repeat = 16, 256, 8, min(features, 256), 1
-    try:
-        check_resolution(resolution)
-    except ValueError as error:
-        raise click.BadParameter(str(error), param_hint="--resolution") from error
-    torch_device = distributed.resolve_device(device)
-    if threads is not None:
-        torch.set_num_threads(threads)
-    distributed.configure_backends(torch_device)
+    torch_device = options.start(device, threads)
 
     check_distance()
-    G = synthesis.build_generator(cfg, resolution, cbase, cmax).to(torch_device)
+    G = build_generator(cfg, resolution, cbase, cmax).to(torch_device)
     detector, name = build_detector(torch_device, is_small=quick)
     stages = measure_stages(G, detector, torch_device, batch, repeat)
     distance = timing.measure(distance_of(features), torch.device("cpu"), repeat, num_warmup=0)

@@ -25,13 +25,11 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from benchmarks import timing
+from benchmarks import options, timing
 from benchmarks.calls import Layout, is_depthwise
+from benchmarks.networks import build_generator
 from dnnlib import cli
-from dnnlib.util import construct_class_by_name
-from torch_utils import distributed
-from torch_utils.layers import check_resolution
-from training.config import CFGS, Cfg, TrainOptions, make_config
+from training.config import Cfg
 
 MAX_ERROR = {torch.float32: 1e-4, torch.float16: 0.1}  # relative to the largest pixel value
 HEADER = (
@@ -50,51 +48,17 @@ HEADER = (
 
 
 @click.command(cls=cli.Command)
-@click.option(
-    "--configs",
-    type=cli.NameList(CFGS),
-    default=",".join(CFGS),
-    show_default=True,
-    help="Networks to measure.",
-)
-@click.option(
-    "--resolution",
-    type=cli.WholeNumber(),
-    default=256,
-    show_default=True,
-    help="Size of the images.",
-)
-@click.option(
-    "--batch", type=cli.WholeNumber(min=1), default=1, show_default=True, help="Images per run."
-)
-@click.option(
-    "--cbase",
-    type=cli.WholeNumber(min=1),
-    default=32768,
-    show_default=True,
-    help="Capacity multiplier, as for train.py.",
-)
-@click.option(
-    "--cmax",
-    type=cli.WholeNumber(min=1),
-    default=512,
-    show_default=True,
-    help="Most feature maps per layer, as for train.py.",
-)
+@options.configs()
+@options.resolution(256)
+@options.number("--batch", "Images per run.", default=1)
+@options.capacity()
 @click.option(
     "--fp16",
     type=bool,
     help="float16 at the highest resolutions, on cuda only.  [default: as the configs: on cuda]",
 )
-@click.option(
-    "--repeat",
-    type=cli.WholeNumber(min=1),
-    help="Timed runs of each measurement.  "
-    f"[default: as many as fit into 2 seconds, {timing.MIN_RUNS} at least]",
-)
-@click.option(
-    "--threads", type=cli.WholeNumber(min=1), help="CPU threads.  [default: as PyTorch chooses]"
-)
+@options.repeat("each measurement")
+@options.threads
 @cli.device_option
 @cli.version_option
 def main(
@@ -128,21 +92,12 @@ def main(
       # Throughput of a GPU in float32.
       python -m benchmarks.synthesis --device=cuda --batch=16 --fp16=false
     """
-    if not configs:
-        raise click.BadParameter("name at least one configuration", param_hint="--configs")
-    try:
-        check_resolution(resolution)
-    except ValueError as error:
-        raise click.BadParameter(str(error), param_hint="--resolution") from error
-    torch_device = distributed.resolve_device(device)
+    torch_device = options.start(device, threads)
     if fp16 and torch_device.type != "cuda":
         raise click.BadParameter(
             f"the networks use float16 on cuda only, not on {torch_device.type}; leave it out",
             param_hint="--fp16",
         )
-    if threads is not None:
-        torch.set_num_threads(threads)
-    distributed.configure_backends(torch_device)
 
     rows = []
     for cfg in configs:
@@ -203,17 +158,6 @@ class SynthesisResult:
     def gflop(self) -> float:
         """Work of the bare convolutions of a batch, in 10^9 floating-point operations."""
         return sum(conv.flop for conv in self.convs) / 1e9
-
-
-def build_generator(cfg: Cfg, resolution: int, cbase: int, cmax: int) -> torch.nn.Module:
-    """The generator that `train.py` would start from, on the CPU, with random weights."""
-    options = TrainOptions(cfg, gpus=1, batch=32, gamma=1, cbase=cbase, cmax=cmax)
-    config = make_config(options, training_set_kwargs={})
-    torch.manual_seed(0)
-    G = construct_class_by_name(
-        **config.G_kwargs, c_dim=0, img_resolution=resolution, img_channels=3
-    )
-    return G.eval().requires_grad_(False)
 
 
 @torch.no_grad()

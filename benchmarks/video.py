@@ -21,61 +21,27 @@ import numpy as np
 import torch
 
 import gen_video
-from benchmarks import timing
-from benchmarks.synthesis import build_generator
+from benchmarks import options, timing
+from benchmarks.networks import build_generator
 from dnnlib import cli
 from torch_utils import distributed, latents
-from torch_utils.layers import check_resolution
-from training.config import CFGS, Cfg
+from training.config import Cfg
 
 HEADER = ("config", "frame", "sec/frame", "bare sec/frame", "ratio", "lowest", "highest", "frames")
 ENCODER_SETTINGS = {"macro_block_size": 2, "ffmpeg_log_level": "quiet"}
 
 
 @click.command(cls=cli.Command)
-@click.option(
-    "--configs",
-    type=cli.NameList(CFGS),
-    default=",".join(CFGS),
-    show_default=True,
-    help="Networks to measure.",
-)
-@click.option(
-    "--resolution",
-    type=cli.WholeNumber(),
-    default=256,
-    show_default=True,
-    help="Size of the images.",
-)
+@options.configs()
+@options.resolution(256)
 @click.option(
     "--grid", type=cli.Size(), default="2x2", show_default=True, help="Images in a frame."
 )
-@click.option(
-    "--frames", type=cli.WholeNumber(min=1), default=120, show_default=True, help="Of the video."
-)
-@click.option(
-    "--batch", type=cli.WholeNumber(min=1), default=1, show_default=True, help="Images per pass."
-)
-@click.option(
-    "--cbase",
-    type=cli.WholeNumber(min=1),
-    default=32768,
-    show_default=True,
-    help="Capacity multiplier, as for train.py.",
-)
-@click.option(
-    "--cmax",
-    type=cli.WholeNumber(min=1),
-    default=512,
-    show_default=True,
-    help="Most feature maps per layer, as for train.py.",
-)
-@click.option(
-    "--repeat", type=cli.WholeNumber(min=1), default=3, show_default=True, help="Pairs of runs."
-)
-@click.option(
-    "--threads", type=cli.WholeNumber(min=1), help="CPU threads.  [default: as PyTorch chooses]"
-)
+@options.number("--frames", "Frames of the video.", default=120)
+@options.number("--batch", "Images per pass.", default=1)
+@options.capacity()
+@options.number("--repeat", "Pairs of runs.", default=3)
+@options.threads
 @cli.device_option
 @cli.version_option
 def main(
@@ -103,16 +69,7 @@ def main(
       # A small network, where the encoder matters most
       python -m benchmarks.video --configs=stylegan3-t --cbase=4096 --cmax=32 --frames=12
     """
-    if not configs:
-        raise click.BadParameter("name at least one configuration", param_hint="--configs")
-    try:
-        check_resolution(resolution)
-    except ValueError as error:
-        raise click.BadParameter(str(error), param_hint="--resolution") from error
-    torch_device = distributed.resolve_device(device)
-    if threads is not None:
-        torch.set_num_threads(threads)
-    distributed.configure_backends(torch_device)
+    torch_device = options.start(device, threads)
 
     rows = []
     for cfg in configs:

@@ -1,4 +1,4 @@
-"""pyproject.toml: what `pip install` takes along, and how its bounds and the pinned versions agree."""
+"""pyproject.toml: what `pip install` installs; the pinned versions lie within its bounds."""
 
 import sys
 from pathlib import Path
