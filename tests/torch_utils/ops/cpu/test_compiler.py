@@ -20,7 +20,7 @@ from torch_utils.ops import compilation
 from torch_utils.ops.cpu import compiler, toolchain
 
 GXX = shutil.which("g++")
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 pytestmark = pytest.mark.skipif(GXX is None, reason="needs g++")
 
 SOURCES = {
