@@ -112,7 +112,8 @@ def environment(setting: str) -> dict[str, str]:
 
 def fair_share(num_busy: int) -> float:
     """How many times longer than alone, where each thread gets the same share of the processor."""
-    num_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    has_affinity = hasattr(os, "sched_getaffinity")  # not on macOS and Windows
+    num_cores = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
     return max((torch.get_num_threads() + num_busy) / num_cores, 1)
 
 
@@ -156,7 +157,12 @@ def prepare(task: str) -> Callable[[], object]:
     """What to time: a function without arguments."""
     if task == "training":
         training = Training(Setup("stylegan3-t", 32, batch=4, **DEMO), torch.device("cpu"))
-        return lambda: [training.run(phase) for phase in ("Gmain", "Dmain")]
+
+        def iterate() -> None:
+            training.run("Gmain")
+            training.run("Dmain")
+
+        return iterate
     size, capacity = (256, LARGE) if task == "T 256" else (32, DEMO)
     G = build_generator("stylegan3-t", size, **capacity)
     z = torch.randn([1, G.z_dim])

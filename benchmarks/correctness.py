@@ -8,6 +8,7 @@ import multiprocessing
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -75,8 +76,8 @@ def measure_errors(
             kernels |= launched
             num_by_reference += not launched
             errors = _errors_of_call(call, device)
-        except Exception as error:  # a kernel that cannot be launched is a finding
-            failures.append(f"{call.layer}: {type(error).__name__}: {error}")
+        except Exception as exception:  # a kernel that cannot be launched is a finding
+            failures.append(f"{call.layer}: {type(exception).__name__}: {exception}")
             continue
         if max(errors) > accuracy.MAX_ERROR[dtype]:
             failures.append(f"{call.layer}: {max(errors):.2g}")
@@ -169,7 +170,7 @@ def _in_layout(call: OpCall, channels_last: bool) -> OpCall:
     return dataclasses.replace(call, arguments=call.arguments | dict(x=x))
 
 
-def _call(op: str, layer: str, shape: list[int], **arguments) -> OpCall:
+def _call(op: str, layer: str, shape: list[int], **arguments: Any) -> OpCall:
     bias = Layout((shape[1],), (1,), torch.float32)
     x = Layout.of(torch.empty(shape))
     if op != "upfirdn2d":

@@ -104,7 +104,8 @@ def conversion_rows(
         for path in photos.iterdir():
             os.link(path, copies / str(i) / path.name)
     for name, size in (("as they are", resolution), ("to half the size", resolution // 2)):
-        plain, ours = [], {1: [], 2: []}
+        plain: list[float] = []
+        ours: dict[int, list[float]] = {1: [], 2: []}
         for _ in range(rounds):
             plain.append(_wall(partial(_convert_plainly, photos, folder, size)))
             for num_workers, seconds in ours.items():
@@ -126,15 +127,16 @@ def loading_rows(photos: Path, folder: Path, rounds: int, clock: str) -> Iterato
     convert_dataset(sources.open_source(str(photos)), plain)
     pillow = folder / "pillow.zip"
     _write_zip(pillow, (PIL.Image.open(path) for path in sorted(photos.iterdir())))
-    for name, path, cache in (
-        ("folder of PNGs", photos, "none"),
-        ("ZIP of PNGs", packed, "none"),
-        ("ZIP by dataset_tool.py", plain, "none"),
-        ("ZIP by Pillow, uncompressed", pillow, "none"),
-        ("memory (--cache=ram)", photos, "ram"),
-    ):
+    datasets: dict[str, Callable[[], ImageFolderDataset]] = {
+        "folder of PNGs": lambda: ImageFolderDataset(photos),
+        "ZIP of PNGs": lambda: ImageFolderDataset(packed),
+        "ZIP by dataset_tool.py": lambda: ImageFolderDataset(plain),
+        "ZIP by Pillow, uncompressed": lambda: ImageFolderDataset(pillow),
+        "memory (--cache=ram)": lambda: ImageFolderDataset(photos, cache="ram"),
+    }
+    for name, open_dataset in datasets.items():
         for num_workers in (0, 1):
-            dataset = ImageFolderDataset(path, cache=cache)
+            dataset = open_dataset()
             rate, bare_rate, share = _compare_loading(dataset, num_workers, rounds, clock)
             where = "one worker" if num_workers else "in process"
             yield f"{name}, {where}", f"{rate:.0f}", f"{bare_rate:.0f}", f"{share:.0%}"

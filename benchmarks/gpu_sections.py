@@ -165,7 +165,7 @@ def synthesis_rows(plan: Plan, cfg: Cfg, resolution: int) -> Rows:
         memory.reset_peak(device)
         run(batch, force_fp32=False)
         peak = memory.peak_bytes(device)
-        return synthesis.measure_synthesis(G.synthesis, batch, num_runs=plan.num_runs), peak
+        return synthesis.measure_synthesis(G, batch, num_runs=plan.num_runs), peak
 
     batch = memory.filling_batch(run, device, 1, plan.max_batch)
     batch, (result, peak) = memory.measure_filling(measure, batch, 1)

@@ -2,9 +2,8 @@
 
 Features of an image pass three stages: a generator makes the image, a feature network looks at it,
 statistics take the features in. Each is timed alone, and then all together as in calc_metrics.py.
-The feature network here has random weights: the published one is not needed to measure speed. It is
-the project's InceptionV3 where there is one, and otherwise a stand-in that only has its size of
-output, as the table says.
+The feature network has random weights, since speed does not depend on the weights. It is
+InceptionV3; with --quick, it is a stand-in with as many features.
 """
 
 if __name__ == "__main__":  # Ctrl-C ends the script quietly even during the other imports
@@ -28,8 +27,10 @@ from dnnlib import cli
 from metrics import detectors, metric_utils
 from metrics.feature_stats import FeatureStats
 from metrics.frechet_inception_distance import frechet_distance
+from metrics.inception import InceptionV3
 from metrics.metric_utils import MetricOptions
 from torch_utils import images
+from torch_utils.networks import Generator
 from training.config import CFGS, Cfg
 
 NUM_FEATURES = 2048
@@ -46,17 +47,14 @@ HEADER = ("stage", "images/s", "ms/image", "spread", "runs")
     show_default=True,
     help="Network that makes the images.",
 )
-@options.resolution(256)
-@options.capacity()
+@options.sizes(resolution=256)
 @options.number(
     "--batch", "Images per batch of the feature network.  [default: as calc_metrics.py]"
 )
 @options.number("--features", "Features that the distance is of.", NUM_FEATURES, minimum=2)
 @options.repeat("each stage")
 @click.option("--quick", is_flag=True, help="A tiny network and one run, as a test.")
-@options.threads
-@cli.device_option
-@cli.version_option
+@options.machine
 def main(
     cfg: Cfg,
     resolution: int,
@@ -120,7 +118,7 @@ class Stage:
 
 @torch.no_grad()
 def measure_stages(
-    G: torch.nn.Module,
+    G: Generator,
     detector: torch.nn.Module,
     device: torch.device,
     batch: int | None = None,
@@ -181,12 +179,8 @@ def measure_stages(
 
 
 def build_detector(device: torch.device, is_small: bool = False) -> tuple[torch.nn.Module, str]:
-    """A feature network with random weights, and what to call it."""
-    try:
-        from metrics.inception import InceptionV3
-    except ImportError:
-        InceptionV3 = None
-    if InceptionV3 is None or is_small:
+    """A feature network with random weights, and its name."""
+    if is_small:
         return StandIn().eval().to(device), f"a stand-in with {NUM_FEATURES} features"
     torch.manual_seed(0)
     return InceptionV3().prepare().to(device), "InceptionV3 with random weights"

@@ -89,8 +89,9 @@ class Training:
     def __init__(self, setup: Setup, device: torch.device) -> None:
         torch.manual_seed(0)
         size = setup.resolution
-        modules = setup.generator(), setup.discriminator(), setup.augmentation()
-        self.G, self.D, pipe = (m.train().requires_grad_(False).to(device) for m in modules)
+        self.G = setup.generator().train().requires_grad_(False).to(device)
+        self.D = setup.discriminator().train().requires_grad_(False).to(device)
+        pipe = setup.augmentation().train().requires_grad_(False).to(device)
         self.loss = construct_class_by_name(
             device=device, G=self.G, D=self.D, augment_pipe=pipe, **setup.config.loss_kwargs
         )

@@ -147,11 +147,15 @@ def record_calls(network: torch.nn.Module) -> Iterator[list[OpCall]]:
             handle.remove()
 
 
-def _noting(op: str, function: Callable, calls: list[OpCall], active: list[str]) -> Callable:
+def _noting(
+    op: str, function: Callable[..., Tensor], calls: list[OpCall], active: list[str]
+) -> Callable[..., Tensor]:
+    """Wrap an op such that it adds its calls to `calls`."""
+
     signature = inspect.signature(function)
 
     @functools.wraps(function)
-    def noting(*args, **kwargs) -> Tensor:
+    def noting(*args: Any, **kwargs: Any) -> Tensor:
         bound = signature.bind(*args, **kwargs)
         bound.apply_defaults()
         arguments = {

@@ -53,9 +53,8 @@ HEADER = (
 @click.command(cls=cli.Command)
 @options.names("--ops", OPS, "Ops to measure.")
 @options.names("--networks", NETWORKS, "Networks to take the calls from.")
-@options.resolution(256, minimum=8)
 @options.number("--batch", "Images per call.", default=1)
-@options.capacity()
+@options.sizes(resolution=256, minimum=8)
 @click.option(
     "--dtype", type=click.Choice(DTYPES), help="Type of the images.  [default: as the networks]"
 )
@@ -65,9 +64,7 @@ HEADER = (
 )
 @click.option("--skip-reference", is_flag=True, help="Do not time the reference ops.")
 @options.repeat("each call", default="as many as fit into half a second")
-@options.threads
-@cli.device_option
-@cli.version_option
+@options.machine
 def main(
     ops: list[str],
     networks: list[str],
@@ -229,8 +226,9 @@ def _total_row(op: str, network: str, results: Sequence[CallResult], peaks: Peak
     cells[-1] = f"{floor_sec / sec:.0%}"
     count = sum(r.call.count for r in results)
     reference = ["-", "-"]
-    if all(r.reference is not None for r in results):
-        ref_sec = sum(r.reference.median_sec * r.call.count for r in results)
+    ref_times = [r.reference.median_sec * r.call.count for r in results if r.reference is not None]
+    if len(ref_times) == len(results):
+        ref_sec = sum(ref_times)
         reference = [f"{ref_sec * 1e3:.4g}", f"{ref_sec / sec:.2f}"]
     return [op, network, "total", "", "", str(count), *cells, *reference, ""]
 

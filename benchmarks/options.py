@@ -45,13 +45,15 @@ def names(name: str, choices: Iterable[str], help: str, may_be_empty: bool = Fal
     )
 
 
-def configs(may_be_empty: bool = False) -> Decorator:
-    """The option `--configs`."""
-    return names("--configs", CFGS, "Networks to measure.", may_be_empty)
+def networks(may_be_empty: bool = False, **defaults: int) -> Decorator:
+    """The option `--configs`, and the options of `sizes` with these arguments."""
+    configs = names("--configs", CFGS, "Networks to measure.", may_be_empty)
+    others = sizes(**defaults)
+    return lambda command: configs(others(command))
 
 
-def resolution(default: int, minimum: int = 4) -> Decorator:
-    """The option `--resolution`, a power of two from `minimum` on."""
+def sizes(resolution: int, minimum: int = 4, cbase: int = 32768, cmax: int = 512) -> Decorator:
+    """The options `--resolution` (a power of two from `minimum` on), `--cbase` and `--cmax`."""
 
     def check(ctx: click.Context, param: click.Parameter, value: int) -> int:
         try:
@@ -60,21 +62,17 @@ def resolution(default: int, minimum: int = 4) -> Decorator:
             raise click.BadParameter(str(error)) from error
         return value
 
-    return click.option(
+    size = click.option(
         "--resolution",
         type=cli.WholeNumber(),
-        default=default,
+        default=resolution,
         show_default=True,
         callback=check,
         help="Size of the images.",
     )
-
-
-def capacity(cbase: int = 32768, cmax: int = 512) -> Decorator:
-    """The options `--cbase` and `--cmax`, with these defaults."""
     base = number("--cbase", "Capacity multiplier, as for train.py.", cbase)
     most = number("--cmax", "Most feature maps per layer, as for train.py.", cmax)
-    return lambda command: base(most(command))
+    return lambda command: size(base(most(command)))
 
 
 def repeat(what: str, default: str = "as many as fit into 2 seconds, {} at least") -> Decorator:
@@ -84,7 +82,10 @@ def repeat(what: str, default: str = "as many as fit into 2 seconds, {} at least
     )
 
 
-threads = number("--threads", "CPU threads.  [default: as PyTorch chooses]")
+def machine(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options `--threads`, `--device` and `--version`."""
+    threads = number("--threads", "CPU threads.  [default: as PyTorch chooses]")
+    return threads(cli.device_option(cli.version_option(command)))
 
 
 def start(device: str, threads: int | None, keep_memory: bool = True) -> torch.device:

@@ -29,6 +29,7 @@ from benchmarks import options, timing
 from benchmarks.calls import Layout, is_depthwise
 from benchmarks.networks import build_generator
 from dnnlib import cli
+from torch_utils.networks import Generator, device_of
 from training.config import Cfg
 
 MAX_ERROR = {torch.float32: 1e-4, torch.float16: 0.1}  # relative to the largest pixel value
@@ -48,19 +49,15 @@ HEADER = (
 
 
 @click.command(cls=cli.Command)
-@options.configs()
-@options.resolution(256)
+@options.networks(resolution=256)
 @options.number("--batch", "Images per run.", default=1)
-@options.capacity()
 @click.option(
     "--fp16",
     type=bool,
     help="float16 at the highest resolutions, on cuda only.  [default: as the configs: on cuda]",
 )
 @options.repeat("each measurement")
-@options.threads
-@cli.device_option
-@cli.version_option
+@options.machine
 def main(
     configs: list[Cfg],
     resolution: int,
@@ -103,7 +100,7 @@ def main(
     for cfg in configs:
         click.echo(f"Measuring {cfg} ...", err=True)
         G = build_generator(cfg, resolution, cbase, cmax).to(torch_device)
-        rows.append(_row(cfg, measure_synthesis(G.synthesis, batch, fp16 is not False, repeat)))
+        rows.append(_row(cfg, measure_synthesis(G, batch, fp16 is not False, repeat)))
     click.echo(timing.describe_machine(torch_device))
     click.echo(f"{resolution}x{resolution} images, batch {batch}, cbase {cbase}, cmax {cmax}")
     click.echo()
@@ -162,12 +159,12 @@ class SynthesisResult:
 
 @torch.no_grad()
 def measure_synthesis(
-    synthesis: torch.nn.Module, batch: int, use_fp16: bool = True, num_runs: int | None = None
+    G: Generator, batch: int, use_fp16: bool = True, num_runs: int | None = None
 ) -> SynthesisResult:
-    """Check and time a synthesis network and its bare convolutions.
+    """Check and time the synthesis network of a generator, and its bare convolutions.
 
     Args:
-        synthesis: The network; decides about the device.
+        G: Generator, on the device to measure; only its synthesis network is measured.
         batch: Images per run.
         use_fp16: Allow float16 where the network means to use it.
         num_runs: Timed runs, see `timing.measure`.
@@ -175,10 +172,9 @@ def measure_synthesis(
     Raises:
         RuntimeError: If a check fails.
     """
-    device = next(synthesis.parameters()).device
-    ws = torch.randn(
-        [batch, synthesis.num_ws, synthesis.w_dim], generator=torch.Generator().manual_seed(0)
-    ).to(device)
+    synthesis, device = G.synthesis, device_of(G)
+    random = torch.Generator().manual_seed(0)
+    ws = torch.randn([batch, G.num_ws, G.w_dim], generator=random).to(device)
 
     def synthesize() -> Tensor:
         return synthesis(ws, noise_mode="const", force_fp32=not use_fp16)

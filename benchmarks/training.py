@@ -39,7 +39,6 @@ from training.config import Cfg
 # Of gradients and losses. Of the activations of a large network some are so close to zero that
 # rounding decides about their slope; and networks use float16 on cuda.
 MAX_ERROR = {"cpu": 1e-2, "cuda": 0.1, "mps": 1e-2}
-TINY = dict(resolution=8, cbase=64, cmax=8)
 HEADER = (
     "config",
     "phase",
@@ -58,19 +57,15 @@ HEADER = (
 
 
 @click.command(cls=cli.Command)
-@options.configs()
+@options.networks(resolution=64, minimum=8, cbase=16384, cmax=256)
 @options.names("--phases", PHASES, "Phases to measure; only stylegan2 has Greg.")
-@options.resolution(64, minimum=8)
 @options.number("--batch", "Images per pass.", default=4)
-@options.capacity(cbase=16384, cmax=256)
 @click.option("--skip-reference", is_flag=True, help="Measure without the reference ops.")
 @options.repeat(
     "each measurement, after one that is checked",
     default="as many as fit into 2 seconds, {} at least; one of the reference",
 )
-@options.threads
-@cli.device_option
-@cli.version_option
+@options.machine
 def main(
     configs: list[Cfg],
     phases: list[str],
@@ -177,7 +172,8 @@ def measure_phase(
     distributed.configure_backends(device)
     training_stats.init_multiprocessing(0, None)
     with force_reference(use_reference):
-        Training(dataclasses.replace(setup, **TINY), device).run(phase)  # loads all libraries
+        tiny = dataclasses.replace(setup, resolution=8, cbase=64, cmax=8)
+        Training(tiny, device).run(phase)  # loads all libraries
         baseline = resident_bytes("VmRSS")
         training = Training(setup, device)
         collector = training_stats.Collector(regex="Loss/.*", keep_previous=False)
@@ -191,8 +187,9 @@ def measure_phase(
         reset_peak(device)  # the first run tried algorithms for convolutions
         timed = timing.measure(lambda: training.run(phase), device, num_runs, num_warmup=0)
     peak = peak_bytes(device)
-    if device.type == "cpu" and baseline is not None:
-        peak = resident_bytes("VmHWM") - baseline
+    highest = resident_bytes("VmHWM")
+    if device.type == "cpu" and baseline is not None and highest is not None:
+        peak = highest - baseline
     bare_convs_sec = 0.0
     if not use_reference:
         bare_convs_sec = measure_convolutions(training, phase, device, num_runs)

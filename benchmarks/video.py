@@ -14,6 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import click
 import imageio_ffmpeg
@@ -25,25 +26,22 @@ from benchmarks import options, timing
 from benchmarks.networks import build_generator
 from dnnlib import cli
 from torch_utils import distributed, latents
+from torch_utils.networks import Generator
 from training.config import Cfg
 
 HEADER = ("config", "frame", "sec/frame", "bare sec/frame", "ratio", "lowest", "highest", "frames")
-ENCODER_SETTINGS = {"macro_block_size": 2, "ffmpeg_log_level": "quiet"}
+ENCODER_SETTINGS: dict[str, Any] = {"macro_block_size": 2, "ffmpeg_log_level": "quiet"}
 
 
 @click.command(cls=cli.Command)
-@options.configs()
-@options.resolution(256)
+@options.networks(resolution=256)
 @click.option(
     "--grid", type=cli.Size(), default="2x2", show_default=True, help="Images in a frame."
 )
 @options.number("--frames", "Frames of the video.", default=120)
 @options.number("--batch", "Images per pass.", default=1)
-@options.capacity()
 @options.number("--repeat", "Pairs of runs.", default=3)
-@options.threads
-@cli.device_option
-@cli.version_option
+@options.machine
 def main(
     configs: list[Cfg],
     resolution: int,
@@ -96,7 +94,7 @@ def main(
 
 @torch.no_grad()
 def measure_pair(
-    G: torch.nn.Module, path: Path, grid: tuple[int, int], num_frames: int, batch: int
+    G: Generator, path: Path, grid: tuple[int, int], num_frames: int, batch: int
 ) -> tuple[float, float]:
     """Seconds for a video, and for the synthesis of its images.
 

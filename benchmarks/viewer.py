@@ -82,7 +82,8 @@ def measure_overhead(network: str, device: str, repeats: int) -> tuple[list[floa
     renderer = Renderer(device)
     clock = time.process_time if renderer.device.type == "cpu" else time.perf_counter
     G = renderer.load(network)
-    bare_sec, render_sec = [], []
+    bare_sec: list[float] = []
+    render_sec: list[float] = []
     for seed in range(repeats + 1):
         start = clock()
         z = latents.z_from_seed(seed, G.z_dim).to(torch.float32).to(renderer.device)
