@@ -3,12 +3,13 @@ PYTHON ?= python3
 VENV := .venv
 JOBS ?= 2
 
-.PHONY: help demo demo-quick test lint cuda-kernels help-texts clean
+.PHONY: help demo demo-quick test test-fast lint cuda-kernels help-texts clean
 
 help:
 	@echo "make demo   set up .venv, draw a dataset, train on it, generate images (about 7 minutes)"
-	@echo "make test   set up .venv with the test tools, run the tests (JOBS=2 processes)"
-	@echo "make lint   check style and formatting with ruff"
+	@echo "make test   set up .venv with the test tools, run all tests (JOBS=2 processes; 15 minutes)"
+	@echo "make test-fast   run the tests that are not slow (4 minutes)"
+	@echo "make lint   check style and formatting with ruff, types with mypy"
 	@echo "make cuda-kernels   compile the CUDA kernels for sm_75 to sm_120; needs no GPU"
 	@echo "make help-texts   write docs/*-help.txt and the tables of docs/configs.md again"
 	@echo "make clean  remove the demo's results (not .venv)"
@@ -22,9 +23,13 @@ demo-quick: $(VENV)/.installed
 test: $(VENV)/.installed-dev
 	$(VENV)/bin/python -m pytest -n $(JOBS) --dist=loadgroup
 
+test-fast: $(VENV)/.installed-dev
+	$(VENV)/bin/python -m pytest -n $(JOBS) --dist=loadgroup -m "not slow"
+
 lint: $(VENV)/.installed-dev
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
 
 cuda-kernels: $(VENV)/.installed-dev
 	timeout 600 $(VENV)/bin/python -m training.precompile \

@@ -2,3 +2,7 @@
 
 Each is a command of its own, for example `python -m benchmarks.synthesis --help`.
 """
+
+from pathlib import Path
+
+PROJECT_DIR = Path(__file__).resolve().parents[1]

@@ -21,18 +21,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from statistics import median
 
 import click
 import torch
 
-from benchmarks import timing
-from benchmarks.training import Setup, Training
+from benchmarks import PROJECT_DIR, options, timing
+from benchmarks.networks import Setup, Training, build_generator
 from dnnlib import cli, openmp
-from dnnlib.util import construct_class_by_name
 
-ROOT = Path(__file__).resolve().parents[1]
 # PyTorch comes first, and with it OpenMP: what this project sets would come too late.
 WORKER = "import torch, sys; from benchmarks import busy; busy.work(*sys.argv[1:])"
 TASKS = ("T 32", "T 256", "training")
@@ -42,12 +39,10 @@ DEFAULT, OURS, PASSIVE = "default", "ours", "passive"
 
 
 @click.command(cls=cli.Command)
-@click.option(
+@options.names(
     "--tasks",
-    type=cli.NameList(TASKS),
-    default=",".join(TASKS),
-    show_default=True,
-    help="What to time: an image of the demo's network, one of 256x256, an iteration of the demo.",
+    TASKS,
+    "Tasks to time: an image of the demo's network, one of 256x256, an iteration of the demo.",
 )
 @click.option(
     "--busy",
@@ -55,7 +50,7 @@ DEFAULT, OURS, PASSIVE = "default", "ours", "passive"
     metavar="LIST",
     default="0,2,8",
     show_default=True,
-    help="Numbers of busy processes beside it.",
+    help="Numbers of busy processes beside the task.",
 )
 @click.option(
     "--settings",
@@ -63,12 +58,16 @@ DEFAULT, OURS, PASSIVE = "default", "ours", "passive"
     metavar="NAME,NAME",
     default=f"{DEFAULT},{OURS},{PASSIVE}",
     show_default=True,
-    help="default: OpenMP's own; ours: what dnnlib.openmp sets; passive: OMP_WAIT_POLICY=PASSIVE; "
+    help="default: OpenMP's own; ours: as dnnlib.openmp sets it; passive: OMP_WAIT_POLICY=PASSIVE; "
     "a number: GOMP_SPINCOUNT.",
 )
-@click.option("--rounds", type=cli.WholeNumber(min=1), default=3, show_default=True)
+@options.number("--rounds", "Processes per setting.", default=3)
 @click.option(
-    "--seconds", type=cli.FiniteFloat(min=0), default=5, show_default=True, help="Of each process."
+    "--seconds",
+    type=cli.FiniteFloat(min=0),
+    default=5,
+    show_default=True,
+    help="Duration of each process.",
 )
 @cli.version_option
 def main(
@@ -113,7 +112,8 @@ def environment(setting: str) -> dict[str, str]:
 
 def fair_share(num_busy: int) -> float:
     """How many times longer than alone, where each thread gets the same share of the processor."""
-    num_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    has_affinity = hasattr(os, "sched_getaffinity")  # not on macOS and Windows
+    num_cores = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
     return max((torch.get_num_threads() + num_busy) / num_cores, 1)
 
 
@@ -134,7 +134,7 @@ def busy_processes(number: int) -> Iterator[None]:
 def measure(task: str, variables: dict[str, str], seconds: float) -> float:
     """Median seconds per call in a process of its own."""
     command = [sys.executable, "-c", WORKER, task, str(seconds)]
-    done = subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=PROJECT_DIR, env=variables, capture_output=True, text=True)
     if done.returncode != 0:
         raise RuntimeError(f"{task} failed: {done.stderr.strip()[-500:]}")
     return json.loads(done.stdout.splitlines()[-1])
@@ -157,11 +157,14 @@ def prepare(task: str) -> Callable[[], object]:
     """What to time: a function without arguments."""
     if task == "training":
         training = Training(Setup("stylegan3-t", 32, batch=4, **DEMO), torch.device("cpu"))
-        return lambda: [training.run(phase) for phase in ("Gmain", "Dmain")]
+
+        def iterate() -> None:
+            training.run("Gmain")
+            training.run("Dmain")
+
+        return iterate
     size, capacity = (256, LARGE) if task == "T 256" else (32, DEMO)
-    kwargs = Setup("stylegan3-t", size, batch=1, **capacity).config.G_kwargs
-    G = construct_class_by_name(**kwargs, c_dim=0, img_resolution=size, img_channels=3)
-    G.eval().requires_grad_(False)
+    G = build_generator("stylegan3-t", size, **capacity)
     z = torch.randn([1, G.z_dim])
     return lambda: G(z, None)
 

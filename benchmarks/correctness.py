@@ -8,13 +8,14 @@ import multiprocessing
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
 from benchmarks import accuracy
 from benchmarks.calls import Layout
-from benchmarks.ops import NETWORKS, OPS, OpCall, cfg_of, network_calls
-from benchmarks.training import Setup
+from benchmarks.networks import Setup
+from benchmarks.op_calls import NETWORKS, OPS, OpCall, cfg_of, network_calls
 from torch_utils.ops.bias_act import activation_funcs
 from torch_utils.ops.cuda.compiler import compile_cubin
 from torch_utils.ops.cuda.compiler import failures as cuda_failures
@@ -76,8 +77,8 @@ def measure_errors(
             kernels |= launched
             num_by_reference += not launched
             errors = _errors_of_call(call, device)
-        except Exception as error:  # a kernel that cannot be launched is a finding
-            failures.append(f"{call.layer}: {type(error).__name__}: {error}")
+        except Exception as exception:  # a kernel that cannot be launched is a finding
+            failures.append(f"{call.layer}: {type(exception).__name__}: {exception}")
             continue
         if max(errors) > accuracy.MAX_ERROR[dtype]:
             failures.append(f"{call.layer}: {max(errors):.2g}")
@@ -170,7 +171,7 @@ def _in_layout(call: OpCall, channels_last: bool) -> OpCall:
     return dataclasses.replace(call, arguments=call.arguments | dict(x=x))
 
 
-def _call(op: str, layer: str, shape: list[int], **arguments) -> OpCall:
+def _call(op: str, layer: str, shape: list[int], **arguments: Any) -> OpCall:
     bias = Layout((shape[1],), (1,), torch.float32)
     x = Layout.of(torch.empty(shape))
     if op != "upfirdn2d":

@@ -34,7 +34,7 @@ import pyspng
 import torch
 from torch import Tensor
 
-from benchmarks import timing
+from benchmarks import PROJECT_DIR, options, timing
 from data import plain_png
 from data.conversion import sources
 from data.conversion.convert import convert_dataset
@@ -51,18 +51,16 @@ CONVERSION_HEADER = ("conversion", "images/s", "plain Pillow", "ratio")
 
 
 @click.command(cls=cli.Command)
-@click.option("--resolution", type=cli.WholeNumber(min=8), default=256, show_default=True)
-@click.option("--images", type=cli.WholeNumber(min=BATCH), default=1024, show_default=True)
-@click.option("--rounds", type=cli.WholeNumber(min=1), default=10, show_default=True)
+@options.number("--resolution", "Size of the images.", default=256, minimum=8)
+@options.number("--images", "Images to convert and load.", default=1024, minimum=BATCH)
+@options.number("--rounds", "Rounds of loading.", default=10)
+@options.number("--members", "Files in the large ZIP.", default=200_000)
 @click.option(
-    "--members",
-    type=cli.WholeNumber(min=1),
-    default=200_000,
+    "--clock",
+    type=click.Choice(["processor", "wall"]),
+    default="processor",
     show_default=True,
-    help="Files in the large ZIP.",
-)
-@click.option(
-    "--clock", type=click.Choice(["processor", "wall"]), default="processor", show_default=True
+    help="Clock that rates refer to.",
 )
 def main(resolution: int, images: int, rounds: int, members: int, clock: str) -> None:
     """Time conversion and loading."""
@@ -106,7 +104,8 @@ def conversion_rows(
         for path in photos.iterdir():
             os.link(path, copies / str(i) / path.name)
     for name, size in (("as they are", resolution), ("to half the size", resolution // 2)):
-        plain, ours = [], {1: [], 2: []}
+        plain: list[float] = []
+        ours: dict[int, list[float]] = {1: [], 2: []}
         for _ in range(rounds):
             plain.append(_wall(partial(_convert_plainly, photos, folder, size)))
             for num_workers, seconds in ours.items():
@@ -128,15 +127,16 @@ def loading_rows(photos: Path, folder: Path, rounds: int, clock: str) -> Iterato
     convert_dataset(sources.open_source(str(photos)), plain)
     pillow = folder / "pillow.zip"
     _write_zip(pillow, (PIL.Image.open(path) for path in sorted(photos.iterdir())))
-    for name, path, cache in (
-        ("folder of PNGs", photos, "none"),
-        ("ZIP of PNGs", packed, "none"),
-        ("ZIP by dataset_tool.py", plain, "none"),
-        ("ZIP by Pillow, uncompressed", pillow, "none"),
-        ("memory (--cache=ram)", photos, "ram"),
-    ):
+    datasets: dict[str, Callable[[], ImageFolderDataset]] = {
+        "folder of PNGs": lambda: ImageFolderDataset(photos),
+        "ZIP of PNGs": lambda: ImageFolderDataset(packed),
+        "ZIP by dataset_tool.py": lambda: ImageFolderDataset(plain),
+        "ZIP by Pillow, uncompressed": lambda: ImageFolderDataset(pillow),
+        "memory (--cache=ram)": lambda: ImageFolderDataset(photos, cache="ram"),
+    }
+    for name, open_dataset in datasets.items():
         for num_workers in (0, 1):
-            dataset = ImageFolderDataset(path, cache=cache)
+            dataset = open_dataset()
             rate, bare_rate, share = _compare_loading(dataset, num_workers, rounds, clock)
             where = "one worker" if num_workers else "in process"
             yield f"{name}, {where}", f"{rate:.0f}", f"{bare_rate:.0f}", f"{share:.0%}"
@@ -204,7 +204,7 @@ def _convert(photos: Path, folder: Path, size: int, num_workers: int) -> None:
     dest = folder / "converted.zip"
     options = [f"--resolution={size}x{size}", f"--workers={num_workers}"]
     command = [sys.executable, "dataset_tool.py", f"--source={photos}", f"--dest={dest}", *options]
-    subprocess.run(command, cwd=cli.PROJECT_DIR, check=True, capture_output=True)
+    subprocess.run(command, cwd=PROJECT_DIR, check=True, capture_output=True)
     dest.unlink()
 
 

@@ -11,21 +11,23 @@ if __name__ == "__main__":  # Ctrl-C ends the script quietly even during the oth
 
     interrupts.end_quietly()
 
+from typing import Any
+
 import click
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmarks import timing
-from benchmarks.synthesis import build_generator
+from benchmarks import options, timing
+from benchmarks.networks import build_generator
 from dnnlib import cli
 from metrics.equivariance import compute_equivariance_metrics
 from metrics.metric_utils import MetricOptions
-from torch_utils import distributed, image_transforms
+from torch_utils import image_transforms
 from torch_utils.distributed import Worker
-from torch_utils.layers import check_resolution
+from torch_utils.networks import Generator
 from torch_utils.ops import upfirdn2d
-from training.config import CFGS, Cfg
+from training.config import Cfg
 from training.networks_stylegan3 import SynthesisInput
 
 CONTRAST = 0.5  # standard deviation of the pixels of all networks, for a common scale of the dB
@@ -36,73 +38,15 @@ OPERATOR_HEADER = ("operator", "ms/image", "spread", "naive ms/image", "spread",
 
 
 @click.command(cls=cli.Command)
-@click.option(
-    "--configs",
-    type=cli.NameList(CFGS),
-    default=",".join(CFGS),
-    show_default=True,
-    help="Networks to measure.",
+@options.networks(resolution=64, cbase=2048, cmax=128, may_be_empty=True)
+@options.number("--num", "Images to measure equivariance with.", default=64)
+@options.number("--batch", "Images of one translation and angle.", default=4)
+@options.number("--seed", "Seed of latents, translations and angles.", default=0, minimum=None)
+@options.number(
+    "--operator-resolution", "Size of the images for the operators.", default=256, minimum=16
 )
-@click.option(
-    "--resolution",
-    type=cli.WholeNumber(),
-    default=64,
-    show_default=True,
-    help="Size of the images.",
-)
-@click.option(
-    "--cbase",
-    type=cli.WholeNumber(min=1),
-    default=2048,
-    show_default=True,
-    help="Capacity multiplier, as for train.py.",
-)
-@click.option(
-    "--cmax",
-    type=cli.WholeNumber(min=1),
-    default=128,
-    show_default=True,
-    help="Most feature maps per layer, as for train.py.",
-)
-@click.option(
-    "--num",
-    type=cli.WholeNumber(min=1),
-    default=64,
-    show_default=True,
-    help="Images to measure equivariance with.",
-)
-@click.option(
-    "--batch",
-    type=cli.WholeNumber(min=1),
-    default=4,
-    show_default=True,
-    help="Images of one translation and angle.",
-)
-@click.option(
-    "--seed",
-    type=cli.WholeNumber(),
-    default=0,
-    show_default=True,
-    help="Of latents, translations and angles.",
-)
-@click.option(
-    "--operator-resolution",
-    type=cli.WholeNumber(min=16),
-    default=256,
-    show_default=True,
-    help="Size of the images to time the operators with.",
-)
-@click.option(
-    "--repeat",
-    type=cli.WholeNumber(min=1),
-    help="Timed runs of each operator.  "
-    f"[default: as many as fit into 2 seconds, {timing.MIN_RUNS} at least]",
-)
-@click.option(
-    "--threads", type=cli.WholeNumber(min=1), help="CPU threads.  [default: as PyTorch chooses]"
-)
-@cli.device_option
-@cli.version_option
+@options.repeat("each operator")
+@options.machine
 def main(
     configs: list[Cfg],
     resolution: int,
@@ -131,14 +75,7 @@ def main(
       # The operators alone.
       python -m benchmarks.equivariance --configs= --operator-resolution=1024
     """
-    try:
-        check_resolution(resolution)
-    except ValueError as error:
-        raise click.BadParameter(str(error), param_hint="--resolution") from error
-    torch_device = distributed.resolve_device(device)
-    if threads is not None:
-        torch.set_num_threads(threads)
-    distributed.configure_backends(torch_device)
+    torch_device = options.start(device, threads)
 
     click.echo(timing.describe_machine(torch_device))
     rows = []
@@ -167,7 +104,7 @@ class ScaledSynthesis(torch.nn.Module):
         self.input = input_module
         self.scale = 1.0
 
-    def forward(self, ws: Tensor, **kwargs) -> Tensor:
+    def forward(self, ws: Tensor, **kwargs: Any) -> Tensor:
         """Synthesise images from styles."""
         return self.synthesis(ws, **kwargs) * self.scale
 
@@ -178,45 +115,47 @@ class FourierStyleGAN2(ScaledSynthesis):
     This is config B of Karras et al. 2021; the features reach up to the Nyquist frequency.
     """
 
-    def __init__(self, synthesis: torch.nn.Module) -> None:
-        const = synthesis.b4.const
-        features = SynthesisInput(
-            synthesis.w_dim, const.shape[0], size=4, sampling_rate=4, bandwidth=1.99
-        )
+    def __init__(self, synthesis: torch.nn.Module, w_dim: int) -> None:
+        const = synthesis.get_parameter("b4.const")
+        features = SynthesisInput(w_dim, len(const), size=4, sampling_rate=4, bandwidth=1.99)
         super().__init__(synthesis, features.requires_grad_(False))
+        self.const = const
 
-    def forward(self, ws: Tensor, **kwargs) -> Tensor:
+    def forward(self, ws: Tensor, **kwargs: Any) -> Tensor:
         """Synthesise images from styles."""
-        # Styles have no say in the features of an untrained network.
-        self.synthesis.b4.const.copy_(self.input(ws[:1, 0])[0])
+        # In an untrained network the features do not depend on the styles.
+        self.const.copy_(self.input(ws[:1, 0])[0])
         return super().forward(ws, **kwargs)
 
 
-def build_movable_generator(cfg: Cfg, resolution: int, cbase: int, cmax: int) -> torch.nn.Module:
+def build_movable_generator(cfg: Cfg, resolution: int, cbase: int, cmax: int) -> Generator:
     """An untrained generator with an input transform, on the CPU, with images of unit contrast."""
     G = build_generator(cfg, resolution, cbase, cmax)
     torch.manual_seed(0)
     if hasattr(G.synthesis, "input"):
-        G.synthesis = ScaledSynthesis(G.synthesis, G.synthesis.input)
+        synthesis = ScaledSynthesis(G.synthesis, G.synthesis.get_submodule("input"))
     else:
-        G.synthesis = FourierStyleGAN2(G.synthesis)
+        synthesis = FourierStyleGAN2(G.synthesis, G.w_dim)
+    G.synthesis = synthesis
     with torch.no_grad():
         ws = G.mapping(torch.randn([NUM_CONTRAST_IMAGES, G.z_dim]), None)
-        G.synthesis.scale = CONTRAST / G.synthesis(ws, noise_mode="const").std().item()
+        synthesis.scale = CONTRAST / synthesis(ws, noise_mode="const").std().item()
     return G
 
 
 def measure_network(
-    name: str, G: torch.nn.Module, num: int, batch: int, seed: int, device: torch.device
+    name: str, G: Generator, num: int, batch: int, seed: int, device: torch.device
 ) -> tuple[str, ...]:
     """Measure all three kinds of equivariance: a row of the table."""
     opts = MetricOptions(G=G, G_kwargs={"force_fp32": True}, worker=Worker(device=device))
 
     def measure() -> tuple[float, ...]:
         torch.manual_seed(seed)
-        return compute_equivariance_metrics(
+        result = compute_equivariance_metrics(
             opts, num, batch, compute_eqt_int=True, compute_eqt_frac=True, compute_eqr=True
         )
+        assert isinstance(result, tuple)  # of several metrics
+        return result
 
     result = timing.measure(measure, device, num_runs=1, num_warmup=0)
     return name, *(f"{db:.2f}" for db in result.result), f"{result.median_sec:.1f}"
@@ -252,7 +191,7 @@ def measure_operators(
             batch,
         ),
     }
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for name, (fast, naive, num) in cases.items():
         click.echo(f"Measuring {name} ...", err=True)
         ours = timing.measure(fast, device, num_runs)
@@ -275,14 +214,14 @@ def measure_operators(
 
 def naive_bandlimit_filter(
     mat: Tensor,
-    a: int = 3,
     amax: int = 16,
-    aflt: int = 64,
     up: int = 4,
     cutoff_in: float = 1,
     cutoff_out: float = 1,
+    a: int = 3,
+    aflt: int = 64,
 ) -> Tensor:
-    """The filter of `construct_affine_bandlimit_filter` by its definition, in float64."""
+    """Compute `construct_affine_bandlimit_filter` by its definition, in float64."""
     t = torch.arange(1 - aflt * up, aflt * up, dtype=torch.float64) / up
     y, x = torch.meshgrid(t, t, indexing="ij")
     p, q = (row[0] * x + row[1] * y for row in mat.double()[:2])
@@ -309,7 +248,7 @@ def naive_bandlimit_filter(
 
 
 def naive_affine_transformation(
-    x: Tensor, mat: Tensor, up: int = 4, amax: int = 16, **filter_kwargs
+    x: Tensor, mat: Tensor, up: int = 4, amax: int = 16, **filter_kwargs: Any
 ) -> tuple[Tensor, Tensor]:
     """The result of `apply_affine_transformation` by its definition."""
     f = naive_bandlimit_filter(mat, amax=amax, up=up, **filter_kwargs).float().to(x.device)

@@ -2,9 +2,8 @@
 
 Features of an image pass three stages: a generator makes the image, a feature network looks at it,
 statistics take the features in. Each is timed alone, and then all together as in calc_metrics.py.
-The feature network here has random weights: the published one is not needed to measure speed. It is
-the project's InceptionV3 where there is one, and otherwise a stand-in that only has its size of
-output, as the table says.
+The feature network has random weights, since speed does not depend on the weights. It is
+InceptionV3; with --quick, it is a stand-in with as many features.
 """
 
 if __name__ == "__main__":  # Ctrl-C ends the script quietly even during the other imports
@@ -22,15 +21,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmarks import synthesis, timing
+from benchmarks import options, timing
+from benchmarks.networks import build_generator
 from dnnlib import cli
 from metrics import detectors, metric_utils
 from metrics.feature_stats import FeatureStats
 from metrics.frechet_inception_distance import frechet_distance
+from metrics.inception import InceptionV3
 from metrics.metric_utils import MetricOptions
-from torch_utils import distributed, images
+from torch_utils import images
 from torch_utils.distributed import Worker
-from torch_utils.layers import check_resolution
+from torch_utils.networks import Generator
 from training.config import CFGS, Cfg
 
 NUM_FEATURES = 2048
@@ -47,51 +48,14 @@ HEADER = ("stage", "images/s", "ms/image", "spread", "runs")
     show_default=True,
     help="Network that makes the images.",
 )
-@click.option(
-    "--resolution",
-    type=cli.WholeNumber(),
-    default=256,
-    show_default=True,
-    help="Size of the images.",
+@options.sizes(resolution=256)
+@options.number(
+    "--batch", "Images per batch of the feature network.  [default: as calc_metrics.py]"
 )
-@click.option(
-    "--cbase",
-    type=cli.WholeNumber(min=1),
-    default=32768,
-    show_default=True,
-    help="Capacity multiplier, as for train.py.",
-)
-@click.option(
-    "--cmax",
-    type=cli.WholeNumber(min=1),
-    default=512,
-    show_default=True,
-    help="Most feature maps per layer, as for train.py.",
-)
-@click.option(
-    "--batch",
-    type=cli.WholeNumber(min=1),
-    help="Images that the feature network sees at once.  [default: as calc_metrics.py]",
-)
-@click.option(
-    "--features",
-    type=cli.WholeNumber(min=2),
-    default=NUM_FEATURES,
-    show_default=True,
-    help="Number of features of the distance.",
-)
-@click.option(
-    "--repeat",
-    type=cli.WholeNumber(min=1),
-    help="Timed runs of each stage.  "
-    f"[default: as many as fit into 2 seconds, {timing.MIN_RUNS} at least]",
-)
-@click.option("--quick", is_flag=True, help="A tiny network, one run: to see that it works.")
-@click.option(
-    "--threads", type=cli.WholeNumber(min=1), help="CPU threads.  [default: as PyTorch chooses]"
-)
-@cli.device_option
-@cli.version_option
+@options.number("--features", "Features that the distance is of.", NUM_FEATURES, minimum=2)
+@options.repeat("each stage")
+@click.option("--quick", is_flag=True, help="A tiny network and one run, as a test.")
+@options.machine
 def main(
     cfg: Cfg,
     resolution: int,
@@ -119,17 +83,10 @@ def main(
     """
     if quick:
         resolution, cbase, cmax, features, repeat = 16, 256, 8, min(features, 256), 1
-    try:
-        check_resolution(resolution)
-    except ValueError as error:
-        raise click.BadParameter(str(error), param_hint="--resolution") from error
-    torch_device = distributed.resolve_device(device)
-    if threads is not None:
-        torch.set_num_threads(threads)
-    distributed.configure_backends(torch_device)
+    torch_device = options.start(device, threads)
 
     check_distance()
-    G = synthesis.build_generator(cfg, resolution, cbase, cmax).to(torch_device)
+    G = build_generator(cfg, resolution, cbase, cmax).to(torch_device)
     detector, name = build_detector(torch_device, is_small=quick)
     stages = measure_stages(G, detector, torch_device, batch, repeat)
     distance = timing.measure(distance_of(features), torch.device("cpu"), repeat, num_warmup=0)
@@ -162,7 +119,7 @@ class Stage:
 
 @torch.no_grad()
 def measure_stages(
-    G: torch.nn.Module,
+    G: Generator,
     detector: torch.nn.Module,
     device: torch.device,
     batch: int | None = None,
@@ -223,12 +180,8 @@ def measure_stages(
 
 
 def build_detector(device: torch.device, is_small: bool = False) -> tuple[torch.nn.Module, str]:
-    """A feature network with random weights, and what to call it."""
-    try:
-        from metrics.inception import InceptionV3
-    except ImportError:
-        InceptionV3 = None
-    if InceptionV3 is None or is_small:
+    """A feature network with random weights, and its name."""
+    if is_small:
         return StandIn().eval().to(device), f"a stand-in with {NUM_FEATURES} features"
     torch.manual_seed(0)
     return InceptionV3().prepare().to(device), "InceptionV3 with random weights"

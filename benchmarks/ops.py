@@ -13,39 +13,21 @@ if __name__ == "__main__":  # Ctrl-C ends the script quietly even during the oth
 
     interrupts.end_quietly()
 
-import contextlib
-import dataclasses
-import functools
-import inspect
-import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import click
 import torch
 from torch import Tensor
 
-from benchmarks import accuracy, timing
-from benchmarks.calls import Layout
+from benchmarks import accuracy, options, timing
+from benchmarks.networks import Setup
+from benchmarks.op_calls import NETWORKS, OPS, OpCall, cfg_of, network_calls
 from benchmarks.peaks import Peaks, measure_peaks
-from benchmarks.training import Setup
-from benchmarks.work import Work, is_separable, work_of
+from benchmarks.work import Work, work_of
 from dnnlib import cli
-from dnnlib.util import construct_class_by_name
-from torch_utils import distributed
-from torch_utils.layers import check_resolution
-from torch_utils.ops import bias_act, filtered_lrelu, upfirdn2d
 from torch_utils.ops.selection import force_reference
-from training.config import CFGS, Cfg
 
-OPS = dict(
-    filtered_lrelu=filtered_lrelu.filtered_lrelu,
-    upfirdn2d=upfirdn2d.upfirdn2d,
-    bias_act=bias_act.bias_act,
-)
-NETWORKS = (*CFGS, "discriminator", "augment")
-DATA = ("x", "b", "scale", "noise")  # arguments that are data; other tensors are filters
 DTYPES = {name: getattr(torch, name) for name in ("float32", "float64", "bfloat16", "float16")}
 # Of many samples, rounding takes some across the kink of a nonlinearity to another slope.
 MAX_GRAD_ERROR = 2e-3
@@ -69,64 +51,20 @@ HEADER = (
 
 
 @click.command(cls=cli.Command)
-@click.option(
-    "--ops",
-    type=cli.NameList(OPS),
-    default=",".join(OPS),
-    show_default=True,
-    help="Ops to measure.",
-)
-@click.option(
-    "--networks",
-    type=cli.NameList(NETWORKS),
-    default=",".join(NETWORKS),
-    show_default=True,
-    help="Networks to take the calls from.",
-)
-@click.option(
-    "--resolution",
-    type=cli.WholeNumber(),
-    default=256,
-    show_default=True,
-    help="Size of the images.",
-)
-@click.option(
-    "--batch", type=cli.WholeNumber(min=1), default=1, show_default=True, help="Images per call."
-)
-@click.option(
-    "--cbase",
-    type=cli.WholeNumber(min=1),
-    default=32768,
-    show_default=True,
-    help="Capacity multiplier, as for train.py.",
-)
-@click.option(
-    "--cmax",
-    type=cli.WholeNumber(min=1),
-    default=512,
-    show_default=True,
-    help="Most feature maps per layer, as for train.py.",
-)
+@options.names("--ops", OPS, "Ops to measure.")
+@options.names("--networks", NETWORKS, "Networks to take the calls from.")
+@options.number("--batch", "Images per call.", default=1)
+@options.sizes(resolution=256, minimum=8)
 @click.option(
     "--dtype", type=click.Choice(DTYPES), help="Type of the images.  [default: as the networks]"
 )
 @click.option("--grad", is_flag=True, help="Measure a forward and a backward pass.")
 @click.option(
-    "--cold",
-    is_flag=True,
-    help="Let every output be memory that the system has to clear first (CPU).",
+    "--cold", is_flag=True, help="Clear the memory of every output within the timed run (CPU)."
 )
 @click.option("--skip-reference", is_flag=True, help="Do not time the reference ops.")
-@click.option(
-    "--repeat",
-    type=cli.WholeNumber(min=1),
-    help="Timed runs of each call.  [default: as many as fit into half a second]",
-)
-@click.option(
-    "--threads", type=cli.WholeNumber(min=1), help="CPU threads.  [default: as PyTorch chooses]"
-)
-@cli.device_option
-@cli.version_option
+@options.repeat("each call", default="as many as fit into half a second")
+@options.machine
 def main(
     ops: list[str],
     networks: list[str],
@@ -157,17 +95,7 @@ def main(
       # Forward and backward passes of one network in training.
       python -m benchmarks.ops --networks=stylegan3-t --resolution=64 --batch=4 --grad
     """
-    if not ops or not networks:
-        raise click.BadParameter("name at least one of each", param_hint="--ops, --networks")
-    try:
-        check_resolution(resolution, minimum=8)
-    except ValueError as error:
-        raise click.BadParameter(str(error), param_hint="--resolution") from error
-    torch_device = distributed.resolve_device(device)
-    if threads is not None:
-        torch.set_num_threads(threads)
-    if not cold or torch_device.type != "cpu":  # keeps memory warm on CPUs
-        distributed.configure_backends(torch_device)
+    torch_device = options.start(device, threads, keep_memory=not cold)
     torch_dtype = None if dtype is None else DTYPES[dtype]
     peaks = measure_peaks(torch_device)
     measured = {}
@@ -190,57 +118,6 @@ def main(
 
 
 @dataclass(frozen=True)
-class OpCall:
-    """A call of an op that a network makes.
-
-    Attributes:
-        op: Name of the op.
-        layer: The first module that makes it.
-        arguments: All arguments by name; a `Layout` for each of `DATA` that is a tensor.
-        count: How often the network makes this call.
-    """
-
-    op: str
-    layer: str
-    arguments: dict[str, Any]
-    count: int
-
-    @property
-    def key(self) -> tuple:
-        """Equal for calls that do the same work: what taps a filter has does not matter."""
-        values = (
-            (tuple(v.shape), is_separable(v)) if isinstance(v, Tensor) else v
-            for v in self.arguments.values()
-        )
-        return self.op, *(tuple(v) if isinstance(v, list) else v for v in values)
-
-    def with_dtype(self, dtype: torch.dtype) -> "OpCall":
-        """The same call on images (and what goes with them) of another type."""
-        old = self.arguments["x"].dtype
-        arguments = {
-            name: dataclasses.replace(v, dtype=dtype)
-            if isinstance(v, Layout) and v.dtype == old
-            else v
-            for name, v in self.arguments.items()
-        }
-        return dataclasses.replace(self, arguments=arguments)
-
-    def prepare(self, device: torch.device) -> tuple[Callable[..., Tensor], list[Tensor]]:
-        """The op as a function of its data alone, and random data."""
-        layouts = {k: v for k, v in self.arguments.items() if isinstance(v, Layout)}
-        constants = {
-            k: v.to(device) if isinstance(v, Tensor) else v
-            for k, v in self.arguments.items()
-            if k not in layouts
-        }
-
-        def function(*data: Tensor) -> Tensor:
-            return OPS[self.op](**dict(zip(layouts, data, strict=True)), **constants)
-
-        return function, [layout.random(device) for layout in layouts.values()]
-
-
-@dataclass(frozen=True)
 class CallResult:
     """Measurement of a call."""
 
@@ -249,76 +126,6 @@ class CallResult:
     native: timing.Timing
     reference: timing.Timing | None
     error: float
-
-
-def cfg_of(network: str) -> Cfg:
-    """The configuration that a network of `NETWORKS` belongs to."""
-    return network if network in CFGS else "stylegan2"  # discriminators are all alike
-
-
-def network_calls(network: str, setup: Setup, device: torch.device) -> list[OpCall]:
-    """The distinct calls of ops on images that a network makes in a forward pass.
-
-    Args:
-        network: One of `NETWORKS`.
-        setup: Configuration and sizes.
-        device: Where it runs, which decides about layouts and types.
-    """
-    config, size = setup.config, setup.resolution
-    common = dict(c_dim=0, img_resolution=size, img_channels=3)
-    img = torch.randn([setup.batch, 3, size, size], device=device)
-    torch.manual_seed(0)
-    if network == "discriminator":
-        module = construct_class_by_name(**config.D_kwargs, **common)
-        inputs = (img, None)
-    elif network == "augment":
-        module = construct_class_by_name(**config.augment_kwargs)
-        inputs = (img,)
-    else:
-        module = construct_class_by_name(**config.G_kwargs, **common).synthesis
-        ws = torch.randn([setup.batch, module.num_ws, module.w_dim], device=device)
-        inputs = (ws,)
-    module = module.eval().requires_grad_(False).to(device)
-    with torch.no_grad(), record_calls(module) as recorded:
-        module(*inputs)
-    counted: dict[tuple, OpCall] = {}
-    for call in recorded:
-        if len(call.arguments["x"].shape) == 4:
-            before = counted.get(call.key, dataclasses.replace(call, count=0))
-            counted[call.key] = dataclasses.replace(before, count=before.count + 1)
-    return list(counted.values())
-
-
-@contextlib.contextmanager
-def record_calls(network: torch.nn.Module) -> Iterator[list[OpCall]]:
-    """List the calls of ops that the modules of a network make inside.
-
-    Wherever a module of this project refers to an op, it finds one that takes notes.
-    """
-    calls: list[OpCall] = []
-    active = [""]  # names of the modules that are running, innermost last
-    handles = []
-    for name, module in network.named_modules():
-        handles += [
-            module.register_forward_pre_hook(lambda *_, name=name: active.append(name)),
-            module.register_forward_hook(lambda *_: [active.pop(), None][1]),
-        ]
-    patched = []
-    for op, function in OPS.items():
-        noting = _noting(op, function, calls, active)
-        for name, module in list(sys.modules.items()):
-            if name.startswith(("training.", "torch_utils.")):
-                names = [key for key, value in vars(module).items() if value is function]
-                patched += [(module, key, function) for key in names]
-                for key in names:
-                    setattr(module, key, noting)
-    try:
-        yield calls
-    finally:
-        for module, key, function in patched:
-            setattr(module, key, function)
-        for handle in handles:
-            handle.remove()
 
 
 def measure_call(
@@ -376,23 +183,6 @@ def format_rows(network: str, results: Sequence[CallResult], peaks: Peaks) -> li
     return rows
 
 
-def _noting(op: str, function: Callable, calls: list[OpCall], active: list[str]) -> Callable:
-    signature = inspect.signature(function)
-
-    @functools.wraps(function)
-    def noting(*args, **kwargs) -> Tensor:
-        bound = signature.bind(*args, **kwargs)
-        bound.apply_defaults()
-        arguments = {
-            name: Layout.of(v) if name in DATA and isinstance(v, Tensor) else v
-            for name, v in bound.arguments.items()
-        }
-        calls.append(OpCall(op, active[-1], arguments, 1))
-        return function(*args, **kwargs)
-
-    return noting
-
-
 def _forward(function: Callable[..., Tensor], data: Sequence[Tensor]) -> Callable[[], Tensor]:
     def run() -> Tensor:
         with torch.no_grad():
@@ -436,8 +226,9 @@ def _total_row(op: str, network: str, results: Sequence[CallResult], peaks: Peak
     cells[-1] = f"{floor_sec / sec:.0%}"
     count = sum(r.call.count for r in results)
     reference = ["-", "-"]
-    if all(r.reference is not None for r in results):
-        ref_sec = sum(r.reference.median_sec * r.call.count for r in results)
+    ref_times = [r.reference.median_sec * r.call.count for r in results if r.reference is not None]
+    if len(ref_times) == len(results):
+        ref_sec = sum(ref_times)
         reference = [f"{ref_sec * 1e3:.4g}", f"{ref_sec / sec:.2f}"]
     return [op, network, "total", "", "", str(count), *cells, *reference, ""]
 

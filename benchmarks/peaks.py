@@ -1,5 +1,6 @@
 """What the machine can do at best: arithmetic and memory bandwidth, measured."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -87,5 +88,5 @@ def measure_peaks(
     return Peaks(max(rates), 2 * source.nbytes / copy_sec)
 
 
-def _best_sec(function, device: torch.device) -> float:
+def _best_sec(function: Callable[[], object], device: torch.device) -> float:
     return min(timing.measure_kernels(function, device).runs_sec)

@@ -25,13 +25,12 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from benchmarks import timing
+from benchmarks import options, timing
 from benchmarks.calls import Layout, is_depthwise
+from benchmarks.networks import build_generator
 from dnnlib import cli
-from dnnlib.util import construct_class_by_name
-from torch_utils import distributed
-from torch_utils.layers import check_resolution
-from training.config import CFGS, Cfg, TrainOptions, make_config
+from torch_utils.networks import Generator, device_of
+from training.config import Cfg
 
 MAX_ERROR = {torch.float32: 1e-4, torch.float16: 0.1}  # relative to the largest pixel value
 HEADER = (
@@ -50,53 +49,15 @@ HEADER = (
 
 
 @click.command(cls=cli.Command)
-@click.option(
-    "--configs",
-    type=cli.NameList(CFGS),
-    default=",".join(CFGS),
-    show_default=True,
-    help="Networks to measure.",
-)
-@click.option(
-    "--resolution",
-    type=cli.WholeNumber(),
-    default=256,
-    show_default=True,
-    help="Size of the images.",
-)
-@click.option(
-    "--batch", type=cli.WholeNumber(min=1), default=1, show_default=True, help="Images per run."
-)
-@click.option(
-    "--cbase",
-    type=cli.WholeNumber(min=1),
-    default=32768,
-    show_default=True,
-    help="Capacity multiplier, as for train.py.",
-)
-@click.option(
-    "--cmax",
-    type=cli.WholeNumber(min=1),
-    default=512,
-    show_default=True,
-    help="Most feature maps per layer, as for train.py.",
-)
+@options.networks(resolution=256)
+@options.number("--batch", "Images per run.", default=1)
 @click.option(
     "--fp16",
     type=bool,
     help="float16 at the highest resolutions, on cuda only.  [default: as the configs: on cuda]",
 )
-@click.option(
-    "--repeat",
-    type=cli.WholeNumber(min=1),
-    help="Timed runs of each measurement.  "
-    f"[default: as many as fit into 2 seconds, {timing.MIN_RUNS} at least]",
-)
-@click.option(
-    "--threads", type=cli.WholeNumber(min=1), help="CPU threads.  [default: as PyTorch chooses]"
-)
-@cli.device_option
-@cli.version_option
+@options.repeat("each measurement")
+@options.machine
 def main(
     configs: list[Cfg],
     resolution: int,
@@ -128,27 +89,18 @@ def main(
       # Throughput of a GPU in float32.
       python -m benchmarks.synthesis --device=cuda --batch=16 --fp16=false
     """
-    if not configs:
-        raise click.BadParameter("name at least one configuration", param_hint="--configs")
-    try:
-        check_resolution(resolution)
-    except ValueError as error:
-        raise click.BadParameter(str(error), param_hint="--resolution") from error
-    torch_device = distributed.resolve_device(device)
+    torch_device = options.start(device, threads)
     if fp16 and torch_device.type != "cuda":
         raise click.BadParameter(
             f"the networks use float16 on cuda only, not on {torch_device.type}; leave it out",
             param_hint="--fp16",
         )
-    if threads is not None:
-        torch.set_num_threads(threads)
-    distributed.configure_backends(torch_device)
 
     rows = []
     for cfg in configs:
         click.echo(f"Measuring {cfg} ...", err=True)
         G = build_generator(cfg, resolution, cbase, cmax).to(torch_device)
-        rows.append(_row(cfg, measure_synthesis(G.synthesis, batch, fp16 is not False, repeat)))
+        rows.append(_row(cfg, measure_synthesis(G, batch, fp16 is not False, repeat)))
     click.echo(timing.describe_machine(torch_device))
     click.echo(f"{resolution}x{resolution} images, batch {batch}, cbase {cbase}, cmax {cmax}")
     click.echo()
@@ -205,25 +157,14 @@ class SynthesisResult:
         return sum(conv.flop for conv in self.convs) / 1e9
 
 
-def build_generator(cfg: Cfg, resolution: int, cbase: int, cmax: int) -> torch.nn.Module:
-    """The generator that `train.py` would start from, on the CPU, with random weights."""
-    options = TrainOptions(cfg, gpus=1, batch=32, gamma=1, cbase=cbase, cmax=cmax)
-    config = make_config(options, training_set_kwargs={})
-    torch.manual_seed(0)
-    G = construct_class_by_name(
-        **config.G_kwargs, c_dim=0, img_resolution=resolution, img_channels=3
-    )
-    return G.eval().requires_grad_(False)
-
-
 @torch.no_grad()
 def measure_synthesis(
-    synthesis: torch.nn.Module, batch: int, use_fp16: bool = True, num_runs: int | None = None
+    G: Generator, batch: int, use_fp16: bool = True, num_runs: int | None = None
 ) -> SynthesisResult:
-    """Check and time a synthesis network and its bare convolutions.
+    """Check and time the synthesis network of a generator, and its bare convolutions.
 
     Args:
-        synthesis: The network; decides about the device.
+        G: Generator, on the device to measure; only its synthesis network is measured.
         batch: Images per run.
         use_fp16: Allow float16 where the network means to use it.
         num_runs: Timed runs, see `timing.measure`.
@@ -231,10 +172,9 @@ def measure_synthesis(
     Raises:
         RuntimeError: If a check fails.
     """
-    device = next(synthesis.parameters()).device
-    ws = torch.randn(
-        [batch, synthesis.num_ws, synthesis.w_dim], generator=torch.Generator().manual_seed(0)
-    ).to(device)
+    synthesis, device = G.synthesis, device_of(G)
+    random = torch.Generator().manual_seed(0)
+    ws = torch.randn([batch, G.num_ws, G.w_dim], generator=random).to(device)
 
     def synthesize() -> Tensor:
         return synthesis(ws, noise_mode="const", force_fp32=not use_fp16)

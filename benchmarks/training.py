@@ -18,7 +18,6 @@ if __name__ == "__main__":  # Ctrl-C ends the script quietly even during the oth
     interrupts.end_quietly()
 
 import dataclasses
-import math
 import multiprocessing
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -29,20 +28,17 @@ import click
 import numpy as np
 import torch
 
-from benchmarks import calls, timing
+from benchmarks import calls, options, timing
 from benchmarks.memory import gigabytes, peak_bytes, reset_peak, resident_bytes
+from benchmarks.networks import PHASES, Setup, Training
 from dnnlib import cli
 from torch_utils import distributed, training_stats
-from torch_utils.layers import check_resolution
 from torch_utils.ops.selection import force_reference
-from training import build
-from training.config import CFGS, Cfg, TrainConfig, TrainOptions, make_config
+from training.config import Cfg
 
-PHASES = ("Gmain", "Greg", "Dmain", "Dreg")
 # Of gradients and losses. Of the activations of a large network some are so close to zero that
 # rounding decides about their slope; and networks use float16 on cuda.
 MAX_ERROR = {"cpu": 1e-2, "cuda": 0.1, "mps": 1e-2}
-TINY = dict(resolution=8, cbase=64, cmax=8)
 HEADER = (
     "config",
     "phase",
@@ -61,56 +57,15 @@ HEADER = (
 
 
 @click.command(cls=cli.Command)
-@click.option(
-    "--configs",
-    type=cli.NameList(CFGS),
-    default=",".join(CFGS),
-    show_default=True,
-    help="Networks to measure.",
-)
-@click.option(
-    "--phases",
-    type=cli.NameList(PHASES),
-    default=",".join(PHASES),
-    show_default=True,
-    help="Phases to measure; Greg takes place in stylegan2 only.",
-)
-@click.option(
-    "--resolution",
-    type=cli.WholeNumber(),
-    default=64,
-    show_default=True,
-    help="Size of the images.",
-)
-@click.option(
-    "--batch", type=cli.WholeNumber(min=1), default=4, show_default=True, help="Images per pass."
-)
-@click.option(
-    "--cbase",
-    type=cli.WholeNumber(min=1),
-    default=16384,
-    show_default=True,
-    help="Capacity multiplier, as for train.py.",
-)
-@click.option(
-    "--cmax",
-    type=cli.WholeNumber(min=1),
-    default=256,
-    show_default=True,
-    help="Most feature maps per layer, as for train.py.",
-)
+@options.networks(resolution=64, minimum=8, cbase=16384, cmax=256)
+@options.names("--phases", PHASES, "Phases to measure; only stylegan2 has Greg.")
+@options.number("--batch", "Images per pass.", default=4)
 @click.option("--skip-reference", is_flag=True, help="Measure without the reference ops.")
-@click.option(
-    "--repeat",
-    type=cli.WholeNumber(min=1),
-    help="Timed runs of each measurement, after one that is checked.  "
-    f"[default: as many as fit into 2 seconds, {timing.MIN_RUNS} at least; one of the reference]",
+@options.repeat(
+    "each measurement, after one that is checked",
+    default="as many as fit into 2 seconds, {} at least; one of the reference",
 )
-@click.option(
-    "--threads", type=cli.WholeNumber(min=1), help="CPU threads.  [default: as PyTorch chooses]"
-)
-@cli.device_option
-@cli.version_option
+@options.machine
 def main(
     configs: list[Cfg],
     phases: list[str],
@@ -141,12 +96,6 @@ def main(
       # The generator of one of them, without waiting for the reference.
       python -m benchmarks.training --configs=stylegan3-t --phases=Gmain --skip-reference
     """
-    if not configs or not phases:
-        raise click.BadParameter("name at least one of each", param_hint="--configs, --phases")
-    try:
-        check_resolution(resolution, minimum=8)
-    except ValueError as error:
-        raise click.BadParameter(str(error), param_hint="--resolution") from error
     torch_device = distributed.resolve_device(device)
 
     rows = []
@@ -174,85 +123,6 @@ def main(
     )
     click.echo()
     click.echo(timing.format_table(HEADER, rows))
-
-
-@dataclass(frozen=True)
-class Setup:
-    """What is trained."""
-
-    cfg: Cfg
-    resolution: int
-    batch: int
-    cbase: int
-    cmax: int
-
-    @property
-    def config(self) -> TrainConfig:
-        """The hyperparameters of `train.py` for this network."""
-        options = TrainOptions(
-            self.cfg,
-            gpus=1,
-            batch=self.batch,
-            gamma=1,
-            aug="fixed",
-            p=1,
-            cbase=self.cbase,
-            cmax=self.cmax,
-            mbstd_group=math.gcd(4, self.batch),
-        )
-        return make_config(options, training_set_kwargs={})
-
-    @property
-    def phases(self) -> dict[str, int]:
-        """Its phases, and in each how many-th iteration they take place."""
-        intervals = (1, self.config.G_reg_interval, 1, self.config.D_reg_interval)
-        return {p: i for p, i in zip(PHASES, intervals, strict=True) if i is not None}
-
-
-class Training:
-    """Networks, augmentation and loss as `training_loop` sets them up, and one random batch."""
-
-    def __init__(self, setup: Setup, device: torch.device) -> None:
-        torch.manual_seed(0)
-        config, size = setup.config, setup.resolution
-        images = dict(c_dim=0, img_resolution=size, img_channels=3)
-        G, D = build.build_networks(config, images, device)
-        self.G = G.requires_grad_(False)
-        self.D = D.requires_grad_(False)
-        augment_pipe = build.build_augment_pipe(config, device)
-        self.loss = build.build_loss(config, device, self.G, self.D, augment_pipe)
-        self.intervals = setup.phases
-        self.cur_nimg = int(self.loss.blur_fade_kimg * 1000)
-        self.real_img = (torch.rand([setup.batch, 3, size, size]) * 2 - 1).to(device)
-        self.gen_z = torch.randn([setup.batch, G.z_dim]).to(device)
-        self.no_labels = torch.zeros([setup.batch, 0], device=device)
-
-    def run(self, phase: str) -> None:
-        """Run a phase on the batch, always with the same random numbers; gradients stay."""
-        torch.manual_seed(0)
-        module = self.module(phase)
-        module.zero_grad(set_to_none=True)
-        module.requires_grad_(True)
-        self.loss.accumulate_gradients(
-            phase=phase,
-            real_img=self.real_img,
-            real_c=self.no_labels,
-            gen_z=self.gen_z,
-            gen_c=self.no_labels,
-            gain=self.intervals[phase],
-            cur_nimg=self.cur_nimg,
-        )
-        module.requires_grad_(False)
-
-    def gradients(self, phase: str) -> np.ndarray:
-        """All gradients of the network that a phase trains, as one vector; zero where none is."""
-        pairs = [(p, p.grad) for p in self.module(phase).parameters()]
-        grads = [torch.zeros_like(p) if grad is None else grad for p, grad in pairs]
-        return torch.cat([grad.flatten().double() for grad in grads]).cpu().numpy()
-
-    def module(self, phase: str) -> torch.nn.Module:
-        """The network that a phase trains."""
-        return self.G if phase.startswith("G") else self.D
 
 
 @dataclass(frozen=True)
@@ -302,7 +172,8 @@ def measure_phase(
     distributed.configure_backends(device)
     training_stats.init_multiprocessing(0, None)
     with force_reference(use_reference):
-        Training(dataclasses.replace(setup, **TINY), device).run(phase)  # loads all libraries
+        tiny = dataclasses.replace(setup, resolution=8, cbase=64, cmax=8)
+        Training(tiny, device).run(phase)  # loads all libraries
         baseline = resident_bytes("VmRSS")
         training = Training(setup, device)
         collector = training_stats.Collector(regex="Loss/.*", keep_previous=False)
@@ -316,8 +187,9 @@ def measure_phase(
         reset_peak(device)  # the first run tried algorithms for convolutions
         timed = timing.measure(lambda: training.run(phase), device, num_runs, num_warmup=0)
     peak = peak_bytes(device)
-    if device.type == "cpu" and baseline is not None:
-        peak = resident_bytes("VmHWM") - baseline
+    highest = resident_bytes("VmHWM")
+    if device.type == "cpu" and baseline is not None and highest is not None:
+        peak = highest - baseline
     bare_convs_sec = 0.0
     if not use_reference:
         bare_convs_sec = measure_convolutions(training, phase, device, num_runs)

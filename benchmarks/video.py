@@ -14,6 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import click
 import imageio_ffmpeg
@@ -21,63 +22,26 @@ import numpy as np
 import torch
 
 import gen_video
-from benchmarks import timing
-from benchmarks.synthesis import build_generator
+from benchmarks import options, timing
+from benchmarks.networks import build_generator
 from dnnlib import cli
 from torch_utils import distributed, latents
-from torch_utils.layers import check_resolution
-from training.config import CFGS, Cfg
+from torch_utils.networks import Generator
+from training.config import Cfg
 
 HEADER = ("config", "frame", "sec/frame", "bare sec/frame", "ratio", "lowest", "highest", "frames")
-ENCODER_SETTINGS = {"macro_block_size": 2, "ffmpeg_log_level": "quiet"}
+ENCODER_SETTINGS: dict[str, Any] = {"macro_block_size": 2, "ffmpeg_log_level": "quiet"}
 
 
 @click.command(cls=cli.Command)
-@click.option(
-    "--configs",
-    type=cli.NameList(CFGS),
-    default=",".join(CFGS),
-    show_default=True,
-    help="Networks to measure.",
-)
-@click.option(
-    "--resolution",
-    type=cli.WholeNumber(),
-    default=256,
-    show_default=True,
-    help="Size of the images.",
-)
+@options.networks(resolution=256)
 @click.option(
     "--grid", type=cli.Size(), default="2x2", show_default=True, help="Images in a frame."
 )
-@click.option(
-    "--frames", type=cli.WholeNumber(min=1), default=120, show_default=True, help="Of the video."
-)
-@click.option(
-    "--batch", type=cli.WholeNumber(min=1), default=1, show_default=True, help="Images per pass."
-)
-@click.option(
-    "--cbase",
-    type=cli.WholeNumber(min=1),
-    default=32768,
-    show_default=True,
-    help="Capacity multiplier, as for train.py.",
-)
-@click.option(
-    "--cmax",
-    type=cli.WholeNumber(min=1),
-    default=512,
-    show_default=True,
-    help="Most feature maps per layer, as for train.py.",
-)
-@click.option(
-    "--repeat", type=cli.WholeNumber(min=1), default=3, show_default=True, help="Pairs of runs."
-)
-@click.option(
-    "--threads", type=cli.WholeNumber(min=1), help="CPU threads.  [default: as PyTorch chooses]"
-)
-@cli.device_option
-@cli.version_option
+@options.number("--frames", "Frames of the video.", default=120)
+@options.number("--batch", "Images per pass.", default=1)
+@options.number("--repeat", "Pairs of runs.", default=3)
+@options.machine
 def main(
     configs: list[Cfg],
     resolution: int,
@@ -103,16 +67,7 @@ def main(
       # A small network, where the encoder matters most
       python -m benchmarks.video --configs=stylegan3-t --cbase=4096 --cmax=32 --frames=12
     """
-    if not configs:
-        raise click.BadParameter("name at least one configuration", param_hint="--configs")
-    try:
-        check_resolution(resolution)
-    except ValueError as error:
-        raise click.BadParameter(str(error), param_hint="--resolution") from error
-    torch_device = distributed.resolve_device(device)
-    if threads is not None:
-        torch.set_num_threads(threads)
-    distributed.configure_backends(torch_device)
+    torch_device = options.start(device, threads)
 
     rows = []
     for cfg in configs:
@@ -139,7 +94,7 @@ def main(
 
 @torch.no_grad()
 def measure_pair(
-    G: torch.nn.Module, path: Path, grid: tuple[int, int], num_frames: int, batch: int
+    G: Generator, path: Path, grid: tuple[int, int], num_frames: int, batch: int
 ) -> tuple[float, float]:
     """Seconds for a video, and for the synthesis of its images.
 

@@ -17,6 +17,7 @@ from pathlib import Path
 import click
 import torch
 
+from benchmarks import options
 from dnnlib import cli
 from torch_utils import latents
 from viz.renderer import Renderer, View
@@ -29,17 +30,19 @@ from viz.renderer import Renderer, View
     metavar="PATH|URL",
     help="A network.  [default: config T, untrained]",
 )
+@options.number("--resolution", "Image size of the default.", default=256, minimum=None)
+@options.number("--cbase", "Capacity multiplier of the default.", default=16384, minimum=None)
+@options.number("--repeats", "Pairs of runs.", default=10)
 @click.option(
-    "--resolution", type=cli.WholeNumber(), default=256, show_default=True, help="Of the default."
+    "--seconds",
+    type=cli.FiniteFloat(),
+    default=10,
+    show_default=True,
+    help="Time to watch the window.",
 )
 @click.option(
-    "--cbase", type=cli.WholeNumber(), default=16384, show_default=True, help="Of the default."
+    "--size", type=cli.Size(), default="1280x800", show_default=True, help="Size of the window."
 )
-@click.option("--repeats", type=cli.WholeNumber(min=1), default=10, show_default=True)
-@click.option(
-    "--seconds", type=cli.FiniteFloat(), default=10, show_default=True, help="To watch the window."
-)
-@click.option("--size", type=cli.Size(), default="1280x800", show_default=True)
 @cli.device_option
 def main(
     network: str | None,
@@ -79,7 +82,8 @@ def measure_overhead(network: str, device: str, repeats: int) -> tuple[list[floa
     renderer = Renderer(device)
     clock = time.process_time if renderer.device.type == "cpu" else time.perf_counter
     G = renderer.load(network)
-    bare_sec, render_sec = [], []
+    bare_sec: list[float] = []
+    render_sec: list[float] = []
     for seed in range(repeats + 1):
         start = clock()
         z = latents.z_from_seed(seed, G.z_dim).to(torch.float32).to(renderer.device)

@@ -21,6 +21,7 @@ activation or the gradient of a scale needs it. What an implementation stores in
 overhead, not work, and what is as small as a bias is not counted.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,8 +59,10 @@ def work_of(op: str, arguments: dict[str, Any], with_grad: bool) -> Work:
         arguments: All arguments of the public function by name, a `Layout` for `x`.
         with_grad: Include the backward pass.
     """
-    formulas = dict(filtered_lrelu=_filtered_lrelu, upfirdn2d=_upfirdn2d, bias_act=_bias_act)
-    return formulas[op](with_grad=with_grad, **arguments)
+    formulas: dict[str, Callable[[dict[str, Any], bool], Work]] = dict(
+        filtered_lrelu=_filtered_lrelu, upfirdn2d=_upfirdn2d, bias_act=_bias_act
+    )
+    return formulas[op](arguments, with_grad)
 
 
 def filter_flop(
@@ -88,32 +91,22 @@ def is_separable(f: Tensor) -> bool:
     return second <= 1e-6 * largest
 
 
-def _filtered_lrelu(
-    x: Layout,
-    fu: Tensor | None,
-    fd: Tensor | None,
-    b: Layout | None,
-    up: int,
-    down: int,
-    padding: upfirdn2d.Padding,
-    slope: float,
-    clamp: float | None,
-    with_grad: bool,
-    scale: Layout | None = None,
-    **_,
-) -> Work:
+def _filtered_lrelu(arguments: dict[str, Any], with_grad: bool) -> Work:
+    x: Layout = arguments["x"]
+    fu, fd, up, down = (arguments[name] for name in ("fu", "fd", "up", "down"))
+    has_bias, has_scale = (arguments.get(name) is not None for name in ("b", "scale"))
     n, c, in_h, in_w = x.shape
     planes, in_size = n * c, (in_w, in_h)
-    x0, x1, y0, y1 = upfirdn2d.parse_padding(padding)
+    x0, x1, y0, y1 = upfirdn2d.parse_padding(arguments["padding"])
     (fu_w, fu_h), (fd_w, fd_h) = upfirdn2d.filter_size(fu), upfirdn2d.filter_size(fd)
     tmp_w, tmp_h = in_w * up + x0 + x1 - fu_w + 1, in_h * up + y0 + y1 - fu_h + 1
     tmp_size = tmp_w, tmp_h
     out_size = (tmp_w - fd_w) // down + 1, (tmp_h - fd_h) // down + 1
     num_in, num_tmp, num_out = (planes * w * h for w, h in (in_size, tmp_size, out_size))
 
-    activation = (0 if slope == 1 else 2) + (0 if clamp is None else 2)
+    activation = 2 * (arguments["slope"] != 1) + 2 * (arguments["clamp"] is not None)
     forward = Work(
-        flop=num_in * ((b is not None) + (scale is not None))
+        flop=num_in * (has_bias + has_scale)
         + filter_flop(fu, in_size, tmp_size, (up, up), planes)
         + num_tmp * activation
         + filter_flop(fd, tmp_size, out_size, planes=planes),
@@ -126,24 +119,20 @@ def _filtered_lrelu(
         flop=filter_flop(fd, out_size, tmp_size, (down, down), planes)
         + num_tmp * (2 if activation else 0)
         + filter_flop(fu, tmp_size, in_size, planes=planes)
-        + num_in * ((b is not None) + 2 * (scale is not None)),
+        + num_in * (has_bias + 2 * has_scale),
         byte=(num_in + num_out) * x.dtype.itemsize + 2 * mask,
     )
     return forward + backward
 
 
-def _upfirdn2d(
-    x: Layout,
-    f: Tensor | None,
-    up: upfirdn2d.Factor,
-    down: upfirdn2d.Factor,
-    padding: upfirdn2d.Padding,
-    with_grad: bool,
-    **_,
-) -> Work:
+def _upfirdn2d(arguments: dict[str, Any], with_grad: bool) -> Work:
+    x: Layout = arguments["x"]
+    f = arguments["f"]
     n, c, in_h, in_w = x.shape
-    (up_x, up_y), (down_x, down_y) = (upfirdn2d.parse_factor("", v) for v in (up, down))
-    x0, x1, y0, y1 = upfirdn2d.parse_padding(padding)
+    (up_x, up_y), (down_x, down_y) = (
+        upfirdn2d.parse_factor("", arguments[name]) for name in ("up", "down")
+    )
+    x0, x1, y0, y1 = upfirdn2d.parse_padding(arguments["padding"])
     fw, fh = upfirdn2d.filter_size(f)
     out_w = (in_w * up_x + x0 + x1 - fw) // down_x + 1
     out_h = (in_h * up_y + y0 + y1 - fh) // down_y + 1
@@ -155,27 +144,21 @@ def _upfirdn2d(
     return forward + Work(filter_flop(f, out_size, in_size, (down_x, down_y), planes), num_bytes)
 
 
-def _bias_act(
-    x: Layout,
-    b: Layout | None,
-    act: str,
-    gain: float | None,
-    clamp: float | None,
-    with_grad: bool,
-    scale: Layout | None = None,
-    noise: Layout | None = None,
-    **_,
-) -> Work:
-    num_operands = sum(operand is not None for operand in (b, scale, noise))
+def _bias_act(arguments: dict[str, Any], with_grad: bool) -> Work:
+    x: Layout = arguments["x"]
+    act, gain = arguments["act"], arguments["gain"]
+    noise: Layout | None = arguments.get("noise")
+    has_clamp, has_scale = (arguments.get(name) is not None for name in ("clamp", "scale"))
+    num_operands = sum(arguments.get(name) is not None for name in ("b", "scale", "noise"))
     has_gain = gain != 1 and not (gain is None and act == "linear")
-    per_sample = num_operands + ACTIVATION_FLOP[act] + has_gain + 2 * (clamp is not None)
+    per_sample = num_operands + ACTIVATION_FLOP[act] + has_gain + 2 * has_clamp
     num_bytes = x.numel * x.dtype.itemsize
     noise_bytes = 0 if noise is None else noise.numel * noise.dtype.itemsize
     forward = Work(x.numel * per_sample, 2 * num_bytes + noise_bytes)
     if not with_grad:
         return forward
     # The slope is told by the output, the gradient of the scale takes the input.
-    keeps_tensor = act != "linear" or clamp is not None or scale is not None
-    is_nonlinear = act != "linear" or clamp is not None
-    backward_flop = has_gain + 2 * is_nonlinear + num_operands + 2 * (scale is not None)
+    keeps_tensor = act != "linear" or has_clamp or has_scale
+    is_nonlinear = act != "linear" or has_clamp
+    backward_flop = has_gain + 2 * is_nonlinear + num_operands + 2 * has_scale
     return forward + Work(x.numel * backward_flop, (2 + keeps_tensor) * num_bytes + noise_bytes)

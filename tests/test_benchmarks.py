@@ -18,8 +18,10 @@ from benchmarks import (
     correctness,
     dataset,
     gpu_report,
+    gpu_sections,
     memory,
     metrics,
+    op_calls,
     ops,
     synthesis,
     timing,
@@ -28,9 +30,9 @@ from benchmarks import (
     work,
 )
 from benchmarks.calls import Layout
+from benchmarks.networks import Setup, Training, build_generator
 from benchmarks.peaks import Peaks, measure_peaks
 from benchmarks.report import Incomplete, Item, Section, write_report
-from benchmarks.training import Setup, Training
 from dnnlib import openmp
 from torch_utils.ops.selection import wants_reference
 from training import networks_stylegan3
@@ -41,7 +43,7 @@ TINY = ["--resolution=16", "--cbase=256", "--cmax=8", "--repeat=1", "--threads=1
 
 
 def _record(cfg: str, resolution: int = 32) -> list[synthesis.Convolution]:
-    network = synthesis.build_generator(cfg, resolution, cbase=256, cmax=8).synthesis
+    network = build_generator(cfg, resolution, cbase=256, cmax=8).synthesis
     ws = torch.zeros([2, network.num_ws, network.w_dim])
     with torch.no_grad(), synthesis.ConvolutionRecorder() as recorder:
         network(ws)
@@ -67,7 +69,7 @@ def test_synthesis_prints_a_row_per_config():
     ("args", "message"),
     [
         (["--configs=stylegan1"], "'stylegan1' is unknown"),
-        (["--configs=none"], "name at least one configuration"),
+        (["--configs=none"], "name at least one"),
         (["--resolution=24"], "must be a power of two from 4 on, got 24"),
         (["--device=cpu", "--fp16=true"], "float16 on cuda only, not on cpu"),
     ],
@@ -90,7 +92,7 @@ def test_video_prints_a_row_per_config(tmp_path):
 
 
 def test_video_of_another_length_is_refused(tmp_path):
-    G = synthesis.build_generator("stylegan2", 16, cbase=256, cmax=8)
+    G = build_generator("stylegan2", 16, cbase=256, cmax=8)
     video.measure_pair(G, tmp_path / "x.mp4", (1, 1), num_frames=2, batch=1)
     video.check_video(tmp_path / "x.mp4", (16, 16), 2)
     with pytest.raises(RuntimeError, match=r"has 2 frames of .*16, 16.*, expected 3 of"):
@@ -125,7 +127,7 @@ def test_replay_repeats_recorded_convolutions():
 
 
 def test_check_convolutions_notices_a_missing_one():
-    network = synthesis.build_generator("stylegan2", 8, cbase=256, cmax=8).synthesis
+    network = build_generator("stylegan2", 8, cbase=256, cmax=8).synthesis
     with pytest.raises(RuntimeError, match="does not make the convolutions of its layers"):
         synthesis.check_convolutions(_record("stylegan2", resolution=8)[1:], network)
 
@@ -177,7 +179,7 @@ def test_convolution_calls_include_gradients_but_no_filters():
 def test_record_calls_notes_layers_and_leaves_no_trace():
     setup = Setup("stylegan3-t", 16, batch=2, cbase=256, cmax=8)
     before = networks_stylegan3.filtered_lrelu
-    found = ops.network_calls("stylegan3-t", setup, CPU)
+    found = op_calls.network_calls("stylegan3-t", setup, CPU)
     assert networks_stylegan3.filtered_lrelu is before
     assert {call.op for call in found} == {"filtered_lrelu"}
     assert sum(call.count for call in found) == 15
@@ -190,7 +192,7 @@ def test_record_calls_finds_resampling_of_all_other_networks():
     setup = Setup("stylegan2", 16, batch=1, cbase=256, cmax=8)
     factors = {}
     for network in ("stylegan2", "discriminator", "augment"):
-        found = [c for c in ops.network_calls(network, setup, CPU) if c.op == "upfirdn2d"]
+        found = [c for c in op_calls.network_calls(network, setup, CPU) if c.op == "upfirdn2d"]
         factors[network] = [(c.arguments["up"], c.arguments["down"]) for c in found]
     assert set(factors["stylegan2"]) == {(1, 1), (2, 1)}
     assert set(factors["discriminator"]) == {(1, 2), (1, 1)}
@@ -277,11 +279,11 @@ def test_ops_prints_calls_and_totals(monkeypatch):
     ("command", "args", "message"),
     [
         (ops, ["--ops=fma"], "'fma' is unknown"),
-        (ops, ["--networks=none"], "name at least one of each"),
+        (ops, ["--networks=none"], "name at least one"),
         (ops, ["--resolution=4"], "must be a power of two from 8 on, got 4"),
         (training, ["--phases=Gboth"], "'Gboth' is unknown"),
         (training, ["--configs=stylegan3-t", "--phases=Greg"], "none of these takes place"),
-        (gpu_report, ["--sections=none"], "name at least one section"),
+        (gpu_report, ["--sections=none"], "name at least one"),
         (metrics, ["--resolution=24"], "must be a power of two from 4 on, got 24"),
         (busy, ["--tasks=T 33"], "'T 33' is unknown"),
         (busy, ["--settings=fast"], "'fast' is unknown"),
@@ -341,7 +343,7 @@ def _wrong(function, slope):
 def test_ops_are_checked_before_they_are_timed(monkeypatch, only_gradient):
     (call, *_) = [c for c in correctness.unusual_calls() if c.op == "bias_act"]
     ops.measure_call(call, CPU, with_grad=True, num_runs=1)
-    monkeypatch.setitem(ops.OPS, "bias_act", _wrong(ops.OPS["bias_act"], only_gradient))
+    monkeypatch.setitem(op_calls.OPS, "bias_act", _wrong(op_calls.OPS["bias_act"], only_gradient))
     with pytest.raises(RuntimeError, match="differs from the reference by"):
         ops.measure_call(call, CPU, with_grad=True, num_runs=1)
 
@@ -435,7 +437,7 @@ def test_correctness_finds_a_wrong_gradient(monkeypatch):
     result = correctness.measure_errors(tried, torch.float32, False, CPU)
     assert result.num_calls == len(tried) and not result.failures
     assert max(result.largest) < 1e-5
-    monkeypatch.setitem(ops.OPS, "upfirdn2d", _wrong(ops.OPS["upfirdn2d"], True))
+    monkeypatch.setitem(op_calls.OPS, "upfirdn2d", _wrong(op_calls.OPS["upfirdn2d"], True))
     result = correctness.measure_errors(tried, torch.float32, True, CPU)
     assert len(result.failures) == len(tried) and result.largest[0] < 1e-5
     assert result.largest[1] == pytest.approx(0.01, rel=0.1)
@@ -506,8 +508,8 @@ def test_gpu_report_on_a_cpu(tmp_path):
 
 
 def test_gpu_report_times_a_cold_start(monkeypatch):
-    cache_dir = os.environ[gpu_report.CACHE_DIR_VARIABLE]
-    monkeypatch.setenv(gpu_report.CACHE_DIR_VARIABLE, cache_dir)
+    cache_dir = os.environ[gpu_sections.CACHE_DIR_VARIABLE]
+    monkeypatch.setenv(gpu_sections.CACHE_DIR_VARIABLE, cache_dir)
     monkeypatch.setattr(training, "in_fresh_process", lambda function, *args: function(*args))
     plan = gpu_report.Plan.tiny(CPU)
     (section,) = [s for s in gpu_report.all_sections(plan, Peaks(1, 1)) if s.name == "compile"]

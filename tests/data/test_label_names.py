@@ -1,7 +1,6 @@
 """data.label_names: which label is whose, where names are spelled unalike."""
 
 import random
-import time
 import unicodedata
 
 import pytest
@@ -119,13 +118,12 @@ def test_random_spellings_lead_back_to_their_images(seed):
     assert match.unlabelled == [] and match.unused == []
 
 
-def test_exact_names_are_neither_respelled_nor_slow(monkeypatch):
+@pytest.mark.timeout(60)  # comparing each name with each would take hours
+def test_exact_names_are_looked_up_and_not_respelled(monkeypatch):
     names = [f"{i // 1000:05d}/img{i:08d}.png" for i in range(200_000)]
     listed = dict.fromkeys(reversed(names), 0)
     monkeypatch.setattr(label_names, "as_path", None)
-    start = time.perf_counter()
     match = match_names(listed, names, "here")
-    assert time.perf_counter() - start < 2
     assert list(match.listed_of) == names and match.unlabelled == match.unused == []
 
 

@@ -143,32 +143,30 @@ def fetch(url, **kwargs):
         return file.read()
 
 
+@pytest.mark.timeout(60)
 @pytest.mark.parametrize("trick", TRICKS)
-def test_trick_ends_in_one_line_within_seconds(trick, hurry, monkeypatch):
+def test_trick_ends_in_one_line(trick, hurry, monkeypatch):
     pieces, message = TRICKS[trick]
     if not trick.startswith(("silence", "slow", "interim")):  # nor is the server of a busy machine
         monkeypatch.setattr(http_stream, "TIMEOUT_SEC", (10, 30))
         monkeypatch.setattr(http_stream, "ANSWER_SEC", 30)
         monkeypatch.setattr(http_stream, "PACE_SEC", 30)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    start = time.monotonic()
     with serving(pieces) as url, pytest.raises(OSError, match=message) as error:
         fetch(url, num_attempts=4)
-    assert time.monotonic() - start < 20
     assert str(error.value).isprintable() and url in str(error.value)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak < 200 << 10  # KiB
     folder = Path(dnnlib.make_cache_dir_path("downloads"))
     assert not list(folder.iterdir())
 
 
+@pytest.mark.timeout(60)
 @pytest.mark.parametrize("trick", ["slow header", "slow body"])
-def test_who_waits_for_the_lock_gets_to_an_end_as_well(trick, hurry):
-    start = time.monotonic()
+def test_download_that_waits_for_the_lock_ends_as_well(trick, hurry):
     with serving(TRICKS[trick][0]) as url, ThreadPoolExecutor(2) as pool:
         for future in [pool.submit(fetch, url) for _ in range(2)]:
             with pytest.raises(OSError, match="cannot download"):
                 future.result()
-    assert time.monotonic() - start < 20
 
 
 def test_slow_link_gets_its_file(hurry, monkeypatch):

@@ -1,8 +1,7 @@
-"""torch_utils.misc: constants, shapes, sampling, copying, consistency and the module summary."""
+"""torch_utils.misc: constants, shapes, copying, consistency and the module summary."""
 
 import inspect
 import warnings
-from itertools import islice
 
 import numpy as np
 import pytest
@@ -98,55 +97,6 @@ def test_tracing_is_free_of_warnings():
         traced = torch.jit.trace(scale, torch.ones(2, 3))
     assert not [w for w in caught if issubclass(w.category, torch.jit.TracerWarning)]
     torch.testing.assert_close(traced(torch.ones(2, 3)), scale(torch.ones(2, 3)))
-
-
-@pytest.mark.parametrize("case", golden.case_names("sampler.npz"))
-def test_sampler_matches_golden_sequence(case):
-    case = golden.load("sampler.npz")[case]
-    sampler = misc.InfiniteSampler(range(case.meta["dataset_len"]), **case.meta["kwargs"])
-    for _ in range(2):  # each iteration starts afresh
-        assert list(islice(sampler, 200)) == case.arrays["indices"].tolist()
-
-
-@pytest.mark.parametrize("case", golden.case_names("dataset.npz", "sampler_"))
-def test_sampler_matches_golden_order(case):
-    case = golden.load("dataset.npz")[case]
-    sampler = misc.InfiniteSampler(range(case.meta["len"]), **case.meta["kwargs"])
-    order = case.arrays["order"].tolist()
-    assert list(islice(sampler, len(order))) == order
-
-
-@pytest.mark.parametrize("start", [0, 1, 5000])
-def test_sampler_resumes_in_the_middle(start):
-    kwargs = {"rank": 1, "num_replicas": 3, "seed": 4}
-    whole = list(islice(misc.InfiniteSampler(range(37), **kwargs), start + 50))
-    rest = list(islice(misc.InfiniteSampler(range(37), **kwargs, start=start), 50))
-    assert rest == whole[start:]
-
-
-def test_sampler_drives_a_data_loader():
-    dataset = list(range(10))
-    loader = torch.utils.data.DataLoader(
-        dataset, sampler=misc.InfiniteSampler(dataset, shuffle=False), batch_size=8
-    )
-    assert [batch.tolist() for batch in islice(loader, 2)] == [
-        [0, 1, 2, 3, 4, 5, 6, 7],
-        [8, 9, 0, 1, 2, 3, 4, 5],
-    ]
-
-
-@pytest.mark.parametrize(
-    "size, kwargs, message",
-    [
-        (0, {}, "empty"),
-        (5, {"rank": 2, "num_replicas": 2}, "no part 2 of 2"),
-        (5, {"window_size": 1.5}, "window_size"),
-        (5, {"start": -1}, "start"),
-    ],
-)
-def test_sampler_refuses_bad_arguments(size, kwargs, message):
-    with pytest.raises(ValueError, match=message):
-        misc.InfiniteSampler(range(size), **kwargs)
 
 
 def make_net(width: int = 3, seed: int = 0) -> torch.nn.Sequential:

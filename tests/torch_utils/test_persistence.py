@@ -12,7 +12,6 @@ import pickletools
 import subprocess
 import sys
 import textwrap
-import time
 import traceback
 from pathlib import Path
 
@@ -311,15 +310,15 @@ def test_deepcopy_is_independent_and_keeps_sharing(nets):
     assert layer.weight.sum() == 4
 
 
-def test_deepcopy_runs_no_hooks_and_is_fast(nets):
-    def refuse(meta):
+def test_deepcopy_runs_no_hooks_nor_source_and_pickles_nothing(nets, monkeypatch):
+    def refuse(*args):
         raise AssertionError
 
+    net = nets.Net(2, 2)
     persistence.import_hook(refuse)
-    net = nets.Net(*[2] * 100)
-    start = time.perf_counter()
+    for name in ("_execute", "_check_picklable", "_reconstruct_persistent_obj"):
+        monkeypatch.setattr(persistence, name, refuse)
     clone = copy.deepcopy(net)
-    assert time.perf_counter() - start < 0.5
     torch.testing.assert_close(clone.state_dict(), net.state_dict())
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from unittest import mock
 
 import PIL.Image
+import psutil
 import pytest
 import torch
 from tqdm import tqdm
@@ -350,12 +351,18 @@ def test_torchrun_restarts_from_the_newest_state(tmp_path):
     finals = {}
     for name in ("undisturbed", "disturbed"):
         outdir = tmp_path / name
-        agents = [start_agent(outdir, tmp_path / f"{name}-{i}.log", i) for i in range(2)]
+        # The agents meet here; a port of the system's choice collides with no other test.
+        store = torch.distributed.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+        logs = [tmp_path / f"{name}-{i}.log" for i in range(2)]
+        agents = [start_agent(outdir, log, store.port) for log in logs]
         if name == "disturbed":
             wait_for(lambda: list(tmp_path.glob("disturbed/*/training-state-*80.pt")), agents)
-            time.sleep(1)
-            victim = int(subprocess.check_output(["pgrep", "-P", str(agents[1].pid)]).split()[0])
-            os.kill(victim, signal.SIGKILL)
+            (victim,) = (
+                child
+                for child in psutil.Process(agents[1].pid).children()
+                if any(Path(part).name == "train.py" for part in child.cmdline())
+            )
+            victim.kill()
         for agent in agents:
             assert agent.wait(timeout=280) == 0, (tmp_path / f"{name}-0.log").read_text()
         (run_dir,) = outdir.iterdir()
@@ -364,10 +371,11 @@ def test_torchrun_restarts_from_the_newest_state(tmp_path):
     assert_same_state(finals["disturbed"], finals["undisturbed"])
 
 
-def start_agent(outdir: Path, log_path: Path, index: int) -> subprocess.Popen:
-    port = 29400 + os.getpid() % 500 + 500 * (outdir.name == "disturbed")
+def start_agent(outdir: Path, log_path: Path, port: int) -> subprocess.Popen:
+    """Start torchrun for one of two machines; `port` is that of a store on this one."""
     command = ["--nnodes=2", "--nproc-per-node=1", "--rdzv-backend=c10d", "--max-restarts=2"]
-    command += [f"--rdzv-endpoint=127.0.0.1:{port}", "--rdzv-id=test", "--local-addr=127.0.0.1"]
+    command += [f"--rdzv-endpoint=127.0.0.1:{port}", "--rdzv-conf=is_host=0", "--rdzv-id=test"]
+    command += ["--local-addr=127.0.0.1"]
     options = [f"--outdir={outdir}", "--device=cpu", *COMMAND, "--workers=0", "--state-minutes=0"]
     with log_path.open("w") as log:
         return subprocess.Popen(

@@ -37,7 +37,7 @@ def test_ctrl_c_ends_a_window_that_rests(display, folder, tmp_path):
         )
         time.sleep(1.5)
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does: the renderer gets it, too
-        _, errors = process.communicate(timeout=20)  # no event comes that could wake the window
+        _, errors = process.communicate(timeout=60)  # no event would wake the window
     finally:
         process.kill()
         process.wait()

