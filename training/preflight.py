@@ -128,9 +128,16 @@ def check_outdir(outdir: Path, data: Path) -> None:
 def build_networks(
     config: TrainConfig, training_set: ImageFolderDataset
 ) -> dict[str, torch.nn.Module]:
-    """`G_ema` and `D` of a run on the meta device, which takes neither time nor memory."""
-    with torch.device("meta"):
-        G, D = build.build_networks(config, build.network_kwargs(training_set), "meta")
+    """`G_ema` and `D` of a run on the meta device, which takes neither time nor memory.
+
+    Raises:
+        ValueError: If no network exists for the options; the message names one of them.
+    """
+    try:
+        with torch.device("meta"):
+            G, D = build.build_networks(config, build.network_kwargs(training_set), "meta")
+    except ValueError as error:  # the classes travel in pickles, and know no errors for users
+        raise InputError(str(error)) from error
     return dict(G_ema=G, D=D)
 
 
