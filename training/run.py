@@ -69,8 +69,6 @@ class Run:
         if self.worker.is_main:
             print(text)
 
-    # State.
-
     def state_dict(self) -> dict[str, Any] | None:
         """The complete state of the run, for `checkpoint.save`; `None` in other processes.
 
@@ -151,8 +149,6 @@ class Run:
 
     def _seed(self) -> int:
         return self.config.random_seed * self.worker.size + self.worker.rank
-
-    # Set-up.
 
     def _set_up(self, state: dict[str, Any] | None) -> None:
         random_state.seed_all(self._seed())
