@@ -196,9 +196,8 @@ def click_options(first: str, last: str | None = None) -> Callable[[F], F]:
     start, end = NAMES.index(first), NAMES.index(last or first)
 
     def decorate(command: F) -> F:
-        for field in reversed(
-            fields[start : end + 1]
-        ):  # the innermost decorator comes first in click
+        # From last to first, as a stack of decorators is applied.
+        for field in reversed(fields[start : end + 1]):
             command = field.metadata["declare"](flag_of(field.name))(command)
         return command
 
