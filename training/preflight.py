@@ -133,12 +133,15 @@ def build_networks(
     Raises:
         ValueError: If no network exists for the options; the message names one of them.
     """
+    images = build.network_kwargs(training_set)
     try:
         with torch.device("meta"):
-            G, D = build.build_networks(config, build.network_kwargs(training_set), "meta")
+            return dict(
+                G_ema=build.build_generator(config, images, "meta"),
+                D=build.build_discriminator(config, images, "meta"),
+            )
     except ValueError as error:  # the classes travel in pickles, and know no errors for users
         raise InputError(str(error)) from error
-    return dict(G_ema=G, D=D)
 
 
 def create_run_dir(config: TrainConfig) -> TrainConfig:

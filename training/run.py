@@ -186,9 +186,8 @@ class Run:
 
     def _set_up_networks(self, images: dict[str, int], is_new: bool) -> None:
         self.say("Constructing networks...")
-        G, D = build.build_networks(self.config, images, self.device)
-        self.G = G.requires_grad_(False)
-        self.D = D.requires_grad_(False)
+        self.G = build.build_generator(self.config, images, self.device).requires_grad_(False)
+        self.D = build.build_discriminator(self.config, images, self.device).requires_grad_(False)
         self.G_ema = copy.deepcopy(self.G).eval()
         if self.config.resume_pkl is not None and is_new:
             self.say(f"Resuming from {self.config.resume_pkl}")
