@@ -32,10 +32,10 @@ import torch
 from benchmarks import calls, timing
 from benchmarks.memory import gigabytes, peak_bytes, reset_peak, resident_bytes
 from dnnlib import cli
-from dnnlib.util import construct_class_by_name
 from torch_utils import distributed, training_stats
 from torch_utils.layers import check_resolution
 from torch_utils.ops.selection import force_reference
+from training import build
 from training.config import CFGS, Cfg, TrainConfig, TrainOptions, make_config
 
 PHASES = ("Gmain", "Greg", "Dmain", "Dreg")
@@ -215,17 +215,12 @@ class Training:
     def __init__(self, setup: Setup, device: torch.device) -> None:
         torch.manual_seed(0)
         config, size = setup.config, setup.resolution
-        common = dict(c_dim=0, img_resolution=size, img_channels=3)
-        G = construct_class_by_name(**config.G_kwargs, **common)
-        D = construct_class_by_name(**config.D_kwargs, **common)
-        augment_pipe = construct_class_by_name(**config.augment_kwargs)
-        self.G = G.train().requires_grad_(False).to(device)
-        self.D = D.train().requires_grad_(False).to(device)
-        augment_pipe = augment_pipe.train().requires_grad_(False).to(device)
-        augment_pipe.p.fill_(config.augment_p)
-        self.loss = construct_class_by_name(
-            device=device, G=self.G, D=self.D, augment_pipe=augment_pipe, **config.loss_kwargs
-        )
+        images = dict(c_dim=0, img_resolution=size, img_channels=3)
+        G, D = build.build_networks(config, images, device)
+        self.G = G.requires_grad_(False)
+        self.D = D.requires_grad_(False)
+        augment_pipe = build.build_augment_pipe(config, device)
+        self.loss = build.build_loss(config, device, self.G, self.D, augment_pipe)
         self.intervals = setup.phases
         self.cur_nimg = int(self.loss.blur_fade_kimg * 1000)
         self.real_img = (torch.rand([setup.batch, 3, size, size]) * 2 - 1).to(device)
