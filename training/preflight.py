@@ -47,8 +47,8 @@ def open_training_set(data: str, use_labels: bool, aug: str) -> ImageFolderDatas
         better = max(dnnlib.util.nearest_power_of_two(resolution), 8)
         raise InputError(
             f"--data: {data}: the images are {resolution}x{resolution}, but must be of a "
-            f"power-of-two size from 8 on; dataset_tool.py --resolution={better}x{better} makes "
-            "them so"
+            f"power-of-two size from 8 on; dataset_tool.py --resolution={better}x{better} resizes "
+            "them"
         )
     num_channels = training_set.num_channels
     if num_channels not in (1, 3, 4):
@@ -120,8 +120,8 @@ def check_outdir(outdir: Path, data: Path) -> None:
         raise InputError(f"--outdir={outdir}: {there} cannot be written to; choose another folder")
     if paths.is_inside(outdir, data):
         raise InputError(
-            f"--outdir={outdir} lies inside --data={data}, whose images the sheets of the run would"
-            " become; choose a folder beside it"
+            f"--outdir={outdir} lies inside --data={data}, so the sheets of the run would become "
+            "training images; choose another folder"
         )
 
 
