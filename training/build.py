@@ -22,20 +22,24 @@ def network_kwargs(training_set: Dataset) -> dict[str, int]:
     )
 
 
-def build_networks(
-    config: TrainConfig, images: Mapping[str, int], device: torch.device | str = "cpu"
-) -> tuple[MappedGenerator, torch.nn.Module]:
-    """Construct `G` and `D`; random numbers are drawn on the default device.
+def build_generator(
+    config: TrainConfig, images: Mapping[str, Any], device: torch.device | str = "cpu"
+) -> MappedGenerator:
+    """Construct `G`; the random numbers are drawn on the default device.
 
     Args:
         config: The run.
         images: As `network_kwargs` returns them.
-        device: Where the networks go.
+        device: Where the network goes.
     """
-    sizes: Mapping[str, Any] = images
-    G = construct_class_by_name(**config.G_kwargs, **sizes)
-    D = construct_class_by_name(**config.D_kwargs, **sizes)
-    return G.to(device), D.to(device)
+    return construct_class_by_name(**config.G_kwargs, **images).to(device)
+
+
+def build_discriminator(
+    config: TrainConfig, images: Mapping[str, Any], device: torch.device | str = "cpu"
+) -> torch.nn.Module:
+    """Construct `D`; arguments as for `build_generator`."""
+    return construct_class_by_name(**config.D_kwargs, **images).to(device)
 
 
 def build_augment_pipe(

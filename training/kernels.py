@@ -25,7 +25,8 @@ def launch_all(config: TrainConfig, c_dim: int, img_resolution: int, img_channel
     device, batch = torch.device("meta"), config.batch_gpu
     images = dict(c_dim=c_dim, img_resolution=img_resolution, img_channels=img_channels)
     with device:
-        G, D = build.build_networks(config, images, device)
+        G = build.build_generator(config, images, device)
+        D = build.build_discriminator(config, images, device)
         loss = build.build_loss(config, device, G, D, build.build_augment_pipe(config, device))
         real_img = torch.empty(batch, img_channels, img_resolution, img_resolution)
         z, c = torch.empty(batch, G.z_dim), torch.empty(batch, c_dim)

@@ -54,8 +54,8 @@ class RunLog:
     def write(self, stats: Mapping[str, Mapping[str, float]], cur_nimg: int) -> None:
         """Append a record: `name -> {num, mean, std}`; TensorBoard counts thousands of images.
 
-        JSON has no NaN: means and deviations that are not finite become null, with a notice;
-        without values they become null, too.
+        JSON has no NaN: means and deviations that are not finite become null, and a notice names
+        them; those of no values become null silently.
         """
         record: dict[str, Any] = {**stats, "timestamp": time.time()}
         record, _ = strict_json.replace_nonfinite(record)

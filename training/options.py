@@ -47,9 +47,8 @@ def _option(
         type: Click's type, which checks the value.
         help: Text for `--help`.
         default: Value without the option. An option without a default is required for a new run.
-        may_change: Whether the option may change when a run is continued. An option that may not
-            makes the run what it is.
-        metavar: Name of the value in `--help`, in place of the one of the type.
+        may_change: Whether a continued run may have another value than it was started with.
+        metavar: Name of the value in `--help`; `None` takes the one of the type.
     """
     given: dict[str, Any] = dict(type=type, help=help, metavar=metavar)
     if default not in (dataclasses.MISSING, None):
@@ -197,7 +196,8 @@ def click_options(first: str, last: str | None = None) -> Callable[[F], F]:
     start, end = NAMES.index(first), NAMES.index(last or first)
 
     def decorate(command: F) -> F:
-        for field in reversed(fields[start : end + 1]):  # click counts from the innermost one
+        # From last to first, as a stack of decorators is applied.
+        for field in reversed(fields[start : end + 1]):
             command = field.metadata["declare"](flag_of(field.name))(command)
         return command
 

@@ -47,8 +47,8 @@ def open_training_set(data: str, use_labels: bool, aug: str) -> ImageFolderDatas
         better = max(dnnlib.util.nearest_power_of_two(resolution), 8)
         raise InputError(
             f"--data: {data}: the images are {resolution}x{resolution}, but must be of a "
-            f"power-of-two size from 8 on; dataset_tool.py --resolution={better}x{better} makes "
-            "them so"
+            f"power-of-two size from 8 on; dataset_tool.py --resolution={better}x{better} resizes "
+            "them"
         )
     num_channels = training_set.num_channels
     if num_channels not in (1, 3, 4):
@@ -120,18 +120,28 @@ def check_outdir(outdir: Path, data: Path) -> None:
         raise InputError(f"--outdir={outdir}: {there} cannot be written to; choose another folder")
     if paths.is_inside(outdir, data):
         raise InputError(
-            f"--outdir={outdir} lies inside --data={data}, whose images the sheets of the run would"
-            " become; choose a folder beside it"
+            f"--outdir={outdir} lies inside --data={data}, so the sheets of the run would become "
+            "training images; choose another folder"
         )
 
 
 def build_networks(
     config: TrainConfig, training_set: ImageFolderDataset
 ) -> dict[str, torch.nn.Module]:
-    """`G_ema` and `D` of a run on the meta device, which takes neither time nor memory."""
-    with torch.device("meta"):
-        G, D = build.build_networks(config, build.network_kwargs(training_set), "meta")
-    return dict(G_ema=G, D=D)
+    """`G_ema` and `D` of a run on the meta device, which takes neither time nor memory.
+
+    Raises:
+        ValueError: If no network exists for the options; the message names one of them.
+    """
+    images = build.network_kwargs(training_set)
+    try:
+        with torch.device("meta"):
+            return dict(
+                G_ema=build.build_generator(config, images, "meta"),
+                D=build.build_discriminator(config, images, "meta"),
+            )
+    except ValueError as error:  # the classes travel in pickles, and know no errors for users
+        raise InputError(str(error)) from error
 
 
 def create_run_dir(config: TrainConfig) -> TrainConfig:

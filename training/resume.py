@@ -88,7 +88,7 @@ def combine(saved: Mapping[str, Any], given: Mapping[str, Any]) -> TrainOptions:
     Raises:
         ValueError: If an option that may not change has another value.
     """
-    values = {key: tuple(v) if isinstance(v, list) else v for key, v in saved.items()}
+    values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in saved.items()}
     before = TrainOptions(**{**values, "allow_untrusted": False})
     for name in options.NAMES:
         if name in given and name not in {*CHANGEABLE, "resume"}:

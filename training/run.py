@@ -69,8 +69,6 @@ class Run:
         if self.worker.is_main:
             print(text)
 
-    # State.
-
     def state_dict(self) -> dict[str, Any] | None:
         """The complete state of the run, for `checkpoint.save`; `None` in other processes.
 
@@ -152,8 +150,6 @@ class Run:
     def _seed(self) -> int:
         return self.config.random_seed * self.worker.size + self.worker.rank
 
-    # Set-up.
-
     def _set_up(self, state: dict[str, Any] | None) -> None:
         random_state.seed_all(self._seed())
         distributed.configure_backends(
@@ -190,9 +186,8 @@ class Run:
 
     def _set_up_networks(self, images: dict[str, int], is_new: bool) -> None:
         self.say("Constructing networks...")
-        G, D = build.build_networks(self.config, images, self.device)
-        self.G = G.requires_grad_(False)
-        self.D = D.requires_grad_(False)
+        self.G = build.build_generator(self.config, images, self.device).requires_grad_(False)
+        self.D = build.build_discriminator(self.config, images, self.device).requires_grad_(False)
         self.G_ema = copy.deepcopy(self.G).eval()
         if self.config.resume_pkl is not None and is_new:
             self.say(f"Resuming from {self.config.resume_pkl}")

@@ -162,8 +162,8 @@ class Trainer(Run):
         self.health.make_finite(phase.name, grads)
         phase.optimizer.step()
         if phase.name in ("Dmain", "Dboth"):
-            # The generator's moving averages (w_avg, magnitude_ema) were updated in this phase,
-            # each process from its own samples; the mean over the processes is that of all samples.
+            # Each process has updated the generator's moving averages (w_avg, magnitude_ema) from
+            # its own samples in this phase; their mean is the average over all samples.
             averages = [b for key, b in self.G.named_buffers() if key.endswith(("_avg", "_ema"))]
             distributed.average(self.worker, averages)
 
