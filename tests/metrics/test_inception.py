@@ -347,7 +347,7 @@ def test_load_refuses_other_files_in_one_line(tmp_path, content):
         path.write_bytes(content)
     else:
         torch.save(content, path)
-    with pytest.raises(ValueError, match=r"file\.pth is no .*state dict") as error:
+    with pytest.raises(ValueError, match=r"file\.pth is not a .*state dict") as error:
         inception.load_inception(path)
     assert "\n" not in str(error.value)
 
