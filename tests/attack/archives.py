@@ -216,11 +216,18 @@ class Allocates(_Module):
         return torch.ones([1 << 30, 16])
 
 
-class ActsWhenLoaded(_Module):
+class _Stateful(_Module):
+    """Runs `__setstate__` of a subclass when the file is loaded."""
+
     @torch.jit.export
     def __getstate__(self):
         return self.path, self.training
 
+    def forward(self, img: torch.Tensor, return_features: bool = False):
+        return img
+
+
+class ActsWhenLoaded(_Stateful):
     @torch.jit.export
     def __setstate__(self, state: tuple[str, bool]):
         self.path = self.mark = self.line = state[0]
@@ -228,15 +235,8 @@ class ActsWhenLoaded(_Module):
         x = torch.from_file(state[0], shared=True, size=4)
         x.fill_(7.0)
 
-    def forward(self, img: torch.Tensor, return_features: bool = False):
-        return img
 
-
-class HangsWhenLoaded(_Module):
-    @torch.jit.export
-    def __getstate__(self):
-        return self.path, self.training
-
+class HangsWhenLoaded(_Stateful):
     @torch.jit.export
     def __setstate__(self, state: tuple[str, bool]):
         self.path = self.mark = self.line = state[0]
@@ -244,9 +244,6 @@ class HangsWhenLoaded(_Module):
         n = 1
         while n > 0:
             n = 1 + n % 1000
-
-    def forward(self, img: torch.Tensor, return_features: bool = False):
-        return img
 
 
 SCRIPTS: dict[str, Callable[[], torch.nn.Module]] = {

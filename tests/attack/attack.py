@@ -10,7 +10,7 @@ from pathlib import Path
 from tests.attack import hostile
 from tests.attack.entrances import ENTRANCES, Entrance, Props
 from tests.attack.stage import Stage
-from tests.attack.trial import Limits, Outcome, Scripts
+from tests.attack.trial import Job, Limits, Outcome, Scripts
 from tests.attack.warm import PATIENCE, Warm
 
 NO_WINDOW = ("no OpenGL", "needs more packages", "needs Python 3.11")  # what the viewer says then
@@ -95,13 +95,9 @@ class Attack:
 
     def _run(self, entrance: Entrance, content: bytes, limits: Limits) -> Outcome:
         self.stage.set_up(entrance, self.props, content)
-        outcome = self.backend.run(
-            entrance.script,
-            entrance.args(self.props),
-            self.stage.work,
-            self.stage.environment(entrance),
-            limits,
-        )
+        args, environment = entrance.args(self.props), self.stage.environment(entrance)
+        job = Job(entrance.script, args, self.stage.work, environment, limits)
+        outcome = self.backend.run(job)
         return dataclasses.replace(outcome, damage=[*outcome.damage, *self.stage.damage()])
 
     def _build_props(self) -> None:

@@ -1,5 +1,6 @@
 """What became of a script that was given a hostile file, and whether that is as it must be."""
 
+import dataclasses
 import functools
 import os
 import re
@@ -34,6 +35,25 @@ class Limits:
     cpu_sec: float = 10
     wall_sec: float = 60
     memory_bytes: int = 2 << 30
+
+
+@dataclass(frozen=True)
+class Job:
+    """A script to run; its output goes into files beside the folder.
+
+    Attributes:
+        script: Name of a module with a command `main`.
+        args: Arguments of the command.
+        folder: Where it runs.
+        environment: Changes of the environment; None for a variable that it must not have.
+        limits: What it may take.
+    """
+
+    script: str
+    args: list[str]
+    folder: Path
+    environment: Mapping[str, str | None]
+    limits: Limits
 
 
 @dataclass(frozen=True)
@@ -99,19 +119,12 @@ class Scripts:
     def __init__(self) -> None:
         self._starts: dict[str, Outcome] = {}  # by script
 
-    def run(
-        self,
-        script: str,
-        args: list[str],
-        folder: Path,
-        environment: Mapping[str, str | None],
-        limits: Limits,
-    ) -> Outcome:
-        """As `Warm.run`."""
-        if script not in self._starts:
-            start = self._run(script, ["--help"], folder, environment, limits, Outcome(0))
-            self._starts[script] = start
-        return self._run(script, args, folder, environment, limits, self._starts[script])
+    def run(self, job: Job) -> Outcome:
+        """Run a script in a new process."""
+        if job.script not in self._starts:
+            start = self._run(dataclasses.replace(job, args=["--help"]), Outcome(0))
+            self._starts[job.script] = start
+        return self._run(job, self._starts[job.script])
 
     def build(self, folder: Path) -> None:
         """Write the props; see `props.build`."""
@@ -121,24 +134,18 @@ class Scripts:
     def close(self) -> None:
         """Nothing runs between the scripts."""
 
-    def _run(
-        self,
-        script: str,
-        args: list[str],
-        folder: Path,
-        environment: Mapping[str, str | None],
-        limits: Limits,
-        start: Outcome,
-    ) -> Outcome:
-        env = {**os.environ, **{k: v for k, v in environment.items() if v is not None}}
-        for key, value in environment.items():
-            if value is None:
-                env.pop(key, None)
-        paths = [folder.parent / name for name in ("stdout", "stderr")]
+    def _run(self, job: Job, start: Outcome) -> Outcome:
+        env = {
+            key: value
+            for key, value in {**os.environ, **job.environment}.items()
+            if value is not None
+        }
+        limits = job.limits
+        paths = [job.folder.parent / name for name in ("stdout", "stderr")]
         with paths[0].open("wb") as out, paths[1].open("wb") as err:
             process = subprocess.Popen(
-                [sys.executable, str(PROJECT_DIR / f"{script}.py"), *args],
-                cwd=folder,
+                [sys.executable, str(PROJECT_DIR / f"{job.script}.py"), *job.args],
+                cwd=job.folder,
                 env=env,
                 stdin=subprocess.DEVNULL,
                 stdout=out,

@@ -5,6 +5,7 @@ it is the child; `Warm` is the parent's side.
 """
 
 import contextlib
+import dataclasses
 import gc
 import importlib
 import json
@@ -15,10 +16,10 @@ import signal
 import subprocess
 import sys
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
-from tests.attack.trial import PROJECT_DIR, Limits, Outcome, read_output
+from tests.attack.trial import PROJECT_DIR, Job, Limits, Outcome, read_output
 
 PATIENCE = Limits(cpu_sec=300, wall_sec=600, memory_bytes=8 << 30)  # for what is no attack
 SCRIPTS = (
@@ -52,39 +53,18 @@ class Warm:
         )
         assert self._process.stdout.readline() == b"ready\n"
 
-    def run(
-        self,
-        script: str,
-        args: list[str],
-        folder: Path,
-        environment: Mapping[str, str | None],
-        limits: Limits,
-    ) -> Outcome:
-        """Run a script in a folder; what it says goes into files beside the folder.
-
-        Args:
-            script: Name of a module with a command `main`.
-            args: Arguments of the command.
-            folder: Where it runs.
-            environment: Changes of the environment; None for a variable that it must not have.
-            limits: What it may take.
-        """
-        job = dict(
-            script=script,
-            args=args,
-            folder=str(folder),
-            environment=dict(environment),
-            limits=vars(limits),
-        )
-        self._process.stdin.write(json.dumps(job).encode() + b"\n")
+    def run(self, job: Job) -> Outcome:
+        """Run a script in a copy of the child."""
+        fields = dataclasses.asdict(dataclasses.replace(job, environment=dict(job.environment)))
+        self._process.stdin.write(json.dumps(fields, default=str).encode() + b"\n")
         self._process.stdin.flush()
         facts = json.loads(self._process.stdout.readline())
-        said = {name: read_output(folder.parent / name) for name in ("stdout", "stderr")}
+        said = {name: read_output(job.folder.parent / name) for name in ("stdout", "stderr")}
         return Outcome(**facts, **said)
 
     def build(self, folder: Path) -> None:
         """Write the props; see `props.build`."""
-        outcome = self.run("tests.attack.props", [str(folder)], folder, {}, PATIENCE)
+        outcome = self.run(Job("tests.attack.props", [str(folder)], folder, {}, PATIENCE))
         assert outcome.code == 0, outcome
 
     def close(self) -> None:

@@ -16,7 +16,8 @@ import pytest
 import requests
 
 import dnnlib
-from dnnlib import downloads, file_lock, http_stream, util
+from dnnlib import downloads, http_stream, util
+from tests.dnnlib.web_server import without_pauses_and_proxies
 
 HEAD = b"HTTP/1.1 200 OK\r\n"
 CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
@@ -130,12 +131,7 @@ def hurry(monkeypatch):
     monkeypatch.setattr(http_stream, "PACE_SEC", 0.4)
     monkeypatch.setattr(http_stream, "MAX_REDIRECTS", 3)
     monkeypatch.setattr(downloads, "_MAX_UNANNOUNCED_BYTES", 1 << 25)
-    monkeypatch.setattr(downloads, "_FIRST_DELAY_SEC", 0.0)
-    monkeypatch.setattr(file_lock, "_POLL_SEC", 0.02)
-    for name in ("http_proxy", "all_proxy"):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.upper(), raising=False)
-    monkeypatch.setenv("NO_PROXY", "*")
+    without_pauses_and_proxies(monkeypatch)
 
 
 def fetch(url, **kwargs):

@@ -109,15 +109,20 @@ class Server(http.server.ThreadingHTTPServer):
         return [request.range for request in self.requests]
 
 
-@contextlib.contextmanager
-def running(monkeypatch):
-    """A server at `server.url`, and no pauses between attempts."""
+def without_pauses_and_proxies(monkeypatch):
+    """Let downloads ask again at once, and ask this machine directly."""
     monkeypatch.setattr(downloads, "_FIRST_DELAY_SEC", 0.0)
     monkeypatch.setattr(file_lock, "_POLL_SEC", 0.02)
     for name in ("http_proxy", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
     monkeypatch.setenv("NO_PROXY", "*")
+
+
+@contextlib.contextmanager
+def running(monkeypatch):
+    """A server at `server.url`, and no pauses between attempts."""
+    without_pauses_and_proxies(monkeypatch)
     server = Server()
     thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()

@@ -472,19 +472,6 @@ def meta_of(obj) -> dict:
     return meta
 
 
-@pytest.fixture
-def no_traces(monkeypatch):
-    """The state of `persistence` is put back afterwards."""
-    for attribute in ("_texts", "_module_names"):
-        monkeypatch.setattr(persistence, attribute, dict(getattr(persistence, attribute)))
-    monkeypatch.setattr(persistence, "_import_hooks", [])
-    before = set(sys.modules)
-    yield
-    for name in set(sys.modules) - before:
-        if name.startswith("_imported_module_"):
-            del sys.modules[name]
-
-
 def test_meta_is_as_listed():
     net, _ = make_nets()["StyleGAN3"]
     meta, listed = meta_of(net), SURFACE["persistence"]

@@ -66,22 +66,15 @@ pytestmark = pytest.mark.filterwarnings("ignore:In the future `np:FutureWarning"
 
 
 @pytest.fixture(autouse=True)
-def newest_libraries(monkeypatch):
-    """What some supported versions still have is missing; `persistence` is put back afterwards."""
+def newest_libraries(monkeypatch, no_traces):
+    """Remove what some supported versions of the libraries still have."""
     for module, names in REMOVED.items():
         for name in names:
             monkeypatch.delattr(module, name, raising=False)
     for name in [*sys.modules, "pkg_resources", "distutils"]:
         if name.partition(".")[0] in ("pkg_resources", "distutils"):
             monkeypatch.setitem(sys.modules, name, None)
-    for attribute in ("_texts", "_module_names"):
-        monkeypatch.setattr(persistence, attribute, dict(getattr(persistence, attribute)))
-    monkeypatch.setattr(persistence, "_import_hooks", [])
-    before = set(sys.modules)
     yield
-    for name in set(sys.modules) - before:
-        if name.startswith("_imported_module_"):
-            del sys.modules[name]
     linecache.clearcache()
 
 

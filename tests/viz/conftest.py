@@ -192,12 +192,22 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture
-def person(open_window, folder):
+def in_front_of(open_window, folder):
+    """Open a window that shows one of the networks, and return the person who uses it."""
+
+    def open_network(name: str):
+        person = open_window()
+        person.application.load(str(folder / name))
+        person.settle()
+        return person
+
+    return open_network
+
+
+@pytest.fixture
+def person(in_front_of):
     """In front of a window that shows the network `t`."""
-    person = open_window()
-    person.application.load(str(folder / "t.pkl"))
-    person.settle()
-    return person
+    return in_front_of("t.pkl")
 
 
 @pytest.fixture

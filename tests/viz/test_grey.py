@@ -7,12 +7,9 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def grey(open_window, folder):
+def grey(in_front_of):
     """In front of a window that shows a network of grey images."""
-    person = open_window()
-    person.application.load(str(folder / "gray.pkl"))
-    person.settle()
-    return person
+    return in_front_of("gray.pkl")
 
 
 def is_offered(person, name: str) -> bool:
