@@ -19,6 +19,7 @@ _CONVERSION = """
 MODULES = {
     "dataset_conversion": "data.conversion",
     **{f"dataset_conversion.{name}": f"data.conversion.{name}" for name in _CONVERSION},
+    "network_files.state_file": "torch_utils.state_file",
     "torch_utils.ops.cuda.precompile": "training.precompile",
     "training.batches": "data.batches",
     "training.dataset": "data.dataset",
@@ -35,6 +36,16 @@ NAMES = {
     "legacy.NETWORKS": "network_files.load.NETWORKS",
     "legacy.NUM_NAMED": "network_files.load.NUM_NAMED",
     "legacy.PARTS": "network_files.load.PARTS",
+    "metrics.state_dicts.NUM_OLD_PICKLES": "torch_utils.restricted_tensors.NUM_OLD_PICKLES",
+    "metrics.state_dicts.OLD_MAGIC": "torch_utils.state_file.OLD_MAGIC",
+    "network_files.torch_file.OLD_MAGIC": "torch_utils.state_file.OLD_MAGIC",
+    "network_files.unpickler.CALL_COST": "dnnlib.restricted_pickle.CALL_COST",
+    "network_files.unpickler.ITEM_COST": "dnnlib.restricted_pickle.ITEM_COST",
+    "network_files.unpickler.LimitedUnpickler": "network_files.unpickler.NetworkUnpickler",
+    "network_files.unpickler.MAX_COPIES": "dnnlib.restricted_pickle.MAX_COPIES",
+    "network_files.unpickler.MAX_DIMENSIONS": "dnnlib.restricted_pickle.MAX_DIMENSIONS",
+    "network_files.unpickler.Storage": "torch_utils.restricted_tensors.Storage",
+    "network_files.unpickler.StorageUnpickler": "torch_utils.restricted_tensors.StorageUnpickler",
     "torch_utils.misc.InfiniteSampler": "data.sampler.InfiniteSampler",
 }
 

@@ -6,9 +6,7 @@ source inside a pickle.
 
 import contextlib
 import copy
-import io
 import os
-import pickle
 import re
 import warnings
 from typing import Any, BinaryIO
@@ -30,7 +28,7 @@ from network_files.proportion import Sharing
 from network_files.safetensors_file import is_safetensors
 from network_files.tensorflow_object import TensorFlowNetwork
 from network_files.unpickler import Record
-from torch_utils import misc
+from torch_utils import misc, trusted_pickle
 
 NETWORKS = ("G", "D", "G_ema")
 PARTS = {"G": ("mapping", "synthesis"), "D": ("b4", "c_dim"), "G_ema": ("mapping", "synthesis")}
@@ -132,7 +130,7 @@ def load_network_pkl(
                 f"{name}: {text}. Running the code in the file, as allowed.", stacklevel=2
             )
             f.seek(start)
-            data = _TrustingUnpickler(f).load()
+            data = trusted_pickle.load(f)
         data = _checked(data)
     except safetensors_file.DamagedError as error:
         raise DamagedFileError(f"{name}: {one_line(str(error))}") from error
@@ -207,15 +205,6 @@ def _load_pickle(f: BinaryIO, name: str) -> dict[str, Any]:
             stacklevel=4,
         )
     return data
-
-
-class _TrustingUnpickler(pickle.Unpickler):
-    """Runs whatever the pickle says; tensors that were saved on a GPU load without one."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) == ("torch.storage", "_load_from_bytes"):
-            return lambda b: torch.load(io.BytesIO(b), map_location="cpu", weights_only=False)
-        return super().find_class(module, name)
 
 
 def _check_roles(data: dict[str, Any]) -> None:
