@@ -8,6 +8,10 @@ import os
 import signal
 from collections.abc import Iterator
 
+# Signals that ask a process to stop, as far as this system has them.
+STOP_SIGNALS = tuple(
+    getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP") if hasattr(signal, name)
+)
 # What was sent once can arrive more than once: from `timeout`, say, and from a batch system that
 # tells all processes while their parent passes it on.
 ECHO_SEC = 0.2
@@ -47,6 +51,13 @@ def held_back() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+def ignore_signals() -> None:
+    """Leave the signals that ask to stop to the process that started this one."""
+    signal.set_wakeup_fd(-1)  # a forked process shares it with its parent
+    for num in STOP_SIGNALS:
+        signal.signal(num, signal.SIG_IGN)
 
 
 def is_echo(first: int, num: int, after_sec: float) -> bool:

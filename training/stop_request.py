@@ -14,10 +14,9 @@ import threading
 import time
 
 from dnnlib import interrupts
+from dnnlib.interrupts import STOP_SIGNALS as SIGNALS
+from dnnlib.interrupts import ignore_signals as ignore_signals
 
-SIGNALS = tuple(
-    getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP") if hasattr(signal, name)
-)
 SAY_SEC = 0.5
 
 
@@ -94,13 +93,6 @@ def _write(message: bytes) -> None:
         with contextlib.suppress(OSError, ValueError):  # the terminal may be gone
             # Not print(): another thread may be in the middle of one.
             os.write(sys.__stderr__.fileno(), message)
-
-
-def ignore_signals() -> None:
-    """Leave signals to the process that started this one."""
-    signal.set_wakeup_fd(-1)  # which a forked process shares with that one
-    for num in SIGNALS:
-        signal.signal(num, signal.SIG_IGN)
 
 
 def _do_nothing(_num: int, _frame) -> None:
