@@ -278,10 +278,7 @@ def open_source(
     if is_dataset:
         with cli.blame("--source"):
             dataset = ImageFolderDataset(source, max_size=num, random_seed=seed)
-            try:
-                found = dataset.check_images()
-            except AssertionError as error:  # an image that differs from the others
-                raise InputError(str(error)) from error
+            found = dataset.check_images()
         for title, text in notes.describe(found, dataset.left_out).items():
             click.echo(f"{title} in {source}: {text}", err=True)
         _, height, width = dataset.image_shape
@@ -306,7 +303,7 @@ def dataset_images(
         idx = range(start, min(start + batch, len(dataset)))
         try:
             img = np.stack([dataset[i][0] for i in idx])
-        except AssertionError as error:  # an image that differs from the others
+        except InputError as error:  # an image that differs from the others
             raise InputError(f"--source: {error}") from error
         yield torch.from_numpy(img).to(device)
 

@@ -283,9 +283,8 @@ def check_dataset(
         label_notes = dataset.label_notes()
         identity = dataset.fingerprint()
         found = dataset.check_images() if distributed.is_main_process() else None
-    except (OSError, AssertionError, KeyError, ValueError, TypeError) as error:
-        message = error.args[0] if isinstance(error, KeyError) else errors.message_of(error)
-        message = one_line(str(message))  # the path can come from the network
+    except (OSError, ValueError, TypeError) as error:  # a network holds options of any type
+        message = one_line(errors.message_of(error))  # the path can come from the network
         hint = "" if data is not None else "; the network was trained with it, name another"
         raise InputError(f"--data: {message}{hint}") from error
     if found is not None:

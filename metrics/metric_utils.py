@@ -16,7 +16,7 @@ import dnnlib
 from data import fingerprint
 from data.loader import BatchLoader
 from dnnlib import errors
-from dnnlib.errors import InputError, MachineError
+from dnnlib.errors import InputError, MachineError, UserError
 from dnnlib.util import EasyDict
 from metrics import detectors, feature_cache, parallel, samples
 from metrics.feature_stats import FeatureStats as FeatureStats
@@ -190,7 +190,7 @@ def open_dataset(opts: MetricOptions) -> Any:
         dataset = dnnlib.util.construct_class_by_name(**opts.dataset_kwargs)
         if opts.dataset_fingerprint is not None:
             found = fingerprint.differences(opts.dataset_fingerprint, dataset.fingerprint())
-    except (OSError, AssertionError) as error:
+    except (OSError, UserError) as error:
         message = errors.message_of(error)
         raise MachineError(f"cannot open the dataset; --data names another: {message}") from error
     if found:
