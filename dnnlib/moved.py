@@ -13,12 +13,13 @@ from types import CodeType, ModuleType
 from typing import Any
 
 _CONVERSION = """
-    cifar convert decode inspection labels lsun mnist parallel sources transform writer
+    cifar convert decode inspection labels lsun mnist sources transform writer
 """.split()  # noqa: SIM905
 
 MODULES = {
     "dataset_conversion": "data.conversion",
     **{f"dataset_conversion.{name}": f"data.conversion.{name}" for name in _CONVERSION},
+    "dataset_conversion.parallel": "data.conversion.worker_processes",
     "network_files.state_file": "torch_utils.state_file",
     "torch_utils.ops.cuda.precompile": "training.precompile",
     "training.batches": "data.batches",
@@ -31,6 +32,16 @@ MODULES = {
 }
 
 NAMES = {
+    "data.conversion.inspection.MAX_SUGGESTED_SIZE": "training.dataset_report.MAX_SUGGESTED_SIZE",
+    "data.conversion.inspection.describe": "training.dataset_report.describe",
+    "data.conversion.labels.COMMA_NUMBER": "data.conversion.label_tables.COMMA_NUMBER",
+    "data.conversion.labels.NUMBER": "data.conversion.label_tables.NUMBER",
+    "data.conversion.labels.NUM_CLASSES_SHOWN": "data.conversion.classes.NUM_CLASSES_SHOWN",
+    "data.conversion.labels.WHOLE_NUMBER": "data.conversion.classes.WHOLE_NUMBER",
+    "data.conversion.labels.count_classes": "data.conversion.classes.count_classes",
+    "data.conversion.labels.describe_classes": "data.conversion.classes.describe_classes",
+    "data.conversion.labels.from_file": "data.conversion.label_tables.from_file",
+    "data.conversion.sources.refuse_unlabelled": "data.conversion.source.refuse_unlabelled",
     "dnnlib.cli.is_expected": "dnnlib.errors.is_for_users",
     "dnnlib.cli.is_out_of_memory": "dnnlib.errors.is_out_of_memory",
     "legacy.NETWORKS": "network_files.load.NETWORKS",

@@ -13,10 +13,11 @@ from typing import Any, Literal
 from tqdm import tqdm
 
 from data import plain_png
-from data.conversion.parallel import map_ordered
-from data.conversion.sources import Label, Source, SourceImage, refuse_unlabelled
+from data.conversion.source import Source, SourceImage, refuse_unlabelled
 from data.conversion.transform import Transform, explain_misfit
+from data.conversion.worker_processes import map_ordered
 from data.conversion.writer import Write, open_destination
+from data.dataset_json import Label
 from data.decoding import Picture
 from data.listing import note_repeated
 from dnnlib import strict_json
@@ -94,17 +95,7 @@ def convert_dataset(
         tqdm(results, total=count, unit="img", disable=None) as progress,
     ):
         for index, result in enumerate(progress):
-            problem = result.problem or _find_mismatch(result, summary)
-            if problem is None:
-                _keep(result, index, summary, write)
-            elif result.is_too_small:
-                summary.dropped["too small for --resolution"] += 1
-            elif on_error == "skip":
-                reason = printable(problem.partition(";")[0])
-                tqdm.write(f"Skipped: {result.name} {reason}", file=sys.stderr)
-                summary.dropped["unusable"] += 1
-            else:
-                raise InputError(f"{result.name} {printable(problem)}")
+            _keep_or_drop(result, index, summary, write, on_error)
         if summary.num_kept == 0:
             raise InputError(_describe_nothing(summary))
         if summary.num_unlabelled > 0:
@@ -184,6 +175,26 @@ def _find_mismatch(result: _Result, summary: Summary) -> str | None:
             " convert it, or leave such files out with --on-error=skip"
         )
     return None
+
+
+def _keep_or_drop(
+    result: _Result,
+    index: int,
+    summary: Summary,
+    write: Write,
+    on_error: Literal["stop", "skip"],
+) -> None:
+    problem = result.problem or _find_mismatch(result, summary)
+    if problem is None:
+        _keep(result, index, summary, write)
+    elif result.is_too_small:
+        summary.dropped["too small for --resolution"] += 1
+    elif on_error == "skip":
+        reason = printable(problem.partition(";")[0])
+        tqdm.write(f"Skipped: {result.name} {reason}", file=sys.stderr)
+        summary.dropped["unusable"] += 1
+    else:
+        raise InputError(f"{result.name} {printable(problem)}")
 
 
 def _keep(result: _Result, index: int, summary: Summary, write: Write) -> None:
