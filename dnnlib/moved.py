@@ -62,9 +62,10 @@ NAMES = {
 
 
 class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Finds old names of modules, after everything else has been asked.
+    """Finds old names of modules.
 
-    An old name gives the same module object as the new one, so that both see the same state.
+    Python asks this finder before all others: in a package that has moved, they would load every
+    module a second time, under its old name. An old name gives the same module object as the new one, so that both see the same state.
     """
 
     def find_spec(
@@ -95,7 +96,7 @@ class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 def install() -> None:
     """Let Python find the old names of modules; a second call does nothing."""
     if not any(isinstance(finder, Finder) for finder in sys.meta_path):
-        sys.meta_path.append(Finder())
+        sys.meta_path.insert(0, Finder())
 
 
 def names_of(module: str) -> Callable[[str], Any]:
