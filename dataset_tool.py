@@ -5,6 +5,7 @@ if __name__ == "__main__":  # Ctrl-C ends the script quietly even during the oth
 
     interrupts.end_quietly()
 
+import functools
 import signal
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import click
 from click.core import ParameterSource
 
 from data import listing, notes
-from data.conversion import sources
+from data.conversion import inspection_report, sources
 from data.conversion.classes import describe_labels
 from data.conversion.convert import COLOURS, MAX_DEFAULT_WORKERS, Summary, convert_dataset
 from data.conversion.inspection import inspect_source
@@ -22,7 +23,7 @@ from data.conversion.writer import check_destination
 from dnnlib import cli, paths, util
 from dnnlib.errors import InputError
 from torch_utils.host_memory import keep_freed_memory
-from training import dataset_report
+from training import advice
 
 HELP = """\
 Convert images into a dataset that training reads.
@@ -224,7 +225,8 @@ def inspect_dataset(
     # PyTorch takes seconds to import: conversion and its worker processes do without it.
     from torch_utils import distributed
 
-    for line in dataset_report.describe(inspection, path, distributed.num_gpus(), labels):
+    advise = functools.partial(advice.describe_training, num_gpus=distributed.num_gpus())
+    for line in inspection_report.describe(inspection, path, advise, labels):
         click.echo(util.printable(line))
     if inspection.sheet is not None:
         with util.open_atomic(sheet_path) as file:

@@ -8,10 +8,11 @@ import os
 import signal
 from collections.abc import Iterator
 
-# Signals that ask a process to stop, as far as this system has them.
-STOP_SIGNALS = tuple(
+# Signals that ask a process to stop.
+SIGNALS = tuple(
     getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP") if hasattr(signal, name)
 )
+
 # What was sent once can arrive more than once: from `timeout`, say, and from a batch system that
 # tells all processes while their parent passes it on.
 ECHO_SEC = 0.2
@@ -54,9 +55,9 @@ def held_back() -> Iterator[None]:
 
 
 def ignore_signals() -> None:
-    """Leave the signals that ask to stop to the process that started this one."""
-    signal.set_wakeup_fd(-1)  # a forked process shares it with its parent
-    for num in STOP_SIGNALS:
+    """Leave the `SIGNALS` to the process that started this one."""
+    signal.set_wakeup_fd(-1)  # a forked process shares it with the process that started it
+    for num in SIGNALS:
         signal.signal(num, signal.SIG_IGN)
 
 

@@ -32,8 +32,7 @@ MODULES = {
 }
 
 NAMES = {
-    "data.conversion.inspection.MAX_SUGGESTED_SIZE": "training.dataset_report.MAX_SUGGESTED_SIZE",
-    "data.conversion.inspection.describe": "training.dataset_report.describe",
+    "data.conversion.inspection.describe": "data.conversion.inspection_report.describe",
     "data.conversion.labels.COMMA_NUMBER": "data.conversion.label_tables.COMMA_NUMBER",
     "data.conversion.labels.NUMBER": "data.conversion.label_tables.NUMBER",
     "data.conversion.labels.NUM_CLASSES_SHOWN": "data.conversion.classes.NUM_CLASSES_SHOWN",
@@ -57,6 +56,7 @@ NAMES = {
     "network_files.unpickler.MAX_DIMENSIONS": "dnnlib.restricted_pickle.MAX_DIMENSIONS",
     "network_files.unpickler.Storage": "torch_utils.restricted_tensors.Storage",
     "network_files.unpickler.StorageUnpickler": "torch_utils.restricted_tensors.StorageUnpickler",
+    "training.stop_request.ignore_signals": "dnnlib.interrupts.ignore_signals",
     "torch_utils.misc.InfiniteSampler": "data.sampler.InfiniteSampler",
 }
 
@@ -65,7 +65,8 @@ class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     """Finds old names of modules.
 
     Python asks this finder before all others: in a package that has moved, they would load every
-    module a second time, under its old name. An old name gives the same module object as the new one, so that both see the same state.
+    module a second time, under its old name. An old name gives the same module object as the new
+    one, so that both see the same state.
     """
 
     def find_spec(

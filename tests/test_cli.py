@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from dnnlib import cli
+from dnnlib.errors import InputError, MachineError
 from dnnlib.version import __version__
 from tests import golden
 
@@ -112,13 +113,13 @@ def raising(error):
 @pytest.mark.parametrize(
     ("error", "line"),
     [
-        (ValueError("--x 3 is too big"), "Error: --x 3 is too big\n"),
-        (RuntimeError("install this"), "Error: install this\n"),
+        (InputError("--x 3 is too big"), "Error: --x 3 is too big\n"),
+        (MachineError("install this"), "Error: install this\n"),
         (FileNotFoundError(2, "No such file", "a.pkl"), "Error: No such file: a.pkl\n"),
         (OSError("disk on fire"), "Error: disk on fire\n"),
         (MemoryError("1 TB"), "Error: out of memory; a smaller batch may help. 1 TB\n"),
         # Nobody's file writes to the terminal what it likes.
-        (ValueError("a\x1b[2J\u202e.png"), "Error: a\\x1b[2J\\u202e.png\n"),
+        (InputError("a\x1b[2J\u202e.png"), "Error: a\\x1b[2J\\u202e.png\n"),
         (OSError("a\x07\x9b.png"), "Error: a\\x07\\x9b.png\n"),
         (
             FileNotFoundError(2, "No such file", "a\x1b\n\udce9"),
@@ -187,7 +188,7 @@ def test_commands_of_a_group_report_errors_alike():
     def main():
         pass
 
-    main.command(name="fail")(raising(ValueError("--x 3 is too big")))
+    main.command(name="fail")(raising(InputError("--x 3 is too big")))
     result = CliRunner().invoke(main, ["fail"])
     assert (result.exit_code, result.stderr) == (1, "Error: --x 3 is too big\n")
 

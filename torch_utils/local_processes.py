@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 
 from dnnlib import errors, interrupts
 from dnnlib.errors import MachineError
-from dnnlib.interrupts import STOP_SIGNALS
+from dnnlib.interrupts import SIGNALS as STOP_SIGNALS
 from torch_utils.shared_texts import TextsInMemory
 
 MAX_WORDS = 16_000  # bytes of a message or traceback

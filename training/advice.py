@@ -3,8 +3,10 @@
 What `dataset_tool.py --inspect`, docs/configs.md and the examples advise comes from here. No torch.
 """
 
+from collections.abc import Iterator
+
 from dnnlib.util import nearest_power_of_two
-from training.config import Cfg, suggest_gamma
+from training.config import CFGS, Cfg, suggest_gamma
 
 # Samples per GPU and pass: cautious guesses for 16 GB and more, which nobody has tried. Smaller
 # images are treated as those of 128x128, larger ones as those of 1024x1024.
@@ -48,6 +50,44 @@ def starting_point(cfg: Cfg, resolution: int, gpus: int) -> dict[str, str]:
 def as_arguments(options: dict[str, str]) -> str:
     """Options as they stand on a command line."""
     return " ".join(f"--{name}={value}" for name, value in options.items())
+
+
+def describe_training(
+    data: str, resolution: int, is_labelled: bool, num_gpus: int
+) -> Iterator[str]:
+    """Commands that train on a dataset, line by line.
+
+    Args:
+        data: Path of the dataset.
+        resolution: Width and height of its images.
+        is_labelled: Whether the images have labels.
+        num_gpus: GPUs of this machine. Without one, there is a command for the CPU as well.
+    """
+
+    def command(cfg: Cfg, gpus: int) -> str:
+        options = starting_point(cfg, resolution, gpus)
+        labels = {"cond": "1"} if is_labelled else {}
+        arguments = as_arguments(
+            {"outdir": "training-runs", "cfg": cfg, "data": data, **options, **labels}
+        )
+        return f"  python train.py {arguments}"
+
+    size = f"{resolution}x{resolution}"
+    if num_gpus == 0:
+        yield f"This machine has no GPU. To try training at {size} on it, with a small network:"
+        yield command("stylegan3-t", 0)
+        factor = (resolution / 32) ** 2
+        longer = "" if factor <= 1 else f"; here, {factor:g} times as long"
+        yield f"  At 32x32 this takes about ten minutes on two cores{longer}."
+    gpus = max(num_gpus, 1)
+    where = "with one GPU" if gpus == 1 else f"with the {gpus} GPUs of this machine"
+    yield f"To train on it at {size} {where}, one of:"
+    for cfg in CFGS:
+        yield command(cfg, gpus)
+    yield (
+        "--gamma is a starting point: 0.001 * resolution^2 / batch for StyleGAN3, a fifth of it for"
+        " StyleGAN2. Try a third and three times as much. docs/configs.md says what else to change."
+    )
 
 
 def _on_gpus(cfg: Cfg, resolution: int, gpus: int) -> dict[str, str | int]:

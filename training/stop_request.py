@@ -13,10 +13,10 @@ import sys
 import threading
 import time
 
-from dnnlib import interrupts
-from dnnlib.interrupts import STOP_SIGNALS as SIGNALS
-from dnnlib.interrupts import ignore_signals as ignore_signals
+from dnnlib import interrupts, moved
+from dnnlib.interrupts import SIGNALS
 
+__getattr__ = moved.names_of(__name__)
 SAY_SEC = 0.5
 
 

@@ -22,6 +22,7 @@ from dnnlib.util import is_power_of_two
 __getattr__ = moved.names_of(__name__)
 SHEET_COLUMNS, SHEET_ROWS, CELL = 8, 6, 128
 BACKGROUND = 32  # grey
+MAX_SUGGESTED_SIZE = 1024  # of images to convert to
 MAX_LISTED = 8  # sizes, classes, files in a list
 SMALL_DATASET = 1000
 

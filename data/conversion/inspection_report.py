@@ -1,29 +1,28 @@
-"""The report of `dataset_tool.py --inspect`: what is in a source, and how to train on it."""
+"""The report of `dataset_tool.py --inspect`, line by line."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from data import notes
 from data.conversion.classes import describe_labels
 from data.conversion.convert import COLOURS
-from data.conversion.inspection import MAX_LISTED, Inspection, find_problems
+from data.conversion.inspection import MAX_LISTED, MAX_SUGGESTED_SIZE, Inspection, find_problems
 from data.conversion.transform import suggest_size
 from dnnlib.util import is_power_of_two
-from training import advice
-from training.config import CFGS, Cfg
 
-MAX_SUGGESTED_SIZE = 1024
+Advice = Callable[[str, int, bool], Iterable[str]]
 
 
 def describe(
-    inspection: Inspection, path: str, num_gpus: int, labels: str | None = None
+    inspection: Inspection, path: str, advise: Advice, labels: str | None = None
 ) -> Iterator[str]:
     """The findings, line by line: facts, problems, and what to do next.
 
     Args:
         inspection: The findings.
         path: The source.
-        num_gpus: GPUs of this machine, for which commands are advised.
+        advise: Gives the commands that train on a dataset: its path, the resolution, and whether
+            the images have labels.
         labels: What `--labels` said.
     """
     if inspection.num_images == 0:
@@ -47,11 +46,11 @@ def describe(
     yield "Problems:" + ("" if problems else " none")
     yield from (f"  - {problem}" for problem in problems)
     if inspection.sizes:
-        yield from _describe_next(inspection, path, num_gpus, labels)
+        yield from _describe_next(inspection, path, advise, labels)
 
 
 def _describe_next(
-    inspection: Inspection, path: str, num_gpus: int, labels: str | None
+    inspection: Inspection, path: str, advise: Advice, labels: str | None
 ) -> Iterator[str]:
     """The command that makes a dataset of it, if it is none yet, and those that train on it."""
     (width, height), _ = inspection.sizes.most_common(1)[0]
@@ -79,38 +78,7 @@ def _describe_next(
         yield f"Networks start at 8x8; {resolution}x{resolution} is too small to train on"
         return
     is_labelled = any(label is not None for label in inspection.labels)
-    yield from _describe_training(data, resolution, num_gpus, is_labelled)
-
-
-def _describe_training(
-    data: str, resolution: int, num_gpus: int, is_labelled: bool
-) -> Iterator[str]:
-    """Commands that train, for this machine; where it has no GPU, also for one that has."""
-
-    def command(cfg: Cfg, gpus: int) -> str:
-        options = advice.starting_point(cfg, resolution, gpus)
-        labels = {"cond": "1"} if is_labelled else {}
-        arguments = advice.as_arguments(
-            {"outdir": "training-runs", "cfg": cfg, "data": data, **options, **labels}
-        )
-        return f"  python train.py {arguments}"
-
-    size = f"{resolution}x{resolution}"
-    if num_gpus == 0:
-        yield f"This machine has no GPU. To try training at {size} on it, with a small network:"
-        yield command("stylegan3-t", 0)
-        factor = (resolution / 32) ** 2
-        longer = "" if factor <= 1 else f"; here, {factor:g} times as long"
-        yield f"  At 32x32 this takes about ten minutes on two cores{longer}."
-    gpus = max(num_gpus, 1)
-    where = "with one GPU" if gpus == 1 else f"with the {gpus} GPUs of this machine"
-    yield f"To train on it at {size} {where}, one of:"
-    for cfg in CFGS:
-        yield command(cfg, gpus)
-    yield (
-        "--gamma is a starting point: 0.001 * resolution^2 / batch for StyleGAN3, a fifth of it for"
-        " StyleGAN2. Try a third and three times as much. docs/configs.md says what else to change."
-    )
+    yield from advise(data, resolution, is_labelled)
 
 
 def _list_counts(counts: dict[str, int]) -> str:
