@@ -8,7 +8,7 @@ if __name__ == "__main__":  # Ctrl-C ends the script quietly even during the oth
 import functools
 import signal
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 from click.core import ParameterSource
@@ -18,7 +18,7 @@ from data.conversion import inspection_report, sources
 from data.conversion.classes import describe_labels
 from data.conversion.convert import COLOURS, MAX_DEFAULT_WORKERS, Summary, convert_dataset
 from data.conversion.inspection import inspect_source
-from data.conversion.transform import Transform
+from data.conversion.transform import Crop, Transform
 from data.conversion.writer import check_destination
 from dnnlib import cli, paths, util
 from dnnlib.errors import InputError
@@ -174,10 +174,10 @@ def main(
     dest: str | None,
     inspect: str | None,
     max_images: int | None,
-    transform: str | None,
+    transform: Crop | None,
     resolution: tuple[int, int] | None,
     labels: str | None,
-    on_error: str,
+    on_error: Literal["stop", "skip"],
     workers: int | None,
     seed: int | None,
     keep_profile_values: bool,
@@ -190,6 +190,7 @@ def main(
     for option, value in (("--source", source), ("--dest", dest)):
         if value is None:
             raise click.UsageError(f"Missing option '{option}'.")
+    assert source is not None and dest is not None
     check_destination(Path(dest))
     if paths.is_inside(Path(dest), Path(source)) and Path(dest).suffix.lower() != ".zip":
         raise InputError(
@@ -260,7 +261,7 @@ def _interrupt(signum: int, frame: Any) -> None:
 def describe(summary: Summary, dest: str) -> str:
     """What was kept, what was dropped and why, and the labels, for people."""
     lines = [f"Wrote {summary.num_kept} images to {dest}"]
-    if summary.size is not None:
+    if summary.size is not None and summary.mode is not None:
         width, height = summary.size
         lines[0] += f": {width}x{height}, {COLOURS[summary.mode]}"
     if summary.dropped:

@@ -4,6 +4,7 @@ import contextlib
 import functools
 import io
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -57,6 +58,7 @@ def to_srgb(
     notes[f"converted from {name} to sRGB"] += 1
     colours = image.convert(mode) if is_grey else image.convert("RGB")
     result = PIL.ImageCms.applyTransform(colours, transform)
+    assert result is not None  # it is, unless Pillow works in place
     result = result.getchannel("G") if is_grey else result
     if image.mode in ("LA", "RGBA"):
         result.putalpha(image.getchannel("A"))
@@ -80,7 +82,7 @@ def note_stated_space(image: PIL.Image.Image, data: bytes, notes: Counter[str]) 
         notes[STATED] += 1
 
 
-def _png_states_another(info: dict[str, Any], data: bytes) -> bool:
+def _png_states_another(info: Mapping[Any, Any], data: bytes) -> bool:
     """By the chunk that counts most: cICP before sRGB before gAMA and cHRM (ISO/IEC 15948)."""
     coded = find_chunk(data, b"cICP")
     if coded is not None:

@@ -221,7 +221,7 @@ class ImageFolderDataset(Dataset):
     def _load_raw_image(self, raw_idx: int, notes: Counter[str] | None = None) -> np.ndarray:
         if self._cache is not None and (image := self._cache.get(raw_idx)) is not None:
             return image
-        found = None if notes is None else Counter()
+        found: Counter[str] | None = None if notes is None else Counter()
         try:
             data = self._read_image(raw_idx)
             # In archives as well: their checksums are right for an image that was damaged before.
@@ -235,7 +235,7 @@ class ImageFolderDataset(Dataset):
             image = np.concatenate([image, opaque], axis=2)
             if found is not None:
                 del found[decoding.OPAQUE]  # it is kept here
-        if notes is not None:
+        if notes is not None and found is not None:
             notes.update(found)
         image = image.transpose(2, 0, 1)  # HWC to CHW
         if self._cache is not None:

@@ -42,11 +42,11 @@ class Dataset(torch.utils.data.Dataset):
         self._raw_labels: np.ndarray | None = None  # read on first use
         self._label_shape: list[int] | None = None
 
-        self._raw_idx = np.arange(self._raw_shape[0], dtype=np.int64)
+        self._raw_idx: np.ndarray = np.arange(self._raw_shape[0], dtype=np.int64)
         if max_size is not None and max_size < self._raw_idx.size:
             np.random.RandomState(random_seed).shuffle(self._raw_idx)
             self._raw_idx = np.sort(self._raw_idx[:max_size])
-        self._xflip = np.zeros(self._raw_idx.size, dtype=bool)
+        self._xflip: np.ndarray = np.zeros(self._raw_idx.size, dtype=bool)
         if xflip:
             self._raw_idx = np.tile(self._raw_idx, 2)
             self._xflip = np.concatenate([self._xflip, ~self._xflip])

@@ -55,6 +55,7 @@ class Picture:
     """
 
     def __init__(self, picture: np.ndarray | PIL.Image.Image, had_alpha: bool = False) -> None:
+        # One is made of the other when it is asked for.
         self._pixels = picture if isinstance(picture, np.ndarray) else None
         self._image = None if isinstance(picture, np.ndarray) else picture
         self.had_alpha = had_alpha
@@ -71,20 +72,20 @@ class Picture:
     def image(self) -> PIL.Image.Image:
         """The same for Pillow."""
         if self._image is None:
-            is_grey = self._pixels.shape[2] == 1
-            self._image = PIL.Image.fromarray(self._pixels[:, :, 0] if is_grey else self._pixels)
+            pixels = self.pixels
+            self._image = PIL.Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
         return self._image
 
     @property
     def mode(self) -> str:
-        return MODES[self._pixels.shape[2]] if self._image is None else self._image.mode
+        return MODES[self.pixels.shape[2]] if self._image is None else self._image.mode
 
     @property
     def size(self) -> tuple[int, int]:
         """Width and height."""
         if self._image is not None:
             return self._image.size
-        height, width, _ = self._pixels.shape
+        height, width, _ = self.pixels.shape
         return width, height
 
 
@@ -263,7 +264,7 @@ def _open(data: bytes) -> PIL.Image.Image:
     return PIL.Image.open(io.BytesIO(data), formats=formats.readable_formats())
 
 
-def _count_frames(format_name: str, data: bytes, notes: Counter[str]) -> None:
+def _count_frames(format_name: str | None, data: bytes, notes: Counter[str]) -> None:
     """Count what follows the first picture, as far as it can be read."""
     if format_name not in FRAMES:
         return
@@ -277,7 +278,8 @@ def _samples(image: PIL.Image.Image, header: png_header.PngHeader | None) -> tup
     """How many samples a pixel of a TIFF has (else 1), and how many bits each has, if known."""
     if image.format == "TIFF":
         bits = deep_samples.bits_of_tiff(image)
-        return image.tag_v2.get(SAMPLESPERPIXEL, len(bits)), max(bits)
+        (num_samples,) = deep_samples.values_of_tag(image, SAMPLESPERPIXEL, len(bits))
+        return num_samples, max(bits)
     return 1, 8 if header is None else header.depth
 
 

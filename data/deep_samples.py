@@ -5,6 +5,8 @@ from collections import Counter
 
 import numpy as np
 import PIL.Image
+from PIL.ImageFile import ImageFile
+from PIL.TiffImagePlugin import TiffImageFile
 
 from data import png_header
 from data.reading import UnusableImage, unusable
@@ -29,11 +31,12 @@ def scale_of(image: PIL.Image.Image, data: bytes) -> Scale | None:
     Raises:
         UnusableImage: If Pillow would give other values than those in the file.
     """
-    check = {"TIFF": _check_tiff, "JPEG2000": _check_jpeg2000, "PPM": _check_ppm}.get(image.format)
-    if check is not None:
-        return check(image, data)
+    checks = {"TIFF": _check_tiff, "JPEG2000": _check_jpeg2000, "PPM": _check_ppm}
+    if image.format in checks:
+        return checks[image.format](image, data)
     if image.format == "PNG" and image.mode == "RGB" and "transparency" in image.info:
-        if png_header.parse(data).depth > 8:  # of the colour, Pillow looks for all 16 bits
+        header = png_header.parse(data)
+        if header is not None and header.depth > 8:  # Pillow compares all 16 bits of the colour
             raise _misread("16 bits per sample and a transparent colour")
         return None
     if image.format == "FITS" and image.mode != "L":
@@ -80,22 +83,25 @@ def note_reduction(
 
 def bits_of_tiff(image: PIL.Image.Image) -> tuple[int, ...]:
     """Bits per sample, for each of them."""
-    return _values(image, BITS_PER_SAMPLE, 1)
+    return values_of_tag(image, BITS_PER_SAMPLE, 1)
 
 
 def _check_tiff(image: PIL.Image.Image, data: bytes) -> Scale | None:
     bits = max(bits_of_tiff(image))
-    formats = _values(image, SAMPLE_FORMAT, UNSIGNED)
+    formats = values_of_tag(image, SAMPLE_FORMAT, UNSIGNED)
     if image.mode not in ("F", "I") and any(kind not in (UNSIGNED, VOID) for kind in formats):
         raise _misread("signed samples")
-    if bits > 8 and len(image.getbands()) > 1 and image.tag_v2.get(PLANAR) == SEPARATE_PLANES:
+    planes = values_of_tag(image, PLANAR, 0)
+    if bits > 8 and len(image.getbands()) > 1 and planes == (SEPARATE_PLANES,):
         raise _misread(f"{bits} bits per sample in separate planes")
     if not image.mode.startswith("I;16"):
         return None
-    return 2**bits - 1, image.tag_v2.get(PHOTOMETRIC) == WHITE_IS_ZERO
+    return 2**bits - 1, values_of_tag(image, PHOTOMETRIC, -1) == (WHITE_IS_ZERO,)
 
 
-def _values(image: PIL.Image.Image, tag: int, default: int) -> tuple[int, ...]:
+def values_of_tag(image: PIL.Image.Image, tag: int, default: int) -> tuple[int, ...]:
+    """What a TIFF says under a tag, as several values even if it is one."""
+    assert isinstance(image, TiffImageFile)
     values = image.tag_v2.get(tag, default)
     return values if isinstance(values, tuple) else (values,)
 
@@ -116,6 +122,7 @@ def _check_jpeg2000(image: PIL.Image.Image, data: bytes) -> Scale | None:
 
 
 def _check_ppm(image: PIL.Image.Image, data: bytes) -> Scale | None:
+    assert isinstance(image, ImageFile)
     args = image.tile[0].args if image.tile else ()
     largest = args[-1] if isinstance(args, tuple) and isinstance(args[-1], int) else 255
     is_binary = bool(image.tile) and image.tile[0].codec_name == "ppm"

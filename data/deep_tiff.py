@@ -116,9 +116,10 @@ def _profile(tags: ImageFileDirectory_v2) -> bytes | None:
 
 def _count_pages(tags: ImageFileDirectory_v2, data: bytes) -> int:
     seen: set[int] = set()
-    while tags is not None and tags.next and tags.next not in seen:
-        seen.add(tags.next)
-        tags = _directory(data, tags.next)
+    page: ImageFileDirectory_v2 | None = tags
+    while page is not None and page.next and page.next not in seen:
+        seen.add(page.next)
+        page = _directory(data, page.next)
     return 1 + len(seen)
 
 

@@ -77,7 +77,7 @@ def free_bytes() -> int:
     Containers limit memory by control groups (version 2, then 1).
     """
     free = psutil.virtual_memory().available
-    for folder, limit, used, reclaimable in (
+    for folder, limit_file, used_file, reclaimable in (
         ("/sys/fs/cgroup", "memory.max", "memory.current", "inactive_file"),
         (
             "/sys/fs/cgroup/memory",
@@ -87,8 +87,8 @@ def free_bytes() -> int:
         ),
     ):
         try:
-            limit = int((Path(folder) / limit).read_text())
-            used = int((Path(folder) / used).read_text())
+            limit = int((Path(folder) / limit_file).read_text())
+            used = int((Path(folder) / used_file).read_text())
             stat = dict(line.split() for line in (Path(folder) / "memory.stat").open())
         except (OSError, ValueError):
             continue  # not limited ("max"), or not in this way

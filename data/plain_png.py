@@ -35,8 +35,8 @@ def encode(pixels: np.ndarray) -> bytes:
     rows = np.empty([height, ROW_START + width * channels], np.uint8)
     rows[:, :ROW_START] = row_starts
     rows[:, ROW_START:] = pixels.reshape(height, -1)
-    checksum = zlib.adler32(np.ascontiguousarray(rows[:, ROW_START - 1 :]))
-    data = b"".join([head[HEADER_SIZE + 8 :], rows, struct.pack(">I", checksum)])
+    checksum = zlib.adler32(rows[:, ROW_START - 1 :].tobytes())
+    data = b"".join([head[HEADER_SIZE + 8 :], rows.data, struct.pack(">I", checksum)])
     return head[:HEADER_SIZE] + _chunk(b"IDAT", data) + _chunk(b"IEND", b"")
 
 
@@ -57,7 +57,7 @@ def find_pixels(data: bytes) -> np.ndarray | None:
     head, row_starts = _frame(height, width, channels)
     if not data.startswith(head):
         return None
-    found = np.ndarray([height, ROW_START], np.uint8, data, DATA_START, [stride, 1])
+    found: np.ndarray = np.ndarray([height, ROW_START], np.uint8, data, DATA_START, [stride, 1])
     if not np.array_equal(found, row_starts):
         return None
     start = DATA_START + ROW_START

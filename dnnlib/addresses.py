@@ -5,7 +5,7 @@ import re
 import urllib.parse
 import urllib.request
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal, overload
 
 from dnnlib import downloads
 from dnnlib.cache_dir import make_cache_dir_path
@@ -25,6 +25,25 @@ def is_url(obj: Any, allow_file_urls: bool = False) -> bool:
     return parts.scheme in ("http", "https") and bool(parts.netloc)
 
 
+@overload
+def open_url(
+    url: str,
+    cache_dir: str | None = None,
+    num_attempts: int = 10,
+    verbose: bool = True,
+    return_filename: Literal[False] = False,
+    cache: bool = True,
+) -> BinaryIO: ...
+@overload
+def open_url(
+    url: str,
+    cache_dir: str | None = None,
+    num_attempts: int = 10,
+    verbose: bool = True,
+    *,
+    return_filename: Literal[True],
+    cache: bool = True,
+) -> str: ...
 def open_url(
     url: str,
     cache_dir: str | None = None,
@@ -60,8 +79,8 @@ def open_url(
     """
     url = os.fspath(url)
     if not is_url(url):
-        path = _local_path(url)
-        return path if return_filename else open(path, "rb")
+        local_path = _local_path(url)
+        return local_path if return_filename else open(local_path, "rb")
     if num_attempts < 1:
         raise InputError(f"open_url: `num_attempts` must be at least 1, got {num_attempts}")
     if not cache:

@@ -6,8 +6,9 @@ import os
 import sys
 import threading
 import traceback
-from collections.abc import Callable
-from typing import Any, TextIO
+from collections.abc import Callable, Iterable
+from types import TracebackType
+from typing import IO, Any, TextIO
 
 
 class Logger:
@@ -29,10 +30,9 @@ class Logger:
         file_mode: str = "w",
         should_flush: bool = True,
     ):
-        self.file = None
+        self.file: _LogFile | None = None
         if file_name is not None:
-            text_file = open(file_name, file_mode, encoding="utf-8", errors="replace")  # noqa: SIM115
-            self.file = _LogFile(text_file)
+            self.file = _LogFile(open(file_name, file_mode, encoding="utf-8", errors="replace"))  # noqa: SIM115
         lock = threading.RLock()
         self._stdout = _Tee(sys.stdout, self.file, should_flush, lock)
         self._stderr = _Tee(sys.stderr, self.file, should_flush, lock)
@@ -42,7 +42,12 @@ class Logger:
     def __enter__(self) -> "Logger":
         return self
 
-    def __exit__(self, exc_type, exc, tb) -> None:
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
         if self.file is not None and exc is not None and not isinstance(exc, SystemExit):
             self.flush()
             self.file.write("".join(traceback.format_exception(exc_type, exc, tb)))
@@ -75,7 +80,7 @@ class Logger:
 class _LogFile:
     """A text file that costs lines when the disk is full, and not the run that it is the log of."""
 
-    def __init__(self, file: TextIO):
+    def __init__(self, file: IO[str]):
         self._file = file
 
     def write(self, text: str) -> None:
@@ -120,12 +125,12 @@ class _Tee:
             if self.file is not None:
                 *lines, self._line = (self._line + text).split("\n")
                 for line in lines:
-                    self._finish_line(line.removesuffix("\r"))
+                    self._finish_line(self.file, line.removesuffix("\r"))
             if self._should_flush:
                 self.flush()
         return len(text)
 
-    def writelines(self, lines) -> None:
+    def writelines(self, lines: Iterable[str]) -> None:
         for line in lines:
             self.write(line)
 
@@ -139,7 +144,7 @@ class _Tee:
                     self._line, self._is_line_started = "", True
                 self.file.flush()
 
-    def _to_console(self, function: Callable, *args) -> None:
+    def _to_console(self, function: Callable, *args: str) -> None:
         """Write to the console; if that fails, the log file goes on alone."""
         try:
             function(*args)
@@ -147,15 +152,16 @@ class _Tee:
             if self.file is None:
                 raise
             if error.errno in _READER_IS_GONE:
+                assert self.console is not None
                 _detach(self.console)
                 self.file.write(f"Note: nobody reads the console any more ({error.strerror}).\n")
 
-    def _finish_line(self, line: str) -> None:
+    def _finish_line(self, file: _LogFile, line: str) -> None:
         is_progress = "\r" in line
         if not is_progress:
-            self.file.write(line)
+            file.write(line)
         if not is_progress or self._is_line_started:
-            self.file.write("\n")
+            file.write("\n")
         self._is_line_started = False
 
 

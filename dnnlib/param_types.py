@@ -88,7 +88,7 @@ class SeedRange(click.ParamType):
     ) -> list[int]:
         if isinstance(value, list):
             return value
-        seeds = []
+        seeds: list[int] = []
         for piece in value.split(","):
             numbers = _parsed(_parse_range_piece, piece, self, param, ctx)
             if len(numbers) == 0:

@@ -30,7 +30,8 @@ class PartialFile:
         self._path = path
         self._note_path = beside(path, ".json") if path is not None else None
         note = (_read_json(self._note_path) if self._note_path is not None else None) or {}
-        self.validator, self.total = note.get("validator"), note.get("total")
+        self.validator: str | None = note.get("validator")
+        self.total: int | None = note.get("total")
         is_usable = is_sendable(self.validator) and isinstance(self.total, int | None)
         if not is_usable or (self.total is not None and self.size() > self.total):
             self.discard()
@@ -72,6 +73,7 @@ class PartialFile:
 
     def move_to(self, path: Path) -> None:
         """Give the complete file its name."""
+        assert self._path is not None and self._note_path is not None
         os.fsync(self.file.fileno())
         self.file.close()  # Windows renames no open file
         try:
@@ -90,21 +92,22 @@ class PartialFile:
         self.file.close()
         if not is_kept:
             for path in (self._note_path, self._path):
-                with contextlib.suppress(OSError):
-                    path.unlink()
+                if path is not None:
+                    with contextlib.suppress(OSError):
+                        path.unlink()
 
 
 @contextlib.contextmanager
 def open_partial(path: Path, is_locked: bool) -> Iterator[PartialFile]:
     """Open what there is of a file; without the lock on it, a file of our own."""
-    partial = None
+    shared = None
     if is_locked:
         with contextlib.suppress(PermissionError):  # another user's
-            partial = PartialFile(*_create(beside(path, ".partial"), 0))
-    is_shared = partial is not None
-    if not is_shared:
-        partial = PartialFile(*_create(beside(path, f".{uuid.uuid4().hex}.partial"), os.O_EXCL))
-    is_kept = is_shared
+            shared = PartialFile(*_create(beside(path, ".partial"), 0))
+    is_kept = is_shared = shared is not None
+    partial = shared or PartialFile(
+        *_create(beside(path, f".{uuid.uuid4().hex}.partial"), os.O_EXCL)
+    )
     try:
         yield partial
     except OSError as err:

@@ -266,7 +266,7 @@ class _Dtype:
         byte_order = _as_text(state[1])
         if not isinstance(byte_order, str) or byte_order not in ("<", ">", "|", "="):
             raise pickle.UnpicklingError("it has arrays with an unknown order of bytes")
-        self.dtype = self.dtype.newbyteorder(byte_order)
+        self.dtype = np.dtype(f"{byte_order}{self.dtype.kind}{self.dtype.itemsize}")
 
 
 class _Array(np.ndarray):

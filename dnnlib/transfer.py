@@ -63,6 +63,7 @@ def _attempt(url: str, partial: PartialFile, verbose: bool) -> None:
     if offset and offset == partial.total:
         return  # only the name was missing
     if offset:
+        assert partial.validator is not None  # or the offset would be 0
         # With If-Range a server that has another version by now sends it all, with status 200.
         headers = {"Range": f"bytes={offset}-", "If-Range": partial.validator}
         with http_stream.get(url, _IDENTITY | headers) as answer:
@@ -151,6 +152,7 @@ def _accept_rest(answer: http_stream.Answer, partial: PartialFile, offset: int) 
     first, last = int(match[1]), int(match[2])
     total = partial.total if match[3] == "*" else int(match[3])
     # An answer that does not name its version may be of any.
+    assert partial.validator is not None
     name = "ETag" if partial.validator.startswith('"') else "Last-Modified"
     is_same = answer.headers.get(name) == partial.validator and partial.total in (None, total)
     if not is_same or total is None or not first == offset <= last < total:

@@ -55,7 +55,7 @@ def get_obj_by_name(name: str) -> Any:
     return obj
 
 
-def call_func_by_name(*args, func_name: str, **kwargs) -> Any:
+def call_func_by_name(*args: Any, func_name: str, **kwargs: Any) -> Any:
     """Call the function at the dotted path `func_name` with the other arguments."""
     func = get_obj_by_name(func_name)
     if not callable(func):
@@ -63,7 +63,7 @@ def call_func_by_name(*args, func_name: str, **kwargs) -> Any:
     return func(*args, **kwargs)
 
 
-def construct_class_by_name(*args, class_name: str, **kwargs) -> Any:
+def construct_class_by_name(*args: Any, class_name: str, **kwargs: Any) -> Any:
     """Construct the class at the dotted path `class_name` with the other arguments."""
     return call_func_by_name(*args, func_name=class_name, **kwargs)
 

@@ -116,28 +116,13 @@ def load_network_pkl(
         raise InputError(f"{name}: {one_line(reason)}")
     f.seek(start)
     try:
-        try:
-            data = _load_safetensors(f) if is_safetensors(head) else _load_pickle(f, name)
-            _check_roles(data)
-        except (unpickler.ForbiddenError, rebuild.MismatchError) as error:
-            text = one_line(str(error), max_characters=400)
-            if not allow_untrusted:
-                raise _FileError(
-                    f"{text}. --allow-untrusted (or {UNTRUSTED_VARIABLE}=1) runs the code in such "
-                    f"a file: only if you trust where it comes from"
-                ) from error
-            warnings.warn(
-                f"{name}: {text}. Running the code in the file, as allowed.", stacklevel=2
-            )
-            f.seek(start)
-            data = trusted_pickle.load(f)
-        data = _checked(data)
+        data = _checked(_read(f, head, name, allow_untrusted))
+    except own_classes.MissingError:
+        raise
     except safetensors_file.DamagedError as error:
         raise DamagedFileError(f"{name}: {one_line(str(error))}") from error
     except _FileError as error:
         raise InputError(f"{name}: {one_line(str(error))}") from error
-    except own_classes.MissingError:
-        raise
     except Exception as error:  # damaged bytes can make unpickling raise anything
         reason = one_line(foreign.explain(head, error, name))
         f.seek(start)
@@ -152,6 +137,25 @@ def load_network_pkl(
 
 class _FileError(InputError):
     """Says in its message what is wrong with a file."""
+
+
+def _read(f: BinaryIO, head: bytes, name: str, allow_untrusted: bool) -> Any:
+    """Read a file without running its code; with its code only if that is necessary and allowed."""
+    start = f.tell()
+    try:
+        data = _load_safetensors(f) if is_safetensors(head) else _load_pickle(f, name)
+        _check_roles(data)
+        return data
+    except (unpickler.ForbiddenError, rebuild.MismatchError) as error:
+        text = one_line(str(error), max_characters=400)
+        if not allow_untrusted:
+            raise _FileError(
+                f"{text}. --allow-untrusted (or {UNTRUSTED_VARIABLE}=1) runs the code in such a "
+                "file: only if you trust where it comes from"
+            ) from error
+        warnings.warn(f"{name}: {text}. Running the code in the file, as allowed.", stacklevel=3)
+        f.seek(start)
+        return trusted_pickle.load(f)
 
 
 def _load_safetensors(f: BinaryIO) -> dict[str, Any]:
@@ -202,7 +206,7 @@ def _load_pickle(f: BinaryIO, name: str) -> dict[str, Any]:
         warnings.warn(
             f"{name} was written by a version of the networks' source that is not known here "
             f"(SHA-256 {hashes}); its networks match this project's, which are used",
-            stacklevel=4,
+            stacklevel=5,
         )
     return data
 
@@ -225,11 +229,11 @@ def _checked(data: Any) -> dict[str, Any]:
         keys = ", ".join(str(key) for key in list(data)[:8]) or "nothing"
         raise _FileError(f"has no generator 'G_ema' (what it has: {keys})")
     data = dict(data)
-    kinds = dict.fromkeys((*NETWORKS, "augment_pipe"), torch.nn.Module)
-    for key, kind in {**kinds, "training_set_kwargs": dict}.items():
-        if not isinstance(data.setdefault(key, None), (kind, type(None))):
+    kinds: dict[str, type] = dict.fromkeys((*NETWORKS, "augment_pipe"), torch.nn.Module)
+    for key, expected in {**kinds, "training_set_kwargs": dict}.items():
+        if not isinstance(data.setdefault(key, None), (expected, type(None))):
             found = type(data[key]).__name__
-            raise _FileError(f"{key!r} must be a {kind.__name__} or None, found {found}")
+            raise _FileError(f"{key!r} must be a {expected.__name__} or None, found {found}")
     if data["training_set_kwargs"] is not None:
         # Whoever opens the dataset constructs this class by name.
         class_name = data["training_set_kwargs"].get("class_name", "training.dataset.Dataset")
@@ -262,7 +266,7 @@ def _warn_of_damage(name: str, data: dict[str, Any]) -> None:
         )
 
 
-def _with_fp16(net: torch.nn.Module) -> torch.nn.Module:
+def _with_fp16(net: Any) -> torch.nn.Module:
     """The same network built with half precision; `net` itself if it already was."""
     kwargs = copy.deepcopy(net.init_kwargs)
     synthesis_kwargs = kwargs.get("synthesis_kwargs", kwargs)  # where older generators keep them

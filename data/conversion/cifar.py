@@ -4,6 +4,7 @@ import io
 import tarfile
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -31,7 +32,7 @@ def read(path: Path) -> list[tuple[np.ndarray, int]]:
         raise InputError(
             f"--source={path}: cannot be read ({shorten(error)}); is the download complete?"
         ) from error
-    images = []
+    images: list[tuple[np.ndarray, int]] = []
     for name in BATCHES:
         if name not in batches:
             raise InputError(f"--source={path}: there is no {name} in it; is it CIFAR-10's?")
@@ -79,11 +80,16 @@ def _read_batches(path: Path) -> dict[str, bytes]:
                 continue
             if member.size > MAX_BATCH_BYTES:
                 raise tarfile.TarError(f"{name} unpacks to {member.size} bytes")
-            batches[name] = archive.extractfile(member).read()
+            content = archive.extractfile(member)
+            assert content is not None  # because it is a regular file
+            batches[name] = content.read()
     return batches
 
 
-class _BoundedInfo(tarfile.TarInfo):
+_TarInfo: Any = tarfile.TarInfo  # its annotations leave out `_proc_member`
+
+
+class _BoundedInfo(_TarInfo):
     """A member. Those that hold names for the next member are read into memory as a whole."""
 
     def _proc_member(self, archive: tarfile.TarFile) -> tarfile.TarInfo:  # where all kinds part

@@ -145,13 +145,12 @@ def _convert_image(transform: Transform, source_image: SourceImage) -> _Result:
         )
     except ValueError as error:
         return _Result(name, problem=str(error))
-    original_size = picture.size
     if transform.size is not None:
         image = transform(picture.image)
-        picture = None if image is None else Picture(image)
-    if picture is None:
-        width, height = original_size
-        return _Result(name, problem=f"is too small ({width}x{height})", is_too_small=True)
+        if image is None:
+            width, height = picture.size
+            return _Result(name, problem=f"is too small ({width}x{height})", is_too_small=True)
+        picture = Picture(image)
     if problem := explain_misfit(picture.size):
         return _Result(name, problem=problem)
     # Pixels alone: nothing of the source's metadata (colour profile, text) gets into the file.
@@ -161,7 +160,7 @@ def _convert_image(transform: Transform, source_image: SourceImage) -> _Result:
 
 def _find_mismatch(result: _Result, summary: Summary) -> str | None:
     """How a usable image differs from those kept before, with the remedy."""
-    if summary.num_kept == 0:
+    if summary.size is None or summary.mode is None:  # none was kept
         return None
     if result.size != summary.size:
         width, height = summary.size
@@ -208,4 +207,5 @@ def _keep(result: _Result, index: int, summary: Summary, write: Write) -> None:
     if result.label is None:
         summary.num_unlabelled += 1
     else:
+        assert summary.labels is not None  # until the end
         summary.labels.append((name, result.label))

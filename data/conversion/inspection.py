@@ -155,7 +155,7 @@ def _look_at(job: tuple[SourceImage, bool]) -> _Found:
     except (OSError, ValueError) as error:
         return _Found(name, label, problem=str(error))
     pixels = np.ascontiguousarray(picture.pixels)
-    digest = hashlib.blake2b(pixels, digest_size=16, key=picture.mode.encode()).digest()
+    digest = hashlib.blake2b(pixels.data, digest_size=16, key=picture.mode.encode()).digest()
     found = _Found(name, label, None, picture.size, picture.mode, digest, notes=found_notes)
     if is_shown:
         image = picture.image

@@ -96,9 +96,10 @@ def _match_file(listed: dict[str, Any], path: Path, names: Sequence[str], noun: 
 
 
 def _number_words(labels: Labels) -> Labels:
-    class_names = sort_classes(labels.by_name.values())
+    words: dict[str, Any] = labels.by_name
+    class_names = sort_classes(words.values())
     numbers = {name: number for number, name in enumerate(class_names)}
-    by_name = {name: numbers[word] for name, word in labels.by_name.items()}
+    by_name: dict[str, Label] = {name: numbers[word] for name, word in words.items()}
     return labels._replace(by_name=by_name, class_names=class_names)
 
 
@@ -117,7 +118,8 @@ def _from_csv(text: str, path: Path, names: Sequence[str]) -> Labels:
         heading = ", ".join([first, *row.cells])
         notes.append(f"{where}: the first line holds headings, not a label: {printable(heading)}")
     labels = _match_file(listed, path, names, "line")
-    by_name = dict(zip(labels.by_name, _parse_cells(labels.by_name, where), strict=True))
+    rows_of: dict[str, Any] = labels.by_name
+    by_name: dict[str, Any] = dict(zip(rows_of, _parse_cells(rows_of, where), strict=True))
     labels = labels._replace(by_name=by_name, notes=(*notes, *labels.notes))
     if by_name and all(isinstance(label, str) for label in by_name.values()):
         return _number_words(labels)
@@ -154,7 +156,7 @@ def _read_csv(text: str, path: Path) -> list[tuple[str, _Row]]:
     return [(name, _Row(cells, number)) for number, (name, *cells) in stripped]
 
 
-def _parse_cells(rows: dict[str, _Row], where: str) -> list[Label | LongNumber | str]:
+def _parse_cells(rows: dict[str, _Row], where: str) -> Sequence[Label | LongNumber | str]:
     """One column of whole numbers or words is a class, everything else a vector."""
     if all(len(row.cells) == 1 for row in rows.values()):
         column = [row.cells[0] for row in rows.values()]

@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from data.conversion import worker_processes
 from data.reading import shorten
@@ -74,8 +74,8 @@ def _keys(path: Path) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def _open(path: Path) -> Iterator["lmdb.Environment"]:  # noqa: F821
-    """The database; what it raises while it is open becomes one `ValueError`."""
+def _open(path: Path) -> Iterator[Any]:
+    """The `lmdb.Environment`; what it raises while it is open becomes one `ValueError`."""
     try:
         import lmdb
     except ImportError as error:

@@ -3,6 +3,7 @@
 import contextlib
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator
+from dataclasses import dataclass, field
 from functools import partial
 from typing import NamedTuple
 
@@ -25,12 +26,13 @@ class SourceImage(NamedTuple):
     label: Label | None = None
 
 
-class Source(NamedTuple):
+@dataclass(frozen=True)
+class Source:
     """Images in output order, how many, and what is left out of the source, for people."""
 
     images: Iterator[SourceImage]
     count: int
-    labels: Labels = Labels({})  # of sources that have names of images
+    labels: Labels = field(default_factory=lambda: Labels({}))  # if images have names
     gaps: str | None = None  # what is wrong if some images have labels and others have none
     left_out: str | None = None
     num_repeated: int = 0  # images that symbolic links make appear more than once

@@ -1,5 +1,6 @@
 """Where images come from: one function per kind of source, each returning a `Source`."""
 
+import dataclasses
 import itertools
 import re
 from collections import Counter
@@ -89,7 +90,9 @@ def _with_own_labels(source: Source, name: str, labels: str | None) -> Source:
         return source
     if labels != "none":
         raise InputError(f"--labels={labels}: {name} has labels of its own; leave it out")
-    return source._replace(images=(image._replace(label=None) for image in source.images))
+    return dataclasses.replace(
+        source, images=(image._replace(label=None) for image in source.images)
+    )
 
 
 def _open_cifar(path: Path) -> Source:
