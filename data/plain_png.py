@@ -1,8 +1,8 @@
-"""PNG files without compression whose pixels lie at known places, so that to read is to copy.
+"""PNG files without compression, whose pixels lie at known positions and are read by copying.
 
 PNG compresses rows of pixels with zlib, and each row starts with the number of a filter. Here no
-row is filtered, and each is an uncompressed block of its own, which makes all rows equally long:
-any program reads such a file, and this module finds its pixels without unpacking. Formats: PNG
+row is filtered, and each row is an uncompressed block of its own, so all rows have equal length.
+Any program can read such a file, and this module finds its pixels without unpacking. Formats: PNG
 (ISO/IEC 15948), zlib (RFC 1950), deflate (RFC 1951).
 """
 
@@ -41,9 +41,9 @@ def encode(pixels: np.ndarray) -> bytes:
 
 
 def find_pixels(data: bytes) -> np.ndarray | None:
-    """Pixels `[H, W, C]` of a file that `encode` wrote, as a view; `None` if it is another one.
+    """Pixels `[H, W, C]` of a file that `encode` wrote, as a view; `None` for other files.
 
-    Checksums are not looked at.
+    Checksums are not compared.
     """
     if len(data) < DATA_START + TAIL_SIZE or data[12:16] != b"IHDR":
         return None
@@ -66,7 +66,7 @@ def find_pixels(data: bytes) -> np.ndarray | None:
 
 @functools.lru_cache(maxsize=8)
 def _frame(height: int, width: int, channels: int) -> tuple[bytes, np.ndarray]:
-    """What precedes all rows, and what precedes each of them, uint8 `[H, 6]`."""
+    """Bytes in front of all rows, and in front of each row, uint8 `[H, 6]`."""
     row_size = 1 + width * channels
     if row_size > MAX_ROW_SIZE:
         raise InputError(f"a row of {width} pixels is too long")
