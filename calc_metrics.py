@@ -19,7 +19,7 @@ import torch
 from data import fingerprint, notes
 from data.dataset import ImageFolderDataset
 from dnnlib import cli, errors, options
-from dnnlib.errors import InputError, MachineError, UserError
+from dnnlib.errors import InputError, MachineError
 from dnnlib.paths import HomeError
 from dnnlib.text import one_line
 from metrics import detectors, metric_main
@@ -269,7 +269,7 @@ def check_dataset(
         label_notes = dataset.label_notes()
         identity = dataset.fingerprint()
         found = dataset.check_images() if distributed.is_main_process() else None
-    except (UserError, OSError) as error:
+    except (OSError, ValueError, TypeError) as error:  # a network holds options of any type
         message = one_line(errors.message_of(error))  # the path can come from the network
         raise InputError(f"--data: {message}{hint}") from error
     if found is not None:

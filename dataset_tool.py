@@ -7,24 +7,83 @@ if __name__ == "__main__":  # Ctrl-C ends the script quietly even during the oth
 
 import functools
 import signal
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 from click.core import ParameterSource
 
 from data import listing, notes
-from data.conversion import inspection as inspection_of
-from data.conversion import sources
+from data.conversion import inspection_report, sources
+from data.conversion.classes import describe_labels
 from data.conversion.convert import COLOURS, MAX_DEFAULT_WORKERS, Summary, convert_dataset
-from data.conversion.labels import count_classes, describe_classes
-from data.conversion.transform import Transform
+from data.conversion.inspection import inspect_source
+from data.conversion.transform import Crop, Transform
 from data.conversion.writer import check_destination
 from dnnlib import cli, paths, util
 from dnnlib.errors import InputError
 from torch_utils.host_memory import keep_freed_memory
 from training import advice
+
+HELP = """\
+Convert images into a dataset that training reads.
+
+The dataset is an uncompressed ZIP (or a folder) of uncompressed PNGs and a dataset.json with
+the labels. All images must end up square, of one power-of-two size, and all RGB or all grey;
+the first that does not stops the conversion with the name of the option that helps.
+
+Turned photos are set upright (EXIF), palettes expanded, 16-bit and 1-bit grey made 8-bit grey,
+colours converted to sRGB by the image's profile (Display P3, Adobe RGB, ...). Transparent and
+CMYK images are refused: what they should look like is not for us to guess. The summary counts
+what was changed, and what was left out: files of other kinds, further frames and pages, hidden
+files, and what programs leave behind (@eaDir, __MACOSX, Thumbs.db, ...).
+
+\b
+Examples:
+  # A thousand drawn images with six classes, to try everything without a download
+  python dataset_tool.py --source=synthetic --dest=shapes.zip --resolution=32x32
+  # Photos of any size, below a folder: central square of each, scaled to 256x256
+  python dataset_tool.py --source=photos/ --dest=photos-256x256.zip \\
+      --transform=center-crop --resolution=256x256
+  # A smaller version of an existing dataset, leaving out damaged files
+  python dataset_tool.py --source=photos-256x256.zip --dest=small.zip \\
+      --resolution=64x64 --on-error=skip
+  # Classes by folder: animals/cat/1.jpg, animals/dog/2.jpg, ...
+  python dataset_tool.py --source=animals/ --dest=animals.zip --labels=folders \\
+      --transform=center-crop --resolution=128x128
+  # What is in a dataset, is it fit for training, and with which options?
+  python dataset_tool.py --inspect=photos-256x256.zip
+  # Wide images on black bars, 512x512 with 384 rows of picture
+  python dataset_tool.py --source=cars/ --dest=cars.zip \\
+      --transform=center-crop-wide --resolution=512x384
+
+\b
+Sources:
+  DIR, ZIP                      all images in it, by the extensions that Pillow knows; HEIC and
+                                JPEG XL, too (pip install pillow-heif, pillow-jxl-plugin)
+  *_lmdb/                       LSUN (pip install lmdb)
+  cifar-10-python.tar.gz        CIFAR-10, training images with classes
+  train-images-idx3-ubyte.gz    MNIST, with the labels file beside it; padded to 32x32
+  synthetic                     drawn shapes in six classes, any number and resolution
+
+\b
+Transforms:
+  (none)            Resize to --resolution, whatever the aspect ratio.
+  center-crop       Crop to the largest central square, then resize.
+  center-crop-wide  Crop rows at the top and bottom, resize to the WxH of --resolution and
+                    centre on a black WxW square. Images smaller than that are dropped.
+
+Labels are read from the dataset.json of the source, at its top or else the only one below:
+{"labels": [["folder/name.png", 6], ...]}, with a class number (0, 1, ...) or a list of
+numbers for every image. If some images have none, the conversion stops; --on-error=skip
+leaves these images out, --labels=none all labels.
+--labels=FILE.csv has a line NAME,CLASS or NAME,NUMBER,NUMBER,... for every image; a first line
+that names no image holds headings. --labels=FILE.json is like dataset.json. Classes may be
+words. Words and folders get numbers from 0 on: by size if all are whole numbers, otherwise in
+alphabetical order, with c2 before c10; the summary lists them.
+Names that differ from those of images by \\ for /, ./ in front, the encoding of accents,
+folders in front of all of them, or the suffix are understood if only one image can be meant.
+"""
 
 
 def _not_empty(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
@@ -33,7 +92,7 @@ def _not_empty(ctx: click.Context, param: click.Parameter, value: str | None) ->
     return value
 
 
-@click.command(cls=cli.Command)
+@click.command(cls=cli.Command, help=HELP)
 @click.option(
     "--source",
     type=cli.Address(),
@@ -115,92 +174,23 @@ def main(
     dest: str | None,
     inspect: str | None,
     max_images: int | None,
-    transform: str | None,
+    transform: Crop | None,
     resolution: tuple[int, int] | None,
     labels: str | None,
-    on_error: str,
+    on_error: Literal["stop", "skip"],
     workers: int | None,
     seed: int | None,
     keep_profile_values: bool,
 ) -> None:
-    """Convert images into a dataset that training reads.
-
-    The dataset is an uncompressed ZIP (or a folder) of uncompressed PNGs and a dataset.json with
-    the labels. All images must end up square, of one power-of-two size, and all RGB or all grey;
-    the first that does not stops the conversion with the name of the option that helps.
-
-    Turned photos are set upright (EXIF), palettes expanded, 16-bit and 1-bit grey made 8-bit grey,
-    colours converted to sRGB by the image's profile (Display P3, Adobe RGB, ...). Transparent and
-    CMYK images are refused: what they should look like is not for us to guess. The summary counts
-    what was changed, and what was left out: files of other kinds, further frames and pages, hidden
-    files, and what programs leave behind (@eaDir, __MACOSX, Thumbs.db, ...).
-
-    \b
-    Examples:
-      # A thousand drawn images with six classes, to try everything without a download
-      python dataset_tool.py --source=synthetic --dest=shapes.zip --resolution=32x32
-      # Photos of any size, below a folder: central square of each, scaled to 256x256
-      python dataset_tool.py --source=photos/ --dest=photos-256x256.zip \\
-          --transform=center-crop --resolution=256x256
-      # A smaller version of an existing dataset, leaving out damaged files
-      python dataset_tool.py --source=photos-256x256.zip --dest=small.zip \\
-          --resolution=64x64 --on-error=skip
-      # Classes by folder: animals/cat/1.jpg, animals/dog/2.jpg, ...
-      python dataset_tool.py --source=animals/ --dest=animals.zip --labels=folders \\
-          --transform=center-crop --resolution=128x128
-      # What is in a dataset, is it fit for training, and with which options?
-      python dataset_tool.py --inspect=photos-256x256.zip
-      # Wide images on black bars, 512x512 with 384 rows of picture
-      python dataset_tool.py --source=cars/ --dest=cars.zip \\
-          --transform=center-crop-wide --resolution=512x384
-
-    \b
-    Sources:
-      DIR, ZIP                      all images in it, by the extensions that Pillow knows; HEIC and
-                                    JPEG XL, too (pip install pillow-heif, pillow-jxl-plugin)
-      *_lmdb/                       LSUN (pip install lmdb)
-      cifar-10-python.tar.gz        CIFAR-10, training images with classes
-      train-images-idx3-ubyte.gz    MNIST, with the labels file beside it; padded to 32x32
-      synthetic                     drawn shapes in six classes, any number and resolution
-
-    \b
-    Transforms:
-      (none)            Resize to --resolution, whatever the aspect ratio.
-      center-crop       Crop to the largest central square, then resize.
-      center-crop-wide  Crop rows at the top and bottom, resize to the WxH of --resolution and
-                        centre on a black WxW square. Images smaller than that are dropped.
-
-    Labels are read from the dataset.json of the source, at its top or else the only one below:
-    {"labels": [["folder/name.png", 6], ...]}, with a class number (0, 1, ...) or a list of
-    numbers for every image. If some images have none, the conversion stops; --on-error=skip
-    leaves these images out, --labels=none all labels.
-    --labels=FILE.csv has a line NAME,CLASS or NAME,NUMBER,NUMBER,... for every image; a first line
-    that names no image holds headings. --labels=FILE.json is like dataset.json. Classes may be
-    words. Words and folders get numbers from 0 on: by size if all are whole numbers, otherwise in
-    alphabetical order, with c2 before c10; the summary lists them.
-    Names that differ from those of images by \\ for /, ./ in front, the encoding of accents,
-    folders in front of all of them, or the suffix are understood if only one image can be meant.
-    """
+    """Convert images into a dataset, or inspect one."""
     if inspect is not None:
-        converting = (
-            "source",
-            "transform",
-            "resolution",
-            "on_error",
-            "seed",
-            "keep_profile_values",
-        )
-        for name in converting:
-            if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE:
-                option = f"--{name.replace('_', '-')}"
-                raise click.UsageError(
-                    f"{option}: --inspect converts nothing; leave one of both out"
-                )
+        refuse_options_of_conversion(ctx)
         inspect_dataset(inspect, dest, max_images, labels, workers)
         return
     for option, value in (("--source", source), ("--dest", dest)):
         if value is None:
             raise click.UsageError(f"Missing option '{option}'.")
+    assert source is not None and dest is not None
     check_destination(Path(dest))
     if paths.is_inside(Path(dest), Path(source)) and Path(dest).suffix.lower() != ".zip":
         raise InputError(
@@ -215,18 +205,29 @@ def main(
     click.echo(describe(summary, dest))
 
 
+def refuse_options_of_conversion(ctx: click.Context) -> None:
+    """Refuse options that do nothing together with `--inspect`."""
+    for name in ("source", "transform", "resolution", "on_error", "seed", "keep_profile_values"):
+        if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            option = f"--{name.replace('_', '-')}"
+            raise click.UsageError(
+                f"{option}: --inspect converts nothing; leave out {option} or --inspect"
+            )
+
+
 def inspect_dataset(
     path: str, sheet: str | None, max_images: int | None, labels: str | None, workers: int | None
 ) -> None:
     """Print a report about a source, and save a sheet of some of its images."""
     sheet_path = choose_sheet(path, sheet)
     source = sources.open_source(path, max_images, labels=labels)
-    inspection = inspection_of.inspect_source(source, max_images, workers)
+    inspection = inspect_source(source, max_images, workers)
 
-    from torch_utils import distributed  # takes seconds: not for who converts, nor the workers
+    # PyTorch takes seconds to import: conversion and its worker processes do without it.
+    from torch_utils import distributed
 
     advise = functools.partial(advice.describe_training, num_gpus=distributed.num_gpus())
-    for line in inspection_of.describe(inspection, path, advise, labels):
+    for line in inspection_report.describe(inspection, path, advise, labels):
         click.echo(util.printable(line))
     if inspection.sheet is not None:
         with util.open_atomic(sheet_path) as file:
@@ -260,7 +261,7 @@ def _interrupt(signum: int, frame: Any) -> None:
 def describe(summary: Summary, dest: str) -> str:
     """What was kept, what was dropped and why, and the labels, for people."""
     lines = [f"Wrote {summary.num_kept} images to {dest}"]
-    if summary.size is not None:
+    if summary.size is not None and summary.mode is not None:
         width, height = summary.size
         lines[0] += f": {width}x{height}, {COLOURS[summary.mode]}"
     if summary.dropped:
@@ -268,20 +269,11 @@ def describe(summary: Summary, dest: str) -> str:
         lines.append(f"Dropped: {reasons}")
     found = notes.describe(summary.notes, summary.left_out)
     lines += [f"{title}: {text}" for title, text in found.items()]
-    lines += _describe_labels(summary)
+    values = [label for _, label in summary.labels or []]
+    labels, *classes = describe_labels(values, summary.class_names)
+    lines += [f"Labels: {labels}", *classes]
     lines += [f"Note: {note}" for note in summary.label_notes]
     return "\n".join(map(util.printable, lines))  # texts of profiles and warnings are in them
-
-
-def _describe_labels(summary: Summary) -> Iterator[str]:
-    values = [label for _, label in summary.labels or []]
-    if not values:
-        yield "Labels: none"
-    elif isinstance(values[0], list):
-        yield f"Labels: vectors of length {len(values[0])}"
-    else:
-        yield f"Labels: {count_classes(values)}"
-        yield from describe_classes(values, summary.class_names)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from torch import Tensor
 from benchmarks import options, timing
 from benchmarks.networks import build_generator
 from dnnlib import cli
+from dnnlib.util import EasyDict
 from metrics.equivariance import compute_equivariance_metrics
 from metrics.metric_utils import MetricOptions
 from torch_utils import image_transforms
@@ -147,7 +148,7 @@ def measure_network(
     name: str, G: Generator, num: int, batch: int, seed: int, device: torch.device
 ) -> tuple[str, ...]:
     """Measure all three kinds of equivariance: a row of the table."""
-    opts = MetricOptions(G=G, G_kwargs={"force_fp32": True}, worker=Worker(device=device))
+    opts = MetricOptions(G=G, G_kwargs=EasyDict(force_fp32=True), worker=Worker(device=device))
 
     def measure() -> tuple[float, ...]:
         torch.manual_seed(seed)

@@ -1,9 +1,10 @@
-"""Colours of images to sRGB, by the profile that their file carries (ICC.1)."""
+"""Convert colours to sRGB by the colour profile in an image file (ICC.1)."""
 
 import contextlib
 import functools
 import io
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -20,28 +21,28 @@ from data.png_header import (
 )
 from dnnlib.errors import InputError
 
-# Profiles of sRGB differ in their last digits; images that carry one stay as they are.
+# sRGB profiles differ in their last digits: images with any of them stay as they are.
 MAX_ROUNDING = 2  # of 255 levels
-LATTICE = 9  # colours per axis that profiles are compared at
+LATTICE = 9  # colours per axis at which profiles are compared
 SPACES = {"RGB": "RGB", "GRAY": "L"}  # of profiles, as modes of images
 MAX_NAME = 40
 STATED = "with a colour space other than sRGB, but no profile of it: values kept"
-ADOBE_RGB = "R03"  # how cameras say so in EXIF: "DCF optional file" (JEITA CP-3461)
+ADOBE_RGB = "R03"  # EXIF's code in files of cameras: "DCF optional file" (JEITA CP-3461)
 INTEROPERABILITY, INTEROPERABILITY_INDEX = 0xA005, 1
 
 
 def to_srgb(
     image: PIL.Image.Image, profile: bytes | None, notes: Counter[str] | None = None
 ) -> PIL.Image.Image:
-    """Convert pixels from the colour space of `profile` to sRGB; an alpha channel stays.
+    """Convert pixels from the colour space of `profile` to sRGB; an alpha channel is kept.
 
     Args:
-        image: Of mode L, LA, RGB or RGBA. Grey ones may have a profile for RGB, too.
+        image: Of mode L, LA, RGB or RGBA. A grey image may have a profile for RGB.
         profile: The file's ICC profile, if it has one.
-        notes: Counts what was converted, or could not be.
+        notes: Counts conversions, and profiles that cannot be used.
 
     Returns:
-        The image itself if it has no profile, one of sRGB, or one that cannot be used.
+        The converted image. The image itself if the profile is missing, unusable, or sRGB.
     """
     if not profile:
         return image
@@ -57,6 +58,7 @@ def to_srgb(
     notes[f"converted from {name} to sRGB"] += 1
     colours = image.convert(mode) if is_grey else image.convert("RGB")
     result = PIL.ImageCms.applyTransform(colours, transform)
+    assert result is not None  # Pillow returns None only if it works in place
     result = result.getchannel("G") if is_grey else result
     if image.mode in ("LA", "RGBA"):
         result.putalpha(image.getchannel("A"))
@@ -64,7 +66,7 @@ def to_srgb(
 
 
 def note_stated_space(image: PIL.Image.Image, data: bytes, notes: Counter[str]) -> None:
-    """Count images that state another colour space than sRGB, but have no profile of it.
+    """Count an image that states a colour space other than sRGB without a profile.
 
     Args:
         image: As opened.
@@ -73,15 +75,15 @@ def note_stated_space(image: PIL.Image.Image, data: bytes, notes: Counter[str]) 
     """
     is_other = image.format == "PNG" and _png_states_another(image.info, data)
     if image.format in ("JPEG", "MPO", "TIFF"):
-        with contextlib.suppress(Exception):  # whatever damaged EXIF leads to
+        with contextlib.suppress(Exception):  # damaged EXIF can raise anything
             index = image.getexif().get_ifd(INTEROPERABILITY).get(INTEROPERABILITY_INDEX)
             is_other |= str(index).startswith(ADOBE_RGB)
     if is_other:
         notes[STATED] += 1
 
 
-def _png_states_another(info: dict[str, Any], data: bytes) -> bool:
-    """By the chunk that counts most: cICP before sRGB before gAMA and cHRM (ISO/IEC 15948)."""
+def _png_states_another(info: Mapping[Any, Any], data: bytes) -> bool:
+    """Whether a PNG states another space. cICP counts before sRGB, gAMA, cHRM (ISO/IEC 15948)."""
     coded = find_chunk(data, b"cICP")
     if coded is not None:
         return tuple(coded[: len(CODED_SRGB)]) != CODED_SRGB
@@ -96,10 +98,10 @@ def _png_states_another(info: dict[str, Any], data: bytes) -> bool:
 def _transform(
     profile: bytes, is_grey: bool
 ) -> tuple[str, str, PIL.ImageCms.ImageCmsTransform | None]:
-    """The profile's name, the mode of images it takes, and how to convert; `None` if it is sRGB's.
+    """Name of a profile, the mode of its images, and the conversion; `None` for an sRGB profile.
 
     Raises:
-        ValueError: If it is not for grey or RGB images.
+        ValueError: If the profile is not for grey or RGB images.
     """
     source = PIL.ImageCms.ImageCmsProfile(io.BytesIO(profile))
     mode = SPACES.get(source.profile.xcolor_space.strip())

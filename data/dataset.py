@@ -2,201 +2,23 @@
 
 import os
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import torch
-import torch.utils.data
-from torch import Tensor
 from tqdm import tqdm
 
 from data import dataset_json, decoding, file_states, fingerprint, image_cache, listing, reading
+from data.dataset_base import Dataset as Dataset
 from data.dataset_json import parse_labels
 from data.image_cache import ImageCache
 from data.label_names import match_names
 from data.reading import UnusableImage
 from data.zip_archive import ZipArchive
-from dnnlib.errors import InputError
-from dnnlib.util import EasyDict, nearest_power_of_two, printable
+from dnnlib.errors import InputError, UserError
+from dnnlib.util import printable
 
 ALPHA_SAMPLE = 64  # images with an alpha channel that are looked at, to tell whether it is used
-
-
-class Dataset(torch.utils.data.Dataset):
-    """Images of one shape with optional labels; items are `(uint8 [C, H, W], float32 label)`.
-
-    Subclasses implement `_load_raw_image` and `_load_raw_labels`.
-
-    Args:
-        name: Short name, used in the names of runs and cache files.
-        raw_shape: `[N, C, H, W]` of all images there are.
-        max_size: Use at most this many images, a random choice in their original order.
-        use_labels: Read the labels; otherwise every label is an empty vector.
-        xflip: Append a mirrored copy of every image, after all unmirrored ones.
-        random_seed: For the choice that `max_size` makes.
-    """
-
-    def __init__(
-        self,
-        name: str,
-        raw_shape: list[int],
-        max_size: int | None = None,
-        use_labels: bool = False,
-        xflip: bool = False,
-        random_seed: int = 0,
-    ) -> None:
-        self._name = name
-        self._raw_shape = list(raw_shape)
-        self._use_labels = use_labels
-        self._raw_labels: np.ndarray | None = None  # read on first use
-        self._label_shape: list[int] | None = None
-
-        self._raw_idx = np.arange(self._raw_shape[0], dtype=np.int64)
-        if max_size is not None and max_size < self._raw_idx.size:
-            np.random.RandomState(random_seed).shuffle(self._raw_idx)
-            self._raw_idx = np.sort(self._raw_idx[:max_size])
-        self._xflip = np.zeros(self._raw_idx.size, dtype=bool)
-        if xflip:
-            self._raw_idx = np.tile(self._raw_idx, 2)
-            self._xflip = np.concatenate([self._xflip, ~self._xflip])
-
-    def __len__(self) -> int:
-        return self._raw_idx.size
-
-    def __getitem__(self, idx: int) -> tuple[np.ndarray, np.ndarray]:
-        image = torch.empty(self.image_shape, dtype=torch.uint8)
-        label = self.load_into(idx, image)
-        return image.numpy(), label
-
-    def load_into(self, idx: int, image: Tensor) -> np.ndarray:
-        """Write the image `idx` to `image`, uint8 `[C, H, W]`, and return its label.
-
-        Fastest if the channels of a pixel are neighbours in memory, as they are in image files.
-        """
-        raw_idx = int(self._raw_idx[idx])
-        loaded = self._load_raw_image(raw_idx)
-        self._check_shape(raw_idx, loaded.shape, loaded.dtype)
-        if self._xflip[idx]:
-            loaded = loaded[:, :, ::-1]
-        if image.stride(0) == 1:
-            np.copyto(image.permute(1, 2, 0).numpy(), loaded.transpose(1, 2, 0))
-        else:
-            # PyTorch reorders axes twice as fast as NumPy.
-            loaded = np.require(loaded.transpose(1, 2, 0), requirements=["C", "W"])
-            image.copy_(torch.from_numpy(loaded).permute(2, 0, 1))
-        return self.get_label(idx)
-
-    def get_label(self, idx: int) -> np.ndarray:
-        """Label as the networks take it, float32 `[label_dim]`: one-hot for classes."""
-        label = self._get_raw_labels()[self._raw_idx[idx]]
-        if label.dtype != np.int64:
-            return label.copy()
-        onehot = np.zeros(self.label_shape, dtype=np.float32)
-        onehot[label] = 1
-        return onehot
-
-    def get_details(self, idx: int) -> EasyDict:
-        """`raw_idx` (position among all images), `xflip`, `raw_label` (class number or vector)."""
-        raw_idx = int(self._raw_idx[idx])
-        return EasyDict(
-            raw_idx=raw_idx,
-            xflip=bool(self._xflip[idx]),
-            raw_label=self._get_raw_labels()[raw_idx].copy(),
-        )
-
-    @property
-    def name(self) -> str:
-        return self._name
-
-    @property
-    def image_shape(self) -> list[int]:
-        """`[C, H, W]`."""
-        return list(self._raw_shape[1:])
-
-    @property
-    def num_channels(self) -> int:
-        return self.image_shape[0]
-
-    @property
-    def resolution(self) -> int:
-        """Height and width of the square images."""
-        _, height, width = self.image_shape
-        if height != width:
-            side = max(nearest_power_of_two(min(width, height)), 8)
-            raise AssertionError(
-                f"{self.name}: the images are {width}x{height}, but must be square;"
-                f" dataset_tool.py --transform=center-crop --resolution={side}x{side} makes them so"
-            )
-        return height
-
-    @property
-    def label_shape(self) -> list[int]:
-        if self._label_shape is None:
-            labels = self._get_raw_labels()
-            is_class = labels.dtype == np.int64
-            self._label_shape = [int(labels.max()) + 1] if is_class else list(labels.shape[1:])
-        return list(self._label_shape)
-
-    @property
-    def label_dim(self) -> int:
-        return self.label_shape[0]
-
-    @property
-    def has_labels(self) -> bool:
-        return any(size != 0 for size in self.label_shape)
-
-    @property
-    def has_onehot_labels(self) -> bool:
-        return self._get_raw_labels().dtype == np.int64
-
-    def fingerprint(self) -> fingerprint.Fingerprint | None:
-        """What tells the data from others wherever they lie; `None` if nobody knows."""
-        return None
-
-    def file_states(self) -> str | None:
-        """What changes when a file of the images is written or replaced; `None` if nobody knows."""
-        return None
-
-    def close(self) -> None:
-        """Release open files; the dataset remains usable."""
-
-    def __getstate__(self) -> dict:
-        return {**self.__dict__, "_raw_labels": None}
-
-    def _load_raw_image(self, raw_idx: int) -> np.ndarray:
-        """The image, `[C, H, W]`, before mirroring; the caller changes nothing in it."""
-        raise NotImplementedError
-
-    def _load_raw_labels(self) -> np.ndarray | None:
-        """Classes as int64 `[N]`, vectors as float32 `[N, label_dim]`, `None` if there are none."""
-        raise NotImplementedError
-
-    def _check_shape(self, raw_idx: int, shape: Sequence[int], dtype: np.dtype = np.uint8) -> None:
-        if list(shape) != self.image_shape or dtype != np.uint8:
-            has_size = list(shape[1:]) == self.image_shape[1:]
-            raise AssertionError(
-                f"{self._describe_image(raw_idx)} is {_describe(shape, dtype)}, but"
-                f" {self._describe_image(0)} is {_describe(self.image_shape, np.uint8)}, and all"
-                " must be alike; dataset_tool.py "
-                + (
-                    "--on-error=skip leaves others out"
-                    if has_size
-                    else "--resolution=WxH makes them equal"
-                )
-            )
-
-    def _describe_image(self, raw_idx: int) -> str:
-        return f"{self.name}: image {raw_idx}"
-
-    def _get_raw_labels(self) -> np.ndarray:
-        if self._raw_labels is None:
-            labels = self._load_raw_labels() if self._use_labels else None
-            if labels is None:
-                labels = np.zeros([self._raw_shape[0], 0], dtype=np.float32)
-            self._raw_labels = labels
-        return self._raw_labels
 
 
 class ImageFolderDataset(Dataset):
@@ -213,8 +35,8 @@ class ImageFolderDataset(Dataset):
     Raises:
         OSError: If `path` is neither, holds no image, or images of another resolution.
         MemoryError: If `cache` is `"ram"`, and there is not enough.
-        KeyError: On the first access to labels, if an image has none.
-        ValueError: On the first access to labels, if `dataset.json` is malformed.
+        ValueError: On the first access to labels, if an image has none, or if `dataset.json` is
+            malformed.
     """
 
     def __init__(
@@ -287,9 +109,9 @@ class ImageFolderDataset(Dataset):
             For how many images loading changes or leaves out something, by what it is.
 
         Raises:
-            AssertionError: If one has another size or number of channels than the first; training
-                would find out only when it comes to it.
-            OSError: If one is no image.
+            ValueError: If an image has another size or number of channels than the first. Training
+                would stop only when it comes to this image.
+            OSError: If a file is no image.
         """
         notes = listing.note_repeated(self._num_repeated)
         used = np.unique(self._raw_idx).tolist()
@@ -306,7 +128,7 @@ class ImageFolderDataset(Dataset):
 
         Raises:
             OSError: If a file of a folder is gone, or cannot be read.
-            KeyError, ValueError: If labels are used and lack one, or are malformed.
+            ValueError: If labels are used, and are malformed or lack one.
         """
         labels = self._get_raw_labels() if self._use_labels else None
         if self._archive is None:
@@ -332,7 +154,7 @@ class ImageFolderDataset(Dataset):
             return None
         try:
             has_labels = bool(self._parse_labels())
-        except (OSError, ValueError) as error:
+        except (OSError, UserError) as error:
             return f"the dataset's labels cannot be used, and this run ignores them ({error})"
         if not has_labels:
             return None
@@ -342,7 +164,7 @@ class ImageFolderDataset(Dataset):
         """How labels were found by other names than those of images, and which are left out.
 
         Raises:
-            KeyError, ValueError: As on any first access to labels.
+            ValueError: As on any first access to labels.
         """
         self._get_raw_labels()
         notes = list(self._label_notes)
@@ -399,7 +221,7 @@ class ImageFolderDataset(Dataset):
     def _load_raw_image(self, raw_idx: int, notes: Counter[str] | None = None) -> np.ndarray:
         if self._cache is not None and (image := self._cache.get(raw_idx)) is not None:
             return image
-        found = None if notes is None else Counter()
+        found: Counter[str] | None = None if notes is None else Counter()
         try:
             data = self._read_image(raw_idx)
             # In archives as well: their checksums are right for an image that was damaged before.
@@ -413,7 +235,7 @@ class ImageFolderDataset(Dataset):
             image = np.concatenate([image, opaque], axis=2)
             if found is not None:
                 del found[decoding.OPAQUE]  # it is kept here
-        if notes is not None:
+        if notes is not None and found is not None:
             notes.update(found)
         image = image.transpose(2, 0, 1)  # HWC to CHW
         if self._cache is not None:
@@ -443,7 +265,7 @@ class ImageFolderDataset(Dataset):
             text += f" ({len(missing)} of {len(self._image_fnames)} images have none"
             if match.unused:
                 text += f"; {printable(match.unused[0])} has one, but is no image"
-            raise KeyError(f"{text}); add them or train without labels")
+            raise InputError(f"{text}); add them or train without labels")
         if match.changes is not None:
             self._label_notes.append(f"{where}: {match.changes}")
         if match.unused:
@@ -478,8 +300,3 @@ class ImageFolderDataset(Dataset):
             return self._archive.read(name)
         except UnusableImage as error:  # a pipe, or without measure
             raise InputError(f"{self._path / name} {str(error).partition(';')[0]}") from error
-
-
-def _describe(shape: list[int], dtype: np.dtype) -> str:
-    channels, height, width = shape
-    return f"{width}x{height} with {channels} channel(s) of {np.dtype(dtype).name}"

@@ -46,7 +46,7 @@ def parse_labels(text: bytes, where: str | Path) -> dict[str, Label] | None:
     return labels
 
 
-def parse_class_names(text: bytes) -> list[str] | None:
+def parse_class_names(text: str | bytes) -> list[str] | None:
     """The names of classes in a `dataset.json`, an addition that other programs ignore.
 
     Raises:
@@ -143,7 +143,7 @@ def _is_label(label: object) -> bool:
     return type(label) is int and 0 <= label < MAX_LABEL_DIM
 
 
-def _is_float32(value: object) -> bool:
+def _is_float32(value: Any) -> bool:
     return type(value) in (int, float) and -MAX_FLOAT32 < value < MAX_FLOAT32
 
 

@@ -1,6 +1,6 @@
-"""One image file to upright 8-bit sRGB or grey pixels, or a reason why not.
+"""Decode an image file to upright 8-bit sRGB or grey pixels, or say why that is impossible.
 
-Conversion, inspection, training and metrics all decode here, so that they see the same picture.
+Conversion, inspection, training and metrics all decode here, so they see the same picture.
 """
 
 import contextlib
@@ -24,9 +24,9 @@ except ImportError:
     pyspng = None  # Pillow reads PNG too, at a third of the speed
 
 HEAD_BYTES = 4096  # enough to `probe` most files
-CHANNELS = {"L": 1, "LA": 2, "RGB": 3, "RGBA": 4}  # of the modes that pictures have
+CHANNELS = {"L": 1, "LA": 2, "RGB": 3, "RGBA": 4}  # by mode of a `Picture`
 MODES = {channels: mode for mode, channels in CHANNELS.items()}
-# Formats whose further pictures are frames or pages. Those of PSD are layers, those of ICO sizes.
+# Formats whose further pictures are frames or pages. In PSD they are layers, in ICO sizes.
 FRAMES = ("GIF", "PNG", "WEBP", "AVIF", "TIFF", "MPO", "FLI", "DCX", "HEIF")
 TRANSPOSES = {
     2: Transpose.FLIP_LEFT_RIGHT,
@@ -36,9 +36,9 @@ TRANSPOSES = {
     6: Transpose.ROTATE_270,
     7: Transpose.TRANSVERSE,
     8: Transpose.ROTATE_90,
-}  # that set a picture upright, by EXIF's orientation
-TURNED = (5, 6, 7, 8)  # of which these change width and height
-# Turned by their own rules, whatever EXIF says (ISO 23008-12, ISO 18181-2).
+}  # by EXIF's orientation: the transposition that sets a picture upright
+TURNED = (5, 6, 7, 8)  # orientations that exchange width and height
+# Formats with their own rules for turning, which ignore EXIF (ISO 23008-12, ISO 18181-2).
 WITHOUT_EXIF_ORIENTATION = ("HEIF", "JXL")
 
 UPRIGHT = "turned upright (EXIF)"
@@ -51,17 +51,19 @@ class Picture:
     """An image of mode L, RGB, LA or RGBA; the last two are partly transparent.
 
     Attributes:
-        had_alpha: Whether the file has an alpha channel. One that is opaque throughout is dropped.
+        had_alpha: Whether the file has an alpha channel. An alpha channel without any transparency
+            is dropped.
     """
 
     def __init__(self, picture: np.ndarray | PIL.Image.Image, had_alpha: bool = False) -> None:
+        # One of the two is converted to the other when it is needed.
         self._pixels = picture if isinstance(picture, np.ndarray) else None
         self._image = None if isinstance(picture, np.ndarray) else picture
         self.had_alpha = had_alpha
 
     @property
     def pixels(self) -> np.ndarray:
-        """uint8 `[H, W, C]`, not to be changed."""
+        """Pixels, uint8 `[H, W, C]`, which must not be changed."""
         if self._pixels is None:
             pixels = np.asarray(self._image)
             self._pixels = pixels if pixels.ndim == 3 else pixels[:, :, np.newaxis]
@@ -69,32 +71,32 @@ class Picture:
 
     @property
     def image(self) -> PIL.Image.Image:
-        """The same for Pillow."""
+        """The picture as an image of Pillow."""
         if self._image is None:
-            is_grey = self._pixels.shape[2] == 1
-            self._image = PIL.Image.fromarray(self._pixels[:, :, 0] if is_grey else self._pixels)
+            pixels = self.pixels
+            self._image = PIL.Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
         return self._image
 
     @property
     def mode(self) -> str:
-        return MODES[self._pixels.shape[2]] if self._image is None else self._image.mode
+        return MODES[self.pixels.shape[2]] if self._image is None else self._image.mode
 
     @property
     def size(self) -> tuple[int, int]:
         """Width and height."""
         if self._image is not None:
             return self._image.size
-        height, width, _ = self._pixels.shape
+        height, width, _ = self.pixels.shape
         return width, height
 
 
 class Probe(NamedTuple):
-    """What the start of a file tells of its picture."""
+    """Properties of a picture that the start of its file tells."""
 
     channels: int
     height: int
     width: int
-    has_alpha: bool  # then `channels` is one less if the alpha channel is opaque
+    has_alpha: bool  # if it is opaque, the decoded picture has one channel less than `channels`
 
 
 def decode(
@@ -110,9 +112,9 @@ def decode(
 
     Args:
         data: The file.
-        notes: Counts what was done that changes values or leaves something out.
+        notes: Counts changes of values, and everything that is left out.
         keep_profile_values: Drop the colour profile instead of converting by it.
-        check: Verify the checksums of PNGs; bytes that were right once need it no more.
+        check: Verify the checksums of PNGs, which is needed once for a file.
 
     Raises:
         UnusableImage: If the file is damaged, far too large, or its colours have no plain meaning
@@ -139,7 +141,7 @@ def decode(
 
 
 def probe(head: bytes, notes: Counter[str] | None = None) -> Probe | None:
-    """What the first `HEAD_BYTES` of a file tell of it; `None` if only decoding would tell.
+    """Properties of a picture by the first `HEAD_BYTES` of its file; `None` if it must be decoded.
 
     Raises:
         UnusableImage: If the picture is far too large.
@@ -151,8 +153,8 @@ def probe(head: bytes, notes: Counter[str] | None = None) -> Probe | None:
         return Probe(header.channels, header.height, header.width, has_alpha)
     if header is not None or not head.startswith(b"\xff\xd8"):
         return None
-    # Of a JPEG, Pillow reads all metadata when it opens one, and fails if some are missing. If it
-    # warns, decoding will find out what about.
+    # Pillow reads all metadata of a JPEG when it opens the file, and fails if some are missing. A
+    # warning is left to decoding, which counts it.
     with contextlib.suppress(Exception), warnings.catch_warnings():
         warnings.simplefilter("error")
         warnings.simplefilter("ignore", PIL.Image.DecompressionBombWarning)
@@ -176,7 +178,7 @@ def probe(head: bytes, notes: Counter[str] | None = None) -> Probe | None:
 
 
 def _decode_fast(data: bytes, header: png_header.PngHeader) -> np.ndarray | None:
-    """Pixels `[H, W, C]` of a PNG that means what it holds; `None` leaves the file to Pillow."""
+    """Pixels `[H, W, C]` of a plain PNG by pyspng; `None` leaves the file to Pillow."""
     if pyspng is None or not header.is_plain or header.depth > 8:
         return None
     if header.colour_type == png_header.GREY_ALPHA:  # pyspng cannot read it
@@ -220,7 +222,7 @@ def _decode_with_pillow(
         _count_frames(image.format, data, notes)
         if not profile:
             colour.note_stated_space(image, data, notes)
-    if orientation in TRANSPOSES and image.format != "TIFF":  # which Pillow has turned
+    if orientation in TRANSPOSES and image.format != "TIFF":  # Pillow has turned TIFFs already
         transposed = image.transpose(TRANSPOSES[orientation])
         transposed.info = image.info
         image = transposed
@@ -263,8 +265,8 @@ def _open(data: bytes) -> PIL.Image.Image:
     return PIL.Image.open(io.BytesIO(data), formats=formats.readable_formats())
 
 
-def _count_frames(format_name: str, data: bytes, notes: Counter[str]) -> None:
-    """Count what follows the first picture, as far as it can be read."""
+def _count_frames(format_name: str | None, data: bytes, notes: Counter[str]) -> None:
+    """Count the pictures after the first one, as far as they can be read."""
     if format_name not in FRAMES:
         return
     with contextlib.suppress(Exception), warnings.catch_warnings():
@@ -274,20 +276,21 @@ def _count_frames(format_name: str, data: bytes, notes: Counter[str]) -> None:
 
 
 def _samples(image: PIL.Image.Image, header: png_header.PngHeader | None) -> tuple[int, int]:
-    """How many samples a pixel of a TIFF has (else 1), and how many bits each has, if known."""
+    """Samples per pixel of a TIFF (1 for other formats), and bits per sample (8 if unknown)."""
     if image.format == "TIFF":
         bits = deep_samples.bits_of_tiff(image)
-        return image.tag_v2.get(SAMPLESPERPIXEL, len(bits)), max(bits)
+        (num_samples,) = deep_samples.values_of_tag(image, SAMPLESPERPIXEL, len(bits))
+        return num_samples, max(bits)
     return 1, 8 if header is None else header.depth
 
 
 def _orientation(image: PIL.Image.Image, notes: Counter[str]) -> int:
-    """EXIF's number of the position of the first row and column; 1 is upright (EXIF 4.6.4)."""
+    """EXIF's orientation; 1 is upright (EXIF 4.6.4)."""
     if image.format in WITHOUT_EXIF_ORIENTATION:
         return 1
     try:
         orientation = image.getexif().get(Base.Orientation, 1)
-    except Exception:  # as for damaged files
+    except Exception:  # damaged EXIF can raise anything
         notes["with EXIF that cannot be read, taken as upright"] += 1
         return 1
     if orientation in TRANSPOSES:
@@ -298,19 +301,19 @@ def _orientation(image: PIL.Image.Image, notes: Counter[str]) -> int:
 def _to_grey_or_rgb(
     image: PIL.Image.Image, header: png_header.PngHeader | None
 ) -> tuple[PIL.Image.Image, bool]:
-    """A mode of `CHANNELS`, and whether there was an alpha channel, perhaps an opaque one."""
+    """Convert to a mode of `CHANNELS`; also return whether there was an alpha channel."""
     if image.mode == "PA" or (image.mode in ("P", "RGB") and "transparency" in image.info):
         image = image.convert("RGBA")
     elif image.mode in ("P", "RGBX"):
         image = image.convert("RGB")
-    elif image.mode in ("1", "L") and "transparency" in image.info:  # of one grey level
-        if header is not None and 1 < header.depth < 8:  # Pillow scales pixels, but not this level
+    elif image.mode in ("1", "L") and "transparency" in image.info:  # one grey level is transparent
+        if header is not None and 1 < header.depth < 8:  # Pillow scales pixels, but not the level
             image.info["transparency"] *= 255 // (2**header.depth - 1)
         image = image.convert("LA")
     elif image.mode == "1":
         image = image.convert("L")
     if image.mode not in CHANNELS:
-        # Only who made them knows which numbers are black and white.
+        # Files do not tell which numbers are black and white.
         option = "-auto-level -depth 8" if image.mode in ("I", "F") else "-colorspace sRGB"
         raise unusable(
             f"has {image.mode} pixels",
@@ -326,7 +329,7 @@ def _to_grey_or_rgb(
 
 def _check_size(width: int, height: int) -> None:
     limit = PIL.Image.MAX_IMAGE_PIXELS
-    if limit is not None and width * height > 2 * limit:  # which Pillow refuses
+    if limit is not None and width * height > 2 * limit:  # Pillow refuses more
         raise _too_many_pixels()
 
 
@@ -335,7 +338,7 @@ def _too_many_pixels() -> UnusableImage:
 
 
 def _describe_unknown(data: bytes) -> str:
-    """What a file is that Pillow does not recognise."""
+    """The kind of a file that Pillow does not recognise."""
     if package := formats.plugin_for_content(data):
         return f"it takes another package: pip install {package}"
     if kind := deep_tiff.describe(data):

@@ -1,10 +1,12 @@
-"""Images with more than 8 bits per sample: scaled to 8, or refused where Pillow misreads them."""
+"""Images with more than 8 bits per sample: scale them to 8 bits, refuse those Pillow misreads."""
 
 import struct
 from collections import Counter
 
 import numpy as np
 import PIL.Image
+from PIL.ImageFile import ImageFile
+from PIL.TiffImagePlugin import TiffImageFile
 
 from data import png_header
 from data.reading import UnusableImage, unusable
@@ -15,25 +17,26 @@ WHITE_IS_ZERO, SEPARATE_PLANES, UNSIGNED, VOID = 0, 2, 1, 4
 CODESTREAM = b"\xff\x4f\xff\x51"  # SOC and SIZ, with which the pixels of JPEG 2000 start
 SIZ_COMPONENTS = 4 + 36  # where SIZ counts components; three bytes for each follow (ISO 15444-1)
 
-DARK = 4  # no sample of such an image reaches this part of the largest value
-Scale = tuple[int, bool]  # the largest value of a sample; whether it means black
+DARK = 4  # no sample of a dark image reaches the largest value divided by this
+Scale = tuple[int, bool]  # the largest value of a sample, and whether this value means black
 
 
 def scale_of(image: PIL.Image.Image, data: bytes) -> Scale | None:
-    """The largest value that samples can have; `None` if they have 8 bits or fewer.
+    """The largest possible value of a sample; `None` if samples have 8 bits or fewer.
 
     Args:
         image: As opened, before its pixels are loaded.
         data: The file.
 
     Raises:
-        UnusableImage: If Pillow would give other values than those in the file.
+        UnusableImage: If Pillow would return other values than the file has.
     """
-    check = {"TIFF": _check_tiff, "JPEG2000": _check_jpeg2000, "PPM": _check_ppm}.get(image.format)
-    if check is not None:
-        return check(image, data)
+    checks = {"TIFF": _check_tiff, "JPEG2000": _check_jpeg2000, "PPM": _check_ppm}
+    if image.format in checks:
+        return checks[image.format](image, data)
     if image.format == "PNG" and image.mode == "RGB" and "transparency" in image.info:
-        if png_header.parse(data).depth > 8:  # of the colour, Pillow looks for all 16 bits
+        header = png_header.parse(data)
+        if header is not None and header.depth > 8:  # Pillow compares all 16 bits of the colour
             raise _misread("16 bits per sample and a transparent colour")
         return None
     if image.format == "FITS" and image.mode != "L":
@@ -44,15 +47,15 @@ def scale_of(image: PIL.Image.Image, data: bytes) -> Scale | None:
 def to_8_bits(
     image: PIL.Image.Image, scale: Scale, notes: Counter[str] | None = None
 ) -> PIL.Image.Image:
-    """Grey of mode I or I;16 to L, rounded to the nearest of 256 levels; counted in `notes`.
+    """Convert grey of mode I or I;16 to L, rounded to the nearest of 256 levels.
 
-    Mode LA if one level stands for transparency.
+    The result has mode LA if one level stands for transparency. `notes` counts the image.
     """
     largest, is_inverted = scale
     samples = np.asarray(image).astype(np.uint32).clip(max=largest)
     if notes is not None:
         note_reduction(samples, largest.bit_length(), notes, largest)
-    transparent = image.info.get("transparency")  # one level, of PNGs
+    transparent = image.info.get("transparency")  # of a PNG: the level that is transparent
     mask = samples != transparent
     if is_inverted:
         samples = largest - samples
@@ -65,10 +68,10 @@ def to_8_bits(
 def note_reduction(
     samples: np.ndarray, depth: int, notes: Counter[str], largest: int = 255
 ) -> None:
-    """Count an image whose samples had more than 8 bits, and whether it is a dark one.
+    """Count an image whose samples had more than 8 bits, and count it again if it is dark.
 
     Args:
-        samples: Before or after they are scaled.
+        samples: Samples before or after scaling.
         depth: Bits per sample of the file.
         notes: Where to count.
         largest: The largest value that `samples` could have.
@@ -79,23 +82,26 @@ def note_reduction(
 
 
 def bits_of_tiff(image: PIL.Image.Image) -> tuple[int, ...]:
-    """Bits per sample, for each of them."""
-    return _values(image, BITS_PER_SAMPLE, 1)
+    """Bits of each sample of a pixel."""
+    return values_of_tag(image, BITS_PER_SAMPLE, 1)
 
 
 def _check_tiff(image: PIL.Image.Image, data: bytes) -> Scale | None:
     bits = max(bits_of_tiff(image))
-    formats = _values(image, SAMPLE_FORMAT, UNSIGNED)
+    formats = values_of_tag(image, SAMPLE_FORMAT, UNSIGNED)
     if image.mode not in ("F", "I") and any(kind not in (UNSIGNED, VOID) for kind in formats):
         raise _misread("signed samples")
-    if bits > 8 and len(image.getbands()) > 1 and image.tag_v2.get(PLANAR) == SEPARATE_PLANES:
+    planes = values_of_tag(image, PLANAR, 0)
+    if bits > 8 and len(image.getbands()) > 1 and planes == (SEPARATE_PLANES,):
         raise _misread(f"{bits} bits per sample in separate planes")
     if not image.mode.startswith("I;16"):
         return None
-    return 2**bits - 1, image.tag_v2.get(PHOTOMETRIC) == WHITE_IS_ZERO
+    return 2**bits - 1, values_of_tag(image, PHOTOMETRIC, -1) == (WHITE_IS_ZERO,)
 
 
-def _values(image: PIL.Image.Image, tag: int, default: int) -> tuple[int, ...]:
+def values_of_tag(image: PIL.Image.Image, tag: int, default: int) -> tuple[int, ...]:
+    """The values of a TIFF's tag, as a tuple even if there is one."""
+    assert isinstance(image, TiffImageFile)
     values = image.tag_v2.get(tag, default)
     return values if isinstance(values, tuple) else (values,)
 
@@ -116,6 +122,7 @@ def _check_jpeg2000(image: PIL.Image.Image, data: bytes) -> Scale | None:
 
 
 def _check_ppm(image: PIL.Image.Image, data: bytes) -> Scale | None:
+    assert isinstance(image, ImageFile)
     args = image.tile[0].args if image.tile else ()
     largest = args[-1] if isinstance(args, tuple) and isinstance(args[-1], int) else 255
     is_binary = bool(image.tile) and image.tile[0].codec_name == "ppm"

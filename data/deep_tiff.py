@@ -1,7 +1,7 @@
-"""Grey TIFFs of 9 to 16 bits that Pillow does not know: cameras and scanners write them.
+"""Read grey TIFFs of 9 to 16 bits that Pillow does not know. Cameras and scanners write them.
 
 Uncompressed, one sample per pixel, in strips (TIFF 6.0, Sections 3, 4 and 7). Pillow itself reads
-12 and 16 bits where black is zero, and with 16 bits in one of both byte orders, its complement.
+12 and 16 bits if zero is black, and 16 bits in one byte order if zero is white.
 """
 
 import io
@@ -29,8 +29,8 @@ EXPECTED = {
     FILL_ORDER: 1,
     SAMPLES: 1,
     SAMPLE_FORMAT: UNSIGNED,
-}  # where nothing is said, too
-BITS_AT_ONCE = 2**24  # unpacked to a byte each
+}  # values of these tags, which are also their defaults
+BITS_AT_ONCE = 2**24  # each is unpacked to a byte
 
 
 class DeepTiff(NamedTuple):
@@ -45,14 +45,14 @@ class DeepTiff(NamedTuple):
 
 
 def describe(data: bytes) -> str | None:
-    """What kind of TIFF this is, for people; `None` if it is none, or has lost its directory."""
+    """The kind of TIFF, for people; `None` if the file is no TIFF, or has lost its directory."""
     tags = _directory(data)
     bits = () if tags is None else _values(tags, BITS_PER_SAMPLE)
     return f"a TIFF with {max(bits)} bits per sample" if bits else None
 
 
 def read(data: bytes) -> DeepTiff | None:
-    """The samples; `None` if the file is of another kind, or damaged."""
+    """Read the first page; `None` if the file is of another kind, or damaged."""
     tags = _directory(data)
     if tags is None:
         return None
@@ -88,13 +88,13 @@ def read(data: bytes) -> DeepTiff | None:
 
 
 def _unpack(rows: np.ndarray, width: int, bits: int) -> np.ndarray:
-    """Samples of so many bits, the highest first, rows padded to whole bytes."""
+    """Unpack samples of `bits` bits, highest bit first; rows are padded to whole bytes."""
     digits = np.unpackbits(rows, axis=1)[:, : width * bits].reshape(len(rows), width, bits)
     return digits @ (1 << np.arange(bits - 1, -1, -1)).astype(np.uint16)
 
 
 def _directory(data: bytes, start: int | None = None) -> ImageFileDirectory_v2 | None:
-    """The tags of a page, by default of the first."""
+    """The tags of the page at `start`, by default of the first page."""
     if not data.startswith(SIGNATURES):
         return None
     try:
@@ -104,7 +104,7 @@ def _directory(data: bytes, start: int | None = None) -> ImageFileDirectory_v2 |
             file = io.BytesIO(data)
             file.seek(tags.next if start is None else start)
             tags.load(file)
-    except Exception:  # damaged bytes lead to nearly anything
+    except Exception:  # damaged bytes can raise nearly anything
         return None
     return tags
 
@@ -116,9 +116,10 @@ def _profile(tags: ImageFileDirectory_v2) -> bytes | None:
 
 def _count_pages(tags: ImageFileDirectory_v2, data: bytes) -> int:
     seen: set[int] = set()
-    while tags is not None and tags.next and tags.next not in seen:
-        seen.add(tags.next)
-        tags = _directory(data, tags.next)
+    page: ImageFileDirectory_v2 | None = tags
+    while page is not None and page.next and page.next not in seen:
+        seen.add(page.next)
+        page = _directory(data, page.next)
     return 1 + len(seen)
 
 
@@ -126,8 +127,8 @@ def _values(tags: ImageFileDirectory_v2, tag: int) -> tuple[int, ...]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            values = tags.get(tag, ())  # is decoded only now
-    except Exception:  # damaged, too
+            values = tags.get(tag, ())  # decodes the values
+    except Exception:  # damaged values can raise nearly anything
         return ()
     values = values if isinstance(values, tuple) else (values,)
     return values if all(isinstance(value, int) for value in values) else ()

@@ -1,6 +1,6 @@
-"""Whether files are still those that they were: for caches of what was computed from them.
+"""Detect changes of files, for caches of values that were computed from them.
 
-Stricter than a fingerprint, and for one machine: what only looks like a change counts as one.
+Stricter than a fingerprint, and valid on one machine: a file that was touched has changed.
 """
 
 import hashlib
@@ -14,14 +14,14 @@ from dnnlib import heartbeat
 def describe(folder: Path, names: Iterable[str], *more: str) -> str:
     """A digest that changes when one of the files is written, replaced, renamed or touched.
 
-    It covers the name of each file, its size, its inode, and the times of its last modification and
-    of its last change in nanoseconds. Programs that keep the time of modification (`cp -p`,
-    `rsync -a`, `mv`, archivers) cannot set the time of change.
+    The digest covers name, size and inode of each file, and the times in nanoseconds of its last
+    modification (mtime) and status change (ctime). Programs that keep the mtime (`cp -p`,
+    `rsync -a`, `mv`, archivers) cannot set the ctime.
 
     Args:
         folder: Where the files lie.
         names: Their names, relative to the folder.
-        more: Texts that count as well.
+        more: Texts to include.
 
     Raises:
         OSError: If one of the files is gone.

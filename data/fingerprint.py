@@ -76,7 +76,7 @@ def differences(saved: Mapping[str, Any] | None, now: Mapping[str, Any] | None) 
         Phrases such as `"7 images, not 20"` or `"other labels"`. An empty list means that nothing
         differs as far as both fingerprints tell, which is nothing if one `is_unknown`.
     """
-    if is_unknown(saved) or is_unknown(now):
+    if saved is None or now is None or is_unknown(saved) or is_unknown(now):
         return []
     found = []
     if saved["num_images"] != now["num_images"]:
@@ -95,7 +95,7 @@ def short(fingerprint: Mapping[str, Any] | None) -> str | None:
 
     Labels do not count: the images are the same without them.
     """
-    if is_unknown(fingerprint):
+    if fingerprint is None or is_unknown(fingerprint):
         return None
     parts = [str(fingerprint[key]) for key in ("num_images", "names", "sizes", "sample")]
     return _digest(" ".join(parts).encode())[:12]

@@ -10,15 +10,15 @@ import psutil
 
 from dnnlib.errors import InputError
 
-MAP_NORESERVE = 0x4000  # of Linux; Python 3.13 has a name for it
-AUTO_SHARE = 0.5  # of the free memory that the caches of all processes may take by themselves
+MAP_NORESERVE = 0x4000  # on Linux; `mmap.MAP_NORESERVE` from Python 3.13 on
+AUTO_SHARE = 0.5  # of the free memory; `"auto"` lets the caches of all processes take it
 
 
 class ImageCache:
-    """Images that were decoded once, filled by whichever process needs one first.
+    """Keeps decoded images; the first process that needs an image puts it in.
 
-    The memory is mapped before processes fork, so that all of them see what one puts in. It is
-    handed out by the system page by page: images that are never asked for take none.
+    The memory is mapped before processes fork, so all of them see an image that one puts in. The
+    system allocates the memory page by page: images that nobody asks for take none.
 
     Args:
         shape: `[N, C, H, W]`.
@@ -27,18 +27,18 @@ class ImageCache:
     def __init__(self, shape: list[int]) -> None:
         num_images, channels, height, width = shape
         pixels = _shared_array(num_images * channels * height * width)
-        # With neighbouring channels, as decoded and as batches have them, to copy is all there is.
+        # Channels-last, as decoders and batches have it, so that reading is a plain copy.
         self._images = pixels.reshape(num_images, height, width, channels).transpose(0, 3, 1, 2)
         self._is_there = _shared_array(num_images)
 
     def get(self, index: int) -> np.ndarray | None:
-        """The image `[C, H, W]`, not to be changed; or `None`."""
+        """The image `[C, H, W]`, which must not be changed; `None` if it is not there."""
         return self._images[index] if self._is_there[index] else None
 
     def put(self, index: int, image: np.ndarray) -> None:
-        """Keep an image. Processes that do so at once write the same bytes, which is harmless."""
+        """Keep an image. Several processes may write it at once: they write the same bytes."""
         self._images[index] = image
-        self._is_there[index] = 1  # only now
+        self._is_there[index] = 1  # after the pixels, so that no process reads half an image
 
 
 def choose(
@@ -53,7 +53,7 @@ def choose(
 
     Raises:
         MemoryError: If `cache` is `"ram"`, and the images do not fit at all.
-        ValueError: If it is something else.
+        ValueError: If `cache` is none of the three.
     """
     if cache not in ("none", "ram", "auto"):
         raise InputError(f"cache: {cache!r} is unknown; choose none, ram or auto")
@@ -72,12 +72,12 @@ def choose(
 
 
 def free_bytes() -> int:
-    """Memory that this process can still get: of the machine, or of the container if that is less.
+    """Memory in bytes that is still free for this process, on the machine or in its container.
 
-    Containers limit memory by control groups (version 2, then 1).
+    Containers limit memory by control groups, version 2 or 1.
     """
     free = psutil.virtual_memory().available
-    for folder, limit, used, reclaimable in (
+    for folder, limit_file, used_file, reclaimable in (
         ("/sys/fs/cgroup", "memory.max", "memory.current", "inactive_file"),
         (
             "/sys/fs/cgroup/memory",
@@ -87,11 +87,11 @@ def free_bytes() -> int:
         ),
     ):
         try:
-            limit = int((Path(folder) / limit).read_text())
-            used = int((Path(folder) / used).read_text())
+            limit = int((Path(folder) / limit_file).read_text())
+            used = int((Path(folder) / used_file).read_text())
             stat = dict(line.split() for line in (Path(folder) / "memory.stat").open())
         except (OSError, ValueError):
-            continue  # not limited ("max"), or not in this way
+            continue  # no limit ("max"), or the other version
         free = min(free, max(limit - used + int(stat.get(reclaimable, 0)), 0))
     return free
 
@@ -99,6 +99,6 @@ def free_bytes() -> int:
 def _shared_array(size: int) -> np.ndarray:
     options = {}
     if sys.platform == "linux":
-        # Not counted before it is used.
+        # Reserves nothing: unused pages do not count.
         options["flags"] = mmap.MAP_SHARED | mmap.MAP_ANONYMOUS | MAP_NORESERVE
     return np.frombuffer(mmap.mmap(-1, max(size, 1), **options), np.uint8)[:size]

@@ -179,11 +179,10 @@ def _leading_folders(paths: Iterable[str]) -> list[str]:
     common: list[str] | None = None
     for folder in {path.rpartition("/")[0] for path in paths}:
         parts = folder.split("/") if folder else []
-        if common is None:
-            common = parts
+        common = parts if common is None else common
         while common != parts[: len(common)]:
             common.pop()
-    return ["/".join(common[: i + 1]) + "/" for i in range(len(common or []))]
+    return ["/".join(common[: i + 1]) + "/" for i in range(len(common))] if common else []
 
 
 def _add_without_suffix(

@@ -1,4 +1,4 @@
-"""Which files of a folder or an archive are images of a dataset, and what is passed over.
+"""Find the images of a dataset in a folder or an archive, and count the other files.
 
 One rule for conversion, inspection, training and metrics.
 """
@@ -15,7 +15,8 @@ from dnnlib.util import printable
 
 METADATA = "dataset.json"
 
-# What programs leave behind in folders, in lower case; and whatever starts with a dot.
+# Names in lower case of files and folders that programs leave behind. Names that start with a dot
+# are left out as well.
 LEFT_BEHIND = frozenset(
     {
         "@eadir",  # Synology
@@ -35,26 +36,26 @@ LEFT_BEHIND = frozenset(
         "__pycache__",
     }
 )
-SHEET_SUFFIX = ".contact-sheet.png"  # of what `dataset_tool.py --inspect` leaves behind
-MAX_VISITS = 16  # of one folder by different ways: links that cross each other multiply
+SHEET_SUFFIX = ".contact-sheet.png"  # of files that `dataset_tool.py --inspect` writes
+MAX_VISITS = 16  # of one folder; links that cross each other multiply the paths to a folder
 MAX_KINDS = 8  # in a list of what was left out
 REPEATED = "in folders that symbolic links repeat: these images are there more than once"
 
 
 @dataclass
 class Listing:
-    """The files of a dataset, by their names relative to it, with `/` between the parts."""
+    """The files of a dataset. Names are relative to the dataset, with `/` between the parts."""
 
     images: list[str] = field(default_factory=list)  # as found, not sorted
     metadata: list[str] = field(default_factory=list)  # every dataset.json, at any depth
     others: Counter[str] = field(default_factory=Counter)  # files of other kinds, by extension
-    left_behind: Counter[str] = field(default_factory=Counter)  # of other programs, by name
+    left_behind: Counter[str] = field(default_factory=Counter)  # hidden or of programs, by name
     num_loops: int = 0  # links to folders that contain them
-    num_broken: int = 0  # links that lead nowhere and are named like no image
-    num_repeated: int = 0  # images in folders that links led to before
+    num_broken: int = 0  # links that lead nowhere and do not have the name of an image
+    num_repeated: int = 0  # images in folders that were listed before through another link
 
     def add(self, name: str) -> None:
-        """Sort in a file."""
+        """Add a file to the list for its kind."""
         extension = formats.extension_of(name)
         if extension in formats.image_extensions():
             self.images.append(name)
@@ -65,11 +66,11 @@ class Listing:
 
 
 def list_folder(folder: Path) -> Listing:
-    """All files below a folder. Links are followed; one that leads back to itself is counted.
+    """List all files below a folder. Links are followed, except to a folder that contains them.
 
     Raises:
-        OSError: If a folder cannot be looked into.
-        ValueError: If links make one folder appear very many times.
+        OSError: If a folder cannot be read.
+        ValueError: If links make one folder appear more than `MAX_VISITS` times.
     """
     listing = Listing()
     for name, is_repeated in _walk(folder, listing):
@@ -85,7 +86,7 @@ def note_repeated(num: int) -> Counter[str]:
 
 
 def list_names(names: Iterable[str]) -> Listing:
-    """The same of the names of all files in an archive."""
+    """List files by their names in an archive."""
     listing = Listing()
     hidden_by_folder: dict[str, str | None] = {}
     hidden: set[str] = set()
@@ -96,14 +97,14 @@ def list_names(names: Iterable[str]) -> Listing:
         part = hidden_by_folder[folder] or (name if is_left_behind(file) else None)
         if part is None:
             listing.add(name)
-        elif part not in hidden:  # a folder counts once, as where nobody looks into it
+        elif part not in hidden:  # a folder counts once, as in `list_folder`
             hidden.add(part)
             listing.left_behind[part.rpartition("/")[2]] += 1
     return listing
 
 
 def describe_left_out(listing: Listing) -> str | None:
-    """What is not used, for people: "5 .heic (pip install pillow-heif), 1 .mp4"; `None` if all is.
+    """Unused files, for people: "5 .heic (pip install pillow-heif), 1 .mp4"; `None` for none.
 
     Files of other kinds are counted one by one, hidden folders as a whole.
     """
@@ -128,14 +129,14 @@ def describe_left_out(listing: Listing) -> str | None:
 
 
 def is_left_behind(part: str) -> bool:
-    """Whether one part of a path is hidden, or something that programs leave behind."""
+    """Whether one part of a path is hidden, or a file or folder that programs leave behind."""
     if part.startswith("."):
         return part not in (".", "..")
     return part.lower() in LEFT_BEHIND or part.lower().endswith(SHEET_SUFFIX)
 
 
 def _left_behind_part(parts: Sequence[str]) -> str | None:
-    """The path up to and including its first part that is passed over, `None` if there is none."""
+    """The path up to its first part that `is_left_behind`; `None` if it has no such part."""
     for i, part in enumerate(parts):
         if is_left_behind(part):
             return "/".join(parts[: i + 1])
@@ -143,9 +144,9 @@ def _left_behind_part(parts: Sequence[str]) -> str | None:
 
 
 def _walk(root: Path, listing: Listing) -> Iterator[tuple[str, bool]]:
-    """Names of all files below a folder, and whether another way led to the same file before.
+    """Names of all files below a folder, and whether another path led to the same file before.
 
-    What is passed over is counted in `listing`.
+    Files and folders that are left out are counted in `listing`.
     """
     extensions = formats.image_extensions()
     visits: Counter[tuple[int, int]] = Counter()
@@ -175,7 +176,7 @@ def _walk(root: Path, listing: Listing) -> Iterator[tuple[str, bool]]:
                     (folder / entry.name, f"{prefix}{entry.name}/", (*ancestors, identity))
                 )
             elif _is_broken(entry) and formats.extension_of(entry.name) not in extensions:
-                listing.num_broken += 1  # perhaps to a folder; whoever reads an image will say so
+                listing.num_broken += 1  # a broken link to an image is an error when it is read
             else:
                 yield prefix + entry.name, visits[identity] > 1
 
@@ -183,7 +184,7 @@ def _walk(root: Path, listing: Listing) -> Iterator[tuple[str, bool]]:
 def _is_folder(entry: os.DirEntry) -> bool:
     try:
         return entry.is_dir()
-    except OSError:  # a link to itself; whoever reads it will say so
+    except OSError:  # a link to itself, which is an error when it is read
         return False
 
 
@@ -199,7 +200,7 @@ def _is_broken(entry: os.DirEntry) -> bool:
 
 
 def _most_common(counts: Counter[str]) -> list[tuple[str, int]]:
-    """The same list whatever order the files were found in."""
+    """Counts in an order that does not depend on the order of the files."""
     return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
 
 

@@ -1,7 +1,7 @@
-"""Batches of images, decoded by other processes straight into memory that they share with this one.
+"""Load batches of images in other processes, straight into memory that they share with this one.
 
-PyTorch's `DataLoader` hands over every batch in new shared memory, and what the system takes to
-clear and to map its pages is as long as decoding some images. Here the memory is used again.
+PyTorch's `DataLoader` hands over every batch in new shared memory. To clear and to map its pages
+takes the system as long as decoding some images. Here the memory is used again.
 """
 
 import itertools
@@ -10,6 +10,7 @@ import multiprocessing
 import multiprocessing.util
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,6 +18,8 @@ import torch.utils.data
 from torch import Tensor
 
 from data.dataset import Dataset
+from dnnlib import errors
+from dnnlib.errors import MachineError
 from dnnlib.interrupts import ignore_signals
 from torch_utils import local_processes
 
@@ -24,23 +27,36 @@ Batch = tuple[Tensor, Tensor]
 KILL_SEC = 5.0  # a process in the middle of reading from a dead disk does not even die
 
 
+class LoadingError(MachineError):
+    """An item cannot be loaded; the message says in one line what was loaded, and why it failed."""
+
+
+class LoaderDiedError(LoadingError):
+    """A process that loads has died; a new loader can continue."""
+
+
 class BatchLoader:
     """Iterator over the batches `(uint8 [N, C, H, W], float32 [N, label_dim])` of a dataset.
 
-    Images are in the channels-last format: to reorder them is the device's work. A batch is valid
+    Images are in the channels-last format: reordering them is the device's work. A batch is valid
     until the next one is asked for, unless it is pinned; copy what you keep.
 
     Args:
         dataset: What to read.
-        sampler: Indices of items; they may end, the last batch is then smaller.
+        sampler: Indices of items. If they end, the batches end, and the last one can be smaller.
         batch_size: Items in a batch.
         num_workers: Processes; 0 reads in this one, when a batch is asked for.
         prefetch_factor: Batches that every process works ahead.
         pin_memory: Copy batches to page-locked memory, from which GPUs fetch without waiting.
         skip_damaged: Take the next item in place of one that cannot be read.
+        content: Name of the items in error messages.
 
     Attributes:
         num_skipped: Damaged items so far.
+
+    Raises:
+        LoadingError: From `next`, if an item cannot be read.
+        LoaderDiedError: From `next`, if a process has died.
     """
 
     def __init__(
@@ -49,13 +65,17 @@ class BatchLoader:
         sampler: Iterable[int],
         batch_size: int,
         num_workers: int = 0,
+        *,
         prefetch_factor: int = 2,
         pin_memory: bool = False,
         skip_damaged: bool = False,
+        content: str = "images",
     ) -> None:
         self.num_skipped = 0
+        self._num_workers = num_workers
         self._pin_memory = pin_memory
-        # A slot that is being filled, for every batch ahead, and one that is being used.
+        self._content = content
+        # For every batch ahead a slot that is being filled, and one slot that is being used.
         num_slots = num_workers * prefetch_factor + 1
         channels, height, width = dataset.image_shape
         images = _shared_tensor([num_slots, batch_size, height, width, channels], torch.uint8)
@@ -75,9 +95,9 @@ class BatchLoader:
                 worker_init_fn=_set_up_process,
                 generator=torch.Generator(),  # leaves the global random numbers alone
             )
-            self._filled = iter(loader)
-        # A process that ends waits for its children, which ignore the SIGTERM that it sends them.
-        # So they are killed first, even if nobody has called `close`.
+            self._filled: Iterator[tuple[int, int, int]] = iter(loader)
+        # At its end Python sends SIGTERM to child processes and waits for them, but these ignore
+        # the signal. So they are killed first, even if nobody has called `close`.
         self._end = multiprocessing.util.Finalize(self, _end, (self._filled,), exitpriority=100)
 
     @property
@@ -94,25 +114,43 @@ class BatchLoader:
         return self
 
     def __next__(self) -> Batch:
-        slot, size, num_skipped = next(self._filled)
+        try:
+            slot, size, num_skipped = next(self._filled)
+        except StopIteration:
+            raise
+        except Exception as error:
+            self._raise_explained(error)
+            raise
         self.num_skipped += num_skipped
         images, labels = self._slots.images[slot, :size], self._slots.labels[slot, :size]
         if self._pin_memory:
             return images.pin_memory(), labels.pin_memory()
         return images, labels
 
+    def _raise_explained(self, error: Exception) -> None:
+        """Raise a `LoadingError`, unless the error is a bug of the program."""
+        # What a process has raised arrives with its traceback, and with "Caught" in front; the
+        # message comes last. Other errors of PyTorch are about a process that has died.
+        is_about_item = self._num_workers == 0 or "Caught " in str(error)
+        message = errors.message_of(error).strip().splitlines()[-1]
+        if not is_about_item and isinstance(error, (OSError, ValueError, RuntimeError)):
+            text = f"a process that loads {self._content} has died ({message})"
+            raise LoaderDiedError(text) from error
+        if errors.is_for_users(error):
+            raise LoadingError(f"loading {self._content} failed: {message}") from error
 
-def _end(filled: Iterator) -> None:
-    """End the processes of `DataLoader`'s iterator, not as PyTorch does it.
 
-    PyTorch asks them to end and waits for seconds. If one was killed, it can wait for ever: for a
-    lock that the dead process holds.
+def _end(filled: Any) -> None:
+    """End the processes of `DataLoader`'s iterator in another way than PyTorch does.
+
+    PyTorch asks the processes to end and waits for seconds. After the death of one process it can
+    wait for ever, for a lock that the dead process holds.
     """
     workers = getattr(filled, "_workers", [])
     if workers and not filled._shutdown:
         filled._shutdown = True
-        # First of all, or PyTorch's handler of SIGCHLD takes the killed for a failure. Another
-        # loader of this program may have set the handler.
+        # This must come first: PyTorch's handler of SIGCHLD, which another loader of this program
+        # may have set, would report the killed processes as a failure.
         torch.utils.data._utils.signal_handling._remove_worker_pids(id(filled))
         filled._worker_pids_set = False
     for worker in workers:
@@ -124,8 +162,8 @@ def _end(filled: Iterator) -> None:
 class _Tasks:
     """Slots in turn, each with the indices of a batch.
 
-    `DataLoader` asks for a new task when it returns a batch, and works on no more than
-    `num_slots - 1` at a time: the slot of the new task is that of the batch before.
+    `DataLoader` asks for a new task when it returns a batch, and works on at most `num_slots - 1`
+    tasks at a time. So the slot of the new task is the slot of the batch before the returned one.
     """
 
     def __init__(self, sampler: Iterable[int], batch_size: int, num_slots: int) -> None:
@@ -141,7 +179,10 @@ class _Tasks:
 
 
 class _Slots(torch.utils.data.Dataset):
-    """To fill a slot is to "get" an item; what comes back is its number, and how much is in it."""
+    """A dataset whose items are filled slots: number of the slot, size of its batch, items skipped.
+
+    The images and labels themselves stay in the shared memory.
+    """
 
     def __init__(
         self, dataset: Dataset, images: Tensor, labels: Tensor, skip_damaged: bool
@@ -161,7 +202,7 @@ class _Slots(torch.utils.data.Dataset):
         return slot, len(indices), num_skipped
 
     def _load_into(self, idx: int, image: Tensor) -> tuple[np.ndarray, int]:
-        """Load an item, or the next one that can be; also returns how many could not."""
+        """Load an item, or the next one that can be read; also return how many could not."""
         if not self.skip_damaged:
             return self.dataset.load_into(idx, image), 0
         num_items = len(self.dataset)
@@ -176,21 +217,21 @@ class _Slots(torch.utils.data.Dataset):
 def _set_up_process(_worker_id: int) -> None:
     """Leave all signals to the process that trains, and end with it.
 
-    PyTorch's processes look every five seconds whether that one lives, and never notice its death
-    if it comes before they first look.
+    PyTorch's processes look for their parent every five seconds. If the parent dies before the
+    first look, they never notice.
     """
     ignore_signals()
     local_processes.end_with_parent()
 
 
-def _as_it_is(item: tuple[int, int, int]) -> tuple[int, int, int]:
+def _as_it_is(item: Any) -> Any:
     return item
 
 
 def _shared_tensor(shape: list[int], dtype: torch.dtype) -> Tensor:
     if multiprocessing.get_start_method() != "fork":
         return torch.empty(shape, dtype=dtype).share_memory_()
-    # Unlike files in /dev/shm, which containers limit, this is memory like any other.
+    # Containers limit files in /dev/shm. This is memory like any other.
     num_bytes = int(np.prod(shape)) * dtype.itemsize
     return (
         torch.frombuffer(mmap.mmap(-1, max(num_bytes, 1)), dtype=torch.uint8)[:num_bytes]

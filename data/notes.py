@@ -1,4 +1,4 @@
-"""What happened to images on their way from files, in words: said once, by whoever reads them."""
+"""Describe in words how decoding changed images, and which files were left out."""
 
 from collections import Counter
 
@@ -8,11 +8,11 @@ MAX_KINDS = 12  # in a list
 
 
 def describe(notes: Counter[str], left_out: str | None) -> dict[str, str]:
-    """Up to two lines, each by its title.
+    """Up to two texts, by their titles.
 
     Args:
-        notes: How many images what happened to; see `decoding.decode`.
-        left_out: Files that are not used; see `listing.describe_left_out`.
+        notes: Number of images by what was changed in them; see `decoding.decode`.
+        left_out: Unused files; see `listing.describe_left_out`.
     """
     lines = {}
     changes = [(what, num) for what, num in notes.most_common() if what != FURTHER]

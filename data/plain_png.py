@@ -1,8 +1,8 @@
-"""PNG files without compression whose pixels lie at known places, so that to read is to copy.
+"""PNG files without compression, whose pixels lie at known positions and are read by copying.
 
 PNG compresses rows of pixels with zlib, and each row starts with the number of a filter. Here no
-row is filtered, and each is an uncompressed block of its own, which makes all rows equally long:
-any program reads such a file, and this module finds its pixels without unpacking. Formats: PNG
+row is filtered, and each row is an uncompressed block of its own, so all rows have equal length.
+Any program can read such a file, and this module finds its pixels without unpacking. Formats: PNG
 (ISO/IEC 15948), zlib (RFC 1950), deflate (RFC 1951).
 """
 
@@ -35,15 +35,15 @@ def encode(pixels: np.ndarray) -> bytes:
     rows = np.empty([height, ROW_START + width * channels], np.uint8)
     rows[:, :ROW_START] = row_starts
     rows[:, ROW_START:] = pixels.reshape(height, -1)
-    checksum = zlib.adler32(np.ascontiguousarray(rows[:, ROW_START - 1 :]))
-    data = b"".join([head[HEADER_SIZE + 8 :], rows, struct.pack(">I", checksum)])
+    checksum = zlib.adler32(rows[:, ROW_START - 1 :].tobytes())
+    data = b"".join([head[HEADER_SIZE + 8 :], rows.data, struct.pack(">I", checksum)])
     return head[:HEADER_SIZE] + _chunk(b"IDAT", data) + _chunk(b"IEND", b"")
 
 
 def find_pixels(data: bytes) -> np.ndarray | None:
-    """Pixels `[H, W, C]` of a file that `encode` wrote, as a view; `None` if it is another one.
+    """Pixels `[H, W, C]` of a file that `encode` wrote, as a view; `None` for other files.
 
-    Checksums are not looked at.
+    Checksums are not compared.
     """
     if len(data) < DATA_START + TAIL_SIZE or data[12:16] != b"IHDR":
         return None
@@ -57,7 +57,7 @@ def find_pixels(data: bytes) -> np.ndarray | None:
     head, row_starts = _frame(height, width, channels)
     if not data.startswith(head):
         return None
-    found = np.ndarray([height, ROW_START], np.uint8, data, DATA_START, [stride, 1])
+    found: np.ndarray = np.ndarray([height, ROW_START], np.uint8, data, DATA_START, [stride, 1])
     if not np.array_equal(found, row_starts):
         return None
     start = DATA_START + ROW_START
@@ -66,7 +66,7 @@ def find_pixels(data: bytes) -> np.ndarray | None:
 
 @functools.lru_cache(maxsize=8)
 def _frame(height: int, width: int, channels: int) -> tuple[bytes, np.ndarray]:
-    """What precedes all rows, and what precedes each of them, uint8 `[H, 6]`."""
+    """Bytes in front of all rows, and in front of each row, uint8 `[H, 6]`."""
     row_size = 1 + width * channels
     if row_size > MAX_ROW_SIZE:
         raise InputError(f"a row of {width} pixels is too long")

@@ -1,4 +1,4 @@
-"""What the chunks of a PNG file say about its pixels (ISO/IEC 15948), without decoding any."""
+"""Read the chunks of a PNG file that describe its pixels (ISO/IEC 15948), without decoding."""
 
 import struct
 import zlib
@@ -8,17 +8,17 @@ SIGNATURE = b"\x89PNG\r\n\x1a\n"
 IHDR = struct.Struct(">8s4x4sIIBB")  # signature; length and type; width, height, depth, colours
 CHUNK = struct.Struct(">I4s")
 TRUECOLOUR, PALETTE, GREY_ALPHA = 2, 3, 4
-# By the number of the colour type: grey, truecolour, palette, grey with alpha, truecolour with it.
+# Channels by colour type: grey, truecolour, palette, grey with alpha, truecolour with alpha.
 CHANNELS = {0: 1, TRUECOLOUR: 3, PALETTE: 3, GREY_ALPHA: 2, 6: 4}
 
-# Chunks without which pixels mean what they seem to: orientation, colour space, transparency.
+# Chunks that change what pixels mean: orientation, colour space, transparency, animation.
 # A text can hold an orientation, too: XMP, or EXIF as ImageMagick writes it.
 MEANINGFUL = frozenset({b"eXIf", b"iCCP", b"cICP", b"tRNS", b"acTL"})
-# Many programs state sRGB in this way; white, red, green, blue.
+# Values by which many programs state sRGB; x and y of white, red, green, blue.
 SRGB_GAMMA, SRGB_PRIMARIES = 45455, (31270, 32900, 64000, 33000, 30000, 60000, 15000, 6000)
 CODED_SRGB = (1, 13, 0)  # in cICP: primaries, transfer function, matrix (ITU-T H.273)
 TOLERANCE = 500
-UNITS = 1e5  # in which the chunks count
+UNITS = 1e5  # of the chunks for 1
 TEXTS = frozenset({b"tEXt", b"zTXt", b"iTXt"})
 MEANINGFUL_TEXTS = (b"XML:com.adobe.xmp\0", b"Raw profile type exif\0", b"Raw profile type APP1\0")
 
@@ -30,7 +30,7 @@ class PngHeader(NamedTuple):
     height: int
     depth: int  # bits per sample
     colour_type: int
-    is_plain: bool  # nothing changes it, as far as `data` goes
+    is_plain: bool  # no chunk in `data` changes what the pixels mean
 
     @property
     def channels(self) -> int:
@@ -39,12 +39,12 @@ class PngHeader(NamedTuple):
 
 
 def parse(data: bytes, whole: bool = True) -> PngHeader | None:
-    """Read the header of a PNG; `None` if it is none.
+    """Read the header of a PNG; `None` for other files.
 
     Args:
         data: The file, or its start.
-        whole: Look at all chunks. Otherwise at those before the pixels only. `is_plain` is False
-            if `data` does not reach that far.
+        whole: Check all chunks, or else only chunks before the pixels. `is_plain` is False if
+            `data` ends before the last chunk to check.
     """
     if len(data) < IHDR.size:
         return None
@@ -71,7 +71,7 @@ def _is_plain(data: bytes, whole: bool) -> bool:
 
 
 def find_chunk(data: bytes, wanted: bytes) -> bytes | None:
-    """The content of the first chunk of this kind, as far as `data` goes; `None` if it has none."""
+    """The content of the first chunk of this kind; `None` if `data` has none."""
     pos = len(SIGNATURE)
     while pos + CHUNK.size <= len(data):
         size, kind = CHUNK.unpack_from(data, pos)
@@ -82,9 +82,9 @@ def find_chunk(data: bytes, wanted: bytes) -> bytes | None:
 
 
 def is_intact(data: bytes) -> bool:
-    """Whether the last chunk is there, and the checksums of all that matter for pixels are right.
+    """Whether the file has its last chunk, and the right checksums in all critical chunks.
 
-    Of chunks that programs may ignore, whose names start with a small letter, they do not matter.
+    Programs may ignore other chunks; their names start with a small letter.
     """
     pos = len(SIGNATURE)
     view = memoryview(data)
@@ -101,7 +101,7 @@ def is_intact(data: bytes) -> bool:
 
 
 def states_srgb(values: bytes) -> bool:
-    """Whether the content of a chunk gAMA or cHRM is that of sRGB, but for rounding."""
+    """Whether the content of a gAMA or cHRM chunk states sRGB, up to rounding."""
     expected = (SRGB_GAMMA,) if len(values) == 4 else SRGB_PRIMARIES
     if len(values) != 4 * len(expected):
         return False

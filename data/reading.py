@@ -1,4 +1,4 @@
-"""Image files as bytes: no pipe is waited for, and no absurd size is read."""
+"""Read image files without waiting for pipes, and without reading absurd sizes."""
 
 import os
 import stat
@@ -8,15 +8,15 @@ from dnnlib.errors import InputError
 from dnnlib.util import printable
 
 MAX_FILE_BYTES = 2**30
-MAX_ERROR = 200  # characters of what another library says
+MAX_ERROR = 200  # characters of an error of another library
 
 
 class UnusableImage(InputError):
-    """Why a file is no usable image: completes "<name> ...", with the remedy after a semicolon."""
+    """A file is no usable image. The message completes "<name> ..."; its remedy follows a `;`."""
 
 
 def unusable(reason: str, remedy: str) -> UnusableImage:
-    """The error for an image that one may also leave out."""
+    """An error whose remedy includes leaving the image out."""
     return UnusableImage(f"{reason}; {remedy}, or leave such files out with --on-error=skip")
 
 
@@ -24,10 +24,10 @@ def read_file(path: Path, size: int | None = None) -> bytes:
     """The content of a file, or its first `size` bytes.
 
     Raises:
-        OSError: If it cannot be read.
-        UnusableImage: If it is no file but a pipe, device or folder, or larger than any image.
+        OSError: If the file cannot be read.
+        UnusableImage: If it is a pipe, device or folder, or larger than any image.
     """
-    # Without waiting: a pipe that nobody writes to would keep us here for ever.
+    # O_NONBLOCK: to open a pipe that has no writer would take for ever.
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     handle = os.open(path, flags)
     try:
@@ -42,16 +42,16 @@ def read_file(path: Path, size: int | None = None) -> bytes:
 
 
 def shorten(error: Exception) -> str:
-    """What an error says, in one line of bounded length, whatever of a file is quoted in it."""
+    """The message of an error in one line of bounded length, even if it quotes a file."""
     text = str(error) or type(error).__name__
     return printable(text if len(text) <= MAX_ERROR else f"{text[:MAX_ERROR]} ...")
 
 
 def check_size(num_bytes: int) -> None:
-    """Refuse files that are, or unpack to, more bytes than any sensible image has.
+    """Refuse a file that has, or unpacks to, more bytes than any sensible image.
 
     Raises:
-        UnusableImage: It says so.
+        UnusableImage: If the size is above `MAX_FILE_BYTES`.
     """
     if num_bytes > MAX_FILE_BYTES:
         raise unusable(

@@ -10,21 +10,21 @@ from dnnlib.errors import InputError
 
 
 class InfiniteSampler(torch.utils.data.Sampler):
-    """Indices into a data set without end, each process seeing its own part.
+    """Endless indices into a data set; each process gets its own part of them.
 
-    The indices lie in slots, shuffled once. The common sequence reads the slots round and round;
-    after each reading the content of the slot trades places with the one a random number of slots
-    back, less than `window_size` of them all. The order so changes slowly from round to round.
-    Process k of m takes the positions k, k + m, k + 2m, ...
+    The indices lie in slots, shuffled once. The common sequence reads the slots round and round.
+    After a slot is read, its index trades places with that of an earlier slot at a random distance
+    below `window_size` of all slots. So the order changes slowly from round to round. Process k of
+    m takes the positions k, k + m, k + 2m, ... of the sequence.
 
     Args:
         dataset: Anything with a length.
-        rank: Which of the parts.
+        rank: Index of the part.
         num_replicas: Number of parts.
         shuffle: `False` for the order of the data set.
-        seed: Start of the random numbers; the same for all parts.
-        window_size: Reach of the trade, as a fraction of the data set.
-        start: How many indices of this part to leave out: resumes a run.
+        seed: Random seed, the same for all parts.
+        window_size: Largest distance of a trade, as a fraction of the data set.
+        start: Number of indices of this part to leave out, when a run is resumed.
     """
 
     def __init__(

@@ -46,17 +46,17 @@ class ZipArchive:
     """Read-only ZIP whose index is parsed once and travels with the object.
 
     The index is a few arrays, 21 bytes for each file, and a list of names. Forked processes share
-    them; pickling copies them and drops the file handle. Either way another process pays for one
-    `open()`, and only the first for the index of a large archive. Reads name their position
-    (`pread`), so threads may share an object.
+    the index; pickling copies it and drops the file handle. Either way another process only has to
+    open the file, and does not parse the index again. Reads name their position (`pread`), so
+    threads may share an object.
 
-    Of files of the same name the last counts, as for other programs.
+    If several files have the same name, the last one counts, as in other programs.
 
     Attributes:
         names: Files only, in the archive's order.
         sizes: Uncompressed sizes of the files in bytes, int64 `[N]`.
-        crcs: Their CRC-32s, uint32 `[N]`.
-        directory_digest: Of the bytes of the index, which change with any of the files.
+        crcs: CRC-32s of the files, uint32 `[N]`.
+        directory_digest: Hash of the index, which changes with every file.
 
     Raises:
         OSError: If `path` cannot be read, is no ZIP, is damaged or holds encrypted members.
@@ -76,7 +76,7 @@ class ZipArchive:
                     " complete?"
                 ) from error
             archive_size = file.seek(0, os.SEEK_END)
-        if not any("/" in name for name in names):  # some programs for Windows write \\ instead
+        if not any("/" in name for name in names):  # some programs for Windows write \\
             names = [name.replace("\\", "/") for name in names]
         last_of_name = {name: i for i, name in enumerate(names) if not name.endswith("/")}
         rows = np.fromiter(last_of_name.values(), np.int64, len(last_of_name))
@@ -95,7 +95,7 @@ class ZipArchive:
 
     @cached_property
     def position(self) -> dict[str, int]:
-        """Where in `names` a name stands."""
+        """The index in `names` of each name."""
         return {name: i for i, name in enumerate(self.names)}
 
     def __contains__(self, name: str) -> bool:
@@ -120,31 +120,31 @@ class ZipArchive:
         )
 
     def size_of(self, index: int) -> int:
-        """How many bytes `names[index]` unpacks to, as the archive says."""
+        """Uncompressed size of `names[index]` in bytes, as the archive states it."""
         return int(self._sizes[index])
 
     def read(self, name: str) -> bytes:
         """The content of a member.
 
         Raises:
-            KeyError: If there is no such member.
-            OSError: If its bytes are damaged.
+            KeyError: If the archive has no member of this name.
+            OSError: If the member is damaged.
         """
         return self.read_at(self.position[name])
 
     def read_at(self, index: int, check: bool = True) -> bytes:
-        """The content of `names[index]`; without its checksum if not `check`.
+        """The content of `names[index]`; `check=False` ignores its checksum.
 
         Raises:
-            OSError: If its bytes are damaged.
+            OSError: If the member is damaged.
         """
         return _read(self._pread, self.member(index), f"{self.path}: {self.names[index]!r}", check)
 
     def read_start(self, index: int, size: int) -> bytes:
-        """First bytes of `names[index]`, unchecked and perhaps fewer than `size` if compressed.
+        """The first bytes of `names[index]`, unchecked; a compressed member can give fewer.
 
         Raises:
-            OSError: If its header is damaged.
+            OSError: If the header of the member is damaged.
         """
         member = self.member(index)
         start = _content_offset(self._pread, member, f"{self.path}: {self.names[index]!r}")
@@ -168,7 +168,8 @@ class ZipArchive:
                 file.seek(offset)
                 return file.read(size)
         if self._file is None or self._file_pid != os.getpid():
-            # Kept open until `close()` or the end of the object: opening can be slow on networks.
+            # Stays open until `close()` or the end of the object: network file systems open slowly.
+            # A forked process opens its own handle.
             self._file = open(self.path, "rb")  # noqa: SIM115
             self._file_pid = os.getpid()
         return os.pread(self._file.fileno(), size, offset)
@@ -191,7 +192,7 @@ def read_member(path: str | os.PathLike, member: Member) -> bytes:
     """The content of one member, for processes that do not have the archive's index.
 
     Raises:
-        OSError: If its bytes are damaged.
+        OSError: If the member is damaged.
     """
     with open(path, "rb") as file:
 
@@ -203,13 +204,14 @@ def read_member(path: str | os.PathLike, member: Member) -> bytes:
 
 
 def _read_central_directory(file: BinaryIO) -> tuple[bytes, int]:
-    """The bytes of the index, and how far the archive's start lies behind the file's."""
+    """The bytes of the index, and the position in the file at which the archive starts."""
     file_size = file.seek(0, os.SEEK_END)
     start = max(file_size - END_RECORD.size - MAX_COMMENT_SIZE, 0)
     file.seek(start)
     tail = file.read()
     at = _find_end_record(tail)
     end = start + at
+    # `size` and `offset` of the index; in large archives, the record for 64 bits has them.
     _, disk, _, _, _, size, offset, _ = END_RECORD.unpack_from(tail, at)
     if disk not in (0, 2**16 - 1):
         raise InputError("it is one of several volumes")
@@ -223,7 +225,9 @@ def _read_central_directory(file: BinaryIO) -> tuple[bytes, int]:
             if record[0] != b"PK\x06\x06":
                 raise InputError("its end is damaged")
             *_, size, offset = record
-    shift = end - size - offset  # programs that unpack themselves come before an archive
+    # The index ends where the end records start. Offsets count from the start of the archive, and
+    # self-extracting archives have a program in front.
+    shift = end - size - offset
     if shift < 0:
         raise InputError("its beginning is missing")
     file.seek(end - size)
@@ -231,7 +235,7 @@ def _read_central_directory(file: BinaryIO) -> tuple[bytes, int]:
 
 
 def _find_end_record(tail: bytes) -> int:
-    """Where the last record starts: its comment, in which anything may be, goes to the end."""
+    """The position of the last record. Its comment, which ends the file, can hold any bytes."""
     at = len(tail)
     while (at := tail.rfind(b"PK\x05\x06", 0, at)) >= 0:
         if at + END_RECORD.size <= len(tail):
@@ -244,7 +248,8 @@ def _find_end_record(tail: bytes) -> int:
 def _parse_central_directory(
     directory: bytes,
 ) -> tuple[np.ndarray, Sequence[str], dict[str, np.ndarray]]:
-    """Headers, names, and the fields that may be wider than in the headers, of all entries."""
+    """Headers and names of all entries, and the fields that can have 64 bits."""
+    # Python only steps from entry to entry; NumPy takes the fields of all entries at once.
     starts = []
     pos = 0
     unpack_sizes = struct.Struct("<3H").unpack_from
@@ -278,10 +283,10 @@ def _parse_central_directory(
 
 
 def _decode_name(name: bytes, is_utf8: bool) -> str:
-    """The name of a member; macOS writes UTF-8 without saying so, which cp437 rarely looks like.
+    """The name of a member: UTF-8 if possible, since macOS does not set the flag, or else cp437.
 
     Raises:
-        UnicodeDecodeError: If it is not the UTF-8 that it claims to be.
+        UnicodeDecodeError: If the flag says UTF-8, and the name is not UTF-8.
     """
     try:
         return name.decode("utf-8")
@@ -292,7 +297,7 @@ def _decode_name(name: bytes, is_utf8: bool) -> str:
 
 
 def _read_wide_fields(extra: bytes, wide: dict[str, np.ndarray], row: int) -> None:
-    """Replace the fields of an entry that did not fit by those in its extra field."""
+    """Fill in fields of an entry that need 64 bits, from its extra field (kind 1)."""
     pos = 0
     while pos + 4 <= len(extra):
         kind, size = struct.unpack_from("<2H", extra, pos)
@@ -321,7 +326,7 @@ def _read(
     data = read_at(_content_offset(read_at, member, what), member.compressed_size)
     if member.is_deflated:
         try:
-            # One byte more than announced is enough to notice a member that lies about it.
+            # One byte more than announced is enough to notice that a member unpacks to more.
             data = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, member.size + 1)
         except zlib.error as error:
             raise OSError(f"{what} is damaged ({error})") from error

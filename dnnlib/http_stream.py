@@ -13,6 +13,7 @@ import threading
 import time
 import urllib.parse
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import requests
 import urllib3
@@ -152,7 +153,7 @@ class _AbandonedError(Exception):
 class _Session(requests.Session):
     """Leaves redirects to us: requests would read their bodies, however long they are."""
 
-    def resolve_redirects(self, *args, **kwargs) -> Iterator[requests.Response]:
+    def resolve_redirects(self, *args: Any, **kwargs: Any) -> Iterator[requests.Response]:
         return iter(())
 
 

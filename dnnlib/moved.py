@@ -1,7 +1,7 @@
-"""Old names of what has moved: `import training.dataset` gives `data.dataset`.
+"""Old names of modules and of names that have moved: `import training.dataset` gives `data.dataset`.
 
-Programs that were written for an earlier version, or for the published one, import the old names.
-Each old name is an entry of one of the two tables here, and costs no file of its own.
+Programs for an earlier version, or for the published code, import the old names. Each old name is an
+entry of one of the tables here, and needs no file of its own.
 """
 
 import importlib
@@ -12,20 +12,21 @@ from collections.abc import Callable, Sequence
 from types import CodeType, ModuleType
 from typing import Any
 
-_CONVERSION = """
-    cifar convert decode inspection labels lsun mnist parallel sources transform writer
-""".split()  # noqa: SIM905
-
-_DEVICES = ("DEVICES", "configure_backends", "num_gpus", "synchronize")
-_EXCHANGES = ("any_of", "average", "broadcast", "broadcast_module", "gather")
-_CUDA = "torch_utils.ops.cuda"
-_LAUNCHING = ("MAX_PLAIN_SHARED_BYTES", "UNRELATED", "UNSUITABLE", "failures", "launch")
-
 MODULES = {
-    "metrics.parallel": "metrics.lockstep",
-    "viz.memory": "viz.settings",
     "dataset_conversion": "data.conversion",
-    **{f"dataset_conversion.{name}": f"data.conversion.{name}" for name in _CONVERSION},
+    "dataset_conversion.cifar": "data.conversion.cifar",
+    "dataset_conversion.convert": "data.conversion.convert",
+    "dataset_conversion.decode": "data.conversion.decode",
+    "dataset_conversion.inspection": "data.conversion.inspection",
+    "dataset_conversion.labels": "data.conversion.labels",
+    "dataset_conversion.lsun": "data.conversion.lsun",
+    "dataset_conversion.mnist": "data.conversion.mnist",
+    "dataset_conversion.parallel": "data.conversion.worker_processes",
+    "dataset_conversion.sources": "data.conversion.sources",
+    "dataset_conversion.transform": "data.conversion.transform",
+    "dataset_conversion.writer": "data.conversion.writer",
+    "metrics.parallel": "metrics.lockstep",
+    "network_files.state_file": "torch_utils.state_file",
     "torch_utils.ops.cuda.precompile": "training.precompile",
     "torch_utils.resample": "torch_utils.image_transforms",
     "training.batches": "data.batches",
@@ -35,68 +36,106 @@ MODULES = {
     "training.loader": "data.loader",
     "training.synthetic_images": "data.synthetic_images",
     "training.zip_archive": "data.zip_archive",
+    "viz.memory": "viz.settings",
 }
 
-_SAME_NAME = {
+# Old module -> new module -> names, which are the same in both.
+NAMES = {
+    "avg_spectra": {
+        "generation.figures": (
+            "LEVELS_DB MAX_CELLS SLICE_LIMITS_DB draw_heatmap draw_slices make_figure"
+        ),
+        "generation.sources": "dataset_images generated_images open_source",
+        "generation.spectra": (
+            "FFT_BYTES SMALLEST_POWER average_spectrum construct_heatmap construct_slices "
+            "kaiser_window measure_stats"
+        ),
+    },
+    "data.conversion.inspection": {
+        "data.conversion.inspection_report": "describe",
+    },
+    "data.conversion.labels": {
+        "data.conversion.classes": (
+            "NUM_CLASSES_SHOWN WHOLE_NUMBER count_classes describe_classes"
+        ),
+        "data.conversion.label_tables": "COMMA_NUMBER NUMBER from_file",
+    },
+    "data.conversion.sources": {
+        "data.conversion.source": "refuse_unlabelled",
+    },
+    "dnnlib.cli": {
+        "dnnlib.errors": "is_out_of_memory",
+        "dnnlib.options": (
+            "allow_untrusted_option class_option device_option noise_mode_option "
+            "trunc_option version_option"
+        ),
+    },
     "gen_images": {
-        "generation.images": "generate_images load_ws prepare_outdir",
         "dnnlib.cli": "parse_range parse_vec2",
+        "generation.images": "generate_images load_ws prepare_outdir",
         "torch_utils.latents": "make_transform",
     },
     "gen_video": {
-        "generation.videos": "gen_interp_video layout_grid render_frames",
         "generation.trajectories": "assign_seeds interpolate map_keyframes",
+        "generation.videos": "gen_interp_video layout_grid render_frames",
     },
-    "avg_spectra": {
-        "generation.sources": "dataset_images generated_images open_source",
-        "generation.spectra": "FFT_BYTES SMALLEST_POWER average_spectrum construct_heatmap "
-        "construct_slices kaiser_window measure_stats",
-        "generation.figures": "LEVELS_DB MAX_CELLS SLICE_LIMITS_DB draw_heatmap draw_slices "
-        "make_figure",
+    "legacy": {
+        "network_files.load": "NETWORKS NUM_NAMED PARTS",
     },
-    "dnnlib.cli": {
-        "dnnlib.options": "allow_untrusted_option class_option device_option noise_mode_option "
-        "trunc_option version_option",
+    "metrics.state_dicts": {
+        "torch_utils.restricted_tensors": "NUM_OLD_PICKLES",
+        "torch_utils.state_file": "OLD_MAGIC",
+    },
+    "network_files.torch_file": {
+        "torch_utils.state_file": "OLD_MAGIC",
+    },
+    "network_files.unpickler": {
+        "dnnlib.restricted_pickle": "CALL_COST ITEM_COST MAX_COPIES MAX_DIMENSIONS",
+        "torch_utils.restricted_tensors": "Storage StorageUnpickler",
+    },
+    "torch_utils.distributed": {
+        "torch_utils.collectives": "any_of average broadcast broadcast_module gather",
+        "torch_utils.devices": "DEVICES configure_backends num_gpus synchronize",
+    },
+    "torch_utils.misc": {
+        "data.sampler": "InfiniteSampler",
+    },
+    "torch_utils.ops.cuda.compiler": {
+        "torch_utils.ops.cuda.ahead": "compile_ahead",
+        "torch_utils.ops.cuda.launcher": (
+            "MAX_PLAIN_SHARED_BYTES UNRELATED UNSUITABLE failures launch"
+        ),
+        "torch_utils.ops.cuda.recorder": "record_launches",
+    },
+    "training.stop_request": {
+        "dnnlib.interrupts": "ignore_signals",
+    },
+    "viz.application": {
+        "viz.screenshot": "STILL_FRAMES take_screenshot",
     },
 }
 
-NAMES = {
-    "training.stop_request.ignore_signals": "dnnlib.interrupts.ignore_signals",
-    **{
-        f"{old}.{name}": f"{new}.{name}"
-        for old, places in _SAME_NAME.items()
-        for new, names in places.items()
-        for name in names.split()
-    },
-    "viz.application.STILL_FRAMES": "viz.screenshot.STILL_FRAMES",
-    "viz.application.take_screenshot": "viz.screenshot.take_screenshot",
+RENAMED = {
+    "dnnlib.cli.is_expected": "dnnlib.errors.is_for_users",
+    "gen_video.parse_tuple": "dnnlib.cli.parse_size",
+    "network_files.unpickler.LimitedUnpickler": "network_files.unpickler.NetworkUnpickler",
+    "torch_utils.ops.cuda.bias_act.NAMES": "torch_utils.ops.cuda.cpp_types.CPP_TYPES",
+    "torch_utils.ops.cuda.filtered_lrelu_plan.TYPES": "torch_utils.ops.cuda.cpp_types.CPP_TYPES",
+    "torch_utils.ops.cuda.upfirdn2d.NAMES": "torch_utils.ops.cuda.cpp_types.CPP_TYPES",
     "viz.mixing_widget.MixingState": "viz.motion.SeedMotion",
-    "viz.truncation_widget.NoiseState": "viz.motion.SeedMotion",
     "viz.settings.Memory": "viz.settings.Settings",
     "viz.settings.load_memory": "viz.settings.load_settings",
     "viz.settings.memory_path": "viz.settings.settings_path",
-    "gen_video.parse_tuple": "dnnlib.cli.parse_size",
-    "dnnlib.cli.is_expected": "dnnlib.errors.is_for_users",
-    "dnnlib.cli.is_out_of_memory": "dnnlib.errors.is_out_of_memory",
-    "legacy.NETWORKS": "network_files.load.NETWORKS",
-    "legacy.NUM_NAMED": "network_files.load.NUM_NAMED",
-    "legacy.PARTS": "network_files.load.PARTS",
-    "torch_utils.misc.InfiniteSampler": "data.sampler.InfiniteSampler",
-    **{f"torch_utils.distributed.{name}": f"torch_utils.devices.{name}" for name in _DEVICES},
-    **{f"torch_utils.distributed.{name}": f"torch_utils.collectives.{name}" for name in _EXCHANGES},
-    **{f"{_CUDA}.compiler.{name}": f"{_CUDA}.launcher.{name}" for name in _LAUNCHING},
-    f"{_CUDA}.compiler.compile_ahead": f"{_CUDA}.ahead.compile_ahead",
-    f"{_CUDA}.compiler.record_launches": f"{_CUDA}.recorder.record_launches",
-    f"{_CUDA}.bias_act.NAMES": f"{_CUDA}.cpp_types.CPP_TYPES",
-    f"{_CUDA}.filtered_lrelu_plan.TYPES": f"{_CUDA}.cpp_types.CPP_TYPES",
-    f"{_CUDA}.upfirdn2d.NAMES": f"{_CUDA}.cpp_types.CPP_TYPES",
+    "viz.truncation_widget.NoiseState": "viz.motion.SeedMotion",
 }
 
 
 class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Finds old names of modules, after everything else has been asked.
+    """Finds old names of modules.
 
-    An old name gives the same module object as the new one, so that both see the same state.
+    An old name gives the same module object as the new one, so that both see the same state. Python
+    asks this finder first, because the usual finders would load the modules of a package that has
+    moved a second time, under their old names.
     """
 
     def find_spec(
@@ -104,6 +143,10 @@ class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     ) -> importlib.machinery.ModuleSpec | None:
         if fullname not in MODULES:
             return None
+        if path is not None and fullname.partition(".")[0] not in MODULES:
+            # A program with a `training` of its own may have a module of this name there.
+            if importlib.machinery.PathFinder.find_spec(fullname, path) is not None:
+                return None
         # An old package has no folder, and still holds modules.
         is_package = any(name.startswith(f"{fullname}.") for name in MODULES)
         return importlib.machinery.ModuleSpec(fullname, self, is_package=is_package)
@@ -116,7 +159,7 @@ class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         sys.modules[module.__name__] = importlib.import_module(MODULES[module.__name__])
 
     def get_code(self, fullname: str) -> CodeType:
-        """What `python -m OLD.NAME` runs."""
+        """The code that `python -m OLD.NAME` runs."""
         source = (
             f"from {MODULES[fullname]} import main\n"
             f"if __name__ == '__main__':\n    main(prog_name='python -m {fullname}')\n"
@@ -127,18 +170,20 @@ class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 def install() -> None:
     """Let Python find the old names of modules; a second call does nothing."""
     if not any(isinstance(finder, Finder) for finder in sys.meta_path):
-        sys.meta_path.append(Finder())
+        sys.meta_path.insert(0, Finder())
 
 
 def names_of(module: str) -> Callable[[str], Any]:
     """A module's `__getattr__` that looks up what has moved out of the module.
 
     Args:
-        module: Name of the module, as it is in `NAMES`.
+        module: Name of the module in `NAMES` and `RENAMED`.
     """
 
     def find(name: str) -> Any:
-        new = NAMES.get(f"{module}.{name}")
+        old = f"{module}.{name}"
+        places = (new for new, names in NAMES.get(module, {}).items() if name in names.split())
+        new = RENAMED.get(old) or next((f"{place}.{name}" for place in places), None)
         if new is None:
             raise AttributeError(f"module {module!r} has no attribute {name!r}")
         new_module, _, attribute = new.rpartition(".")

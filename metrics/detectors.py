@@ -10,16 +10,13 @@ internet. There are two sorts of files:
 """
 
 import contextlib
-import io
 import os
-import pickle
 import threading
 import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import requests
 import safetensors.torch
@@ -29,6 +26,7 @@ from dnnlib import downloads, errors, util
 from dnnlib.errors import InputError, MachineError
 from dnnlib.paths import expand_home, folder_from_environment
 from metrics import inception, published, state_dicts
+from torch_utils import trusted_pickle
 
 BASE_URL = (
     "https://api.ngc.nvidia.com/v2/models/nvidia/research/stylegan3/versions/1/files/metrics/"
@@ -300,8 +298,8 @@ def _load_state_dict(path: Path, kind: str, name: str) -> torch.nn.Module:
 
 
 def _load_pickle(path: Path) -> torch.nn.Module:
-    with path.open("rb") as f, _torchscript_on_cpu():
-        module = _CpuUnpickler(f).load()
+    with path.open("rb") as f:
+        module = trusted_pickle.load(f)
     if not isinstance(module, torch.nn.Module):
         raise InputError(f"found a {type(module).__name__}")
     return module
@@ -313,27 +311,3 @@ def _without_warnings() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
-
-
-class _CpuUnpickler(pickle.Unpickler):
-    """Runs whatever the pickle says; tensors that were saved on a GPU load without one."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) == ("torch.storage", "_load_from_bytes"):
-            return lambda b: torch.load(io.BytesIO(b), map_location="cpu", weights_only=False)
-        return super().find_class(module, name)
-
-
-@contextlib.contextmanager
-def _torchscript_on_cpu() -> Iterator[None]:
-    """Let TorchScript inside a pickle, which asks for the device it was saved on, load anywhere."""
-    original = torch.jit.load
-
-    def load_on_cpu(f, map_location=None, *args, **kwargs):
-        return original(f, map_location or "cpu", *args, **kwargs)
-
-    torch.jit.load = load_on_cpu
-    try:
-        yield
-    finally:
-        torch.jit.load = original

@@ -1,9 +1,9 @@
 """Features of real and of generated images, which metrics share."""
 
+import contextlib
 import copy
 import math
 import os
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dnnlib import errors
-from dnnlib.errors import InputError, MachineError
+from data.loader import BatchLoader
+from dnnlib.errors import InputError
 from metrics import detectors, feature_cache, lockstep, samples
 from metrics.dataset import RandomLabels as RandomLabels
 from metrics.dataset import iterate_random_labels as iterate_random_labels
@@ -20,7 +20,7 @@ from metrics.dataset import open_dataset as open_dataset
 from metrics.feature_stats import FeatureStats as FeatureStats
 from metrics.options import MetricOptions as MetricOptions
 from metrics.progress import ProgressMonitor as ProgressMonitor
-from torch_utils import images, local_processes, misc
+from torch_utils import images, misc
 from torch_utils.networks import Generator
 
 BATCH_SIZE = {"cuda": 64, "mps": 32, "cpu": 16}  # images that a detector sees at once
@@ -116,7 +116,7 @@ def compute_feature_stats_for_dataset(
         rel_lo: Where this stage begins in the progress of the metric, 0 to 1.
         rel_hi: Where it ends.
         batch_size: Images that the feature network sees at once.
-        data_loader_kwargs: For `torch.utils.data.DataLoader`.
+        data_loader_kwargs: For `data.loader.BatchLoader`.
         max_items: Use the first images only.
         **stats_kwargs: For `FeatureStats`.
     """
@@ -280,28 +280,20 @@ def _load_batches(
 ) -> Iterator[Tensor]:
     """This process's batches of images, uint8 `[N, C, H, W]` on the device, read ahead."""
     starts = range(opts.rank * batch_size, num_items, opts.num_gpus * batch_size)
-    indices = [list(range(start, min(start + batch_size, num_items))) for start in starts]
-    if data_loader_kwargs is None:
-        num_workers = min(MAX_WORKERS, (os.cpu_count() or 1) // opts.num_gpus)
-        if len(indices) < MIN_BATCHES:
-            num_workers = 0  # which are faster than the start of a process
-        data_loader_kwargs = dict(num_workers=num_workers)
-        if num_workers > 0:
-            data_loader_kwargs["prefetch_factor"] = 2
+    indices = [idx for start in starts for idx in range(start, min(start + batch_size, num_items))]
+    num_workers = min(MAX_WORKERS, (os.cpu_count() or 1) // opts.num_gpus)
+    if len(starts) < MIN_BATCHES:
+        num_workers = 0  # reading takes less time than the start of a process
     is_cuda = torch.device(opts.device).type == "cuda"
-    with warnings.catch_warnings(), local_processes.keep_handler_of_ended_children():
-        warnings.filterwarnings("ignore", "This DataLoader will create")
-        loader = torch.utils.data.DataLoader(
-            dataset, batch_sampler=indices, pin_memory=is_cuda, **data_loader_kwargs
-        )
-        batches = iter(loader)
-    while True:
-        try:
-            img, _ = next(batches)
-        except StopIteration:
-            return
-        except (OSError, AssertionError, ValueError, RuntimeError) as error:
-            # What a loading process raised arrives with its traceback; the message comes last.
-            message = errors.message_of(error).strip().splitlines()[-1]
-            raise MachineError(f"loading images of the dataset failed: {message}") from error
-        yield img.to(opts.device, non_blocking=True)
+    loader_kwargs = {
+        "num_workers": num_workers,
+        "pin_memory": is_cuda,
+        **(data_loader_kwargs or {}),
+    }
+    loader = BatchLoader(
+        dataset, indices, batch_size, content="images of the dataset", **loader_kwargs
+    )
+    with contextlib.closing(loader):
+        for img, _ in loader:
+            # Feature networks compute other bits in the channels-last format.
+            yield img.to(opts.device, non_blocking=is_cuda).contiguous()

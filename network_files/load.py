@@ -6,9 +6,7 @@ source inside a pickle.
 
 import contextlib
 import copy
-import io
 import os
-import pickle
 import re
 import warnings
 from typing import Any, BinaryIO
@@ -30,7 +28,7 @@ from network_files.proportion import Sharing
 from network_files.safetensors_file import is_safetensors
 from network_files.tensorflow_object import TensorFlowNetwork
 from network_files.unpickler import Record
-from torch_utils import misc
+from torch_utils import misc, trusted_pickle
 
 NETWORKS = ("G", "D", "G_ema")
 PARTS = {"G": ("mapping", "synthesis"), "D": ("b4", "c_dim"), "G_ema": ("mapping", "synthesis")}
@@ -118,28 +116,13 @@ def load_network_pkl(
         raise InputError(f"{name}: {one_line(reason)}")
     f.seek(start)
     try:
-        try:
-            data = _load_safetensors(f) if is_safetensors(head) else _load_pickle(f, name)
-            _check_roles(data)
-        except (unpickler.ForbiddenError, rebuild.MismatchError) as error:
-            text = one_line(str(error), max_characters=400)
-            if not allow_untrusted:
-                raise _FileError(
-                    f"{text}. --allow-untrusted (or {UNTRUSTED_VARIABLE}=1) runs the code in such "
-                    f"a file: only if you trust where it comes from"
-                ) from error
-            warnings.warn(
-                f"{name}: {text}. Running the code in the file, as allowed.", stacklevel=2
-            )
-            f.seek(start)
-            data = _TrustingUnpickler(f).load()
-        data = _checked(data)
+        data = _checked(_read(f, head, name, allow_untrusted))
+    except own_classes.MissingError:
+        raise
     except safetensors_file.DamagedError as error:
         raise DamagedFileError(f"{name}: {one_line(str(error))}") from error
     except _FileError as error:
         raise InputError(f"{name}: {one_line(str(error))}") from error
-    except own_classes.MissingError:
-        raise
     except Exception as error:  # damaged bytes can make unpickling raise anything
         reason = one_line(foreign.explain(head, error, name))
         f.seek(start)
@@ -154,6 +137,25 @@ def load_network_pkl(
 
 class _FileError(InputError):
     """Says in its message what is wrong with a file."""
+
+
+def _read(f: BinaryIO, head: bytes, name: str, allow_untrusted: bool) -> Any:
+    """Read a file without running its code; with its code only if that is necessary and allowed."""
+    start = f.tell()
+    try:
+        data = _load_safetensors(f) if is_safetensors(head) else _load_pickle(f, name)
+        _check_roles(data)
+        return data
+    except (unpickler.ForbiddenError, rebuild.MismatchError) as error:
+        text = one_line(str(error), max_characters=400)
+        if not allow_untrusted:
+            raise _FileError(
+                f"{text}. --allow-untrusted (or {UNTRUSTED_VARIABLE}=1) runs the code in such a "
+                "file: only if you trust where it comes from"
+            ) from error
+        warnings.warn(f"{name}: {text}. Running the code in the file, as allowed.", stacklevel=3)
+        f.seek(start)
+        return trusted_pickle.load(f)
 
 
 def _load_safetensors(f: BinaryIO) -> dict[str, Any]:
@@ -204,18 +206,9 @@ def _load_pickle(f: BinaryIO, name: str) -> dict[str, Any]:
         warnings.warn(
             f"{name} was written by a version of the networks' source that is not known here "
             f"(SHA-256 {hashes}); its networks match this project's, which are used",
-            stacklevel=4,
+            stacklevel=5,
         )
     return data
-
-
-class _TrustingUnpickler(pickle.Unpickler):
-    """Runs whatever the pickle says; tensors that were saved on a GPU load without one."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) == ("torch.storage", "_load_from_bytes"):
-            return lambda b: torch.load(io.BytesIO(b), map_location="cpu", weights_only=False)
-        return super().find_class(module, name)
 
 
 def _check_roles(data: dict[str, Any]) -> None:
@@ -236,11 +229,11 @@ def _checked(data: Any) -> dict[str, Any]:
         keys = ", ".join(str(key) for key in list(data)[:8]) or "nothing"
         raise _FileError(f"has no generator 'G_ema' (what it has: {keys})")
     data = dict(data)
-    kinds = dict.fromkeys((*NETWORKS, "augment_pipe"), torch.nn.Module)
-    for key, kind in {**kinds, "training_set_kwargs": dict}.items():
-        if not isinstance(data.setdefault(key, None), (kind, type(None))):
+    kinds: dict[str, type] = dict.fromkeys((*NETWORKS, "augment_pipe"), torch.nn.Module)
+    for key, expected in {**kinds, "training_set_kwargs": dict}.items():
+        if not isinstance(data.setdefault(key, None), (expected, type(None))):
             found = type(data[key]).__name__
-            raise _FileError(f"{key!r} must be a {kind.__name__} or None, found {found}")
+            raise _FileError(f"{key!r} must be a {expected.__name__} or None, found {found}")
     if data["training_set_kwargs"] is not None:
         # Whoever opens the dataset constructs this class by name.
         class_name = data["training_set_kwargs"].get("class_name", "training.dataset.Dataset")
@@ -273,7 +266,7 @@ def _warn_of_damage(name: str, data: dict[str, Any]) -> None:
         )
 
 
-def _with_fp16(net: torch.nn.Module) -> torch.nn.Module:
+def _with_fp16(net: Any) -> torch.nn.Module:
     """The same network built with half precision; `net` itself if it already was."""
     kwargs = copy.deepcopy(net.init_kwargs)
     synthesis_kwargs = kwargs.get("synthesis_kwargs", kwargs)  # where older generators keep them

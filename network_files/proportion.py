@@ -66,11 +66,12 @@ def check_image_size(module: torch.nn.Module) -> None:
     """
     if not hasattr(module, "img_resolution"):
         return
-    num_bytes = 4 * module.img_channels * module.img_resolution**2  # float32
+    network: Any = module
+    num_bytes = 4 * network.img_channels * network.img_resolution**2  # float32
     tensors = (*module.parameters(), *module.buffers())
     num_weight_bytes = sum(tensor.numel() * tensor.itemsize for tensor in tensors)
     if num_bytes > max(FREE_IMAGE_BYTES, MAX_IMAGE_TO_WEIGHTS * num_weight_bytes):
-        size = f"{module.img_resolution}x{module.img_resolution}"
+        size = f"{network.img_resolution}x{network.img_resolution}"
         raise InputError(
             f"its images are {size} pixels large ({num_bytes >> 20} MiB each), which is out of all "
             f"proportion to its weights ({num_weight_bytes >> 10} KiB)"

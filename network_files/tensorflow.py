@@ -219,12 +219,11 @@ def _name_by_resolution(
     return {name: x for name, x in named.items() if name.rpartition("/")[0] not in unused}, True
 
 
-def _state_dict(
-    net: torch.nn.Module, variables: dict[str, Any], kind: NetworkKind
-) -> dict[str, Tensor]:
+def _state_dict(net: Any, variables: dict[str, Any], kind: NetworkKind) -> dict[str, Tensor]:
     """A state for `net` in which all but the filters comes from the variables."""
     names = _names(kind, net.img_resolution, _num_mapping_layers(net))
-    filters, wanted = {}, {}
+    filters: dict[str, Tensor] = {}
+    wanted: dict[str, Tensor] = {}
     for ours, value in net.state_dict().items():
         (filters if ours.endswith("resample_filter") else wanted)[ours] = value
 
@@ -282,7 +281,7 @@ def _resolutions(img_resolution: int) -> list[int]:
     return [2**i for i in range(2, img_resolution.bit_length())]
 
 
-def _num_mapping_layers(net: torch.nn.Module) -> int:
+def _num_mapping_layers(net: Any) -> int:
     return net.mapping.num_layers if hasattr(net, "mapping") else 0
 
 

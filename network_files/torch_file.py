@@ -5,10 +5,12 @@ import zipfile
 from pathlib import Path
 from typing import BinaryIO
 
+from dnnlib import moved
 from dnnlib.util import is_url
+from torch_utils import state_file
 
-# A number at the beginning of what `torch.save` wrote before PyTorch 1.6.
-OLD_MAGIC = 0x1950A86A20F9469CFC6C.to_bytes(10, "little")
+__getattr__ = moved.names_of(__name__)
+
 # Keys of a training state, as its pickle has them.
 STATE_KEYS = (b"training_set_kwargs", b"launch_id", b"cur_nimg")
 MAX_INDEX_BYTES = 16 << 20  # of the pickle in an archive, without the tensors
@@ -28,7 +30,7 @@ def explain(f: BinaryIO, head: bytes, name: str) -> str | None:
         head: Its first bytes.
         name: Its path or URL.
     """
-    if OLD_MAGIC in head[:32]:
+    if state_file.is_old_format(head):
         return f"this is a torch.save file in the format before PyTorch 1.6, {WAY_OUT}"
     if not head.startswith(b"PK\x03\x04"):
         return None

@@ -19,7 +19,7 @@ FLOORS = (
     "metrics",
     "network_files",
     "training",
-    # "generation",
+    "generation",
     "gui_utils",
     "viz",
 )

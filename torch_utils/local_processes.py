@@ -16,14 +16,12 @@ from typing import Any, NoReturn
 
 from dnnlib import errors, interrupts
 from dnnlib.errors import MachineError
+from dnnlib.interrupts import SIGNALS as STOP_SIGNALS
 from torch_utils.shared_texts import TextsInMemory
 
 MAX_WORDS = 16_000  # bytes of a message or traceback
 _MESSAGE, _TRACEBACK = "message\n", "traceback\n"
 GRACE_SEC = 2.0  # for the other processes to end by themselves, when one has failed
-STOP_SIGNALS = [
-    getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP") if hasattr(signal, name)
-]
 
 # In a process that `run` started: where it leaves its message or traceback for the parent. The text
 # begins with `_MESSAGE` or `_TRACEBACK`.
@@ -178,9 +176,10 @@ def _passing_on_signals(processes: Sequence[BaseProcess]) -> Iterator[list[int]]
         received.append(num)
         _terminate(processes)
 
-    numbers = STOP_SIGNALS if threading.current_thread() is threading.main_thread() else []
+    is_main_thread = threading.current_thread() is threading.main_thread()
     # A signal that is ignored (because of nohup, say) stays ignored.
-    numbers = [num for num in numbers if signal.getsignal(num) is not signal.SIG_IGN]
+    numbers = [num for num in STOP_SIGNALS if signal.getsignal(num) is not signal.SIG_IGN]
+    numbers = numbers if is_main_thread else []
     old_handlers = {num: signal.signal(num, pass_on) for num in numbers}
     try:
         yield received

@@ -13,7 +13,7 @@ import torch
 from dnnlib.errors import InputError
 from dnnlib.heartbeat import BeatingFile
 from dnnlib.util import open_atomic, printable
-from network_files import state_file
+from torch_utils import state_file
 from training import state_contents
 
 VERSION = 1

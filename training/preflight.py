@@ -17,7 +17,7 @@ import dnnlib
 from data import image_cache, notes
 from data.dataset import ImageFolderDataset
 from dnnlib import cli, errors, file_lock, paths, strict_json
-from dnnlib.errors import InputError, MachineError
+from dnnlib.errors import InputError, MachineError, UserError
 from torch_utils import local_processes
 from training import build, checkpoint, run_dirs, transfer
 from training.config import TrainConfig
@@ -36,9 +36,8 @@ def open_training_set(data: str, use_labels: bool, aug: str) -> ImageFolderDatas
         resolution = training_set.resolution
         is_lacking_labels = use_labels and not training_set.has_labels
         notes = "".join(f"; {note}" for note in training_set.label_notes())
-    except (OSError, AssertionError, KeyError, ValueError) as error:
-        message = error.args[0] if isinstance(error, KeyError) else error
-        raise InputError(f"--data: {message}") from error
+    except (OSError, UserError) as error:
+        raise InputError(f"--data: {error}") from error
     if is_lacking_labels:
         raise InputError(
             f"--cond=1 needs labels, but {data} has none: its dataset.json would list them{notes}"
@@ -71,7 +70,7 @@ def check_images(training_set: ImageFolderDataset) -> list[str]:
     """
     try:
         found = training_set.check_images()
-    except (AssertionError, OSError) as error:
+    except (OSError, UserError) as error:
         raise InputError(f"--data: {error}") from error
     lines = notes.describe(found, training_set.left_out)
     return [f"{title} in the dataset: {text}" for title, text in lines.items()]

@@ -13,10 +13,11 @@ from typing import Any, Literal
 from tqdm import tqdm
 
 from data import plain_png
-from data.conversion.parallel import map_ordered
-from data.conversion.sources import Label, Source, SourceImage, refuse_unlabelled
+from data.conversion.source import Source, SourceImage, refuse_unlabelled
 from data.conversion.transform import Transform, explain_misfit
+from data.conversion.worker_processes import map_ordered
 from data.conversion.writer import Write, open_destination
+from data.dataset_json import Label
 from data.decoding import Picture
 from data.listing import note_repeated
 from dnnlib import strict_json
@@ -94,17 +95,7 @@ def convert_dataset(
         tqdm(results, total=count, unit="img", disable=None) as progress,
     ):
         for index, result in enumerate(progress):
-            problem = result.problem or _find_mismatch(result, summary)
-            if problem is None:
-                _keep(result, index, summary, write)
-            elif result.is_too_small:
-                summary.dropped["too small for --resolution"] += 1
-            elif on_error == "skip":
-                reason = printable(problem.partition(";")[0])
-                tqdm.write(f"Skipped: {result.name} {reason}", file=sys.stderr)
-                summary.dropped["unusable"] += 1
-            else:
-                raise InputError(f"{result.name} {printable(problem)}")
+            _keep_or_drop(result, index, summary, write, on_error)
         if summary.num_kept == 0:
             raise InputError(_describe_nothing(summary))
         if summary.num_unlabelled > 0:
@@ -154,13 +145,12 @@ def _convert_image(transform: Transform, source_image: SourceImage) -> _Result:
         )
     except ValueError as error:
         return _Result(name, problem=str(error))
-    original_size = picture.size
     if transform.size is not None:
         image = transform(picture.image)
-        picture = None if image is None else Picture(image)
-    if picture is None:
-        width, height = original_size
-        return _Result(name, problem=f"is too small ({width}x{height})", is_too_small=True)
+        if image is None:
+            width, height = picture.size
+            return _Result(name, problem=f"is too small ({width}x{height})", is_too_small=True)
+        picture = Picture(image)
     if problem := explain_misfit(picture.size):
         return _Result(name, problem=problem)
     # Pixels alone: nothing of the source's metadata (colour profile, text) gets into the file.
@@ -170,7 +160,7 @@ def _convert_image(transform: Transform, source_image: SourceImage) -> _Result:
 
 def _find_mismatch(result: _Result, summary: Summary) -> str | None:
     """How a usable image differs from those kept before, with the remedy."""
-    if summary.num_kept == 0:
+    if summary.size is None or summary.mode is None:  # none was kept
         return None
     if result.size != summary.size:
         width, height = summary.size
@@ -186,6 +176,26 @@ def _find_mismatch(result: _Result, summary: Summary) -> str | None:
     return None
 
 
+def _keep_or_drop(
+    result: _Result,
+    index: int,
+    summary: Summary,
+    write: Write,
+    on_error: Literal["stop", "skip"],
+) -> None:
+    problem = result.problem or _find_mismatch(result, summary)
+    if problem is None:
+        _keep(result, index, summary, write)
+    elif result.is_too_small:
+        summary.dropped["too small for --resolution"] += 1
+    elif on_error == "skip":
+        reason = printable(problem.partition(";")[0])
+        tqdm.write(f"Skipped: {result.name} {reason}", file=sys.stderr)
+        summary.dropped["unusable"] += 1
+    else:
+        raise InputError(f"{result.name} {printable(problem)}")
+
+
 def _keep(result: _Result, index: int, summary: Summary, write: Write) -> None:
     """Write an image under the number that it has in the source: dropped images leave gaps."""
     number = f"{index:08d}"
@@ -197,4 +207,5 @@ def _keep(result: _Result, index: int, summary: Summary, write: Write) -> None:
     if result.label is None:
         summary.num_unlabelled += 1
     else:
+        assert summary.labels is not None  # until the end
         summary.labels.append((name, result.label))

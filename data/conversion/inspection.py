@@ -11,20 +11,19 @@ import numpy as np
 import PIL.Image
 from tqdm import tqdm
 
-from data import notes
-from data.conversion.convert import COLOURS, MAX_DEFAULT_WORKERS
-from data.conversion.labels import count_classes, describe_classes
-from data.conversion.parallel import map_ordered
-from data.conversion.sources import Source, SourceImage
-from data.conversion.transform import suggest_size
+from data.conversion.convert import MAX_DEFAULT_WORKERS
+from data.conversion.source import Source, SourceImage
+from data.conversion.worker_processes import map_ordered
 from data.dataset_json import Label
 from data.listing import note_repeated
+from dnnlib import moved
 from dnnlib.util import is_power_of_two
 
+__getattr__ = moved.names_of(__name__)
 SHEET_COLUMNS, SHEET_ROWS, CELL = 8, 6, 128
 BACKGROUND = 32  # grey
+MAX_SUGGESTED_SIZE = 1024  # of images to convert to
 MAX_LISTED = 8  # sizes, classes, files in a list
-MAX_SUGGESTED_SIZE = 1024
 SMALL_DATASET = 1000
 
 Advice = Callable[[str, int, bool], Iterable[str]]
@@ -115,39 +114,6 @@ def make_sheet(thumbnails: list[PIL.Image.Image]) -> PIL.Image.Image | None:
     return sheet
 
 
-def describe(
-    inspection: Inspection, path: str, advise: Advice, labels: str | None = None
-) -> Iterator[str]:
-    """The findings, line by line: facts, problems, and what to do next.
-
-    Args:
-        inspection: The findings.
-        path: The source.
-        advise: Gives the commands that train on a dataset: its path, the resolution, and whether
-            the images have labels.
-        labels: What `--labels` said.
-    """
-    if inspection.num_images == 0:
-        yield f"There is no image in {path}"
-        if inspection.left_out:
-            yield f"Left out: {inspection.left_out}"
-        return
-    yield f"Images:   {inspection.num_images} in {path}"
-    yield f"Sizes:    {_list_counts({f'{w}x{h}': n for (w, h), n in inspection.sizes.items()})}"
-    colours = {COLOURS[mode]: num for mode, num in inspection.modes.items()}
-    channels = {"grey": "1 channel", "RGB": "3 channels"}
-    yield f"Colours:  {_list_counts({f'{c} ({channels[c]})': n for c, n in colours.items()})}"
-    for title, text in notes.describe(inspection.notes, inspection.left_out).items():
-        yield f"{title + ':':9} {text}"
-    yield from _describe_labels(inspection)
-    yield from (f"Note: {note}" for note in inspection.label_notes)
-    problems = list(find_problems(inspection))
-    yield "Problems:" + ("" if problems else " none")
-    yield from (f"  - {problem}" for problem in problems)
-    if inspection.sizes:
-        yield from _describe_next(inspection, path, advise, labels)
-
-
 def find_problems(inspection: Inspection) -> Iterator[str]:
     """What keeps images from being trained on, or is probably not what was meant."""
     if inspection.unusable:
@@ -191,7 +157,7 @@ def _look_at(job: tuple[SourceImage, bool]) -> _Found:
     except (OSError, ValueError) as error:
         return _Found(name, label, problem=str(error))
     pixels = np.ascontiguousarray(picture.pixels)
-    digest = hashlib.blake2b(pixels, digest_size=16, key=picture.mode.encode()).digest()
+    digest = hashlib.blake2b(pixels.data, digest_size=16, key=picture.mode.encode()).digest()
     found = _Found(name, label, None, picture.size, picture.mode, digest, notes=found_notes)
     if is_shown:
         image = picture.image
@@ -200,55 +166,3 @@ def _look_at(job: tuple[SourceImage, bool]) -> _Found:
         size = image.width * factor, image.height * factor
         found.thumbnail = image.convert("RGB").resize(size, PIL.Image.Resampling.NEAREST)
     return found
-
-
-def _describe_labels(inspection: Inspection) -> Iterator[str]:
-    labels = [label for label in inspection.labels if label is not None]
-    if not labels:
-        yield "Labels:   none"
-    elif isinstance(labels[0], list):
-        yield f"Labels:   vectors of length {len(labels[0])}"
-    else:
-        yield f"Labels:   {count_classes(labels)}"
-        yield from describe_classes(labels, inspection.class_names)
-
-
-def _describe_next(
-    inspection: Inspection, path: str, advise: Advice, labels: str | None
-) -> Iterator[str]:
-    """The command that makes a dataset of it, if it is none yet, and those that train on it."""
-    (width, height), _ = inspection.sizes.most_common(1)[0]
-    is_ready = (
-        len(inspection.sizes) == len(inspection.modes) == 1
-        and not inspection.unusable
-        and width == height
-        and is_power_of_two(width)
-    )
-    is_dataset = os.path.isdir(path) or path.lower().endswith(".zip")
-    is_dataset = is_dataset and inspection.are_labels_in_place and inspection.label_gaps is None
-    data, resolution = path, width
-    if not (is_ready and is_dataset):
-        smallest = min(min(size) for size in inspection.sizes)
-        size = suggest_size(min(min(width, height), max(smallest, 8), MAX_SUGGESTED_SIZE))
-        resolution = int(size.partition("x")[0])
-        data = "dataset.zip"
-        options = "" if is_ready else f" --transform=center-crop --resolution={size}"
-        options += f" --labels={labels}" if labels is not None else ""
-        is_lacking = inspection.unusable or inspection.label_gaps or len(inspection.modes) > 1
-        options += " --on-error=skip" if is_lacking else ""
-        yield "To make a dataset of it:"
-        yield f"  python dataset_tool.py --source={path} --dest={data}{options}"
-    if resolution < 8:
-        yield f"Networks start at 8x8; {resolution}x{resolution} is too small to train on"
-        return
-    is_labelled = any(label is not None for label in inspection.labels)
-    yield from advise(data, resolution, is_labelled)
-
-
-def _list_counts(counts: dict[str, int]) -> str:
-    if not counts:
-        return "unknown"
-    ordered = sorted(counts.items(), key=lambda item: -item[1])
-    text = ", ".join(f"{name}: {num}" for name, num in ordered[:MAX_LISTED])
-    rest = len(ordered) - MAX_LISTED
-    return text + (f", and {rest} more" if rest > 0 else "")

@@ -3,9 +3,9 @@
 import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from data.conversion import parallel
+from data.conversion import worker_processes
 from data.reading import shorten
 from dnnlib.errors import InputError, MachineError
 
@@ -54,7 +54,7 @@ def keys(path: Path) -> Iterator[str]:
 def _read_apart(function: Callable[[Path], Iterator[Entry]], path: Path) -> Iterator[Entry]:
     """Read in another process: the file is mapped, and LMDB follows damaged pointers out of it."""
     try:
-        yield from parallel.iterate_apart(function, path)
+        yield from worker_processes.iterate_apart(function, path)
     except ChildProcessError as error:
         raise InputError(
             f"--source={path}: data.mdb is damaged (reading it, {error}); download or copy it again"
@@ -74,8 +74,8 @@ def _keys(path: Path) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def _open(path: Path) -> Iterator["lmdb.Environment"]:  # noqa: F821
-    """The database; what it raises while it is open becomes one `ValueError`."""
+def _open(path: Path) -> Iterator[Any]:
+    """The `lmdb.Environment`; what it raises while it is open becomes one `ValueError`."""
     try:
         import lmdb
     except ImportError as error:

@@ -1,62 +1,31 @@
 """Where images come from: one function per kind of source, each returning a `Source`."""
 
-import contextlib
+import dataclasses
 import itertools
 import re
 from collections import Counter
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
 from data import listing, reading, synthetic_images
-from data.conversion import cifar, decode, lsun, mnist
-from data.conversion import labels as label_tables
+from data.conversion import cifar, decode, label_tables, lsun, mnist
+from data.conversion import labels as labels_of
 from data.conversion.labels import Labels
+from data.conversion.source import Source as Source
+from data.conversion.source import SourceImage as SourceImage
 from data.conversion.transform import suggest_size
-from data.dataset_json import Label
 from data.decoding import Picture
 from data.zip_archive import Member, ZipArchive, read_member
+from dnnlib import moved
 from dnnlib.errors import InputError
 from dnnlib.util import is_power_of_two, printable
 
+__getattr__ = moved.names_of(__name__)
 SYNTHETIC_COUNT = 1000
 SYNTHETIC_RESOLUTION = 64
-
-
-class SourceImage(NamedTuple):
-    """An image that is read where and when it is needed.
-
-    `load` is picklable. It returns the picture, and what was changed or left out to get it, with
-    how often. Of its errors, a `ValueError` says a phrase that completes "<name> ...", with the
-    remedy after a semicolon; an `OSError` may say anything.
-    """
-
-    name: str  # for messages
-    load: Callable[[], tuple[Picture, Counter[str]]]
-    label: Label | None = None
-
-
-class Source(NamedTuple):
-    """Images in output order, how many, and what is left out of the source, for people."""
-
-    images: Iterator[SourceImage]
-    count: int
-    labels: Labels = Labels({})  # of sources that have names of images
-    gaps: str | None = None  # what is wrong if some images have labels and others have none
-    left_out: str | None = None
-    num_repeated: int = 0  # images that symbolic links make appear more than once
-
-    @contextlib.contextmanager
-    def reading(self) -> Iterator[None]:
-        """Close what the images come from, when enough of them have been read."""
-        try:
-            yield
-        finally:
-            if isinstance(self.images, Generator):
-                self.images.close()
 
 
 def open_source(
@@ -121,7 +90,9 @@ def _with_own_labels(source: Source, name: str, labels: str | None) -> Source:
         return source
     if labels != "none":
         raise InputError(f"--labels={labels}: {name} has labels of its own; leave it out")
-    return source._replace(images=(image._replace(label=None) for image in source.images))
+    return dataclasses.replace(
+        source, images=(image._replace(label=None) for image in source.images)
+    )
 
 
 def _open_cifar(path: Path) -> Source:
@@ -269,11 +240,11 @@ def _choose_labels(
     if option == "none":
         return Labels({})
     if option == "folders":
-        return label_tables.from_folders(names, str(where))
+        return labels_of.from_folders(names, str(where))
     if option is not None:
         return label_tables.from_file(Path(option), names)
     try:
-        return label_tables.from_dataset(metadata, read, names, where)
+        return labels_of.from_dataset(metadata, read, names, where)
     except ValueError as error:
         raise InputError(f"{error}; --labels=none leaves all labels out") from error
 
@@ -283,16 +254,6 @@ def _find_gaps(labels: Labels, names: list[str], where: Path, max_images: int | 
     considered = names if max_images is None else names[: max(max_images, 1)]
     gaps = labels.find_gaps(considered)
     return None if gaps is None else f"{where}: {gaps}"
-
-
-def refuse_unlabelled(images: Iterable[SourceImage], lack: str) -> Iterator[SourceImage]:
-    """Where labels were asked for, or are there, an image without one cannot be used."""
-    for image in images:
-        yield image if image.label is not None else image._replace(load=partial(_refuse, lack))
-
-
-def _refuse(reason: str) -> tuple[Picture, Counter[str]]:
-    raise InputError(f"{reason}; add it, or leave such files out with --on-error=skip")
 
 
 def _check_member_name(name: str, path: Path) -> None:

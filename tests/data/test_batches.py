@@ -71,7 +71,7 @@ def test_loading_process_that_dies_is_replaced():
     source = batches(num_workers=1)
     got = load(source, 2)
     os.kill(source._loader.worker_pids[0], signal.SIGKILL)
-    with pytest.warns(UserWarning, match="a process that loads images has died"):
+    with pytest.warns(UserWarning, match="a process that loads training images has died"):
         got += load(source, 10)
     assert got == expected
 

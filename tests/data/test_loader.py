@@ -21,7 +21,7 @@ from torch.utils.data._utils import signal_handling
 from data import decoding, image_cache, plain_png
 from data.dataset import ImageFolderDataset
 from data.image_cache import ImageCache
-from data.loader import BatchLoader
+from data.loader import BatchLoader, LoaderDiedError, LoadingError
 from data.zip_archive import ZipArchive
 from tests.data.test_dataset import make_dataset, make_png, make_zip
 
@@ -126,8 +126,28 @@ def test_a_batch_stays_until_the_next_is_asked_for(tmp_path):
 def test_errors_of_loading_processes_arrive(tmp_path):
     files = {"a.png": make_png(random_image(8, 8, 3)), "b.png": b"x"}
     dataset = ImageFolderDataset(make_zip(tmp_path / "x.zip", files))
-    with pytest.raises(OSError, match=r"b\.png cannot be read"):
-        list(BatchLoader(dataset, [0, 1], 1, num_workers=1))
+    for num_workers in (0, 1):
+        batches = BatchLoader(dataset, [0, 1], 1, num_workers, content="photos")
+        assert len(next(batches)[0]) == 1
+        with pytest.raises(LoadingError) as info:
+            next(batches)
+        text = str(info.value)
+        assert text.startswith("loading photos failed: ") and "b.png cannot be read" in text
+        assert "\n" not in text
+
+
+def test_bugs_keep_their_type(photos, monkeypatch):
+    monkeypatch.setattr(ImageFolderDataset, "load_into", lambda *args: 1 / 0)
+    for num_workers in (0, 1):
+        with pytest.raises(ZeroDivisionError):
+            next(BatchLoader(photos, range(20), 4, num_workers))
+
+
+def test_death_of_a_process_is_told_from_an_error(photos):
+    batches = BatchLoader(photos, range(20), 4, num_workers=1)
+    os.kill(batches.worker_pids[0], signal.SIGKILL)
+    with pytest.raises(LoaderDiedError, match="a process that loads images has died"):
+        list(batches)
 
 
 def test_end_beside_other_loaders_of_the_program(photos, monkeypatch):

@@ -20,7 +20,7 @@ import pytest
 import requests
 
 import dnnlib
-from dnnlib import downloads, file_lock, http_stream, util
+from dnnlib import file_lock, http_stream, partial_file, transfer, util
 from tests.dnnlib import web_server
 from tests.dnnlib.web_server import BODY, Answer
 
@@ -83,8 +83,8 @@ def test_compressed_answers_are_refused(server, word):
 
 CHILD = """
 import sys
-from dnnlib import downloads, util
-downloads._FIRST_DELAY_SEC = 0.0
+from dnnlib import transfer, util
+transfer._FIRST_DELAY_SEC = 0.0
 print("ready", flush=True)
 print(util.open_url(sys.argv[1], return_filename=True))
 """
@@ -373,14 +373,14 @@ def test_refusal_keeps_what_has_arrived(server):
 
 
 def test_ctrl_c_keeps_what_has_arrived(server, folder, monkeypatch):
-    append = downloads._Partial.append
+    append = partial_file.PartialFile.append
 
     def append_and_stop(partial, data):
         append(partial, data)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(downloads._Partial, "append", append_and_stop)
+        patch.setattr(partial_file.PartialFile, "append", append_and_stop)
         get(server.url)
     assert names(folder) == ["net.pkl.partial", "net.pkl.partial.json"]
     (path,) = folder.glob("*.partial")
@@ -501,7 +501,7 @@ def test_pause_that_the_server_asks_for(
     server, monkeypatch, status, retry_after, least_sec, most_sec
 ):
     pauses = []
-    monkeypatch.setattr(downloads.time, "sleep", pauses.append)
+    monkeypatch.setattr(transfer.time, "sleep", pauses.append)
     server.plan = [Answer(status, {"Retry-After": retry_after})]
     assert get(server.url) == BODY
     # The server of this test sleeps as well, for no time.
@@ -510,8 +510,8 @@ def test_pause_that_the_server_asks_for(
 
 def test_date_that_the_server_asks_to_wait_for(server, monkeypatch):
     pauses = []
-    monkeypatch.setattr(downloads, "_MAX_RETRY_AFTER_SEC", 1e9)
-    monkeypatch.setattr(downloads.time, "sleep", pauses.append)
+    monkeypatch.setattr(transfer, "_MAX_RETRY_AFTER_SEC", 1e9)
+    monkeypatch.setattr(transfer.time, "sleep", pauses.append)
     in_a_day = email.utils.formatdate(time.time() + 86400, usegmt=True)
     server.plan = [Answer(503, {"Retry-After": in_a_day})]
     assert get(server.url) == BODY
@@ -713,14 +713,14 @@ def test_cache_folder_without_permission_is_told_unless_the_file_is_there(server
 
 @pytest.mark.parametrize("when", ["append", "begin", "move_to"])
 def test_full_disk_is_told_and_left_as_it_was(server, folder, monkeypatch, when):
-    action = getattr(downloads._Partial, when)
+    action = getattr(partial_file.PartialFile, when)
 
     def fill_the_disk(partial, *args):
         if when == "append":
             action(partial, *args)
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(downloads._Partial, when, fill_the_disk)
+    monkeypatch.setattr(partial_file.PartialFile, when, fill_the_disk)
     with pytest.raises(OSError, match=r"no space left.*DNNLIB_CACHE_DIR") as err:
         get(server.url)
     assert "\n" not in str(err.value)

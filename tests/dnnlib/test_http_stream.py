@@ -16,8 +16,8 @@ import pytest
 import requests
 
 import dnnlib
-from dnnlib import downloads, http_stream, util
-from tests.dnnlib.web_server import without_pauses_and_proxies
+from dnnlib import http_stream, partial_file, transfer, util
+from tests.dnnlib import web_server
 
 HEAD = b"HTTP/1.1 200 OK\r\n"
 CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
@@ -130,8 +130,8 @@ def hurry(monkeypatch):
     monkeypatch.setattr(http_stream, "ANSWER_SEC", 0.4)
     monkeypatch.setattr(http_stream, "PACE_SEC", 0.4)
     monkeypatch.setattr(http_stream, "MAX_REDIRECTS", 3)
-    monkeypatch.setattr(downloads, "_MAX_UNANNOUNCED_BYTES", 1 << 25)
-    without_pauses_and_proxies(monkeypatch)
+    monkeypatch.setattr(transfer, "_MAX_UNANNOUNCED_BYTES", 1 << 25)
+    web_server.connect_at_once(monkeypatch)
 
 
 def fetch(url, **kwargs):
@@ -185,8 +185,8 @@ def test_stalls_are_counted_only_where_nothing_comes(hurry, monkeypatch):
     """Each attempt gets a third of the file before the server falls silent."""
     monkeypatch.setattr(http_stream, "TIMEOUT_SEC", (10, 1))
     monkeypatch.setattr(http_stream, "PACE_SEC", 10)
-    monkeypatch.setattr(downloads, "_PROGRESS_BYTES", 1000)
-    monkeypatch.setattr(downloads, "_MAX_STALLS", 1)
+    monkeypatch.setattr(transfer, "_PROGRESS_BYTES", 1000)
+    monkeypatch.setattr(transfer, "_MAX_STALLS", 1)
     body = bytes(range(250)) * 40
     starts = itertools.count(0, 3400)
 
@@ -222,7 +222,7 @@ def test_validator_that_no_request_can_carry_is_not_kept(header, hurry):
 
 def test_announced_length_must_fit_onto_the_disk(hurry, monkeypatch):
     usage = shutil._ntuple_diskusage(100, 96, 4)
-    monkeypatch.setattr(downloads.shutil, "disk_usage", lambda folder: usage)
+    monkeypatch.setattr(partial_file.shutil, "disk_usage", lambda folder: usage)
     with serving(lambda: [with_head(b"Content-Length: 5"), b"12345"]) as url:
         with pytest.raises(OSError, match=re.escape("no space left for 5.00B, 4.00B are free")):
             fetch(url)

@@ -8,7 +8,7 @@ import re
 import threading
 import time
 
-from dnnlib import downloads, file_lock
+from dnnlib import file_lock, transfer
 
 BODY = bytes(range(256)) * 5000
 
@@ -109,9 +109,9 @@ class Server(http.server.ThreadingHTTPServer):
         return [request.range for request in self.requests]
 
 
-def without_pauses_and_proxies(monkeypatch):
-    """Let downloads ask again at once, and ask this machine directly."""
-    monkeypatch.setattr(downloads, "_FIRST_DELAY_SEC", 0.0)
+def connect_at_once(monkeypatch):
+    """No proxies, and no pauses between attempts."""
+    monkeypatch.setattr(transfer, "_FIRST_DELAY_SEC", 0.0)
     monkeypatch.setattr(file_lock, "_POLL_SEC", 0.02)
     for name in ("http_proxy", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
@@ -122,7 +122,7 @@ def without_pauses_and_proxies(monkeypatch):
 @contextlib.contextmanager
 def running(monkeypatch):
     """A server at `server.url`, and no pauses between attempts."""
-    without_pauses_and_proxies(monkeypatch)
+    connect_at_once(monkeypatch)
     server = Server()
     thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()

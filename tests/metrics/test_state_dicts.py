@@ -90,7 +90,7 @@ def test_archive_behind_a_hostile_file_hides_nothing(tmp_path):
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr("x/data.pkl", pickle.dumps({}, protocol=2))
     assert zipfile.is_zipfile(path)
-    with pytest.raises(ValueError, match="over and over"):
+    with pytest.raises(ValueError, match="a tuple as a key"):
         state_dicts.check(path)
 
 
@@ -98,5 +98,5 @@ def test_compressed_archives_are_refused(tmp_path):
     with zipfile.ZipFile(tmp_path / "x.pth", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("x/data.pkl", pickle.dumps({}, protocol=2))
         archive.writestr("x/data/0", bytes(10_000_000))
-    with pytest.raises(ValueError, match="it is compressed"):
+    with pytest.raises(ValueError, match="compressed"):
         state_dicts.check(tmp_path / "x.pth")

@@ -671,7 +671,7 @@ def test_instructions_at_random_are_refused(victim):
     rng = np.random.default_rng(1)
     atoms = [
         *(bytes([code]) for code in range(256)),
-        *(name(*key) for key in unpickler._ALLOWED),
+        *(name(*key) for key in unpickler.NetworkUnpickler.allowed),
         *(number(value) for value in (0, 1, -1, 1 << 70)),
         *(text(value) for value in ("", "cpu", "f4", "append", "state")),
         numbers(1, 2),

@@ -124,7 +124,7 @@ def _state() -> dict[str, object]:
     namespaces += [dnnlib.EasyDict, OrderedDict, pickle._Unpickler, torch.Tensor, torch.Size]
     return {
         "names": [{key: id(value) for key, value in vars(space).items()} for space in namespaces],
-        "allowed": {key: id(value) for key, value in unpickler._ALLOWED.items()},
+        "allowed": {key: id(value) for key, value in unpickler.NetworkUnpickler.allowed.items()},
         "modules": set(sys.modules),
         "environment": dict(os.environ),
         "path": list(sys.path),

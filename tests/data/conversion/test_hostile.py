@@ -388,18 +388,18 @@ BATCHES = {
     "key of tuples in tuples": (b"\x80\x02" + NESTED + b"}h\x00K\x01s.", "a tuple as a key"),
     "several keys": (b"\x80\x02" + NESTED + b"}(h\x00K\x01h\x00K\x01u.", "a tuple as a key"),
     "keys of a dictionary at once": (NESTED + b"(h\x00K\x01d.", "a tuple as a key"),
-    "set of tuples in tuples": (b"\x80\x04" + NESTED + b"\x8f(h\x00\x90.", "the instruction"),
+    "set of tuples in tuples": (b"\x80\x04" + NESTED + b"\x8f(h\x00\x90.", "a tuple as a key"),
     "array of tuples in tuples": (
         b"\x80\x02" + NESTED + b"cnumpy\ndtype\nh\x00\x85R.",
-        "it has an array of tuple",
+        "it has arrays of an unknown type",
     ),
     "array in the order of tuples in tuples": (
         b"\x80\x02" + NESTED + b"cnumpy.core.numeric\n_frombuffer\n(C\x00h\x00h\x00h\x00tR.",
-        "it has an array of something else",
+        "an impossible shape",
     ),
     "text encoded as tuples in tuples": (
         b"\x80\x02" + NESTED + b"c_codecs\nencode\n" + text("x") + b"h\x00\x86R.",
-        "another encoding",
+        "an unknown encoding",
     ),
     "name that writes lines": (
         b"\x80\x04" + text(ESCAPES) + text("system") + b"\x93.",
@@ -408,16 +408,16 @@ BATCHES = {
     "text copied over and over": (
         b"\x80\x02" + LONG_TEXT + text("latin1") + b"\x86q\x02" + ENCODE
         + b"h\x01h\x02R" * 3000 + b".",
-        "copies the same text over and over",
+        "copies the same data over and over",
     ),
     "arguments passed over and over": (
         b"\x80\x02" + b"cnumpy.core.multiarray\n_reconstruct\nq\x01(" + b"N" * 90_000 + b"tq\x02"
         + b"h\x01h\x02R0" * 90_000 + b".",
-        "far more instructions than pixels",
+        "far more than such a file needs",
     ),
     "more arguments than there are": (
         b"\x80\x02" + b"cnumpy.core.multiarray\n_reconstruct\n(" + b"N" * 500 + b"tR.",
-        "it calls a type",
+        "positional arguments",
     ),
     "object that is made": (b"\x80\x02cnumpy\ndtype\n)\x81.", "instruction"),
     "array called": (b"\x80\x02K\x01)R.", "it calls a int"),

@@ -6,8 +6,8 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
 from multiprocessing.connection import Connection
@@ -25,7 +25,7 @@ CHUNK_SIZE = 4  # items per message: few enough for large images, enough to pay 
 
 def map_ordered(
     function: Callable[[Item], Result], items: Iterable[Item], num_workers: int
-) -> Iterator[Result]:
+) -> Generator[Result]:
     """Yield `function(item)` for each item; both must be picklable if `num_workers` is above 1.
 
     Close the generator to stop early: it then waits for the few items in flight.
@@ -37,7 +37,7 @@ def map_ordered(
         yield from map(function, items)
         return
     items = iter(items)
-    pending = deque()
+    pending: deque[Future[list[Result]]] = deque()
     # Spawned, since forking a process that has threads (a progress bar's, a library's) may hang.
     pool = ProcessPoolExecutor(
         num_workers, multiprocessing.get_context("spawn"), initializer=_follow_parent
@@ -99,6 +99,7 @@ def _send(sender: Connection, function: Callable[[Item], Iterable[Result]], argu
 
 def _end_of(process: multiprocessing.process.BaseProcess) -> str:
     code = process.exitcode
+    assert code is not None  # because the process has been joined
     return f"exit code {code}" if code >= 0 else signal.Signals(-code).name
 
 
@@ -114,5 +115,7 @@ def _follow_parent() -> None:
 
 
 def _exit_after_parent() -> None:
-    multiprocessing.parent_process().join()
+    parent = multiprocessing.parent_process()
+    assert parent is not None  # because this process was started by another
+    parent.join()
     os._exit(1)

@@ -1,0 +1,131 @@
+"""Open local paths, `file:` addresses and web addresses, with a cache for the web."""
+
+import os
+import re
+import urllib.parse
+import urllib.request
+from pathlib import Path
+from typing import Any, BinaryIO, Literal, overload
+
+from dnnlib import downloads
+from dnnlib.cache_dir import make_cache_dir_path
+from dnnlib.errors import InputError
+
+
+def is_url(obj: Any, allow_file_urls: bool = False) -> bool:
+    """Whether `obj` is a string with an `http`, `https` or, if allowed, `file` URL."""
+    if not isinstance(obj, str):
+        return False
+    try:
+        parts = urllib.parse.urlsplit(obj)
+    except ValueError:
+        return False
+    if parts.scheme == "file":
+        return allow_file_urls and bool(parts.path)
+    return parts.scheme in ("http", "https") and bool(parts.netloc)
+
+
+@overload
+def open_url(
+    url: str,
+    cache_dir: str | None = None,
+    num_attempts: int = 10,
+    verbose: bool = True,
+    return_filename: Literal[False] = False,
+    cache: bool = True,
+) -> BinaryIO: ...
+@overload
+def open_url(
+    url: str,
+    cache_dir: str | None = None,
+    num_attempts: int = 10,
+    verbose: bool = True,
+    *,
+    return_filename: Literal[True],
+    cache: bool = True,
+) -> str: ...
+def open_url(
+    url: str,
+    cache_dir: str | None = None,
+    num_attempts: int = 10,
+    verbose: bool = True,
+    return_filename: bool = False,
+    cache: bool = True,
+) -> BinaryIO | str:
+    """Open a web address, a `file:` address or a local path for reading bytes.
+
+    A download goes to the cache folder first and is opened from there ever after; where several
+    processes ask for the same address, one downloads and the others wait. Lost connections,
+    silence, short bodies, overload (429) and server errors (5xx) are tried again with growing
+    pauses; other refusals, such as 404, are final. What has arrived is kept, if the server names
+    versions of its files, and the next attempt, or the next process, asks for the rest only.
+
+    A server that is silent for a minute, or slower than 1 kB/s, breaks an attempt; three attempts
+    that hardly got further for that reason end the download. Compressed answers are refused.
+
+    An address may end in `#sha256=` and the hash that the file must have.
+
+    Args:
+        url: Address or path.
+        cache_dir: Folder of the downloads; `None` for the one below `make_cache_dir_path()`.
+        num_attempts: How often to try at most.
+        verbose: Say on the standard error what is going on, with a progress bar on a terminal.
+        return_filename: Return the path of the (cached) file in place of the open file.
+        cache: Whether to use the cache; `False` downloads into memory.
+
+    Raises:
+        OSError: If the file cannot be had; the message gives the address and the reason.
+        ValueError: If the address has another fragment.
+    """
+    url = os.fspath(url)
+    if not is_url(url):
+        local_path = _local_path(url)
+        return local_path if return_filename else open(local_path, "rb")
+    if num_attempts < 1:
+        raise InputError(f"open_url: `num_attempts` must be at least 1, got {num_attempts}")
+    if not cache:
+        if return_filename:
+            raise InputError("open_url: `return_filename=True` needs `cache=True`")
+        return downloads.fetch_into_memory(url, num_attempts, verbose)
+    path = downloads.fetch(url, _downloads_dir(cache_dir), num_attempts, verbose)
+    return str(path) if return_filename else path.open("rb")
+
+
+def remove_download(url: str, status: os.stat_result, cache_dir: str | None = None) -> str:
+    """Remove what `open_url` has put into the cache, because it is not what it should be.
+
+    Without this, a web page or half a file would come from the cache for ever.
+
+    Args:
+        url: What `open_url` got. Of anything but a web address, nothing is removed.
+        status: Of the file that it opened (`os.fstat`), so that no other one is removed.
+        cache_dir: As for `open_url`.
+
+    Returns:
+        A part of a sentence that says what became of the file; empty if `url` is no web address.
+    """
+    if not is_url(url):
+        return ""
+    return downloads.remove_cached(url, _downloads_dir(cache_dir), status)
+
+
+def cached_download(url: str, cache_dir: str | None = None) -> str:
+    """Where `open_url` keeps what it downloads from an address, whether it is there or not."""
+    return str(downloads.cached_path(url, _downloads_dir(cache_dir)))
+
+
+def _downloads_dir(cache_dir: str | None) -> Path:
+    return Path(cache_dir or make_cache_dir_path("downloads"))
+
+
+def _local_path(url: str) -> str:
+    """The path behind a `file:` address or a plain path."""
+    if is_url(url, allow_file_urls=True):
+        address, sha256 = downloads.split_sha256(url)
+        path = urllib.request.url2pathname(urllib.parse.urlsplit(address).path)
+        if sha256 is not None:
+            downloads.check_sha256(path, sha256)
+        return path
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", url):
+        raise OSError(f"cannot open {url}: only http, https and file addresses are supported")
+    return url

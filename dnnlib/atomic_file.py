@@ -1,0 +1,77 @@
+"""Files that take their names only when they are complete."""
+
+import contextlib
+import errno
+import os
+import re
+import stat
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+from dnnlib.errors import InputError
+from dnnlib.paths import shorten_name
+
+_LEFTOVER = re.compile(r"\.(.+)\.[0-9a-f]{32}\.tmp")
+
+
+@contextlib.contextmanager
+def open_atomic(path: str | os.PathLike, mode: str = "wb") -> Iterator[IO]:
+    """Open a file for writing that takes its name only when the `with` block ends well.
+
+    Until then the data is in a hidden file of the same folder; after an exception that file is
+    gone and the target is as it was. Text is UTF-8. Links are followed; devices and pipes, which
+    cannot be replaced, are written directly.
+    """
+    if not mode.startswith("w"):
+        raise InputError(f"open_atomic: `mode` must be 'w' or 'wb', got {mode!r}")
+    target = Path(os.path.realpath(path))
+    old_mode = target.stat().st_mode if target.exists() else None
+    encoding = None if "b" in mode else "utf-8"
+    if old_mode is not None and not stat.S_ISREG(old_mode):
+        with open(target, mode, encoding=encoding) as file:  # a folder raises IsADirectoryError
+            yield file
+        return
+    temp = target.with_name(f".{shorten_name(target.name, 100)}.{uuid.uuid4().hex}.tmp")
+    try:
+        fd = os.open(temp, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
+    except FileNotFoundError as err:
+        message = "the folder to write into does not exist"
+        raise FileNotFoundError(errno.ENOENT, message, str(path)) from err
+    try:
+        with os.fdopen(fd, mode, encoding=encoding) as file:
+            yield file
+            if not file.closed:
+                file.flush()
+                os.fsync(file.fileno())
+        if old_mode is not None:
+            os.chmod(temp, stat.S_IMODE(old_mode))
+        os.replace(temp, target)
+    except BaseException:
+        temp.unlink(missing_ok=True)
+        raise
+
+
+def remove_leftovers(folder: Path, names: re.Pattern[str]) -> tuple[int, int]:
+    """Remove what `open_atomic` left of files when a process was killed.
+
+    The caller makes sure that no other process writes these files now.
+
+    Args:
+        folder: Where they were to be.
+        names: What their names were to be, in full.
+
+    Returns:
+        How many there were, and their bytes.
+
+    Raises:
+        OSError: If one cannot be removed.
+    """
+    num = num_bytes = 0
+    for path in folder.iterdir():
+        match = _LEFTOVER.fullmatch(path.name)
+        if match is not None and names.fullmatch(match[1]):
+            num, num_bytes = num + 1, num_bytes + path.stat().st_size
+            path.unlink()
+    return num, num_bytes

@@ -1,0 +1,402 @@
+"""Read pickles of plain data and NumPy arrays without running what is in them.
+
+A pickle is a program: it names functions and calls them. Here a pickle can name only the keys of
+`RestrictedUnpickler.allowed`. The functions behind these names are our own: they check their
+arguments and make plain data.
+
+A small program can also ask for much. The instructions and the bytes that they copy are limited, so
+that time and memory stay in proportion to the size of the file.
+"""
+
+import io
+import math
+import pickle
+import pickletools
+import re
+from collections.abc import Callable, Iterable, Mapping
+from types import FunctionType
+from typing import Any, BinaryIO, ClassVar
+
+import numpy as np
+
+MAX_COPIES = 4  # of the file's contents; tensors, say, are copied from text to bytes to numbers
+MAX_DIMENSIONS = 64  # of tensors and arrays; NumPy has no more either
+MAX_KEY = 1 << 31  # of numbers that are keys
+
+# Cost of an instruction that handles data: the number of bytes that are copied in the same time.
+CALL_COST = 32
+ITEM_COST = 16
+
+_PythonUnpickler: Any = pickle._Unpickler  # annotated as the class in C, which has no `stack`
+
+
+class ForbiddenError(pickle.UnpicklingError):
+    """A pickle asks for something that its readers here do not need; other readers may."""
+
+
+class RestrictedUnpickler(_PythonUnpickler):
+    """Looks up names in `allowed` only, calls functions only, and changes plain containers only.
+
+    Based on Python's implementation in Python. The one in C sets any state that the pickle gives,
+    and eight bytes can make it use up all memory.
+
+    Args:
+        f: The pickle, in a file that can seek.
+        max_instructions: Refuse a pickle with more instructions.
+        encoding: Of Python 2's texts, as for `pickle.load`.
+    """
+
+    # By module and name: functions, and values that are only passed on as arguments.
+    allowed: ClassVar[Mapping[tuple[str, str], Any]] = {}  # filled at the end of this file
+    handlers: ClassVar[Mapping[int, Callable[[Any], None]]] = {}  # by instruction; filled there too
+    key_types: ClassVar[tuple[type, ...]] = (str, int)  # of dictionaries and sets
+
+    # Attributes of Python's class.
+    stack: list[Any]
+    append: Callable[[Any], None]
+    read: Callable[[int], bytes]
+    pop_mark: Callable[[], list[Any]]
+    load: Callable[[], Any]
+
+    def __init__(self, f: BinaryIO, max_instructions: int, encoding: str = "ASCII") -> None:
+        file = _File(f)
+        super().__init__(file, encoding=encoding)
+        self.dispatch = _Handlers(self.handlers, max_instructions)
+        self.num_bytes_left = MAX_COPIES * file.num_left + (1 << 20)  # that calls may copy
+
+    def find_class(self, module: str, name: str) -> Any:
+        try:
+            return self.allowed[module, name]
+        except KeyError:
+            raise ForbiddenError(f"it asks for {module}.{name}") from None
+
+    def persistent_load(self, pid: Any) -> Any:
+        raise pickle.UnpicklingError("it refers to objects outside the pickle")
+
+    def charge(self, args: Any) -> None:
+        """Refuse programs that handle the same data over and over, to fill memory or time.
+
+        Functions copy the texts, bytes and arrays that they get. They go through the items of
+        containers, and of containers in these.
+        """
+        self.num_bytes_left -= CALL_COST + ITEM_COST * _num_items(args)
+        for arg in _items(args):
+            self.num_bytes_left -= _num_bytes(arg) + ITEM_COST * _num_items(arg)
+            if self.num_bytes_left < 0:
+                break
+            self.num_bytes_left -= ITEM_COST * sum(_num_items(item) for item in _items(arg))
+        if self.num_bytes_left < 0:
+            raise pickle.UnpicklingError("it copies the same data over and over")
+
+    # What instructions do. Each method stands for one of them in `handlers`.
+
+    def read_bytearray(self) -> None:
+        size = int.from_bytes(self.read(8), "little")
+        self.append(bytearray(self.read(size)))  # Python's own reserves memory before it reads
+
+    def call(self) -> None:
+        args = self.stack.pop()
+        function = self.stack[-1]
+        if not isinstance(function, FunctionType) or not isinstance(args, tuple):
+            raise pickle.UnpicklingError(f"it calls a {type(function).__name__}")
+        self.charge(args)
+        self.stack[-1] = function(*args)
+
+    def set_state(self) -> None:
+        state = self.stack.pop()
+        self.charge(state)
+        self.set_state_of(self.stack[-1], state)
+
+    def set_state_of(self, obj: Any, state: Any) -> None:
+        """Give an object the state that the pickle holds for it; refuse most objects."""
+        if not isinstance(obj, (_Dtype, _Array)):
+            raise pickle.UnpicklingError(f"it changes a {type(obj).__name__}")
+        obj.__setstate__(state)
+
+    def make_dict(self) -> None:
+        items = self.pop_mark()
+        self.append({})
+        self._set_items(items[::2], items[1::2])
+
+    def set_item(self) -> None:
+        value, key = self.stack.pop(), self.stack.pop()
+        self._set_items([key], [value])
+
+    def set_items(self) -> None:
+        items = self.pop_mark()
+        self._set_items(items[::2], items[1::2])
+
+    def append_one(self) -> None:
+        value = self.stack.pop()
+        self._check_last(list)
+        self.stack[-1].append(value)
+
+    def append_many(self) -> None:
+        items = self.pop_mark()
+        self._check_last(list)
+        self.stack[-1].extend(items)
+
+    def add_items(self) -> None:
+        items = self.pop_mark()
+        self._check_last(set)
+        self.stack[-1].update(checked_keys(items, self.key_types))
+
+    def make_frozenset(self) -> None:
+        items = self.pop_mark()
+        self.append(frozenset(checked_keys(items, self.key_types)))
+
+    def _set_items(self, keys: list, values: list) -> None:
+        self._check_last(dict)
+        target = self.stack[-1]
+        for key, value in zip(checked_keys(keys, self.key_types), values, strict=True):
+            target[key] = value
+
+    def _check_last(self, kind: type) -> None:
+        """Refuse to change what is on top of the stack unless it is such a container."""
+        if not isinstance(self.stack[-1], kind):
+            raise pickle.UnpicklingError(f"it changes a {type(self.stack[-1]).__name__}")
+
+
+class AnyProtocolUnpickler(RestrictedUnpickler):
+    """Reads what any version of Python writes, also Python 2. Texts of Python 2 become bytes."""
+
+    key_types = (str, bytes)
+
+    def __init__(self, f: BinaryIO, max_instructions: int) -> None:
+        super().__init__(f, max_instructions, encoding="bytes")
+
+
+def checked_keys(items: Iterable, key_types: tuple[type, ...] = (str, int)) -> list:
+    """Return keys of dictionaries, or members of sets: texts and small numbers only.
+
+    Hashes of other objects can take forever, or crash: of tuples in tuples, and of numbers that
+    were chosen to collide.
+
+    Raises:
+        ForbiddenError: If a key has another type or is a large number.
+    """
+    if not isinstance(items, (list, tuple)):
+        raise pickle.UnpicklingError(f"it makes a set of a {type(items).__name__}")
+    for key in items:
+        if type(key) not in key_types or (type(key) is int and abs(key) >= MAX_KEY):
+            raise ForbiddenError(f"it has a {type(key).__name__} as a key")
+    return list(items)
+
+
+def check_shapes(*shapes: Any) -> None:
+    """Refuse anything but tuples of non-negative whole numbers."""
+    for shape in shapes:
+        if not isinstance(shape, tuple) or not all(type(n) is int and n >= 0 for n in shape):
+            raise pickle.UnpicklingError("it has a tensor with an impossible shape")
+        if len(shape) > MAX_DIMENSIONS:
+            raise pickle.UnpicklingError(f"it has a tensor of {len(shape)} dimensions")
+
+
+def _num_bytes(value: Any) -> int:
+    if isinstance(value, np.ndarray):
+        return value.nbytes
+    return len(value) if isinstance(value, (str, bytes, bytearray)) else 0
+
+
+def _num_items(value: Any) -> int:
+    return len(value) if isinstance(value, (list, tuple, dict, set, frozenset)) else 0
+
+
+def _items(value: Any) -> Iterable:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, (list, tuple)) else ()
+
+
+class _Handlers:
+    """Gives out the functions of a limited number of instructions."""
+
+    def __init__(
+        self, handlers: Mapping[int, Callable[[Any], None]], max_instructions: int
+    ) -> None:
+        self.handlers = handlers
+        self.max_instructions = self.num_left = max_instructions
+
+    def __getitem__(self, code: int) -> Callable[[Any], None]:
+        self.num_left -= 1
+        if self.num_left < 0:
+            raise pickle.UnpicklingError(
+                f"it has more than {self.max_instructions} instructions, far more than such a file"
+                " needs"
+            )
+        if code not in self.handlers:
+            names = {ord(instruction.code): instruction.name for instruction in pickletools.opcodes}
+            raise pickle.UnpicklingError(f"it has the instruction {names.get(code, hex(code))}")
+        return self.handlers[code]
+
+
+class _File:
+    """A file that allocates no memory for bytes that it does not have."""
+
+    def __init__(self, f: BinaryIO) -> None:
+        start = f.tell()
+        self.num_left = f.seek(0, io.SEEK_END) - start
+        self._f = f
+        f.seek(start)
+
+    def read(self, size: int) -> bytes:
+        if size > self.num_left:
+            raise EOFError("the pickle ends too early")
+        self.num_left -= size
+        return self._f.read(size)
+
+    def readline(self) -> bytes:
+        line = self._f.readline()
+        if not line.endswith(b"\n"):
+            raise EOFError("the pickle ends too early")
+        self.num_left -= len(line)
+        return line
+
+
+# Arrays, and texts of other protocols
+
+
+class _Dtype:
+    """Stands for `numpy.dtype`: booleans and numbers only."""
+
+    def __init__(self, dtype: np.dtype) -> None:
+        self.dtype = dtype
+
+    def __setstate__(self, state: tuple) -> None:
+        byte_order = _as_text(state[1])
+        if not isinstance(byte_order, str) or byte_order not in ("<", ">", "|", "="):
+            raise pickle.UnpicklingError("it has arrays with an unknown order of bytes")
+        self.dtype = np.dtype(f"{byte_order}{self.dtype.kind}{self.dtype.itemsize}")
+
+
+class _Array(np.ndarray):
+    """An array whose contents come as raw bytes only."""
+
+    def __setstate__(self, state: Any) -> None:
+        _, shape, dtype, is_fortran, data = state
+        check_shapes(shape)
+        if not isinstance(data, bytes):
+            raise pickle.UnpicklingError("it has an array that contains objects")
+        if math.prod(shape) * _numpy_dtype(dtype).itemsize != len(data):
+            raise pickle.UnpicklingError("it has an array that is larger or smaller than its data")
+        values: Any = (1, shape, dtype.dtype, bool(is_fortran), data)
+        super().__setstate__(values)
+
+
+def _as_text(value: Any) -> Any:
+    """Python 2's texts, which come as bytes, as Python 3's."""
+    return value.decode("latin1") if isinstance(value, bytes) else value
+
+
+def _dtype(code: str | bytes, align: bool = False, copy: bool = False) -> _Dtype:
+    code = _as_text(code)
+    if not isinstance(code, str) or not re.fullmatch(r"[biufc]\d{1,2}", code, re.ASCII):
+        # The text of tuples in tuples could be endless.
+        text = f"type {code!r}" if isinstance(code, str) else "an unknown type"
+        raise pickle.UnpicklingError(f"it has arrays of {text}")
+    return _Dtype(np.dtype(code))
+
+
+def _empty_array(kind: Any, shape: tuple, type_code: bytes) -> np.ndarray:
+    return np.ndarray.__new__(_Array, (0,), np.uint8)
+
+
+def _array_from_buffer(
+    data: bytes | bytearray, dtype: _Dtype, shape: tuple[int, ...], order: Any
+) -> np.ndarray:
+    """How protocol 5 writes arrays."""
+    check_shapes(shape)
+    if order not in ("C", "F"):
+        raise pickle.UnpicklingError("it has an array in an unknown order")
+    return np.frombuffer(data, _numpy_dtype(dtype)).reshape(shape, order=order)
+
+
+def _scalar(dtype: _Dtype, data: bytes) -> np.generic:
+    (value,) = np.frombuffer(data, _numpy_dtype(dtype))
+    return value
+
+
+def _numpy_dtype(dtype: Any) -> np.dtype:
+    if not isinstance(dtype, _Dtype):
+        raise pickle.UnpicklingError("it has an array without a type")
+    return dtype.dtype
+
+
+def _bytes_of_text(text: str, encoding: str | bytes) -> bytes:
+    """How protocol 2 writes bytes."""
+    if not isinstance(text, str) or _as_text(encoding) != "latin1":
+        raise pickle.UnpicklingError("it has bytes in an unknown encoding")
+    return text.encode("latin1")
+
+
+def _bytearray(data: bytes = b"") -> bytearray:
+    if not isinstance(data, bytes):  # a number would be its length
+        raise pickle.UnpicklingError("it makes bytes out of something else")
+    return bytearray(data)
+
+
+def _no_bytes() -> bytes:
+    """How protocol 2 writes `b""`."""
+    return b""
+
+
+def _set(items: Iterable) -> set:
+    return set(checked_keys(items))
+
+
+def _frozenset(items: Iterable) -> frozenset:
+    return frozenset(checked_keys(items))
+
+
+NAMED_ONLY = object()  # stands for classes that pickles pass on as an argument
+
+_ALLOWED: dict[tuple[str, str], Any] = {
+    ("numpy", "dtype"): _dtype,
+    ("numpy", "ndarray"): NAMED_ONLY,
+    ("_codecs", "encode"): _bytes_of_text,
+}
+for _core in ("numpy.core", "numpy._core"):  # before and after NumPy 2
+    _ALLOWED[f"{_core}.multiarray", "_reconstruct"] = _empty_array
+    _ALLOWED[f"{_core}.multiarray", "scalar"] = _scalar
+    _ALLOWED[f"{_core}.numeric", "_frombuffer"] = _array_from_buffer
+for _builtins in ("builtins", "__builtin__"):  # in Python 3 and, in old protocols, Python 2
+    _ALLOWED[_builtins, "set"] = _set
+    _ALLOWED[_builtins, "frozenset"] = _frozenset
+    _ALLOWED[_builtins, "bytes"] = _no_bytes
+    _ALLOWED[_builtins, "bytearray"] = _bytearray
+RestrictedUnpickler.allowed = _ALLOWED
+
+
+def _pythons_own(names: str) -> dict[int, Callable[[Any], None]]:
+    """Python's own functions for instructions that need no restriction."""
+    codes = [getattr(pickle, name)[0] for name in names.split()]
+    return {code: _PythonUnpickler.dispatch[code] for code in codes}
+
+
+# What Python 3 writes in binary protocols. Others do not occur, and some of them are dangerous:
+# those that look up objects elsewhere, and those that can make numbers without end.
+RestrictedUnpickler.handlers = {
+    **_pythons_own("""
+        PROTO FRAME STOP MARK POP POP_MARK BINPUT LONG_BINPUT MEMOIZE BINGET LONG_BINGET
+        NONE NEWTRUE NEWFALSE BININT BININT1 BININT2 LONG1 BINFLOAT
+        BINUNICODE SHORT_BINUNICODE BINUNICODE8 BINBYTES SHORT_BINBYTES BINBYTES8
+        EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3 EMPTY_LIST EMPTY_DICT EMPTY_SET
+        GLOBAL STACK_GLOBAL
+    """),
+    pickle.BYTEARRAY8[0]: RestrictedUnpickler.read_bytearray,
+    pickle.REDUCE[0]: RestrictedUnpickler.call,
+    pickle.BUILD[0]: RestrictedUnpickler.set_state,
+    pickle.SETITEM[0]: RestrictedUnpickler.set_item,
+    pickle.SETITEMS[0]: RestrictedUnpickler.set_items,
+    pickle.APPEND[0]: RestrictedUnpickler.append_one,
+    pickle.APPENDS[0]: RestrictedUnpickler.append_many,
+    pickle.ADDITEMS[0]: RestrictedUnpickler.add_items,
+    pickle.FROZENSET[0]: RestrictedUnpickler.make_frozenset,
+}
+AnyProtocolUnpickler.handlers = {
+    **RestrictedUnpickler.handlers,
+    **_pythons_own("""
+        PUT GET INT LONG LONG4 FLOAT STRING BINSTRING SHORT_BINSTRING UNICODE LIST
+    """),
+    pickle.DICT[0]: RestrictedUnpickler.make_dict,
+}
