@@ -1,7 +1,7 @@
-"""Old names of modules and of names that have moved: `import training.dataset` gives `data.dataset`.
+"""Old names of modules, classes and functions: `import training.dataset` gives `data.dataset`.
 
-Programs for an earlier version, or for the published code, import the old names. Each old name is an
-entry of one of the tables here, and needs no file of its own.
+Programs for an earlier version, or for the published code, import the old names. Each old name is
+an entry of one of the tables here, and needs no file of its own.
 """
 
 import importlib
@@ -9,6 +9,7 @@ import importlib.abc
 import importlib.machinery
 import sys
 from collections.abc import Callable, Sequence
+from importlib.machinery import PathFinder
 from types import CodeType, ModuleType
 from typing import Any
 
@@ -143,10 +144,10 @@ class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     ) -> importlib.machinery.ModuleSpec | None:
         if fullname not in MODULES:
             return None
-        if path is not None and fullname.partition(".")[0] not in MODULES:
-            # A program with a `training` of its own may have a module of this name there.
-            if importlib.machinery.PathFinder.find_spec(fullname, path) is not None:
-                return None
+        is_in_moved_package = fullname.partition(".")[0] in MODULES
+        # A program with a `training` of its own may have a module of this name there.
+        if not is_in_moved_package and PathFinder.find_spec(fullname, path) is not None:
+            return None
         # An old package has no folder, and still holds modules.
         is_package = any(name.startswith(f"{fullname}.") for name in MODULES)
         return importlib.machinery.ModuleSpec(fullname, self, is_package=is_package)
