@@ -1,7 +1,5 @@
 """2D convolution with up- or downsampling, in whichever order is cheaper."""
 
-from numbers import Integral
-
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -48,7 +46,7 @@ def conv2d_resample(
             f"{tuple(x.shape)}"
         )
     for name, factor in [("up", up), ("down", down)]:
-        if not isinstance(factor, Integral) or factor < 1:
+        if not isinstance(factor, upfirdn2d.INTEGERS) or factor < 1:
             raise ValueError(
                 f"conv2d_resample: `{name}` must be a positive integer, got {factor!r}"
             )

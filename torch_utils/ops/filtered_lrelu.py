@@ -4,7 +4,6 @@ Karras et al. 2021, "Alias-Free Generative Adversarial Networks", Sec. 3.2 and F
 """
 
 from collections.abc import Sequence
-from numbers import Integral
 from types import ModuleType
 from typing import Any, Literal
 
@@ -20,6 +19,7 @@ from torch_utils.ops.layout import output_format
 from torch_utils.ops.reference import filtered_lrelu as reference
 from torch_utils.ops.selection import has_kernels, wants_reference
 from torch_utils.ops.upfirdn2d import (
+    INTEGERS,
     Padding,
     check_filter,
     filter_size,
@@ -120,9 +120,10 @@ def _split(arguments: tuple) -> tuple[tuple, FilteredLrelu, bool]:
 
 @_filtered_lrelu.register_fake
 def _(*arguments: Any) -> tuple[Tensor, Tensor]:
-    (x, fu, fd, *_), call, write_mask = _split(arguments)
+    x, fu, fd, *_ = arguments
     if stands_for_cuda(x.device):
         return _filtered_lrelu_cuda(*arguments)
+    _, call, write_mask = _split(arguments)
     tmp_w, tmp_h = _inner_size(x, fu, call.up, call.padding)
     kernels = cuda if x.device.type == "cuda" else cpu
     mask_shape = kernels.mask_shape(x, tmp_h, tmp_w) if write_mask else [0]
@@ -266,7 +267,7 @@ def _parse_settings(
     flip_filter: bool,
 ) -> FilteredLrelu:
     for name, factor in (("up", up), ("down", down)):
-        if not isinstance(factor, Integral) or factor < 1:
+        if not isinstance(factor, INTEGERS) or factor < 1:
             raise ValueError(f"filtered_lrelu: `{name}` must be a positive integer, got {factor!r}")
     if clamp is not None and clamp < 0:
         raise ValueError(f"filtered_lrelu: `clamp` must not be negative, got {clamp}")
@@ -278,8 +279,9 @@ def _parse_settings(
 def _check_sizes(x: Tensor, fu: Tensor, fd: Tensor, call: FilteredLrelu) -> None:
     """Refuse images that are smaller at the nonlinearity than the downsampling filter."""
     inner_w, inner_h = _inner_size(x, fu, call.up, call.padding)
-    (fu_w, fu_h), (fd_w, fd_h) = filter_size(fu), filter_size(fd)
+    fd_w, fd_h = filter_size(fd)
     if inner_w < fd_w or inner_h < fd_h:
+        fu_w, fu_h = filter_size(fu)
         raise ValueError(
             f"filtered_lrelu: {x.shape[3]}x{x.shape[2]} upsampled by {call.up} with padding "
             f"{call.padding} is too small for filters of {fu_w}x{fu_h} and {fd_w}x{fd_h} taps"

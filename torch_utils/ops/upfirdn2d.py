@@ -30,6 +30,8 @@ Impl = Literal["cuda", "ref"]
 # From this many taps on, two passes along the axes are faster than the 2D filter.
 MIN_SEPARABLE_TAPS = 8
 
+INTEGERS = (int, Integral)  # of Python and NumPy; `int` alone is found sooner
+
 
 def upfirdn2d(
     x: Tensor,
@@ -239,7 +241,7 @@ def downsample2d(
 def parse_factor(name: str, factor: Factor) -> tuple[int, int]:
     """Turn an integer or `[x, y]` into `(x, y)`; both must be at least 1."""
     pair = _as_sequence(factor)
-    if len(pair) != 2 or not all(isinstance(v, Integral) and int(v) >= 1 for v in pair):
+    if len(pair) != 2 or not all(isinstance(v, INTEGERS) and int(v) >= 1 for v in pair):
         raise ValueError(f"`{name}` must be a positive integer or a pair of them, got {factor!r}")
     return int(pair[0]), int(pair[1])
 
@@ -249,7 +251,7 @@ def parse_padding(padding: Padding) -> tuple[int, int, int, int]:
     values = _as_sequence(padding)
     if len(values) == 2:
         values = (values[0], values[0], values[1], values[1])
-    if len(values) != 4 or not all(isinstance(v, Integral) for v in values):
+    if len(values) != 4 or not all(isinstance(v, INTEGERS) for v in values):
         raise ValueError(f"`padding` must be one, two or four integers, got {padding!r}")
     x0, x1, y0, y1 = (int(v) for v in values)
     return x0, x1, y0, y1
@@ -294,7 +296,7 @@ def check_filter(name: str, f: Tensor) -> None:
 def _as_sequence(value: Any) -> tuple[Any, ...]:
     """`(value, value)` for an integer; otherwise the elements of a sequence."""
     value = _untraced(value)
-    return (value, value) if isinstance(value, Integral) else tuple(map(_untraced, value))
+    return (value, value) if isinstance(value, INTEGERS) else tuple(map(_untraced, value))
 
 
 def _untraced(value: Any) -> Any:

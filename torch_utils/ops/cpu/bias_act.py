@@ -13,6 +13,7 @@ from torch_utils.ops.cpu import compiler
 from torch_utils.ops.layout import arithmetic_dtype, channel_sizes, channels_format
 
 KERNELS = {torch.float32: "float32", torch.float64: "float64", torch.bfloat16: "bfloat16"}
+NO_GRADIENTS = BiasActGrad(is_output_saved=False)
 
 
 class BiasActArgs(ctypes.Structure):
@@ -63,14 +64,14 @@ def _launch(
     dy: Tensor | None,
     y: Tensor,
     sums: Sequence[Tensor | None] = (None, None, None),
-    wanted: BiasActGrad | None = None,
+    wanted: BiasActGrad = NO_GRADIENTS,
 ) -> None:
     """Run the kernel. Given `dy`, `y` is the gradient of `x`; `sums` are those of the operands."""
     if x.numel() == 0:
         return
-    wanted = wanted or BiasActGrad(is_output_saved=False)
-    if call.is_per_sample or call.b is not None or wanted.needs_b:
-        n, c, s, is_channels_last = channel_sizes(x, call.dim, call.is_per_sample)
+    is_per_sample = call.is_per_sample
+    if is_per_sample or call.b is not None or wanted.needs_b:
+        n, c, s, is_channels_last = channel_sizes(x, call.dim, is_per_sample)
     else:
         n, c, s, is_channels_last = 1, 1, x.numel(), True
     db, dscale, dnoise = sums
