@@ -124,7 +124,7 @@ class Snapshots:
         save_network_pickle(
             self.worker,
             path,
-            {"augment_pipe": None, **self.networks},
+            {name: self.networks.get(name) for name in ("G", "D", "G_ema", "augment_pipe")},
             self.config.training_set_kwargs,
             self.config.dataset_fingerprint,
         )
