@@ -108,9 +108,8 @@ def main(
 ) -> None:
     """Generate a video with a trained network.
 
-    Each image of the grid goes smoothly from seed to seed, and from the last to the first: the
-    video can be played in a loop. The seeds fill the grid row by row; each image takes all its
-    keyframes in a row.
+    Each image of the grid goes smoothly from seed to seed, and from the last to the first, as in a
+    loop. The seeds fill the grid row by row; each image takes all its keyframes in a row.
 
     \b
     Examples:
@@ -132,11 +131,10 @@ def main(
     distributed.configure_backends(torch_device)
 
     click.echo(f"Loading {network} ...")
-    networks = load_network(network, option="--network", allow_untrusted=allow_untrusted)
-    G = networks["G_ema"].to(torch_device)
+    G = load_network(network, option="--network", allow_untrusted=allow_untrusted)["G_ema"]
     with cli.exit_when_terminated():
         gen_interp_video(
-            G,
+            G.to(torch_device),
             output,
             seeds,
             shuffle_seed,
