@@ -24,18 +24,18 @@ from torch_utils import distributed
 
 __getattr__ = moved.names_of(__name__)
 
-source_option = click.option(
+source_option = options.value_option(
     "--source",
-    type=cli.Address(),
+    cli.Address(),
+    "Network (path or URL), or dataset (ZIP or folder).",
     metavar="PKL|ZIP|DIR",
     required=True,
-    help="Network (path or URL), or dataset (ZIP or folder).",
 )
-num_option = click.option(
+num_option = options.value_option(
     "--num",
+    cli.WholeNumber(min=1),
+    "Number of images; required for networks.  [default: all images of a dataset]",
     metavar="INT",
-    type=cli.WholeNumber(min=1),
-    help="Number of images; required for networks.  [default: all images of a dataset]",
 )
 seed_option = options.seed_option(
     "Decides which images of a dataset; the first of the seeds of a network."
@@ -46,23 +46,21 @@ save_option = options.file_option(
     "Write .png, .pdf, .svg or another format; otherwise a window opens.",
     metavar="FILE",
 )
-dpi_option = click.option(
+dpi_option = options.value_option(
     "--dpi",
-    type=cli.FiniteFloat(min=10, max=2000),
+    cli.FiniteFloat(min=10, max=2000),
+    "Resolution of the figure, in dots per inch.",
     default=100,
-    show_default=True,
-    help="Resolution of the figure, in dots per inch.",
 )
 
 
 def smooth_option(default: float) -> options.Decorator:
     """The option --smooth, with a default for each kind of plot."""
-    return click.option(
+    return options.value_option(
         "--smooth",
-        type=cli.FiniteFloat(min=0),
+        cli.FiniteFloat(min=0),
+        "Standard deviation of a Gaussian blur, in samples of the unpadded spectrum.",
         default=default,
-        show_default=True,
-        help="Standard deviation of a Gaussian blur, in samples of the unpadded spectrum.",
     )
 
 
@@ -111,33 +109,25 @@ def stats(
 @main.command()
 @source_option
 @options.file_option("--dest", "File to write.", metavar="FILE.npz", required=True)
-@click.option(
-    "--mean",
-    type=cli.FiniteFloat(),
-    required=True,
-    help="Mean of the dataset, as `stats` prints it.",
+@options.value_option(
+    "--mean", cli.FiniteFloat(), "Mean of the dataset, as `stats` prints it.", required=True
 )
-@click.option(
+@options.value_option(
     "--std",
-    type=cli.FiniteFloat(min=0, min_open=True),
+    cli.FiniteFloat(min=0, min_open=True),
+    "Standard deviation of the dataset, as `stats` prints it.",
     required=True,
-    help="Standard deviation of the dataset, as `stats` prints it.",
 )
 @num_option
 @seed_option
-@click.option(
-    "--beta",
-    type=cli.FiniteFloat(min=0),
-    default=8,
-    show_default=True,
-    help="Shape of the Kaiser window; 0 for none.",
+@options.value_option(
+    "--beta", cli.FiniteFloat(min=0), "Shape of the Kaiser window; 0 for none.", default=8
 )
-@click.option(
+@options.value_option(
     "--interp",
-    type=cli.WholeNumber(1, 64),
+    cli.WholeNumber(1, 64),
+    "Samples of the spectrum for each sample of the image.",
     default=4,
-    show_default=True,
-    help="Samples of the spectrum for each sample of the image.",
 )
 @batch_option
 @options.allow_untrusted_option

@@ -85,27 +85,26 @@ class DetectorSource(click.ParamType):
 
 @click.command(cls=cli.Command, help=HELP)
 @options.network_option
-@click.option(
+@options.value_option(
     "--metrics",
-    type=cli.NameList(metric_main.list_valid_metrics()),
-    metavar="NAME,NAME",
+    cli.NameList(metric_main.list_valid_metrics()),
+    "Metrics to compute; see above.",
     default="fid50k_full",
-    show_default=True,
-    help="Metrics to compute; see above.",
+    metavar="NAME,NAME",
 )
-@click.option(
+@options.value_option(
     "--data",
-    type=cli.Address(),
+    cli.Address(),
+    "Real images.  [default: the images that the network was trained with]",
     metavar="ZIP|DIR",
-    help="Real images.  [default: the images that the network was trained with]",
 )
-@click.option(
+@options.value_option(
     "--mirror",
-    type=bool,
-    help="Add x-flipped images (fid50k, kid50k, pr50k3).  [default: as in training]",
+    click.BOOL,
+    "Add x-flipped images (fid50k, kid50k, pr50k3).  [default: as in training]",
 )
 @options.count_option("--gpus", "Processes, one on each GPU.", default=1)
-@click.option("--verbose", type=bool, default=True, show_default=True, help="Show progress.")
+@options.value_option("--verbose", click.BOOL, "Show progress.", default=True)
 @options.count_option(
     "--num", "Number of samples, instead of 50000; the result is then not comparable."
 )

@@ -55,10 +55,10 @@ class VideoFile(cli.LocalPath):
 @click.command(cls=cli.Command)
 @options.network_option
 @options.seeds_option("Random seeds of the keyframes, e.g. 0,1,4-7.", required=True)
-@click.option(
+@options.value_option(
     "--shuffle-seed",
-    type=cli.WholeNumber(0, cli.MAX_SEED),
-    help="Shuffle the seeds with this random seed.",
+    cli.WholeNumber(0, cli.MAX_SEED),
+    "Shuffle the seeds with this random seed.",
 )
 @options.size_option("--grid", "Columns and rows of images in a frame.", default="1x1")
 @options.count_option(
@@ -70,17 +70,17 @@ class VideoFile(cli.LocalPath):
 @options.trunc_option
 @options.class_option
 @options.noise_mode_option
-@click.option(
+@options.value_option(
     "--output",
-    type=VideoFile(),
+    VideoFile(),
+    "The video to write; .gif and .webp make animations.",
     metavar="FILE.mp4",
     required=True,
-    help="The video to write; .gif and .webp make animations.",
 )
-@click.option(
+@options.value_option(
     "--fps",
-    type=cli.FiniteFloat(min=1, max=1000),
-    help=f"Frames per second.  [default: 60; {videos.MAX_GIF_FPS} for .gif]",
+    cli.FiniteFloat(min=1, max=1000),
+    f"Frames per second.  [default: 60; {videos.MAX_GIF_FPS} for .gif]",
 )
 @click.option("--bitrate", type=Bitrate(), help="Bits per second of .mp4.  [default: 12M]")
 @options.count_option(
@@ -108,9 +108,8 @@ def main(
 ) -> None:
     """Generate a video with a trained network.
 
-    Each image of the grid goes smoothly from seed to seed, and from the last to the first: the
-    video can be played in a loop. The seeds fill the grid row by row; each image takes all its
-    keyframes in a row.
+    Each image of the grid goes smoothly from seed to seed and back to the first, so the video can
+    play in a loop. The seeds fill the grid row by row; each image takes all its keyframes in a row.
 
     \b
     Examples:
@@ -132,11 +131,10 @@ def main(
     distributed.configure_backends(torch_device)
 
     click.echo(f"Loading {network} ...")
-    networks = load_network(network, option="--network", allow_untrusted=allow_untrusted)
-    G = networks["G_ema"].to(torch_device)
+    G = load_network(network, option="--network", allow_untrusted=allow_untrusted)["G_ema"]
     with cli.exit_when_terminated():
         gen_interp_video(
-            G,
+            G.to(torch_device),
             output,
             seeds,
             shuffle_seed,

@@ -85,13 +85,9 @@ def main(
     """
     _import_window()
     from torch_utils import distributed
-    from viz.settings import MAX_SIDE, MIN_SIDE, is_window_size
     from viz.view import View
 
-    if size is not None and not is_window_size(*size):
-        raise click.BadParameter(
-            f"width and height must be {MIN_SIDE} to {MAX_SIDE}", param_hint="'--size'"
-        )
+    _check_size(size)
     distributed.configure_backends(distributed.resolve_device(device))
     view = View(
         x=seed,
@@ -129,6 +125,15 @@ def _import_window() -> None:
         raise MachineError(
             f"the window needs more packages ({error}): pip install -r requirements-gui.txt"
         ) from error
+
+
+def _check_size(size: tuple[int, int] | None) -> None:
+    from viz.settings import MAX_SIDE, MIN_SIDE, is_window_size
+
+    if size is not None and not is_window_size(*size):
+        raise click.BadParameter(
+            f"width and height must be {MIN_SIDE} to {MAX_SIDE}", param_hint="'--size'"
+        )
 
 
 def _open_window(size: tuple[int, int] | None, paths: list[str], **start: Any) -> None:

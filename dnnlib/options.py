@@ -23,37 +23,75 @@ class _Trust(click.Option):
         return "true" if is_allowed else None  # None: as if the variable were unset
 
 
-network_option = click.option(
-    "--network", type=cli.Address(), metavar="PATH|URL", required=True, help="Trained network."
+def value_option(
+    name: str,
+    type: click.ParamType,
+    help: str,
+    *,
+    default: Any = None,
+    metavar: str | None = None,
+    required: bool = False,
+) -> Decorator:
+    """An option with a value; the help text shows the default, if there is one."""
+    return click.option(
+        name,
+        type=type,
+        default=default,
+        show_default=default is not None,
+        metavar=metavar,
+        required=required,
+        help=help,
+    )
+
+
+def count_option(name: str, help: str, *, default: int | None = None) -> Decorator:
+    """An option that takes a number from 1 on."""
+    return value_option(name, cli.WholeNumber(min=1), help, default=default)
+
+
+def size_option(name: str, help: str, *, default: str | None = None) -> Decorator:
+    """An option that takes a width and a height."""
+    return value_option(name, cli.Size(), help, default=default, metavar="WxH")
+
+
+def file_option(name: str, help: str, *, metavar: str, required: bool = False) -> Decorator:
+    """An option that takes a file to write, as a `Path`."""
+    file = cli.LocalPath(dir_okay=False, path_type=Path)
+    return value_option(name, file, help, metavar=metavar, required=required)
+
+
+def seeds_option(help: str, *, required: bool = False) -> Decorator:
+    """The option --seeds, a list."""
+    return value_option("--seeds", cli.SeedRange(), help, metavar="LIST", required=required)
+
+
+def seed_option(help: str) -> Decorator:
+    """The option --seed, whose meaning differs between scripts; 0 by default."""
+    return value_option("--seed", cli.WholeNumber(0, cli.MAX_SEED), help, default=0)
+
+
+network_option = value_option(
+    "--network", cli.Address(), "Trained network.", metavar="PATH|URL", required=True
 )
-trunc_option = click.option(
-    "--trunc", type=cli.FiniteFloat(), default=1, show_default=True, help="Truncation psi."
-)
+trunc_option = value_option("--trunc", cli.FiniteFloat(), "Truncation psi.", default=1)
 class_option = click.option(
     "--class", "class_idx", type=cli.WholeNumber(), help="Class, for conditional networks."
 )
-noise_mode_option = click.option(
+noise_mode_option = value_option(
     "--noise-mode",
-    type=click.Choice(["const", "random", "none"]),
+    click.Choice(["const", "random", "none"]),
+    "Per-pixel noise of StyleGAN2.",
     default="const",
-    show_default=True,
-    help="Per-pixel noise of StyleGAN2.",
 )
-translate_option = click.option(
+translate_option = value_option(
     "--translate",
-    type=cli.Vec2(),
-    metavar="x,y",
+    cli.Vec2(),
+    "Shift the content, in fractions of the image (StyleGAN3).",
     default="0,0",
-    show_default=True,
-    help="Shift the content, in fractions of the image (StyleGAN3).",
+    metavar="x,y",
 )
-rotate_option = click.option(
-    "--rotate",
-    type=cli.FiniteFloat(),
-    metavar="DEG",
-    default=0,
-    show_default=True,
-    help="Rotate the content (StyleGAN3).",
+rotate_option = value_option(
+    "--rotate", cli.FiniteFloat(), "Rotate the content (StyleGAN3).", default=0, metavar="DEG"
 )
 allow_untrusted_option = click.option(
     "--allow-untrusted",
@@ -63,63 +101,10 @@ allow_untrusted_option = click.option(
     help="Run the code in network pickles of other projects, and in feature networks (pickles and "
     "TorchScript).",
 )
-device_option = click.option(
+device_option = value_option(
     "--device",
-    type=click.Choice(["auto", "cuda", "cpu", "mps"]),
+    click.Choice(["auto", "cuda", "cpu", "mps"]),
+    "Where to compute; auto takes a GPU if there is one.",
     default="auto",
-    show_default=True,
-    help="Where to compute; auto takes a GPU if there is one.",
 )
 version_option = click.version_option(__version__, message="%(prog)s %(version)s")
-
-
-def seeds_option(help: str, *, required: bool = False) -> Decorator:
-    """The option --seeds, a list."""
-    return click.option(
-        "--seeds", type=cli.SeedRange(), metavar="LIST", required=required, help=help
-    )
-
-
-def seed_option(help: str) -> Decorator:
-    """The option --seed, whose meaning differs between scripts; 0 by default."""
-    return click.option(
-        "--seed",
-        type=cli.WholeNumber(0, cli.MAX_SEED),
-        default=0,
-        show_default=True,
-        help=help,
-    )
-
-
-def count_option(name: str, help: str, *, default: int | None = None) -> Decorator:
-    """An option that takes a number from 1 on."""
-    return click.option(
-        name,
-        type=cli.WholeNumber(min=1),
-        default=default,
-        show_default=default is not None,
-        help=help,
-    )
-
-
-def size_option(name: str, help: str, *, default: str | None = None) -> Decorator:
-    """An option that takes a width and a height."""
-    return click.option(
-        name,
-        type=cli.Size(),
-        metavar="WxH",
-        default=default,
-        show_default=default is not None,
-        help=help,
-    )
-
-
-def file_option(name: str, help: str, *, metavar: str, required: bool = False) -> Decorator:
-    """An option that takes a file to write, as a `Path`."""
-    return click.option(
-        name,
-        type=cli.LocalPath(dir_okay=False, path_type=Path),
-        metavar=metavar,
-        required=required,
-        help=help,
-    )

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 LEVELS_DB = np.arange(-40, 21, 5)  # contours of heat maps
 SLICE_LIMITS_DB = (-50, 30)
-MAX_CELLS = 1024  # a heat map has no more pixels than these on a side
+MAX_CELLS = 1024  # per side; a plotted heat map has no more pixels
 
 
 def make_figure(draw: Callable[["Figure"], None], save: Path | None, dpi: float) -> None:
@@ -52,7 +52,7 @@ def draw_heatmap(fig: "Figure", hmap: np.ndarray, name: str, image_size: int) ->
     fig.set_size_inches(7, 5.6)
     axes = fig.add_subplot()
     num_cells = len(hmap) - 1
-    # Steps that end exactly at the edges.
+    # The step must divide the width, so that the plot ends exactly at Nyquist.
     steps = [s for s in range(1, num_cells + 1) if num_cells % s == 0]
     step = next((s for s in steps if num_cells // s <= MAX_CELLS), 1)
     frequency = np.linspace(-0.5, 0.5, num_cells + 1)[::step]

@@ -111,7 +111,7 @@ def load_ws(path: str | os.PathLike) -> Tensor:
     if not ws.is_floating_point():
         raise InputError(f"{path}: 'w' must hold floating-point numbers, not {ws.dtype}")
     if not ws.isfinite().all():
-        raise InputError(f"{path}: 'w' holds NaN or infinite values")
+        raise InputError(f"{path}: 'w' holds NaN or infinite values, which cannot be drawn")
     return ws[None] if ws.ndim == 2 else ws
 
 

@@ -201,7 +201,7 @@ def test_each_promise_is_held_by_a_test_that_names_it():
 
 def test_messages_in_troubleshooting_are_those_of_the_source():
     sources = [*ROOT.glob("*.py")]
-    packages = "data dnnlib training torch_utils metrics data/conversion network_files"
+    packages = "generation data dnnlib training torch_utils metrics data/conversion network_files"
     for package in packages.split():
         sources += (ROOT / package).rglob("*.py")
     literals = []
