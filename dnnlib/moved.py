@@ -1,7 +1,7 @@
 """Old names of what has moved: `import training.dataset` gives `data.dataset`.
 
-Programs that were written for an earlier version, or for the published one, import the old names.
-Each old name is an entry of one of the two tables here, and costs no file of its own.
+Programs that were written for an earlier version, or for the published code, import old names. Each
+old name is an entry in one of the two tables here, and needs no file of its own.
 """
 
 import importlib
@@ -74,7 +74,7 @@ class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     ) -> importlib.machinery.ModuleSpec | None:
         if fullname not in MODULES:
             return None
-        # An old package has no folder, and still holds modules.
+        # An old package has no folder, but it has modules.
         is_package = any(name.startswith(f"{fullname}.") for name in MODULES)
         return importlib.machinery.ModuleSpec(fullname, self, is_package=is_package)
 
@@ -82,11 +82,11 @@ class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         return None
 
     def exec_module(self, module: ModuleType) -> None:
-        # The import system returns what it finds here, rather than the empty module it has made.
+        # The import system returns the module that it finds here, not the empty one it has made.
         sys.modules[module.__name__] = importlib.import_module(MODULES[module.__name__])
 
     def get_code(self, fullname: str) -> CodeType:
-        """What `python -m OLD.NAME` runs."""
+        """The code that `python -m OLD.NAME` runs."""
         source = (
             f"from {MODULES[fullname]} import main\n"
             f"if __name__ == '__main__':\n    main(prog_name='python -m {fullname}')\n"
@@ -101,10 +101,10 @@ def install() -> None:
 
 
 def names_of(module: str) -> Callable[[str], Any]:
-    """A module's `__getattr__` that looks up what has moved out of the module.
+    """A `__getattr__` for a module, which looks up names that have moved to other modules.
 
     Args:
-        module: Name of the module, as it is in `NAMES`.
+        module: Name of the module in `NAMES`.
     """
 
     def find(name: str) -> Any:

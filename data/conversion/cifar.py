@@ -10,7 +10,7 @@ import numpy as np
 
 from data.reading import shorten
 from dnnlib.errors import InputError
-from dnnlib.restricted_pickle import AnyProtocolUnpickler
+from dnnlib.restricted_arrays import AnyProtocolUnpickler
 
 FILE_NAME = "cifar-10-python.tar.gz"
 NUM_BATCHES = 5  # of training images

@@ -54,7 +54,7 @@ def _open_zip(dest: Path) -> Iterator[Write]:
 
 @contextlib.contextmanager
 def _open_folder(dest: Path) -> Iterator[Write]:
-    """Collect files in a hidden folder beside `dest`; inside `dest` if it exists, perhaps mounted."""
+    """Collect files in a hidden folder beside `dest`; inside it if it exists: it may be a mount."""
     has_dest = dest.exists()
     beside = dest if has_dest else dest.absolute().parent
     temp = Path(
