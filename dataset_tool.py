@@ -1,4 +1,4 @@
-"""Command that converts images into the archives that training reads."""
+"""Command that converts images into the datasets that training reads."""
 
 if __name__ == "__main__":  # Ctrl-C ends the script quietly even during the other imports
     from dnnlib import interrupts
@@ -7,6 +7,7 @@ if __name__ == "__main__":  # Ctrl-C ends the script quietly even during the oth
 
 import functools
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -29,14 +30,14 @@ HELP = """\
 Convert images into a dataset that training reads.
 
 The dataset is an uncompressed ZIP (or a folder) of uncompressed PNGs and a dataset.json with
-the labels. All images must end up square, of one power-of-two size, and all RGB or all grey;
-the first that does not stops the conversion with the name of the option that helps.
+the labels. All images must become square, of one power-of-two size, and all RGB or all grey.
+The first image that does not fit stops the conversion; the message names an option that helps.
 
 Turned photos are set upright (EXIF), palettes expanded, 16-bit and 1-bit grey made 8-bit grey,
 colours converted to sRGB by the image's profile (Display P3, Adobe RGB, ...). Transparent and
-CMYK images are refused: what they should look like is not for us to guess. The summary counts
-what was changed, and what was left out: files of other kinds, further frames and pages, hidden
-files, and what programs leave behind (@eaDir, __MACOSX, Thumbs.db, ...).
+CMYK images are refused, because their appearance would be a guess. The summary counts what was
+changed, and what was left out: files of other kinds, further frames and pages, hidden files,
+and files that programs leave behind (@eaDir, __MACOSX, Thumbs.db, ...).
 
 \b
 Examples:
@@ -51,7 +52,7 @@ Examples:
   # Classes by folder: animals/cat/1.jpg, animals/dog/2.jpg, ...
   python dataset_tool.py --source=animals/ --dest=animals.zip --labels=folders \\
       --transform=center-crop --resolution=128x128
-  # What is in a dataset, is it fit for training, and with which options?
+  # Is a dataset fit for training, and with which options?
   python dataset_tool.py --inspect=photos-256x256.zip
   # Wide images on black bars, 512x512 with 384 rows of picture
   python dataset_tool.py --source=cars/ --dest=cars.zip \\
@@ -73,16 +74,16 @@ Transforms:
   center-crop-wide  Crop rows at the top and bottom, resize to the WxH of --resolution and
                     centre on a black WxW square. Images smaller than that are dropped.
 
-Labels are read from the dataset.json of the source, at its top or else the only one below:
+Labels are read from the dataset.json at the top of the source, or else from the only one below:
 {"labels": [["folder/name.png", 6], ...]}, with a class number (0, 1, ...) or a list of
-numbers for every image. If some images have none, the conversion stops; --on-error=skip
-leaves these images out, --labels=none all labels.
+numbers for every image. If some images have no label, the conversion stops; --on-error=skip
+leaves out these images, --labels=none leaves out all labels.
 --labels=FILE.csv has a line NAME,CLASS or NAME,NUMBER,NUMBER,... for every image; a first line
 that names no image holds headings. --labels=FILE.json is like dataset.json. Classes may be
 words. Words and folders get numbers from 0 on: by size if all are whole numbers, otherwise in
 alphabetical order, with c2 before c10; the summary lists them.
-Names that differ from those of images by \\ for /, ./ in front, the encoding of accents,
-folders in front of all of them, or the suffix are understood if only one image can be meant.
+Names may differ from the names of images by \\ for /, ./ in front, the encoding of accents, a
+common folder in front of all, or the suffix, if only one image can be meant.
 """
 
 
@@ -92,35 +93,35 @@ def _not_empty(ctx: click.Context, param: click.Parameter, value: str | None) ->
     return value
 
 
+def _address_option(name: str, metavar: str, help_text: str) -> Callable[[Callable], Callable]:
+    return click.option(
+        name, type=cli.Address(), metavar=metavar, callback=_not_empty, help=help_text
+    )
+
+
 @click.command(cls=cli.Command, help=HELP)
-@click.option(
+@_address_option(
     "--source",
-    type=cli.Address(),
-    metavar="DIR|ZIP|FILE|synthetic",
-    callback=_not_empty,
-    help="Folder (with all below it) or .zip of images, a dataset under its own name (see below),"
-    " or 'synthetic' for built-in drawings.",
+    "DIR|ZIP|FILE|synthetic",
+    "Folder (with all folders below) or .zip of images, a dataset under its own name (see"
+    " below), or 'synthetic' for built-in drawings.",
 )
-@click.option(
+@_address_option(
     "--dest",
-    type=cli.Address(),
-    metavar="ZIP|DIR",
-    callback=_not_empty,
-    help="New .zip, or a new or empty folder; appears only when complete."
+    "ZIP|DIR",
+    "New .zip, or a new or empty folder; appears only when it is complete."
     " With --inspect, the contact sheet: a .png.",
 )
-@click.option(
+@_address_option(
     "--inspect",
-    type=cli.Address(),
-    metavar="PATH",
-    callback=_not_empty,
-    help="Instead of converting, report what is in a source or dataset, what is wrong with it and"
-    " how to train on it; writes a contact sheet (--dest, by default NAME.contact-sheet.png here).",
+    "PATH",
+    "Instead of converting, report the contents and problems of a source or dataset, and how"
+    " to train on it. Writes a contact sheet (--dest, by default NAME.contact-sheet.png here).",
 )
 @click.option(
     "--max-images",
     type=cli.WholeNumber(min=0),
-    help="Look at the first so many images only (at least one is converted)."
+    help="Read only this many images of the source, the first ones; at least one."
     f"  [default: all; {sources.SYNTHETIC_COUNT} synthetic ones]",
 )
 @click.option(
@@ -134,20 +135,18 @@ def _not_empty(ctx: click.Context, param: click.Parameter, value: str | None) ->
     help="Width and height to resize to (Lanczos), such as 256x256.  [default: as they are;"
     f" {sources.SYNTHETIC_RESOLUTION}x{sources.SYNTHETIC_RESOLUTION} for synthetic ones]",
 )
-@click.option(
+@_address_option(
     "--labels",
-    type=cli.Address(),
-    metavar="folders|none|FILE",
-    callback=_not_empty,
-    help="Class of each image by its top folder, or labels from a CSV or JSON file, or none."
-    "  [default: those that come with the source]",
+    "folders|none|FILE",
+    "Class of each image by its top folder, or labels from a CSV or JSON file, or none."
+    "  [default: the labels of the source]",
 )
 @click.option(
     "--on-error",
     type=click.Choice(["stop", "skip"]),
     default="stop",
     show_default=True,
-    help="Stop at the first image that cannot be used, or list and leave out all such images.",
+    help="Stop at the first image that cannot be used, or list and leave out such images.",
 )
 @click.option(
     "--workers",
@@ -163,8 +162,7 @@ def _not_empty(ctx: click.Context, param: click.Parameter, value: str | None) ->
 @click.option(
     "--keep-profile-values",
     is_flag=True,
-    help="Take pixel values as they are instead of converting them to sRGB by the image's colour"
-    " profile.",
+    help="Keep pixel values instead of converting them to sRGB by the image's colour profile.",
 )
 @cli.version_option
 @click.pass_context
@@ -194,8 +192,8 @@ def main(
     check_destination(Path(dest))
     if paths.is_inside(Path(dest), Path(source)) and Path(dest).suffix.lower() != ".zip":
         raise InputError(
-            f"--dest={dest}: the images of a folder inside --source={source} would be taken for"
-            " more of its images the next time; choose a folder beside it, or a .zip"
+            f"--dest={dest}: the next conversion of --source={source} would take the images in a"
+            " folder inside it for images of the source; choose a folder beside it, or a .zip"
         )
     if source == "synthetic" and transform is not None:
         raise click.UsageError("--transform: synthetic images need none; leave it out")
@@ -236,9 +234,9 @@ def inspect_dataset(
 
 
 def choose_sheet(source: str, sheet: str | None) -> Path:
-    """Where the contact sheet goes: never into the source, where it would be one of the images."""
+    """The path of the contact sheet, never inside the source: it would become one of the images."""
     if sheet is None:
-        # By its name, it is no image even if a folder around it is the source of another day.
+        # `data.listing` knows this suffix, in case a folder around the sheet is a source later.
         stem = paths.shorten_name(Path(source).absolute().stem, 200)
         path = Path(stem + listing.SHEET_SUFFIX)
         beside = Path(source).resolve().parent
@@ -259,7 +257,7 @@ def _interrupt(signum: int, frame: Any) -> None:
 
 
 def describe(summary: Summary, dest: str) -> str:
-    """What was kept, what was dropped and why, and the labels, for people."""
+    """Describe for people which images were kept, dropped and changed, and their labels."""
     lines = [f"Wrote {summary.num_kept} images to {dest}"]
     if summary.size is not None and summary.mode is not None:
         width, height = summary.size
@@ -273,10 +271,10 @@ def describe(summary: Summary, dest: str) -> str:
     labels, *classes = describe_labels(values, summary.class_names)
     lines += [f"Labels: {labels}", *classes]
     lines += [f"Note: {note}" for note in summary.label_notes]
-    return "\n".join(map(util.printable, lines))  # texts of profiles and warnings are in them
+    return "\n".join(map(util.printable, lines))  # they hold texts of profiles and warnings
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, _interrupt)  # as Ctrl-C: nothing unfinished stays behind
+    signal.signal(signal.SIGTERM, _interrupt)  # like Ctrl-C: unfinished files are removed
     keep_freed_memory()  # for the next images
     main()

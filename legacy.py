@@ -1,7 +1,7 @@
 """Load network pickles: `load_network_pkl()`, and a command that rewrites them.
 
-Nothing that a file contains is executed: networks are rebuilt as this project's classes, see
-`network_files`. Only `allow_untrusted` runs the source inside a pickle.
+No code in a file is executed: networks are rebuilt as this project's classes, see `network_files`.
+Only `allow_untrusted` runs the source inside a pickle.
 """
 
 if __name__ == "__main__":  # Ctrl-C ends the script quietly even during the other imports
@@ -55,7 +55,7 @@ def main(source: str, dest: Path, force_fp16: bool, allow_untrusted: bool) -> No
     """Load networks and write them in this project's own format.
 
     Reads pickles of StyleGAN2 and StyleGAN2-ADA (TensorFlow), StyleGAN2-ADA and StyleGAN3
-    (PyTorch), this project's own, and safetensors files.
+    (PyTorch), pickles of this project, and safetensors files.
 
     \b
     Examples:

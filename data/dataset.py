@@ -18,23 +18,24 @@ from data.zip_archive import ZipArchive
 from dnnlib.errors import InputError, UserError
 from dnnlib.util import printable
 
-ALPHA_SAMPLE = 64  # images with an alpha channel that are looked at, to tell whether it is used
+ALPHA_SAMPLE = 64  # images that are decoded to tell whether their alpha channels are used
 
 
 class ImageFolderDataset(Dataset):
     """All images below a folder or in a ZIP, sorted by name, with labels from its `dataset.json`.
 
-    Safe in any number of DataLoader workers, forked or spawned.
+    Any number of DataLoader workers, forked or spawned, can use one object.
 
     Args:
         path: Folder or `.zip`.
         resolution: Refuse images that are not `resolution` pixels high and wide.
         max_size, use_labels, xflip, random_seed: See `Dataset`.
-        cache: Keep decoded images in memory after they were read first; see `image_cache.choose`.
+        cache: Keep images in memory once they are decoded; see `image_cache.choose`.
 
     Raises:
-        OSError: If `path` is neither, holds no image, or images of another resolution.
-        MemoryError: If `cache` is `"ram"`, and there is not enough.
+        OSError: If `path` is neither a folder nor a ZIP, or holds no image, or its first image has
+            another resolution.
+        MemoryError: If `cache` is `"ram"`, and the images do not fit.
         ValueError: On the first access to labels, if an image has none, or if `dataset.json` is
             malformed.
     """
@@ -62,7 +63,7 @@ class ImageFolderDataset(Dataset):
         else:
             raise OSError(f"{path}: no such folder or .zip file")
 
-        self.left_out = listing.describe_left_out(files)  # for people, `None` if all is used
+        self.left_out = listing.describe_left_out(files)  # for people; `None` if every file is used
         self._num_repeated = files.num_repeated
         metadata = dataset_json.sort_by_depth(files.metadata)
         self._has_metadata = listing.METADATA in metadata
@@ -75,7 +76,7 @@ class ImageFolderDataset(Dataset):
         if self._archive is not None:
             position = self._archive.position
             self._members = np.array([position[name] for name in self._image_fnames])
-        # Checksums take as long as decoding; bytes that were right once stay so.
+        # A checksum takes as long as decoding, so it is compared once per image.
         self._is_checked = np.zeros(len(self._image_fnames), dtype=bool)
 
         self._keeps_alpha = self._is_partly_transparent()
@@ -99,14 +100,14 @@ class ImageFolderDataset(Dataset):
 
     @property
     def decoded_bytes(self) -> int:
-        """Memory that all images would take in a cache."""
+        """Bytes that all images in use would take in a cache."""
         return int(np.unique(self._raw_idx).size * np.prod(self.image_shape))
 
     def check_images(self) -> Counter[str]:
-        """Look at the header of every image in use, with a progress bar on a terminal.
+        """Read the header of every image in use, with a progress bar on a terminal.
 
         Returns:
-            For how many images loading changes or leaves out something, by what it is.
+            Number of images by what loading changes in them or leaves out.
 
         Raises:
             ValueError: If an image has another size or number of channels than the first. Training
@@ -124,7 +125,7 @@ class ImageFolderDataset(Dataset):
         return notes
 
     def fingerprint(self) -> fingerprint.Fingerprint:
-        """What identifies all images and, if they are used, their labels: see `data.fingerprint`.
+        """Fingerprint of all images and, if labels are used, of labels: see `data.fingerprint`.
 
         Raises:
             OSError: If a file of a folder is gone, or cannot be read.
@@ -137,7 +138,7 @@ class ImageFolderDataset(Dataset):
         return fingerprint.of_archive(self._image_fnames, sizes, crcs, labels)
 
     def file_states(self) -> str:
-        """A digest of the state that the files of the images are in: see `data.file_states`.
+        """A digest of the states of the image files: see `data.file_states`.
 
         Raises:
             OSError: If a file is gone.
@@ -149,7 +150,7 @@ class ImageFolderDataset(Dataset):
         )
 
     def describe_unused_labels(self) -> str | None:
-        """What `use_labels=False` leaves out, for people; `None` if there is nothing."""
+        """Describe the labels that `use_labels=False` leaves out; `None` if there are none."""
         if self._use_labels or not self._has_metadata:
             return None
         try:
@@ -161,10 +162,10 @@ class ImageFolderDataset(Dataset):
         return "the dataset has labels, which this run ignores; --cond=1 uses them."
 
     def label_notes(self) -> list[str]:
-        """How labels were found by other names than those of images, and which are left out.
+        """Notes on labels that matched under other names, and on labels that are left out.
 
         Raises:
-            ValueError: As on any first access to labels.
+            ValueError: If labels are malformed, or an image has none.
         """
         self._get_raw_labels()
         notes = list(self._label_notes)
@@ -189,7 +190,7 @@ class ImageFolderDataset(Dataset):
         return {**super().__getstate__(), "_cache": None}
 
     def _probe(self, raw_idx: int, notes: Counter[str]) -> decoding.Probe | None:
-        """What the first bytes of a file tell."""
+        """Properties of an image by the first bytes of its file."""
         try:
             if self._archive is not None:
                 reading.check_size(self._archive.size_of(self._members[raw_idx]))
@@ -202,9 +203,9 @@ class ImageFolderDataset(Dataset):
             raise self._describe_failure(raw_idx, error) from error
 
     def _is_partly_transparent(self) -> bool:
-        """Whether the images are RGBA: of those with an alpha channel some use it.
+        """Whether the images are RGBA: all have an alpha channel, and some use it.
 
-        A sample decides; `check_images` and loading refuse images that differ.
+        A sample decides. `check_images` and loading refuse images that differ.
         """
         count = len(self._image_fnames)
         for raw_idx in range(0, count, max(count // ALPHA_SAMPLE, 1)):
@@ -224,7 +225,8 @@ class ImageFolderDataset(Dataset):
         found: Counter[str] | None = None if notes is None else Counter()
         try:
             data = self._read_image(raw_idx)
-            # In archives as well: their checksums are right for an image that was damaged before.
+            # Checks images in archives as well: the checksum of a member is right for an image that
+            # was damaged before it was archived.
             picture = decoding.decode(data, found, check=not self._is_checked[raw_idx])
         except (OSError, UnusableImage) as error:
             raise self._describe_failure(raw_idx, error) from error
@@ -234,7 +236,7 @@ class ImageFolderDataset(Dataset):
             opaque = np.full([*image.shape[:2], 1], 255, np.uint8)
             image = np.concatenate([image, opaque], axis=2)
             if found is not None:
-                del found[decoding.OPAQUE]  # it is kept here
+                del found[decoding.OPAQUE]  # because the alpha channel is kept here
         if notes is not None and found is not None:
             notes.update(found)
         image = image.transpose(2, 0, 1)  # HWC to CHW
@@ -244,7 +246,7 @@ class ImageFolderDataset(Dataset):
         return image
 
     def _describe_failure(self, raw_idx: int, error: Exception) -> OSError:
-        """The error with the name of the image and the way out."""
+        """The error with the name of the image and the remedy."""
         reason = str(error).partition(";")[0]
         if not isinstance(error, UnusableImage):
             reason = f"cannot be read ({reason})"
@@ -298,5 +300,5 @@ class ImageFolderDataset(Dataset):
                 return reading.read_file(self._path / name)
             reading.check_size(self._archive.size_of(self._archive.position[name]))
             return self._archive.read(name)
-        except UnusableImage as error:  # a pipe, or without measure
+        except UnusableImage as error:  # a pipe, or too large
             raise InputError(f"{self._path / name} {str(error).partition(';')[0]}") from error

@@ -20,11 +20,11 @@ class Dataset(torch.utils.data.Dataset):
 
     Args:
         name: Short name, used in the names of runs and cache files.
-        raw_shape: `[N, C, H, W]` of all images there are.
-        max_size: Use at most this many images, a random choice in their original order.
+        raw_shape: `[N, C, H, W]` of all images, before `max_size` and `xflip`.
+        max_size: Use at most this many images, chosen at random, in their original order.
         use_labels: Read the labels; otherwise every label is an empty vector.
         xflip: Append a mirrored copy of every image, after all unmirrored ones.
-        random_seed: For the choice that `max_size` makes.
+        random_seed: Seed of the choice that `max_size` makes.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class Dataset(torch.utils.data.Dataset):
     def load_into(self, idx: int, image: Tensor) -> np.ndarray:
         """Write the image `idx` to `image`, uint8 `[C, H, W]`, and return its label.
 
-        Fastest if the channels of a pixel are neighbours in memory, as they are in image files.
+        This is fastest if `image` is channels-last in memory, as image files are.
         """
         raw_idx = int(self._raw_idx[idx])
         loaded = self._load_raw_image(raw_idx)
@@ -78,7 +78,7 @@ class Dataset(torch.utils.data.Dataset):
         return self.get_label(idx)
 
     def get_label(self, idx: int) -> np.ndarray:
-        """Label as the networks take it, float32 `[label_dim]`: one-hot for classes."""
+        """Label for networks, float32 `[label_dim]`; one-hot for classes."""
         label = self._get_raw_labels()[self._raw_idx[idx]]
         if label.dtype != np.int64:
             return label.copy()
@@ -141,11 +141,11 @@ class Dataset(torch.utils.data.Dataset):
         return self._get_raw_labels().dtype == np.int64
 
     def fingerprint(self) -> fingerprint.Fingerprint | None:
-        """What tells the data from others wherever they lie; `None` if nobody knows."""
+        """A fingerprint that identifies the data wherever they lie; `None` if unknown."""
         return None
 
     def file_states(self) -> str | None:
-        """What changes when a file of the images is written or replaced; `None` if nobody knows."""
+        """A text that changes when a file of an image is written or replaced; `None` if unknown."""
         return None
 
     def close(self) -> None:
@@ -155,11 +155,11 @@ class Dataset(torch.utils.data.Dataset):
         return {**self.__dict__, "_raw_labels": None}
 
     def _load_raw_image(self, raw_idx: int) -> np.ndarray:
-        """The image, `[C, H, W]`, before mirroring; the caller changes nothing in it."""
+        """The image `[C, H, W]` before mirroring. The caller must not change it."""
         raise NotImplementedError
 
     def _load_raw_labels(self) -> np.ndarray | None:
-        """Classes as int64 `[N]`, vectors as float32 `[N, label_dim]`, `None` if there are none."""
+        """Classes, int64 `[N]`, or vectors, float32 `[N, label_dim]`; `None` without labels."""
         raise NotImplementedError
 
     def _check_shape(

@@ -11,27 +11,27 @@ from dnnlib.util import printable
 
 Label = int | list[float]  # class number, or vector
 
-# Labels become vectors of float32, with one number for each class: those of the largest dataset of
-# faces there is would fit, and one batch of them still fits into memory.
+# Labels become vectors of float32 with one number per class. The identities of the largest dataset
+# of faces fit, and one batch of labels still fits into memory.
 MAX_LABEL_DIM = 2**20
-MAX_FLOAT32 = (2 - 2**-24) * 2.0**127  # from here on, numbers are rounded to infinity
+MAX_FLOAT32 = (2 - 2**-24) * 2.0**127  # float32 rounds this and larger numbers to infinity
 NUM_SHOWN = 50  # characters of a label in a message
 
 
 def sort_by_depth(names: Iterable[str]) -> list[str]:
-    """Names of `dataset.json` files in a dataset, that at the top first."""
+    """Sort names of `dataset.json` files in a dataset; the one at the top comes first."""
     return sorted(names, key=lambda name: (name.count("/"), name))
 
 
 def parse_labels(text: bytes, where: str | Path) -> dict[str, Label] | None:
-    """Labels by file name, all class numbers or all vectors of one length; or `None`.
+    """Labels by file name: class numbers, or vectors of one length. `None` if the text says null.
 
     Args:
         text: `{"labels": [[FILE NAME, LABEL], ...]}` or `{"labels": null}`.
-        where: What error messages call the file.
+        where: Name of the file in error messages.
 
     Raises:
-        ValueError: If the text is something else, or labels a file in two ways.
+        ValueError: If the text is malformed, or gives a file two labels.
     """
     try:
         entries = load_json(text)["labels"]
@@ -47,10 +47,10 @@ def parse_labels(text: bytes, where: str | Path) -> dict[str, Label] | None:
 
 
 def parse_class_names(text: str | bytes) -> list[str] | None:
-    """The names of classes in a `dataset.json`, an addition that other programs ignore.
+    """The class names in a `dataset.json`, which other programs ignore; `None` if it has none.
 
     Raises:
-        ValueError: If there is something else in their place.
+        ValueError: If `class_names` is no list of texts.
     """
     names = load_json(text).get("class_names")
     if names is None or (isinstance(names, list) and all(isinstance(name, str) for name in names)):
@@ -59,39 +59,37 @@ def parse_class_names(text: str | bytes) -> list[str] | None:
 
 
 class LongNumber(str):
-    """The digits of a whole number that has more than Python reads."""
+    """The digits of a whole number that is too long for Python to read."""
 
 
 def load_json(text: str | bytes) -> Any:
-    """What a JSON text says, if it does not give an object two values for one name.
-
-    Whole numbers of thousands of digits come as `LongNumber`.
+    """Parse JSON. Whole numbers of thousands of digits become `LongNumber`.
 
     Raises:
-        ValueError: If it does, or is no JSON.
+        ValueError: If the text is no JSON, or gives an object two values for one name.
     """
     try:
         try:
             return json.loads(text, object_pairs_hook=collect)
         except json.JSONDecodeError:
             raise
-        except ValueError:  # without saying where the digits stand
+        except ValueError:  # a number has too many digits
             return json.loads(text, object_pairs_hook=collect, parse_int=parse_int)
     except RecursionError as error:
         raise InputError("brackets are nested too deeply") from error
 
 
 def parse_int(digits: str) -> int | LongNumber:
-    """A whole number, which stays text if it is too long to be a label."""
+    """Parse a whole number; one that is too long to be a label stays text."""
     return int(digits) if len(digits) <= NUM_SHOWN else LongNumber(digits)
 
 
 def collect(pairs: Any) -> dict[str, Any]:
-    """A dictionary of pairs, or of what is one already; of equal pairs, one is enough.
+    """Make a dictionary of pairs. A dictionary is returned as it is; equal pairs may repeat.
 
     Raises:
-        ValueError: If these are no pairs, or two give a name different values.
-        TypeError: Likewise.
+        ValueError: If an item is no pair, or two pairs give a name different values.
+        TypeError: If `pairs` is no list, or a name cannot be a key.
     """
     if isinstance(pairs, dict):
         return pairs
@@ -113,10 +111,10 @@ def collect(pairs: Any) -> dict[str, Any]:
 
 
 def check_labels(labels: Mapping[str, Any], where: str | Path) -> None:
-    """Make sure that all are class numbers, or all vectors of one length.
+    """Make sure that all labels are class numbers, or that all are vectors of one length.
 
     Raises:
-        ValueError: If one is not; the message names it.
+        ValueError: If a label differs; the message names it.
     """
     for name, label in labels.items():
         if not _is_label(label):

@@ -30,7 +30,7 @@ def describe(folder: Path, names: Iterable[str], *more: str) -> str:
     parent = os.fspath(folder)
     for name in names:
         state = os.stat(os.path.join(parent, name))
-        heartbeat.beat()  # a million of them take minutes, and other processes wait
+        heartbeat.beat()  # a million files take minutes, and other processes wait
         numbers = (state.st_size, state.st_ino, state.st_mtime_ns, state.st_ctime_ns)
         digest.update(f"\0{name}\0{numbers}".encode("utf-8", "surrogateescape"))
     return digest.hexdigest()

@@ -10,10 +10,10 @@ A fingerprint is a small dictionary that JSON, pickles and training states can h
     contents    digest of the CRC-32s of all image files; `None` for a folder, which has no index
     labels      digest of the labels; `None` if they are not used
 
-A dataset that was moved, copied, touched, zipped, unpacked, or zipped again with other compression
-keeps its fingerprint. An image that was replaced is always noticed in a ZIP, whose index has the
-checksums of all files. In a folder it is noticed if its name or its size has changed, or if it is
-one of the sample: reading all images of a folder can take hours.
+A dataset keeps its fingerprint when it is moved, copied, touched, zipped, unpacked, or zipped again
+with other compression. A replaced image is always noticed in a ZIP, whose index has the checksums
+of all files. In a folder it is noticed if its name or size differs, or if it belongs to the sample:
+reading all images of a folder can take hours.
 """
 
 import hashlib
@@ -40,10 +40,10 @@ def of_archive(
     """The fingerprint of image files in a ZIP, from its index alone.
 
     Args:
-        names: Of the image files, relative to the dataset, with `/` between the parts.
-        sizes: Their uncompressed sizes in bytes, `[N]`.
-        crcs: Their CRC-32s, `[N]`.
-        labels: What `of_folder` says.
+        names: Names of the image files relative to the dataset, with `/` between the parts.
+        sizes: Uncompressed sizes of the files in bytes, `[N]`.
+        crcs: CRC-32s of the files, `[N]`.
+        labels: As for `of_folder`.
     """
     return _describe(names, sizes, lambda i: int(crcs[i]), labels, is_indexed=True)
 
@@ -53,9 +53,9 @@ def of_folder(folder: Path, names: Sequence[str], labels: np.ndarray | None = No
 
     Args:
         folder: The dataset.
-        names: Of the image files, relative to the folder, with `/` between the parts.
+        names: Names of the image files relative to the folder, with `/` between the parts.
         labels: Labels of the images in the order of `names`, class numbers `[N]` or vectors
-            `[N, label_dim]`; `None` if they do not matter.
+            `[N, label_dim]`; `None` if labels are not used.
 
     Raises:
         OSError: If a file cannot be read.
@@ -66,15 +66,15 @@ def of_folder(folder: Path, names: Sequence[str], labels: np.ndarray | None = No
 
 
 def differences(saved: Mapping[str, Any] | None, now: Mapping[str, Any] | None) -> list[str]:
-    """What the dataset `now` has that the dataset `saved` has not, in words.
+    """Describe how the dataset `now` differs from the dataset `saved`.
 
     Args:
         saved: A fingerprint from a file, which may hold anything.
-        now: The fingerprint of the dataset that is there.
+        now: The fingerprint of the present dataset.
 
     Returns:
-        Phrases such as `"7 images, not 20"` or `"other labels"`. An empty list means that nothing
-        differs as far as both fingerprints tell, which is nothing if one `is_unknown`.
+        Phrases such as `"7 images, not 20"` or `"other labels"`. The list is empty if no difference
+        is known, and always if a fingerprint `is_unknown`.
     """
     if saved is None or now is None or is_unknown(saved) or is_unknown(now):
         return []
@@ -91,9 +91,9 @@ def differences(saved: Mapping[str, Any] | None, now: Mapping[str, Any] | None) 
 
 
 def short(fingerprint: Mapping[str, Any] | None) -> str | None:
-    """Twelve digits for records, the same for a folder and a ZIP of it; `None` if unknown.
+    """Twelve digits for records, equal for a folder and a ZIP of it; `None` if unknown.
 
-    Labels do not count: the images are the same without them.
+    Labels do not count.
     """
     if fingerprint is None or is_unknown(fingerprint):
         return None
@@ -102,7 +102,7 @@ def short(fingerprint: Mapping[str, Any] | None) -> str | None:
 
 
 def is_unknown(fingerprint: Any) -> bool:
-    """Whether this is no fingerprint, or one of a version that this code cannot compare."""
+    """Whether this is no fingerprint, or has a version that this code cannot compare."""
     if not isinstance(fingerprint, Mapping):
         return True
     num_images = fingerprint.get("num_images")
@@ -129,14 +129,14 @@ def _describe(
     sample = (
         [order[i * num // SAMPLE_SIZE] for i in range(SAMPLE_SIZE)] if num > SAMPLE_SIZE else order
     )
-    # A ZIP of a folder has the folder's name in front of all others, or has not.
+    # A ZIP of a folder may have the name of the folder in front of all names.
     ends = [names[i] for i in (order[0], order[-1])] if num else [""]
     shared = len(os.path.commonprefix(ends).rpartition("/")[0])  # noqa: RUF071 - then cut at /
     text = "\0".join(names[i][shared:].lstrip("/") for i in order)
     return dict(
         version=VERSION,
         num_images=num,
-        names=_digest(text.encode("utf-8", "surrogateescape")),  # names can be no text at all
+        names=_digest(text.encode("utf-8", "surrogateescape")),  # names of files need not be text
         sizes=_digest(np.asarray(sizes)[order].astype("<i8").tobytes()),
         sample=_digest_of_crcs(crc_of, sample),
         contents=_digest_of_crcs(crc_of, order) if is_indexed else None,
@@ -145,7 +145,7 @@ def _describe(
 
 
 def _size_of_file(path: str) -> int:
-    heartbeat.beat()  # a million of them take minutes, and other processes wait
+    heartbeat.beat()  # a million files take minutes, and other processes wait
     return os.path.getsize(path)
 
 
@@ -172,5 +172,5 @@ def _digest(data: bytes) -> str:
 
 
 def _differ(saved: Mapping[str, Any], now: Mapping[str, Any], key: str) -> bool:
-    """Whether both say something about `key`, and not the same."""
+    """Whether both have a value for `key`, and the values differ."""
     return None not in (saved.get(key), now.get(key)) and saved[key] != now[key]

@@ -1,4 +1,4 @@
-"""Which files are images that can be read: by Pillow, and by its plugins if they are installed."""
+"""The image formats that Pillow and its installed plugins can read."""
 
 import functools
 import importlib
@@ -6,7 +6,7 @@ import importlib.util
 
 import PIL.Image
 
-# EPS is a program for Ghostscript, WMF for Windows: neither is run for whoever made the file.
+# EPS is a program for Ghostscript, WMF one for Windows. Programs in files are not run.
 PROGRAM_FORMATS = ("EPS", "WMF")
 # Pillow recognises these, but cannot decode them.
 UNDECODABLE_FORMATS = ("BUFR", "GRIB", "HDF5", "MPEG")
@@ -25,12 +25,12 @@ MODULES = {"pillow-heif": "pillow_heif", "pillow-jxl-plugin": "pillow_jxl"}
 
 @functools.cache
 def readable_formats() -> tuple[str, ...]:
-    """Pillow's names of the formats that are decoded, those of installed plugins included."""
+    """Pillow's names of the formats that are decoded, including formats of installed plugins."""
     PIL.Image.init()
     for package, module in MODULES.items():
         if is_installed(package):
             plugin = importlib.import_module(module)
-            if package == "pillow-heif":  # the other one registers itself
+            if package == "pillow-heif":  # pillow-jxl-plugin registers itself
                 plugin.register_heif_opener()
     left_out = (*PROGRAM_FORMATS, *UNDECODABLE_FORMATS)
     return tuple(name for name in PIL.Image.ID if name not in left_out)
@@ -38,7 +38,7 @@ def readable_formats() -> tuple[str, ...]:
 
 @functools.cache
 def image_extensions() -> frozenset[str]:
-    """Extensions of the files that are taken for images, in lower case with their dot."""
+    """Extensions of image files, in lower case with their dot."""
     formats = {*readable_formats(), "MPO"}  # MPO is opened as JPEG
     return frozenset(
         extension for extension, name in PIL.Image.EXTENSION.items() if name in formats
@@ -52,7 +52,7 @@ def extension_of(name: str) -> str:
 
 
 def plugin_for(extension: str) -> str | None:
-    """The package that would read files of this extension, `None` if there is none to install."""
+    """The missing package that reads files with this extension; `None` if no package helps."""
     for package, extensions in PLUGINS.items():
         if extension in extensions and not is_installed(package):
             return package
@@ -60,7 +60,7 @@ def plugin_for(extension: str) -> str | None:
 
 
 def plugin_for_content(data: bytes) -> str | None:
-    """The package that would read this file, whatever its name is; `None` if there is none."""
+    """The missing package that reads this file, by its content; `None` if no package helps."""
     for package, (position, signatures) in SIGNATURES.items():
         is_brand = position == 0 or data[4:8] == b"ftyp"
         if is_brand and data.startswith(signatures, position) and not is_installed(package):
@@ -72,5 +72,5 @@ def is_installed(package: str) -> bool:
     """Whether a plugin of `PLUGINS` can be imported."""
     try:
         return importlib.util.find_spec(MODULES[package]) is not None
-    except ValueError:  # it stands for a module that must not be imported
+    except ValueError:  # sys.modules[name] is None: importing is forbidden
         return False

@@ -1,15 +1,15 @@
-"""Which label belongs to which image, where both are known by names that may be spelled unalike.
+"""Find the label of each image by its name, even if the list spells names differently.
 
 Lists of labels are written by other programs, on other systems, before images were moved or
-converted. A name that is there as it is counts first. The others are compared, in this order,
+converted. Exact matches count first. Other names are compared in this order:
 
-1. as paths: `\\` is `/`, `./` and a `/` in front mean nothing, and letters with accents are equal
-   in both of their encodings (Unicode NFC and NFD);
-2. without a leading folder that all names of the list have and the images have not, or the
-   reverse, if no name matched so far;
+1. as paths: `\\` is `/`, leading `./` and `/` are ignored, and both encodings of letters with
+   accents (Unicode NFC and NFD) are equal;
+2. without a leading folder that all names of the list have and no image has, or the reverse, if
+   no name matched so far;
 3. without the suffix: `a.jpg` in the list is `a.png`, if no other image is called `a`.
 
-Whatever could be meant in two ways is an error.
+A name that could mean two images is an error.
 """
 
 import re
@@ -25,12 +25,12 @@ SUFFIX = re.compile(r"\.[A-Za-z][A-Za-z0-9]{0,4}$")
 
 
 class Match(NamedTuple):
-    """What belongs together, and what is left over."""
+    """Pairs of labels and images, and names without a partner."""
 
-    listed_of: dict[str, str]  # by image, the name that it has in the list
+    listed_of: dict[str, str]  # by image: its name in the list
     unlabelled: list[str]  # images without a label
-    unused: list[str]  # names in the list that are no image's
-    changes: str | None  # how many names were understood in another spelling, and how
+    unused: list[str]  # names in the list without an image
+    changes: str | None  # number of names that matched in another spelling, and the changes made
 
 
 def match_names(
@@ -38,16 +38,16 @@ def match_names(
 ) -> Match:
     """Find the label of every image.
 
-    Takes a moment for hundreds of thousands of names that match as they are.
+    Exact matches of hundreds of thousands of names take a moment.
 
     Args:
-        listed: Labels by names; looked at only for whether two are equal.
+        listed: Labels by name. Labels are only compared with each other.
         images: Names with `/` between folders, relative to the top of the dataset.
-        where: What error messages call the list.
-        folder: Where the list lies below the top; its names may start there, or at the top.
+        where: Name of the list in error messages.
+        folder: Folder of the list below the top. Its names may start in this folder, or at the top.
 
     Raises:
-        ValueError: If a name could be that of several images, or an image has several labels.
+        ValueError: If a name could mean several images, or an image has several labels.
     """
     if not folder:
         return _match(listed, images, where)
@@ -77,13 +77,13 @@ def _match(listed: Mapping[str, Any], images: Sequence[str], where: str) -> Matc
     pairs = _Pairs(listed, where)
     pairs.found = {image: image for image in images if image in listed}
     pairs.used = set(pairs.found)
-    if len(pairs.used) == len(listed):  # at once, for nearly every dataset
+    if len(pairs.used) == len(listed):  # exact matches: nearly every dataset ends here
         return Match(pairs.found, [name for name in images if name not in listed], [], None)
     num_exact = len(pairs.found)
     paths = {name: as_path(name) for name in listed if name not in pairs.used}
     image_paths = {image: as_path(image) for image in images if image not in listed}
     for name, path in paths.items():
-        if path in pairs.found:  # in another spelling once more
+        if path in pairs.found:  # the same image twice, in two spellings
             pairs.check_equal(name, path, path)
             pairs.used.add(name)
 
@@ -104,13 +104,13 @@ def _match(listed: Mapping[str, Any], images: Sequence[str], where: str) -> Matc
 
 
 class _Pairs:
-    """Pairs names of a list with images by a common key, and refuses what is ambiguous."""
+    """Pairs names of a list with images by a common key, and refuses ambiguous names."""
 
     def __init__(self, listed: Mapping[str, Any], where: str) -> None:
         self.listed = listed
         self.where = where
-        self.found: dict[str, str] = {}  # by image, a name of the list
-        self.used: set[str] = set()  # names of the list, several for one image among them
+        self.found: dict[str, str] = {}  # by image: a name of the list
+        self.used: set[str] = set()  # names of the list; several can mean one image
 
     def add(self, names: Mapping[str, list[str]], images: Mapping[str, list[str]]) -> None:
         """Pair names and images of the same key."""
@@ -132,7 +132,7 @@ class _Pairs:
         if self.listed[name] != self.listed[other]:
             raise InputError(
                 f"{self.where}: {printable(other)} and {printable(name)} both name the image"
-                f" {printable(image)}, but their labels differ; remove one of both"
+                f" {printable(image)}, but their labels differ; remove one of the two"
             )
 
 
@@ -146,10 +146,10 @@ def _group(key_of: Mapping[str, str]) -> dict[str, list[str]]:
 def _without_common_folder(
     paths: dict[str, str], image_paths: dict[str, str], where: str
 ) -> tuple[str | None, dict[str, str], dict[str, str]]:
-    """Take the folder from the front of either side after which most images are found."""
+    """Remove the leading folder, of the list or of the images, with which most names match."""
     options = [(True, folder) for folder in _leading_folders(paths.values())]
     options += [(False, folder) for folder in _leading_folders(image_paths.values())]
-    for key in (str, _stem):  # preferably with the suffixes as they are
+    for key in (str, _stem):  # preferably with suffixes
         names = {key(path) for path in paths.values()}
         images = {key(path) for path in image_paths.values()}
         counts = []
@@ -188,9 +188,9 @@ def _leading_folders(paths: Iterable[str]) -> list[str]:
 def _add_without_suffix(
     pairs: _Pairs, paths: dict[str, str], image_paths: dict[str, str], images: Sequence[str]
 ) -> None:
-    """Pair what is left over by names without suffix.
+    """Pair the remaining names without their suffixes.
 
-    An image that has a label already counts as one that could be meant.
+    A name that could also mean an image with a label is ambiguous.
     """
     stems = {image: _stem(image_paths.get(image) or as_path(image)) for image in images}
     lacking = {stems[image] for image in images if image not in pairs.found}
@@ -209,7 +209,7 @@ def _stem(path: str) -> str:
 
 
 def _describe_changes(respelled: dict[str, str], change_of_folder: str | None) -> str | None:
-    """In words, what was done to names before they matched."""
+    """Describe in words how names were changed before they matched."""
     if not respelled:
         return None
     changes = []

@@ -48,7 +48,7 @@ class BatchLoader:
         num_workers: Processes; 0 reads in this one, when a batch is asked for.
         prefetch_factor: Batches that every process works ahead.
         pin_memory: Copy batches to page-locked memory, from which GPUs fetch without waiting.
-        skip_damaged: Take the next item in place of one that cannot be read.
+        skip_damaged: Take the next item in place of one whose loading raises an `OSError`.
         content: Name of the items in error messages.
 
     Attributes:
@@ -209,7 +209,7 @@ class _Slots(torch.utils.data.Dataset):
         for num_skipped in range(num_items):
             try:
                 return self.dataset.load_into((idx + num_skipped) % num_items, image), num_skipped
-            except (OSError, ValueError) as error:
+            except OSError as error:  # other errors are about the whole dataset, not about an image
                 last_error = error
         raise OSError(f"no image of the dataset can be read ({last_error})")
 

@@ -1,4 +1,4 @@
-"""A small world to try everything on: warm shapes over dark skies, drawn on demand."""
+"""Synthetic images to try everything on: warm shapes over dark skies, drawn on demand."""
 
 import math
 
@@ -6,7 +6,7 @@ import numpy as np
 
 CLASSES = ("disc", "square", "triangle", "ring", "star", "cross")
 
-# Colours along which a random position is picked, sRGB in [0, 1].
+# Gradients of colours, sRGB in [0, 1]; an image picks random positions along them.
 SKY = np.array([[8, 14, 46], [24, 30, 92], [66, 38, 132], [126, 52, 148]]) / 255
 WARM = np.array([[240, 72, 108], [255, 112, 84], [255, 158, 66], [255, 206, 96]]) / 255
 LIGHT = np.array([255, 244, 222]) / 255
@@ -21,7 +21,7 @@ CROSS_CORNERS = np.array([
 def draw_image(index: int, seed: int, resolution: int) -> tuple[np.ndarray, int]:
     """Draw image `index` of the endless dataset `seed`.
 
-    The picture depends on nothing else, and is the same at every resolution but for sampling.
+    The picture depends only on `index` and `seed`. Other resolutions show the same picture.
 
     Returns:
         Pixels, uint8 `[resolution, resolution, 3]`, and the class: an index into `CLASSES`. Classes

@@ -16,7 +16,7 @@ moved.install()
 
 
 def __getattr__(name: str) -> Any:
-    """Import `dnnlib.util`, which takes a while, when it is needed: see `dnnlib.interrupts`."""
+    """Import `dnnlib.util` only when needed, because it takes a while: see `dnnlib.interrupts`."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     util = importlib.import_module("dnnlib.util")

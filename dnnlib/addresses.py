@@ -54,28 +54,28 @@ def open_url(
 ) -> BinaryIO | str:
     """Open a web address, a `file:` address or a local path for reading bytes.
 
-    A download goes to the cache folder first and is opened from there ever after; where several
+    A download goes to the cache folder and is opened from there, now and later. If several
     processes ask for the same address, one downloads and the others wait. Lost connections,
-    silence, short bodies, overload (429) and server errors (5xx) are tried again with growing
-    pauses; other refusals, such as 404, are final. What has arrived is kept, if the server names
-    versions of its files, and the next attempt, or the next process, asks for the rest only.
+    silence, short bodies, overload (429) and server errors (5xx) are tried again with exponential
+    back-off; other refusals, such as 404, are final. If the server names versions of its files, a
+    partial download is kept, and the next attempt or process asks only for the rest.
 
-    A server that is silent for a minute, or slower than 1 kB/s, breaks an attempt; three attempts
-    that hardly got further for that reason end the download. Compressed answers are refused.
+    An attempt ends if the server is silent for a minute, or slower than 1 kB/s. After three such
+    attempts with hardly any progress the download fails. Compressed answers are refused.
 
     An address may end in `#sha256=` and the hash that the file must have.
 
     Args:
         url: Address or path.
-        cache_dir: Folder of the downloads; `None` for the one below `make_cache_dir_path()`.
-        num_attempts: How often to try at most.
-        verbose: Say on the standard error what is going on, with a progress bar on a terminal.
-        return_filename: Return the path of the (cached) file in place of the open file.
+        cache_dir: Folder of downloads; `None` for the one below `make_cache_dir_path()`.
+        num_attempts: Number of attempts, at most.
+        verbose: Report to the standard error, with a progress bar on a terminal.
+        return_filename: Return the path of the (cached) file instead of the open file.
         cache: Whether to use the cache; `False` downloads into memory.
 
     Raises:
-        OSError: If the file cannot be had; the message gives the address and the reason.
-        ValueError: If the address has another fragment.
+        OSError: If the file cannot be downloaded or opened; the message gives address and reason.
+        ValueError: If the address has another fragment than `#sha256=`.
     """
     url = os.fspath(url)
     if not is_url(url):
@@ -92,17 +92,17 @@ def open_url(
 
 
 def remove_download(url: str, status: os.stat_result, cache_dir: str | None = None) -> str:
-    """Remove what `open_url` has put into the cache, because it is not what it should be.
+    """Remove a damaged download of `open_url` from the cache.
 
     Without this, a web page or half a file would come from the cache for ever.
 
     Args:
-        url: What `open_url` got. Of anything but a web address, nothing is removed.
-        status: Of the file that it opened (`os.fstat`), so that no other one is removed.
+        url: Argument of `open_url`. Only downloads of web addresses are removed.
+        status: `os.fstat` of the opened file, so that no other file is removed.
         cache_dir: As for `open_url`.
 
     Returns:
-        A part of a sentence that says what became of the file; empty if `url` is no web address.
+        A part of a sentence that says whether the file was removed; empty for a local `url`.
     """
     if not is_url(url):
         return ""
@@ -110,7 +110,7 @@ def remove_download(url: str, status: os.stat_result, cache_dir: str | None = No
 
 
 def cached_download(url: str, cache_dir: str | None = None) -> str:
-    """Where `open_url` keeps what it downloads from an address, whether it is there or not."""
+    """The path of the download of an address in the cache; the file may be missing."""
     return str(downloads.cached_path(url, _downloads_dir(cache_dir)))
 
 

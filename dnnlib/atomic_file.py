@@ -18,11 +18,11 @@ _LEFTOVER = re.compile(r"\.(.+)\.[0-9a-f]{32}\.tmp")
 
 @contextlib.contextmanager
 def open_atomic(path: str | os.PathLike, mode: str = "wb") -> Iterator[IO]:
-    """Open a file for writing that takes its name only when the `with` block ends well.
+    """Open a file for writing that takes its name only if the `with` block succeeds.
 
-    Until then the data is in a hidden file of the same folder; after an exception that file is
-    gone and the target is as it was. Text is UTF-8. Links are followed; devices and pipes, which
-    cannot be replaced, are written directly.
+    Until then the data are in a hidden file of the same folder. After an exception the hidden file
+    is removed, and the target is as it was. Text is UTF-8. Links are followed. Devices and pipes,
+    which cannot be replaced, are written directly.
     """
     if not mode.startswith("w"):
         raise InputError(f"open_atomic: `mode` must be 'w' or 'wb', got {mode!r}")
@@ -54,19 +54,19 @@ def open_atomic(path: str | os.PathLike, mode: str = "wb") -> Iterator[IO]:
 
 
 def remove_leftovers(folder: Path, names: re.Pattern[str]) -> tuple[int, int]:
-    """Remove what `open_atomic` left of files when a process was killed.
+    """Remove unfinished files of `open_atomic`, which remain when a process is killed.
 
     The caller makes sure that no other process writes these files now.
 
     Args:
-        folder: Where they were to be.
-        names: What their names were to be, in full.
+        folder: Folder of the finished files.
+        names: Matches the full names of the finished files.
 
     Returns:
-        How many there were, and their bytes.
+        Number and total bytes of the removed files.
 
     Raises:
-        OSError: If one cannot be removed.
+        OSError: If a file cannot be removed.
     """
     num = num_bytes = 0
     for path in folder.iterdir():

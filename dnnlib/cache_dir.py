@@ -11,9 +11,9 @@ from dnnlib.paths import HomeError, expand_home, folder_from_environment
 
 
 def make_cache_dir_path(*paths: str) -> str:
-    """A path inside the cache folder: `$DNNLIB_CACHE_DIR`, else the user's own for `stylegan3`.
+    """A path inside the cache folder: `$DNNLIB_CACHE_DIR`, or else `stylegan3` in the user's cache.
 
-    A user without a home folder gets, with a warning, one that is gone when the process ends.
+    Without a home folder, the cache folder lasts as long as the process, after a warning.
 
     Raises:
         HomeError: If an environment variable names the home folder of an unknown user.
@@ -37,7 +37,7 @@ def _cache_dir() -> str:
 
 @functools.cache
 def _temporary_cache_dir() -> str:
-    # Private: what lies in a cache is trusted, so it must not have a name that others can foresee.
+    # Private: files in a cache are trusted, so its name must not be predictable by other users.
     folder = tempfile.mkdtemp(prefix="stylegan3-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     warnings.warn(

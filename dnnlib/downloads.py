@@ -1,8 +1,8 @@
 """Downloads behind `dnnlib.util.open_url`: resumed, checked, one process at a time.
 
-Beside a file `NAME` in the cache folder there can be, for a while,
+During a download these files lie beside the file `NAME` in the cache folder:
 
-- `NAME.partial`, what has arrived so far, and `NAME.partial.json`, how to ask for the rest,
+- `NAME.partial`, the bytes so far, and `NAME.partial.json`, how to ask for the rest;
 - `NAME.lock`, empty and locked by the process that downloads; without the lock it means nothing.
 """
 
@@ -20,44 +20,44 @@ from dnnlib.partial_file import DISK_FULL, PartialFile, beside, open_partial, sh
 
 
 def fetch(url: str, folder: Path, num_attempts: int, verbose: bool) -> Path:
-    """The file behind `url`, from the cache folder or else from the network.
+    """Get the file of `url` from the cache folder, or else from the network.
 
     Raises:
         ValueError: If the fragment of `url` is not `#sha256=` and a hash.
-        OSError: If the file cannot be had; the message gives the address and the reason.
+        OSError: If the download fails; the message gives the address and the reason.
     """
     url, sha256 = split_sha256(url)
     path = folder / _cache_file_name(url)
 
     def say_waiting() -> None:
         if verbose:
-            print(f"{url}: already being downloaded; waiting for that", file=sys.stderr)
+            print(f"{url}: another process downloads it; waiting", file=sys.stderr)
 
     try:
         if _is_cached(path, sha256):
             return path
         ownership.make_private(folder)
         with file_lock.hold(beside(path, ".lock"), say_waiting) as is_locked:
-            if not _is_cached(path, sha256):  # nobody was faster
+            if not _is_cached(path, sha256):  # no other process was faster
                 if verbose and path.is_file():
                     print(f"{path} has another SHA-256; downloading it again", file=sys.stderr)
                 with open_partial(path, is_locked) as partial:
                     _download(url, partial, sha256, num_attempts, verbose, path)
                     partial.move_to(path)
     except OSError as err:
-        if err.errno is None:  # explained already; what the system raises has a number
+        if err.errno is None:  # explained already: only errors of the system have a number
             raise
         raise OSError(f"cannot download {url}: {_explain_storage(err, folder)}") from err
     return path
 
 
 def cached_path(url: str, folder: Path) -> Path:
-    """Where `fetch` keeps the file behind `url`, whether it is there or not."""
+    """The path at which `fetch` keeps the file of `url`; the file may be missing."""
     return folder / _cache_file_name(split_sha256(url)[0])
 
 
 def fetch_into_memory(url: str, num_attempts: int, verbose: bool) -> io.BytesIO:
-    """The file behind `url`, straight from the network; raises what `fetch` raises."""
+    """Get the file of `url` from the network without the cache; raises as `fetch` does."""
     url, sha256 = split_sha256(url)
     buffer = io.BytesIO()
     _download(url, PartialFile(buffer), sha256, num_attempts, verbose)
@@ -66,7 +66,7 @@ def fetch_into_memory(url: str, num_attempts: int, verbose: bool) -> io.BytesIO:
 
 
 def split_sha256(url: str) -> tuple[str, str | None]:
-    """Split `ADDRESS#sha256=HASH` into the address and the hash, in lower case, if there is one."""
+    """Split `ADDRESS#sha256=HASH` into address and hash, in lower case; `None` without a hash."""
     address, _, fragment = url.partition("#")
     if not fragment:
         return address, None
@@ -80,16 +80,16 @@ def split_sha256(url: str) -> tuple[str, str | None]:
 
 
 def remove_cached(url: str, folder: Path, status: os.stat_result) -> str:
-    """Remove a download that is not what it should be, so that the next `fetch` repeats it.
+    """Remove a damaged download, so that the next `fetch` repeats it.
 
     Args:
-        url: Its address.
+        url: Address of the download.
         folder: The cache folder.
-        status: Of the file that was opened. Another process may have replaced it by now, and a link
-            in the folder leads to somebody's own file: both stay.
+        status: Status of the opened file. A file that another process has put in its place is kept,
+            and so is a link to a file of the user.
 
     Returns:
-        What was done, for the end of a message.
+        The end of a message, which says whether the file was removed.
     """
     path = cached_path(url, folder)
     try:
@@ -102,7 +102,7 @@ def remove_cached(url: str, folder: Path, status: os.stat_result) -> str:
 
 
 def is_web_page(head: bytes) -> bool:
-    """Whether a file that begins with `head` is HTML or XML, as servers send in place of files."""
+    """Whether a file that begins with `head` is HTML or XML, as servers send instead of files."""
     return head.lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml"))
 
 
@@ -136,7 +136,7 @@ def _is_cached(path: Path, sha256: str | None) -> bool:
     if sha256 is None:
         return True
     with path.open("rb") as file:
-        return sha256_of(file) == sha256  # each time: whatever is noted elsewhere may be wrong
+        return sha256_of(file) == sha256  # each time: a note of the hash could be wrong
 
 
 def _download(

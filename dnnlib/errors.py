@@ -1,7 +1,7 @@
-"""Errors meant for users: their message alone says what is wrong, and what to do.
+"""Errors for users, whose message alone says what is wrong and what to do.
 
-Code raises one of them where it finds wrong input, and `dnnlib.cli.Command` prints it as one
-`Error:` line. Any other exception is a bug of the program and keeps its traceback.
+Code raises one of them where it finds wrong input, and `dnnlib.cli.Command` prints the message as
+one `Error:` line. Any other exception is a bug of the program and keeps its traceback.
 """
 
 import errno
@@ -10,7 +10,7 @@ from dnnlib.text import printable
 
 
 class UserError(Exception):
-    """Something that only the user can put right. Raise one of the two subclasses."""
+    """An error that only the user can correct. Raise one of the two subclasses."""
 
 
 class InputError(UserError, ValueError):
@@ -43,10 +43,10 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def message_of(error: BaseException) -> str:
-    """What an error says to a user, in one line.
+    """The message of an error for a user.
 
     Names from files are made printable where they enter a message. This function is the last line
-    of defence: it leaves only line ends in place, which PyTorch's own messages have.
+    of defence: it escapes everything but line ends, which messages of PyTorch contain.
     """
     if isinstance(error, OSError) and error.strerror and error.filename is not None:
         return f"{error.strerror}: {printable(str(error.filename))}"

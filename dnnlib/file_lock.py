@@ -1,4 +1,4 @@
-"""One process at a time, on local file systems and on those of clusters that know locks."""
+"""Lock files for one process at a time, also on file systems of clusters that support locks."""
 
 import contextlib
 import errno
@@ -25,15 +25,14 @@ _NOTICE_SEC = 3.0  # of waiting in silence
 def hold(
     path: Path, say_waiting: Callable[[], None], patience_sec: float = math.inf
 ) -> Iterator[bool]:
-    """Hold the lock on a file, which is gone afterwards. Yields False where locks do not work.
+    """Hold the lock on a file, which is removed afterwards. Yields False where locks do not work.
 
-    The lock belongs to the open file, so it excludes threads as well, and the system takes it
-    back when the process ends in whatever way. The file is empty; without its lock it means
-    nothing.
+    The lock belongs to the open file, so it excludes threads as well, and the system releases it
+    when the process ends, in whatever way. The file is empty; without its lock it means nothing.
 
     Args:
         path: The file.
-        say_waiting: Called once if it takes a while.
+        say_waiting: Called once, after a few seconds of waiting.
         patience_sec: How long to wait for another process.
 
     Raises:
@@ -57,7 +56,8 @@ def _acquire(path: Path, say_waiting: Callable[[], None], patience_sec: float) -
             return None
         is_ours = False
         try:
-            # Whoever held the lock may have removed the file that we opened: then it locks nothing.
+            # The process that held the lock may have removed the file that we opened, so that it
+            # locks nothing.
             is_ours = _try_lock(fd) and _is_same_file(fd, path)
             if is_ours:
                 return fd
@@ -78,7 +78,7 @@ def _acquire(path: Path, say_waiting: Callable[[], None], patience_sec: float) -
 
 
 def _try_lock(fd: int) -> bool:
-    """Lock an open file unless somebody else has; an `OSError` says that locks do not work."""
+    """Lock an open file unless it is locked; an `OSError` means that locks do not work."""
     try:
         if fcntl is not None:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -101,11 +101,11 @@ def _is_same_file(fd: int, path: Path) -> bool:
 def _release(path: Path, fd: int) -> None:
     with contextlib.suppress(OSError):
         if fcntl is not None:
-            path.unlink()  # while we hold it, so that nobody locks a file without a name
-            fcntl.flock(fd, fcntl.LOCK_UN)  # forked children may have it open, too
+            path.unlink()  # under the lock, so that nobody can lock a file without a name
+            fcntl.flock(fd, fcntl.LOCK_UN)  # forked processes may have the file open, too
         else:
             msvcrt.locking(fd, msvcrt.LK_UNLCK, 1)
     os.close(fd)
     if fcntl is None:
         with contextlib.suppress(OSError):
-            path.unlink()  # Windows does not if somebody else has it open by now
+            path.unlink()  # fails on Windows if another process has opened it

@@ -1,6 +1,6 @@
-"""What this process has got done so far, as numbers: how a watchdog tells slow from stuck.
+"""Counters of the progress of this process, by which a watchdog tells slow from stuck.
 
-Work that can take minutes calls `beat` now and then; exchanges between processes are `collective`s.
+Work that can take minutes calls `beat` now and then; collectives run inside `collective`.
 """
 
 import contextlib
@@ -14,10 +14,10 @@ class Progress:
     """Counters of one process.
 
     Attributes:
-        beats: Grows whenever something is done.
-        collectives: Exchanges that were begun. All processes begin the same ones in the same
-            order: who has begun fewer keeps the others waiting.
-        is_waiting: Whether this process is inside an exchange.
+        beats: Grows with every step of work.
+        collectives: Number of collectives begun. All processes begin the same collectives in the
+            same order, so the others wait for a process that has begun fewer.
+        is_waiting: Whether this process is inside a collective.
     """
 
     beats: int = 0
@@ -29,13 +29,13 @@ progress = Progress()  # of this process
 
 
 def beat() -> None:
-    """Note that something was done. It costs next to nothing."""
+    """Note a step of work. A call costs next to nothing."""
     progress.beats += 1
 
 
 @contextlib.contextmanager
 def collective() -> Iterator[None]:
-    """Note an exchange with the other processes, in which this one may have to wait."""
+    """Note a collective, in which this process may have to wait for others."""
     progress.collectives += 1
     progress.is_waiting = True
     try:
@@ -46,7 +46,7 @@ def collective() -> Iterator[None]:
 
 
 class BeatingFile:
-    """A file that beats with every write; otherwise it behaves as the file.
+    """A file that beats with every write, and otherwise behaves as the file it wraps.
 
     Args:
         file: Open for writing.

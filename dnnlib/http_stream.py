@@ -1,8 +1,8 @@
-"""Answers of web servers, read in a thread of their own so that no server holds the process.
+"""Read answers of web servers in a thread, so that no server can block the process.
 
 The timeout of a socket starts again with every byte. A server that sends one byte now and then,
-within headers, between chunks or in the body, would never meet it. Here the thread may wait for
-such a server; who waits for the thread gives up in time.
+within headers, between chunks or in the body, never exceeds it. Here only the thread waits for
+such a server; the caller, who waits for the thread, gives up in time.
 """
 
 import contextlib
@@ -22,9 +22,9 @@ from dnnlib.errors import InputError
 from dnnlib.text import printable
 
 TIMEOUT_SEC = (10, 60)  # to connect; between two packets
-ANSWER_SEC = 120.0  # until all headers are there, those of redirects included
-PACE_SEC = 60.0  # in which a body makes some progress:
-LEAST_BYTES_PER_SEC = 1000  # the slowest modems were twice as fast
+ANSWER_SEC = 120.0  # until all headers have arrived, including those of redirects
+PACE_SEC = 60.0  # period over which the speed of a body is measured
+LEAST_BYTES_PER_SEC = 1000  # half the speed of the slowest modems
 MAX_REDIRECTS = 20
 _CHUNK_BYTES = 1 << 15  # at most this much is taken from the network at once
 _NUM_CHUNKS = 16  # that may wait to be written
@@ -32,10 +32,10 @@ _POLL_SEC = 1.0
 
 
 class TransientError(Exception):
-    """A failure that may be gone at the next attempt.
+    """A failure that the next attempt may not have.
 
     Attributes:
-        delay_sec: What the server asks us to wait.
+        delay_sec: Pause that the server asks for.
     """
 
     def __init__(self, message: str, delay_sec: float = 0.0):
@@ -57,7 +57,7 @@ class Answer:
         self._items = items
 
     def chunks(self) -> Iterator[bytes]:
-        """The body as it arrives, and as the server sends it: nothing is decompressed.
+        """The body in chunks as it arrives; nothing is decompressed.
 
         Raises:
             StalledError: If the server is slower than `LEAST_BYTES_PER_SEC`.
@@ -71,8 +71,8 @@ def get(url: str, headers: dict[str, str]) -> Iterator[Answer]:
     """Ask for an address. The body may be left unread.
 
     Raises:
-        OSError: If the address, or one that it leads to, cannot be used at all.
-        TransientError: If there is no answer; `StalledError` if the server takes too long.
+        OSError: If the address, or an address that it redirects to, cannot be used at all.
+        TransientError: If no answer arrives; `StalledError` if the server takes too long.
     """
     exchange = _Exchange(url, headers)
     try:
@@ -82,12 +82,12 @@ def get(url: str, headers: dict[str, str]) -> Iterator[Answer]:
 
 
 class _Exchange:
-    """One request, and the thread that waits for what comes back."""
+    """One request, and the thread that waits for the answer."""
 
     def __init__(self, url: str, headers: dict[str, str]):
         self.is_abandoned = threading.Event()
         self._items: queue.Queue = queue.Queue(_NUM_CHUNKS)  # the response, the body, its end
-        # A daemon: it may hang in a server's trap when the process wants to end.
+        # A daemon thread: the process can end while the thread waits for a slow server.
         threading.Thread(target=self._talk, args=(url, headers), daemon=True).start()
 
     def answer(self) -> Answer:
@@ -112,9 +112,9 @@ class _Exchange:
                 start, num_bytes = now, 0
 
     def _next(self) -> requests.Response | bytes | None:
-        """What has come; `None` if nothing has for a while, `b""` at the end."""
+        """The next item that has arrived; `None` if none did for a while, `b""` at the end."""
         try:
-            # In short steps: Windows lets nobody interrupt a longer wait.
+            # In short steps: on Windows, Ctrl-C cannot interrupt a longer wait.
             item = self._items.get(timeout=_POLL_SEC)
         except queue.Empty:
             return None
@@ -126,8 +126,8 @@ class _Exchange:
         try:
             with _ask(url, headers) as response:
                 self._put(response)
-                # read1 returns what has arrived; read would lose it if the rest does not come.
-                # Versions of urllib3 before 2 have read only.
+                # read1 returns the bytes that have arrived; read would lose them if the rest does
+                # not come. urllib3 before 2 has only read.
                 read = getattr(response.raw, "read1", response.raw.read)
                 while chunk := read(_CHUNK_BYTES, decode_content=False):
                     self._put(chunk)
@@ -147,18 +147,18 @@ class _Exchange:
 
 
 class _AbandonedError(Exception):
-    """Nobody waits for the answer any more."""
+    """The caller does not wait for the answer any more."""
 
 
 class _Session(requests.Session):
-    """Leaves redirects to us: requests would read their bodies, however long they are."""
+    """Follows no redirects: requests would read their bodies, however long they are."""
 
     def resolve_redirects(self, *args: Any, **kwargs: Any) -> Iterator[requests.Response]:
         return iter(())
 
 
 class _RedirectError(requests.exceptions.TooManyRedirects):
-    """There is no end of redirects."""
+    """A server redirects without end."""
 
 
 def _ask(url: str, headers: dict[str, str]) -> requests.Response:
@@ -176,8 +176,8 @@ def _ask(url: str, headers: dict[str, str]) -> requests.Response:
 
 
 def _explained(url: str, error: Exception) -> Exception:
-    """What an error in the network means for who has asked."""
-    # ValueErrors are bad addresses, also those that a server sends us to: file:, for example.
+    """The exception to raise for an error in the network."""
+    # A ValueError is a bad address, perhaps one that a server redirects to, such as file:.
     is_final = isinstance(error, ValueError | _RedirectError)
     if is_final or "CERTIFICATE_VERIFY_FAILED" in str(error):
         return _caused_by(error, OSError(f"cannot download {url}: {_one_line(error)}"))
@@ -202,7 +202,7 @@ def _explained(url: str, error: Exception) -> Exception:
 
 
 def _without_connection(url: str, error: Exception) -> str | None:
-    """Why there is no connection, where `error` says that there is none."""
+    """Why the connection failed; `None` if `error` says something else."""
     inner = getattr(error.args[0], "reason", None) if error.args else None
     if not isinstance(inner, urllib3.exceptions.NewConnectionError):
         return None

@@ -1,4 +1,4 @@
-"""Signals: Ctrl-C where Python would answer with a traceback, and those that come twice.
+"""Handle signals: Ctrl-C without a traceback, and signals that arrive twice.
 
 Scripts import this module before all others, so it must stay quick to import.
 """
@@ -13,21 +13,21 @@ SIGNALS = tuple(
     getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP") if hasattr(signal, name)
 )
 
-# What was sent once can arrive more than once: from `timeout`, say, and from a batch system that
-# tells all processes while their parent passes it on.
+# A signal can arrive more than once: from `timeout`, or from a batch system that signals all
+# processes while their parent passes the signal on.
 ECHO_SEC = 0.2
-# `torchrun` passes on what a terminal sends to all; and a closed terminal sends SIGHUP by the
-# system and by the shell, perhaps followed by SIGTERM.
+# `torchrun` passes on signals that a terminal has sent to all processes. When a terminal closes,
+# the system and the shell both send SIGHUP, perhaps followed by SIGTERM.
 LATE_ECHO_SEC = 2.0
 
 
 def end_quietly() -> None:
     """Let Ctrl-C print "Aborted" and end this process at once, until `raise_again` is called.
 
-    For scripts, before they import packages that take seconds. Nothing needs to be cleaned up yet,
-    and an exception in the middle of a compiled module's import can turn into any other.
+    Scripts call this before imports that take seconds. Nothing needs to be cleaned up yet, and an
+    exception during the import of a compiled module can turn into any other exception.
     """
-    # Commands in the background of a shell script ignore Ctrl-C: they go on doing so.
+    # Commands in the background of a shell script must go on ignoring Ctrl-C.
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _end)
 
@@ -40,13 +40,13 @@ def raise_again() -> None:
 
 @contextlib.contextmanager
 def held_back() -> Iterator[None]:
-    """Let Ctrl-C wait, and processes that start meanwhile never see it."""
+    """Delay Ctrl-C until the block ends. Processes that start inside the block never get it."""
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return
     from multiprocessing import resource_tracker
 
-    resource_tracker.ensure_running()  # when it starts, it unblocks the signal
+    resource_tracker.ensure_running()  # its start would unblock the signal
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -62,12 +62,12 @@ def ignore_signals() -> None:
 
 
 def is_echo(first: int, num: int, after_sec: float) -> bool:
-    """Whether a signal is part of an earlier one, and does not mean that somebody asks again.
+    """Whether a signal repeats an earlier one, rather than being a second request.
 
     Args:
-        first: The earlier one.
+        first: The earlier signal.
         num: The signal.
-        after_sec: How much later it came.
+        after_sec: Time between them.
     """
     is_typed = num == first and num != getattr(signal, "SIGHUP", None)
     is_late = not is_typed or "TORCHELASTIC_RUN_ID" in os.environ
@@ -75,5 +75,5 @@ def is_echo(first: int, num: int, after_sec: float) -> bool:
 
 
 def _end(signum: int, frame: object) -> None:
-    os.write(2, b"Aborted\n")  # what has been imported of `sys` and `io` may be in any state
+    os.write(2, b"Aborted\n")  # `sys` and `io` may be half imported
     os._exit(128 + signum)

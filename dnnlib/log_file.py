@@ -12,16 +12,16 @@ from typing import IO, Any, TextIO
 
 
 class Logger:
-    """Repeats everything written to `sys.stdout` and `sys.stderr` in a log file, until closed.
+    """Repeats all output to `sys.stdout` and `sys.stderr` in a log file, until closed.
 
-    Lines that are drawn over with carriage returns (progress bars) appear on the console only.
-    When a `with` block ends in an exception, its traceback goes to the file as well. When nobody
-    reads the console any more (a closed terminal, the end of `| tee`), the file goes on.
+    Lines that are redrawn with carriage returns (progress bars) appear on the console only. If the
+    `with` block ends in an exception, its traceback goes to the file as well. If the console is
+    gone (a closed terminal, the end of `| tee`), the file goes on.
 
     Args:
         file_name: The log file, or `None` to leave the streams as they are.
         file_mode: `"w"` to start afresh, `"a"` to append.
-        should_flush: Write through to the file and the console at once.
+        should_flush: Flush the file and the console after every write.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class Logger:
         self.close()
 
     def write(self, text: str | bytes) -> None:
-        """Write to the standard output and to the file."""
+        """Write to the console and to the file."""
         self._stdout.write(text)
 
     def flush(self) -> None:
@@ -63,7 +63,7 @@ class Logger:
         self._stderr.flush()
 
     def close(self) -> None:
-        """Give the streams back and close the file; a second call does nothing."""
+        """Restore the streams and close the file; a second call does nothing."""
         if self.file is None:
             return
         self.flush()
@@ -71,14 +71,14 @@ class Logger:
             sys.stdout = self._stdout.console
         if sys.stderr is self._stderr:
             sys.stderr = self._stderr.console
-        # Whoever still holds a stream (a logging handler, say) keeps writing to the console.
+        # A program part that holds a stream (a logging handler) keeps writing to the console.
         self._stdout.file = self._stderr.file = None
         self.file.close()
         self.file = None
 
 
 class _LogFile:
-    """A text file that costs lines when the disk is full, and not the run that it is the log of."""
+    """A text file that loses lines when the disk is full, rather than ending the run."""
 
     def __init__(self, file: IO[str]):
         self._file = file
@@ -97,7 +97,7 @@ class _LogFile:
 
 
 class _Tee:
-    """A console stream that repeats finished lines in a file; otherwise behaves as the stream."""
+    """Repeats finished lines of a console stream in a file, and otherwise behaves as the stream."""
 
     def __init__(
         self,
@@ -110,7 +110,7 @@ class _Tee:
         self.file = file
         self._should_flush = should_flush
         self._lock = lock
-        self._line = ""  # the current line, as far as it is not in the file yet
+        self._line = ""  # the part of the current line that is not in the file yet
         self._is_line_started = False  # part of the current line is in the file already
 
     def __getattr__(self, name: str) -> Any:
@@ -170,7 +170,7 @@ _READER_IS_GONE = (errno.EPIPE, errno.EIO, errno.EBADF)
 
 
 def _detach(console: TextIO) -> None:
-    """Let what is written to a stream vanish, also what is left for the end of the process."""
+    """Discard all further output of a stream, also its buffer at the end of the process."""
     with contextlib.suppress(OSError, ValueError):  # a stream without a file
         fd = os.open(os.devnull, os.O_WRONLY)
         os.dup2(fd, console.fileno())

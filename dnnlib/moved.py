@@ -156,7 +156,7 @@ class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         return None
 
     def exec_module(self, module: ModuleType) -> None:
-        # The import system returns what it finds here, rather than the empty module it has made.
+        # The import system returns the module that it finds here, not the empty one it has made.
         sys.modules[module.__name__] = importlib.import_module(MODULES[module.__name__])
 
     def get_code(self, fullname: str) -> CodeType:
@@ -175,7 +175,7 @@ def install() -> None:
 
 
 def names_of(module: str) -> Callable[[str], Any]:
-    """A module's `__getattr__` that looks up what has moved out of the module.
+    """A `__getattr__` for a module, which looks up names that have moved to other modules.
 
     Args:
         module: Name of the module in `NAMES` and `RENAMED`.

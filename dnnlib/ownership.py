@@ -1,8 +1,8 @@
-"""Who could have put a file where it lies: code from a cache runs only if no other user could.
+"""Check that no other user could have written a file: only then does code from a cache run.
 
-A path is safe where its file or folder is ours or root's, nobody else may write to it, and the same
-is true of all folders and links on the way to it. A folder on the way may also be like /tmp: others
-may write there, but its sticky bit keeps them from renaming what is not theirs.
+A path is safe if its file or folder belongs to us or to root, nobody else may write to it, and the
+same is true of all folders and links on the way to it. A folder on the way may also be like /tmp:
+others may write there, but its sticky bit keeps them from renaming files of other users.
 """
 
 import errno
@@ -11,14 +11,14 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-MAX_LINKS = 40  # on the way to a file, as Linux has it
+MAX_LINKS = 40  # on the way to a file, as in Linux
 
 
 def make_private(folder: Path) -> None:
-    """Make a folder that nobody else can look into, and those above that are missing.
+    """Make a folder that no other user can read, and missing folders above it likewise.
 
     Raises:
-        OSError: If that is not possible.
+        OSError: If a folder cannot be made.
     """
     if folder.is_dir():
         return
@@ -27,9 +27,9 @@ def make_private(folder: Path) -> None:
 
 
 def find_fault(path: Path) -> str | None:
-    """Why other users could have put something there, and what mends that; `None` if none could.
+    """Why other users could have written to a path, with the remedy; `None` if they could not.
 
-    What does not exist yet is as safe as the folder that it will be made in. Windows is not judged.
+    A missing file is as safe as the folder in which it will be made. Windows is not checked.
 
     Args:
         path: A file or a folder, absolute or not; links are followed.
@@ -44,10 +44,10 @@ def find_fault(path: Path) -> str | None:
 
 
 def _way_to(path: Path) -> Iterator[tuple[Path, os.stat_result, bool]]:
-    """All that decides about where a path leads, from the root on, as far as it exists.
+    """All folders and links that a path goes through, from the root on, as far as they exist.
 
     Yields:
-        A folder or link, or at last what the path names; its status; whether it is the last.
+        A folder or link, or at the end the file; its status; whether it is the end.
     """
     place = Path(path.anchor)
     names, num_links = list(reversed(path.parts[1:])), 0
@@ -76,7 +76,7 @@ def _way_to(path: Path) -> Iterator[tuple[Path, os.stat_result, bool]]:
 
 
 def _fault(path: Path, status: os.stat_result, is_last: bool) -> str | None:
-    """What is wrong with one file, folder or link; folders on the way are judged less strictly."""
+    """The fault of one file, folder or link; folders on the way are judged less strictly."""
     is_folder = stat.S_ISDIR(status.st_mode)
     owners = {os.geteuid(), 0}
     if not is_last:
@@ -91,25 +91,25 @@ def _fault(path: Path, status: os.stat_result, is_last: bool) -> str | None:
         return None
     if not is_last and status.st_mode & stat.S_ISVTX:
         return None
-    # Files in a folder have owners, which tell ours from others; what others wrote to a file stays.
+    # Files in a folder show their owners, but a file does not show who wrote to it.
     remedy = f"chmod go-w {path}" if is_folder else "remove it"
     return f"other users may write to {path} (mode {stat.S_IMODE(status.st_mode):04o}; {remedy})"
 
 
 def _root_uid() -> int:
-    """Who root is: in a container that a user without rights has started, not number 0."""
+    """The uid of root: not 0 in a container that an unprivileged user has started."""
     return os.stat("/").st_uid
 
 
 def _is_own_group(gid: int) -> bool:
-    """Whether a group has us alone, as many systems make one for each user."""
+    """Whether we are the only member of a group; many systems make such a group for each user."""
     import grp  # not on Windows
     import pwd
 
-    if gid == 0:  # containers run users of any number in it
+    if gid == 0:  # containers put users of any uid into it
         return False
     try:
         user, group = pwd.getpwuid(os.geteuid()), grp.getgrgid(gid)
-    except KeyError:  # as in many containers
+    except KeyError:  # many containers lack these entries
         return False
     return group.gr_name == user.pw_name and set(group.gr_mem) <= {user.pw_name}

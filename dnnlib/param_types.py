@@ -18,8 +18,8 @@ from dnnlib.paths import MAX_NAME_BYTES, HomeError, expand_home
 Value = TypeVar("Value")
 
 MAX_SEED = 2**32 - 1  # what numpy.random.RandomState accepts
-LARGEST_FLOAT32 = (2 - 2**-23) * 2.0**127  # networks know no larger numbers
-MAX_NUM_SEEDS = 1_000_000  # more on a command line are a slip of the keyboard
+LARGEST_FLOAT32 = (2 - 2**-23) * 2.0**127  # the largest number that networks can compute with
+MAX_NUM_SEEDS = 1_000_000  # more seeds on a command line are a typing error
 
 
 def parse_range(text: str | list[int]) -> list[int]:
@@ -79,7 +79,7 @@ def parse_names(text: str | list[str] | None) -> list[str]:
 
 
 class SeedRange(click.ParamType):
-    """Random seeds, as `parse_range` reads them; refuses backward ranges and what is no seed."""
+    """Random seeds, as `parse_range` reads them; refuses backward ranges and invalid seeds."""
 
     name = "seeds"
 
@@ -102,7 +102,7 @@ class SeedRange(click.ParamType):
 
 
 class WholeNumber(click.IntRange):
-    """A whole number, perhaps within limits; says in plain words what is expected."""
+    """A whole number, perhaps within limits; errors say in plain words what is expected."""
 
     def __init__(self, min: int | None = None, max: int | None = None) -> None:
         super().__init__(min, max)
@@ -123,7 +123,7 @@ class WholeNumber(click.IntRange):
 
 
 class FiniteFloat(click.FloatRange):
-    """A number, perhaps within limits; refuses NaN, infinities, and what becomes one in float32."""
+    """A number, perhaps within limits; refuses NaN, and numbers that are infinite in float32."""
 
     def __init__(
         self, min: float | None = None, max: float | None = None, min_open: bool = False
@@ -153,9 +153,9 @@ class FiniteFloat(click.FloatRange):
 
 
 class LocalPath(click.Path):
-    """A path on this machine. A leading `~` is a home folder, as `dnnlib.paths` says.
+    """A path on this machine. A leading `~` is a home folder, see `dnnlib.paths`.
 
-    Shells replace it themselves in `--outdir ~/runs`, and leave it alone in `--outdir=~/runs`.
+    Shells replace `~` in `--outdir ~/runs`, but not in `--outdir=~/runs`.
     """
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
@@ -163,7 +163,7 @@ class LocalPath(click.Path):
 
 
 class Address(click.ParamType):
-    """A path, a URL, or a word that stands for one, as text; `~` is as for `LocalPath`."""
+    """A path, a URL, or a special word, as text; `~` as in `LocalPath`."""
 
     name = click.STRING.name
 
@@ -236,7 +236,7 @@ def _is_within(number: float, limits: click.IntRange | click.FloatRange) -> bool
 
 
 def _limits(limits: click.IntRange | click.FloatRange) -> str:
-    """What follows "a number" in a message: " from 0 to 1"."""
+    """The text after "a number" in a message: " from 0 to 1"."""
     words = []
     if limits.min is not None:
         words.append(f"above {limits.min}" if limits.min_open else f"from {limits.min}")
@@ -260,7 +260,7 @@ def _as_path(
         param_type.fail(str(error), param, ctx)
     longest = max(len(os.fsencode(name)) for name in path.split("/"))
     if os.name != "nt" and longest > MAX_NAME_BYTES and "://" not in path:
-        # Now, and not when it is written, after hours.
+        # Refused now, rather than after hours, when the file is written.
         reason = f"file systems take names of up to {MAX_NAME_BYTES} bytes, and here one has"
         param_type.fail(f"{reason} {longest}: {path}", param, ctx)
     return path

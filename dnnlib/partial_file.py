@@ -1,4 +1,4 @@
-"""The beginning of a file that is being downloaded, and how to ask for the rest."""
+"""The beginning of a file that is being downloaded, and a note on how to ask for the rest."""
 
 import contextlib
 import errno
@@ -18,11 +18,11 @@ DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class PartialFile:
-    """The beginning of a file and, if it can be continued, how to ask for the rest.
+    """The beginning of a file. If the download can be continued, a note says how.
 
     Attributes:
-        validator: The server's name for this version; `None` if the file cannot be continued.
-        total: Bytes in the whole file, `None` if the server did not say.
+        validator: The server's name for this version; `None` if it cannot be continued.
+        total: Bytes in the whole file; `None` if the server did not say.
     """
 
     def __init__(self, file: BinaryIO, path: Path | None = None):
@@ -40,14 +40,14 @@ class PartialFile:
         return self.file.seek(0, os.SEEK_END)
 
     def offset(self) -> int:
-        """Where to continue; 0 is from scratch."""
+        """Position at which to continue; 0 means from scratch."""
         return self.size() if self.validator is not None else 0
 
     def begin(self, validator: str | None, total: int | None) -> None:
         """Start from scratch with this version of the file.
 
         Raises:
-            OSError: If the disk has no room for it.
+            OSError: If the disk has no room for the file.
         """
         self.discard()
         if self._path is not None and total is not None:
@@ -65,7 +65,7 @@ class PartialFile:
             rest = rest[self.file.write(rest) :]
 
     def discard(self) -> None:
-        """Forget everything. The note goes first: killed in between, we must not continue."""
+        """Forget everything. The note goes first, in case the process is killed in between."""
         self.validator = self.total = None
         if self._note_path is not None:
             self._note_path.unlink(missing_ok=True)
@@ -79,13 +79,13 @@ class PartialFile:
         try:
             os.replace(self._path, path)
         except FileNotFoundError:
-            # On cluster file systems locks may hold on one machine only, and another was faster.
+            # On cluster file systems a lock may hold on one machine only: another was faster.
             if not path.is_file():
                 raise
         self._note_path.unlink(missing_ok=True)
 
     def close(self, is_kept: bool) -> None:
-        """Close the file; it stays only if it is to be kept and can be continued."""
+        """Close the file, and remove it unless it is to be kept and can be continued."""
         if self.file.closed:
             return
         is_kept = is_kept and self.offset() > 0
@@ -99,10 +99,10 @@ class PartialFile:
 
 @contextlib.contextmanager
 def open_partial(path: Path, is_locked: bool) -> Iterator[PartialFile]:
-    """Open what there is of a file; without the lock on it, a file of our own."""
+    """Open the partial file of `path`; without the lock, a file of our own."""
     shared = None
     if is_locked:
-        with contextlib.suppress(PermissionError):  # another user's
+        with contextlib.suppress(PermissionError):  # the file of another user
             shared = PartialFile(*_create(beside(path, ".partial"), 0))
     is_kept = is_shared = shared is not None
     partial = shared or PartialFile(
@@ -111,7 +111,7 @@ def open_partial(path: Path, is_locked: bool) -> Iterator[PartialFile]:
     try:
         yield partial
     except OSError as err:
-        # A file that fits nowhere must not fill the disk for everybody else.
+        # A file that does not fit must not keep the disk full for everybody else.
         is_kept = is_shared and err.errno not in DISK_FULL
         raise
     finally:
@@ -120,7 +120,7 @@ def open_partial(path: Path, is_locked: bool) -> Iterator[PartialFile]:
 
 def _create(path: Path, flags: int) -> tuple[BinaryIO, Path]:
     flags |= os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0)
-    # Unbuffered, so that a process that is killed leaves all that has arrived.
+    # Unbuffered, so that all received bytes survive if the process is killed.
     return os.fdopen(os.open(path, flags, 0o644), "r+b", buffering=0), path
 
 
@@ -129,7 +129,7 @@ def beside(path: Path, suffix: str) -> Path:
 
 
 def is_sendable(validator: Any) -> bool:
-    """Whether it may stand in the header of a request, which line ends would break."""
+    """Whether a validator may stand in the header of a request, which line ends would break."""
     return isinstance(validator, str) and re.fullmatch(r"[\x20-\x7e]{1,500}", validator) is not None
 
 
@@ -142,7 +142,7 @@ def sha256_of(file: BinaryIO) -> str:
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:
-    """The dictionary in a file, `None` if there is none or it was cut short."""
+    """The dictionary in a file; `None` if the file is missing, or was cut short."""
     try:
         content = json.loads(path.read_text())
     except (OSError, ValueError):

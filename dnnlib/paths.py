@@ -1,4 +1,4 @@
-"""Paths as people write them: `~` for a home folder, folders in the environment, long names."""
+"""Paths from users: `~` for a home folder, folders in the environment, long names."""
 
 import os
 import re
@@ -8,22 +8,22 @@ MAX_NAME_BYTES = 255  # of a file or folder, on nearly all file systems
 
 
 class HomeError(OSError):
-    """A path starts with `~`, and what that stands for is unknown."""
+    """A path starts with `~`, and the home folder is unknown."""
 
 
 def expand_home(path: str) -> str:
-    """Replace a leading `~` or `~user` by a home folder, as shells do, but not within `--x=~/y`.
+    """Replace a leading `~` or `~user` by the home folder, as shells do (except in `--x=~/y`).
 
-    Everything else, addresses included, is returned as it is; `./~` is a file of that name.
+    Other paths and addresses are returned as they are; `./~` is a file of that name.
 
     Raises:
-        HomeError: If there is no such folder; no path that still starts with `~` is ever returned.
+        HomeError: If the home folder is unknown. No returned path starts with `~`.
     """
     if not path.startswith("~"):
         return path
     user = re.split(r"[/\\]" if os.name == "nt" else "/", path[1:], maxsplit=1)[0]
     expanded = os.path.expanduser(path)
-    # An empty HOME would make it a path below the root.
+    # An empty HOME would give a path below the root.
     if os.path.isabs(expanded) and (user or os.environ.get("HOME") != ""):
         return expanded
     reason = (
@@ -37,10 +37,10 @@ def expand_home(path: str) -> str:
 
 
 def folder_from_environment(variable: str) -> str | None:
-    """The folder that an environment variable names; `None` if it is not set, or empty.
+    """The folder that an environment variable names; `None` if it is unset or empty.
 
     Raises:
-        HomeError: If it starts with `~`, and what that stands for is unknown; names the variable.
+        HomeError: If it starts with `~`, and the home folder is unknown; names the variable.
     """
     folder = os.environ.get(variable)
     if not folder:
@@ -52,12 +52,12 @@ def folder_from_environment(variable: str) -> str | None:
 
 
 def shorten_name(name: str, max_bytes: int) -> str:
-    """The start of a name, in whole characters, that takes at most so many bytes in a folder."""
+    """The longest start of a name, in whole characters, with at most `max_bytes` bytes on disk."""
     while name and len(os.fsencode(name)) > max_bytes:
         name = name[:-1]
     return name
 
 
 def is_inside(path: Path, folder: Path) -> bool:
-    """Whether `path`, which need not exist, is `folder` or lies below it; links are followed."""
+    """Whether `path` is `folder` or lies below it. Links are followed; `path` need not exist."""
     return folder.is_dir() and path.resolve().is_relative_to(folder.resolve())

@@ -1,7 +1,7 @@
-"""Read pickles of plain data and NumPy arrays without running what is in them.
+"""Read pickles of plain data without running what is in them.
 
-A pickle is a program: it names functions and calls them. Here a pickle can name only the keys of
-`RestrictedUnpickler.allowed`. The functions behind these names are our own: they check their
+A pickle is a program: it names functions and calls them. Here it can name only the keys of
+`RestrictedUnpickler.allowed`. The functions behind these names are our own. They check their
 arguments and make plain data.
 
 A small program can also ask for much. The instructions and the bytes that they copy are limited, so
@@ -9,10 +9,8 @@ that time and memory stay in proportion to the size of the file.
 """
 
 import io
-import math
 import pickle
 import pickletools
-import re
 from collections.abc import Callable, Iterable, Mapping
 from types import FunctionType
 from typing import Any, BinaryIO, ClassVar
@@ -31,7 +29,7 @@ _PythonUnpickler: Any = pickle._Unpickler  # annotated as the class in C, which 
 
 
 class ForbiddenError(pickle.UnpicklingError):
-    """A pickle asks for something that its readers here do not need; other readers may."""
+    """A pickle asks for something that files of this kind do not need."""
 
 
 class RestrictedUnpickler(_PythonUnpickler):
@@ -47,8 +45,8 @@ class RestrictedUnpickler(_PythonUnpickler):
     """
 
     # By module and name: functions, and values that are only passed on as arguments.
-    allowed: ClassVar[Mapping[tuple[str, str], Any]] = {}  # filled at the end of this file
-    handlers: ClassVar[Mapping[int, Callable[[Any], None]]] = {}  # by instruction; filled there too
+    allowed: ClassVar[Mapping[tuple[str, str], Any]] = {}  # named by subclasses
+    handlers: ClassVar[Mapping[int, Callable[[Any], None]]] = {}  # by instruction; filled below
     key_types: ClassVar[tuple[type, ...]] = (str, int)  # of dictionaries and sets
 
     # Attributes of Python's class.
@@ -88,7 +86,7 @@ class RestrictedUnpickler(_PythonUnpickler):
         if self.num_bytes_left < 0:
             raise pickle.UnpicklingError("it copies the same data over and over")
 
-    # What instructions do. Each method stands for one of them in `handlers`.
+    # Each of the following methods executes one instruction, as `handlers` says.
 
     def read_bytearray(self) -> None:
         size = int.from_bytes(self.read(8), "little")
@@ -108,10 +106,8 @@ class RestrictedUnpickler(_PythonUnpickler):
         self.set_state_of(self.stack[-1], state)
 
     def set_state_of(self, obj: Any, state: Any) -> None:
-        """Give an object the state that the pickle holds for it; refuse most objects."""
-        if not isinstance(obj, (_Dtype, _Array)):
-            raise pickle.UnpicklingError(f"it changes a {type(obj).__name__}")
-        obj.__setstate__(state)
+        """Give an object its state in the pickle. Subclasses name objects that have one."""
+        raise pickle.UnpicklingError(f"it changes a {type(obj).__name__}")
 
     def make_dict(self) -> None:
         items = self.pop_mark()
@@ -157,15 +153,6 @@ class RestrictedUnpickler(_PythonUnpickler):
             raise pickle.UnpicklingError(f"it changes a {type(self.stack[-1]).__name__}")
 
 
-class AnyProtocolUnpickler(RestrictedUnpickler):
-    """Reads what any version of Python writes, also Python 2. Texts of Python 2 become bytes."""
-
-    key_types = (str, bytes)
-
-    def __init__(self, f: BinaryIO, max_instructions: int) -> None:
-        super().__init__(f, max_instructions, encoding="bytes")
-
-
 def checked_keys(items: Iterable, key_types: tuple[type, ...] = (str, int)) -> list:
     """Return keys of dictionaries, or members of sets: texts and small numbers only.
 
@@ -184,7 +171,7 @@ def checked_keys(items: Iterable, key_types: tuple[type, ...] = (str, int)) -> l
 
 
 def check_shapes(*shapes: Any) -> None:
-    """Refuse anything but tuples of non-negative whole numbers."""
+    """Refuse shapes that are no tuples of non-negative whole numbers."""
     for shape in shapes:
         if not isinstance(shape, tuple) or not all(type(n) is int and n >= 0 for n in shape):
             raise pickle.UnpicklingError("it has a tensor with an impossible shape")
@@ -209,7 +196,7 @@ def _items(value: Any) -> Iterable:
 
 
 class _Handlers:
-    """Gives out the functions of a limited number of instructions."""
+    """Looks up the functions of instructions, for a limited number of instructions."""
 
     def __init__(
         self, handlers: Mapping[int, Callable[[Any], None]], max_instructions: int
@@ -231,7 +218,7 @@ class _Handlers:
 
 
 class _File:
-    """A file that allocates no memory for bytes that it does not have."""
+    """A file that allocates no memory for bytes that it lacks."""
 
     def __init__(self, f: BinaryIO) -> None:
         start = f.tell()
@@ -253,121 +240,7 @@ class _File:
         return line
 
 
-# Arrays, and texts of other protocols
-
-
-class _Dtype:
-    """Stands for `numpy.dtype`: booleans and numbers only."""
-
-    def __init__(self, dtype: np.dtype) -> None:
-        self.dtype = dtype
-
-    def __setstate__(self, state: tuple) -> None:
-        byte_order = _as_text(state[1])
-        if not isinstance(byte_order, str) or byte_order not in ("<", ">", "|", "="):
-            raise pickle.UnpicklingError("it has arrays with an unknown order of bytes")
-        self.dtype = np.dtype(f"{byte_order}{self.dtype.kind}{self.dtype.itemsize}")
-
-
-class _Array(np.ndarray):
-    """An array whose contents come as raw bytes only."""
-
-    def __setstate__(self, state: Any) -> None:
-        _, shape, dtype, is_fortran, data = state
-        check_shapes(shape)
-        if not isinstance(data, bytes):
-            raise pickle.UnpicklingError("it has an array that contains objects")
-        if math.prod(shape) * _numpy_dtype(dtype).itemsize != len(data):
-            raise pickle.UnpicklingError("it has an array that is larger or smaller than its data")
-        values: Any = (1, shape, dtype.dtype, bool(is_fortran), data)
-        super().__setstate__(values)
-
-
-def _as_text(value: Any) -> Any:
-    """Python 2's texts, which come as bytes, as Python 3's."""
-    return value.decode("latin1") if isinstance(value, bytes) else value
-
-
-def _dtype(code: str | bytes, align: bool = False, copy: bool = False) -> _Dtype:
-    code = _as_text(code)
-    if not isinstance(code, str) or not re.fullmatch(r"[biufc]\d{1,2}", code, re.ASCII):
-        # The text of tuples in tuples could be endless.
-        text = f"type {code!r}" if isinstance(code, str) else "an unknown type"
-        raise pickle.UnpicklingError(f"it has arrays of {text}")
-    return _Dtype(np.dtype(code))
-
-
-def _empty_array(kind: Any, shape: tuple, type_code: bytes) -> np.ndarray:
-    return np.ndarray.__new__(_Array, (0,), np.uint8)
-
-
-def _array_from_buffer(
-    data: bytes | bytearray, dtype: _Dtype, shape: tuple[int, ...], order: Any
-) -> np.ndarray:
-    """How protocol 5 writes arrays."""
-    check_shapes(shape)
-    if order not in ("C", "F"):
-        raise pickle.UnpicklingError("it has an array in an unknown order")
-    return np.frombuffer(data, _numpy_dtype(dtype)).reshape(shape, order=order)
-
-
-def _scalar(dtype: _Dtype, data: bytes) -> np.generic:
-    (value,) = np.frombuffer(data, _numpy_dtype(dtype))
-    return value
-
-
-def _numpy_dtype(dtype: Any) -> np.dtype:
-    if not isinstance(dtype, _Dtype):
-        raise pickle.UnpicklingError("it has an array without a type")
-    return dtype.dtype
-
-
-def _bytes_of_text(text: str, encoding: str | bytes) -> bytes:
-    """How protocol 2 writes bytes."""
-    if not isinstance(text, str) or _as_text(encoding) != "latin1":
-        raise pickle.UnpicklingError("it has bytes in an unknown encoding")
-    return text.encode("latin1")
-
-
-def _bytearray(data: bytes = b"") -> bytearray:
-    if not isinstance(data, bytes):  # a number would be its length
-        raise pickle.UnpicklingError("it makes bytes out of something else")
-    return bytearray(data)
-
-
-def _no_bytes() -> bytes:
-    """How protocol 2 writes `b""`."""
-    return b""
-
-
-def _set(items: Iterable) -> set:
-    return set(checked_keys(items))
-
-
-def _frozenset(items: Iterable) -> frozenset:
-    return frozenset(checked_keys(items))
-
-
-NAMED_ONLY = object()  # stands for classes that pickles pass on as an argument
-
-_ALLOWED: dict[tuple[str, str], Any] = {
-    ("numpy", "dtype"): _dtype,
-    ("numpy", "ndarray"): NAMED_ONLY,
-    ("_codecs", "encode"): _bytes_of_text,
-}
-for _core in ("numpy.core", "numpy._core"):  # before and after NumPy 2
-    _ALLOWED[f"{_core}.multiarray", "_reconstruct"] = _empty_array
-    _ALLOWED[f"{_core}.multiarray", "scalar"] = _scalar
-    _ALLOWED[f"{_core}.numeric", "_frombuffer"] = _array_from_buffer
-for _builtins in ("builtins", "__builtin__"):  # in Python 3 and, in old protocols, Python 2
-    _ALLOWED[_builtins, "set"] = _set
-    _ALLOWED[_builtins, "frozenset"] = _frozenset
-    _ALLOWED[_builtins, "bytes"] = _no_bytes
-    _ALLOWED[_builtins, "bytearray"] = _bytearray
-RestrictedUnpickler.allowed = _ALLOWED
-
-
-def _pythons_own(names: str) -> dict[int, Callable[[Any], None]]:
+def handlers_of_python(names: str) -> dict[int, Callable[[Any], None]]:
     """Python's own functions for instructions that need no restriction."""
     codes = [getattr(pickle, name)[0] for name in names.split()]
     return {code: _PythonUnpickler.dispatch[code] for code in codes}
@@ -376,7 +249,7 @@ def _pythons_own(names: str) -> dict[int, Callable[[Any], None]]:
 # What Python 3 writes in binary protocols. Others do not occur, and some of them are dangerous:
 # those that look up objects elsewhere, and those that can make numbers without end.
 RestrictedUnpickler.handlers = {
-    **_pythons_own("""
+    **handlers_of_python("""
         PROTO FRAME STOP MARK POP POP_MARK BINPUT LONG_BINPUT MEMOIZE BINGET LONG_BINGET
         NONE NEWTRUE NEWFALSE BININT BININT1 BININT2 LONG1 BINFLOAT
         BINUNICODE SHORT_BINUNICODE BINUNICODE8 BINBYTES SHORT_BINBYTES BINBYTES8
@@ -392,11 +265,4 @@ RestrictedUnpickler.handlers = {
     pickle.APPENDS[0]: RestrictedUnpickler.append_many,
     pickle.ADDITEMS[0]: RestrictedUnpickler.add_items,
     pickle.FROZENSET[0]: RestrictedUnpickler.make_frozenset,
-}
-AnyProtocolUnpickler.handlers = {
-    **RestrictedUnpickler.handlers,
-    **_pythons_own("""
-        PUT GET INT LONG LONG4 FLOAT STRING BINSTRING SHORT_BINSTRING UNICODE LIST
-    """),
-    pickle.DICT[0]: RestrictedUnpickler.make_dict,
 }

@@ -1,4 +1,4 @@
-"""JSON as the standard has it, which knows no NaN and no infinities."""
+"""Write JSON as the standard defines it, without NaN and infinities."""
 
 import json
 import math
@@ -9,11 +9,11 @@ from dnnlib.errors import InputError
 
 
 def dumps(value: Any, **kwargs: Any) -> str:
-    """The same as `json.dumps`, but for numbers that are not finite.
+    """Like `json.dumps`, but refuse numbers that are not finite.
 
     Args:
-        value: What to write.
-        **kwargs: For `json.dumps`.
+        value: The value to write.
+        **kwargs: Arguments of `json.dumps`.
 
     Raises:
         ValueError: If a number is NaN or infinite; the message says which.
@@ -25,10 +25,10 @@ def dumps(value: Any, **kwargs: Any) -> str:
 
 
 def replace_nonfinite(value: Any) -> tuple[Any, list[str]]:
-    """Put `None`, which is null in JSON, in the place of NaN and infinities.
+    """Replace NaN and infinities by `None`, which is null in JSON.
 
     Returns:
-        The value, with new dictionaries and lists, and where the numbers were: `results.fid50k`.
+        A copy of the value, and the places of these numbers, such as `results.fid50k`.
     """
     paths: list[str] = []
 

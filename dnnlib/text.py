@@ -1,19 +1,19 @@
-"""Text from elsewhere, as a terminal may show it."""
+"""Make text from files safe to print on a terminal."""
 
-MAX_CHARACTERS = 600  # of a message
+MAX_CHARACTERS = 600  # in a message
 
 
 def printable(text: str) -> str:
-    """A name as a terminal may show it: in one line, without control characters.
+    """The text in one line, without control characters.
 
-    What does not print (escapes, line ends, marks of writing direction, lone surrogates) becomes
-    its escape in Python, such as `\\x1b`.
+    Characters that do not print (escapes, line ends, marks of writing direction, lone surrogates)
+    become escapes of Python, such as `\\x1b`.
     """
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def one_line(text: str, max_characters: int = MAX_CHARACTERS) -> str:
-    """A message as one line of bounded length, whatever names from a file are in it."""
+    """A message in one line of bounded length, even if it quotes names from a file."""
     if len(text) > max_characters:
         text = f"{text[:max_characters]} ..."
     return printable(text)

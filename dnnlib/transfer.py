@@ -16,13 +16,13 @@ from dnnlib.text import printable
 
 _FIRST_DELAY_SEC = 0.5  # before the second attempt of a download; doubles from attempt to attempt
 _MAX_DELAY_SEC = 8.0
-_MAX_RETRY_AFTER_SEC = 60.0  # of what a server asks us to wait
-_MAX_STALLS = 3  # of attempts that a server held up
-_PROGRESS_BYTES = 1 << 20  # an attempt that got so much further may be held up in the end
-_MAX_UNANNOUNCED_BYTES = 1 << 34  # of a body that does not tell its length, which may have no end
-_LENGTH = r"\d{1,19}"  # of bytes; Python refuses to read numbers of thousands of digits
-_MIN_AGE = timedelta(seconds=60)  # of a Last-Modified that tells versions apart
-# Compression would be no use: networks hardly shrink. It would hide how long the file is.
+_MAX_RETRY_AFTER_SEC = 60.0  # longest pause at the request of a server
+_MAX_STALLS = 3  # attempts that may stall without progress
+_PROGRESS_BYTES = 1 << 20  # of progress, after which an attempt may stall
+_MAX_UNANNOUNCED_BYTES = 1 << 34  # of a body without a stated length, which may be endless
+_LENGTH = r"\d{1,19}"  # in bytes; Python refuses to read numbers of thousands of digits
+_MIN_AGE = timedelta(seconds=60)  # from which on Last-Modified tells versions apart
+# Compression is useless, because networks hardly shrink, and would hide the length of the file.
 _IDENTITY = {"Accept-Encoding": "identity"}
 _COMPRESSIONS = ("gzip", "deflate", "compress", "br", "zstd", "dcb", "dcz")
 
@@ -48,7 +48,7 @@ def complete(
                     f"cannot download {url} ({attempt} {plural}): {reason}. Without a network, "
                     f"fetch the file elsewhere and give its local path instead{place}."
                 ) from err
-            if partial.offset() > offset:  # we are getting on
+            if partial.offset() > offset:  # progress
                 delay_sec = _FIRST_DELAY_SEC
             pause_sec = max(delay_sec, min(err.delay_sec, _MAX_RETRY_AFTER_SEC))
         if verbose:
@@ -58,13 +58,13 @@ def complete(
 
 
 def _attempt(url: str, partial: PartialFile, verbose: bool) -> None:
-    """Ask once for what is missing and, if the server cannot continue, for the whole file."""
+    """Ask once for the missing rest and, if the server cannot continue, for the whole file."""
     offset = partial.offset()
     if offset and offset == partial.total:
-        return  # only the name was missing
+        return  # complete, but killed before it was renamed
     if offset:
         assert partial.validator is not None  # or the offset would be 0
-        # With If-Range a server that has another version by now sends it all, with status 200.
+        # With If-Range, a server that has another version sends the whole file, with status 200.
         headers = {"Range": f"bytes={offset}-", "If-Range": partial.validator}
         with http_stream.get(url, _IDENTITY | headers) as answer:
             end = _accept_rest(answer, partial, offset)
@@ -82,7 +82,7 @@ def _attempt(url: str, partial: PartialFile, verbose: bool) -> None:
 def _take_whole(url: str, answer: http_stream.Answer, partial: PartialFile, verbose: bool) -> None:
     _check_status(url, answer)
     length = answer.headers.get("Content-Length", "")
-    is_chunked = "Transfer-Encoding" in answer.headers  # which a length beside it does not count
+    is_chunked = "Transfer-Encoding" in answer.headers  # then Content-Length is not valid
     is_known = re.fullmatch(_LENGTH, length, re.ASCII) and not is_chunked
     total = int(length) if is_known else None
     partial.begin(_strong_validator(answer), total)
@@ -96,7 +96,7 @@ def _check_status(url: str, answer: http_stream.Answer) -> None:
     if answer.status_code != 200:
         raise OSError(f"cannot download {url}: {status}")
     if _is_encoded(answer):
-        # Nobody asked for it, its true length is unknown, and 2 MB can unpack to 2 GB.
+        # We did not ask for it. The true length is unknown, and 2 MB can unpack to 2 GB.
         encoding = printable(answer.headers["Content-Encoding"])
         raise OSError(
             f"cannot download {url}: the server compresses the file (Content-Encoding: {encoding}) "
@@ -113,13 +113,13 @@ def _retry_after_sec(answer: http_stream.Answer) -> float:
 
 
 def _is_encoded(answer: http_stream.Answer) -> bool:
-    """Whether the body is compressed; servers also send words here that mean nothing ("none")."""
+    """Whether the body is compressed. Servers also send meaningless words, such as "none"."""
     names = answer.headers.get("Content-Encoding", "").lower().split(",")
     return any(name.strip().removeprefix("x-") in _COMPRESSIONS for name in names)
 
 
 def _strong_validator(answer: http_stream.Answer) -> str | None:
-    """What names this version, byte for byte, in an If-Range header (RFC 9110, 13.1.5)."""
+    """The name of exactly this version for an If-Range header (RFC 9110, 13.1.5), or `None`."""
     headers = answer.headers
     if headers.get("Accept-Ranges", "").lower() == "none":
         return None
@@ -141,9 +141,9 @@ def _parse_date(text: str) -> datetime | None:
 
 
 def _accept_rest(answer: http_stream.Answer, partial: PartialFile, offset: int) -> int | None:
-    """Where the answer ends, if it goes on from `offset` in the version that we have begun.
+    """The end of the answer in the file, if it continues our version at `offset`; else `None`.
 
-    It may tell the length of a file that came without at first.
+    The answer may state the length of the file, if the first one did not.
     """
     content_range = answer.headers.get("Content-Range", "").strip()
     match = re.fullmatch(rf"bytes ({_LENGTH})-({_LENGTH})/({_LENGTH}|\*)", content_range, re.ASCII)
@@ -151,7 +151,7 @@ def _accept_rest(answer: http_stream.Answer, partial: PartialFile, offset: int) 
         return None
     first, last = int(match[1]), int(match[2])
     total = partial.total if match[3] == "*" else int(match[3])
-    # An answer that does not name its version may be of any.
+    # An answer that does not name its version may be of any version.
     assert partial.validator is not None
     name = "ETag" if partial.validator.startswith('"') else "Last-Modified"
     is_same = answer.headers.get(name) == partial.validator and partial.total in (None, total)
@@ -164,7 +164,7 @@ def _accept_rest(answer: http_stream.Answer, partial: PartialFile, offset: int) 
 def _append_body(
     url: str, answer: http_stream.Answer, partial: PartialFile, end: int | None, verbose: bool
 ) -> None:
-    """Append what comes; `end` is the size that the file has then, if the server tells."""
+    """Append a body; `end` is the size of the file after it, if the server states it."""
     size = partial.size()
     total = partial.total
     limit = _MAX_UNANNOUNCED_BYTES if end is None else end

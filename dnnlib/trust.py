@@ -1,4 +1,4 @@
-"""Whether the environment lets files from elsewhere run code."""
+"""Whether the environment allows files from elsewhere to run code."""
 
 import os
 
@@ -11,10 +11,10 @@ OFF = ("", "0", "false", "no", "off")
 
 
 def is_allowed_by_environment() -> bool:
-    """Whether `STYLEGAN3_ALLOW_UNTRUSTED` is on; upper and lower case count the same.
+    """Whether `STYLEGAN3_ALLOW_UNTRUSTED` is on, in upper or lower case.
 
     Raises:
-        ValueError: If the value means neither on nor off.
+        ValueError: If its value means neither on nor off.
     """
     value = os.environ.get(VARIABLE, "")
     word = value.strip().lower()

@@ -1,6 +1,6 @@
-"""Attribute dictionaries, lookup by name, durations; and names of other modules.
+"""Attribute dictionaries, lookup by name, durations; and names from other modules of `dnnlib`.
 
-Programs of others import all these names from here.
+Other programs import all these names from here.
 """
 
 import importlib
@@ -40,7 +40,7 @@ def get_obj_by_name(name: str) -> Any:
     """Import and return the module, class, function or attribute at a dotted path.
 
     Raises:
-        ImportError: If some part of the path does not exist or cannot be imported; says which.
+        ImportError: If a part of the path is missing or cannot be imported; the message names it.
     """
     parts = name.split(".")
     if not all(parts):
@@ -89,19 +89,19 @@ def is_power_of_two(number: int) -> bool:
 
 
 def nearest_power_of_two(number: int) -> int:
-    """The power of two at the smallest ratio to `number`, from 1 on: 256 for 182 to 362."""
+    """The power of two, from 1 on, with the ratio closest to 1: 256 for 182 to 362."""
     smaller = 1 << (number.bit_length() - 1)
     return smaller if number**2 < 2 * smaller**2 else 2 * smaller
 
 
 def _import_longest_prefix(name: str, parts: list[str]) -> tuple[Any, int]:
-    """The innermost importable module on a dotted path and the number of parts that name it."""
+    """The innermost importable module on a dotted path, and the number of parts of its name."""
     for num_parts in range(len(parts), 0, -1):
         module_name = ".".join(parts[:num_parts])
         try:
             return importlib.import_module(module_name), num_parts
         except ModuleNotFoundError as err:
-            # A module that exists but lacks something it imports must not pass for a missing one.
+            # A module that lacks one of its own imports must not count as missing.
             if err.name is None or not f"{module_name}.".startswith(f"{err.name}."):
                 raise ImportError(f"cannot import {name!r}: {err}") from err
             if num_parts == 1:

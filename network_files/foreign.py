@@ -1,4 +1,4 @@
-"""What a file is that does not load as a network."""
+"""Explain files that do not load as networks."""
 
 import itertools
 import pickletools
@@ -8,11 +8,11 @@ from typing import BinaryIO
 from dnnlib.downloads import is_web_page
 from dnnlib.util import is_url
 
-MAX_INSTRUCTIONS = 1_000_000  # looked at; networks have fewer
+MAX_INSTRUCTIONS = 1_000_000  # to read; pickles of networks have fewer
 
 
 def is_whole_pickle(f: BinaryIO) -> bool:
-    """Whether a file is a pickle from its first to its last instruction, whatever is in it."""
+    """Whether a file is a pickle from its first to its last instruction, with any content."""
     try:
         for _ in itertools.islice(pickletools.genops(f.read()), MAX_INSTRUCTIONS):
             pass  # nothing is executed
@@ -22,12 +22,12 @@ def is_whole_pickle(f: BinaryIO) -> bool:
 
 
 def explain(head: bytes, error: Exception, name: str) -> str:
-    """What seems to be wrong with a file, in a few words.
+    """Say in a few words what is probably wrong with a file.
 
     Args:
-        head: Its first bytes, some hundred of them.
-        error: What came of unpickling it.
-        name: Its path or URL.
+        head: The first hundred bytes of the file, or more.
+        error: The error of unpickling it.
+        name: Path or URL of the file.
     """
     if is_url(name) and is_web_page(head):
         return "the server sent a web page in place of a network (does it ask for a login?)"
@@ -41,7 +41,7 @@ def explain(head: bytes, error: Exception, name: str) -> str:
     if isinstance(error, EOFError) or "truncated" in str(error):
         return "the pickle is truncated or damaged; download or copy it again"
     text = str(error).partition("\n")[0]
-    return f"the pickle is damaged, or not one of networks ({type(error).__name__}: {text})"
+    return f"the pickle is damaged, or holds no networks ({type(error).__name__}: {text})"
 
 
 def _starts_with(*prefixes: bytes) -> Callable[[bytes], bool]:

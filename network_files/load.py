@@ -37,7 +37,7 @@ UNTRUSTED_VARIABLE = trust.VARIABLE
 
 
 class DamagedFileError(InputError):
-    """A file is cut short, damaged, or no pickle at all; another copy of it may be fine."""
+    """A file is truncated, damaged, or no pickle at all; another copy may be fine."""
 
 
 def load_network(
@@ -55,9 +55,9 @@ def load_network(
         allow_untrusted: As for `load_network_pkl`.
 
     Raises:
-        ValueError: As `load_network_pkl`. What was downloaded and is damaged is removed from the
-            cache, so that the next call downloads it again; the message says so.
-        OSError: If the file cannot be had.
+        ValueError: As for `load_network_pkl`. A damaged download is removed from the cache, so that
+            the next call downloads it again; the message says so.
+        OSError: If the file cannot be opened or downloaded.
     """
     address = os.fspath(source)
     with contextlib.nullcontext() if option is None else cli.blame(option):
@@ -84,26 +84,26 @@ def load_network_pkl(
 ) -> dict[str, Any]:
     """Load networks, on the CPU, as this project's classes.
 
-    Understands pickles of this project, of the PyTorch versions of StyleGAN2-ADA and StyleGAN3
-    (and of their forks as far as their networks are the same), of the TensorFlow versions of
-    StyleGAN2 and StyleGAN2-ADA, and the safetensors files that `legacy.py` writes.
+    Reads pickles of this project, of the PyTorch versions of StyleGAN2-ADA and StyleGAN3 (and of
+    forks with the same networks), of the TensorFlow versions of StyleGAN2 and StyleGAN2-ADA, and
+    safetensors files of `legacy.py`.
 
     Args:
         f: The file, open for reading in binary mode.
         force_fp16: Rebuild the networks with half precision at their four highest resolutions.
-        name: What error messages call the file; by default the name that `f` has.
-        allow_untrusted: Run the Python source inside a pickle if its networks are none of ours:
-            it can do anything. `None`: if the environment says so, see `dnnlib.trust`.
+        name: Name of the file in error messages; by default the name of `f`.
+        allow_untrusted: Run the Python source inside a pickle if its networks are none of ours. The
+            source can do anything. `None` asks the environment, see `dnnlib.trust`.
 
     Returns:
         A dictionary with at least the keys `G`, `D`, `G_ema`, `augment_pipe` (modules) and
-        `training_set_kwargs` (dict). What the file lacks is None, except the required `G_ema`.
-        `dataset_fingerprint` (dict, see `data.fingerprint`) is there if the file has one.
+        `training_set_kwargs` (dict). Values that the file lacks are None; `G_ema` is required.
+        The key `dataset_fingerprint` (dict, see `data.fingerprint`) exists if the file has it.
 
     Raises:
         DamagedFileError: If the file is damaged, or neither a pickle nor a safetensors file.
-        ValueError: If it holds something else, or networks that are not ours. The message says
-            what, in either case. Also if `STYLEGAN3_ALLOW_UNTRUSTED` is neither on nor off.
+        ValueError: If the file holds something else, or networks that are not ours; the message
+            says what. Also if `STYLEGAN3_ALLOW_UNTRUSTED` is neither on nor off.
     """
     if name is None:
         name = str(getattr(f, "name", "network pickle"))
@@ -136,7 +136,7 @@ def load_network_pkl(
 
 
 class _FileError(InputError):
-    """Says in its message what is wrong with a file."""
+    """The message says what is wrong with a file."""
 
 
 def _read(f: BinaryIO, head: bytes, name: str, allow_untrusted: bool) -> Any:
@@ -170,7 +170,7 @@ def _load_safetensors(f: BinaryIO) -> dict[str, Any]:
 def _load_pickle(f: BinaryIO, name: str) -> dict[str, Any]:
     content = unpickler.load(f)
     if isinstance(content, tuple) and any(isinstance(p, TensorFlowNetwork) for p in content):
-        from network_files import tensorflow  # with all that networks import, which takes a while
+        from network_files import tensorflow  # imports the networks, which takes a while
 
         try:
             return tensorflow.convert(content)
@@ -192,7 +192,7 @@ def _load_pickle(f: BinaryIO, name: str) -> dict[str, Any]:
     unknown, networks = set(), {}
     for key, record in records.items():
         try:
-            # Several names of one network stay names of one network.
+            # If several names share a network, they share the rebuilt one.
             if id(record) not in networks:
                 networks[id(record)] = rebuild.rebuild(record, sharing)
                 unknown.update(rebuild.unknown_sources(record))
@@ -212,7 +212,7 @@ def _load_pickle(f: BinaryIO, name: str) -> dict[str, Any]:
 
 
 def _check_roles(data: dict[str, Any]) -> None:
-    """Refuse networks of ours in the place of others, which would fail when they are used."""
+    """Refuse a discriminator in place of a generator and the reverse, which would fail in use."""
     for key, parts in PARTS.items():
         network = data.get(key)
         if isinstance(network, torch.nn.Module) and not all(hasattr(network, p) for p in parts):
@@ -221,7 +221,7 @@ def _check_roles(data: dict[str, Any]) -> None:
 
 
 def _checked(data: Any) -> dict[str, Any]:
-    """Refuse what is no dictionary of networks, and fill in missing fields."""
+    """Refuse a content that is no dictionary of networks, and fill in missing fields."""
     if not isinstance(data, dict):
         kind = _with_article(type(data).__name__)
         raise _FileError(f"holds {kind}, not a dictionary of networks")
@@ -235,9 +235,9 @@ def _checked(data: Any) -> dict[str, Any]:
             found = type(data[key]).__name__
             raise _FileError(f"{key!r} must be a {expected.__name__} or None, found {found}")
     if data["training_set_kwargs"] is not None:
-        # Whoever opens the dataset constructs this class by name.
+        # This class is constructed by its name when the dataset is opened.
         class_name = data["training_set_kwargs"].get("class_name", "training.dataset.Dataset")
-        if not isinstance(class_name, str):  # whose text could be endless
+        if not isinstance(class_name, str):  # its text could be endless
             kind = _with_article(type(class_name).__name__)
             raise _FileError(f"names {kind} as the class of its dataset")
         if not re.fullmatch(r"training\.\w+\.\w*Dataset", class_name):
@@ -250,7 +250,7 @@ def _with_article(noun: str) -> str:
 
 
 def _warn_of_damage(name: str, data: dict[str, Any]) -> None:
-    """Say which tensors hold NaN or infinite values: they survive a training that has died."""
+    """Warn of tensors with NaN or infinite values, which a diverged training leaves behind."""
     bad = [
         f"{key}.{tensor}"
         for key in (*NETWORKS, "augment_pipe")
@@ -267,9 +267,9 @@ def _warn_of_damage(name: str, data: dict[str, Any]) -> None:
 
 
 def _with_fp16(net: Any) -> torch.nn.Module:
-    """The same network built with half precision; `net` itself if it already was."""
+    """The same network with half precision; `net` itself if it has half precision."""
     kwargs = copy.deepcopy(net.init_kwargs)
-    synthesis_kwargs = kwargs.get("synthesis_kwargs", kwargs)  # where older generators keep them
+    synthesis_kwargs = kwargs.get("synthesis_kwargs", kwargs)  # older generators have them here
     synthesis_kwargs.update(num_fp16_res=4, conv_clamp=256)
     if kwargs == net.init_kwargs:
         return net

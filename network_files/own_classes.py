@@ -1,8 +1,8 @@
-"""This project's network classes, also where another package `training` hides ours.
+"""Find this project's network classes, even if another package named `training` hides ours.
 
-Programs with a `training` of their own import `legacy` with their folder first on the path. Our
-modules of networks need nothing from our package, so they can then be made of their texts, as for
-pickles: same text, same module, whoever asks for it.
+Programs with a package `training` of their own import `legacy` with their folder first on the path.
+Our network modules need nothing from our package. So they can be made from their texts, as for
+pickles: the same text always gives the same module.
 """
 
 import functools
@@ -17,18 +17,19 @@ from types import ModuleType
 from torch_utils import persistence
 
 PROJECT_DIR = Path(__file__).resolve().parent.parent
-PACKAGE = "training"  # where the classes are that networks can be rebuilt as
+PACKAGE = "training"  # of the classes as which networks are rebuilt
 SHIPPED = ("networks_stylegan3", "networks_stylegan2", "augment")
 
 
 class MissingError(ImportError):
-    """A module of ours with network classes is not where it belongs."""
+    """A file of ours with network classes is missing."""
 
 
 def texts() -> dict[str, str]:
-    """Our modules whose classes a file may contain, by name, and their texts.
+    """The texts of our modules whose classes a file may name, by the names of the modules.
 
-    Only those with persistent classes: what a file names is imported, and that can run scripts.
+    Only modules with persistent classes: modules that a file names are imported, and to import
+    others could run scripts.
     """
     paths = [*sorted((PROJECT_DIR / PACKAGE).glob("*.py")), PROJECT_DIR / "torch_utils/layers.py"]
     found = {f"{path.parent.name}.{path.stem}": _read(path) for path in paths}
@@ -36,12 +37,12 @@ def texts() -> dict[str, str]:
 
 
 def load(module_name: str) -> ModuleType:
-    """Import a module of ours by its name, as `training.networks_stylegan3`.
+    """Import a module of ours by its name, such as `training.networks_stylegan3`.
 
-    Warns, once for each place, if another package of that name hides ours.
+    Warns, once for each place, if another package of the same name hides ours.
 
     Raises:
-        MissingError: If there is no such file.
+        MissingError: If its file is missing.
     """
     if not module_name.startswith(f"{PACKAGE}."):
         return importlib.import_module(module_name)
@@ -60,12 +61,12 @@ def load(module_name: str) -> ModuleType:
 
 
 def is_ours(package: str) -> bool:
-    """Whether an import of a package of ours would find it, and no other one of that name."""
+    """Whether an import of a package finds ours, and not another of the same name."""
     return _find_package(package)[0]
 
 
 def path_of(cls: type) -> str | None:
-    """The dotted path of a class of ours, the same whether our package is hidden; else None."""
+    """The dotted path of a class of ours, even if our package is hidden; `None` for others."""
     own_texts, text = texts(), persistence.text_of(cls)
     names = [name for name, own_text in own_texts.items() if own_text == text]
     if not names and cls.__module__ in own_texts:  # its file may have been edited meanwhile
@@ -78,7 +79,7 @@ def _read(path: Path) -> str:
 
 
 def _find_package(package: str) -> tuple[bool, str | None]:
-    """Whether the package that an import finds is ours, and where it is, if any."""
+    """Whether the package that an import finds is ours, and its place, if there is one."""
     module = sys.modules.get(package)
     if module is None:
         spec = importlib.util.find_spec(package)
@@ -96,7 +97,7 @@ def _find_package(package: str) -> tuple[bool, str | None]:
 def _warn_of_hiding(place: str) -> None:
     own = PROJECT_DIR / PACKAGE
     warnings.warn(
-        f"{place} hides the package {own}, with whose classes networks are rebuilt all the same; "
-        f"rename the former, or put {PROJECT_DIR} before it in sys.path, to end this",
+        f"{place} hides the package {own}, whose classes still rebuild networks; "
+        f"to end this warning, rename the former, or put {PROJECT_DIR} before it in sys.path",
         stacklevel=3,
     )

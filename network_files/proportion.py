@@ -1,4 +1,4 @@
-"""What a network may ask for, by what its file holds: small files could fill the memory."""
+"""Limit the memory of a network by the size of its file: small files could fill the memory."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -9,28 +9,28 @@ from torch import Tensor
 
 from dnnlib.errors import InputError
 
-MAX_USES = 2  # of the numbers in a file, on average; networks that exist use each number once
-FREE_BYTES = 1 << 20  # of copies that never matter
+MAX_USES = 2  # of each number in a file, on average; existing networks use each number once
+FREE_BYTES = 1 << 20  # of copies that are not counted
 
 MAX_IMAGE_TO_WEIGHTS = 64  # bytes of an image for each byte of the network
-FREE_IMAGE_BYTES = 256 << 20  # 4096x4096 pixels of four channels never matter
+FREE_IMAGE_BYTES = 256 << 20  # allowed for any network: 4096x4096 pixels of four channels
 
 
 class Sharing:
-    """Counts how often the tensors and arrays of one file are the same numbers.
+    """Counts how often the tensors and arrays of one file share numbers.
 
-    Each is counted before it is copied.
+    Each tensor is counted before it is copied.
     """
 
     def __init__(self) -> None:
-        self._stored: dict[int, int] = {}  # bytes of what holds the numbers, by its address
+        self._stored: dict[int, int] = {}  # bytes of each storage, by its address
         self._num_copied = 0
 
     def add_tensors(self, tensors: Iterable[Tensor]) -> None:
         """Count tensors.
 
         Raises:
-            ValueError: If copies of all that was added would need far more memory than the file.
+            ValueError: If copies of all tensors and arrays would be far larger than the file.
         """
         for tensor in tensors:
             storage = tensor.untyped_storage()
@@ -41,7 +41,7 @@ class Sharing:
         """Count arrays, which become float32; raises as `add_tensors` does."""
         for array in arrays:
             owner = _owner(array)
-            # Numbers of one byte take four in float32.
+            # Numbers of one byte take four bytes in float32.
             num_stored = owner.nbytes if isinstance(owner, np.ndarray) else len(owner)
             self._add(id(owner), num_stored, max(array.nbytes, 2 * array.size))
         self._check()
@@ -59,7 +59,7 @@ def check_image_size(module: torch.nn.Module) -> None:
     """Refuse a network whose images are out of all proportion to its weights.
 
     Args:
-        module: The network, on any device; parts that know nothing of images pass.
+        module: The network, on any device. Networks without `img_resolution` pass.
 
     Raises:
         ValueError: If one image takes far more memory than the network.
@@ -79,7 +79,7 @@ def check_image_size(module: torch.nn.Module) -> None:
 
 
 def _owner(array: np.ndarray) -> np.ndarray | bytes | bytearray:
-    """What holds the numbers that an array shows."""
+    """The object that owns the numbers of an array."""
     owner: Any = array
     while isinstance(owner, (np.ndarray, memoryview)):
         base = owner.obj if isinstance(owner, memoryview) else owner.base

@@ -1,4 +1,4 @@
-"""Build this project's networks from what a pickle says about its own.
+"""Build this project's networks from the description of networks in a pickle.
 
 The class name and the constructor's arguments in the pickle choose one of our classes; nothing of
 the source in the pickle is executed. Every parameter and buffer must match by name and shape.
@@ -25,7 +25,7 @@ from network_files.proportion import Sharing, check_image_size
 from network_files.unpickler import Record, plain
 from torch_utils import persistence
 
-# What arguments may be at most, so that a damaged number does not keep the constructor busy.
+# Upper limits of arguments, so that a damaged number cannot keep the constructor busy.
 MAX_NUMBERS = {
     "channel_base": 1 << 24,
     "num_layers": 32,
@@ -34,17 +34,17 @@ MAX_NUMBERS = {
     "lrelu_upsampling": 16,
 }
 MAX_NUMBER = 1 << 16
-MAX_OPTIONS = 5000  # of one network, with those inside of others
+MAX_OPTIONS = 5000  # of one network, including nested options
 
 MAX_NETWORKS = 16  # in one file
 
-# What a network may consist of: records can be parts of several others, and of themselves.
+# Limits of a network. Records can be parts of several others, and of themselves.
 MAX_DEPTH = 20
 MAX_MODULES = 1000
 MAX_TENSORS = 10_000  # and other names
 MAX_NAME = 100  # characters
 
-# Defaults of StyleGAN2-ADA's classes where they differ from those of StyleGAN3's.
+# Defaults of StyleGAN2-ADA's classes that differ from those of StyleGAN3.
 _ADA_SYNTHESIS = dict(num_fp16_res=0, conv_clamp=None)
 _ADA_MAPPING = dict(w_avg_beta=0.995)
 
@@ -55,26 +55,26 @@ class MismatchError(InputError):
 
 @dataclasses.dataclass
 class Contents:
-    """What a network consists of; paths are dotted, "" is the network itself."""
+    """Modules and tensors of a network. Paths are dotted; "" is the network itself."""
 
     class_names: dict[str, str] = dataclasses.field(default_factory=dict)  # by path of the module
     attributes: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)  # by path
     tensors: dict[str, Tensor] = dataclasses.field(default_factory=dict)  # parameters and buffers
     sources: set[str] = dataclasses.field(default_factory=set)  # texts of the classes' modules
-    num_names: int = 0  # of parameters, buffers and modules, with those that are None
+    num_names: int = 0  # of parameters, buffers and modules, even if they are None
 
 
 def rebuild(record: Record, sharing: Sharing) -> torch.nn.Module:
-    """The network that a record describes, as one of our classes, on the CPU.
+    """Build the network that a record describes, as one of our classes, on the CPU.
 
     Args:
         record: The network.
-        sharing: Counts the tensors of the file that the record is from.
+        sharing: Counts the tensors of the file.
 
     Raises:
-        MismatchError: If there is no such class of ours, or if it consists of other tensors; the
-            message lists the differences.
-        ValueError: If the record is damaged, or asks for more memory than the file holds.
+        MismatchError: If we have no such class, or our class has other tensors; the message lists
+            the differences.
+        ValueError: If the record is damaged, or needs far more memory than the file.
     """
     theirs = contents_of_record(record)
     sharing.add_tensors(theirs.tensors.values())
@@ -98,7 +98,7 @@ def rebuild(record: Record, sharing: Sharing) -> torch.nn.Module:
 
 
 def unknown_sources(record: Record) -> list[str]:
-    """SHA-256 of the sources that are neither published ones nor our files as they are now."""
+    """SHA-256 of sources that are neither published nor the present text of our files."""
     theirs = {persistence.normalised(text) for text in contents_of_record(record).sources}
     hashes = {_sha256(text) for text in theirs.difference(own_classes.texts().values())}
     return sorted(hashes - _known_sources().keys())
@@ -108,7 +108,7 @@ def contents_of_record(record: Record) -> Contents:
     """The modules and tensors of a record.
 
     Raises:
-        ValueError: If the record is not that of a network.
+        ValueError: If the record describes no network.
     """
     contents = Contents()
     _add_record(contents, "", record)
@@ -127,7 +127,7 @@ def contents_of_module(module: torch.nn.Module) -> Contents:
 
 
 def build_empty(cls: type, args: tuple, kwargs: Mapping[str, Any]) -> torch.nn.Module:
-    """Construct a network without memory for its tensors: on the meta device.
+    """Construct a network on the meta device, without memory for its tensors.
 
     Raises:
         ValueError: If the arguments are out of all proportion.
@@ -140,10 +140,11 @@ def build_empty(cls: type, args: tuple, kwargs: Mapping[str, Any]) -> torch.nn.M
 
 
 def require_match(module: torch.nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    """Refuse tensors that are not those of a network.
+    """Refuse tensors that do not match a network.
 
     Raises:
-        MismatchError: If any is missing, has another shape, or is unknown; the message says which.
+        MismatchError: If a tensor is missing, has another shape, or is unknown; the message says
+            which.
     """
     differences = differences_of_tensors(tensors, contents_of_module(module).tensors)
     if differences:
@@ -152,14 +153,14 @@ def require_match(module: torch.nn.Module, tensors: Mapping[str, Tensor]) -> Non
 
 @torch.no_grad()
 def fill(module: torch.nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    """Give a network from `build_empty` memory on the CPU and copies of all its tensors."""
+    """Give a network from `build_empty` memory on the CPU, and copy its tensors into it."""
     module.to_empty(device="cpu")
     for name, tensor in contents_of_module(module).tensors.items():
         tensor.copy_(tensors[name])
 
 
 def differences_of_tensors(theirs: Mapping[str, Tensor], ours: Mapping[str, Tensor]) -> list[str]:
-    """What stands in the way of copying all of their tensors to ours, one text for each."""
+    """Why their tensors cannot be copied to ours, one text for each difference."""
     differences = []
     for name, tensor in ours.items():
         if name not in theirs:
@@ -214,7 +215,7 @@ def _join(path: str, name: str) -> str:
 
 
 def _candidates(record: Record, theirs: Contents) -> Iterator[type]:
-    """Our classes that a record could be: that with the very source, or those with the names."""
+    """Our classes that fit a record: the class with the same source, or those with its name."""
     text = persistence.normalised(record.module_src)
     for module_name, own_text in own_classes.texts().items():
         if own_text == text:
@@ -290,7 +291,7 @@ def _attempt(cls: type, args: tuple, kwargs: dict[str, Any], theirs: Contents) -
 
 
 def _is_other_value(theirs: Any, ours: Any) -> bool:
-    """Whether two attributes are plain and different."""
+    """Whether two attributes are plain values and differ."""
     kinds = (bool, int, float, str, np.number, type(None))
     return isinstance(theirs, kinds) and isinstance(ours, kinds) and theirs != ours
 
@@ -306,7 +307,7 @@ def _mismatch(cls: type, differences: list[str], num_shown: int = 4) -> str:
 def _check_options(options: Mapping[Any, Any]) -> None:
     for key, value in options.items():
         if isinstance(value, (int, float)):
-            if not abs(value) <= MAX_NUMBERS.get(key, MAX_NUMBER):  # a NaN neither
+            if not abs(value) <= MAX_NUMBERS.get(key, MAX_NUMBER):  # also refuses NaN
                 raise InputError(f"{key} is out of range")
         elif key in MAX_NUMBERS:  # a sequence times a number could be long
             raise InputError(f"{key} is no number")

@@ -1,4 +1,4 @@
-"""Networks in a safetensors file: weights, and the names and arguments of their classes.
+"""Read and write networks in safetensors files: weights, class names and arguments.
 
 The format holds tensors and texts only, so such a file cannot carry code. Tensors are called
 `<network>.<name>`, as in `G_ema.mapping.fc0.weight`. The metadata item `stylegan3` is JSON:
@@ -39,7 +39,7 @@ def is_safetensors(head: bytes) -> bool:
 
 
 def save(f: IO[bytes], data: dict[str, Any]) -> None:
-    """Write networks as `load.load_network_pkl` returns them, with the facts of their data.
+    """Write networks, as `load.load_network_pkl` returns them, with the facts about their data.
 
     Raises:
         ValueError: If a network is none of this project's classes, or its arguments are not plain.
@@ -74,11 +74,11 @@ def save(f: IO[bytes], data: dict[str, Any]) -> None:
 
 
 def load(f: BinaryIO) -> dict[str, Any]:
-    """Read networks, in evaluation mode and without gradients, and what is known of their data.
+    """Read networks, in evaluation mode and without gradients, and the facts about their data.
 
     Raises:
         DamagedError: If the file is damaged.
-        ValueError: If it is of another origin, or does not match our classes.
+        ValueError: If the file has another origin, or does not match our classes.
     """
     content = f.read()
     try:
@@ -143,5 +143,5 @@ def _class_of_path(path: str) -> type:
     raise _unknown_class(path)
 
 
-def _unknown_class(path: str) -> ValueError:
-    return ValueError(f"{path} is no network class of this project")
+def _unknown_class(path: str) -> InputError:
+    return InputError(f"{path} is no network class of this project")

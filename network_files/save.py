@@ -9,11 +9,11 @@ from network_files import safetensors_file
 
 
 def save_networks(path: Path, data: dict[str, Any]) -> None:
-    """Write networks to a native pickle or, if the name ends so, a safetensors file.
+    """Write networks to a native pickle or, if the path ends in .safetensors, such a file.
 
     Args:
-        path: The file; a missing folder is made.
-        data: As returned by `load_network_pkl`.
+        path: The file. Missing folders are made.
+        data: Networks as `load_network_pkl` returns them.
 
     Raises:
         ValueError: If the networks do not fit into a safetensors file.

@@ -1,12 +1,12 @@
-"""Pickles of the TensorFlow versions of StyleGAN2 and StyleGAN2-ADA, converted to our networks.
+"""Convert pickles of the TensorFlow versions of StyleGAN2 and StyleGAN2-ADA to our networks.
 
 Such a pickle is a tuple (G, D, G_ema) of objects of the class `dnnlib.tflib.network.Network`. The
 unpickler makes a `TensorFlowNetwork` of each, and `convert()` makes our networks of those.
 
-An object holds the options that were given when the network was built, and the values of its
-variables. Parts of it are objects of their own, its components; their names come before those of
-their variables: `synthesis/8x8/Conv1/weight`. `tensorflow_tables` says what becomes of them; what
-its tables lack is refused.
+An object holds the options with which the network was built, and the values of its variables. Its
+components are objects of their own, whose names precede those of their variables:
+`synthesis/8x8/Conv1/weight`. `tensorflow_tables` maps options and variables to ours; others are
+refused.
 """
 
 from collections.abc import Iterable, Iterator
@@ -27,11 +27,11 @@ from network_files.tensorflow_tables import (
 )
 
 MIN_VERSION = 4  # StyleGAN2; StyleGAN2-ADA wrote 5
-MAX_NAME_CHARACTERS = 1 << 20  # of a network's variables together, with those of components
+MAX_NAME_CHARACTERS = 1 << 20  # of all variables of a network and its components together
 MAX_VARIABLES = 10_000  # of a network
-MAX_DEPTH = 8  # of components in components; networks that exist need one level
+MAX_DEPTH = 8  # of nested components; existing networks have one level
 
-# What else such pickles hold, by the name of the function that builds it.
+# Other networks in such pickles, by the name of the function that builds them.
 OTHER_NETWORKS = {
     "G_style": "StyleGAN1",
     "D_style": "StyleGAN1",
@@ -42,18 +42,18 @@ OTHER_NETWORKS = {
 
 
 def convert(networks: tuple) -> dict[str, Any]:
-    """Make our networks of those in a TensorFlow pickle.
+    """Convert the networks of a TensorFlow pickle to ours.
 
     Args:
-        networks: What the pickle holds: a `TensorFlowNetwork` each for G, D and G_ema.
+        networks: The content of the pickle: a `TensorFlowNetwork` each for G, D and G_ema.
 
     Returns:
         The modules `G`, `D` and `G_ema`, on the CPU, in evaluation mode and without gradients;
-        `training_set_kwargs` and `augment_pipe`, both None: the pickle does not tell.
+        `training_set_kwargs` and `augment_pipe`, both None, because the pickle lacks them.
 
     Raises:
-        ValueError: If these are not networks of StyleGAN2, or an option or a variable is not as
-            expected; the message names it.
+        ValueError: If these are no networks of StyleGAN2, or an option or a variable is unexpected;
+            the message names it.
     """
     if not isinstance(networks, tuple) or len(networks) != 3:
         found = f"{len(networks)} objects" if isinstance(networks, tuple) else show(networks)
@@ -81,7 +81,7 @@ def _convert_network(
     variables, is_by_level = _name_by_resolution(variables, arguments["img_resolution"], kind)
     if is_by_level:
         arguments["architecture"] = "orig"
-    with torch.device("meta"):  # takes neither memory nor random numbers; only filters are real
+    with torch.device("meta"):  # needs neither memory nor random numbers; only filters are real
         net = kind.constructor(**arguments)
     state = _state_dict(net, variables, kind)
     check_image_size(net)
@@ -106,7 +106,7 @@ def _all_variables(network: TensorFlowNetwork) -> dict[str, Any]:
         names = [*(name for name, _ in part.variables), *part.components]
         if len(found) + len(names) > MAX_VARIABLES:
             raise InputError(f"it has more than {MAX_VARIABLES} variables")
-        # The name of a component is in front of the names of all that it contains.
+        # The name of a component is repeated in front of the names of all its parts.
         num_characters[0] += sum(len(path) + len(name) for name in names)
         if num_characters[0] > MAX_NAME_CHARACTERS:
             raise InputError("its variables have endless names")
@@ -157,7 +157,7 @@ def _constructor_arguments(static_kwargs: dict[str, Any], kind: NetworkKind) -> 
 
 
 def _check_redundant_options(static_kwargs: dict[str, Any], kind: NetworkKind) -> None:
-    """Refuse options whose only supported value follows from others, or is fixed, with another."""
+    """Refuse options with another value than the only supported one."""
     for name, other in kind.equal_options.items():
         expected = plain(static_kwargs.get(other, kind.options[other].default))
         if name in static_kwargs and not _is_same(plain(static_kwargs[name]), expected):
@@ -178,23 +178,23 @@ def _is_same(value: Any, expected: Any) -> bool:
 def _name_by_resolution(
     variables: dict[str, Any], img_resolution: int, kind: NetworkKind
 ) -> tuple[dict[str, Any], bool]:
-    """Give RGB layers that are named by level of detail the usual names.
+    """Give RGB layers that are named by level of detail their usual names.
 
-    Networks made for progressive growing have them: level n belongs to the resolution divided by
-    2^n. Once grown, a network uses only level 0, as the "orig" architecture does: the others are
+    Networks for progressive growing have such layers: level n belongs to the resolution divided by
+    2^n. A grown network uses only level 0, as the "orig" architecture does, so other levels are
     left out.
 
     Returns:
         All variables, and whether there are layers with such names.
     """
     variables = dict(variables)
-    for name in {"lod", f"{kind.component}lod"} & variables.keys():  # how much is still to grow
+    for name in {"lod", f"{kind.component}lod"} & variables.keys():  # levels that are still to grow
         if np.any(_as_array(name, variables.pop(name)) != 0):
             raise InputError(f"{name!r} is not 0: the network has not grown to its full resolution")
 
     resolutions = _resolutions(img_resolution)
     by_resolution = {r: f"{kind.component}{r}x{r}/{kind.rgb_layer}" for r in resolutions}
-    by_level = {  # the generator's can belong to it or to its synthesis network
+    by_level = {  # such a layer can belong to the generator or to its synthesis network
         f"{component}{kind.rgb_layer}_lod{level}": r
         for level, r in enumerate(reversed(resolutions))
         for component in ("", kind.component)
@@ -220,7 +220,7 @@ def _name_by_resolution(
 
 
 def _state_dict(net: Any, variables: dict[str, Any], kind: NetworkKind) -> dict[str, Tensor]:
-    """A state for `net` in which all but the filters comes from the variables."""
+    """A state for `net`: its own filters, and everything else from the variables."""
     names = _names(kind, net.img_resolution, _num_mapping_layers(net))
     filters: dict[str, Tensor] = {}
     wanted: dict[str, Tensor] = {}
@@ -252,7 +252,7 @@ def _state_dict(net: Any, variables: dict[str, Any], kind: NetworkKind) -> dict[
 
 
 def _names(kind: NetworkKind, img_resolution: int, num_layers: int) -> Arrays:
-    """Our names of all arrays that a network can have: TensorFlow's name and the layout."""
+    """All arrays that a network can have: our name, TensorFlow's name and the layout."""
     names: Arrays = {}
     for ours, theirs, arrays in _places(kind.layers, img_resolution, num_layers):
         for array, (name, layout) in arrays.items():
@@ -265,7 +265,7 @@ def _names(kind: NetworkKind, img_resolution: int, num_layers: int) -> Arrays:
 def _places(
     table: dict[str, tuple[str, Any]], img_resolution: int, num_layers: int
 ) -> Iterator[tuple[str, str, Any]]:
-    """The rows of a table, with numbers for what stands in braces."""
+    """The rows of a table, with numbers in place of braces."""
     per_layer = [{"i": i} for i in range(num_layers)]
     per_resolution = [
         {"r": r, "n0": 2 * idx - 1, "n1": 2 * idx}

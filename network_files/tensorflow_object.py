@@ -1,6 +1,6 @@
-"""What the pickles of the TensorFlow versions hold of a network, without its meaning.
+"""A network in a pickle of the TensorFlow versions, as plain data without its meaning.
 
-The unpickler makes these objects; `network_files.tensorflow` makes our networks of them.
+The unpickler makes these objects; `network_files.tensorflow` converts them to our networks.
 """
 
 import reprlib
@@ -17,18 +17,18 @@ MAX_OPTION_NUMBERS = 1000  # of an array among the options
 
 @dataclass(frozen=True)
 class Kind:
-    """Which values something can have: in words, and as a function."""
+    """A set of accepted values, in words and as a function."""
 
     name: str
     accepts: Callable[[Any], bool]
 
     def or_none(self) -> "Kind":
-        """The same, and None."""
+        """The same kind, or None."""
         return Kind(f"{self.name} or None", lambda value: value is None or self.accepts(value))
 
 
 def is_int(value: Any) -> bool:
-    """Whether it is a whole number, which `True` is not."""
+    """Whether a value is a whole number; `True` is not."""
     return isinstance(value, int) and not isinstance(value, bool)
 
 
@@ -36,16 +36,16 @@ TEXT = Kind("a text", lambda value: isinstance(value, str))
 
 
 class TensorFlowNetwork:
-    """What a pickle says of a network: plain data. Without a state there are no attributes.
+    """The plain data of a network in a pickle. An object without a state has no attributes.
 
     Attributes:
         version: Version of the format.
-        name: Name that the network was given.
-        static_kwargs: Options that were given when it was built.
-        components: Networks that are parts of it, by name.
-        build_module_src: Text of the module that built it; nothing runs it.
-        build_func_name: Name of the function that built it.
-        variables: Names and values of its own variables, not of those of its components.
+        name: Name of the network.
+        static_kwargs: Options with which the network was built.
+        components: Networks that are parts of this one, by name.
+        build_module_src: Text of the module that built the network; it is never run.
+        build_func_name: Name of the function that built the network.
+        variables: Names and values of its own variables, without those of its components.
     """
 
     version: int
@@ -60,7 +60,7 @@ class TensorFlowNetwork:
         """Take over the state that the pickle holds; `components` may be missing.
 
         Raises:
-            ValueError: If anything else is missing, or of an unexpected type.
+            ValueError: If another entry is missing, or has an unexpected type.
         """
         if not isinstance(state, dict):
             raise InputError(f"TensorFlow network: its state is no dict, but {show(state)}")
@@ -73,7 +73,7 @@ class TensorFlowNetwork:
                 raise InputError(
                     f"TensorFlow network: {key!r} must be {kind.name}, found {show(value)}"
                 )
-            # A copy, because the rest of the pickle can still change what it handed over.
+            # A copy, because the rest of the pickle can still change the original.
             setattr(self, key, value.copy() if isinstance(value, (dict, list)) else value)
         self.variables = [(name, value) for name, value in self.variables]
 
@@ -105,7 +105,7 @@ _STATE = {
 
 
 def plain(value: Any) -> Any:
-    """NumPy's numbers and arrays, and tuples, as what Python has for them."""
+    """Convert NumPy's numbers and arrays, and tuples, to Python's numbers and lists."""
     if isinstance(value, np.generic):
         return value.item()
     if isinstance(value, np.ndarray):
@@ -120,7 +120,7 @@ _SHORT.maxstring = 80
 
 
 def show(value: Any) -> str:
-    """Something from the file on one short line."""
+    """A value from the file on one short line."""
     if isinstance(value, int) and abs(value) > 1e18:
         return "a very large number"  # Python refuses to print the largest
     if isinstance(value, (str, int, float, type(None))):

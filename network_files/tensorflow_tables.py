@@ -1,7 +1,7 @@
-"""What becomes of the options and the variables of TensorFlow's networks.
+"""Tables that map the options and variables of TensorFlow's networks to ours.
 
-For each kind of network, `GENERATOR` and `DISCRIMINATOR`, a table of options and two of names;
-`network_files.tensorflow` goes by them.
+`GENERATOR` and `DISCRIMINATOR` have a table of options and two tables of names each;
+`network_files.tensorflow` applies them.
 """
 
 from collections.abc import Iterable
@@ -67,11 +67,11 @@ class Option:
     """An option of TensorFlow's networks.
 
     Attributes:
-        targets: Arguments of our constructor that take it; a point leads into a dictionary.
-        default: Value where the pickle has none, as TensorFlow counts it.
-        kind: Which values it can have.
-        factor: What a number is multiplied with.
-        if_none: What None means.
+        targets: Arguments of our constructor that take the value; a point leads into a dictionary.
+        default: TensorFlow's value if the pickle lacks the option.
+        kind: Accepted values.
+        factor: Factor for numbers.
+        if_none: Value that None stands for.
     """
 
     targets: str | tuple[str, ...]
@@ -105,7 +105,7 @@ _GENERATOR_OPTIONS = {
     "mapping_fmaps": Option("mapping_kwargs.layer_features", None, _SIZE.or_none()),
     "mapping_nonlinearity": Option("mapping_kwargs.activation", "lrelu", _ACTIVATION),
     "mapping_lrmul": Option("mapping_kwargs.lr_multiplier", 0.01, _POSITIVE),
-    # Without an average of the styles TensorFlow keeps the one that it started with.
+    # Without averaging of styles, TensorFlow keeps the initial average.
     "w_avg_beta": Option("mapping_kwargs.w_avg_beta", 0.995, _FRACTION.or_none(), if_none=1),
 }
 
@@ -130,7 +130,7 @@ _DISCRIMINATOR_OPTIONS = {
     "mbstd_num_features": Option("epilogue_kwargs.mbstd_num_channels", 1, _COUNT),
 }
 
-# Options that change nothing in the converted networks: how to train, how to compute the same.
+# Options that do not change the converted networks: for training, or for other ways to compute.
 _IGNORED_DISCRIMINATOR_OPTIONS = ("structure", "conditioning")
 _IGNORED_GENERATOR_OPTIONS = (
     *_IGNORED_DISCRIMINATOR_OPTIONS,
@@ -141,8 +141,8 @@ _IGNORED_GENERATOR_OPTIONS = (
     "randomize_noise",
 )
 
-# Options of forks that change nothing either as long as they equal another, or are what our
-# networks are anyway: square, with channels in inverse proportion to the resolution, in float32.
+# Options of forks. They are supported if they equal another option, or the fixed property of our
+# networks: square, with channels in inverse proportion to the resolution, in float32.
 _EQUAL_OPTIONS = {"resolution_w": "resolution", "resolution_h": "resolution"}
 _FIXED_DISCRIMINATOR_OPTIONS = {
     "dtype": "float32",
@@ -155,7 +155,7 @@ _FIXED_GENERATOR_OPTIONS = {**_FIXED_DISCRIMINATOR_OPTIONS, "normalize_latents":
 
 @dataclass(frozen=True)
 class Layout:
-    """How an array of TensorFlow becomes one of ours: these steps, in this order.
+    """Steps that convert an array of TensorFlow to ours, in this order.
 
     Attributes:
         leading: Number of axes of size one in front, which we leave out.
@@ -170,7 +170,7 @@ class Layout:
     offset: float = 0
 
     def original_shape(self, shape: Iterable[int]) -> tuple[int, ...]:
-        """Shape that an array has in TensorFlow, from the one that it has here."""
+        """Shape of an array in TensorFlow, from its shape here."""
         shape = tuple(shape)
         if self.axes is not None:
             shape = tuple(shape[self.axes.index(axis)] for axis in range(len(shape)))
@@ -197,11 +197,11 @@ _CONV: Arrays = {"weight": ("weight", _KERNEL), "bias": ("bias", _AS_IT_IS)}
 _UP_CONV: Arrays = {**_CONV, "weight": ("weight", _UP_KERNEL)}
 _MODULATION: Arrays = {
     "affine.weight": ("mod_weight", _MATRIX),
-    "affine.bias": ("mod_bias", Layout(offset=1)),  # TensorFlow adds the one when it computes
+    "affine.bias": ("mod_bias", Layout(offset=1)),  # TensorFlow adds the 1 when it computes
     "noise_strength": ("noise_strength", _AS_IT_IS),
 }
 
-# Layers: our name, TensorFlow's name, arrays. Layers that a network has not got do no harm.
+# Layers: our name, TensorFlow's name, arrays. Layers that a network lacks do no harm.
 # {r} is each resolution; {i} counts layers of the mapping network.
 _GENERATOR_LAYERS: dict[str, tuple[str, Arrays]] = {
     "mapping.embed": ("mapping/LabelEmbed", _DENSE),
@@ -236,7 +236,7 @@ _GENERATOR_ARRAYS: Arrays = {
 
 @dataclass(frozen=True)
 class NetworkKind:
-    """All that differs between generators and discriminators.
+    """The differences between generators and discriminators.
 
     Attributes:
         constructor: Our class.

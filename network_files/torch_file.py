@@ -1,4 +1,4 @@
-"""What to say of files that PyTorch writes, and that are no network pickles."""
+"""Explain files of PyTorch that are no network pickles."""
 
 import re
 import zipfile
@@ -11,9 +11,9 @@ from torch_utils import state_file
 
 __getattr__ = moved.names_of(__name__)
 
-# Keys of a training state, as its pickle has them.
+# Keys of a training state in its pickle.
 STATE_KEYS = (b"training_set_kwargs", b"launch_id", b"cur_nimg")
-MAX_INDEX_BYTES = 16 << 20  # of the pickle in an archive, without the tensors
+MAX_INDEX_BYTES = 16 << 20  # of the pickle in an archive, which excludes tensors
 
 SNAPSHOT = re.compile(r"network-snapshot-(\d+)\.pkl")
 WAY_OUT = (
@@ -23,12 +23,12 @@ WAY_OUT = (
 
 
 def explain(f: BinaryIO, head: bytes, name: str) -> str | None:
-    """What the file is and what to take in its place; `None` if PyTorch did not write it.
+    """Say what a file is, and which file to use instead; `None` if PyTorch did not write it.
 
     Args:
         f: The file, seekable; its position changes.
-        head: Its first bytes.
-        name: Its path or URL.
+        head: The first bytes of the file.
+        name: Path or URL of the file.
     """
     if state_file.is_old_format(head):
         return f"this is a torch.save file in the format before PyTorch 1.6, {WAY_OUT}"
@@ -61,7 +61,7 @@ def _explain_state(name: str) -> str:
 
 
 def _snapshot_beside(name: str) -> Path | None:
-    """The network that a run had saved last when it saved a state, or else its first one."""
+    """The last network that a run had saved before a state, or else its first network."""
     path = Path(name)
     if is_url(name) or not path.is_file():
         return None

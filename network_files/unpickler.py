@@ -20,15 +20,15 @@ from torch_utils.restricted_tensors import TensorUnpickler
 
 __getattr__ = moved.names_of(__name__)
 MAX_DEPTH = 64  # of nested containers
-MAX_INSTRUCTIONS = 300_000  # three large networks are 30 000
-MAX_NAME = 200  # characters, of a class
+MAX_INSTRUCTIONS = 300_000  # three large networks have 30 000
+MAX_NAME = 200  # characters of a class name
 MAX_ITEMS = 100_000  # of all options together
-MAX_OPTION_BYTES = 10_000_000  # of their texts, each as often as it is there
+MAX_OPTION_BYTES = 10_000_000  # of texts in options; a shared text counts every time
 
 
 @dataclasses.dataclass(eq=False, repr=False)  # records may contain themselves
 class Record:
-    """A persistent object as its pickle describes it; see `torch_utils.persistence`."""
+    """The description of a persistent object in a pickle; see `torch_utils.persistence`."""
 
     class_name: str
     module_src: str
@@ -45,7 +45,7 @@ def load(f: BinaryIO) -> Any:
         Plain data, tensors (on the CPU), arrays, `Record`s and `TensorFlowNetwork`s.
 
     Raises:
-        ForbiddenError: If there is anything else in the pickle; nothing of it has been executed.
+        ForbiddenError: If the pickle holds anything else. No code of the pickle has run.
         EOFError: If the pickle ends too early.
         Exception: Damaged pickles can raise anything.
     """
@@ -53,32 +53,32 @@ def load(f: BinaryIO) -> Any:
 
 
 def plain(value: Any, max_items: int = MAX_ITEMS) -> Any:
-    """A copy of nested containers, numbers and texts in Python's own types, for use as arguments.
+    """Copy nested containers, numbers and texts to Python's own types, for use as arguments.
 
-    Dictionaries become `EasyDict`s, NumPy's scalars Python's. Arrays are not copied.
+    Dictionaries become `EasyDict`s, NumPy's scalars become Python's. Arrays are not copied.
 
     Args:
-        value: A part of what `load` returned.
-        max_items: How many items all containers may have together.
+        value: A part of the result of `load`.
+        max_items: Largest number of items in all containers together.
 
     Raises:
-        ValueError: If there is something else in it, such as a tensor or a network, or if it is
-            out of all proportion.
+        ValueError: If the value contains anything else, such as a tensor, or is out of all
+            proportion.
     """
     return _PlainCopy(max_items).of(value, depth=0)
 
 
 class _PlainCopy:
-    """Copies containers, as long as there are few items and short texts in them.
+    """Copies containers with limited numbers of items and characters.
 
-    Containers may contain themselves, or be shared until their copies fill the memory. Texts and
-    arrays are shared here, but whoever writes or prints the copy repeats them.
+    A container may contain itself, or be shared so often that copies would fill the memory. Texts
+    and arrays are shared here, but are repeated when the copy is written or printed.
     """
 
     def __init__(self, max_items: int) -> None:
         self.num_items_left = max_items
         self.num_bytes_left = MAX_OPTION_BYTES
-        self.arrays: dict[int, np.ndarray] = {}  # by the address of theirs
+        self.arrays: dict[int, np.ndarray] = {}  # by the address of the original
 
     def of(self, value: Any, depth: int) -> Any:
         self.num_items_left -= 1

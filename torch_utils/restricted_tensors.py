@@ -11,7 +11,8 @@ from typing import Any, BinaryIO, ClassVar
 import torch
 from torch import Tensor
 
-from dnnlib.restricted_pickle import NAMED_ONLY, RestrictedUnpickler, check_shapes
+from dnnlib.restricted_arrays import NAMED_ONLY, ArrayUnpickler
+from dnnlib.restricted_pickle import check_shapes
 
 # What `torch.save` wrote at the beginning of a file before PyTorch 1.6.
 OLD_MAGIC = 0x1950A86A20F9469CFC6C
@@ -26,11 +27,11 @@ class Storage:
     numbers: Tensor
 
 
-class TensorUnpickler(RestrictedUnpickler):
+class TensorUnpickler(ArrayUnpickler):
     """Also reads tensors; `allowed` is filled at the end of this file."""
 
     handlers: ClassVar[Mapping[int, Callable[[Any], None]]] = {
-        **RestrictedUnpickler.handlers,
+        **ArrayUnpickler.handlers,
         # Leads to `persistent_load`, which refuses everything unless a subclass overrides it.
         pickle.BINPERSID[0]: pickle._Unpickler.dispatch[pickle.BINPERSID[0]],
     }
@@ -138,7 +139,7 @@ STATE_DICT_NAMES: dict[tuple[str, str], Any] = {
 }
 _DTYPES = ("float16", "bfloat16", "float32", "float64", "uint8", "int32", "int64", "bool")
 TensorUnpickler.allowed = {
-    **RestrictedUnpickler.allowed,
+    **ArrayUnpickler.allowed,
     **STATE_DICT_NAMES,
     ("torch", "Tensor"): NAMED_ONLY,
     ("torch._tensor", "Tensor"): NAMED_ONLY,

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO, ClassVar
 import torch
 
 from dnnlib.errors import InputError
-from dnnlib.restricted_pickle import RestrictedUnpickler
+from dnnlib.restricted_arrays import ArrayUnpickler
 from torch_utils import restricted_tensors
 from torch_utils.restricted_tensors import (
     NUM_OLD_PICKLES,
@@ -108,7 +108,7 @@ class _OutlineUnpickler(TensorUnpickler):
     allowed: ClassVar[Mapping[tuple[str, str], Any]] = {
         **StorageUnpickler.allowed,
         **restricted_tensors.STATE_DICT_NAMES,
-        ("_codecs", "encode"): RestrictedUnpickler.allowed["_codecs", "encode"],
+        ("_codecs", "encode"): ArrayUnpickler.allowed["_codecs", "encode"],
     }
 
     def __init__(

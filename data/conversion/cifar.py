@@ -1,4 +1,4 @@
-"""CIFAR-10 in its Python version: pickled batches in a compressed tar, read without trusting it."""
+"""Read CIFAR-10 in its Python version: pickled batches in a compressed tar, without trust."""
 
 import io
 import tarfile
@@ -10,13 +10,13 @@ import numpy as np
 
 from data.reading import shorten
 from dnnlib.errors import InputError
-from dnnlib.restricted_pickle import AnyProtocolUnpickler
+from dnnlib.restricted_arrays import AnyProtocolUnpickler
 
 FILE_NAME = "cifar-10-python.tar.gz"
 NUM_BATCHES = 5  # of training images
 BATCHES = [f"data_batch_{i}" for i in range(1, NUM_BATCHES + 1)]
-MAX_BATCH_BYTES = 2**26  # twice the size of a true one
-MAX_TAR_BYTES = 2**29  # three times
+MAX_BATCH_BYTES = 2**26  # twice the size of a true batch
+MAX_TAR_BYTES = 2**29  # three times the size of the true archive
 MAX_HEADER_BYTES = 2**16  # of long names and the like
 
 
@@ -24,7 +24,7 @@ def read(path: Path) -> list[tuple[np.ndarray, int]]:
     """The training images, uint8 `[32, 32, 3]`, with their classes, batch after batch.
 
     Raises:
-        ValueError: If the file is something else or damaged.
+        ValueError: If the file is damaged, or is another file.
     """
     try:
         batches = _read_batches(path)
@@ -35,7 +35,7 @@ def read(path: Path) -> list[tuple[np.ndarray, int]]:
     images: list[tuple[np.ndarray, int]] = []
     for name in BATCHES:
         if name not in batches:
-            raise InputError(f"--source={path}: there is no {name} in it; is it CIFAR-10's?")
+            raise InputError(f"--source={path}: the archive has no {name}; is it CIFAR-10's?")
         pixels, labels = parse_batch(batches[name], f"--source={path}: {name}")
         images += zip(pixels, labels, strict=True)
     return images
@@ -45,7 +45,7 @@ def parse_batch(data: bytes, where: str) -> tuple[np.ndarray, list[int]]:
     """Pixels `[N, 32, 32, 3]` and classes of one batch.
 
     Raises:
-        ValueError: If the pickle holds anything else, or asks for anything but arrays.
+        ValueError: If the pickle holds anything else than arrays of this kind and classes.
     """
     try:
         # A true batch has 4 instructions per 3072 bytes.
@@ -64,9 +64,9 @@ def parse_batch(data: bytes, where: str) -> tuple[np.ndarray, list[int]]:
 
 
 def _read_batches(path: Path) -> dict[str, bytes]:
-    """The members that are batches, by the last part of their names; nothing is unpacked to disk.
+    """Read the batches, by the last part of their names. Nothing is unpacked to disk.
 
-    The tar is read once from front to end, and not beyond a size that it cannot have.
+    The tar is read once from front to end, and not beyond `MAX_TAR_BYTES`.
     """
     batches = {}
     total = 0
@@ -90,9 +90,9 @@ _TarInfo: Any = tarfile.TarInfo  # its annotations leave out `_proc_member`
 
 
 class _BoundedInfo(_TarInfo):
-    """A member. Those that hold names for the next member are read into memory as a whole."""
+    """A member of bounded size: tarfile reads long names, which are members too, into memory."""
 
-    def _proc_member(self, archive: tarfile.TarFile) -> tarfile.TarInfo:  # where all kinds part
+    def _proc_member(self, archive: tarfile.TarFile) -> tarfile.TarInfo:  # called for every member
         if not self.isreg() and self.size > MAX_HEADER_BYTES:
             raise tarfile.ReadError(f"a header of {self.size} bytes")
         return super()._proc_member(archive)

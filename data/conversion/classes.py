@@ -13,10 +13,10 @@ NUM_CLASSES_SHOWN = 32
 
 
 def sort_classes(names: Iterable[str]) -> list[str]:
-    """Distinct names in the order of their numbers as classes.
+    """Distinct names in the order of their class numbers.
 
-    If all are whole numbers, by size. Otherwise by letters (capitals before small ones), with
-    digits among them read as numbers: `c2` comes before `c10`.
+    Whole numbers are sorted by size. Other names are sorted by letters (capitals first), with
+    digits read as numbers: `c2` comes before `c10`.
     """
     distinct = set(names)
     if all(WHOLE_NUMBER.fullmatch(name) for name in distinct):
@@ -25,7 +25,7 @@ def sort_classes(names: Iterable[str]) -> list[str]:
 
 
 def describe_labels(values: Sequence[Label], class_names: list[str] | None) -> Iterator[str]:
-    """What kind of labels these are, and then a line for each class."""
+    """The kind of the labels in words, and then a line for each class."""
     classes = [label for label in values if isinstance(label, int)]
     if not values:
         yield "none"
@@ -37,7 +37,7 @@ def describe_labels(values: Sequence[Label], class_names: list[str] | None) -> I
 
 
 def count_classes(values: Iterable[int]) -> str:
-    """How many classes there are, and whether some numbers below the largest are none."""
+    """The number of classes, and how many numbers below the largest are unused."""
     distinct = set(values)
     missing = max(distinct) + 1 - len(distinct)
     text = "1 class" if len(distinct) == 1 else f"{len(distinct)} classes"
@@ -45,7 +45,7 @@ def count_classes(values: Iterable[int]) -> str:
 
 
 def describe_classes(values: Iterable[int], class_names: list[str] | None) -> Iterator[str]:
-    """A line for each class that occurs: its number, how many images it has, its name."""
+    """A line for each class with images: its number, how many images it has, its name."""
     counts = Counter(values)
     names = dict(enumerate(class_names or []))
     width, largest = len(str(max(counts))), max(counts.values())
@@ -58,6 +58,6 @@ def describe_classes(values: Iterable[int], class_names: list[str] | None) -> It
 
 
 def _natural_key(name: str) -> tuple[list[tuple[str, int, str]], str]:
-    """Letters and the digits that follow them, in turn; numbers by their lengths, then digits."""
+    """A key of letters and digits in turn; numbers compare by length, then by digits."""
     parts = re.findall(r"(\D*)(\d*)", name, re.ASCII)
     return [(text, len(n.lstrip("0")), n.lstrip("0")) for text, n in parts], name

@@ -1,4 +1,4 @@
-"""The conversion itself: read, transform, check, write, count."""
+"""Convert a source to a dataset: read, transform, check, write and count its images."""
 
 import contextlib
 import itertools
@@ -32,7 +32,7 @@ COLOURS = {"L": "grey", "RGB": "RGB"}
 
 @dataclass
 class Summary:
-    """What became of the images of a source."""
+    """Result of a conversion."""
 
     num_kept: int = 0
     size: tuple[int, int] | None = None  # width and height, of all kept images
@@ -40,9 +40,9 @@ class Summary:
     labels: list[tuple[str, Label]] | None = field(default_factory=list)  # by name in the dataset
     num_unlabelled: int = 0
     class_names: list[str] | None = None
-    label_notes: tuple[str, ...] = ()  # how they were found, and which are left out
+    label_notes: tuple[str, ...] = ()  # how labels were found, and which are left out
     dropped: Counter[str] = field(default_factory=Counter)  # number of images by reason
-    notes: Counter[str] = field(default_factory=Counter)  # what was changed in kept images
+    notes: Counter[str] = field(default_factory=Counter)  # number of kept images by change
     left_out: str | None = None  # files of the source that are no images, for people
 
 
@@ -60,9 +60,9 @@ def convert_dataset(
         source: The images, see `sources.open_source`.
         dest: `.zip`, or a new or empty folder. Appears only when complete.
         transform: Crop and size; images stay as they are if `None`.
-        max_images: Look at this many images of the source only; at least one.
-        on_error: What to do about images that cannot be used; `skip` reports each on stderr.
-        num_workers: Processes; `None` means one per core, at most `MAX_DEFAULT_WORKERS`.
+        max_images: Number of images of the source to read, at least one; `None` for all.
+        on_error: `stop` at an image that cannot be used, or `skip` it and report it on stderr.
+        num_workers: Processes; `None` for one per core, at most `MAX_DEFAULT_WORKERS`.
 
     Raises:
         ValueError: If an image cannot be used and `on_error` is `stop`, or if none is left.
@@ -113,7 +113,7 @@ def _describe_nothing(summary: Summary) -> str:
 
 
 def _metadata(summary: Summary) -> dict[str, Any]:
-    """What goes into `dataset.json`; names of classes for people, if there are any."""
+    """The content of `dataset.json`, with names of classes if they are known."""
     if summary.class_names is None or not summary.labels:
         return {"labels": summary.labels}
     return {"labels": summary.labels, "class_names": summary.class_names}
@@ -121,7 +121,7 @@ def _metadata(summary: Summary) -> dict[str, Any]:
 
 @dataclass
 class _Result:
-    """One converted image, or why there is none: `problem` completes "<name> ..."."""
+    """One converted image, or the problem with it, which completes "<name> ..."."""
 
     name: str
     png: bytes = b""
@@ -153,13 +153,13 @@ def _convert_image(transform: Transform, source_image: SourceImage) -> _Result:
         picture = Picture(image)
     if problem := explain_misfit(picture.size):
         return _Result(name, problem=problem)
-    # Pixels alone: nothing of the source's metadata (colour profile, text) gets into the file.
+    # The file gets pixels only, and no metadata of the source (colour profile, text).
     png = plain_png.encode(picture.pixels)
     return _Result(name, png, picture.size, picture.mode, label, notes=notes)
 
 
 def _find_mismatch(result: _Result, summary: Summary) -> str | None:
-    """How a usable image differs from those kept before, with the remedy."""
+    """How a usable image differs from the images before it, with the remedy."""
     if summary.size is None or summary.mode is None:  # none was kept
         return None
     if result.size != summary.size:
@@ -197,7 +197,7 @@ def _keep_or_drop(
 
 
 def _keep(result: _Result, index: int, summary: Summary, write: Write) -> None:
-    """Write an image under the number that it has in the source: dropped images leave gaps."""
+    """Write an image under its number in the source, so dropped images leave gaps."""
     number = f"{index:08d}"
     name = f"{number[:5]}/img{number}.png"
     write(name, result.png)

@@ -1,4 +1,4 @@
-"""What conversion and inspection take of a picture: grey and RGB, nothing transparent."""
+"""Decode images for conversion and inspection: grey or RGB, without transparency."""
 
 from collections import Counter
 
@@ -11,7 +11,7 @@ def read_image(data: bytes, keep_profile_values: bool = False) -> tuple[Picture,
     """Decode an image file to mode L or RGB; see `data.decoding`.
 
     Returns:
-        The picture, and for what was changed or left out how often.
+        The picture, and how often something was changed or left out.
 
     Raises:
         UnusableImage: If the file cannot be decoded, or is partly transparent.

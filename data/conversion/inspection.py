@@ -1,4 +1,4 @@
-"""What is in a source: counts, sizes, labels, problems, and a sheet of some of its images."""
+"""Inspect a source: counts, sizes, labels, problems, and a sheet of some of its images."""
 
 import contextlib
 import hashlib
@@ -31,7 +31,7 @@ Advice = Callable[[str, int, bool], Iterable[str]]
 
 @dataclass
 class Inspection:
-    """What was found in a source."""
+    """The findings about a source."""
 
     num_images: int = 0
     sizes: Counter[tuple[int, int]] = field(default_factory=Counter)  # width and height
@@ -39,11 +39,11 @@ class Inspection:
     labels: list[Label | None] = field(default_factory=list)
     class_names: list[str] | None = None
     label_notes: tuple[str, ...] = ()
-    label_gaps: str | None = None  # what is wrong if some images have no label
-    are_labels_in_place: bool = True  # where training finds them
+    label_gaps: str | None = None  # the message if only some images have labels
+    are_labels_in_place: bool = True  # whether training finds them
     unusable: list[str] = field(default_factory=list)  # "<name> <problem>"
     num_duplicates: int = 0
-    notes: Counter[str] = field(default_factory=Counter)  # what loading changes, by what it is
+    notes: Counter[str] = field(default_factory=Counter)  # number of images by change in loading
     left_out: str | None = None  # files that are no images, for people
     sheet: PIL.Image.Image | None = None
 
@@ -63,7 +63,7 @@ class _Found:
 def inspect_source(
     source: Source, max_images: int | None = None, num_workers: int | None = None
 ) -> Inspection:
-    """Look at all images of a source, or at the first `max_images`, in several processes."""
+    """Decode all images of a source, or the first `max_images`, in several processes."""
     count = source.count if max_images is None else min(source.count, max(max_images, 1))
     num_shown = min(count, SHEET_COLUMNS * SHEET_ROWS)
     shown = {i * count // num_shown for i in range(num_shown)}  # evenly spread
@@ -115,7 +115,7 @@ def make_sheet(thumbnails: list[PIL.Image.Image]) -> PIL.Image.Image | None:
 
 
 def find_problems(inspection: Inspection) -> Iterator[str]:
-    """What keeps images from being trained on, or is probably not what was meant."""
+    """Describe what prevents training on the images, and probable mistakes."""
     if inspection.unusable:
         yield f"{len(inspection.unusable)} images cannot be used (--on-error=skip leaves them out):"
         yield from (f"  {text}" for text in inspection.unusable[:MAX_LISTED])
@@ -134,7 +134,7 @@ def find_problems(inspection: Inspection) -> Iterator[str]:
     elif any(not is_power_of_two(width) for width, _ in inspection.sizes):
         yield "the side is no power of two"
     if len(inspection.modes) > 1:
-        yield "some images are grey, others RGB; convert them to one of both"
+        yield "some images are grey, others RGB; convert all to grey or all to RGB"
     if inspection.label_gaps is not None:
         unlabelled = sum(label is None for label in inspection.labels)
         yield f"{unlabelled} images have no label: {inspection.label_gaps}"
@@ -162,7 +162,7 @@ def _look_at(job: tuple[SourceImage, bool]) -> _Found:
     if is_shown:
         image = picture.image
         image.thumbnail((CELL, CELL))
-        factor = CELL // max(image.size)  # small ones are shown larger, pixel by pixel
+        factor = CELL // max(image.size)  # small images are enlarged by repeating pixels
         size = image.width * factor, image.height * factor
         found.thumbnail = image.convert("RGB").resize(size, PIL.Image.Resampling.NEAREST)
     return found

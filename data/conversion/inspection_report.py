@@ -21,9 +21,9 @@ def describe(
     Args:
         inspection: The findings.
         path: The source.
-        advise: Gives the commands that train on a dataset: its path, the resolution, and whether
-            the images have labels.
-        labels: What `--labels` said.
+        advise: Returns commands that train on a dataset, for its path, its resolution, and whether
+            its images have labels.
+        labels: Value of `--labels`.
     """
     if inspection.num_images == 0:
         yield f"There is no image in {path}"
@@ -52,7 +52,7 @@ def describe(
 def _describe_next(
     inspection: Inspection, path: str, advise: Advice, labels: str | None
 ) -> Iterator[str]:
-    """The command that makes a dataset of it, if it is none yet, and those that train on it."""
+    """The command that makes a dataset, unless the source is one, and commands that train on it."""
     (width, height), _ = inspection.sizes.most_common(1)[0]
     is_ready = (
         len(inspection.sizes) == len(inspection.modes) == 1

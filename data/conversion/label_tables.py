@@ -31,14 +31,15 @@ COMMA_NUMBER = re.compile(r"[+-]?\d+,\d+", re.ASCII)
 def from_file(path: Path, names: Sequence[str]) -> Labels:
     """Read a table of labels for images with these names in their source.
 
-    CSV: a line for each image, its name and then either one class (a number, or a word) or several
-    numbers, a vector; separated by commas, semicolons or tabs. The first line holds headings if its
-    name is no image's. JSON: `{"labels": [[NAME, LABEL], ...]}` as in `dataset.json`, `[[NAME,
-    LABEL], ...]` or `{NAME: LABEL, ...}`. Only words that are the class of an image get a number.
+    CSV: a line for each image with its name, and then one class (a number or a word) or a vector of
+    several numbers, separated by commas, semicolons or tabs. If the name in the first line is no
+    image, the line holds headings. JSON: `{"labels": [[NAME, LABEL], ...]}` as in `dataset.json`,
+    `[[NAME, LABEL], ...]` or `{NAME: LABEL, ...}`. Only words that are classes of images get a
+    number.
 
     Raises:
-        ValueError: If the file is something else, or names no image.
-        OSError: If it cannot be read.
+        ValueError: If the file is malformed, or names no image.
+        OSError: If the file cannot be read.
     """
     if not path.is_file():
         raise OSError(f"--labels={path}: no such file; or is it --labels=folders, or none?")
@@ -89,8 +90,8 @@ def _match_file(listed: dict[str, Any], path: Path, names: Sequence[str], noun: 
     if names and not labels.by_name:
         example = printable(next(iter(listed))) if listed else "nothing"
         raise InputError(
-            f"--labels={path}: it names no image of the source: there is {example} in the former,"
-            f" {printable(names[0])} in the latter"
+            f"--labels={path}: it names no image of the source: the file has {example},"
+            f" and the source has {printable(names[0])}"
         )
     return labels
 
@@ -113,7 +114,7 @@ def _from_csv(text: str, path: Path, names: Sequence[str]) -> Labels:
     first, row = rows[0]
     notes = []
     if len(rows) > 1 and first not in match_names(listed, names, where).listed_of.values():
-        # Taken away before the others are matched: it starts with no folder that they may share.
+        # Must go before names are matched: the other names may share a folder, and it does not.
         del listed[first]
         heading = ", ".join([first, *row.cells])
         notes.append(f"{where}: the first line holds headings, not a label: {printable(heading)}")
@@ -129,7 +130,7 @@ def _from_csv(text: str, path: Path, names: Sequence[str]) -> Labels:
 
 @dataclass(frozen=True)
 class _Row:
-    """A line of a table after the name of the image; equal to others of the same contents."""
+    """The cells of a line after the name of the image. Rows with the same cells are equal."""
 
     cells: list[str]
     line: int = field(compare=False)
@@ -137,14 +138,14 @@ class _Row:
 
 def _read_csv(text: str, path: Path) -> list[tuple[str, _Row]]:
     first_line = text.partition("\n")[0]
-    delimiter = max("\t;,", key=first_line.count)  # as often as others, a comma is a decimal one
+    delimiter = max("\t;,", key=first_line.count)  # of a tie, commas are decimal
     try:
         rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True))
     except csv.Error as error:
         raise InputError(f"--labels={path}: not a CSV file ({error})") from error
     numbered = [(number, row) for number, row in enumerate(rows, start=1) if any(row)]
     if not numbered:
-        raise InputError(f"--labels={path}: there is no label in it")
+        raise InputError(f"--labels={path}: the file has no label")
     width = len(numbered[0][1])
     for number, row in numbered:
         if len(row) != width or width < 2:
@@ -157,7 +158,7 @@ def _read_csv(text: str, path: Path) -> list[tuple[str, _Row]]:
 
 
 def _parse_cells(rows: dict[str, _Row], where: str) -> Sequence[Label | LongNumber | str]:
-    """One column of whole numbers or words is a class, everything else a vector."""
+    """Labels of rows: one column of whole numbers or words is a class, all else is a vector."""
     if all(len(row.cells) == 1 for row in rows.values()):
         column = [row.cells[0] for row in rows.values()]
         if all(cell.isascii() and cell.isdecimal() for cell in column):

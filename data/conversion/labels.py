@@ -18,17 +18,17 @@ __getattr__ = moved.names_of(__name__)
 
 
 class Labels(NamedTuple):
-    """Labels by the names of images in their source, and what classes are called, if known."""
+    """Labels by names of images in their source, and the names of classes, if known."""
 
     by_name: dict[str, Label]
     class_names: list[str] | None = None
-    notes: tuple[str, ...] = ()  # what was understood, converted or ignored, for people
-    lack: str = ""  # "<image> ..." if it has no label; empty if there are none at all
-    unused: tuple[str, ...] = ()  # names that have labels and are no image's
-    are_in_place: bool = False  # where training finds them, too
+    notes: tuple[str, ...] = ()  # guesses, conversions and ignored labels, for people
+    lack: str = ""  # completes "<image> ..." for an image without label; empty without labels
+    unused: tuple[str, ...] = ()  # names that have labels but no image
+    are_in_place: bool = False  # whether training finds the labels, too
 
     def find_gaps(self, names: Sequence[str]) -> str | None:
-        """What is wrong if not all of these images have a label, and the ways out."""
+        """The message if some of these images have no label, with the remedies; else `None`."""
         missing = [name for name in names if name not in self.by_name]
         if not missing or not self.lack:
             return None
@@ -47,19 +47,19 @@ class Labels(NamedTuple):
 def from_dataset(
     metadata: Iterable[str], read: Callable[[str], bytes], names: Sequence[str], where: Path
 ) -> Labels:
-    """The labels in the `dataset.json` of a source, if it has one that lists any.
+    """The labels in the `dataset.json` of a source, if it has such a file with labels.
 
-    If there is none at the top, one below will do.
+    If no such file lies at the top, the only one with labels below counts.
 
     Args:
-        metadata: Names of all `dataset.json` in the source.
-        read: Gives the content of one of them.
-        names: Those that are images.
-        where: What messages call the source.
+        metadata: Names of all `dataset.json` files in the source.
+        read: Returns the content of such a file.
+        names: Names of the images.
+        where: Name of the source in messages.
 
     Raises:
-        ValueError: If `dataset.json` is something else, names images ambiguously, or if there are
-            several with labels and none at the top.
+        ValueError: If `dataset.json` is malformed or names images ambiguously, or if several have
+            labels and none lies at the top.
     """
     found = dataset_json.sort_by_depth(metadata)
     if not found:
@@ -91,7 +91,7 @@ def from_dataset(
 
 
 def from_folders(names: Sequence[str], where: str) -> Labels:
-    """The folder directly below the source is the class; see `sort_classes` for their numbers.
+    """Classes by folders directly below the source; see `sort_classes` for their numbers.
 
     Raises:
         ValueError: If no image lies in a folder.
@@ -99,8 +99,8 @@ def from_folders(names: Sequence[str], where: str) -> Labels:
     folders = {name: name.partition("/")[0] for name in names if "/" in name}
     if not folders and names:
         raise InputError(
-            f"--labels=folders: the images in {where} lie in no folders; put those of each class"
-            " into one"
+            f"--labels=folders: the images in {where} lie in no folders; put the images of each"
+            " class into one"
         )
     class_names = sort_classes(folders.values())
     numbers = {name: number for number, name in enumerate(class_names)}
@@ -126,7 +126,7 @@ def _path(where: Path, name: str) -> str:
 def _read(read: Callable[[str], bytes], where: Path, name: str) -> bytes:
     try:
         return read(name)
-    except UnusableImage as error:  # a pipe, or without measure
+    except UnusableImage as error:  # a pipe, or too large
         raise InputError(f"{_path(where, name)} {str(error).partition(';')[0]}") from error
 
 
@@ -153,7 +153,7 @@ def _from_json_of_dataset(
 def match_labels(
     listed: dict[str, Any], names: Sequence[str], where: str, noun: str, folder: str = ""
 ) -> Labels:
-    """Labels by image, before anything is made of them."""
+    """Labels by image, as the list has them."""
     match = match_names(listed, names, where, folder)
     notes = [] if match.changes is None else [f"{where}: {match.changes}"]
     if match.unused and match.listed_of:

@@ -1,4 +1,4 @@
-"""LSUN's databases: LMDB environments whose values are image files."""
+"""Read LSUN's databases: LMDB environments whose values are image files."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -15,17 +15,17 @@ FOLDER_SUFFIX = "_lmdb"
 
 
 def count(path: Path) -> int:
-    """Number of entries, after a look at whether the database is whole.
+    """Number of entries, after a check that the file is complete.
 
     Raises:
         RuntimeError: If the package `lmdb` is missing.
-        ValueError: If the folder is something else, or damaged.
+        ValueError: If the folder is no LSUN database, or damaged.
     """
     with _open(path) as environment:
         page_size = environment.stat()["psize"]
         size = (environment.info()["last_pgno"] + 1) * page_size
         if (path / "data.mdb").stat().st_size < size:
-            # To read on would end the process: the file is mapped into memory.
+            # Reading would kill the process, because the file is memory-mapped.
             raise InputError(
                 f"--source={path}: data.mdb is shorter than its {size} bytes; is the download or"
                 " copy complete?"
@@ -34,7 +34,7 @@ def count(path: Path) -> int:
 
 
 def read(path: Path) -> Iterator[tuple[str, bytes]]:
-    """Keys and image files, in the order of the keys.
+    """Keys and image files in the order of keys.
 
     Raises:
         ValueError: If the database is damaged.
@@ -52,7 +52,7 @@ def keys(path: Path) -> Iterator[str]:
 
 
 def _read_apart(function: Callable[[Path], Iterator[Entry]], path: Path) -> Iterator[Entry]:
-    """Read in another process: the file is mapped, and LMDB follows damaged pointers out of it."""
+    """Read in another process: LMDB maps the file and follows damaged pointers out of it."""
     try:
         yield from worker_processes.iterate_apart(function, path)
     except ChildProcessError as error:
@@ -75,7 +75,7 @@ def _keys(path: Path) -> Iterator[str]:
 
 @contextlib.contextmanager
 def _open(path: Path) -> Iterator[Any]:
-    """The `lmdb.Environment`; what it raises while it is open becomes one `ValueError`."""
+    """Open the `lmdb.Environment`. Its errors, while it is open, become one `ValueError`."""
     try:
         import lmdb
     except ImportError as error:

@@ -1,4 +1,4 @@
-"""MNIST's compressed IDX files, and those of the sets made after it (Fashion-MNIST, KMNIST)."""
+"""Read MNIST's compressed IDX files, and those of Fashion-MNIST and KMNIST."""
 
 import gzip
 import struct
@@ -11,16 +11,16 @@ from data.reading import shorten
 from dnnlib.errors import InputError
 
 IMAGES_SUFFIX, LABELS_SUFFIX = "-images-idx3-ubyte.gz", "-labels-idx1-ubyte.gz"
-BYTES_OF_RANK = {1: 0x801, 3: 0x803}  # first number of a file of bytes, by number of axes
+BYTES_OF_RANK = {1: 0x801, 3: 0x803}  # first number of a file of bytes, by its number of axes
 SIZE, PADDING = 28, 2
 MAX_COUNT, MAX_SIZE = 2**22, 2**8
 
 
 def read(path: Path, with_labels: bool = True) -> tuple[np.ndarray, list[int] | None]:
-    """Images padded with black, uint8 `[N, 32, 32]`, and their classes from the file beside.
+    """Images padded with black, uint8 `[N, 32, 32]`, and classes from the file beside them.
 
     Raises:
-        ValueError: If a file is missing, something else, or damaged.
+        ValueError: If a file is missing, damaged, or another file.
     """
     images = _read_idx(path, 3)
     if images.shape[1:] != (SIZE, SIZE):
@@ -55,7 +55,7 @@ def _read_idx(path: Path, rank: int) -> np.ndarray:
             if magic != BYTES_OF_RANK[rank] or not is_sane:
                 raise InputError(f"{where}: not a file of MNIST (it starts with {magic}, {shape})")
             size = int(np.prod(shape))
-            data = file.read(size + 1)  # one more than announced is enough to notice
+            data = file.read(size + 1)  # one byte more shows that a file is too long
     except (OSError, EOFError, zlib.error, struct.error) as error:
         raise InputError(
             f"{where}: cannot be read ({shorten(error)}); is the download complete?"

@@ -1,4 +1,4 @@
-"""What a source of images is."""
+"""A source of images, and an image that is read when it is needed."""
 
 import contextlib
 from collections import Counter
@@ -16,9 +16,9 @@ from dnnlib.errors import InputError
 class SourceImage(NamedTuple):
     """An image that is read where and when it is needed.
 
-    `load` is picklable. It returns the picture, and what was changed or left out to get it, with
-    how often. Of its errors, a `ValueError` says a phrase that completes "<name> ...", with the
-    remedy after a semicolon; an `OSError` may say anything.
+    `load` can be pickled. It returns the picture, and counts of what was changed or left out. The
+    message of its `ValueError` completes "<name> ..."; a remedy follows a semicolon. The message
+    of its `OSError` can be anything.
     """
 
     name: str  # for messages
@@ -28,18 +28,18 @@ class SourceImage(NamedTuple):
 
 @dataclass(frozen=True)
 class Source:
-    """Images in output order, how many, and what is left out of the source, for people."""
+    """Images in output order, their number and labels, and what is left out of the source."""
 
     images: Iterator[SourceImage]
     count: int
     labels: Labels = field(default_factory=lambda: Labels({}))  # if images have names
-    gaps: str | None = None  # what is wrong if some images have labels and others have none
-    left_out: str | None = None
+    gaps: str | None = None  # the message if only some images have labels
+    left_out: str | None = None  # files that are no images, for people
     num_repeated: int = 0  # images that symbolic links make appear more than once
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[None]:
-        """Close what the images come from, when enough of them have been read."""
+        """Close the files of the source after the block, even if not all images were read."""
         try:
             yield
         finally:
@@ -48,7 +48,7 @@ class Source:
 
 
 def refuse_unlabelled(images: Iterable[SourceImage], lack: str) -> Iterator[SourceImage]:
-    """Where labels were asked for, or are there, an image without one cannot be used."""
+    """Make loading an image without label an error, which says that it `lack`s one."""
     for image in images:
         yield image if image.label is not None else image._replace(load=partial(_refuse, lack))
 

@@ -1,4 +1,4 @@
-"""Where images come from: one function per kind of source, each returning a `Source`."""
+"""Open sources of images: one function per kind of source."""
 
 import dataclasses
 import itertools
@@ -40,15 +40,15 @@ def open_source(
 
     Args:
         source: `synthetic`, a folder, a `.zip`, or a dataset under its own file name.
-        max_images: Synthetic images to draw; for other sources the caller limits their number.
+        max_images: Number of synthetic images. The caller limits the images of other sources.
         size: Width and height of synthetic images.
-        seed: Of synthetic images.
-        labels: `folders`, `none`, or a file; `None` for those that come with the source.
-        keep_profile_values: Take pixels as they are, whatever colour profile a file has.
+        seed: Random seed of synthetic images.
+        labels: `folders`, `none`, or a file; `None` for the labels of the source.
+        keep_profile_values: Take pixel values as they are and ignore colour profiles.
 
     Raises:
-        ValueError: If the source is of no known kind, or malformed.
-        OSError: If it does not exist or cannot be read.
+        ValueError: If the kind of the source is unknown, or the source is malformed.
+        OSError: If the source does not exist or cannot be read.
     """
     name = Path(source).name
     has_no_profiles = source == "synthetic" or name == cifar.FILE_NAME
@@ -236,7 +236,7 @@ def _choose_labels(
     metadata: list[str],
     read: Callable[[str], bytes],
 ) -> Labels:
-    """Those that `--labels` asks for; by default what is in the source's `dataset.json`."""
+    """The labels that `--labels` names; by default those in the source's `dataset.json`."""
     if option == "none":
         return Labels({})
     if option == "folders":
@@ -250,7 +250,7 @@ def _choose_labels(
 
 
 def _find_gaps(labels: Labels, names: list[str], where: Path, max_images: int | None) -> str | None:
-    """Images without a label among those that will be looked at."""
+    """The message if some of the first `max_images` images have no label."""
     considered = names if max_images is None else names[: max(max_images, 1)]
     gaps = labels.find_gaps(considered)
     return None if gaps is None else f"{where}: {gaps}"

@@ -1,4 +1,4 @@
-"""Crop and resize to one square power-of-two format."""
+"""Crop and resize images to one square power-of-two size."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -13,13 +13,13 @@ Crop = Literal["center-crop", "center-crop-wide"]
 
 @dataclass(frozen=True)
 class Transform:
-    """What happens to every image: an optional crop, then an optional Lanczos resize.
+    """An optional crop of every image, then an optional Lanczos resize.
 
-    - No crop: resize to `size` whatever the aspect ratio; images of that size stay untouched.
+    - No crop: resize to `size`, ignoring the aspect ratio. Images of this size are not changed.
     - `center-crop`: the largest centred square, resized to `size`.
     - `center-crop-wide`: full width and the central `round(W * h / w)` rows of a `w` x `h` image,
-      resized to `size` = `W` x `H` and centred on a black `W` x `W` square. This row count is the
-      one that existing datasets were made with; it keeps proportions only if `w*w*H == W*W*h`.
+      resized to `size` = `W` x `H` and centred on a black `W` x `W` square. Existing datasets were
+      made with this number of rows, although it keeps proportions only if `w*w*H == W*W*h`.
 
     Raises:
         ValueError: If the combination cannot give square power-of-two images.
@@ -56,7 +56,7 @@ class Transform:
             )
 
     def __call__(self, image: PIL.Image.Image) -> PIL.Image.Image | None:
-        """Apply to an image; `None` if it is too small for `center-crop-wide`."""
+        """The transformed image; `None` if it is too small for `center-crop-wide`."""
         if self.size is None:
             return image
         if self.crop == "center-crop":
@@ -73,7 +73,7 @@ class Transform:
 
 
 def explain_misfit(size: tuple[int, int]) -> str | None:
-    """What keeps an image of this width and height out of a dataset, with the remedy, or `None`."""
+    """Why a dataset takes no image of this width and height, with the remedy; else `None`."""
     width, height = size
     if width != height:
         return (
@@ -95,7 +95,7 @@ def suggest_size(side: int) -> str:
 
 
 def _suggest_wide_size(width: int, height: int) -> str:
-    """About the same shape with the nearest power of two as its width."""
+    """About the same shape, with a power of two as its width."""
     power = nearest_power_of_two(width)
     return f"{power}x{max(round(height * power / width), 1)}"
 

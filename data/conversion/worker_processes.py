@@ -1,4 +1,4 @@
-"""Work in other processes: `map` over several, and a generator in one that may crash."""
+"""Work in other processes: an ordered `map` over several, a generator in one that may crash."""
 
 import contextlib
 import multiprocessing
@@ -26,9 +26,10 @@ CHUNK_SIZE = 4  # items per message: few enough for large images, enough to pay 
 def map_ordered(
     function: Callable[[Item], Result], items: Iterable[Item], num_workers: int
 ) -> Generator[Result]:
-    """Yield `function(item)` for each item; both must be picklable if `num_workers` is above 1.
+    """Yield `function(item)` for each item, in order.
 
-    Close the generator to stop early: it then waits for the few items in flight.
+    Function and items must be picklable if `num_workers` is above 1. Closing the generator stops
+    early: it waits only for the few items in flight.
 
     Raises:
         RuntimeError: If a process dies.
@@ -38,7 +39,7 @@ def map_ordered(
         return
     items = iter(items)
     pending: deque[Future[list[Result]]] = deque()
-    # Spawned, since forking a process that has threads (a progress bar's, a library's) may hang.
+    # Spawned: forking a process with threads (of a progress bar, of a library) may hang.
     pool = ProcessPoolExecutor(
         num_workers, multiprocessing.get_context("spawn"), initializer=_follow_parent
     )
@@ -59,11 +60,13 @@ def map_ordered(
 
 
 def iterate_apart(function: Callable[[Item], Iterable[Result]], argument: Item) -> Iterator[Result]:
-    """Yield what `function(argument)` yields in a process of its own; all must be picklable.
+    """Yield the items of `function(argument)`, which runs in a process of its own.
+
+    Function, argument and items must be picklable.
 
     Raises:
-        ChildProcessError: If the process dies; what it yielded until then has been yielded.
-        ValueError: If it raises one.
+        ChildProcessError: If the process dies. Items from before its death were yielded.
+        ValueError: If the function raises one.
     """
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
@@ -88,7 +91,7 @@ def iterate_apart(function: Callable[[Item], Iterable[Result]], argument: Item) 
 
 def _send(sender: Connection, function: Callable[[Item], Iterable[Result]], argument: Item) -> None:
     _follow_parent()
-    with contextlib.suppress(BrokenPipeError):  # enough has been read
+    with contextlib.suppress(BrokenPipeError):  # the reader has stopped early
         try:
             for item in function(argument):
                 sender.send((item,))
@@ -108,7 +111,7 @@ def _map_chunk(function: Callable[[Item], Result], chunk: list[Item]) -> list[Re
 
 
 def _follow_parent() -> None:
-    """Leave Ctrl-C to the parent, and end when it ends, killed even."""
+    """Leave Ctrl-C to the parent process, and end with it, even if it is killed."""
     keep_freed_memory()  # for the next images
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_exit_after_parent, daemon=True).start()

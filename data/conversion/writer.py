@@ -1,4 +1,4 @@
-"""The destination of a conversion, a ZIP or a folder, which appears only when it is complete."""
+"""Write a dataset, a ZIP or a folder, which appears only when it is complete."""
 
 import contextlib
 import shutil
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from dnnlib import paths, util
 
-Write = Callable[[str, bytes], None]  # takes the name within the dataset, and the content
+Write = Callable[[str, bytes], None]  # of a name within the dataset, and the content
 
 
 @contextlib.contextmanager
@@ -41,7 +41,7 @@ def _is_zip(dest: Path) -> bool:
 
 @contextlib.contextmanager
 def _open_zip(dest: Path) -> Iterator[Write]:
-    """Members are stored uncompressed, without times, so that equal input gives equal bytes."""
+    """Store members uncompressed and without times, so that equal input gives equal bytes."""
     with util.open_atomic(dest) as file, zipfile.ZipFile(file, "w") as archive:
 
         def write(name: str, data: bytes) -> None:
@@ -54,7 +54,7 @@ def _open_zip(dest: Path) -> Iterator[Write]:
 
 @contextlib.contextmanager
 def _open_folder(dest: Path) -> Iterator[Write]:
-    """Collect in a hidden folder beside `dest`; inside it if `dest` exists (it may be a mount)."""
+    """Collect files in a hidden folder beside `dest`; inside it if it exists: it may be a mount."""
     has_dest = dest.exists()
     beside = dest if has_dest else dest.absolute().parent
     temp = Path(
@@ -82,7 +82,7 @@ def _open_folder(dest: Path) -> Iterator[Write]:
 
 @contextlib.contextmanager
 def _parent_folders(dest: Path) -> Iterator[None]:
-    """Create the folders above `dest`; remove those again that stay empty after a failure."""
+    """Create the folders above `dest`; after a failure, remove those that stayed empty."""
     missing = [parent for parent in dest.absolute().parents if not parent.exists()]
     dest.absolute().parent.mkdir(parents=True, exist_ok=True)
     try:

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from data.batches import TrainingBatches
+from dnnlib.errors import InputError
 from torch_utils.distributed import Worker
 
 LOADER = dict(pin_memory=True, prefetch_factor=2)
@@ -101,6 +102,17 @@ def test_damaged_images_are_skipped_and_counted_when_asked():
     num_5, num_6 = (sum(batch.count(n) for batch in load(batches(), 10)) for n in (5, 6))
     assert source.take_num_skipped() == 2 * num_5 + num_6 > 0
     assert source.take_num_skipped() == 0
+
+
+def test_images_of_another_size_are_not_skipped_as_damaged(monkeypatch):
+    def refuse(*args):
+        raise InputError("b.png is 8x8, but a.png is 4x4")
+
+    monkeypatch.setattr(Numbers, "load_into", refuse)
+    for num_workers in (0, 1):
+        source = batches(num_workers, skip_damaged=True)
+        with pytest.raises(RuntimeError, match=r"failed: b\.png is 8x8"):
+            source.load()
 
 
 def test_dataset_without_a_readable_image_is_refused():

@@ -449,7 +449,7 @@ def tar_member(name: str, kind: bytes, data: bytes) -> bytes:
         (tar_member("x", tarfile.GNUTYPE_LONGNAME, bytes(2**27)), "a header of 134217728 bytes"),
         (tar_member("x", tarfile.XHDTYPE, bytes(2**27)), "a header of 134217728 bytes"),
         (tar_member("data_batch_1", tarfile.REGTYPE, bytes(2**27)), "unpacks to 134217728 bytes"),
-        (tar_member("data_batch_x\n\x1b[2J", tarfile.REGTYPE, b"") * 2, "no data_batch_1 in it"),
+        (tar_member("data_batch_x\n\x1b[2J", tarfile.REGTYPE, b"") * 2, "has no data_batch_1"),
         (tar_member("x", tarfile.REGTYPE, b"x")[:700], "is the download complete"),
     ],
     ids=["long name", "extended header", "batch", "names", "cut short"],

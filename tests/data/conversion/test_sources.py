@@ -171,7 +171,7 @@ def test_labels_from_a_file(case, tmp_path):
 
 REFUSED_TABLES = {
     "no file": (None, "", "no such file"),
-    "empty": ("a.csv", "", "no label in it"),
+    "empty": ("a.csv", "", "the file has no label"),
     "one column": ("a.csv", "a/1.png\n", "line 1 has 1 columns; expected NAME,LABEL"),
     "ragged": ("a.csv", "a/1.png,1,2\nb.png,1\n", "line 2 has 2 columns; expected 3"),
     "no number": ("a.csv", "a/1.png,1,x\nb.png,1,2\n", "line 1: 'x' is not a number"),
