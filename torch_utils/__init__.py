@@ -1,3 +1,3 @@
-"""What every package may use: operators, processes, images, statistics, persistence."""
+"""Shared by all packages above: operators, processes, images, statistics, persistence."""
 
 import dnnlib  # noqa: F401  finds the old names of modules that have moved, see `dnnlib.moved`

@@ -63,7 +63,7 @@ def is_torchrun() -> bool:
 
 
 def num_torchrun_processes() -> int | None:
-    """How many processes `torchrun` started, on all machines; `None` without it."""
+    """Number of processes that `torchrun` started, on all machines; `None` without it."""
     return _from_environment("WORLD_SIZE") if is_torchrun() else None
 
 

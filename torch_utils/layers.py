@@ -184,8 +184,8 @@ class MappingNetwork(torch.nn.Module):
             weights.
 
         Raises:
-            ValueError: If latents or labels are missing, or a network without an average is to
-                truncate styles.
+            ValueError: If latents or labels are missing.
+            InputError: If the network has no average style to truncate towards.
         """
         dtype = (self.fc0 if self.num_layers > 0 else self.embed).weight.dtype
         inputs = []
@@ -211,7 +211,7 @@ class MappingNetwork(torch.nn.Module):
 
     def _truncate(self, ws: Tensor, psi: float, cutoff: int | None) -> Tensor:
         if self.w_avg_beta is None or self.num_ws is None:
-            raise ValueError("truncation needs a mapping network that tracks the average style")
+            raise InputError("truncation needs a mapping network that tracks the average style")
         truncated = self.w_avg.lerp(ws, psi)
         if cutoff is None:
             return truncated

@@ -1,4 +1,4 @@
-"""How launchers pass tensors and structures to kernels, through `ctypes`."""
+"""Passes tensors and structures to kernels, through `ctypes`."""
 
 from torch import Tensor
 
@@ -9,5 +9,5 @@ def fields(ctype: type, names: str) -> list[tuple[str, type]]:
 
 
 def address(t: Tensor | None) -> int | None:
-    """Where the data of a tensor starts; `None` becomes a null pointer."""
+    """Address of the data of a tensor; `None` becomes a null pointer."""
     return None if t is None else t.data_ptr()

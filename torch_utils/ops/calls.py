@@ -49,7 +49,7 @@ class BiasAct(NamedTuple):
 
 
 class BiasActGrad(NamedTuple):
-    """Which gradients of `BiasAct` are computed, and from what.
+    """The gradients of `BiasAct` that are needed, and the tensor that they are computed from.
 
     Attributes:
         is_output_saved: The output of the forward pass was saved, rather than its input.

@@ -1,4 +1,4 @@
-"""What compiling kernels for the CPU and for CUDA has in common: its error, and who hears of it."""
+"""The error of compiling kernels, for the CPU or CUDA, and the listeners that are told of it."""
 
 import contextlib
 from collections.abc import Callable, Iterator

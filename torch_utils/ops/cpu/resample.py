@@ -60,7 +60,7 @@ def mask_shape(x: Tensor, tmp_h: int, tmp_w: int) -> list[int]:
 
 
 class Resampling(NamedTuple):
-    """How images are filtered twice, with a nonlinearity between.
+    """Settings of two filters with a nonlinearity between.
 
     Attributes:
         up: Upsampling factors x and y.

@@ -90,7 +90,7 @@ def toolchains() -> Iterator[Toolchain]:
     """The compiler with each set of flags that it accepts, the best first.
 
     Raises:
-        BuildError: If there is no compiler, or it does not work at all.
+        BuildError: If no compiler is found, or it accepts none of the flags.
         CompilerHangsError: If it does not answer the first question.
     """
     if platform.system() == "Windows":

@@ -8,7 +8,7 @@ from torch_utils.ops.cpu.resample import Resampling, resample
 
 
 def upfirdn2d(x: Tensor, f: Tensor, call: UpFirDn) -> Tensor:
-    """The op: the filter belongs to the upsampling, unless there is none."""
+    """The op. The filter belongs to the upsampling, or to the downsampling if `up` is 1."""
     f = f * call.gain ** (f.ndim / 2)  # in float32, by definition
     identity = torch.ones([1, 1])
     fu, fd = (identity, f) if call.up == (1, 1) else (f, identity)

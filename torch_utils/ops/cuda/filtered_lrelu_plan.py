@@ -148,7 +148,7 @@ class Arguments(Structure):
 
 @dataclass(frozen=True)
 class Plan:
-    """How a call is launched.
+    """The launch of a call.
 
     Attributes:
         shape: Shape of the output.

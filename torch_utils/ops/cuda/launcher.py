@@ -169,9 +169,9 @@ def _failed(source: str, specialisation: str, index: int, error: Exception) -> B
     _thread.functions.pop((source, specialisation, index), None)
     if is_first:
         warnings.warn(
-            f"CUDA kernels: {error} In its place, and in that of any other of {source} that fails, "
-            f"{arch} uses more general kernels or PyTorch operations, which are several times "
-            "slower and take more memory.",
+            f"CUDA kernels: {error} For this and other failing kernels of {source}, {arch} uses "
+            "more general kernels or PyTorch operations, which are several times slower and take "
+            "more memory.",
             stacklevel=2,
         )
     return BuildError(str(error))

@@ -54,7 +54,7 @@ class General(ctypes.Structure):
 
 
 class Layout(NamedTuple):
-    """What a plan depends on, besides the filter and the call."""
+    """The layout of images, which a plan depends on."""
 
     shape: tuple[int, ...]
     strides: tuple[int, ...]
@@ -63,7 +63,7 @@ class Layout(NamedTuple):
 
 @dataclass(frozen=True)
 class Plan:
-    """How a kernel is launched; the same for all images of the same layout.
+    """A launch of a kernel; images of the same layout share it.
 
     Attributes:
         specialisation: C++ name of the kernel.

@@ -95,9 +95,9 @@ def test_launch_calls_the_driver(source_dir):
 
     def warning(arch, reason):
         return (
-            f"{refusal(arch, reason).replace('BuildError', 'warning: CUDA kernels')} In its place, "
-            f"and in that of any other of {SOURCE} that fails, {arch} uses more general kernels or "
-            "PyTorch operations, which are several times slower and take more memory."
+            f"{refusal(arch, reason).replace('BuildError', 'warning: CUDA kernels')} For this "
+            f"and other failing kernels of {SOURCE}, {arch} uses more general kernels or PyTorch "
+            "operations, which are several times slower and take more memory."
         )
 
     # What an earlier kernel did is not the fault of this one.
