@@ -33,15 +33,9 @@ def value_option(
     required: bool = False,
 ) -> Decorator:
     """An option with a value; the help text shows the default, if there is one."""
-    return click.option(
-        name,
-        type=type,
-        default=default,
-        show_default=default is not None,
-        metavar=metavar,
-        required=required,
-        help=help,
-    )
+    # To click, a default of None is a default: the option would never be missing.
+    given = {} if default is None else {"default": default, "show_default": True}
+    return click.option(name, type=type, metavar=metavar, required=required, help=help, **given)
 
 
 def count_option(name: str, help: str, *, default: int | None = None) -> Decorator:
