@@ -2,8 +2,8 @@
 
 `python -m benchmarks.equivariance`
 
-An untrained network shows what its architecture is worth: whether the content of an image follows
-when its input is moved or turned, before training has had a chance to undo or to mend it.
+An untrained network shows the equivariance of its architecture: whether the content of an image
+follows when the input is moved or turned, before training has changed this for better or worse.
 """
 
 if __name__ == "__main__":  # Ctrl-C ends the script quietly even during the other imports
@@ -59,7 +59,7 @@ def main(
     threads: int | None,
     device: str,
 ) -> None:
-    """Measure the equivariance of untrained networks, and time the operators that this takes.
+    """Measure the equivariance of untrained networks, and time the operators of the metrics.
 
     Prints two tables. The first has the equivariance to translation by whole pixels, by fractions
     and to rotation, in dB, of networks with random weights, whose images have all been scaled to
@@ -247,7 +247,7 @@ def naive_bandlimit_filter(
 def naive_affine_transformation(
     x: Tensor, mat: Tensor, up: int = 4, amax: int = 16, **filter_kwargs: Any
 ) -> tuple[Tensor, Tensor]:
-    """What `resample.apply_affine_transformation` returns, by its definition."""
+    """Compute `resample.apply_affine_transformation` by its definition."""
     f = naive_bandlimit_filter(mat, amax=amax, up=up, **filter_kwargs).float().to(x.device)
     border = amax * up
     samples = upfirdn2d.upfirdn2d(x, f, up=up, gain=up**2, padding=2 * border - 1)
