@@ -12,7 +12,7 @@ import torch.nn.functional as F
 
 import dnnlib
 import legacy
-from data.dataset import load_target
+from training.dataset import load_target
 
 
 def noise_penalty(noise):
