@@ -9,10 +9,10 @@ import numpy as np
 import PIL.Image
 import torch
 import torch.nn.functional as F
+from training.dataset import load_target
 
 import dnnlib
 import legacy
-from training.dataset import load_target
 
 
 def noise_penalty(noise):
