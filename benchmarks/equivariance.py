@@ -247,7 +247,7 @@ def naive_bandlimit_filter(
 def naive_affine_transformation(
     x: Tensor, mat: Tensor, up: int = 4, amax: int = 16, **filter_kwargs: Any
 ) -> tuple[Tensor, Tensor]:
-    """Compute `resample.apply_affine_transformation` by its definition."""
+    """The result of `apply_affine_transformation` by its definition."""
     f = naive_bandlimit_filter(mat, amax=amax, up=up, **filter_kwargs).float().to(x.device)
     border = amax * up
     samples = upfirdn2d.upfirdn2d(x, f, up=up, gain=up**2, padding=2 * border - 1)
