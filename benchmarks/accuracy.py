@@ -33,7 +33,7 @@ def errors(
         function: Calls the op with the inputs.
         inputs: Tensors that it is differentiable in.
         num_orders: How many of `ORDERS` to look at.
-        exact: What the reference computes in.
+        exact: Type that the reference computes in.
 
     Returns:
         For each order the largest error of its tensors: the norm of the difference relative to the

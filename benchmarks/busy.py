@@ -1,9 +1,9 @@
-"""How slow PyTorch gets when other programs use the processor, too: `python -m benchmarks.busy`.
+"""Speed of PyTorch while other programs use the processor, too: `python -m benchmarks.busy`.
 
 OpenMP's threads wait for each other at the end of every parallel loop. While they wait, they spin:
 a thread that spins keeps the processor from the thread that it waits for. `dnnlib.openmp` bounds
-the time that a thread spins before it sleeps; this benchmark shows what the bound costs on a
-machine that does nothing else, and what it gains beside busy loops.
+the time that a thread spins before it sleeps. This benchmark measures the cost of the bound on an
+idle machine, and its gain beside busy processes.
 
 Every measurement runs in a process of its own, since OpenMP reads its settings once, when PyTorch
 is loaded. The settings take turns, so that a slow minute of the machine hits all of them.
@@ -30,7 +30,7 @@ from benchmarks import PROJECT_DIR, options, timing
 from benchmarks.networks import Setup, Training, build_generator
 from dnnlib import cli, openmp
 
-# PyTorch comes first, and with it OpenMP: what this project sets would come too late.
+# PyTorch, which loads OpenMP, is imported first, so that settings of this project come too late.
 WORKER = "import torch, sys; from benchmarks import busy; busy.work(*sys.argv[1:])"
 TASKS = ("T 32", "T 256", "training")
 DEMO, LARGE = dict(cbase=512, cmax=32), dict(cbase=16384, cmax=512)
@@ -75,9 +75,9 @@ def main(
 ) -> None:
     """Time small and large networks beside busy processes, with several settings of OpenMP.
 
-    Prints one row per task and number of busy processes: the median of the milliseconds that one
-    call takes, for each setting, and how many times longer than on an idle machine it takes where
-    the scheduler is fair.
+    Prints one row per task and number of busy processes: for each setting the median milliseconds
+    of a call; "fair share" is how many times longer than on an idle machine a call would take if
+    the scheduler gave each thread the same share of the processor.
     """
     environments = {name: environment(name) for name in settings}
     click.echo(timing.describe_machine(torch.device("cpu")))
@@ -154,7 +154,7 @@ def work(task: str, seconds: str) -> None:
 
 
 def prepare(task: str) -> Callable[[], object]:
-    """What to time: a function without arguments."""
+    """Return the function without arguments that a task times."""
     if task == "training":
         training = Training(Setup("stylegan3-t", 32, batch=4, **DEMO), torch.device("cpu"))
 

@@ -1,4 +1,4 @@
-"""Calls that took place while a network ran, to repeat them on tensors of their own."""
+"""Record calls of operators while a network runs, and repeat them on other tensors."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -57,10 +57,10 @@ class Call:
 
 
 class ConvolutionCallRecorder(TorchDispatchMode):
-    """Context that lists the convolutions inside and their gradients, depthwise ones left out.
+    """Context that lists the convolutions inside and their gradients, except depthwise ones.
 
     Attributes:
-        calls: What took place so far, in order.
+        calls: The calls so far, in order.
     """
 
     def __init__(self) -> None:
@@ -68,7 +68,7 @@ class ConvolutionCallRecorder(TorchDispatchMode):
         self.calls: list[Call] = []
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        """Run an operation, and note it down if it is a convolution or the gradient of one."""
+        """Run an operation, and record it if it is a convolution or the gradient of one."""
         if func is torch.ops.aten.convolution.default:
             x, weight, groups = args[0], args[1], args[8]
         elif func is torch.ops.aten.convolution_backward.default:
@@ -96,12 +96,12 @@ def count_calls(calls: list[Call]) -> Iterator[tuple[Call, int]]:
 def measure_calls(
     calls: list[Call], device: torch.device, num_runs: int | None, budget_sec: float
 ) -> float:
-    """Total duration of the calls in seconds, each of the distinct ones timed by itself.
+    """Sum of the durations of all calls in seconds; each distinct call is timed once.
 
-    Only one of them has tensors at a time, so that this fits into memory where training does.
+    Only one call has tensors at a time, so that this fits into memory wherever training does.
 
     Args:
-        calls: What to repeat.
+        calls: The calls to repeat.
         device: Where.
         num_runs: Timed runs of each, see `timing.measure`.
         budget_sec: Duration of all timed runs to aim at.

@@ -21,8 +21,8 @@ from torch_utils.ops.cuda.compiler import compile_cubin
 from torch_utils.ops.cuda.compiler import failures as cuda_failures
 from torch_utils.ops.cuda.recorder import record_launches
 
-# A sample that rounding takes across the kink of a nonlinearity has another gradient, rightly so.
-# It is rare: with other random numbers, a kernel that is right agrees.
+# A sample that rounding moves across the kink of a nonlinearity has another gradient, correctly.
+# This is rare: a correct kernel agrees with the reference for other random numbers.
 NUM_DRAWS = 3
 
 
@@ -85,7 +85,7 @@ def measure_errors(
         for order, error in enumerate(errors):
             if error >= largest[order]:
                 largest[order], worst[order] = error, call.layer
-    # So is one that cannot be built. What took its place is right, but slow.
+    # A kernel that cannot be built is a finding, too: the reference took its place, and is slow.
     failures += [text for (*kernel, _), text in cuda_failures.items() if tuple(kernel) in kernels]
     return Errors(
         tuple(largest), tuple(worst), tuple(failures), len(calls), len(kernels), num_by_reference
@@ -102,7 +102,7 @@ def compile_kernels(
     """
     kernels: set[tuple[str, str]] = set()
     for call, dtype, channels_last in itertools.product(calls, dtypes, (False, True)):
-        # What cannot even be launched will be found when it is measured.
+        # Calls that fail here will fail again, and be reported, when they are measured.
         with contextlib.suppress(Exception):
             kernels |= _kernels_of_call(_in_layout(call.with_dtype(dtype), channels_last), device)
     arch = "sm_{}{}".format(*torch.cuda.get_device_capability(device))
@@ -114,7 +114,7 @@ def compile_kernels(
 
 
 def unusual_calls() -> list[OpCall]:
-    """Parameters that the networks do not use: the general kernels have to take them."""
+    """Calls with parameters that no network uses, for the general kernels."""
     f5, f7, f9 = (torch.hann_window(taps + 2, periodic=False)[1:-1] / taps for taps in (5, 7, 9))
     f3x4 = torch.arange(12.0).reshape(3, 4).sin()
     f5x3 = torch.arange(15.0).reshape(5, 3).cos()

@@ -1,11 +1,11 @@
-"""How fast images are converted and loaded, beside plain Pillow and the bare decoder.
+"""Speed of converting and loading images, beside plain Pillow and the bare decoder.
 
     python -m benchmarks.dataset
 
-Converting is compared with the loop that one would write with Pillow, loading with `pyspng.load`
-on bytes in memory. What is compared takes turns, block by block, and rates are those per second
-of processor time (`--clock=wall` for the time on the clock): other work on the machine slows
-down both sides. Processes of the loader are measured by their own processor time.
+Conversion is compared with a plain loop that uses Pillow, and loading with `pyspng.load` on bytes
+in memory. The two sides take turns, block by block, because other work on the machine slows down
+both. Rates are per second of processor time, or of wall time with `--clock=wall`. The processor
+time includes the processes of the loader.
 """
 
 if __name__ == "__main__":  # Ctrl-C ends the script quietly even during the other imports
@@ -95,7 +95,8 @@ def conversion_rows(
 ) -> Iterator[tuple[str, ...]]:
     """Conversion of photos to half their size with one and two workers, and as they are.
 
-    Ours are whole commands, with the start of all processes, on copies that make it matter less.
+    Our times are those of whole commands. They convert several copies of the photos, so that the
+    start of the processes matters less.
     """
     count = len(list(photos.iterdir()))
     copies = folder / "copies"
@@ -147,14 +148,14 @@ def _compare_loading(
 ) -> tuple[float, float, float]:
     """Images per second of the loader and of the bare decoder, and their ratio.
 
-    All in the least disturbed round. The bare decoder gets the same files as bytes, in an order as
-    random as that of the loader.
+    Both rates are those of the fastest round. The bare decoder gets the same files as bytes, in
+    random order, like the loader.
     """
     files = [dataset._read_image(i) for i in range(len(dataset))]
     rng = np.random.RandomState(0)
     loader = BatchLoader(dataset, _endless(rng, len(dataset)), BATCH, num_workers)
     _check(next(loader), files, np.random.RandomState(0).permutation(len(dataset)))
-    for _ in range(3 * len(dataset) // BATCH):  # what is checked or kept when it is first read
+    for _ in range(3 * len(dataset) // BATCH):  # first reads also check or cache images
         next(loader)
     processes = [psutil.Process(), *map(psutil.Process, loader.worker_pids)]
     rates, bare_rates = [], []
@@ -174,7 +175,7 @@ def _compare_loading(
 
 
 def describe_large_zip(path: Path, num_members: int) -> list[str]:
-    """How long a ZIP of many files takes to open, here and in another process."""
+    """Measure how long a ZIP of many files takes to open, here and in another process."""
     tiny = plain_png.encode(np.zeros([4, 4, 3], np.uint8))
     with zipfile.ZipFile(path, "w") as archive:
         for i in range(num_members):
@@ -239,7 +240,7 @@ def _check(batch: tuple[Tensor, Tensor], files: list[bytes], order: np.ndarray) 
 
 
 def _seconds(clock: str, processes: list[psutil.Process]) -> float:
-    """The time on the clock, or that of the processor that was spent on some processes."""
+    """The wall time, or the processor time of some processes, the first of which is this one."""
     if clock == "wall":
         return time.perf_counter()
     _, *others = processes  # the first is this one, which has a finer clock

@@ -2,8 +2,8 @@
 
 `python -m benchmarks.equivariance`
 
-An untrained network shows what its architecture is worth: whether the content of an image follows
-when its input is moved or turned, before training has had a chance to undo or to mend it.
+An untrained network shows the equivariance of its architecture: whether the content of an image
+follows when the input is moved or turned, before training has changed this for better or worse.
 """
 
 if __name__ == "__main__":  # Ctrl-C ends the script quietly even during the other imports
@@ -61,7 +61,7 @@ def main(
     threads: int | None,
     device: str,
 ) -> None:
-    """Measure the equivariance of untrained networks, and time the operators that this takes.
+    """Measure the equivariance of untrained networks, and time the operators of the metrics.
 
     Prints two tables. The first has the equivariance to translation by whole pixels, by fractions
     and to rotation, in dB, of networks with random weights, whose images have all been scaled to

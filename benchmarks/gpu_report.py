@@ -1,8 +1,8 @@
-"""All there is to know about a GPU in one report: `python -m benchmarks.gpu_report`.
+"""A report about the kernels on a GPU: `python -m benchmarks.gpu_report`.
 
-Whoever has a GPU can run this one command and send what it writes: whether the kernels are right
-there, how fast they are in every layer beside what the machine can do, how long compiling takes,
-and what synthesis and training amount to. The same code measures the kernels of a CPU.
+The report says whether the kernels are correct on the GPU, how fast they are in every layer
+relative to the limits of the machine, how long compiling takes, and how fast synthesis and training
+are. The command measures the kernels of a CPU, too.
 """
 
 if __name__ == "__main__":  # Ctrl-C ends the script quietly even during the other imports
@@ -59,8 +59,9 @@ def main(
 ) -> None:
     """Check and measure kernels, synthesis and training on a GPU, and write a Markdown report.
 
-    Takes less than 8 minutes: each section has its share of the time, and says what it left out. A
-    part that fails is a row with the error; the exit code is then 1.
+    Takes less than 8 minutes: each section has a share of the time, and lists the parts that it
+    leaves out for lack of time. A part that fails becomes a row with the error; the exit code is
+    then 1.
 
     \b
     Examples:
@@ -87,7 +88,7 @@ def make_report(
     """Measure the sections `names` and write what is finished to `out` each time.
 
     Args:
-        plan: What is measured.
+        plan: Sizes of the measurements.
         names: Some of `SECTIONS`.
         seconds: Time that this may take.
         out: File for the Markdown, or `None`.

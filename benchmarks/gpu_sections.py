@@ -1,4 +1,4 @@
-"""What the sections of `benchmarks/gpu_report.py` measure: rows for their tables."""
+"""Measurements of the sections of `benchmarks/gpu_report.py`: rows for their tables."""
 
 import functools
 import os
@@ -39,7 +39,7 @@ MIN_TRAINING_BATCH = 4  # what minibatch standard deviation needs
 
 @dataclass(frozen=True)
 class Plan:
-    """What is measured, and how large it is.
+    """The sizes of all measurements.
 
     Attributes:
         device: Where.

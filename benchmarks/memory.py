@@ -1,4 +1,4 @@
-"""How much memory something takes, and how large a batch may be for it."""
+"""Memory that a process or a GPU uses, and the largest batch that fits."""
 
 import re
 from collections.abc import Callable
@@ -15,7 +15,7 @@ Result = TypeVar("Result")
 def resident_bytes(field: str) -> int | None:
     """Memory of this process: `"VmRSS"` now, `"VmHWM"` at most so far; `None` if not on Linux.
 
-    Unlike `ru_maxrss`, the latter begins anew with a new program.
+    Unlike `ru_maxrss`, `"VmHWM"` starts again with a new program.
     """
     status = Path("/proc/self/status")
     text = status.read_text() if status.exists() else ""
@@ -24,7 +24,7 @@ def resident_bytes(field: str) -> int | None:
 
 
 def reset_peak(device: torch.device) -> None:
-    """Let `peak_bytes` begin anew, with what is in use now."""
+    """Let `peak_bytes` start again from the memory in use now."""
     if device.type == "cuda":
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)
@@ -75,7 +75,7 @@ def filling_batch(
 def measure_filling(
     measure: Callable[[int], Result], batch: int, smallest: int
 ) -> tuple[int, Result]:
-    """Measure with a batch, or with half of it as long as it does not fit after all.
+    """Measure with a batch, and halve the batch as long as it does not fit.
 
     Raises:
         RuntimeError: If `smallest` does not fit.
@@ -86,4 +86,4 @@ def measure_filling(
         except torch.OutOfMemoryError as error:
             if batch <= smallest:
                 raise RuntimeError(f"out of memory with a batch of {batch}") from error
-        batch //= 2  # out of the handler, which would keep the tensors that did fit
+        batch //= 2  # outside the handler: its traceback would keep tensors alive

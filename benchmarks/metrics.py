@@ -1,7 +1,8 @@
 """Speed of the Fréchet inception distance, stage by stage: `python -m benchmarks.metrics`.
 
-Features of an image pass three stages: a generator makes the image, a feature network looks at it,
-statistics take the features in. Each is timed alone, and then all together as in calc_metrics.py.
+There are three stages: a generator makes the images, a feature network computes their features, and
+the statistics accumulate the features. The benchmark times each stage alone, and then all of them
+together, as in calc_metrics.py.
 The feature network has random weights, since speed does not depend on the weights. It is
 InceptionV3; with --quick, it is a stand-in with as many features.
 """

@@ -1,11 +1,11 @@
 """Speed of the ops in every layer of the standard networks: `python -m benchmarks.ops`.
 
-The calls are those that the networks make: they are recorded while a network runs, equal ones are
-counted, and each is repeated on random tensors of the same shapes, strides and types. Beside its
-time stands what it has to do, by the formulas of `benchmarks/work.py`, relative to what the machine
-can do, measured in the same run by `benchmarks/peaks.py`: the rate of a large matrix product and
-that of copying memory. Whichever of the two takes longer is the floor of the call; the share is the
-floor relative to the time. Calls whose data stays in a cache may be faster than their floor.
+The benchmark records the calls of ops while a network runs, counts equal calls, and repeats each
+call on random tensors of the same shapes, strides and types. `benchmarks/work.py` gives the
+arithmetic and the memory traffic of a call; `benchmarks/peaks.py` measures, in the same run, the
+rates of a large matrix product and of copying memory. The arithmetic or the traffic, whichever
+takes longer at these rates, is the floor of the call; the share is the floor relative to the
+measured time. Calls whose data stays in a cache may be faster than their floor.
 """
 
 if __name__ == "__main__":  # Ctrl-C ends the script quietly even during the other imports
@@ -29,7 +29,7 @@ from dnnlib import cli
 from torch_utils.ops.selection import force_reference
 
 DTYPES = {name: getattr(torch, name) for name in ("float32", "float64", "bfloat16", "float16")}
-# Of many samples, rounding takes some across the kink of a nonlinearity to another slope.
+# Rounding moves a few of many samples across the kink of a nonlinearity, to another slope.
 MAX_GRAD_ERROR = 2e-3
 HEADER = (
     "op",
@@ -82,11 +82,12 @@ def main(
 ) -> None:
     """Time each op in each layer of the standard networks beside what the machine can do.
 
-    Prints one row per op, network and kind of call: the median time of a call, the rates of
-    arithmetic and of memory that it reaches, which of the two is the limit and how much of it is
-    reached, and the time with the reference ops. "calls" is how many such calls the network makes;
-    "total" sums up all its calls of an op. Every result (and gradient) is compared with the
-    reference before it is timed; "error" is the norm of the difference relative to the norm.
+    Prints one row per op, network and kind of call: the median time of a call, its rates of
+    arithmetic and of memory traffic, which of the two rates is the limit, the share of the limit
+    that the call reaches, and the time with the reference ops. "calls" is the number of such calls
+    in the network; "total" is the sum over its calls of an op. Every result (and gradient) is
+    compared with the reference before it is timed; "error" is the norm of the difference relative
+    to the norm.
 
     \b
     Examples:
@@ -140,7 +141,7 @@ def measure_call(
     """Check a call, then time it, see `timing.measure_kernels`.
 
     Args:
-        call: What to repeat.
+        call: The call to repeat.
         device: Where.
         dtype: Type of the images, `None` for that of the network.
         with_grad: Also run the backward pass, for all data that the op is differentiable in.

@@ -1,4 +1,4 @@
-"""What the machine can do at best: arithmetic and memory bandwidth, measured."""
+"""The highest rates of arithmetic and of memory traffic that a machine reaches, measured."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -37,11 +37,11 @@ class Peaks:
         return max(self.seconds(work, "flops"), self.seconds(work, "bytes"))
 
     def bound(self, work: Work) -> Literal["flops", "bytes"]:
-        """Which of the two rates that is due to."""
+        """Which of the two rates sets this limit."""
         return max(("flops", "bytes"), key=lambda kind: self.seconds(work, kind))
 
     def seconds(self, work: Work, kind: Literal["flops", "bytes"]) -> float:
-        """The shortest time as far as one of the rates is concerned."""
+        """The shortest time at one of the rates alone."""
         is_flops = kind == "flops"
         return work.flop / self.flop_per_sec if is_flops else work.byte / self.byte_per_sec
 
@@ -72,7 +72,7 @@ def measure_peaks(
     size = matrix_size or MATRIX_SIZE.get(device.type, MATRIX_SIZE["cpu"])
     a, b = (torch.rand([size, size], dtype=dtype, device=device) for _ in range(2))
     product = torch.empty_like(a)
-    # With as many multiplications as the product; kernels of 1x1, for which there are no shortcuts.
+    # The convolution takes as many multiplications as the product. No algorithm saves any at 1x1.
     channels, width = max(size // 4, 1), max(int((2 * size) ** 0.5), 1)
     images = torch.rand([8, channels, width, width], dtype=dtype, device=device)
     images = images.contiguous(memory_format=torch.channels_last)

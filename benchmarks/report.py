@@ -1,8 +1,8 @@
 """A Markdown report of many measurements that has to be ready in time.
 
-A report consists of sections, a section of a table, a table of items. An item is measured when its
-turn comes; if it fails, the error becomes its row. Every section has a share of the time; what it
-does not need goes to the following ones, and items whose turn comes too late are left out by name.
+A report consists of sections, and a section is a table of items. Items are measured in order; the
+error of an item that fails becomes its row. Every section has a share of the time, and passes on
+the time that it does not need. The report names the items that it leaves out for lack of time.
 """
 
 import time
@@ -17,7 +17,7 @@ Rows = Sequence[Sequence[str]]
 
 
 class Incomplete(RuntimeError):
-    """Says what failed of an item that has `rows` nevertheless."""
+    """A part of an item failed; `rows` holds the results of the other parts."""
 
     def __init__(self, message: str, rows: Rows) -> None:
         super().__init__(message)
@@ -37,12 +37,12 @@ class Section:
     """A table.
 
     Attributes:
-        name: What `--sections` calls it.
+        name: Name for `--sections`.
         title: Heading.
-        about: What the columns mean.
+        about: Meaning of the columns.
         header: Names of the columns; an item that fails fills the first two.
         share: Part of the total time, in seconds of a report that takes as long as it may.
-        items: What to measure; is asked for when the section's turn comes.
+        items: Returns the items; is called when the section's turn comes.
     """
 
     name: str
@@ -58,7 +58,7 @@ class Report:
     """A report that grows section by section.
 
     Attributes:
-        text: What has been written so far, Markdown.
+        text: The report so far, in Markdown.
         failures: Names of items that raised, and why.
         left_out: Names of items there was no time for.
     """
@@ -117,7 +117,7 @@ def write_report(
 
     Args:
         head: First lines.
-        sections: What follows.
+        sections: The sections, in order.
         total_sec: Time for all sections.
         save: Is called with all of the text so far.
         start: When the time began, of `time.perf_counter`; `None` for now.

@@ -1,14 +1,14 @@
 """Speed of image synthesis beside that of its bare convolutions: `python -m benchmarks.synthesis`.
 
-The bare convolutions of a network are the convolutions that its layers make: the 3x3 ones of
-StyleGAN3-T, the 1x1 ones of StyleGAN3-R, the 3x3 ones of StyleGAN2, which are transposed where they
-upsample, and every ToRGB. They are recorded while the network runs, and repeated on fresh tensors
-of the same shapes, strides and types. Left out is everything else: modulation, bias, noise,
-nonlinearity, type conversion, the affine layers of the styles, the Fourier features, and the FIR
-filters, also where PyTorch computes these as (depthwise) convolutions.
+The bare convolutions of a network are the convolutions that its layers make: 3x3 in StyleGAN3-T,
+1x1 in StyleGAN3-R, 3x3 in StyleGAN2 (transposed where they upsample), and every ToRGB. The
+benchmark records them while the network runs, and repeats them on fresh tensors of the same shapes,
+strides and types. It leaves out everything else: modulation, bias, noise, nonlinearity, type
+conversion, the affine layers of the styles, the Fourier features, and the FIR filters, even where
+PyTorch computes filters as (depthwise) convolutions.
 
-No implementation of the same layers that calls the same convolutions can be faster. The ratio of
-both times tells what all the rest costs: at 1, nothing.
+An implementation that calls the same convolutions cannot be faster than they are. The ratio of the
+two times is the cost of everything else: 1 means that it costs nothing.
 """
 
 if __name__ == "__main__":  # Ctrl-C ends the script quietly even during the other imports
@@ -72,13 +72,13 @@ def main(
     """Time the synthesis networks beside their bare convolutions.
 
     Prints a table with one row per network: the median time per image, the median time per image of
-    nothing but the convolutions that this network makes (the limit that the machine sets), the
-    ratio of the two, the work of these convolutions, and how fast the machine does it. Spread is
-    the interquartile range relative to the median; with fewer than four runs, the slowest minus the
+    the network's convolutions alone (the limit that the machine sets), the ratio of the two, the
+    work of the convolutions, and the rate at which the machine does this work. Spread is the
+    interquartile range relative to the median; with fewer than four runs, the slowest minus the
     fastest. Weights are random; the mapping network is not included.
 
-    Each network is checked before it is timed: its convolutions are those of its layers, its images
-    are finite, repeat themselves, and in float16 are close to those in float32.
+    Each network is checked before it is timed: every layer makes its convolution, and the images
+    are finite, the same in each run, and in float16 close to those in float32.
 
     \b
     Examples:
@@ -179,7 +179,7 @@ def measure_synthesis(
     def synthesize() -> Tensor:
         return synthesis(ws, noise_mode="const", force_fp32=not use_fp16)
 
-    # Recording runs the network once, and so does `Replay`: that is enough of a warm-up.
+    # Recording runs the network once, and `Replay` each convolution: no other warm-up is needed.
     with ConvolutionRecorder() as recorder:
         first = synthesize()
     check_convolutions(recorder.convs, synthesis)
@@ -194,10 +194,10 @@ def measure_synthesis(
 
 
 class ConvolutionRecorder(TorchDispatchMode):
-    """Context that lists the convolutions inside, depthwise ones left out.
+    """Context that lists the convolutions inside, except depthwise ones.
 
     Attributes:
-        convs: What took place so far.
+        convs: The convolutions so far, in order.
     """
 
     def __init__(self) -> None:
@@ -205,7 +205,7 @@ class ConvolutionRecorder(TorchDispatchMode):
         self.convs: list[Convolution] = []
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        """Run an operation, and note it down if it is a convolution."""
+        """Run an operation, and record it if it is a convolution."""
         y = func(*args, **(kwargs or {}))
         if func is torch.ops.aten.convolution.default:
             x, weight, _, *settings = args

@@ -1,4 +1,4 @@
-"""What the benchmarks share: repeated timing, the machine in words, tables."""
+"""Repeated timing, a description of the machine, and tables, for all benchmarks."""
 
 import platform
 import time
@@ -24,7 +24,7 @@ class Timing(Generic[Result]):
 
     Attributes:
         runs_sec: Duration of each timed call, in order.
-        result: What the last call returned.
+        result: Result of the last call.
     """
 
     runs_sec: tuple[float, ...]
@@ -54,7 +54,7 @@ def measure(
     """Time repeated calls, from an idle device to an idle device.
 
     Args:
-        function: What to time.
+        function: The call to time.
         device: Where it computes.
         num_runs: Timed calls; `None` for as many as fit into `budget_sec`, which is `MIN_RUNS` at
             least and `MAX_RUNS` at most.
@@ -79,7 +79,7 @@ def measure_kernels(
     num_runs: int | None = None,
     budget_sec: float = 0.5,
 ) -> Timing[Result]:
-    """Time what a call keeps the device busy with; on CPUs the same as `measure`.
+    """Time the kernels of a call, without launching them; on CPUs the same as `measure`.
 
     On CUDA, launching short kernels takes longer than running them. The calls are therefore queued
     behind a pause that is long enough, and timed by events; between them the cache of the device is

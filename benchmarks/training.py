@@ -1,10 +1,10 @@
 """Speed and memory of the phases of training: `python -m benchmarks.training`.
 
-A phase is what `training_loop` runs in it, through the same loss, networks and augmentation: a
-forward and a backward pass of one batch in one pass. The step of the optimizer is left out, which
-is the same few milliseconds with any implementation of the ops, and so is loading images.
-Augmentation is on with every transform of the standard pipeline in every image (p = 1; what it
-costs does not depend on p), the blur that config R starts with is over.
+A phase runs the loss, networks and augmentation as `training_loop` runs them: a forward and a
+backward pass of one batch, without accumulation. The benchmark leaves out loading images and the
+step of the optimizer, which takes the same few milliseconds with any implementation of the ops.
+Augmentation applies every transform of the standard pipeline to every image (p = 1; the cost does
+not depend on p). The blur that config R starts with is over.
 
 Every measurement runs in a fresh process. Peak memory of the CPU is the largest resident set size
 (`VmHWM` of Linux) less what was resident after training a tiny network: weights, activations,
@@ -36,8 +36,8 @@ from torch_utils import distributed, training_stats
 from torch_utils.ops.selection import force_reference
 from training.config import Cfg
 
-# Of gradients and losses. Of the activations of a large network some are so close to zero that
-# rounding decides about their slope; and networks use float16 on cuda.
+# Of gradients and losses. Some activations of a large network are so close to zero that rounding
+# decides about their slope; on cuda, networks use float16.
 MAX_ERROR = {"cpu": 1e-2, "cuda": 0.1, "mps": 1e-2}
 HEADER = (
     "config",
@@ -80,11 +80,11 @@ def main(
 ) -> None:
     """Time the phases of training, and measure their peak memory, beside the reference ops.
 
-    Prints one row per network and phase: the median time of an iteration, that of nothing but the
-    convolutions in it and of their gradients (the limit that the machine sets) and the ratio of
-    both; the same iteration with the reference ops; peak memory of both, and the memory relative to
-    that of the reference. The row "mean" is an average iteration of these phases, to which those of
-    lazy regularisation contribute less, and the highest of the peaks.
+    Prints one row per network and phase: the median time of an iteration, the time of its
+    convolutions and their gradients alone (the limit that the machine sets), and the ratio of the
+    two; the time with the reference ops; peak memory with the kernels and with the reference ops,
+    and the ratio of the two. The row "mean" is an average iteration, to which the phases of lazy
+    regularisation contribute less because they run less often, and the highest peak.
 
     Losses and gradients of the kernels are compared with those of the reference ops; "grad error"
     is the norm of the difference of all gradients relative to the norm of the gradients.
@@ -153,10 +153,10 @@ def measure_phase(
     use_reference: bool,
     num_runs: int | None,
 ) -> PhaseResult:
-    """Run a phase once for its results, then time it; to be called in a fresh process.
+    """Run a phase once for its results, then time it. Call this in a fresh process.
 
     Args:
-        setup: What is trained.
+        setup: Networks and sizes.
         phase: A phase that takes place in it.
         device_type: Where.
         threads: CPU threads, `None` as PyTorch chooses.

@@ -1,8 +1,8 @@
 """Cost of videos beside the bare synthesis of their images: `python -m benchmarks.video`.
 
-Bare synthesis are the calls of the synthesis network with the styles and the batch of the video,
-and nothing else. A video adds the path through the styles, the conversion to 8 bits, the layout of
-the grid, the transfer to ffmpeg, and what ffmpeg takes away from the processor.
+Bare synthesis is the calls of the synthesis network alone, with the styles and the batch of the
+video. A video adds the path through the styles, the conversion to 8 bits, the layout of the grid,
+the transfer to ffmpeg, and the processor time that ffmpeg uses.
 """
 
 if __name__ == "__main__":  # Ctrl-C ends the script quietly even during the other imports
@@ -56,9 +56,9 @@ def main(
 ) -> None:
     """Time videos beside the bare synthesis of their images.
 
-    Both run in turn, --repeat times, and the ratio is taken of each pair: what else the machine
-    does changes both alike. Prints the medians, and the lowest and the highest ratio. Weights are
-    random. Each video is checked: it has all frames, in the size of the grid.
+    The video and the bare synthesis run in turn, --repeat times. The ratio is computed for each
+    pair, because other load on the machine slows down both. Prints the medians, and the lowest and
+    the highest ratio. Weights are random. Each video is checked for the number and size of frames.
 
     \b
     Examples:
@@ -96,7 +96,7 @@ def main(
 def measure_pair(
     G: Generator, path: Path, grid: tuple[int, int], num_frames: int, batch: int
 ) -> tuple[float, float]:
-    """Seconds for a video, and for the synthesis of its images.
+    """Measure the seconds for a video, and for the bare synthesis of its images.
 
     Raises:
         RuntimeError: If the video does not have the frames that it should have.

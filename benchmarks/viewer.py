@@ -1,4 +1,4 @@
-"""The viewer: what the renderer costs beside bare synthesis, and frames per second of the window.
+"""The viewer: cost of the renderer beside bare synthesis, and frames per second of the window.
 
 Needs requirements-gui.txt, but no display.
 """
@@ -77,7 +77,7 @@ def main(
 def measure_overhead(network: str, device: str, repeats: int) -> tuple[list[float], list[float]]:
     """Seconds of bare synthesis and of the renderer, taken in turns.
 
-    On the CPU they are those of this process, in which other programs do not show.
+    On the CPU they are processor time of this process, which other programs do not change.
     """
     renderer = Renderer(device)
     clock = time.process_time if renderer.device.type == "cpu" else time.perf_counter

@@ -1,4 +1,4 @@
-"""What an op has to do at least: arithmetic and memory traffic, by formula.
+"""The least arithmetic and memory traffic of an op, by formula.
 
 **Arithmetic.** A multiplication and an addition count two, any other operation on a number one.
 Filtering is polyphase: an output of a filter of `t` taps behind an upsampling by `up` takes
@@ -6,7 +6,7 @@ Filtering is polyphase: an output of a filter of `t` taps behind an upsampling b
 samples that downsampling drops are not computed. Filters that are products of a row and a column
 run along the axes in turn, in the cheaper order; those that are not (config R downsamples with
 radial ones) take all their `fh * fw` taps for every output. An implementation that uses a symmetry
-of the taps can do with less, and so reach a higher share of the peak than its instructions say.
+of the taps needs less, and so reaches a higher share of the peak than its instructions say.
 
 `filtered_lrelu`, whose nonlinearity acts on `[N, C, th, tw]` samples, counts, in the order of
 `torch_utils/ops/cpu/stages.h`: for every input scale and bias (1 each, if there are any), the
@@ -17,8 +17,8 @@ counts both filters with the roles of up and down swapped, and 2 for every sampl
 **Memory.** Every input and output once, in its own type. With gradients, `filtered_lrelu` keeps 2
 bits for each sample of the nonlinearity, written forward and read backward; the backward pass reads
 the gradient of the output and writes that of the input. `bias_act` keeps one tensor, where the
-activation or the gradient of a scale needs it. What an implementation stores in between is
-overhead, not work, and what is as small as a bias is not counted.
+activation or the gradient of a scale needs it. Intermediate tensors of an implementation are
+overhead, not work, and tensors as small as a bias are not counted.
 """
 
 from collections.abc import Callable
@@ -157,7 +157,7 @@ def _bias_act(arguments: dict[str, Any], with_grad: bool) -> Work:
     forward = Work(x.numel * per_sample, 2 * num_bytes + noise_bytes)
     if not with_grad:
         return forward
-    # The slope is told by the output, the gradient of the scale takes the input.
+    # The backward pass takes the slope from the output; the gradient of the scale needs the input.
     keeps_tensor = act != "linear" or has_clamp or has_scale
     is_nonlinear = act != "linear" or has_clamp
     backward_flop = has_gain + 2 * is_nonlinear + num_operands + 2 * has_scale

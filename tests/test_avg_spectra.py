@@ -195,6 +195,7 @@ def test_missing_matplotlib_is_named(folder, tmp_path, monkeypatch):
     assert "pip install matplotlib" in result.stderr
 
 
+@pytest.mark.slow
 def test_the_script_runs_without_a_display(folder, tmp_path):
     environment = {key: value for key, value in os.environ.items() if key != "DISPLAY"}
     environment.pop("MPLBACKEND", None)

@@ -576,6 +576,7 @@ def test_metrics_checks_the_distance_before_it_is_timed(monkeypatch):
 # benchmarks.dataset
 
 
+@pytest.mark.slow
 def test_dataset_prints_rates_beside_those_of_others():
     args = ["--resolution=16", "--images=32", "--rounds=1", "--members=100", "--clock=wall"]
     result = CliRunner().invoke(dataset.main, args)

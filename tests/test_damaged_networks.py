@@ -295,6 +295,7 @@ def test_equivariance_is_refused(name, metric, network):
     assert not list(network.parent.glob("metric-*.jsonl"))
 
 
+@pytest.mark.slow
 @pytest.mark.multiprocess
 @pytest.mark.parametrize("name", ["weight"])
 def test_metric_of_two_processes_is_refused(name, network, dataset_zip, detector_files):  # noqa: F811

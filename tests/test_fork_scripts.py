@@ -23,6 +23,8 @@ from torch_utils import images, latents
 ROOT = Path(__file__).parents[1]
 FORK = ROOT / "tests/standins/fork"
 PUBLISHED = ROOT / "tests/data/legacy_tf/tf_v4_plain_32.pkl"  # StyleGAN2 of TensorFlow
+pytestmark = pytest.mark.slow
+
 SIZES = {"stylegan2": 16, "stylegan3": 16, "published": 32}
 
 

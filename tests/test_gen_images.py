@@ -231,6 +231,7 @@ def test_senseless_numbers_are_usage_errors(option, run):
     assert option.partition("=")[0] in result.stderr
 
 
+@pytest.mark.slow
 def test_without_a_compiler_one_warning_says_what_to_install(folder, tmp_path):
     """The kernels are for speed only."""
     args = ["--seeds=0,1", f"--network={folder / 't.pkl'}", f"--outdir={tmp_path / 'out'}"]

@@ -205,6 +205,7 @@ def test_full_disk_leaves_nothing(name, size, trap, run, limit_encoder, tmp_path
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_signals_leave_nothing(number, code, folder, tmp_path):
     output = tmp_path / "out.mp4"

@@ -114,6 +114,7 @@ def bomb(width: int, height: int) -> bytes:
     return png_header.SIGNATURE + b"".join(zoo.chunk(*part) for part in parts)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["folder", "zip"])
 def test_large_pictures_are_refused_before_they_are_decoded(kind, tmp_path):
     """One that any program may open is named by its size, one that none should open by that."""

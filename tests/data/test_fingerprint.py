@@ -159,6 +159,7 @@ def test_differences_are_named(tmp_path):
     assert fingerprint.differences(of(SMALL_RGB, use_labels=False), unused) == []
 
 
+@pytest.mark.slow
 def test_folder_is_sampled_evenly_and_a_zip_completely(tmp_path):
     """One byte of one image of 1000 is changed: a ZIP tells always, a folder by its sample."""
     names = [f"{i:04d}.png" for i in range(1000)]

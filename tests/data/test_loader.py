@@ -175,6 +175,7 @@ def test_batches_do_not_need_dev_shm(photos):
         assert "/dev/shm/torch" not in maps.read()
 
 
+@pytest.mark.slow
 def test_spawned_processes_load_too(tmp_path):
     """As on Windows and macOS."""
     path = make_dataset(tmp_path / "x.zip")._path

@@ -125,6 +125,7 @@ def test_other_signals_and_imports_by_others_are_as_ever(tmp_path):
     assert "KeyboardInterrupt" in result.stderr and "Aborted" not in result.stderr
 
 
+@pytest.mark.slow
 def test_where_ctrl_c_is_ignored_it_stays_so(tmp_path):
     code = "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_IGN); "
     code += "os.execv(sys.executable, [sys.executable, 'train.py', '--version'])"

@@ -127,6 +127,7 @@ print(path)
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variable", ["DNNLIB_CACHE_DIR", "STYLEGAN3_KERNEL_CACHE_DIR"])
 def test_kernels_say_which_variable_names_no_folder(tmp_path, variable):
     code = """

@@ -240,6 +240,7 @@ def test_pickled_detector_needs_trust(network, tmp_path):
     assert "unexpected keyword argument" in str(result.exception)  # it was loaded, and called
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("entrance", ["option", "folder"])
 def test_torchscript_that_writes_files_ends_in_one_line(entrance, network, tmp_path, monkeypatch):
     """As users run the command; a file of theirs is untouched."""

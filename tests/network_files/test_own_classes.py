@@ -82,6 +82,7 @@ def facts(folder):
     return json.loads((folder / "facts.json").read_text())
 
 
+@pytest.mark.slow
 def test_importing_legacy_is_light(facts):
     assert facts["heavy"] == []
 

@@ -194,6 +194,7 @@ def test_pickle_reopens_as_the_same_pipeline():
     assert torch.equal(reopened(x), expected)
 
 
+@pytest.mark.slow
 def test_compiles_to_one_graph():
     pipe = AugmentPipe(**dict.fromkeys([*GEOMETRY, *COLOUR, *OTHER], 1))
     x = torch.randn([2, 3, 8, 8])

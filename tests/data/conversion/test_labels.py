@@ -443,6 +443,7 @@ def test_largest_labels_that_can_be():
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such names")
 @pytest.mark.parametrize("labels", [None, as_json(("b.png", 0))], ids=["images", "labels"])
 def test_names_reach_the_terminal_without_control_characters(labels):

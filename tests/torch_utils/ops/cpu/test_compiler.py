@@ -115,6 +115,7 @@ def test_kernels_are_loaded_wherever_there_is_a_compiler():
     assert compiler.library() is not None
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
 def test_kernels_share_the_threads_of_pytorch():
     # In a process of its own: packages that other tests use bring their own threads.
@@ -313,6 +314,7 @@ def test_leftovers_are_removed_after_a_day(cache):
     ]
 
 
+@pytest.mark.slow
 def test_killed_build_leaves_nothing_that_is_taken_for_a_library(cache, fake_compiler, tmp_path):
     fake_compiler(f'case "$*" in *one.cpp*) touch {tmp_path}/started; sleep 3; esac')
     process = start_process(tmp_path)
@@ -324,6 +326,7 @@ def test_killed_build_leaves_nothing_that_is_taken_for_a_library(cache, fake_com
     assert two() == 2
 
 
+@pytest.mark.slow
 def test_processes_and_threads_may_build_at_once(cache, fake_compiler, tmp_path):
     log = fake_compiler('case "$*" in *one.cpp*) sleep 1; esac')
     processes = [start_process(tmp_path) for _ in range(2)]
@@ -339,6 +342,7 @@ def test_processes_and_threads_may_build_at_once(cache, fake_compiler, tmp_path)
     assert len(libraries(cache)) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("unshare") is None, reason="needs mounts of its own")
 @pytest.mark.parametrize("options", ["noexec", "noexec,ro"])
 def test_library_in_a_cache_mounted_noexec_is_loaded(cache, tmp_path, options):

@@ -112,6 +112,7 @@ def derivatives(case, dtype, is_last, impl):
     return y, [y, *grads, *torch.autograd.grad(grads, dy, directions)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("dtype", "is_last"),
     [(torch.float64, False), (torch.float32, True), (torch.float16, False)],

@@ -191,6 +191,7 @@ def assert_close(value, expected, dtype):
     assert error < TOLERANCES[dtype]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_value_and_gradient_match_reference(emulated, name):
     case = CASES[name]
