@@ -98,7 +98,7 @@ class BatchLoader:
             )
             self._filled: Iterator[tuple[int, int, int]] = iter(loader)
         # At its end Python sends SIGTERM to child processes and waits for them, but these ignore
-        # the signal. So they are killed first, even if nobody has called `close`.
+        # the signal. So they are killed first, even if `close` was not called.
         self._end = multiprocessing.util.Finalize(self, _end, (self._filled,), exitpriority=100)
 
     @property
