@@ -1,7 +1,7 @@
-"""Old names of what has moved: `import training.dataset` gives `data.dataset`.
+"""Old names of modules, classes and functions: `import training.dataset` gives `data.dataset`.
 
-Programs that were written for an earlier version, or for the published code, import old names. Each
-old name is an entry in one of the two tables here, and needs no file of its own.
+Programs for an earlier version, or for the published code, import the old names. Each old name is
+an entry of one of the tables here, and needs no file of its own.
 """
 
 import importlib
@@ -9,19 +9,27 @@ import importlib.abc
 import importlib.machinery
 import sys
 from collections.abc import Callable, Sequence
+from importlib.machinery import PathFinder
 from types import CodeType, ModuleType
 from typing import Any
 
-_CONVERSION = """
-    cifar convert decode inspection labels lsun mnist sources transform writer
-""".split()  # noqa: SIM905
-
 MODULES = {
     "dataset_conversion": "data.conversion",
-    **{f"dataset_conversion.{name}": f"data.conversion.{name}" for name in _CONVERSION},
+    "dataset_conversion.cifar": "data.conversion.cifar",
+    "dataset_conversion.convert": "data.conversion.convert",
+    "dataset_conversion.decode": "data.conversion.decode",
+    "dataset_conversion.inspection": "data.conversion.inspection",
+    "dataset_conversion.labels": "data.conversion.labels",
+    "dataset_conversion.lsun": "data.conversion.lsun",
+    "dataset_conversion.mnist": "data.conversion.mnist",
     "dataset_conversion.parallel": "data.conversion.worker_processes",
+    "dataset_conversion.sources": "data.conversion.sources",
+    "dataset_conversion.transform": "data.conversion.transform",
+    "dataset_conversion.writer": "data.conversion.writer",
+    "metrics.parallel": "metrics.lockstep",
     "network_files.state_file": "torch_utils.state_file",
     "torch_utils.ops.cuda.precompile": "training.precompile",
+    "torch_utils.resample": "torch_utils.image_transforms",
     "training.batches": "data.batches",
     "training.dataset": "data.dataset",
     "training.dataset_json": "data.dataset_json",
@@ -29,44 +37,106 @@ MODULES = {
     "training.loader": "data.loader",
     "training.synthetic_images": "data.synthetic_images",
     "training.zip_archive": "data.zip_archive",
+    "viz.memory": "viz.settings",
 }
 
+# Old module -> new module -> names, which are the same in both.
 NAMES = {
-    "data.conversion.inspection.describe": "data.conversion.inspection_report.describe",
-    "data.conversion.labels.COMMA_NUMBER": "data.conversion.label_tables.COMMA_NUMBER",
-    "data.conversion.labels.NUMBER": "data.conversion.label_tables.NUMBER",
-    "data.conversion.labels.NUM_CLASSES_SHOWN": "data.conversion.classes.NUM_CLASSES_SHOWN",
-    "data.conversion.labels.WHOLE_NUMBER": "data.conversion.classes.WHOLE_NUMBER",
-    "data.conversion.labels.count_classes": "data.conversion.classes.count_classes",
-    "data.conversion.labels.describe_classes": "data.conversion.classes.describe_classes",
-    "data.conversion.labels.from_file": "data.conversion.label_tables.from_file",
-    "data.conversion.sources.refuse_unlabelled": "data.conversion.source.refuse_unlabelled",
+    "avg_spectra": {
+        "generation.figures": (
+            "LEVELS_DB MAX_CELLS SLICE_LIMITS_DB draw_heatmap draw_slices make_figure"
+        ),
+        "generation.sources": "dataset_images generated_images open_source",
+        "generation.spectra": (
+            "FFT_BYTES SMALLEST_POWER average_spectrum construct_heatmap construct_slices "
+            "kaiser_window measure_stats"
+        ),
+    },
+    "data.conversion.inspection": {
+        "data.conversion.inspection_report": "describe",
+    },
+    "data.conversion.labels": {
+        "data.conversion.classes": (
+            "NUM_CLASSES_SHOWN WHOLE_NUMBER count_classes describe_classes"
+        ),
+        "data.conversion.label_tables": "COMMA_NUMBER NUMBER from_file",
+    },
+    "data.conversion.sources": {
+        "data.conversion.source": "refuse_unlabelled",
+    },
+    "dnnlib.cli": {
+        "dnnlib.errors": "is_out_of_memory",
+        "dnnlib.options": (
+            "allow_untrusted_option class_option device_option noise_mode_option "
+            "trunc_option version_option"
+        ),
+    },
+    "gen_images": {
+        "dnnlib.cli": "parse_range parse_vec2",
+        "generation.images": "generate_images load_ws prepare_outdir",
+        "torch_utils.latents": "make_transform",
+    },
+    "gen_video": {
+        "generation.trajectories": "assign_seeds interpolate map_keyframes",
+        "generation.videos": "gen_interp_video layout_grid render_frames",
+    },
+    "legacy": {
+        "network_files.load": "NETWORKS NUM_NAMED PARTS",
+    },
+    "metrics.state_dicts": {
+        "torch_utils.restricted_tensors": "NUM_OLD_PICKLES",
+        "torch_utils.state_file": "OLD_MAGIC",
+    },
+    "network_files.torch_file": {
+        "torch_utils.state_file": "OLD_MAGIC",
+    },
+    "network_files.unpickler": {
+        "dnnlib.restricted_pickle": "CALL_COST ITEM_COST MAX_COPIES MAX_DIMENSIONS",
+        "torch_utils.restricted_tensors": "Storage StorageUnpickler",
+    },
+    "torch_utils.distributed": {
+        "torch_utils.collectives": "any_of average broadcast broadcast_module gather",
+        "torch_utils.devices": "DEVICES configure_backends num_gpus synchronize",
+    },
+    "torch_utils.misc": {
+        "data.sampler": "InfiniteSampler",
+    },
+    "torch_utils.ops.cuda.compiler": {
+        "torch_utils.ops.cuda.ahead": "compile_ahead",
+        "torch_utils.ops.cuda.launcher": (
+            "MAX_PLAIN_SHARED_BYTES UNRELATED UNSUITABLE failures launch"
+        ),
+        "torch_utils.ops.cuda.recorder": "record_launches",
+    },
+    "training.stop_request": {
+        "dnnlib.interrupts": "ignore_signals",
+    },
+    "viz.application": {
+        "viz.screenshot": "STILL_FRAMES take_screenshot",
+    },
+}
+
+RENAMED = {
     "dnnlib.cli.is_expected": "dnnlib.errors.is_for_users",
-    "dnnlib.cli.is_out_of_memory": "dnnlib.errors.is_out_of_memory",
-    "legacy.NETWORKS": "network_files.load.NETWORKS",
-    "legacy.NUM_NAMED": "network_files.load.NUM_NAMED",
-    "legacy.PARTS": "network_files.load.PARTS",
-    "metrics.state_dicts.NUM_OLD_PICKLES": "torch_utils.restricted_tensors.NUM_OLD_PICKLES",
-    "metrics.state_dicts.OLD_MAGIC": "torch_utils.state_file.OLD_MAGIC",
-    "network_files.torch_file.OLD_MAGIC": "torch_utils.state_file.OLD_MAGIC",
-    "network_files.unpickler.CALL_COST": "dnnlib.restricted_pickle.CALL_COST",
-    "network_files.unpickler.ITEM_COST": "dnnlib.restricted_pickle.ITEM_COST",
+    "gen_video.parse_tuple": "dnnlib.cli.parse_size",
     "network_files.unpickler.LimitedUnpickler": "network_files.unpickler.NetworkUnpickler",
-    "network_files.unpickler.MAX_COPIES": "dnnlib.restricted_pickle.MAX_COPIES",
-    "network_files.unpickler.MAX_DIMENSIONS": "dnnlib.restricted_pickle.MAX_DIMENSIONS",
-    "network_files.unpickler.Storage": "torch_utils.restricted_tensors.Storage",
-    "network_files.unpickler.StorageUnpickler": "torch_utils.restricted_tensors.StorageUnpickler",
-    "training.stop_request.ignore_signals": "dnnlib.interrupts.ignore_signals",
-    "torch_utils.misc.InfiniteSampler": "data.sampler.InfiniteSampler",
+    "torch_utils.ops.cuda.bias_act.NAMES": "torch_utils.ops.cuda.cpp_types.CPP_TYPES",
+    "torch_utils.ops.cuda.filtered_lrelu_plan.TYPES": "torch_utils.ops.cuda.cpp_types.CPP_TYPES",
+    "torch_utils.ops.cuda.upfirdn2d.NAMES": "torch_utils.ops.cuda.cpp_types.CPP_TYPES",
+    "viz.mixing_widget.MixingState": "viz.motion.SeedMotion",
+    "viz.settings.Memory": "viz.settings.Settings",
+    "viz.settings.load_memory": "viz.settings.load_settings",
+    "viz.settings.memory_path": "viz.settings.settings_path",
+    "viz.truncation_widget.NoiseState": "viz.motion.SeedMotion",
 }
 
 
 class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     """Finds old names of modules.
 
-    Python asks this finder before all others: in a package that has moved, they would load every
-    module a second time, under its old name. An old name gives the same module object as the new
-    one, so that both see the same state.
+    An old name gives the same module object as the new one, so that both see the same state. Python
+    asks this finder first, because the usual finders would load the modules of a package that has
+    moved a second time, under their old names.
     """
 
     def find_spec(
@@ -74,7 +144,11 @@ class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     ) -> importlib.machinery.ModuleSpec | None:
         if fullname not in MODULES:
             return None
-        # An old package has no folder, but it has modules.
+        is_in_moved_package = fullname.partition(".")[0] in MODULES
+        # A program with a `training` of its own may have a module of this name there.
+        if not is_in_moved_package and PathFinder.find_spec(fullname, path) is not None:
+            return None
+        # An old package has no folder, and still holds modules.
         is_package = any(name.startswith(f"{fullname}.") for name in MODULES)
         return importlib.machinery.ModuleSpec(fullname, self, is_package=is_package)
 
@@ -104,11 +178,13 @@ def names_of(module: str) -> Callable[[str], Any]:
     """A `__getattr__` for a module, which looks up names that have moved to other modules.
 
     Args:
-        module: Name of the module in `NAMES`.
+        module: Name of the module in `NAMES` and `RENAMED`.
     """
 
     def find(name: str) -> Any:
-        new = NAMES.get(f"{module}.{name}")
+        old = f"{module}.{name}"
+        places = (new for new, names in NAMES.get(module, {}).items() if name in names.split())
+        new = RENAMED.get(old) or next((f"{place}.{name}" for place in places), None)
         if new is None:
             raise AttributeError(f"module {module!r} has no attribute {name!r}")
         new_module, _, attribute = new.rpartition(".")
