@@ -1,4 +1,4 @@
-"""Shared parts of the scripts' command lines: common options, and errors in one line."""
+"""What the scripts' command lines share: common options, and errors in one line."""
 
 import os
 import signal
