@@ -1,4 +1,4 @@
-"""What identifies a dataset, wherever its files lie and whatever they lie in.
+"""Identify a dataset by its contents, in any place and in a folder or a ZIP.
 
 A fingerprint is a small dictionary that JSON, pickles and training states can hold:
 

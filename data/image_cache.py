@@ -18,7 +18,7 @@ class ImageCache:
     """Keeps decoded images; the first process that needs an image puts it in.
 
     The memory is mapped before processes fork, so all of them see an image that one puts in. The
-    system allocates the memory page by page: images that nobody asks for take none.
+    system allocates the memory page by page: images that are never asked for take none.
 
     Args:
         shape: `[N, C, H, W]`.

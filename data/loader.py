@@ -8,6 +8,7 @@ import itertools
 import mmap
 import multiprocessing
 import multiprocessing.util
+import re
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -97,7 +98,7 @@ class BatchLoader:
             )
             self._filled: Iterator[tuple[int, int, int]] = iter(loader)
         # At its end Python sends SIGTERM to child processes and waits for them, but these ignore
-        # the signal. So they are killed first, even if nobody has called `close`.
+        # the signal. So they are killed first, even if `close` was not called.
         self._end = multiprocessing.util.Finalize(self, _end, (self._filled,), exitpriority=100)
 
     @property
@@ -133,6 +134,7 @@ class BatchLoader:
         # message comes last. Other errors of PyTorch are about a process that has died.
         is_about_item = self._num_workers == 0 or "Caught " in str(error)
         message = errors.message_of(error).strip().splitlines()[-1]
+        message = re.sub(rf"^[\w.]*{type(error).__name__}: ", "", message)
         if not is_about_item and isinstance(error, (OSError, ValueError, RuntimeError)):
             text = f"a process that loads {self._content} has died ({message})"
             raise LoaderDiedError(text) from error

@@ -37,11 +37,11 @@ def open_url(
 @overload
 def open_url(
     url: str,
+    *,
+    return_filename: Literal[True],
     cache_dir: str | None = None,
     num_attempts: int = 10,
     verbose: bool = True,
-    *,
-    return_filename: Literal[True],
     cache: bool = True,
 ) -> str: ...
 def open_url(

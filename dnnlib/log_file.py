@@ -154,7 +154,7 @@ class _Tee:
             if error.errno in _READER_IS_GONE:
                 assert self.console is not None
                 _detach(self.console)
-                self.file.write(f"Note: nobody reads the console any more ({error.strerror}).\n")
+                self.file.write(f"Note: the console is gone ({error.strerror}); the log goes on.\n")
 
     def _finish_line(self, file: _LogFile, line: str) -> None:
         is_progress = "\r" in line

@@ -70,7 +70,7 @@ class _Array(np.ndarray):
 
 
 def _as_text(value: Any) -> Any:
-    """Python 2's texts, which come as bytes, as Python 3's."""
+    """Convert a text of Python 2, which arrives as bytes."""
     return value.decode("latin1") if isinstance(value, bytes) else value
 
 
@@ -90,7 +90,7 @@ def _empty_array(kind: Any, shape: tuple, type_code: bytes) -> np.ndarray:
 def _array_from_buffer(
     data: bytes | bytearray, dtype: _Dtype, shape: tuple[int, ...], order: Any
 ) -> np.ndarray:
-    """How protocol 5 writes arrays."""
+    """Make an array as protocol 5 writes it."""
     check_shapes(shape)
     if order not in ("C", "F"):
         raise pickle.UnpicklingError("it has an array in an unknown order")
@@ -109,7 +109,7 @@ def _numpy_dtype(dtype: Any) -> np.dtype:
 
 
 def _bytes_of_text(text: str, encoding: str | bytes) -> bytes:
-    """How protocol 2 writes bytes."""
+    """Make bytes as protocol 2 writes them."""
     if not isinstance(text, str) or _as_text(encoding) != "latin1":
         raise pickle.UnpicklingError("it has bytes in an unknown encoding")
     return text.encode("latin1")
@@ -122,7 +122,7 @@ def _bytearray(data: bytes = b"") -> bytearray:
 
 
 def _no_bytes() -> bytes:
-    """How protocol 2 writes `b""`."""
+    """Make `b""` as protocol 2 writes it."""
     return b""
 
 

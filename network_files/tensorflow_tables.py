@@ -240,7 +240,7 @@ class NetworkKind:
 
     Attributes:
         constructor: Our class.
-        options: Options that become arguments of it.
+        options: Options that become arguments of our constructor.
         ignored_options: Options that do not.
         equal_options: Options that must have the value of another.
         fixed_options: Options that must have this value.

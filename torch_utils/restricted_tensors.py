@@ -32,12 +32,12 @@ class TensorUnpickler(ArrayUnpickler):
 
     handlers: ClassVar[Mapping[int, Callable[[Any], None]]] = {
         **ArrayUnpickler.handlers,
-        # Leads to `persistent_load`, which refuses everything unless a subclass overrides it.
+        # Calls `persistent_load`, which refuses everything unless a subclass overrides it.
         pickle.BINPERSID[0]: pickle._Unpickler.dispatch[pickle.BINPERSID[0]],
     }
 
     def set_state_of(self, obj: Any, state: Any) -> None:
-        if not isinstance(obj, OrderedDict):  # its attributes matter to nobody
+        if not isinstance(obj, OrderedDict):  # its attributes are not used
             super().set_state_of(obj, state)
 
 

@@ -25,7 +25,7 @@ from torch_utils.restricted_tensors import (
 )
 
 OLD_MAGIC = restricted_tensors.OLD_MAGIC.to_bytes(10, "little")
-MAX_PICKLE_BYTES = 64 << 20  # of a file in which tensors are not counted
+MAX_PICKLE_BYTES = 64 << 20  # of the pickle, which excludes tensors
 MAX_INSTRUCTIONS = 2_000_000  # a run of a thousand processes needs half of them
 
 
@@ -101,8 +101,8 @@ class _OutlineUnpickler(TensorUnpickler):
     Args:
         f: The pickle.
         max_instructions: As for the base class.
-        size_of: Returns the bytes that the file has for a storage, by its key. The second argument
-            are the bytes that the pickle asks for.
+        size_of: Returns the bytes that the file has for a storage, by its key. Its second argument
+            is the number of bytes that the pickle asks for.
     """
 
     allowed: ClassVar[Mapping[tuple[str, str], Any]] = {
@@ -118,7 +118,7 @@ class _OutlineUnpickler(TensorUnpickler):
         self._size_of = size_of
 
     def persistent_load(self, pid: Any) -> Storage:
-        kind, dtype, key, _, num, *view = pid  # the old format has a view, which is None
+        kind, dtype, key, _, num, *view = pid  # the old format has a sixth part, which is None
         if kind != "storage" or not isinstance(dtype, torch.dtype) or type(num) is not int:
             raise InputError("it has a tensor of an unknown format")
         if num < 0 or any(part is not None for part in view):

@@ -12,10 +12,18 @@ def test_old_module_is_the_new_one(old):
     assert importlib.import_module(old) is importlib.import_module(moved.MODULES[old])
 
 
-@pytest.mark.parametrize("old", moved.NAMES)
+MOVED = {
+    f"{old}.{name}": f"{new}.{name}"
+    for old, places in moved.NAMES.items()
+    for new, names in places.items()
+    for name in names.split()
+}
+
+
+@pytest.mark.parametrize("old", [*MOVED, *moved.RENAMED])
 def test_old_name_is_the_new_one(old):
     found = []
-    for name in (old, moved.NAMES[old]):
+    for name in (old, MOVED.get(old) or moved.RENAMED[old]):
         module, _, attribute = name.rpartition(".")
         found.append(getattr(importlib.import_module(module), attribute))
     assert found[0] is found[1]
