@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from dnnlib.errors import InputError
+from dnnlib.errors import InputError, MachineError
 from metrics import lockstep
 from torch_utils import distributed
 from torch_utils.distributed import Worker
@@ -65,7 +65,7 @@ def fail_everywhere(worker: Worker) -> list[str]:
 
     def nested():
         with lockstep.in_step(worker):
-            fail(1, RuntimeError("deep"))
+            fail(1, MachineError("deep"))
 
     def after():
         list(lockstep.run_batches(worker, 3, batch))
@@ -106,7 +106,7 @@ def test_two_processes_stay_in_step(tmp_path):
     ]
     assert second["errors"][3:] == [
         "ProcessError: process 0: no file",
-        "RuntimeError: deep",
+        "MachineError: deep",
         "ProcessError: process 0: rank 0 only",
     ]
 
