@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from dnnlib.errors import InputError, MachineError
 from metrics import lockstep
 from torch_utils import distributed
 from torch_utils.distributed import Worker
@@ -42,7 +43,7 @@ def fail_everywhere(worker: Worker) -> list[str]:
     def in_a_batch():
         list(
             lockstep.run_batches(
-                worker, 3, lambda idx: fail(1, ValueError("bad batch")) or batch(0)
+                worker, 3, lambda idx: fail(1, InputError("bad batch")) or batch(0)
             )
         )
 
@@ -64,11 +65,11 @@ def fail_everywhere(worker: Worker) -> list[str]:
 
     def nested():
         with lockstep.in_step(worker):
-            fail(1, RuntimeError("deep"))
+            fail(1, MachineError("deep"))
 
     def after():
         list(lockstep.run_batches(worker, 3, batch))
-        fail(0, ValueError("rank 0 only"))
+        fail(0, InputError("rank 0 only"))
 
     messages = []
     for function in (in_a_batch, in_the_last_batch, between_batches, before, nested, after):
@@ -96,16 +97,16 @@ def test_two_processes_stay_in_step(tmp_path):
         "ProcessError: process 1: KeyError: 'x'",
         "OSError: no file",
         "ProcessError: process 1: deep",
-        "ValueError: rank 0 only",
+        "InputError: rank 0 only",
     ]
     assert second["errors"][:3] == [
-        "ValueError: bad batch",
+        "InputError: bad batch",
         "ProcessError: process 0: out of memory; a smaller batch may help. no memory",
         "KeyError: 'x'",
     ]
     assert second["errors"][3:] == [
         "ProcessError: process 0: no file",
-        "RuntimeError: deep",
+        "MachineError: deep",
         "ProcessError: process 0: rank 0 only",
     ]
 
