@@ -44,31 +44,23 @@ DEFAULT, OURS, PASSIVE = "default", "ours", "passive"
     TASKS,
     "Tasks to time: an image of the demo's network, one of 256x256, an iteration of the demo.",
 )
-@click.option(
+@options.value(
     "--busy",
-    type=cli.SeedRange(),
+    cli.SeedRange(),
+    "0,2,8",
+    "Numbers of busy processes beside the task.",
     metavar="LIST",
-    default="0,2,8",
-    show_default=True,
-    help="Numbers of busy processes beside the task.",
 )
-@click.option(
+@options.value(
     "--settings",
-    type=cli.NameList(),
-    metavar="NAME,NAME",
-    default=f"{DEFAULT},{OURS},{PASSIVE}",
-    show_default=True,
-    help="default: OpenMP's own; ours: as dnnlib.openmp sets it; passive: OMP_WAIT_POLICY=PASSIVE; "
+    cli.NameList(),
+    f"{DEFAULT},{OURS},{PASSIVE}",
+    "default: OpenMP's own; ours: as dnnlib.openmp sets it; passive: OMP_WAIT_POLICY=PASSIVE; "
     "a number: GOMP_SPINCOUNT.",
+    metavar="NAME,NAME",
 )
 @options.number("--rounds", "Processes per setting.", default=3)
-@click.option(
-    "--seconds",
-    type=cli.FiniteFloat(min=0),
-    default=5,
-    show_default=True,
-    help="Duration of each process.",
-)
+@options.value("--seconds", cli.FiniteFloat(min=0), 5, "Duration of each process.")
 @cli.version_option
 def main(
     tasks: list[str], busy: list[int], settings: list[str], rounds: int, seconds: float

@@ -26,6 +26,11 @@ def number(name: str, help: str, default: int | None = None, minimum: int | None
     )
 
 
+def value(name: str, type: click.ParamType, default: Any, help: str, **kwargs: Any) -> Decorator:
+    """An option with a default that the help shows."""
+    return click.option(name, type=type, default=default, show_default=True, help=help, **kwargs)
+
+
 def names(name: str, choices: Iterable[str], help: str, may_be_empty: bool = False) -> Decorator:
     """An option for a list of names; the default is all of them."""
 
