@@ -23,6 +23,7 @@ from data.conversion.transform import Crop, Transform
 from data.conversion.writer import check_destination
 from dnnlib import cli, paths, util
 from dnnlib.errors import InputError
+from dnnlib.options import version_option
 from torch_utils.host_memory import keep_freed_memory
 from training import advice
 
@@ -164,7 +165,7 @@ def _address_option(name: str, metavar: str, help_text: str) -> Callable[[Callab
     is_flag=True,
     help="Keep pixel values instead of converting them to sRGB by the image's colour profile.",
 )
-@cli.version_option
+@version_option
 @click.pass_context
 def main(
     ctx: click.Context,

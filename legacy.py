@@ -14,6 +14,7 @@ from pathlib import Path
 import click
 
 from dnnlib import cli, moved, trust  # before PyTorch, see `dnnlib.openmp`
+from dnnlib.options import allow_untrusted_option, version_option
 
 # isort: split
 from network_files.load import DamagedFileError, load_network, load_network_pkl
@@ -49,8 +50,8 @@ __getattr__ = moved.names_of("legacy")  # not of "__main__"
     show_default=True,
     help="Use half precision at the four highest resolutions.",
 )
-@cli.allow_untrusted_option
-@cli.version_option
+@allow_untrusted_option
+@version_option
 def main(source: str, dest: Path, force_fp16: bool, allow_untrusted: bool) -> None:
     """Load networks and write them in this project's own format.
 

@@ -17,6 +17,7 @@ from data import fingerprint
 from data.dataset import ImageFolderDataset
 from dnnlib import cli, strict_json, util
 from dnnlib.errors import InputError
+from dnnlib.options import device_option, version_option
 from torch_utils import distributed
 from training import config as training_config
 from training import minibatch_groups, preflight, resume, run_dirs
@@ -49,8 +50,8 @@ from training.training_loop import training_loop
     help="Continue a run with other images, those of --data.",
 )
 @click.option("-n", "--dry-run", is_flag=True, help="Print the options and exit.")
-@cli.device_option
-@cli.version_option
+@device_option
+@version_option
 def main(device: str, dry_run: bool, **options: Any) -> None:
     """Train a generator of images.
 

@@ -29,6 +29,7 @@ import torch
 from benchmarks import PROJECT_DIR, options, timing
 from benchmarks.networks import Setup, Training, build_generator
 from dnnlib import cli, openmp
+from dnnlib.options import version_option
 
 # PyTorch, which loads OpenMP, is imported first, so that settings of this project come too late.
 WORKER = "import torch, sys; from benchmarks import busy; busy.work(*sys.argv[1:])"
@@ -61,7 +62,7 @@ DEFAULT, OURS, PASSIVE = "default", "ours", "passive"
 )
 @options.number("--rounds", "Processes per setting.", default=3)
 @options.value("--seconds", cli.FiniteFloat(min=0), 5, "Duration of each process.")
-@cli.version_option
+@version_option
 def main(
     tasks: list[str], busy: list[int], settings: list[str], rounds: int, seconds: float
 ) -> None:

@@ -25,6 +25,7 @@ from benchmarks.gpu_sections import Plan
 from benchmarks.peaks import Peaks, measure_peaks
 from benchmarks.report import Report, Section, write_report
 from dnnlib import cli
+from dnnlib.options import device_option, version_option
 from torch_utils import distributed
 from torch_utils.ops.cuda import compiler as cuda_compiler
 from training.config import CFGS
@@ -46,8 +47,8 @@ TOTAL_SEC = 450  # with the start of the program, less than 8 minutes
     show_default=True,
     help="Time that the report may take.",
 )
-@cli.device_option
-@cli.version_option
+@device_option
+@version_option
 @click.pass_context
 def main(
     ctx: click.Context,

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from dnnlib.util import construct_class_by_name
 from torch_utils.networks import Generator
+from training import build
+from training.augment import AugmentPipe
 from training.config import Cfg, TrainConfig, TrainOptions, make_config
 
 PHASES = ("Gmain", "Greg", "Dmain", "Dreg")
@@ -54,26 +55,25 @@ class Setup:
         intervals = (1, self.config.G_reg_interval, 1, self.config.D_reg_interval)
         return {p: i for p, i in zip(PHASES, intervals, strict=True) if i is not None}
 
+    @property
+    def images(self) -> dict[str, int]:
+        """The arguments of the networks that follow from the images."""
+        return dict(c_dim=0, img_resolution=self.resolution, img_channels=3)
+
     def generator(self) -> Generator:
         """A new generator on the CPU."""
-        return self._construct(self.config.G_kwargs)
+        G: Any = build.build_generator(self.config, self.images)
+        return G
 
     def discriminator(self) -> torch.nn.Module:
         """A new discriminator on the CPU."""
-        return self._construct(self.config.D_kwargs)
+        return build.build_discriminator(self.config, self.images)
 
-    def augmentation(self) -> torch.nn.Module:
+    def augmentation(self) -> AugmentPipe:
         """A new augmentation pipeline on the CPU, with every transform in every image."""
-        config = self.config
-        assert config.augment_kwargs is not None
-        pipe = construct_class_by_name(**config.augment_kwargs)
-        pipe.p.fill_(config.augment_p)
+        pipe = build.build_augment_pipe(self.config)
+        assert pipe is not None  # since p is 1
         return pipe
-
-    def _construct(self, kwargs: dict[str, Any]) -> Any:
-        return construct_class_by_name(
-            **kwargs, c_dim=0, img_resolution=self.resolution, img_channels=3
-        )
 
 
 def build_generator(cfg: Cfg, resolution: int, cbase: int, cmax: int) -> Generator:
@@ -92,9 +92,8 @@ class Training:
         self.G = setup.generator().train().requires_grad_(False).to(device)
         self.D = setup.discriminator().train().requires_grad_(False).to(device)
         pipe = setup.augmentation().train().requires_grad_(False).to(device)
-        self.loss = construct_class_by_name(
-            device=device, G=self.G, D=self.D, augment_pipe=pipe, **setup.config.loss_kwargs
-        )
+        G: Any = self.G
+        self.loss = build.build_loss(setup.config, device, G, self.D, pipe)
         self.intervals = setup.phases
         self.cur_nimg = int(self.loss.blur_fade_kimg * 1000)
         self.real_img = (torch.rand([setup.batch, 3, size, size]) * 2 - 1).to(device)

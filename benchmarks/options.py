@@ -8,6 +8,7 @@ import torch
 
 from benchmarks import timing
 from dnnlib import cli
+from dnnlib.options import device_option, version_option
 from torch_utils import distributed
 from torch_utils.layers import check_resolution
 from training.config import CFGS
@@ -90,7 +91,7 @@ def repeat(what: str, default: str = "as many as fit into 2 seconds, {} at least
 def machine(command: Callable[..., Any]) -> Callable[..., Any]:
     """The options `--threads`, `--device` and `--version`."""
     threads = number("--threads", "CPU threads.  [default: as PyTorch chooses]")
-    return threads(cli.device_option(cli.version_option(command)))
+    return threads(device_option(version_option(command)))
 
 
 def start(device: str, threads: int | None, keep_memory: bool = True) -> torch.device:

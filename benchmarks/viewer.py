@@ -19,6 +19,7 @@ import torch
 
 from benchmarks import options
 from dnnlib import cli
+from dnnlib.options import device_option
 from torch_utils import latents
 from viz.renderer import Renderer, View
 
@@ -43,7 +44,7 @@ from viz.renderer import Renderer, View
 @click.option(
     "--size", type=cli.Size(), default="1280x800", show_default=True, help="Size of the window."
 )
-@cli.device_option
+@device_option
 def main(
     network: str | None,
     resolution: int,

@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeVar, get_args
 import click
 
 from dnnlib import cli
+from dnnlib.options import allow_untrusted_option
 
 Cfg = Literal["stylegan3-t", "stylegan3-r", "stylegan2"]
 Aug = Literal["noaug", "ada", "fixed"]
@@ -94,7 +95,7 @@ class TrainOptions:
     )
     allow_untrusted: bool = dataclasses.field(
         default=False,
-        metadata=dict(declare=lambda name: cli.allow_untrusted_option, may_change=True),
+        metadata=dict(declare=lambda name: allow_untrusted_option, may_change=True),
     )
     freezed: int = _option(_FROM_0, "How many of the first layers of D to freeze.", default=0)
     p: float = _option(_SHARE, "Probability for --aug=fixed.", default=0.2, may_change=True)

@@ -20,6 +20,7 @@ from typing import Any
 import click
 
 from dnnlib import cli
+from dnnlib.options import version_option
 from torch_utils.layers import check_resolution
 from torch_utils.ops.cuda import compiler
 from torch_utils.ops.cuda.recorder import record_launches
@@ -78,7 +79,7 @@ class Resolutions(click.ParamType):
 @click.option(
     "--jobs", type=cli.WholeNumber(min=1), help="Processes.  [default: one for each CPU core]"
 )
-@cli.version_option
+@version_option
 def main(archs: list[str], cfgs: list[Cfg], resolutions: list[int], jobs: int | None) -> None:
     """Compile the CUDA kernels of the standard networks into the cache.
 

@@ -10,6 +10,7 @@ from click.testing import CliRunner
 
 from dnnlib import cli
 from dnnlib.errors import InputError, MachineError
+from dnnlib.options import device_option, version_option
 from dnnlib.version import __version__
 from tests import golden
 
@@ -87,8 +88,8 @@ def test_option_types_convert_and_accept_converted_values():
 
 def command_that(action) -> click.Command:
     @click.command(cls=cli.Command)
-    @cli.device_option
-    @cli.version_option
+    @device_option
+    @version_option
     def main(device):
         action()
 

@@ -9,6 +9,7 @@ from click.testing import CliRunner
 
 import legacy
 from dnnlib import cli, trust
+from dnnlib.options import allow_untrusted_option
 
 ON = ["1", "true", "TRUE", "yes", "Yes", "on", " on "]
 OFF = ["", "0", "false", "False", "no", "NO", "off"]
@@ -23,7 +24,7 @@ class Code:
 
 
 @click.command(cls=cli.Command)
-@cli.allow_untrusted_option
+@allow_untrusted_option
 def show(allow_untrusted: bool) -> None:
     click.echo(f"allowed: {allow_untrusted}")
 
