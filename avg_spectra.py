@@ -20,7 +20,7 @@ from torch import Tensor
 from dnnlib import cli, moved, options
 from dnnlib.util import open_atomic
 from generation import figures, sources, spectra
-from torch_utils import distributed
+from torch_utils import devices
 
 __getattr__ = moved.names_of(__name__)
 
@@ -100,7 +100,7 @@ def stats(
       python avg_spectra.py stats --source=photos.zip
       python avg_spectra.py stats --source=net.pkl --num=10000
     """
-    torch_device = distributed.resolve_device(device)
+    torch_device = devices.resolve_device(device)
     batches, _ = _open_source(source, num, seed, batch, torch_device, allow_untrusted)
     mean, std = spectra.measure_stats(batches)
     click.echo(f"--mean={mean:g} --std={std:g}")
@@ -157,7 +157,7 @@ def calc(
     """
     if dest.suffix != ".npz":
         raise click.BadParameter(f"{str(dest)!r} does not end in .npz", param_hint="--dest")
-    torch_device = distributed.resolve_device(device)
+    torch_device = devices.resolve_device(device)
     batches, image_size = _open_source(source, num, seed, batch, torch_device, allow_untrusted)
     dest.parent.mkdir(parents=True, exist_ok=True)
     # Opened now, so that a file that cannot be written is refused before the work.

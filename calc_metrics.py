@@ -25,7 +25,7 @@ from dnnlib.text import one_line
 from metrics import detectors, metric_main
 from metrics.metric_utils import ProgressMonitor
 from network_files.load import load_network
-from torch_utils import distributed
+from torch_utils import devices, distributed
 from torch_utils.distributed import Worker
 
 HELP = """\
@@ -197,7 +197,7 @@ class Job:
 
 def evaluate(worker: Worker, job: Job) -> None:
     """Compute and report all metrics of a job; every process calls this."""
-    distributed.configure_backends(worker.device, cudnn_benchmark=True)
+    devices.configure_backends(worker.device, cudnn_benchmark=True)
     G = job.G
     if G is None:
         with warnings.catch_warnings():

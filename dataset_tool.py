@@ -223,9 +223,9 @@ def inspect_dataset(
     inspection = inspect_source(source, max_images, workers)
 
     # PyTorch takes seconds to import: conversion and its worker processes do without it.
-    from torch_utils import distributed
+    from torch_utils import devices
 
-    advise = functools.partial(advice.describe_training, num_gpus=distributed.num_gpus())
+    advise = functools.partial(advice.describe_training, num_gpus=devices.num_gpus())
     for line in inspection_report.describe(inspection, path, advise, labels):
         click.echo(util.printable(line))
     if inspection.sheet is not None:

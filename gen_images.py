@@ -14,7 +14,7 @@ import click
 from dnnlib import cli, moved, options
 from generation.images import generate_images, load_ws
 from network_files.load import load_network
-from torch_utils import distributed
+from torch_utils import devices
 
 __getattr__ = moved.names_of(__name__)
 
@@ -78,8 +78,8 @@ def main(
         warnings.warn(
             "--seeds, --class and --trunc have no effect with --projected-w", stacklevel=1
         )
-    torch_device = distributed.resolve_device(device)
-    distributed.configure_backends(torch_device)
+    torch_device = devices.resolve_device(device)
+    devices.configure_backends(torch_device)
     styles = None if projected_w is None else load_ws(projected_w)
 
     click.echo(f"Loading {network} ...")

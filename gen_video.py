@@ -17,7 +17,7 @@ from dnnlib import cli, moved, options
 from generation.trajectories import assign_seeds
 from generation.videos import gen_interp_video
 from network_files.load import load_network
-from torch_utils import distributed, videos
+from torch_utils import devices, videos
 
 __getattr__ = moved.names_of(__name__)
 
@@ -127,8 +127,8 @@ def main(
     with cli.blame("--seeds"):
         assign_seeds(seeds, grid, num_keyframes, shuffle_seed)  # before the network is loaded
     videos.require_ffmpeg()
-    torch_device = distributed.resolve_device(device)
-    distributed.configure_backends(torch_device)
+    torch_device = devices.resolve_device(device)
+    devices.configure_backends(torch_device)
 
     click.echo(f"Loading {network} ...")
     G = load_network(network, option="--network", allow_untrusted=allow_untrusted)["G_ema"]

@@ -18,7 +18,7 @@ from data.dataset import ImageFolderDataset
 from dnnlib import cli, strict_json, util
 from dnnlib.errors import InputError
 from dnnlib.options import device_option, version_option
-from torch_utils import distributed
+from torch_utils import devices, distributed
 from training import config as training_config
 from training import minibatch_groups, preflight, resume, run_dirs
 from training import options as run_options
@@ -128,7 +128,7 @@ def _train(device: str, dry_run: bool, options: dict[str, Any]) -> None:
                 click.echo(note)
             click.echo("Dry run; exiting.")
             return
-        if config.metrics and distributed.resolve_device(device).type == "cpu":
+        if config.metrics and devices.resolve_device(device).type == "cpu":
             click.echo(
                 "Note: without a GPU every evaluation of a metric, at each snapshot, can take "
                 "hours; --metrics=none leaves them out."

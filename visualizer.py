@@ -84,11 +84,11 @@ def main(
           network-snapshot-025000.pkl
     """
     _import_window()
-    from torch_utils import distributed
+    from torch_utils import devices
     from viz.view import View
 
     _check_size(size)
-    distributed.configure_backends(distributed.resolve_device(device))
+    devices.configure_backends(devices.resolve_device(device))
     view = View(
         x=seed,
         class_idx=class_idx or 0,

@@ -26,7 +26,7 @@ from benchmarks.peaks import Peaks, measure_peaks
 from benchmarks.report import Report, Section, write_report
 from dnnlib import cli
 from dnnlib.options import device_option, version_option
-from torch_utils import distributed
+from torch_utils import devices
 from torch_utils.ops.cuda import compiler as cuda_compiler
 from training.config import CFGS
 
@@ -71,9 +71,9 @@ def main(
       python -m benchmarks.gpu_report --quick --device=cpu --sections=correctness,layers
     """
     start = time.perf_counter()
-    torch_device = distributed.resolve_device(device)
+    torch_device = devices.resolve_device(device)
     # Trying cuDNN's algorithms takes minutes.
-    distributed.configure_backends(torch_device, cudnn_benchmark=False)
+    devices.configure_backends(torch_device, cudnn_benchmark=False)
     plan = Plan.tiny(torch_device) if quick else Plan(torch_device)
     if torch_device.type == "cpu":  # which has no kernels for float16
         plan = replace(plan, dtypes=tuple(t for t in plan.dtypes if t != torch.float16))

@@ -14,7 +14,7 @@ from benchmarks import accuracy, correctness, memory, op_calls, ops, synthesis, 
 from benchmarks.networks import Setup, Training, build_generator
 from benchmarks.peaks import Peaks
 from benchmarks.report import Incomplete, Item, Rows
-from torch_utils import distributed
+from torch_utils import devices
 from torch_utils.ops.cuda import compiler as cuda_compiler
 from torch_utils.ops.cuda.recorder import record_launches
 from torch_utils.ops.kernel_cache import CACHE_DIR_VARIABLE
@@ -213,13 +213,13 @@ def start_network(setup: Setup, device_type: str, cache_dir: str) -> tuple[float
         Seconds that this took, and of compiling all CUDA kernels that it launched (0 on CPUs).
     """
     os.environ[CACHE_DIR_VARIABLE] = cache_dir
-    device = distributed.resolve_device(device_type)
-    distributed.configure_backends(device, cudnn_benchmark=False)
+    device = devices.resolve_device(device_type)
+    devices.configure_backends(device, cudnn_benchmark=False)
     run = Training(setup, device)
     start = time.perf_counter()
     for phase in run.intervals:
         run.run(phase)
-    distributed.synchronize(device)
+    devices.synchronize(device)
     start_sec = time.perf_counter() - start
     if device.type != "cuda":
         return start_sec, 0.0

@@ -9,7 +9,7 @@ import torch
 from benchmarks import timing
 from dnnlib import cli
 from dnnlib.options import device_option, version_option
-from torch_utils import distributed
+from torch_utils import devices
 from torch_utils.layers import check_resolution
 from training.config import CFGS
 
@@ -102,9 +102,9 @@ def start(device: str, threads: int | None, keep_memory: bool = True) -> torch.d
         threads: CPU threads; `None` leaves PyTorch's choice.
         keep_memory: Let a CPU keep freed memory for later tensors, as the scripts do.
     """
-    torch_device = distributed.resolve_device(device)
+    torch_device = devices.resolve_device(device)
     if threads is not None:
         torch.set_num_threads(threads)
     if keep_memory or torch_device.type != "cpu":
-        distributed.configure_backends(torch_device)
+        devices.configure_backends(torch_device)
     return torch_device

@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 
 import torch
 
-from torch_utils import distributed
+from torch_utils import devices
 
 MIN_RUNS, MAX_RUNS = 2, 100
 CUDA_FLUSH_BYTES = 256 << 20  # more than the caches of any GPU
@@ -65,10 +65,10 @@ def measure(
         function()
     runs_sec: list[float] = []
     while not _is_enough(runs_sec, num_runs, budget_sec):
-        distributed.synchronize(device)
+        devices.synchronize(device)
         start = time.perf_counter()
         result = function()
-        distributed.synchronize(device)
+        devices.synchronize(device)
         runs_sec.append(time.perf_counter() - start)
     return Timing(tuple(runs_sec), result)
 
@@ -89,11 +89,11 @@ def measure_kernels(
         return measure(function, device, num_runs, budget_sec=budget_sec)
     flush = torch.empty([CUDA_FLUSH_BYTES], dtype=torch.uint8, device=device)
     function()
-    distributed.synchronize(device)
+    devices.synchronize(device)
     start = time.perf_counter()
     result = function()
     launch_sec = time.perf_counter() - start
-    distributed.synchronize(device)
+    devices.synchronize(device)
     total_sec = time.perf_counter() - start
     if total_sec > budget_sec and num_runs in (None, 1):
         return Timing((total_sec,), result)  # too long for launching to matter
@@ -108,7 +108,7 @@ def measure_kernels(
         result = function()
         after.record()
         events.append((before, after))
-    distributed.synchronize(device)
+    devices.synchronize(device)
     return Timing(tuple(a.elapsed_time(b) / 1e3 for a, b in events), result)
 
 

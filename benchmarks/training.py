@@ -32,7 +32,7 @@ from benchmarks import calls, options, timing
 from benchmarks.memory import gigabytes, peak_bytes, reset_peak, resident_bytes
 from benchmarks.networks import PHASES, Setup, Training
 from dnnlib import cli
-from torch_utils import distributed, training_stats
+from torch_utils import devices, training_stats
 from torch_utils.ops.selection import force_reference
 from training.config import Cfg
 
@@ -96,7 +96,7 @@ def main(
       # The generator of one of them, without waiting for the reference.
       python -m benchmarks.training --configs=stylegan3-t --phases=Gmain --skip-reference
     """
-    torch_device = distributed.resolve_device(device)
+    torch_device = devices.resolve_device(device)
 
     rows = []
     for cfg in configs:
@@ -168,8 +168,8 @@ def measure_phase(
     """
     if threads is not None:
         torch.set_num_threads(threads)
-    device = distributed.resolve_device(device_type)
-    distributed.configure_backends(device)
+    device = devices.resolve_device(device_type)
+    devices.configure_backends(device)
     training_stats.init_multiprocessing(0, None)
     with force_reference(use_reference):
         tiny = dataclasses.replace(setup, resolution=8, cbase=64, cmax=8)

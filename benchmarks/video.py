@@ -25,7 +25,7 @@ import gen_video
 from benchmarks import options, timing
 from benchmarks.networks import build_generator
 from dnnlib import cli
-from torch_utils import distributed, latents
+from torch_utils import devices, latents
 from torch_utils.networks import Generator
 from training.config import Cfg
 
@@ -110,11 +110,11 @@ def measure_pair(
     sizes = [min(batch, num_frames * cells - i) for i in range(0, num_frames * cells, batch)]
 
     G.synthesis(ws[:batch], noise_mode="const")  # warm-up, as the video has one
-    distributed.synchronize(device)
+    devices.synchronize(device)
     start = time.perf_counter()
     for size in sizes:
         G.synthesis(ws[:size], noise_mode="const")
-    distributed.synchronize(device)
+    devices.synchronize(device)
     bare_sec = time.perf_counter() - start
 
     start = time.perf_counter()

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from data.dataset import Dataset
 from dnnlib import errors
-from dnnlib.errors import MachineError
+from dnnlib.errors import InputError, MachineError
 from dnnlib.interrupts import ignore_signals
 from torch_utils import local_processes
 
@@ -211,7 +211,9 @@ class _Slots(torch.utils.data.Dataset):
         for num_skipped in range(num_items):
             try:
                 return self.dataset.load_into((idx + num_skipped) % num_items, image), num_skipped
-            except OSError as error:  # other errors are about the whole dataset, not about an image
+            except (OSError, ValueError) as error:
+                if isinstance(error, InputError):  # about the whole dataset, not about one image
+                    raise
                 last_error = error
         raise OSError(f"no image of the dataset can be read ({last_error})")
 

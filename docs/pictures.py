@@ -25,7 +25,7 @@ from torch import Tensor
 from demo import run, train
 from dnnlib import cli, options
 from network_files.load import load_network
-from torch_utils import distributed, images, latents
+from torch_utils import devices, images, latents
 from torch_utils.images import save_png
 from torch_utils.networks import Generator, device_of
 
@@ -82,7 +82,7 @@ def main(outdir: Path, kimg: int, seed: int, cbase: int, cmax: int, device: str)
         for cfg, gamma in GAMMA.items()
     }
 
-    torch_device = distributed.resolve_device(device)
+    torch_device = devices.resolve_device(device)
     generators = {
         cfg: load_network(network)["G_ema"].to(torch_device) for cfg, network in networks.items()
     }

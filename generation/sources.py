@@ -15,7 +15,7 @@ from dnnlib import cli
 from dnnlib.errors import InputError
 from dnnlib.util import is_url
 from network_files.load import load_network
-from torch_utils import distributed, images, latents
+from torch_utils import devices, images, latents
 from torch_utils.networks import Generator
 
 
@@ -62,7 +62,7 @@ def open_source(
         return _show_progress(dataset_images(dataset, batch, device), len(dataset)), height
     if num is None:
         raise InputError("--num is missing: it says how many images the network generates")
-    distributed.configure_backends(device)
+    devices.configure_backends(device)
     networks = load_network(source, option="--source", allow_untrusted=allow_untrusted)
     G = networks["G_ema"].to(device)
     return _show_progress(generated_images(G, num, seed, batch, device), num), G.img_resolution

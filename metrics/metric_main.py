@@ -27,7 +27,7 @@ from metrics import (
     samples,
 )
 from metrics.metric_utils import MetricOptions
-from torch_utils import distributed, misc
+from torch_utils import devices, misc
 from torch_utils.distributed import Worker
 
 NUM_SAMPLES = 50000
@@ -289,7 +289,7 @@ def _make_options(
     if "worker" not in kwargs:
         assert 0 <= rank < num_gpus
         if device is None:
-            device = distributed.resolve_device(index=rank if torch.cuda.is_available() else 0)
+            device = devices.resolve_device(index=rank if torch.cuda.is_available() else 0)
         kwargs["worker"] = Worker(rank, num_gpus, torch.device(device))
     given = {name: value for name, value in kwargs.items() if value is not None or name == "seed"}
     return MetricOptions(**given)

@@ -9,7 +9,7 @@ import torch
 from dnnlib.errors import InputError
 from dnnlib.util import EasyDict
 from metrics.progress import ProgressMonitor
-from torch_utils import distributed
+from torch_utils import devices
 from torch_utils.distributed import Worker
 from torch_utils.networks import Generator
 
@@ -38,7 +38,7 @@ class MetricOptions:
     G: Generator | None = None
     G_kwargs: EasyDict = field(default_factory=EasyDict)
     dataset_kwargs: EasyDict = field(default_factory=EasyDict)
-    worker: Worker = field(default_factory=lambda: Worker(device=distributed.resolve_device()))
+    worker: Worker = field(default_factory=lambda: Worker(device=devices.resolve_device()))
     progress: ProgressMonitor = field(default_factory=ProgressMonitor)
     cache: bool = True
     seed: int | None = None

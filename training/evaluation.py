@@ -7,7 +7,7 @@ import torch
 from dnnlib import errors
 from metrics import metric_main
 from metrics.metric_utils import ProgressMonitor
-from torch_utils import distributed
+from torch_utils import collectives
 from torch_utils.distributed import Worker
 from training.config import TrainConfig
 
@@ -30,7 +30,7 @@ class SnapshotMetrics:
         if config.metrics and worker.is_main:
             print("Looking for the feature networks of the metrics...")
             missing = metric_main.find_missing(config.metrics, None, config.allow_untrusted)
-        missing = distributed.broadcast(worker, missing)
+        missing = collectives.broadcast(worker, missing)
         self.names = [name for name in config.metrics if name not in missing]
         if worker.is_main and missing:
             _warn_of_missing(missing)

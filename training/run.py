@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from data import fingerprint
-from torch_utils import distributed, misc, training_stats
+from torch_utils import collectives, devices, distributed, misc, training_stats
 from torch_utils.distributed import Worker
 from training import build, kernels, phases, random_state, snapshot, training_data, transfer
 from training.ada import AdaptiveAugment
@@ -76,7 +76,7 @@ class Run:
         """
         # Moves all reports to the collectors, whose state is saved.
         self.stats.gather()
-        ranks = distributed.gather(
+        ranks = collectives.gather(
             self.worker,
             dict(random=random_state.capture(self.device), loss=self.loss.state_dict()),
         )
@@ -152,7 +152,7 @@ class Run:
 
     def _set_up(self, state: dict[str, Any] | None) -> None:
         random_state.seed_all(self._seed())
-        distributed.configure_backends(
+        devices.configure_backends(
             self.device, self.config.cudnn_benchmark, self.config.deterministic
         )
         training_stats.init_multiprocessing(
@@ -194,7 +194,7 @@ class Run:
             if self.worker.is_main:
                 self._copy_trained_networks()
         for module in (self.G, self.D, self.G_ema):
-            distributed.broadcast_module(self.worker, module)
+            collectives.broadcast_module(self.worker, module)
         if self.worker.is_main:
             z = torch.zeros([self.config.batch_gpu, self.G.z_dim], device=self.device)
             c = torch.zeros([self.config.batch_gpu, self.G.c_dim], device=self.device)

@@ -14,7 +14,7 @@ from data.dataset import Dataset
 from dnnlib import errors, heartbeat
 from dnnlib.heartbeat import BeatingFile
 from dnnlib.util import open_atomic
-from torch_utils import distributed
+from torch_utils import collectives
 from torch_utils.distributed import Worker
 from torch_utils.images import save_image_grid
 from torch_utils.misc import are_finite, check_ddp_consistency, nonfinite_tensors
@@ -104,7 +104,7 @@ class Snapshots:
                 METRICS: exists(path) and self.metrics.has_evaluated(path),
             }
             missing = [part for part in self.missing if not found[part]]
-        self.missing = distributed.broadcast(self.worker, missing)
+        self.missing = collectives.broadcast(self.worker, missing)
 
     def sheet_path(self, cur_nimg: int) -> Path:
         """Where the sheet goes after so many images."""
@@ -140,7 +140,7 @@ class Snapshots:
             failure = errors.message_of(error)
             if self.worker.is_main:
                 print(f"Warning: {path.name} was not saved, and training goes on: {failure}")
-        return distributed.broadcast(self.worker, failure) is None
+        return collectives.broadcast(self.worker, failure) is None
 
 
 class SampleSheet:

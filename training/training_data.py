@@ -9,7 +9,7 @@ from data.batches import TrainingBatches
 from data.dataset import Dataset
 from dnnlib.errors import MachineError
 from dnnlib.util import construct_class_by_name
-from torch_utils import distributed
+from torch_utils import collectives
 from torch_utils.distributed import Worker
 from training.config import TrainConfig
 
@@ -27,7 +27,7 @@ def open_training_set(worker: Worker, config: TrainConfig) -> Dataset:
     expected, differences = config.dataset_fingerprint, []
     if expected is not None and not worker.is_main:
         differences = fingerprint.differences(expected, training_set.fingerprint())
-    by_rank = distributed.broadcast(worker, distributed.gather(worker, differences))
+    by_rank = collectives.broadcast(worker, collectives.gather(worker, differences))
     for rank, differences in enumerate(by_rank):
         if differences:
             raise MachineError(

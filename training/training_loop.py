@@ -11,7 +11,7 @@ from torch import Tensor
 import dnnlib
 from dnnlib import errors, heartbeat
 from dnnlib.errors import MachineError
-from torch_utils import distributed, training_stats, watchdog
+from torch_utils import collectives, devices, training_stats, watchdog
 from torch_utils.distributed import Worker
 from torch_utils.images import save_image_grid as save_image_grid
 from training import advice, checkpoint, ema, health, log, resume, training_data
@@ -33,7 +33,7 @@ def training_loop(
         config: The run; its `run_dir` exists. All processes use the one of the main process.
         state_path: Training state of the run to continue from; only the main process reads it.
     """
-    config = distributed.broadcast(worker, config)
+    config = collectives.broadcast(worker, config)
     log_file = Path(config.run_dir) / "log.txt" if worker.is_main else None
     with (
         dnnlib.util.Logger(log_file, file_mode="a"),
@@ -41,7 +41,7 @@ def training_loop(
         watchdog.watch(worker, config.watchdog_minutes * 60),
     ):
         state = checkpoint.load(state_path) if worker.is_main and state_path else None
-        trainer = Trainer(worker, config, distributed.broadcast(worker, state))
+        trainer = Trainer(worker, config, collectives.broadcast(worker, state))
         with contextlib.closing(trainer):
             trainer.train(stop_request)
 
@@ -96,7 +96,7 @@ class Trainer(Run):
                 if is_done or self.tick == 0 or tick_nimg >= self.config.kimg_per_tick * 1000:
                     with self.progress.paused():
                         self._finish_tick(is_done)
-                is_stopping, is_state_due = distributed.any_of(
+                is_stopping, is_state_due = collectives.any_of(
                     self.worker,
                     stop_request is not None and stop_request.is_set,
                     time.monotonic() - self.state_time > self.config.state_minutes * 60,
@@ -158,18 +158,18 @@ class Trainer(Run):
         grads = [p.grad for p in phase.module.parameters() if p.grad is not None]
         if not grads:
             return  # a phase whose weight is zero
-        distributed.average(self.worker, grads)
+        collectives.average(self.worker, grads)
         self.health.make_finite(phase.name, grads)
         phase.optimizer.step()
         if phase.name in ("Dmain", "Dboth"):
             # Each process has updated the generator's moving averages (w_avg, magnitude_ema) from
             # its own samples in this phase; their mean is the average over all samples.
             averages = [b for key, b in self.G.named_buffers() if key.endswith(("_avg", "_ema"))]
-            distributed.average(self.worker, averages)
+            collectives.average(self.worker, averages)
 
     def _finish_tick(self, is_done: bool) -> None:
         """Print and log the tick that ends now; save snapshots when they are due."""
-        distributed.synchronize(self.device)
+        devices.synchronize(self.device)
         tick_end_time = time.monotonic()
         self.progress.finish_tick()
         tick = log.Tick(
@@ -228,5 +228,5 @@ class Trainer(Run):
                 failure = errors.message_of(error)
                 self.say(f"Warning: the state was not saved: {failure}")
         # All processes must agree, or some would wait for the others at the next attempt.
-        if distributed.broadcast(self.worker, failure) is None:
+        if collectives.broadcast(self.worker, failure) is None:
             self.state_nimg = self.cur_nimg

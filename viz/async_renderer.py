@@ -12,7 +12,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 
 from dnnlib import interrupts
-from torch_utils import distributed
+from torch_utils import devices
 from torch_utils.ops import compilation
 from viz.renderer import Renderer, Result, View
 
@@ -186,7 +186,7 @@ def _serve(connection: Connection, device: str, allow_untrusted: bool | None) ->
             except RuntimeError as error:  # the machine lacks the device
                 send(Result(view, error=str(error)))
                 continue
-            distributed.configure_backends(renderer.device)
+            devices.configure_backends(renderer.device)
         with compilation.listener(tell):
             result = renderer.render(view)
         send(result)

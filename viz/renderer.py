@@ -23,7 +23,7 @@ from dnnlib.paths import expand_home
 from dnnlib.text import printable
 from generation.images import map_seeds
 from network_files.load import load_network
-from torch_utils import distributed, latents
+from torch_utils import devices, latents
 from torch_utils.networks import Generator
 from viz.class_names import find_class_names
 from viz.layers import content_width, synthesize
@@ -60,7 +60,7 @@ class Renderer:
         allow_untrusted: bool | None = None,
         tell: Callable[[str | None], None] = lambda text: None,
     ) -> None:
-        self.device = distributed.resolve_device(device)
+        self.device = devices.resolve_device(device)
         self.allow_untrusted = allow_untrusted
         self._tell = tell
         self._loaded: _LoadedNetwork | None = None

@@ -21,7 +21,7 @@ import torch
 from tqdm import tqdm
 
 from tests.training.real_runs import COMMAND, GRAY, PROJECT, read_until, wait_for
-from torch_utils import distributed, training_stats
+from torch_utils import collectives, distributed, training_stats
 from torch_utils.distributed import Worker
 from training import checkpoint, preflight, snapshot, training_loop
 from training.config import TrainConfig, TrainOptions, make_config
@@ -56,7 +56,7 @@ def train(worker: Worker, config: TrainConfig, state_path: Path | None, num_batc
     training_stats._new_nums.clear()  # of other runs in this process
     training_stats._new_sums.clear()
     state = checkpoint.load(state_path) if worker.is_main and state_path is not None else None
-    trainer = make_trainer(config, worker, distributed.broadcast(worker, state))
+    trainer = make_trainer(config, worker, collectives.broadcast(worker, state))
     for _ in range(num_batches):
         trainer._train_batch()
     trainer.maintenance_sec = 0

@@ -144,7 +144,7 @@ def test_compiling_is_a_message_of_the_process_before_the_result(monkeypatch):
 
     monkeypatch.setattr(async_renderer, "Renderer", Compiling)
     monkeypatch.setattr(async_renderer.signal, "signal", lambda *args: None)
-    monkeypatch.setattr(async_renderer.distributed, "configure_backends", lambda device: None)
+    monkeypatch.setattr(async_renderer.devices, "configure_backends", lambda device: None)
     ours, theirs = multiprocessing.Pipe()
     serving = threading.Thread(target=async_renderer._serve, args=(theirs, "cpu", None))
     serving.start()

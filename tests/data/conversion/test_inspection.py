@@ -13,7 +13,7 @@ import train
 from data.conversion.inspection import CELL, make_sheet
 from tests.data.conversion import formats
 from tests.test_dataset_tool import run
-from torch_utils import distributed
+from torch_utils import devices
 from training.config import suggest_gamma
 
 
@@ -52,7 +52,7 @@ def test_a_dataset_that_is_fit_for_training(tmp_path):
     ],
 )
 def test_commands_are_for_this_machine(num_gpus, said, gpus, monkeypatch):
-    monkeypatch.setattr(distributed, "num_gpus", lambda: num_gpus)
+    monkeypatch.setattr(devices, "num_gpus", lambda: num_gpus)
     run("--source=synthetic", "--dest=d.zip", "--resolution=16x16", "--max-images=8")
     output = run("--inspect=d.zip")
     assert said in output
