@@ -728,7 +728,7 @@ def test_unusable_dataset_is_refused(source, message, refuse):
         pytest.param(
             [(15, 15)], "power-of-two size from 8 on; .* --resolution=16x16", id="odd-size"
         ),
-        pytest.param([(4, 4, 3)], "from 8 on; .* --resolution=8x8 makes", id="too-small"),
+        pytest.param([(4, 4, 3)], "from 8 on; .* --resolution=8x8 resizes", id="too-small"),
         pytest.param([(60, 80, 3)], "--transform=center-crop --resolution=64x64", id="wide"),
     ],
 )
