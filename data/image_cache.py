@@ -97,8 +97,10 @@ def free_bytes() -> int:
 
 
 def _shared_array(size: int) -> np.ndarray:
-    options = {}
     if sys.platform == "linux":
         # Reserves nothing: unused pages do not count.
-        options["flags"] = mmap.MAP_SHARED | mmap.MAP_ANONYMOUS | MAP_NORESERVE
-    return np.frombuffer(mmap.mmap(-1, max(size, 1), **options), np.uint8)[:size]
+        flags = mmap.MAP_SHARED | mmap.MAP_ANONYMOUS | MAP_NORESERVE
+        memory = mmap.mmap(-1, max(size, 1), flags=flags)
+    else:
+        memory = mmap.mmap(-1, max(size, 1))
+    return np.frombuffer(memory, np.uint8)[:size]

@@ -34,9 +34,9 @@ def compile_ahead(run: Callable[[], None], what: str, arch: str, num_threads: in
         futures: list[Future] = []
 
         def submit(kernel: Kernel) -> None:
-            future = pool.submit(compiler.compile_cubin, *kernel, arch)
+            key = (*kernel, arch)
+            _futures[key] = future = pool.submit(compiler.compile_cubin, *key)
             futures.append(future)
-            _futures[(*kernel, arch)] = future
 
         with LaunchRecorder(on_new=submit).activate():
             run()
