@@ -66,7 +66,7 @@ def load_json(text: str | bytes) -> Any:
     """Parse JSON. Whole numbers of thousands of digits become `LongNumber`.
 
     Raises:
-        ValueError: If the text is no JSON, or gives an object two values for one name.
+        ValueError: If the text is not JSON, or an object has two values for one name.
     """
     try:
         try:

@@ -1,6 +1,6 @@
 """Find the images of a dataset in a folder or an archive, and count the other files.
 
-One rule for conversion, inspection, training and metrics.
+Conversion, inspection, training and metrics all use these rules.
 """
 
 import os

@@ -83,7 +83,7 @@ class Resolutions(click.ParamType):
 def main(archs: list[str], cfgs: list[Cfg], resolutions: list[int], jobs: int | None) -> None:
     """Compile the CUDA kernels of the standard networks into the cache.
 
-    Covers generator, discriminator, augmentation and all phases of training, with and without
+    Covers generator, discriminator, augmentation and all training phases, with and without
     --fp32. Needs no GPU: a machine with a GPU finds the kernels if it has the cache, the same
     version of NVRTC and the same sources. Prints for each kernel: registers per thread, bytes of
     static shared memory per block, bytes of stack and of spilled registers per thread, and the CPU
