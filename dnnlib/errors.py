@@ -22,9 +22,9 @@ class MachineError(UserError, RuntimeError):
 
 
 def is_for_users(error: BaseException) -> bool:
-    """Whether the message of an error alone tells a user what to do.
+    """Whether the message of an error is enough for a user.
 
-    Besides `UserError` these are all `OSError`s, whose messages name the file, and running out of
+    This holds for `UserError`, for all `OSError`s, whose messages name the file, and for a lack of
     memory.
     """
     if isinstance(error, OSError):

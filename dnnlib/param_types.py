@@ -19,7 +19,7 @@ Value = TypeVar("Value")
 
 MAX_SEED = 2**32 - 1  # what numpy.random.RandomState accepts
 LARGEST_FLOAT32 = (2 - 2**-23) * 2.0**127  # the largest number that networks can compute with
-MAX_NUM_SEEDS = 1_000_000  # more seeds on a command line are a typing error
+MAX_NUM_SEEDS = 1_000_000  # more seeds on a command line are a typing mistake
 
 
 def parse_range(text: str | list[int]) -> list[int]:
@@ -260,7 +260,7 @@ def _as_path(
         param_type.fail(str(error), param, ctx)
     longest = max(len(os.fsencode(name)) for name in path.split("/"))
     if os.name != "nt" and longest > MAX_NAME_BYTES and "://" not in path:
-        # Refused now, rather than after hours, when the file is written.
+        # Refused now, not hours later when the file is written.
         reason = f"file systems take names of up to {MAX_NAME_BYTES} bytes, and here one has"
         param_type.fail(f"{reason} {longest}: {path}", param, ctx)
     return path

@@ -52,7 +52,7 @@ def gen_interp_video(
             the video meets its beginning.
         psi: Truncation; 1 for the full variety, 0 for the average image.
         device: Where to compute; `None` for the device of `G`.
-        class_idx: Class to draw. Conditional networks need it, others ignore it with a warning.
+        class_idx: Class to draw. Conditional networks need it; others ignore it and warn.
         noise_mode: Per-pixel noise of StyleGAN2: as stored, fresh for each image, or none.
         batch: Images per pass. More than 1 can change pixels by a rounding error.
         video_kwargs: Keyword arguments of `imageio.get_writer`, such as `fps`, `bitrate`, `codec`.

@@ -8,7 +8,7 @@ import numpy as np
 
 from dnnlib.errors import InputError
 
-MAX_RATIO = 100  # bytes of an array per byte of the file; zeros can be compressed 1000 times
+MAX_RATIO = 100  # bytes of an array per byte of the file; zeros can shrink to a thousandth
 MAX_SMALL_BYTES = 1 << 26  # arrays up to this size may be compressed more
 
 _HEADERS = {

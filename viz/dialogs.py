@@ -1,4 +1,4 @@
-"""Dialogs in the middle of the window: the help on keys, and the question whether to quit."""
+"""Dialogs in the middle of the window: the list of keys, and the question whether to quit."""
 
 from imgui_bundle import imgui
 
