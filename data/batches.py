@@ -18,7 +18,7 @@ class TrainingBatches:
 
     Args:
         worker: This process.
-        dataset: What to read.
+        dataset: The dataset to read.
         batch_size: Size of a whole batch, over all processes.
         seed: Decides the order.
         loader_kwargs: Arguments of `BatchLoader`.

@@ -85,7 +85,7 @@ def parse_int(digits: str) -> int | LongNumber:
 
 
 def collect(pairs: Any) -> dict[str, Any]:
-    """Make a dictionary of pairs. A dictionary is returned as it is; equal pairs may repeat.
+    """Make a dictionary of pairs. A dictionary is returned unchanged; equal pairs may repeat.
 
     Raises:
         ValueError: If an item is no pair, or two pairs give a name different values.

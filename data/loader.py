@@ -43,7 +43,7 @@ class BatchLoader:
     until the next batch is requested, unless it is pinned; copy it to keep it.
 
     Args:
-        dataset: What to read.
+        dataset: The dataset to read.
         sampler: Indices of items. The batches end with the indices; the last batch can be smaller.
         batch_size: Items in a batch.
         num_workers: Processes; 0 reads in this process when a batch is requested.
@@ -130,7 +130,7 @@ class BatchLoader:
 
     def _raise_explained(self, error: Exception) -> None:
         """Raise a `LoadingError`, unless the error is a bug of the program."""
-        # What a process has raised arrives with its traceback, and with "Caught" in front; the
+        # An error of a process arrives with its traceback, and with "Caught" in front; the
         # message comes last. Other errors of PyTorch are about a process that has died.
         is_about_item = self._num_workers == 0 or "Caught " in str(error)
         message = errors.message_of(error).strip().splitlines()[-1]

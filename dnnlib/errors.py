@@ -1,4 +1,4 @@
-"""Errors for users, whose message alone says what is wrong and what to do.
+"""Errors for users: the message says what is wrong and what to do.
 
 Code raises one of them where it finds wrong input, and `dnnlib.cli.Command` prints the message as
 one `Error:` line. Any other exception is a bug of the program and keeps its traceback.

@@ -101,7 +101,7 @@ def _is_same_file(fd: int, path: Path) -> bool:
 def _release(path: Path, fd: int) -> None:
     with contextlib.suppress(OSError):
         if fcntl is not None:
-            path.unlink()  # under the lock, so that nobody can lock a file without a name
+            path.unlink()  # under the lock: no process may lock a file without a name
             fcntl.flock(fd, fcntl.LOCK_UN)  # forked processes may have the file open, too
         else:
             msvcrt.locking(fd, msvcrt.LK_UNLCK, 1)

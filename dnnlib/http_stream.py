@@ -1,4 +1,4 @@
-"""Read answers of web servers in a thread, so that no server can block the process.
+"""Read responses of web servers in a thread, so that no server can block the process.
 
 The timeout of a socket starts again with every byte. A server that sends one byte now and then,
 within headers, between chunks or in the body, never exceeds it. Here only the thread waits for

@@ -19,7 +19,7 @@ class Logger:
     gone (a closed terminal, the end of `| tee`), logging continues.
 
     Args:
-        file_name: The log file, or `None` to leave the streams as they are.
+        file_name: The log file, or `None` to leave the streams unchanged.
         file_mode: `"w"` to start afresh, `"a"` to append.
         should_flush: Flush the file and the console after every write.
     """

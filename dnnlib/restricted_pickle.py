@@ -21,7 +21,7 @@ MAX_COPIES = 4  # of the file's contents; tensors are copied from text to bytes 
 MAX_DIMENSIONS = 64  # of tensors and arrays; NumPy has no more either
 MAX_KEY = 1 << 31  # of numbers that are keys
 
-# Cost of an instruction that handles data: the number of bytes that are copied in the same time.
+# Cost of an instruction that handles data, in bytes that could be copied in the same time.
 CALL_COST = 32
 ITEM_COST = 16
 
@@ -72,7 +72,7 @@ class RestrictedUnpickler(_PythonUnpickler):
         raise pickle.UnpicklingError("it refers to objects outside the pickle")
 
     def charge(self, args: Any) -> None:
-        """Refuse programs that handle the same data over and over, to fill memory or time.
+        """Refuse programs that handle the same data again and again to waste memory or time.
 
         Functions copy their arguments: texts, bytes and arrays. They also visit the items of
         containers, at any depth.
@@ -246,7 +246,7 @@ def handlers_of_python(names: str) -> dict[int, Callable[[Any], None]]:
     return {code: _PythonUnpickler.dispatch[code] for code in codes}
 
 
-# What Python 3 writes in binary protocols. Others do not occur, and some of them are dangerous:
+# The instructions of Python 3's binary protocols. Others do not occur, and some are dangerous:
 # those that look up objects elsewhere, and those that can make numbers without end.
 RestrictedUnpickler.handlers = {
     **handlers_of_python("""

@@ -1,4 +1,4 @@
-"""Videos that wander through the images of seeds, in a grid."""
+"""Videos that move smoothly through the images of several seeds, in a grid."""
 
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -48,8 +48,8 @@ def gen_interp_video(
         kind: Kind of interpolation between styles, see `scipy.interpolate.interp1d`.
         grid_dims: Columns and rows of images in a frame.
         num_keyframes: Keyframes of each image; `None` uses each seed once.
-        wraps: Repetitions of the keyframes before the first and after the last, so that the end of
-            the video meets its beginning.
+        wraps: Repetitions of the keyframes before the first and after the last, so that the
+            video ends where it begins.
         psi: Truncation; 1 for the full variety, 0 for the average image.
         device: Where to compute; `None` for the device of `G`.
         class_idx: Class to draw. Conditional networks need it; others ignore it and warn.

@@ -167,7 +167,7 @@ def report_metric(
     """Print a result as one line of JSON, and append it to `metric-<name>.jsonl` of a run.
 
     Args:
-        result_dict: What `calc_metric` returned.
+        result_dict: The result of `calc_metric`.
         run_dir: Folder of the run; if it does not exist, the line is only printed.
         snapshot_pkl: Path of the network, which is stored relative to the folder.
 

@@ -91,7 +91,7 @@ def sha256_of(path: Path) -> str:
 
 
 def is_secure(url: str) -> bool:
-    """Whether nobody between the publisher and us can replace a file."""
+    """Whether the connection protects a file from being replaced on its way."""
     return url.startswith("https://")
 
 

@@ -1,4 +1,4 @@
-"""The entrance: load networks from a file of any origin, without running what the file contains.
+"""The entrance: load networks from a file of any origin, without running code in the file.
 
 Networks are rebuilt as this project's classes, see `rebuild`. Only `allow_untrusted` runs the
 source inside a pickle.
@@ -136,7 +136,7 @@ def load_network_pkl(
 
 
 class _FileError(InputError):
-    """The message says what is wrong with a file."""
+    """A file is wrong; the message says how."""
 
 
 def _read(f: BinaryIO, head: bytes, name: str, allow_untrusted: bool) -> Any:

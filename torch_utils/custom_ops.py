@@ -30,7 +30,7 @@ from torch_utils.ops.cpu.toolchain import SILENT_SEC, announce
 from torch_utils.ops.kernel_cache import CACHE_DIR_VARIABLE, is_private, kernel_cache_dir
 
 VERBOSITIES = ("none", "brief", "full")
-verbosity = "brief"  # "none" builds in silence, "full" shows what the compiler is doing
+verbosity = "brief"  # "none" builds silently, "full" shows the compiler's output
 
 _lock = threading.Lock()
 _plugins: dict[str, Any] = {}  # by digest
@@ -53,7 +53,7 @@ def get_plugin(
         module_name: Name of the extension, which its sources know as `TORCH_EXTENSION_NAME`.
         sources: C++ and CUDA files.
         headers: Files that the sources include; a change to them causes a new build.
-        source_dir: Folder of sources and headers; by default that of the process.
+        source_dir: Folder of sources and headers; by default the current folder.
         build_kwargs: More arguments of `torch.utils.cpp_extension.load`, as `extra_cuda_cflags`.
 
     Raises:

@@ -121,7 +121,7 @@ def are_finite(x: torch.Tensor) -> torch.Tensor:
 def copy_params_and_buffers(
     src_module: torch.nn.Module, dst_module: torch.nn.Module, require_all: bool = False
 ) -> None:
-    """Copy parameters and buffers to those of the same name; others stay as they are.
+    """Copy parameters and buffers to those of the same name; others stay unchanged.
 
     Raises:
         InputError: If shapes differ or, with `require_all`, if the source lacks a name of the
@@ -156,7 +156,7 @@ def check_ddp_consistency(module: torch.nn.Module, ignore_regex: str | None = No
         ignore_regex: Tensors whose full name, `Class.name.of.tensor`, it matches are not checked.
 
     Raises:
-        MachineError: If a tensor differs from that of rank 0; names the tensor and the ranks.
+        MachineError: If a tensor differs from rank 0; the message names the tensor and the ranks.
     """
     if not torch.distributed.is_initialized():
         return

@@ -14,7 +14,7 @@ from torch import Tensor
 from dnnlib.restricted_arrays import NAMED_ONLY, ArrayUnpickler
 from dnnlib.restricted_pickle import check_shapes
 
-# What `torch.save` wrote at the beginning of a file before PyTorch 1.6.
+# First bytes of a file of `torch.save` before PyTorch 1.6.
 OLD_MAGIC = 0x1950A86A20F9469CFC6C
 OLD_VERSION = 1001
 NUM_OLD_PICKLES = 5  # magic number, version, system information, contents, keys of the storages
@@ -131,7 +131,7 @@ def _device(kind: str, *index: int) -> torch.device:
     return torch.device(kind, *index)
 
 
-# What a state dict consists of, besides the types of its storages.
+# The parts of a state dict, besides the types of its storages.
 STATE_DICT_NAMES: dict[tuple[str, str], Any] = {
     ("collections", "OrderedDict"): _ordered_dict,
     ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,

@@ -17,7 +17,7 @@ def refusal(
         batch: Total batch size, a multiple of `gpus` times `batch_gpu`.
         gpus: Number of processes.
         batch_gpu: Samples per process and pass.
-        wanted: Group size that was asked for.
+        wanted: The requested group size.
         is_continued: Whether the run exists already, so that its batch and group size are fixed.
     """
     if wanted == 1 or _group_size(batch_gpu, wanted) > 1:
@@ -56,7 +56,7 @@ def smaller_batch_gpu(per_process: int, batch_gpu: int, wanted: int) -> int | No
     Args:
         per_process: Samples per process, in one pass or several.
         batch_gpu: Samples per process and pass.
-        wanted: Group size that was asked for.
+        wanted: The requested group size.
 
     Returns:
         `None` if every smaller number has groups below the minimum: two, or one if `wanted` is one.

@@ -103,7 +103,7 @@ def check_resume(resume: str | None) -> None:
     if resume is not None and not dnnlib.util.is_url(resume):
         with cli.blame("--resume"):
             file = dnnlib.util.open_url(resume)
-            assert not isinstance(file, str)  # a name would have to be asked for
+            assert not isinstance(file, str)  # only `return_filename=True` returns a name
             file.close()
 
 

@@ -204,7 +204,7 @@ def save_network_pickle(
     Args:
         worker: This process; the main one writes.
         path: The pickle; the file appears when it is complete.
-        networks: `G`, `D`, `G_ema` and `augment_pipe`, on any device; they are left as they are.
+        networks: `G`, `D`, `G_ema` and `augment_pipe`, on any device; they stay unchanged.
         training_set_kwargs: How the dataset was constructed.
         dataset_fingerprint: Identifies the data, if it is known; see `data.fingerprint`.
 

@@ -16,7 +16,7 @@ KEYS = (
     ("Ctrl + Plus, Ctrl + Minus", "larger, smaller controls"),
     ("Ctrl + click on a slider", "type a number"),
     ("F1", "show or hide this help"),
-    ("Esc", "close what is open, or quit"),
+    ("Esc", "close the open dialog, or quit"),
 )
 FLAGS = (
     imgui.WindowFlags_.no_saved_settings

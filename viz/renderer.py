@@ -69,7 +69,7 @@ class Renderer:
         """Render one picture. An error in the view or in a file becomes a part of the result.
 
         Args:
-            view: What to render.
+            view: The view to render.
             keywords: Published names of arguments, see `render_keywords.translate`. They override
                 the view.
 

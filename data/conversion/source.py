@@ -28,7 +28,7 @@ class SourceImage(NamedTuple):
 
 @dataclass(frozen=True)
 class Source:
-    """Images in output order, their number and labels, and what is left out of the source."""
+    """Images in output order, their number and labels, and omitted files of the source."""
 
     images: Iterator[SourceImage]
     count: int
