@@ -42,8 +42,8 @@ def starting_point(cfg: Cfg, resolution: int, gpus: int) -> dict[str, str]:
     Args:
         cfg: The configuration.
         resolution: Width and height of the images.
-        gpus: Available GPUs; 0 for a small network on the CPU. GPUs are left idle if they do not
-            divide the batch.
+        gpus: Available GPUs; 0 for a small network on the CPU. Their number is rounded down to one
+            that divides the batch.
     """
     options = _on_cpu(cfg, resolution) if gpus == 0 else _on_gpus(cfg, resolution, gpus)
     return {name.replace("_", "-"): str(value) for name, value in options.items()}
