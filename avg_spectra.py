@@ -1,6 +1,6 @@
 """Average power spectra of datasets and of generated images: compute them, and plot them.
 
-Whether a network reproduces the statistics of its training images shows in the frequencies; see
+Spectra show whether a network reproduces the statistics of its training images; see
 Karras et al. 2021, "Alias-Free Generative Adversarial Networks", Fig. 4 and Appendix A.
 """
 
@@ -37,9 +37,7 @@ num_option = options.value_option(
     "Number of images; required for networks.  [default: all images of a dataset]",
     metavar="INT",
 )
-seed_option = options.seed_option(
-    "Decides which images of a dataset; the first of the seeds of a network."
-)
+seed_option = options.seed_option("Chooses the images of a dataset; the first seed for a network.")
 batch_option = options.count_option("--batch", "Images per pass.", default=8)
 save_option = options.file_option(
     "--save",
@@ -71,9 +69,9 @@ def main() -> None:
 
     \b
     Examples:
-      # Mean and standard deviation of the dataset, which whiten all images that are compared
+      # Mean and standard deviation of the dataset, to whiten all images of the comparison
       python avg_spectra.py stats --source=photos.zip
-      # The spectra of the dataset and of equally many generated images, with these two numbers
+      # The spectra of the dataset and of as many generated images, with these two numbers
       python avg_spectra.py calc --source=photos.zip --dest=data.npz --mean=112.7 --std=69.5
       python avg_spectra.py calc --source=net.pkl --num=70000 --dest=net.npz --mean=112.7 --std=69.5
       # A heat map of one spectrum; slices of both
@@ -160,7 +158,7 @@ def calc(
     torch_device = devices.resolve_device(device)
     batches, image_size = _open_source(source, num, seed, batch, torch_device, allow_untrusted)
     dest.parent.mkdir(parents=True, exist_ok=True)
-    # Opened now, so that a file that cannot be written is refused before the work.
+    # Opened now, to refuse a file that cannot be written before the work begins.
     with cli.exit_when_terminated(), open_atomic(dest) as file:
         spectrum = spectra.average_spectrum(batches, image_size, mean, std, beta, interp)
         np.savez(file, spectrum=spectrum, image_size=image_size)
@@ -197,7 +195,7 @@ def heatmap(npz_file: Path, save: Path | None, dpi: float, smooth: float) -> Non
 @smooth_option(0)
 @options.version_option
 def slices(npz_files: tuple[Path, ...], save: Path | None, dpi: float, smooth: float) -> None:
-    """Plot the horizontal and the diagonal of one spectrum or several.
+    """Plot horizontal and diagonal slices of one or more spectra.
 
     \b
     Example:

@@ -50,14 +50,14 @@ Metrics of older papers
 
 \b
 Examples:
-  # FID of a snapshot; the dataset is the one that it was trained with
+  # FID of a snapshot, against the dataset of its training
   python calc_metrics.py --network=network-snapshot-025000.pkl
   # Several metrics on eight GPUs, against a dataset that has moved
   python calc_metrics.py --network=net.pkl --metrics=fid50k_full,pr50k3_full,eqt50k_int \\
       --data=photos-256x256.zip --gpus=8
   # A quick look, not to be compared with published values
   python calc_metrics.py --network=net.pkl --metrics=fid50k --num=2000
-  # Without internet: a feature network that was copied to this machine
+  # Without internet access: a feature network that was copied to this machine
   python calc_metrics.py --network=net.pkl \\
       --detector=inception=pt_inception-2015-12-05-6726825d.pth
 
@@ -226,7 +226,7 @@ def choose_dataset(
     data: str | None,
     mirror: bool | None,
 ) -> dict[str, Any]:
-    """Keyword arguments of the dataset: of `--data`, or from the network; empty if unknown."""
+    """Keyword arguments of the dataset, from `--data` or the network; empty if unknown."""
     if data is not None:
         kwargs = dict(
             class_name="training.dataset.ImageFolderDataset",
@@ -244,7 +244,7 @@ def choose_dataset(
 def check_dataset(
     metrics: list[str], G: torch.nn.Module, kwargs: Mapping[str, Any], data: str | None
 ) -> dict[str, Any] | None:
-    """If a dataset is needed, refuse one that cannot be opened or does not suit the network.
+    """If a dataset is needed, refuse a dataset that cannot be opened or does not suit the network.
 
     Returns:
         The fingerprint of the dataset, see `data.fingerprint`; `None` if no dataset is needed.
@@ -268,7 +268,7 @@ def check_dataset(
         label_notes = dataset.label_notes()
         identity = dataset.fingerprint()
         found = dataset.check_images() if distributed.is_main_process() else None
-    except (OSError, ValueError, TypeError) as error:  # a network holds options of any type
+    except (OSError, ValueError, TypeError) as error:  # a network file can hold options of any type
         message = one_line(errors.message_of(error))  # the path can come from the network
         raise InputError(f"--data: {message}{hint}") from error
     if found is not None:

@@ -235,7 +235,7 @@ def inspect_dataset(
 
 
 def choose_sheet(source: str, sheet: str | None) -> Path:
-    """The path of the contact sheet, never inside the source: it would become one of the images."""
+    """The path of the contact sheet; never inside the source, where it would become an image."""
     if sheet is None:
         # `data.listing` knows this suffix, in case a folder around the sheet is a source later.
         stem = paths.shorten_name(Path(source).absolute().stem, 200)
@@ -258,7 +258,7 @@ def _interrupt(signum: int, frame: Any) -> None:
 
 
 def describe(summary: Summary, dest: str) -> str:
-    """Describe for people which images were kept, dropped and changed, and their labels."""
+    """Describe which images were kept, dropped and changed, and their labels, for the user."""
     lines = [f"Wrote {summary.num_kept} images to {dest}"]
     if summary.size is not None and summary.mode is not None:
         width, height = summary.size
@@ -276,6 +276,6 @@ def describe(summary: Summary, dest: str) -> str:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, _interrupt)  # like Ctrl-C: unfinished files are removed
+    signal.signal(signal.SIGTERM, _interrupt)  # as for Ctrl-C: unfinished files are removed
     keep_freed_memory()  # for the next images
     main()

@@ -1,7 +1,7 @@
 """The whole pipeline in a few minutes: dataset, training, generated images beside real ones.
 
 Every step is a command that you could type; this script prints it and runs it. Existing datasets
-and networks are used again.
+and networks are reused.
 """
 
 if __name__ == "__main__":  # Ctrl-C ends the script quietly even during the other imports
@@ -43,7 +43,7 @@ def main(outdir: Path | None, kimg: int | None, quick: bool, device: str) -> Non
     \b
     Examples:
       python demo.py
-      # What does it learn in five times as long?
+      # What does the network learn in three times as long?
       python demo.py --outdir=demo-long --kimg=20
     """
     outdir = outdir or Path("demo/quick" if quick else "demo")
@@ -79,7 +79,7 @@ def main(outdir: Path | None, kimg: int | None, quick: bool, device: str) -> Non
     click.echo(
         f"\nReal images (left) and generated ones (right): {outdir / 'contact-sheet.png'}\n"
         f"The trained network:                           {network}\n"
-        f"How the images came about:                     {network.parent}/fakes*.png\n"
+        f"How the images developed:                      {network.parent}/fakes*.png\n"
         f"The curves: .venv/bin/tensorboard --logdir={outdir / 'runs'}"
     )
 

@@ -29,7 +29,7 @@ __getattr__ = moved.names_of(__name__)
 @options.rotate_option
 @click.option("--outdir", type=cli.LocalPath(path_type=Path), required=True, help="Result folder.")
 @options.count_option(
-    "--batch", "Images per pass; more than 1 may change pixels by a rounding error.", default=1
+    "--batch", "Images per pass; values above 1 may change pixels by a rounding error.", default=1
 )
 @options.size_option("--grid", "Write one contact sheet, grid.png, instead.")
 @click.option(
@@ -63,7 +63,7 @@ def main(
 
     \b
     Examples:
-      # Eight images, closer to the average than without --trunc
+      # Eight images; --trunc moves them closer to the average image
       python gen_images.py --network=net.pkl --seeds=0-7 --trunc=0.7 --outdir=out
       # A contact sheet of class 3
       python gen_images.py --network=net.pkl --seeds=0-7 --grid=4x2 --class=3 --outdir=out

@@ -1,4 +1,4 @@
-"""Generate a video that wanders through the images of a network's seeds, in a grid."""
+"""Generate a video that moves smoothly through the images of several seeds, in a grid."""
 
 if __name__ == "__main__":  # Ctrl-C ends the script quietly even during the other imports
     from dnnlib import interrupts
@@ -109,13 +109,14 @@ def main(
     """Generate a video with a trained network.
 
     Each image of the grid goes smoothly from seed to seed and back to the first, so the video can
-    play in a loop. The seeds fill the grid row by row; each image takes all its keyframes in a row.
+    play in a loop. The seeds fill the grid row by row; the keyframes of an image are consecutive
+    seeds.
 
     \b
     Examples:
       # Four seeds, two seconds from each to the next
       python gen_video.py --network=net.pkl --seeds=0-3 --output=lerp.mp4
-      # 4x2 images, three keyframes each, closer to the average than without --trunc
+      # 4x2 images, three keyframes each; --trunc moves them closer to the average image
       python gen_video.py --network=net.pkl --seeds=0-23 --grid=4x2 --trunc=0.7 --output=grid.mp4
       # 4x2 images, ten keyframes each, from any number of seeds in random order
       python gen_video.py --network=net.pkl --seeds=0-31 --shuffle-seed=1 --grid=4x2 \\
@@ -152,7 +153,7 @@ def main(
 
 
 def _writer_settings(extension: str, fps: float | None, bitrate: str | None) -> dict[str, Any]:
-    """Arguments of the video writer; refuses or warns of options that do not suit the format."""
+    """Arguments of the video writer; refuse, or warn of, options that do not suit the format."""
     if extension == ".gif" and fps is not None and fps > videos.MAX_GIF_FPS:
         raise click.BadParameter(
             f"{fps:g} is too fast for a GIF, which takes up to {videos.MAX_GIF_FPS}",

@@ -104,7 +104,7 @@ def main(device: str, dry_run: bool, **options: Any) -> None:
 
 
 def _train(device: str, dry_run: bool, options: dict[str, Any]) -> None:
-    """Check the options, say what they mean, and train."""
+    """Check the options, print the configuration, and train."""
     run = find_run(options)
     if run is None and options["resume"] == "latest":
         click.echo(
@@ -118,7 +118,7 @@ def _train(device: str, dry_run: bool, options: dict[str, Any]) -> None:
             run = resume.refresh(run, options["resume"])
         config, training_set = new_run(options) if run is None else continued_run(run, options)
         if not dry_run:
-            # Before the configuration is printed, which includes the folder of the run.
+            # Done before the configuration, which names the run's folder, is printed.
             config = prepare_run(config, training_set, device, is_new=run is None)
         click.echo(describe(config, training_set, is_continued=run is not None))
         if run is not None:
@@ -141,7 +141,7 @@ def _train(device: str, dry_run: bool, options: dict[str, Any]) -> None:
 
 
 def _note_on_dry_run(config: TrainConfig, run: Continuation | None) -> str | None:
-    """A note on what a dry run does not do about `--resume`; `None` if it does all."""
+    """A note on checks of `--resume` that a dry run omits; `None` if it omits none."""
     if run is not None:
         return resume.nothing_to_train(run.state["cur_nimg"], config.total_kimg)
     if config.resume_pkl is None:
@@ -159,10 +159,10 @@ def find_run(options: dict[str, Any]) -> Continuation | None:
     with cli.blame("--resume"):
         run = resume.find(options["resume"], Path(outdir or "."))
         if run is None and outdir is None:
-            preflight.check_resume(options["resume"])  # perhaps the folder of a run, misspelt
+            preflight.check_resume(options["resume"])  # perhaps a misspelt folder of a run
     describes_run = any(options[name] is not None for name in ("cfg", "data", "batch", "gamma"))
     if run is None and options["resume"] == "latest" and not describes_run:
-        # The command is to continue a run, which must be in another folder.
+        # The command continues a run, so the run must be in another folder.
         raise click.UsageError(
             f"--resume=latest: no run in {outdir} has saved a state yet; is this the --outdir of "
             "the run? A new run needs --cfg, --data, --gpus, --batch and --gamma, too."
@@ -177,7 +177,7 @@ def find_run(options: dict[str, Any]) -> Continuation | None:
 
 
 def new_run(options: dict[str, Any]) -> tuple[TrainConfig, ImageFolderDataset]:
-    """The run that the options describe, and its dataset."""
+    """The new run that the options describe, and its dataset."""
     _require(options, "outdir", "cfg", "data", "gpus", "batch", "gamma")
     train_options = _train_options(options)
     training_set = preflight.open_training_set(
@@ -328,10 +328,10 @@ def _require(options: dict[str, Any], *names: str) -> None:
 def training_set_kwargs(
     training_set: ImageFolderDataset, data: str, use_labels: bool, xflip: bool, random_seed: int
 ) -> dict[str, Any]:
-    """Arguments with which every process, and every reader of a pickle, constructs the dataset."""
+    """Arguments from which every process, and every reader of a pickle, constructs the dataset."""
     return dict(
         class_name="training.dataset.ImageFolderDataset",
-        path=str(Path(data).absolute()),  # programs read it in other folders
+        path=str(Path(data).absolute()),  # absolute: programs in other folders read it
         use_labels=use_labels,
         max_size=len(training_set),
         xflip=xflip,
@@ -343,7 +343,7 @@ def training_set_kwargs(
 def describe(
     config: TrainConfig, training_set: ImageFolderDataset, is_continued: bool = False
 ) -> str:
-    """The configuration as JSON, its most important values, and notes on what is easily missed."""
+    """The configuration as JSON, its most important values, and notes on easy oversights."""
     lines = [
         "",
         "Training options:",

@@ -1,4 +1,4 @@
-"""Explore a network in a window: move through its latents, look into its layers."""
+"""Explore a network in a window: move through its latents and look into its layers."""
 
 if __name__ == "__main__":  # Ctrl-C ends the script quietly even during the other imports
     from dnnlib import interrupts
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 @click.option("--fft", is_flag=True, help="Start with the power spectrum.")
 @options.translate_option
 @options.rotate_option
-@options.size_option("--size", "Size of the window.  [default: the size of the last time]")
+@options.size_option("--size", "Size of the window.  [default: the size in the last session]")
 @options.allow_untrusted_option
 @options.device_option
 @options.version_option
@@ -170,7 +170,7 @@ def _save_screenshot(
 
 
 def _check_shown(view: "View", result: "Result") -> None:
-    """Refuse a screenshot that does not show what the options ask for."""
+    """Refuse a screenshot that does not show the view of the options."""
     names = [layer.name for layer in result.layers]
     if view.layer is not None and view.layer not in names:
         raise click.BadParameter(

@@ -1,1 +1,1 @@
-"""Datasets as files: names, formats, labels, and what identifies them; no torch."""
+"""Datasets: file names, formats, labels, fingerprints, decoding and loading."""

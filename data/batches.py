@@ -1,4 +1,4 @@
-"""Load batches of training images without end, even if the processes that load them die."""
+"""Load endless batches of training images, even if loading processes die."""
 
 import warnings
 from typing import Any
@@ -18,12 +18,12 @@ class TrainingBatches:
 
     Args:
         worker: This process.
-        dataset: What to read.
+        dataset: The dataset to read.
         batch_size: Size of a whole batch, over all processes.
         seed: Decides the order.
         loader_kwargs: Arguments of `BatchLoader`.
         skip_damaged: Take the next image in place of one that cannot be read.
-        start: Number of batches that the run has seen, and that are left out.
+        start: Number of batches to skip, because the run has seen them.
     """
 
     def __init__(

@@ -21,7 +21,7 @@ from data.png_header import (
 )
 from dnnlib.errors import InputError
 
-# sRGB profiles differ in their last digits: images with any of them stay as they are.
+# sRGB profiles differ in their last digits; images with any sRGB profile stay unchanged.
 MAX_ROUNDING = 2  # of 255 levels
 LATTICE = 9  # colours per axis at which profiles are compared
 SPACES = {"RGB": "RGB", "GRAY": "L"}  # of profiles, as modes of images

@@ -18,7 +18,7 @@ from data.zip_archive import ZipArchive
 from dnnlib.errors import InputError, UserError
 from dnnlib.util import printable
 
-ALPHA_SAMPLE = 64  # images that are decoded to tell whether their alpha channels are used
+ALPHA_SAMPLE = 64  # images that are decoded to find out whether their alpha channels are used
 
 
 class ImageFolderDataset(Dataset):
@@ -88,7 +88,7 @@ class ImageFolderDataset(Dataset):
                 f" convert with dataset_tool.py --resolution={resolution}x{resolution}"
             )
         super().__init__(
-            name=self._path.absolute().stem,  # absolute: "." has a name too
+            name=self._path.absolute().stem,  # absolute, because "." alone has no name
             raw_shape=[len(self._image_fnames), *shape],
             max_size=max_size,
             use_labels=use_labels,
@@ -107,7 +107,7 @@ class ImageFolderDataset(Dataset):
         """Read the header of every image in use, with a progress bar on a terminal.
 
         Returns:
-            Number of images by what loading changes in them or leaves out.
+            Number of images for each change or omission that loading makes.
 
         Raises:
             ValueError: If an image has another size or number of channels than the first. Training
@@ -150,7 +150,7 @@ class ImageFolderDataset(Dataset):
         )
 
     def describe_unused_labels(self) -> str | None:
-        """Describe the labels that `use_labels=False` leaves out; `None` if there are none."""
+        """Describe labels that `use_labels=False` ignores; `None` if there are none."""
         if self._use_labels or not self._has_metadata:
             return None
         try:

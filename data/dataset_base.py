@@ -24,7 +24,7 @@ class Dataset(torch.utils.data.Dataset):
         max_size: Use at most this many images, chosen at random, in their original order.
         use_labels: Read the labels; otherwise every label is an empty vector.
         xflip: Append a mirrored copy of every image, after all unmirrored ones.
-        random_seed: Seed of the choice that `max_size` makes.
+        random_seed: Seed for the choice of images by `max_size`.
     """
 
     def __init__(

@@ -66,7 +66,7 @@ def load_json(text: str | bytes) -> Any:
     """Parse JSON. Whole numbers of thousands of digits become `LongNumber`.
 
     Raises:
-        ValueError: If the text is no JSON, or gives an object two values for one name.
+        ValueError: If the text is not JSON, or an object has two values for one name.
     """
     try:
         try:
@@ -85,7 +85,7 @@ def parse_int(digits: str) -> int | LongNumber:
 
 
 def collect(pairs: Any) -> dict[str, Any]:
-    """Make a dictionary of pairs. A dictionary is returned as it is; equal pairs may repeat.
+    """Make a dictionary of pairs. A dictionary is returned unchanged; equal pairs may repeat.
 
     Raises:
         ValueError: If an item is no pair, or two pairs give a name different values.

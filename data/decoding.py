@@ -56,7 +56,7 @@ class Picture:
     """
 
     def __init__(self, picture: np.ndarray | PIL.Image.Image, had_alpha: bool = False) -> None:
-        # One of the two is converted to the other when it is needed.
+        # Each is made from the other when it is needed.
         self._pixels = picture if isinstance(picture, np.ndarray) else None
         self._image = None if isinstance(picture, np.ndarray) else picture
         self.had_alpha = had_alpha
@@ -91,7 +91,7 @@ class Picture:
 
 
 class Probe(NamedTuple):
-    """Properties of a picture that the start of its file tells."""
+    """Properties of a picture that can be read from the start of its file."""
 
     channels: int
     height: int
@@ -112,7 +112,7 @@ def decode(
 
     Args:
         data: The file.
-        notes: Counts changes of values, and everything that is left out.
+        notes: Counts changes of values, and omissions.
         keep_profile_values: Drop the colour profile instead of converting by it.
         check: Verify the checksums of PNGs, which is needed once for a file.
 
@@ -198,7 +198,7 @@ def _decode_with_pillow(
     try:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            # Pillow warns at half the size that it refuses; the size it accepts is fine here.
+            # Pillow already warns at half of the size that it refuses; these sizes are fine here.
             warnings.simplefilter("ignore", PIL.Image.DecompressionBombWarning)
             image = _open(data)
             profile = image.info.get("icc_profile")

@@ -1,4 +1,4 @@
-"""Images with more than 8 bits per sample: scale them to 8 bits, refuse those Pillow misreads."""
+"""Images with more than 8 bits per sample: scale to 8 bits; refuse those that Pillow misreads."""
 
 import struct
 from collections import Counter
@@ -68,7 +68,7 @@ def to_8_bits(
 def note_reduction(
     samples: np.ndarray, depth: int, notes: Counter[str], largest: int = 255
 ) -> None:
-    """Count an image whose samples had more than 8 bits, and count it again if it is dark.
+    """Count an image with more than 8 bits per sample, and count it again if it is dark.
 
     Args:
         samples: Samples before or after scaling.

@@ -17,8 +17,8 @@ AUTO_SHARE = 0.5  # of the free memory; `"auto"` lets the caches of all processe
 class ImageCache:
     """Keeps decoded images; the first process that needs an image puts it in.
 
-    The memory is mapped before processes fork, so all of them see an image that one puts in. The
-    system allocates the memory page by page: images that are never asked for take none.
+    The memory is mapped before processes fork, so all of them see an image that one process
+    stores. The system allocates memory page by page: images that are never requested take none.
 
     Args:
         shape: `[N, C, H, W]`.
@@ -32,7 +32,7 @@ class ImageCache:
         self._is_there = _shared_array(num_images)
 
     def get(self, index: int) -> np.ndarray | None:
-        """The image `[C, H, W]`, which must not be changed; `None` if it is not there."""
+        """The image `[C, H, W]`, which must not be changed; `None` if it is not stored."""
         return self._images[index] if self._is_there[index] else None
 
     def put(self, index: int, image: np.ndarray) -> None:
@@ -49,7 +49,7 @@ def choose(
     Args:
         cache: `"auto"` does so if the images take no more than half of the free memory.
         num_bytes: Size of all decoded images.
-        num_processes: How many processes on this machine keep a cache each.
+        num_processes: Number of processes on this machine that keep a cache.
 
     Raises:
         MemoryError: If `cache` is `"ram"`, and the images do not fit at all.

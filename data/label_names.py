@@ -1,4 +1,4 @@
-"""Find the label of each image by its name, even if the list spells names differently.
+"""Find the label of each image by its name, even if the list of labels spells it differently.
 
 Lists of labels are written by other programs, on other systems, before images were moved or
 converted. Exact matches count first. Other names are compared in this order:
@@ -41,7 +41,7 @@ def match_names(
     Exact matches of hundreds of thousands of names take a moment.
 
     Args:
-        listed: Labels by name. Labels are only compared with each other.
+        listed: Labels by name. The labels may be of any type that can be compared.
         images: Names with `/` between folders, relative to the top of the dataset.
         where: Name of the list in error messages.
         folder: Folder of the list below the top. Its names may start in this folder, or at the top.

@@ -1,6 +1,6 @@
 """Find the images of a dataset in a folder or an archive, and count the other files.
 
-One rule for conversion, inspection, training and metrics.
+Conversion, inspection, training and metrics all use these rules.
 """
 
 import os
@@ -81,7 +81,7 @@ def list_folder(folder: Path) -> Listing:
 
 
 def note_repeated(num: int) -> Counter[str]:
-    """A note, like those of decoding, on images that links make appear more than once."""
+    """A note, as from decoding, on images that appear more than once because of links."""
     return Counter({REPEATED: num} if num else {})
 
 
@@ -136,7 +136,7 @@ def is_left_behind(part: str) -> bool:
 
 
 def _left_behind_part(parts: Sequence[str]) -> str | None:
-    """The path up to its first part that `is_left_behind`; `None` if it has no such part."""
+    """The path up to its first part that `is_left_behind`; `None` if none is."""
     for i, part in enumerate(parts):
         if is_left_behind(part):
             return "/".join(parts[: i + 1])

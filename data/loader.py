@@ -1,7 +1,7 @@
-"""Load batches of images in other processes, straight into memory that they share with this one.
+"""Load batches of images in other processes, directly into memory shared with this process.
 
-PyTorch's `DataLoader` hands over every batch in new shared memory. To clear and to map its pages
-takes the system as long as decoding some images. Here the memory is used again.
+PyTorch's `DataLoader` passes every batch in new shared memory. Clearing and mapping the pages of
+this memory takes as long as decoding some images. Here the memory is reused.
 """
 
 import itertools
@@ -25,11 +25,11 @@ from dnnlib.interrupts import ignore_signals
 from torch_utils import local_processes
 
 Batch = tuple[Tensor, Tensor]
-KILL_SEC = 5.0  # a process in the middle of reading from a dead disk does not even die
+KILL_SEC = 5.0  # a process that is reading from a dead disk cannot be killed
 
 
 class LoadingError(MachineError):
-    """An item cannot be loaded; the message says in one line what was loaded, and why it failed."""
+    """An item cannot be loaded; the one-line message names the item and the reason."""
 
 
 class LoaderDiedError(LoadingError):
@@ -40,13 +40,13 @@ class BatchLoader:
     """Iterator over the batches `(uint8 [N, C, H, W], float32 [N, label_dim])` of a dataset.
 
     Images are in the channels-last format: reordering them is the device's work. A batch is valid
-    until the next one is asked for, unless it is pinned; copy what you keep.
+    until the next batch is requested, unless it is pinned; copy it to keep it.
 
     Args:
-        dataset: What to read.
-        sampler: Indices of items. If they end, the batches end, and the last one can be smaller.
+        dataset: The dataset to read.
+        sampler: Indices of items. The batches end with the indices; the last batch can be smaller.
         batch_size: Items in a batch.
-        num_workers: Processes; 0 reads in this one, when a batch is asked for.
+        num_workers: Processes; 0 reads in this process when a batch is requested.
         prefetch_factor: Batches that every process works ahead.
         pin_memory: Copy batches to page-locked memory, from which GPUs fetch without waiting.
         skip_damaged: Take the next item in place of one whose loading raises an `OSError`.
@@ -130,7 +130,7 @@ class BatchLoader:
 
     def _raise_explained(self, error: Exception) -> None:
         """Raise a `LoadingError`, unless the error is a bug of the program."""
-        # What a process has raised arrives with its traceback, and with "Caught" in front; the
+        # An error of a process arrives with its traceback, and with "Caught" in front; the
         # message comes last. Other errors of PyTorch are about a process that has died.
         is_about_item = self._num_workers == 0 or "Caught " in str(error)
         message = errors.message_of(error).strip().splitlines()[-1]
@@ -219,7 +219,7 @@ class _Slots(torch.utils.data.Dataset):
 
 
 def _set_up_process(_worker_id: int) -> None:
-    """Leave all signals to the process that trains, and end with it.
+    """Ignore signals, which the training process handles, and end with the training process.
 
     PyTorch's processes look for their parent every five seconds. If the parent dies before the
     first look, they never notice.
@@ -235,7 +235,7 @@ def _as_it_is(item: Any) -> Any:
 def _shared_tensor(shape: list[int], dtype: torch.dtype) -> Tensor:
     if multiprocessing.get_start_method() != "fork":
         return torch.empty(shape, dtype=dtype).share_memory_()
-    # Containers limit files in /dev/shm. This is memory like any other.
+    # Ordinary memory: containers limit files in /dev/shm.
     num_bytes = int(np.prod(shape)) * dtype.itemsize
     return (
         torch.frombuffer(mmap.mmap(-1, max(num_bytes, 1)), dtype=torch.uint8)[:num_bytes]

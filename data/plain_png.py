@@ -1,4 +1,4 @@
-"""PNG files without compression, whose pixels lie at known positions and are read by copying.
+"""PNG files without compression, whose pixels are at known positions and are read by copying.
 
 PNG compresses rows of pixels with zlib, and each row starts with the number of a filter. Here no
 row is filtered, and each row is an uncompressed block of its own, so all rows have equal length.

@@ -24,13 +24,13 @@ MEANINGFUL_TEXTS = (b"XML:com.adobe.xmp\0", b"Raw profile type exif\0", b"Raw pr
 
 
 class PngHeader(NamedTuple):
-    """The first chunk, and whether other chunks change what the pixels mean."""
+    """The first chunk, and whether other chunks change the meaning of pixels."""
 
     width: int
     height: int
     depth: int  # bits per sample
     colour_type: int
-    is_plain: bool  # no chunk in `data` changes what the pixels mean
+    is_plain: bool  # no chunk in `data` changes the meaning of pixels
 
     @property
     def channels(self) -> int:

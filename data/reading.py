@@ -1,4 +1,4 @@
-"""Read image files without waiting for pipes, and without reading absurd sizes."""
+"""Read image files; refuse pipes and files of absurd size."""
 
 import os
 import stat
@@ -27,7 +27,7 @@ def read_file(path: Path, size: int | None = None) -> bytes:
         OSError: If the file cannot be read.
         UnusableImage: If it is a pipe, device or folder, or larger than any image.
     """
-    # O_NONBLOCK: to open a pipe that has no writer would take for ever.
+    # O_NONBLOCK: opening a pipe without a writer would never return.
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     handle = os.open(path, flags)
     try:

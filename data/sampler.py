@@ -13,9 +13,9 @@ class InfiniteSampler(torch.utils.data.Sampler):
     """Endless indices into a data set; each process gets its own part of them.
 
     The indices lie in slots, shuffled once. The common sequence reads the slots round and round.
-    After a slot is read, its index trades places with that of an earlier slot at a random distance
-    below `window_size` of all slots. So the order changes slowly from round to round. Process k of
-    m takes the positions k, k + m, k + 2m, ... of the sequence.
+    After a slot is read, its index is swapped with the index of an earlier slot at a random
+    distance below `window_size` of all slots, so the order changes slowly from round to round.
+    Process k of m takes the positions k, k + m, k + 2m, ... of the sequence.
 
     Args:
         dataset: Anything with a length.
@@ -24,7 +24,7 @@ class InfiniteSampler(torch.utils.data.Sampler):
         shuffle: `False` for the order of the data set.
         seed: Random seed, the same for all parts.
         window_size: Largest distance of a trade, as a fraction of the data set.
-        start: Number of indices of this part to leave out, when a run is resumed.
+        start: Number of indices of this part to skip when a run is resumed.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Synthetic images to try everything on: warm shapes over dark skies, drawn on demand."""
+"""Synthetic images for first experiments: warm shapes over dark skies, drawn on demand."""
 
 import math
 

@@ -46,9 +46,9 @@ class ZipArchive:
     """Read-only ZIP whose index is parsed once and travels with the object.
 
     The index is a few arrays, 21 bytes for each file, and a list of names. Forked processes share
-    the index; pickling copies it and drops the file handle. Either way another process only has to
-    open the file, and does not parse the index again. Reads name their position (`pread`), so
-    threads may share an object.
+    the index; pickling copies it and drops the file handle. In both cases
+    another process only opens the file and does not parse the index again. Each read gives its
+    position (`pread`), so threads may share an object.
 
     If several files have the same name, the last one counts, as in other programs.
 

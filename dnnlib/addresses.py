@@ -94,7 +94,7 @@ def open_url(
 def remove_download(url: str, status: os.stat_result, cache_dir: str | None = None) -> str:
     """Remove a damaged download of `open_url` from the cache.
 
-    Without this, a web page or half a file would come from the cache for ever.
+    Otherwise the cache would return a web page or an incomplete file for ever.
 
     Args:
         url: Argument of `open_url`. Only downloads of web addresses are removed.

@@ -20,9 +20,9 @@ _LEFTOVER = re.compile(r"\.(.+)\.[0-9a-f]{32}\.tmp")
 def open_atomic(path: str | os.PathLike, mode: str = "wb") -> Iterator[IO]:
     """Open a file for writing that takes its name only if the `with` block succeeds.
 
-    Until then the data are in a hidden file of the same folder. After an exception the hidden file
-    is removed, and the target is as it was. Text is UTF-8. Links are followed. Devices and pipes,
-    which cannot be replaced, are written directly.
+    Until then the data are in a hidden file in the same folder. After an exception the hidden
+    file is removed, and the target stays unchanged. Text is UTF-8. Links are followed. Devices and
+    pipes, which cannot be replaced, are written directly.
     """
     if not mode.startswith("w"):
         raise InputError(f"open_atomic: `mode` must be 'w' or 'wb', got {mode!r}")

@@ -70,7 +70,7 @@ def exit_when_terminated() -> Iterator[None]:
     """Let SIGTERM and SIGHUP raise `SystemExit` inside, so that unfinished files are removed."""
     names = [name for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
     if threading.current_thread() is not threading.main_thread():
-        names = []  # Python allows handlers there only
+        names = []  # Python allows handlers only in the main thread
     before = {name: signal.signal(getattr(signal, name), _exit_by_signal) for name in names}
     try:
         yield
@@ -81,7 +81,7 @@ def exit_when_terminated() -> Iterator[None]:
 
 @contextmanager
 def blame(option: str) -> Iterator[None]:
-    """Name the option in the message of an expected failure inside."""
+    """Add the option to the message of an expected failure inside the block."""
     try:
         yield
     except Exception as error:

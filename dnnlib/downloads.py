@@ -2,8 +2,8 @@
 
 During a download these files lie beside the file `NAME` in the cache folder:
 
-- `NAME.partial`, the bytes so far, and `NAME.partial.json`, how to ask for the rest;
-- `NAME.lock`, empty and locked by the process that downloads; without the lock it means nothing.
+- `NAME.partial`, the bytes so far, and `NAME.partial.json`, the data to request the rest;
+- `NAME.lock`, empty and locked by the downloading process; an unlocked file has no meaning.
 """
 
 import hashlib
@@ -45,7 +45,7 @@ def fetch(url: str, folder: Path, num_attempts: int, verbose: bool) -> Path:
                     _download(url, partial, sha256, num_attempts, verbose, path)
                     partial.move_to(path)
     except OSError as err:
-        if err.errno is None:  # explained already: only errors of the system have a number
+        if err.errno is None:  # already explained: only errors of the system have a number
             raise
         raise OSError(f"cannot download {url}: {_explain_storage(err, folder)}") from err
     return path
@@ -136,7 +136,7 @@ def _is_cached(path: Path, sha256: str | None) -> bool:
     if sha256 is None:
         return True
     with path.open("rb") as file:
-        return sha256_of(file) == sha256  # each time: a note of the hash could be wrong
+        return sha256_of(file) == sha256  # computed each time: a stored hash could be wrong
 
 
 def _download(
@@ -147,7 +147,7 @@ def _download(
     verbose: bool,
     path: Path | None = None,
 ) -> None:
-    """Complete a file and check its hash; `path` is where a user could put it by hand."""
+    """Complete a file and check its hash; messages name `path`, a place for it by hand."""
     for is_last in (False, True):
         transfer.complete(url, partial, num_attempts, verbose, path)
         if sha256 is None or (found := sha256_of(partial.file)) == sha256:

@@ -1,4 +1,4 @@
-"""Errors for users, whose message alone says what is wrong and what to do.
+"""Errors for users: the message says what is wrong and what to do.
 
 Code raises one of them where it finds wrong input, and `dnnlib.cli.Command` prints the message as
 one `Error:` line. Any other exception is a bug of the program and keeps its traceback.
@@ -22,9 +22,9 @@ class MachineError(UserError, RuntimeError):
 
 
 def is_for_users(error: BaseException) -> bool:
-    """Whether the message of an error alone tells a user what to do.
+    """Whether the message of an error is enough for a user.
 
-    Besides `UserError` these are all `OSError`s, whose messages name the file, and running out of
+    This holds for `UserError`, for all `OSError`s, whose messages name the file, and for a lack of
     memory.
     """
     if isinstance(error, OSError):

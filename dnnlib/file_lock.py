@@ -1,4 +1,4 @@
-"""Lock files for one process at a time, also on file systems of clusters that support locks."""
+"""Lock files that one process holds at a time, also on cluster file systems with locks."""
 
 import contextlib
 import errno
@@ -28,7 +28,7 @@ def hold(
     """Hold the lock on a file, which is removed afterwards. Yields False where locks do not work.
 
     The lock belongs to the open file, so it excludes threads as well, and the system releases it
-    when the process ends, in whatever way. The file is empty; without its lock it means nothing.
+    when the process ends, in whatever way. The file is empty; an unlocked file has no meaning.
 
     Args:
         path: The file.
@@ -36,7 +36,7 @@ def hold(
         patience_sec: How long to wait for another process.
 
     Raises:
-        TimeoutError: If another process has the lock for all that time.
+        TimeoutError: If another process holds the lock during that time.
     """
     fd = _acquire(path, say_waiting, patience_sec)
     try:
@@ -101,7 +101,7 @@ def _is_same_file(fd: int, path: Path) -> bool:
 def _release(path: Path, fd: int) -> None:
     with contextlib.suppress(OSError):
         if fcntl is not None:
-            path.unlink()  # under the lock, so that nobody can lock a file without a name
+            path.unlink()  # under the lock: no process may lock a file without a name
             fcntl.flock(fd, fcntl.LOCK_UN)  # forked processes may have the file open, too
         else:
             msvcrt.locking(fd, msvcrt.LK_UNLCK, 1)

@@ -1,6 +1,6 @@
-"""Counters of the progress of this process, by which a watchdog tells slow from stuck.
+"""Counters of this process's progress; a watchdog uses them to tell slow from stuck processes.
 
-Work that can take minutes calls `beat` now and then; collectives run inside `collective`.
+Code that can take minutes calls `beat` regularly; collectives run inside `collective`.
 """
 
 import contextlib
@@ -46,7 +46,7 @@ def collective() -> Iterator[None]:
 
 
 class BeatingFile:
-    """A file that beats with every write, and otherwise behaves as the file it wraps.
+    """A file that calls `beat` at every write, and otherwise behaves like the file that it wraps.
 
     Args:
         file: Open for writing.

@@ -1,4 +1,4 @@
-"""Read answers of web servers in a thread, so that no server can block the process.
+"""Read responses of web servers in a thread, so that no server can block the process.
 
 The timeout of a socket starts again with every byte. A server that sends one byte now and then,
 within headers, between chunks or in the body, never exceeds it. Here only the thread waits for
@@ -27,12 +27,12 @@ PACE_SEC = 60.0  # period over which the speed of a body is measured
 LEAST_BYTES_PER_SEC = 1000  # half the speed of the slowest modems
 MAX_REDIRECTS = 20
 _CHUNK_BYTES = 1 << 15  # at most this much is taken from the network at once
-_NUM_CHUNKS = 16  # that may wait to be written
+_NUM_CHUNKS = 16  # that may be queued for writing
 _POLL_SEC = 1.0
 
 
 class TransientError(Exception):
-    """A failure that the next attempt may not have.
+    """A failure that may not happen again at the next attempt.
 
     Attributes:
         delay_sec: Pause that the server asks for.
@@ -44,7 +44,7 @@ class TransientError(Exception):
 
 
 class StalledError(TransientError):
-    """The server keeps the connection, but sends nothing or next to nothing."""
+    """The server keeps the connection, but sends nothing or almost nothing."""
 
 
 class Answer:
@@ -112,7 +112,7 @@ class _Exchange:
                 start, num_bytes = now, 0
 
     def _next(self) -> requests.Response | bytes | None:
-        """The next item that has arrived; `None` if none did for a while, `b""` at the end."""
+        """The next item that has arrived; `None` if none arrived for a while, `b""` at the end."""
         try:
             # In short steps: on Windows, Ctrl-C cannot interrupt a longer wait.
             item = self._items.get(timeout=_POLL_SEC)
@@ -147,7 +147,7 @@ class _Exchange:
 
 
 class _AbandonedError(Exception):
-    """The caller does not wait for the answer any more."""
+    """The caller no longer waits for the answer."""
 
 
 class _Session(requests.Session):

@@ -16,10 +16,10 @@ class Logger:
 
     Lines that are redrawn with carriage returns (progress bars) appear on the console only. If the
     `with` block ends in an exception, its traceback goes to the file as well. If the console is
-    gone (a closed terminal, the end of `| tee`), the file goes on.
+    gone (a closed terminal, the end of `| tee`), logging continues.
 
     Args:
-        file_name: The log file, or `None` to leave the streams as they are.
+        file_name: The log file, or `None` to leave the streams unchanged.
         file_mode: `"w"` to start afresh, `"a"` to append.
         should_flush: Flush the file and the console after every write.
     """
@@ -78,7 +78,7 @@ class Logger:
 
 
 class _LogFile:
-    """A text file that loses lines when the disk is full, rather than ending the run."""
+    """A text file that drops lines when the disk is full, so that the run can continue."""
 
     def __init__(self, file: IO[str]):
         self._file = file
@@ -145,7 +145,7 @@ class _Tee:
                 self.file.flush()
 
     def _to_console(self, function: Callable, *args: str) -> None:
-        """Write to the console; if that fails, the log file goes on alone."""
+        """Write to the console; if this fails, write only to the log file from then on."""
         try:
             function(*args)
         except OSError as error:

@@ -1,7 +1,7 @@
 """Old names of modules, classes and functions: `import training.dataset` gives `data.dataset`.
 
 Programs for an earlier version, or for the published code, import the old names. Each old name is
-an entry of one of the tables here, and needs no file of its own.
+an entry in one of the tables here and needs no separate file.
 """
 
 import importlib
@@ -148,7 +148,7 @@ class Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         # A program with a `training` of its own may have a module of this name there.
         if not is_in_moved_package and PathFinder.find_spec(fullname, path) is not None:
             return None
-        # An old package has no folder, and still holds modules.
+        # An old package has no folder, but still contains modules.
         is_package = any(name.startswith(f"{fullname}.") for name in MODULES)
         return importlib.machinery.ModuleSpec(fullname, self, is_package=is_package)
 

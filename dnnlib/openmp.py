@@ -15,9 +15,9 @@ BLOCK_TIME_MS = 1  # of LLVM's and Intel's OpenMP, in PyTorch for macOS, Windows
 
 
 def bound_spin(environment: MutableMapping[str, str] = os.environ) -> None:
-    """Let waiting threads sleep soon, unless the environment says how they wait.
+    """Let waiting threads sleep soon, unless the environment sets how they wait.
 
-    By default they spin for many milliseconds. On a busy machine they take the time of the very
+    By default they spin for many milliseconds. On a busy machine they take time from the
     threads that they wait for.
     """
     if not any(name in environment for name in VARIABLES):

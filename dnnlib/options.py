@@ -33,7 +33,7 @@ def value_option(
     required: bool = False,
 ) -> Decorator:
     """An option with a value; the help text shows the default, if there is one."""
-    # To click, a default of None is a default: the option would never be missing.
+    # Click takes None as a default: the option would never count as missing.
     given = {} if default is None else {"default": default, "show_default": True}
     return click.option(name, type=type, metavar=metavar, required=required, help=help, **given)
 

@@ -2,7 +2,7 @@
 
 A path is safe if its file or folder belongs to us or to root, nobody else may write to it, and the
 same is true of all folders and links on the way to it. A folder on the way may also be like /tmp:
-others may write there, but its sticky bit keeps them from renaming files of other users.
+others may write there, but its sticky bit prevents renaming files of other users.
 """
 
 import errno
@@ -15,7 +15,7 @@ MAX_LINKS = 40  # on the way to a file, as in Linux
 
 
 def make_private(folder: Path) -> None:
-    """Make a folder that no other user can read, and missing folders above it likewise.
+    """Make a folder, and missing folders above it, that no other user can read.
 
     Raises:
         OSError: If a folder cannot be made.
@@ -27,7 +27,7 @@ def make_private(folder: Path) -> None:
 
 
 def find_fault(path: Path) -> str | None:
-    """Why other users could have written to a path, with the remedy; `None` if they could not.
+    """Explain how other users could have written to a path, with a remedy; `None` if it is safe.
 
     A missing file is as safe as the folder in which it will be made. Windows is not checked.
 
@@ -85,13 +85,13 @@ def _fault(path: Path, status: os.stat_result, is_last: bool) -> str | None:
         remedy = "" if is_folder or not is_last else "; remove it"
         return f"{path} belongs to another user (uid {status.st_uid}{remedy})"
     if stat.S_ISLNK(status.st_mode):
-        return None  # its mode means nothing
+        return None  # the mode of a link has no meaning
     writable = status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
     if not writable or (writable == stat.S_IWGRP and _is_own_group(status.st_gid)):
         return None
     if not is_last and status.st_mode & stat.S_ISVTX:
         return None
-    # Files in a folder show their owners, but a file does not show who wrote to it.
+    # Files in a folder show their owner, but not who wrote to them.
     remedy = f"chmod go-w {path}" if is_folder else "remove it"
     return f"other users may write to {path} (mode {stat.S_IMODE(status.st_mode):04o}; {remedy})"
 

@@ -19,13 +19,13 @@ Value = TypeVar("Value")
 
 MAX_SEED = 2**32 - 1  # what numpy.random.RandomState accepts
 LARGEST_FLOAT32 = (2 - 2**-23) * 2.0**127  # the largest number that networks can compute with
-MAX_NUM_SEEDS = 1_000_000  # more seeds on a command line are a typing error
+MAX_NUM_SEEDS = 1_000_000  # more seeds on a command line are a typing mistake
 
 
 def parse_range(text: str | list[int]) -> list[int]:
     """Parse whole numbers and inclusive ranges, in order: '1,5-8' gives [1, 5, 6, 7, 8].
 
-    A range that runs backwards ('7-3') is empty. A list is returned as it is.
+    A range that runs backwards ('7-3') is empty. A list is returned unchanged.
 
     Raises:
         ValueError: If a piece is neither a whole number nor a range.
@@ -36,7 +36,7 @@ def parse_range(text: str | list[int]) -> list[int]:
 
 
 def parse_vec2(text: str | tuple[float, float]) -> tuple[float, float]:
-    """Parse two finite numbers: '0.3,1' gives (0.3, 1.0). A tuple is returned as it is.
+    """Parse two finite numbers: '0.3,1' gives (0.3, 1.0). A tuple is returned unchanged.
 
     Raises:
         ValueError: If there are not exactly two of them.
@@ -53,7 +53,7 @@ def parse_vec2(text: str | tuple[float, float]) -> tuple[float, float]:
 
 
 def parse_size(text: str | tuple[int, int]) -> tuple[int, int]:
-    """Parse a width and a height: '4x2' and '4,2' give (4, 2). A tuple is returned as it is.
+    """Parse a width and a height: '4x2' and '4,2' give (4, 2). A tuple is returned unchanged.
 
     Raises:
         ValueError: If the text is anything else, upper-case 'X', spaces and signs included.
@@ -260,7 +260,7 @@ def _as_path(
         param_type.fail(str(error), param, ctx)
     longest = max(len(os.fsencode(name)) for name in path.split("/"))
     if os.name != "nt" and longest > MAX_NAME_BYTES and "://" not in path:
-        # Refused now, rather than after hours, when the file is written.
+        # Refused now, not hours later when the file is written.
         reason = f"file systems take names of up to {MAX_NAME_BYTES} bytes, and here one has"
         param_type.fail(f"{reason} {longest}: {path}", param, ctx)
     return path

@@ -1,4 +1,4 @@
-"""The beginning of a file that is being downloaded, and a note on how to ask for the rest."""
+"""The beginning of a file that is being downloaded, and a note to request the rest."""
 
 import contextlib
 import errno
@@ -21,7 +21,7 @@ class PartialFile:
     """The beginning of a file. If the download can be continued, a note says how.
 
     Attributes:
-        validator: The server's name for this version; `None` if it cannot be continued.
+        validator: The server's name for this version; `None` if the download cannot go on.
         total: Bytes in the whole file; `None` if the server did not say.
     """
 
@@ -111,7 +111,7 @@ def open_partial(path: Path, is_locked: bool) -> Iterator[PartialFile]:
     try:
         yield partial
     except OSError as err:
-        # A file that does not fit must not keep the disk full for everybody else.
+        # A file that does not fit must not keep the disk full for other users.
         is_kept = is_shared and err.errno not in DISK_FULL
         raise
     finally:
@@ -129,7 +129,7 @@ def beside(path: Path, suffix: str) -> Path:
 
 
 def is_sendable(validator: Any) -> bool:
-    """Whether a validator may stand in the header of a request, which line ends would break."""
+    """Whether a validator is safe in a request header, which line ends would break."""
     return isinstance(validator, str) and re.fullmatch(r"[\x20-\x7e]{1,500}", validator) is not None
 
 

@@ -14,7 +14,7 @@ class HomeError(OSError):
 def expand_home(path: str) -> str:
     """Replace a leading `~` or `~user` by the home folder, as shells do (except in `--x=~/y`).
 
-    Other paths and addresses are returned as they are; `./~` is a file of that name.
+    Other paths and addresses are returned unchanged; `./~` is a file of that name.
 
     Raises:
         HomeError: If the home folder is unknown. No returned path starts with `~`.

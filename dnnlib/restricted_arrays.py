@@ -1,4 +1,4 @@
-"""Read NumPy arrays from pickles without running what is in them: see `restricted_pickle`."""
+"""Read NumPy arrays from pickles without running code in them: see `restricted_pickle`."""
 
 import math
 import pickle

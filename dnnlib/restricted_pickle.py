@@ -1,11 +1,11 @@
-"""Read pickles of plain data without running what is in them.
+"""Read pickles of plain data without running code in them.
 
 A pickle is a program: it names functions and calls them. Here it can name only the keys of
 `RestrictedUnpickler.allowed`. The functions behind these names are our own. They check their
 arguments and make plain data.
 
-A small program can also ask for much. The instructions and the bytes that they copy are limited, so
-that time and memory stay in proportion to the size of the file.
+A small program can also cause much work. The instructions and the bytes that they copy are limited,
+so that time and memory stay in proportion to the size of the file.
 """
 
 import io
@@ -17,11 +17,11 @@ from typing import Any, BinaryIO, ClassVar
 
 import numpy as np
 
-MAX_COPIES = 4  # of the file's contents; tensors, say, are copied from text to bytes to numbers
+MAX_COPIES = 4  # of the file's contents; tensors are copied from text to bytes to numbers
 MAX_DIMENSIONS = 64  # of tensors and arrays; NumPy has no more either
 MAX_KEY = 1 << 31  # of numbers that are keys
 
-# Cost of an instruction that handles data: the number of bytes that are copied in the same time.
+# Cost of an instruction that handles data, in bytes that could be copied in the same time.
 CALL_COST = 32
 ITEM_COST = 16
 
@@ -29,14 +29,14 @@ _PythonUnpickler: Any = pickle._Unpickler  # annotated as the class in C, which 
 
 
 class ForbiddenError(pickle.UnpicklingError):
-    """A pickle asks for something that files of this kind do not need."""
+    """A pickle requests something that files of this kind do not need."""
 
 
 class RestrictedUnpickler(_PythonUnpickler):
     """Looks up names in `allowed` only, calls functions only, and changes plain containers only.
 
-    Based on Python's implementation in Python. The one in C sets any state that the pickle gives,
-    and eight bytes can make it use up all memory.
+    Based on the Python version of Python's unpickler. The C version sets any state that the pickle
+    gives, and eight bytes can make it use up all memory.
 
     Args:
         f: The pickle, in a file that can seek.
@@ -72,10 +72,10 @@ class RestrictedUnpickler(_PythonUnpickler):
         raise pickle.UnpicklingError("it refers to objects outside the pickle")
 
     def charge(self, args: Any) -> None:
-        """Refuse programs that handle the same data over and over, to fill memory or time.
+        """Refuse programs that handle the same data again and again to waste memory or time.
 
-        Functions copy the texts, bytes and arrays that they get. They go through the items of
-        containers, and of containers in these.
+        Functions copy their arguments: texts, bytes and arrays. They also visit the items of
+        containers, at any depth.
         """
         self.num_bytes_left -= CALL_COST + ITEM_COST * _num_items(args)
         for arg in _items(args):
@@ -106,7 +106,7 @@ class RestrictedUnpickler(_PythonUnpickler):
         self.set_state_of(self.stack[-1], state)
 
     def set_state_of(self, obj: Any, state: Any) -> None:
-        """Give an object its state in the pickle. Subclasses name objects that have one."""
+        """Set the state of an object. Subclasses override this for objects that have a state."""
         raise pickle.UnpicklingError(f"it changes a {type(obj).__name__}")
 
     def make_dict(self) -> None:
@@ -148,7 +148,7 @@ class RestrictedUnpickler(_PythonUnpickler):
             target[key] = value
 
     def _check_last(self, kind: type) -> None:
-        """Refuse to change what is on top of the stack unless it is such a container."""
+        """Refuse to change the object on top of the stack unless it is a container of this kind."""
         if not isinstance(self.stack[-1], kind):
             raise pickle.UnpicklingError(f"it changes a {type(self.stack[-1]).__name__}")
 
@@ -218,7 +218,7 @@ class _Handlers:
 
 
 class _File:
-    """A file that allocates no memory for bytes that it lacks."""
+    """A file that allocates no memory for missing bytes."""
 
     def __init__(self, f: BinaryIO) -> None:
         start = f.tell()
@@ -246,7 +246,7 @@ def handlers_of_python(names: str) -> dict[int, Callable[[Any], None]]:
     return {code: _PythonUnpickler.dispatch[code] for code in codes}
 
 
-# What Python 3 writes in binary protocols. Others do not occur, and some of them are dangerous:
+# The instructions of Python 3's binary protocols. Others do not occur, and some are dangerous:
 # those that look up objects elsewhere, and those that can make numbers without end.
 RestrictedUnpickler.handlers = {
     **handlers_of_python("""

@@ -18,10 +18,10 @@ _FIRST_DELAY_SEC = 0.5  # before the second attempt of a download; doubles from 
 _MAX_DELAY_SEC = 8.0
 _MAX_RETRY_AFTER_SEC = 60.0  # longest pause at the request of a server
 _MAX_STALLS = 3  # attempts that may stall without progress
-_PROGRESS_BYTES = 1 << 20  # of progress, after which an attempt may stall
+_PROGRESS_BYTES = 1 << 20  # of progress in an attempt; with less, it counts as stalled
 _MAX_UNANNOUNCED_BYTES = 1 << 34  # of a body without a stated length, which may be endless
 _LENGTH = r"\d{1,19}"  # in bytes; Python refuses to read numbers of thousands of digits
-_MIN_AGE = timedelta(seconds=60)  # from which on Last-Modified tells versions apart
+_MIN_AGE = timedelta(seconds=60)  # of a file; then Last-Modified distinguishes versions
 # Compression is useless, because networks hardly shrink, and would hide the length of the file.
 _IDENTITY = {"Accept-Encoding": "identity"}
 _COMPRESSIONS = ("gzip", "deflate", "compress", "br", "zstd", "dcb", "dcz")
@@ -96,7 +96,7 @@ def _check_status(url: str, answer: http_stream.Answer) -> None:
     if answer.status_code != 200:
         raise OSError(f"cannot download {url}: {status}")
     if _is_encoded(answer):
-        # We did not ask for it. The true length is unknown, and 2 MB can unpack to 2 GB.
+        # We did not request compression. The true length is unknown, and 2 MB can unpack to 2 GB.
         encoding = printable(answer.headers["Content-Encoding"])
         raise OSError(
             f"cannot download {url}: the server compresses the file (Content-Encoding: {encoding}) "

@@ -89,7 +89,7 @@ def is_power_of_two(number: int) -> bool:
 
 
 def nearest_power_of_two(number: int) -> int:
-    """The power of two, from 1 on, with the ratio closest to 1: 256 for 182 to 362."""
+    """The power of two (at least 1) with the ratio closest to 1: 256 for 182 to 362."""
     smaller = 1 << (number.bit_length() - 1)
     return smaller if number**2 < 2 * smaller**2 else 2 * smaller
 
@@ -101,7 +101,7 @@ def _import_longest_prefix(name: str, parts: list[str]) -> tuple[Any, int]:
         try:
             return importlib.import_module(module_name), num_parts
         except ModuleNotFoundError as err:
-            # A module that lacks one of its own imports must not count as missing.
+            # A module with a missing import of its own must not count as missing.
             if err.name is None or not f"{module_name}.".startswith(f"{err.name}."):
                 raise ImportError(f"cannot import {name!r}: {err}") from err
             if num_parts == 1:

@@ -22,7 +22,7 @@ def make_figure(draw: Callable[["Figure"], None], save: Path | None, dpi: float)
     """Draw into a window until it is closed or, with `save`, into a file.
 
     Raises:
-        RuntimeError: If Matplotlib is missing, or a display without `save`.
+        RuntimeError: If Matplotlib is missing, or if there is no display and no `save`.
         ValueError: If the file has an unknown extension.
     """
     try:

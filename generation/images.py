@@ -24,7 +24,7 @@ class Settings:
 
     Attributes:
         truncation_psi: 1 for the full variety, 0 for the average image.
-        class_idx: Class to draw. Conditional networks need it, others ignore it with a warning.
+        class_idx: Class to draw. Conditional networks need it; others ignore it and warn.
         noise_mode: Per-pixel noise of StyleGAN2: as stored, fresh, or none.
         translate: Shift of the content in fractions of the image, for StyleGAN3.
         rotate: Rotation of the content in degrees, for StyleGAN3.
@@ -103,7 +103,7 @@ def map_seeds(
 
 
 def load_ws(path: str | os.PathLike) -> Tensor:
-    """Load the array `w` of an NPZ file as `[N, num_ws, w_dim]`; the file may leave out the N."""
+    """Load the array `w` of an NPZ file as `[N, num_ws, w_dim]`; the axis N may be missing."""
     try:
         ws = torch.from_numpy(npz.read_array(path, "w"))
     except (ValueError, TypeError) as error:

@@ -1,4 +1,4 @@
-"""Images to measure, batch by batch, of a dataset or of a network."""
+"""Batches of images to measure, from a dataset or a network."""
 
 import os
 import sys
@@ -20,7 +20,7 @@ from torch_utils.networks import Generator
 
 
 def is_dataset(source: str) -> bool:
-    """Whether a path means a dataset, rather than a network."""
+    """Whether a path is a dataset rather than a network."""
     return not is_url(source, allow_file_urls=True) and (
         os.path.isdir(source) or source.lower().endswith(".zip")
     )
@@ -39,7 +39,7 @@ def open_source(
     Args:
         source: Folder, ZIP, or network.
         num: Number of images; `None` for all images of a dataset.
-        seed: Decides which images of a dataset; the first of the seeds of a network.
+        seed: Chooses the images of a dataset; the first seed for a network.
         batch: Images per batch.
         device: Where the network computes. The images are there, uint8 `[N, C, size, size]`.
         allow_untrusted: See `network_files.load.load_network_pkl`.
@@ -85,7 +85,7 @@ def generated_images(
 ) -> Iterator[Tensor]:
     """Images of the seeds from `seed` on, in batches: uint8 `[N, C, H, W]`.
 
-    A seed means the same latent as everywhere. In a conditional network it also means a class,
+    A seed gives the same latent as everywhere. In a conditional network it also gives a class,
     drawn after the latent. The noise of StyleGAN2 is as stored: results do not depend on the batch.
     """
     seeds = [(seed + i) % (cli.MAX_SEED + 1) for i in range(num)]

@@ -1,6 +1,6 @@
 """Average power spectra of images; Karras et al. 2021, Fig. 4 and Appendix A.
 
-Whether a network reproduces the statistics of its training images shows in the frequencies.
+Spectra show whether a network reproduces the statistics of its training images.
 """
 
 import os
@@ -14,7 +14,7 @@ from torch import Tensor
 from dnnlib.errors import InputError
 from torch_utils import npz
 
-# Bytes that are transformed together: as the caches of a processor hold, or for many GPU cores.
+# Bytes that are transformed together: fits a processor's caches, or occupies many GPU cores.
 FFT_BYTES = {"cpu": 4 << 20, "cuda": 256 << 20}
 SMALLEST_POWER = 1e-30  # -300 dB, in place of zero
 
@@ -53,7 +53,7 @@ def power_spectrum(x: Tensor, beta: float, fft_size: tuple[int, int] | None = No
     x = x * kaiser_window(x.shape[1], beta).to(x.device)[:, None]
     x = x * kaiser_window(x.shape[2], beta).to(x.device)
     spectrum = torch.fft.rfft(x, n=width)
-    # Rows that are padding would transform to zeros: this transform of columns adds them.
+    # Rows of padding would transform to zeros; this transform of the columns adds them.
     spectrum = torch.fft.fft(spectrum, n=height, dim=1)
     return spectrum.real.square() + spectrum.imag.square()
 
@@ -109,7 +109,7 @@ def average_spectrum(
 
 
 def _interpolate(half: Tensor, size: int) -> Tensor:
-    """More samples of an average spectrum: what padding each image further would have given.
+    """Interpolate an average spectrum, as if each image had been padded further.
 
     The inverse transform of a power spectrum is the autocorrelation of the images. It is at most
     twice as long as an image, so it is padded once instead of every image.

@@ -1,4 +1,4 @@
-"""Paths through the styles of seeds: which seed is a keyframe where, and the styles in between."""
+"""Paths through the styles of seeds: the seeds of the keyframes, and the styles in between."""
 
 from collections.abc import Callable, Sequence
 
@@ -93,6 +93,6 @@ def interpolate(keyframes: np.ndarray, kind: str, wraps: int) -> Callable[[np.nd
 
 
 def to_device(array: np.ndarray, device: torch.device) -> Tensor:
-    """In double precision, as published networks expect, where the device has it."""
+    """Copy to a device, in double precision (as published networks expect) if the device has it."""
     x = torch.from_numpy(np.ascontiguousarray(array))
     return x.to(torch.float32).to(device) if device.type == "mps" else x.to(device)

@@ -1,4 +1,4 @@
-"""Videos that wander through the images of seeds, in a grid."""
+"""Videos that move smoothly through the images of several seeds, in a grid."""
 
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -48,11 +48,11 @@ def gen_interp_video(
         kind: Kind of interpolation between styles, see `scipy.interpolate.interp1d`.
         grid_dims: Columns and rows of images in a frame.
         num_keyframes: Keyframes of each image; `None` uses each seed once.
-        wraps: Repetitions of the keyframes before the first and after the last, so that the end of
-            the video meets its beginning.
+        wraps: Repetitions of the keyframes before the first and after the last, so that the
+            video ends where it begins.
         psi: Truncation; 1 for the full variety, 0 for the average image.
         device: Where to compute; `None` for the device of `G`.
-        class_idx: Class to draw. Conditional networks need it, others ignore it with a warning.
+        class_idx: Class to draw. Conditional networks need it; others ignore it and warn.
         noise_mode: Per-pixel noise of StyleGAN2: as stored, fresh for each image, or none.
         batch: Images per pass. More than 1 can change pixels by a rounding error.
         video_kwargs: Keyword arguments of `imageio.get_writer`, such as `fps`, `bitrate`, `codec`.

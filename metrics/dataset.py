@@ -1,4 +1,4 @@
-"""The dataset of a metric: opening it, and labels of random training images."""
+"""The dataset of a metric: opens it, and draws labels of random training images."""
 
 import itertools
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ def open_dataset(opts: MetricOptions) -> Any:
     """Construct the dataset.
 
     Raises:
-        RuntimeError: If it cannot be opened, or its fingerprint is not that of the options.
+        RuntimeError: If the dataset cannot be opened, or its fingerprint differs from the options.
     """
     if "class_name" not in opts.dataset_kwargs:
         raise MachineError("this metric needs the dataset; name it with --data")

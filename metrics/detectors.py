@@ -2,7 +2,7 @@
 
 A detector is looked for in this order: the file that the user names (`--detector NAME=PATH|URL`), a
 file in the folder that STYLEGAN3_DETECTOR_DIR names, the published file, from the cache or the
-internet. There are two sorts of files:
+internet. There are two kinds of files:
 
 - State dicts, from `torch.save` or as safetensors, are data and may come from anywhere.
 - Pickles and TorchScript (`torch.jit.save`) can run code, such as writing files. Without
@@ -33,7 +33,7 @@ BASE_URL = (
 )
 URLS = {"inception": f"{BASE_URL}inception-2015-12-05.pkl", "vgg16": f"{BASE_URL}vgg16.pkl"}
 FOLDER_VARIABLE = "STYLEGAN3_DETECTOR_DIR"
-FILE_NAMES = {  # in that folder, data before files that can run code
+FILE_NAMES = {  # in that folder; data files come before files that can run code
     "inception": (
         "inception-2015-12-05.safetensors",
         "pt_inception-2015-12-05-6726825d.pth",
@@ -49,7 +49,7 @@ REPLACEMENTS = {  # files to use if the published ones cannot be downloaded
     ),
     "vgg16": ("vgg16.pt", "a TorchScript file, which needs --allow-untrusted as well"),
 }
-PROBE_SEC = 4.0  # a server without an answer in this time counts as out of reach
+PROBE_SEC = 4.0  # a server without an answer in this time counts as unreachable
 DATA = ("state dict", "safetensors file")  # kinds of files that cannot run code
 
 _loaded: dict[tuple[str, str], torch.nn.Module] = {}  # by identity and device
@@ -212,7 +212,7 @@ def _explain_missing(source: Source, reason: str) -> str:
 
 
 def _probe(url: str) -> None:
-    """Make sure that a server answers. Looking up its address can take a minute otherwise.
+    """Make sure that a server answers. Without this, looking up its address can take a minute.
 
     Raises:
         OSError: If the server does not answer within `PROBE_SEC`.

@@ -1,8 +1,8 @@
-"""Euclidean distances between many vectors, by matrix products where these are exact enough.
+"""Euclidean distances between many vectors, by matrix products where they are exact enough.
 
-|x - y|^2 = |x|^2 + |y|^2 - 2 x·y is fast, but for vectors that lie close together and far from
-zero, rounding errors are as large as the result. So zero is moved into the middle of the vectors,
-and distances that are still small beside the vectors are computed from differences.
+|x - y|^2 = |x|^2 + |y|^2 - 2 x·y is fast, but if vectors lie close together and far from zero,
+rounding errors are as large as the result. So the vectors are centred first, and distances that are
+still small compared with the vectors are computed from differences.
 """
 
 import torch
@@ -15,7 +15,7 @@ BLOCK_ELEMENTS = 2**24  # elements of differences in memory at a time
 
 
 def middle(x: Tensor) -> Tensor:
-    """The new zero for vectors `[N, d]`, `[d]`: their mean, rounded to float16.
+    """The centre `[d]` of vectors `[N, d]`: their mean, rounded to float16.
 
     The differences of float16 numbers of about the same size are then exact in float32.
     """
@@ -25,7 +25,7 @@ def middle(x: Tensor) -> Tensor:
 def pairwise(x: Tensor, y: Tensor, center: Tensor) -> Tensor:
     """Distances of the rows of float32 `x` `[N, d]` and `y` `[M, d]`: float32 `[N, M]`.
 
-    Right to about 2^-12 of each distance, better than float16; exactly 0 between equal rows.
+    Relative error about 2^-12, better than float16; exactly 0 between equal rows.
 
     Args:
         x: Vectors.

@@ -68,7 +68,7 @@ def compute_equivariance_metrics(
         compute_eqr: Measure EQ-R: rotation.
 
     Returns:
-        EQ-T, EQ-T_frac and EQ-R, as far as they are chosen: peak signal-to-noise ratios in dB. A
+        Those of EQ-T, EQ-T_frac and EQ-R that are chosen, as peak signal-to-noise ratios in dB. A
         single metric is returned as a number.
 
     Raises:
@@ -153,8 +153,8 @@ class Comparison:
             if name.endswith(".noise_const"):
                 buffer.copy_(torch.randn_like(buffer))
         z = torch.randn([self.batch_size, self.G.z_dim], device=self.device)
-        # The CPU needs these numbers. They are drawn before the network starts: reading from a GPU
-        # waits for all queued work.
+        # The CPU needs these numbers. They are drawn before the network starts, because reading
+        # from a GPU waits for all queued work.
         eqt_shift = self._draw(2, self.translate_max) if self.compute_eqt_int else None
         eqt_frac_shift = self._draw(2, self.translate_max) if self.compute_eqt_frac else None
         angle = self._draw([], self.rotate_max * math.pi) if self.compute_eqr else None

@@ -44,19 +44,19 @@ def cache_tag(
         stats_kwargs=dict(stats_kwargs),
     )
     digest = hashlib.md5(repr(sorted(key.items())).encode(), usedforsecurity=False).hexdigest()
-    # Names of up to 255 bytes must leave room for the rest of this one.
+    # File names have up to 255 bytes: leave room for the rest of this name.
     dataset_name = shorten_name(dataset_name, 120)
     return f"{dataset_name}-{shorten_name(detectors.stem(detector_url), 60)}-{digest}"
 
 
 def cache_file(tag: str, num_items: int | None = None) -> Path:
-    """The file of a tag; statistics of the first `num_items` images have a file of their own."""
+    """The file of a tag; the first `num_items` images have a separate file."""
     name = tag if num_items is None else f"{tag}-first{num_items}"
     return Path(make_cache_dir_path(FOLDER)) / f"{name}{SUFFIX}"
 
 
 def load(path: Path, num_items: int, files: str | None) -> FeatureStats | None:
-    """Read statistics, `None` if the cache has none of these images; warn of a bad or old file.
+    """Read statistics of these images, `None` if not cached; warn of a damaged or old file.
 
     Args:
         path: Result of `cache_file`.

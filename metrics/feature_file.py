@@ -1,6 +1,6 @@
 """The file format of feature statistics: safetensors, which holds numbers and texts only.
 
-Tensors, as far as the statistics have them:
+Tensors, if the statistics have them:
 
     all_features  float32 [num_items, num_features]
     raw_mean      float64 [num_features]

@@ -65,7 +65,7 @@ class FeatureStats:
         return int(self._num_nonfinite)
 
     def check_finite(self, kind: str) -> None:
-        """Refuse vectors that are not finite: statistics of them mean nothing.
+        """Refuse vectors that are not finite: their statistics are meaningless.
 
         Args:
             kind: Kind of the images, for the message: `"generated"` or `"real"`.

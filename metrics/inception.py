@@ -2,8 +2,8 @@
 
 The architecture is that of Szegedy et al. 2016, "Rethinking the Inception Architecture for Computer
 Vision", in the variant of the TensorFlow graph of 2015-12-05, which defines FID: 1008 outputs,
-averages without the padding, a maximum in the last pool, TensorFlow's first bilinear resize. The
-file `pt_inception-2015-12-05-6726825d.pth` has its weights. Layers have the names of the state
+averages without the padding, a maximum in the last pool, TensorFlow's first bilinear resize. Its
+weights are in `pt_inception-2015-12-05-6726825d.pth`. Layers have the names of the state
 dict.
 """
 
@@ -170,7 +170,7 @@ class ConvUnit(nn.Module):
 
     @torch.no_grad()
     def fold(self) -> None:
-        """Let the convolution do what the normalisation does in evaluation mode."""
+        """Fold the normalisation, in evaluation mode, into the convolution."""
         conv, bn = self.conv, self.bn
         if bn is None:
             return

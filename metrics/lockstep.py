@@ -1,7 +1,7 @@
 """Work shared by processes in lockstep: results come in order, and all fail together.
 
-Every exchange begins with a header of the same form, which says whether its sender has failed. So
-when one process fails, all processes meet at a header, whatever they do, and all of them raise.
+Every exchange begins with a header of the same form, which says whether its sender has failed. If
+one process fails, all processes therefore meet at a header, and all of them raise.
 """
 
 from collections.abc import Callable, Iterator
@@ -46,8 +46,8 @@ def run_batches(
     Args:
         worker: This process.
         num_batches: Number of batches.
-        function: From the number of a batch to `[rows, columns]`. Each of several processes calls
-            it for some batches only, so it must not depend on earlier calls.
+        function: Takes the number of a batch, returns `[rows, columns]`. Each of several processes
+            computes only some batches, so results must not depend on earlier calls.
         dtype: Type of the results.
 
     Raises:

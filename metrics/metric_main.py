@@ -76,7 +76,7 @@ def list_valid_metrics() -> list[str]:
 
 
 def get_metric(metric: str) -> Metric:
-    """The metric of a name."""
+    """The metric with this name."""
     assert is_valid_metric(metric), f"unknown metric {metric!r}"
     return _metrics[metric]
 
@@ -86,7 +86,7 @@ def find_missing(
     replacements: Mapping[str, str] | None = None,
     allow_untrusted: bool = False,
 ) -> dict[str, str]:
-    """Metrics that cannot be computed for lack of a feature network, and the reasons.
+    """Find metrics that cannot be computed without a missing feature network, and the reasons.
 
     Missing feature networks are downloaded now. Each is tried once; without internet, this fails
     within seconds.
@@ -167,7 +167,7 @@ def report_metric(
     """Print a result as one line of JSON, and append it to `metric-<name>.jsonl` of a run.
 
     Args:
-        result_dict: What `calc_metric` returned.
+        result_dict: The result of `calc_metric`.
         run_dir: Folder of the run; if it does not exist, the line is only printed.
         snapshot_pkl: Path of the network, which is stored relative to the folder.
 

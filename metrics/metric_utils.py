@@ -26,7 +26,7 @@ from torch_utils.networks import Generator
 BATCH_SIZE = {"cuda": 64, "mps": 32, "cpu": 16}  # images that a detector sees at once
 MAX_BATCH_PIXELS = 4 * 1024**2  # of images that a GPU generates at once
 MAX_WORKERS = 3  # processes that load real images
-MIN_BATCHES = 16  # of real images, for them to be worth starting
+MIN_BATCHES = 16  # of real images; for fewer, starting processes takes too long
 
 
 def get_feature_detector_name(url: str) -> str:
@@ -207,7 +207,7 @@ def compute_feature_stats_for_generator(
             is_sound.append(misc.are_finite(img))
             made.append(images.to_uint8(img))
         features = detect(detector, torch.cat(made), detector_kwargs)
-        # In 8 bits NaN is a level like others, so it is marked here, without waiting for a GPU.
+        # 8 bits cannot show NaN, so NaN is marked here, without waiting for a GPU.
         return torch.where(torch.cat(is_sound)[:, None], features, torch.nan)
 
     num_batches = math.ceil(num_items / size)
@@ -236,7 +236,7 @@ def default_batch_gen(resolution: int, device: torch.device | str) -> int:
 def _collect(
     stats: FeatureStats, batches: Iterator[Tensor], progress: ProgressMonitor, kind: str
 ) -> None:
-    """Take in the features of all batches, and refuse features that are not finite."""
+    """Collect the features of all batches; refuse features that are not finite."""
     for features in batches:
         is_first = stats.num_items == 0
         stats.append(features)
@@ -257,7 +257,7 @@ def _cache_file(
     """The file that keeps the features of the first `num_items` real images."""
     identity = detectors.identity(source)
     dataset_kwargs = dict(opts.dataset_kwargs)
-    if "path" in dataset_kwargs:  # a relative path means another file in another folder
+    if "path" in dataset_kwargs:  # a relative path depends on the current folder
         dataset_kwargs["path"] = os.path.abspath(dataset_kwargs["path"])
     tag = feature_cache.cache_tag(
         dataset.name, dataset_kwargs, identity, detector_kwargs, stats_kwargs

@@ -1,4 +1,4 @@
-"""Options of a metric: what to evaluate, and how."""
+"""Options of a metric."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ from torch_utils.networks import Generator
 
 @dataclass
 class MetricOptions:
-    """What to evaluate, and how.
+    """The network and data of a metric, and settings of its evaluation.
 
     Attributes:
         G: Generator.

@@ -26,7 +26,7 @@ def compute_pr(
     row_batch_size: int,
     col_batch_size: int,
 ) -> tuple[float, float]:
-    """Share of generated images that look real, and of real images that could be generated.
+    """Share of generated images that look real, and of real images that the network covers.
 
     At most `row_batch_size` times `col_batch_size` distances are in memory at a time. The processes
     share the rows. NaN except on rank 0.
@@ -37,7 +37,7 @@ def compute_pr(
         num_gen: Number of generated images.
         nhood_size: Neighbours (k) in the neighbourhood of an image.
         row_batch_size: Images that are compared at a time.
-        col_batch_size: Images that they are compared with at a time.
+        col_batch_size: Images on the other side of the comparison at a time.
     """
     real, gen = metric_utils.compute_both_feature_stats(
         opts, detectors.URLS["vgg16"], max_real, num_gen, capture_all=True
@@ -162,7 +162,7 @@ def _in_half_precision(features: Tensor) -> _Rounded:
             "float16 (65504)"
         )
     direction = torch.rand(features.shape[1], generator=torch.Generator().manual_seed(0)) + 0.5
-    errors, shadows = [], []  # products with a random vector tell different features apart
+    errors, shadows = [], []  # products with a random vector distinguish different features
     for x in features.split(1024):
         rounded = x.to(torch.float16).to(torch.float32)
         errors.append((x - rounded).norm(dim=1))

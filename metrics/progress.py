@@ -19,7 +19,7 @@ class ProgressMonitor:
         tag: Name of the items, for the console.
         num_items: Number of items; `None` if it is unknown.
         flush_interval: Items from one report to the next; the end is reported, too.
-        verbose: Show a bar on a terminal, otherwise a line now and then, and a line at the end.
+        verbose: Show a bar on a terminal, or else an occasional line; and a line at the end.
         progress_fn: Called with the position of the task and the position of its end.
         pfn_lo: Position at the start of this stage.
         pfn_hi: Position at the end of this stage.

@@ -1,7 +1,7 @@
-"""Published feature networks, which can run code: check that a file is the publisher's.
+"""Check that a file is the published feature network, which can run code.
 
-Their hashes are not published. So the hash of the first download over https is kept beside the
-file, and from then on the file must have this hash. Files put into the cache by hand have none.
+The hashes of these networks are not published, so the hash of the first download over https is kept
+beside the file, and the file must keep this hash. Files put into the cache by hand have no hash.
 """
 
 import contextlib
@@ -59,7 +59,7 @@ def forget(url: str) -> None:
 
 
 def find_doubt(url: str, path: Path, sha256: str) -> str | None:
-    """The reason to doubt that a cached file is the publisher's, and the way out; `None` if none.
+    """The reason to doubt that a cached file was published, and the way out; `None` if none.
 
     Args:
         url: Published address of the file.
@@ -91,7 +91,7 @@ def sha256_of(path: Path) -> str:
 
 
 def is_secure(url: str) -> bool:
-    """Whether nobody between the publisher and us can replace a file."""
+    """Whether the connection protects a file from being replaced on its way."""
     return url.startswith("https://")
 
 

@@ -1,4 +1,4 @@
-"""Random numbers for generated images, by the number of the image: the same however work is split.
+"""Random numbers for generated images, by image number: the same however work is divided.
 
 A counter-based generator (Philox; Salmon et al. 2011) on the CPU draws the numbers of sample `i`
 without the numbers of earlier samples, so all devices and any number of processes agree.
@@ -31,9 +31,9 @@ def label_indices(seed: int, start: int, stop: int, num_items: int) -> list[int]
 
 
 def to_device(tensor: Tensor, device: torch.device) -> Tensor:
-    """Copy from the CPU without waiting for the work that a GPU has to do."""
+    """Copy from the CPU without waiting for queued work of a GPU."""
     if device.type == "cuda":
-        tensor = tensor.pin_memory()  # other memory would be copied after that work
+        tensor = tensor.pin_memory()  # copies from other memory wait for this work
     return tensor.to(device, non_blocking=True)
 
 

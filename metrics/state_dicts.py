@@ -14,7 +14,7 @@ MAX_INSTRUCTIONS = 300_000  # InceptionV3 has 20 000
 
 
 def check(path: Path) -> None:
-    """Refuse a file that asks for more than a state dict of its size.
+    """Refuse a file that needs more time or memory than a state dict of its size.
 
     Args:
         path: A file of `torch.save`, an archive or in the old format.

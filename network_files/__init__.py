@@ -1,1 +1,1 @@
-"""Formats that networks are stored in."""
+"""File formats of networks."""

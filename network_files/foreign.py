@@ -22,7 +22,7 @@ def is_whole_pickle(f: BinaryIO) -> bool:
 
 
 def explain(head: bytes, error: Exception, name: str) -> str:
-    """Say in a few words what is probably wrong with a file.
+    """Describe the probable fault of a file in a few words.
 
     Args:
         head: The first hundred bytes of the file, or more.

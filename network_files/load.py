@@ -1,4 +1,4 @@
-"""The entrance: load networks from a file of any origin, without running what the file contains.
+"""The entrance: load networks from a file of any origin, without running code in the file.
 
 Networks are rebuilt as this project's classes, see `rebuild`. Only `allow_untrusted` runs the
 source inside a pickle.
@@ -37,7 +37,7 @@ UNTRUSTED_VARIABLE = trust.VARIABLE
 
 
 class DamagedFileError(InputError):
-    """A file is truncated, damaged, or no pickle at all; another copy may be fine."""
+    """A file is truncated, damaged, or not a pickle; another copy may be fine."""
 
 
 def load_network(
@@ -92,7 +92,7 @@ def load_network_pkl(
         f: The file, open for reading in binary mode.
         force_fp16: Rebuild the networks with half precision at their four highest resolutions.
         name: Name of the file in error messages; by default the name of `f`.
-        allow_untrusted: Run the Python source inside a pickle if its networks are none of ours. The
+        allow_untrusted: Run the Python source inside a pickle if its networks are not ours. This
             source can do anything. `None` asks the environment, see `dnnlib.trust`.
 
     Returns:
@@ -136,7 +136,7 @@ def load_network_pkl(
 
 
 class _FileError(InputError):
-    """The message says what is wrong with a file."""
+    """A file is wrong; the message says how."""
 
 
 def _read(f: BinaryIO, head: bytes, name: str, allow_untrusted: bool) -> Any:
@@ -212,7 +212,7 @@ def _load_pickle(f: BinaryIO, name: str) -> dict[str, Any]:
 
 
 def _check_roles(data: dict[str, Any]) -> None:
-    """Refuse a discriminator in place of a generator and the reverse, which would fail in use."""
+    """Refuse a discriminator in place of a generator, and the reverse."""
     for key, parts in PARTS.items():
         network = data.get(key)
         if isinstance(network, torch.nn.Module) and not all(hasattr(network, p) for p in parts):
@@ -235,7 +235,7 @@ def _checked(data: Any) -> dict[str, Any]:
             found = type(data[key]).__name__
             raise _FileError(f"{key!r} must be a {expected.__name__} or None, found {found}")
     if data["training_set_kwargs"] is not None:
-        # This class is constructed by its name when the dataset is opened.
+        # Opening the dataset constructs the class of this name.
         class_name = data["training_set_kwargs"].get("class_name", "training.dataset.Dataset")
         if not isinstance(class_name, str):  # its text could be endless
             kind = _with_article(type(class_name).__name__)
@@ -250,7 +250,7 @@ def _with_article(noun: str) -> str:
 
 
 def _warn_of_damage(name: str, data: dict[str, Any]) -> None:
-    """Warn of tensors with NaN or infinite values, which a diverged training leaves behind."""
+    """Warn of tensors with NaN or infinite values, as after a diverged training."""
     bad = [
         f"{key}.{tensor}"
         for key in (*NETWORKS, "augment_pipe")

@@ -1,8 +1,8 @@
 """Find this project's network classes, even if another package named `training` hides ours.
 
 Programs with a package `training` of their own import `legacy` with their folder first on the path.
-Our network modules need nothing from our package. So they can be made from their texts, as for
-pickles: the same text always gives the same module.
+Our network modules import nothing from our package `training`, so they can be made from their
+texts, as for pickles: the same text always gives the same module.
 """
 
 import functools
@@ -17,7 +17,7 @@ from types import ModuleType
 from torch_utils import persistence
 
 PROJECT_DIR = Path(__file__).resolve().parent.parent
-PACKAGE = "training"  # of the classes as which networks are rebuilt
+PACKAGE = "training"  # of the classes with which networks are rebuilt
 SHIPPED = ("networks_stylegan3", "networks_stylegan2", "augment")
 
 
@@ -28,8 +28,8 @@ class MissingError(ImportError):
 def texts() -> dict[str, str]:
     """The texts of our modules whose classes a file may name, by the names of the modules.
 
-    Only modules with persistent classes: modules that a file names are imported, and to import
-    others could run scripts.
+    These are only the modules with persistent classes: a module that a file names is imported, and
+    importing other modules could run scripts.
     """
     paths = [*sorted((PROJECT_DIR / PACKAGE).glob("*.py")), PROJECT_DIR / "torch_utils/layers.py"]
     found = {f"{path.parent.name}.{path.stem}": _read(path) for path in paths}
@@ -61,12 +61,12 @@ def load(module_name: str) -> ModuleType:
 
 
 def is_ours(package: str) -> bool:
-    """Whether an import of a package finds ours, and not another of the same name."""
+    """Whether importing this package finds ours, not another package of the same name."""
     return _find_package(package)[0]
 
 
 def path_of(cls: type) -> str | None:
-    """The dotted path of a class of ours, even if our package is hidden; `None` for others."""
+    """The dotted path of one of our classes, even if our package is hidden; `None` for others."""
     own_texts, text = texts(), persistence.text_of(cls)
     names = [name for name, own_text in own_texts.items() if own_text == text]
     if not names and cls.__module__ in own_texts:  # its file may have been edited meanwhile
@@ -79,7 +79,7 @@ def _read(path: Path) -> str:
 
 
 def _find_package(package: str) -> tuple[bool, str | None]:
-    """Whether the package that an import finds is ours, and its place, if there is one."""
+    """Whether an import finds our package, and the place of the package that it finds."""
     module = sys.modules.get(package)
     if module is None:
         spec = importlib.util.find_spec(package)

@@ -1,4 +1,4 @@
-"""Limit the memory of a network by the size of its file: small files could fill the memory."""
+"""Limit the memory of a network by the size of its file, because a small file could fill it."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -41,7 +41,7 @@ class Sharing:
         """Count arrays, which become float32; raises as `add_tensors` does."""
         for array in arrays:
             owner = _owner(array)
-            # Numbers of one byte take four bytes in float32.
+            # A number of one byte takes four bytes as float32.
             num_stored = owner.nbytes if isinstance(owner, np.ndarray) else len(owner)
             self._add(id(owner), num_stored, max(array.nbytes, 2 * array.size))
         self._check()

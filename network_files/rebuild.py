@@ -38,7 +38,7 @@ MAX_OPTIONS = 5000  # of one network, including nested options
 
 MAX_NETWORKS = 16  # in one file
 
-# Limits of a network. Records can be parts of several others, and of themselves.
+# Limits of a network. A record can be a part of several records, even of itself.
 MAX_DEPTH = 20
 MAX_MODULES = 1000
 MAX_TENSORS = 10_000  # and other names
@@ -72,8 +72,8 @@ def rebuild(record: Record, sharing: Sharing) -> torch.nn.Module:
         sharing: Counts the tensors of the file.
 
     Raises:
-        MismatchError: If we have no such class, or our class has other tensors; the message lists
-            the differences.
+        MismatchError: If we lack the class, or our class has other tensors; the message lists the
+            differences.
         ValueError: If the record is damaged, or needs far more memory than the file.
     """
     theirs = contents_of_record(record)
@@ -98,7 +98,7 @@ def rebuild(record: Record, sharing: Sharing) -> torch.nn.Module:
 
 
 def unknown_sources(record: Record) -> list[str]:
-    """SHA-256 of sources that are neither published nor the present text of our files."""
+    """SHA-256 of sources that are neither published nor the current text of our files."""
     theirs = {persistence.normalised(text) for text in contents_of_record(record).sources}
     hashes = {_sha256(text) for text in theirs.difference(own_classes.texts().values())}
     return sorted(hashes - _known_sources().keys())
@@ -160,7 +160,7 @@ def fill(module: torch.nn.Module, tensors: Mapping[str, Tensor]) -> None:
 
 
 def differences_of_tensors(theirs: Mapping[str, Tensor], ours: Mapping[str, Tensor]) -> list[str]:
-    """Why their tensors cannot be copied to ours, one text for each difference."""
+    """Reasons why their tensors cannot be copied to ours, one for each difference."""
     differences = []
     for name, tensor in ours.items():
         if name not in theirs:
@@ -236,7 +236,7 @@ def _has_persistent(module: ModuleType, class_name: str) -> bool:
 
 
 def _variants(cls: type, record: Record) -> Iterator[tuple[tuple, dict[str, Any]]]:
-    """The constructor's arguments, as they are and as StyleGAN2-ADA would have meant them."""
+    """The constructor's arguments, unchanged and with the defaults of StyleGAN2-ADA."""
     args = plain(record.state.get("_init_args", ()), MAX_OPTIONS)
     kwargs = plain(record.state.get("_init_kwargs", {}), MAX_OPTIONS)
     if not isinstance(args, tuple) or not isinstance(kwargs, dict):

@@ -83,7 +83,7 @@ def load(f: BinaryIO) -> dict[str, Any]:
     content = f.read()
     try:
         tensors = safetensors.torch.load(content)
-    except Exception as error:  # damaged bytes can make it raise anything
+    except Exception as error:  # damaged bytes can make the library raise anything
         raise DamagedError(f"the safetensors file is damaged or truncated ({error})") from error
     description = _description(content)
     data: dict[str, Any] = {"training_set_kwargs": description.get("training_set_kwargs")}

@@ -9,7 +9,7 @@ from network_files import safetensors_file
 
 
 def save_networks(path: Path, data: dict[str, Any]) -> None:
-    """Write networks to a native pickle or, if the path ends in .safetensors, such a file.
+    """Write networks to a pickle or, if the path ends in .safetensors, to a safetensors file.
 
     Args:
         path: The file. Missing folders are made.

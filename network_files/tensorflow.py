@@ -1,7 +1,7 @@
 """Convert pickles of the TensorFlow versions of StyleGAN2 and StyleGAN2-ADA to our networks.
 
 Such a pickle is a tuple (G, D, G_ema) of objects of the class `dnnlib.tflib.network.Network`. The
-unpickler makes a `TensorFlowNetwork` of each, and `convert()` makes our networks of those.
+unpickler turns each into a `TensorFlowNetwork`, and `convert()` turns these into our networks.
 
 An object holds the options with which the network was built, and the values of its variables. Its
 components are objects of their own, whose names precede those of their variables:
@@ -90,7 +90,7 @@ def _convert_network(
 
 
 def _all_variables(network: TensorFlowNetwork) -> dict[str, Any]:
-    """Variables of a network and its components, by full name; the last of equal names counts."""
+    """Variables of a network and its components, by full name; of equal names the last counts."""
     found: dict[str, Any] = {}
     seen: set[int] = set()
     num_characters = [0]
@@ -194,7 +194,7 @@ def _name_by_resolution(
 
     resolutions = _resolutions(img_resolution)
     by_resolution = {r: f"{kind.component}{r}x{r}/{kind.rgb_layer}" for r in resolutions}
-    by_level = {  # such a layer can belong to the generator or to its synthesis network
+    by_level = {  # these layers belong to the generator or to its synthesis network
         f"{component}{kind.rgb_layer}_lod{level}": r
         for level, r in enumerate(reversed(resolutions))
         for component in ("", kind.component)

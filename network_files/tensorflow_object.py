@@ -28,7 +28,7 @@ class Kind:
 
 
 def is_int(value: Any) -> bool:
-    """Whether a value is a whole number; `True` is not."""
+    """Whether a value is a whole number; `True` does not count."""
     return isinstance(value, int) and not isinstance(value, bool)
 
 

@@ -21,7 +21,7 @@ networks_stylegan2 = own_classes.load("training.networks_stylegan2")
 
 
 def _whole_number(low: int, high: int) -> Kind:
-    # The upper limits only keep damaged files from asking for networks that fill the memory.
+    # The upper limits only keep damaged files from filling the memory.
     return Kind(
         f"a whole number from {low} to {high}",
         lambda value: is_int(value) and low <= value <= high,
@@ -67,7 +67,7 @@ class Option:
     """An option of TensorFlow's networks.
 
     Attributes:
-        targets: Arguments of our constructor that take the value; a point leads into a dictionary.
+        targets: Arguments of our constructor that take the value; a dot leads into a dictionary.
         default: TensorFlow's value if the pickle lacks the option.
         kind: Accepted values.
         factor: Factor for numbers.
@@ -201,7 +201,7 @@ _MODULATION: Arrays = {
     "noise_strength": ("noise_strength", _AS_IT_IS),
 }
 
-# Layers: our name, TensorFlow's name, arrays. Layers that a network lacks do no harm.
+# Layers: our name, TensorFlow's name, arrays. A network may lack some of these layers.
 # {r} is each resolution; {i} counts layers of the mapping network.
 _GENERATOR_LAYERS: dict[str, tuple[str, Arrays]] = {
     "mapping.embed": ("mapping/LabelEmbed", _DENSE),
@@ -246,8 +246,8 @@ class NetworkKind:
         fixed_options: Options that must have this value.
         layers: Names of layers and of their arrays.
         arrays: Names of other arrays.
-        component: Start of TensorFlow's names in the part that works on images.
-        rgb_layer: What it calls layers from or to images.
+        component: Prefix of TensorFlow's names in the component that works on images.
+        rgb_layer: TensorFlow's name of layers from or to images.
     """
 
     constructor: type[torch.nn.Module]

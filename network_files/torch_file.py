@@ -61,7 +61,7 @@ def _explain_state(name: str) -> str:
 
 
 def _snapshot_beside(name: str) -> Path | None:
-    """The last network that a run had saved before a state, or else its first network."""
+    """The last network that a run saved before a state, or else its first network."""
     path = Path(name)
     if is_url(name) or not path.is_file():
         return None

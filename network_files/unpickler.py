@@ -1,6 +1,6 @@
-"""Read network pickles without running what is in them.
+"""Read network pickles without running code in them.
 
-`dnnlib.restricted_pickle` says how. Objects that carry their source become `Record`s, which hold
+See `dnnlib.restricted_pickle`. Objects that carry their source become `Record`s, which hold
 the source as text.
 """
 
@@ -26,7 +26,7 @@ MAX_ITEMS = 100_000  # of all options together
 MAX_OPTION_BYTES = 10_000_000  # of texts in options; a shared text counts every time
 
 
-@dataclasses.dataclass(eq=False, repr=False)  # records may contain themselves
+@dataclasses.dataclass(eq=False, repr=False)  # a record may contain itself
 class Record:
     """The description of a persistent object in a pickle; see `torch_utils.persistence`."""
 

@@ -1,3 +1,3 @@
-"""Shared by all packages above: operators, processes, images, statistics, persistence."""
+"""Code shared by all packages above: operators, processes, images, statistics, persistence."""
 
 import dnnlib  # noqa: F401  finds the old names of modules that have moved, see `dnnlib.moved`

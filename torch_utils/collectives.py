@@ -1,4 +1,4 @@
-"""Exchanges between the processes of a run, in which all processes take part.
+"""Exchanges between the processes of a run. All processes must call them.
 
 In a run of one process they do nothing.
 """
@@ -22,7 +22,7 @@ def broadcast_module(worker: Worker, module: torch.nn.Module | None) -> None:
 
 
 def any_of(worker: Worker, *flags: bool) -> list[bool]:
-    """Or each flag over all processes, so that all decide alike. Does not wait for GPUs."""
+    """OR each flag over all processes, so that all decide alike. Does not wait for GPUs."""
     if worker.size == 1:
         return list(flags)
     shared = torch.tensor(flags, dtype=torch.uint8)

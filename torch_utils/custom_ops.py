@@ -30,7 +30,7 @@ from torch_utils.ops.cpu.toolchain import SILENT_SEC, announce
 from torch_utils.ops.kernel_cache import CACHE_DIR_VARIABLE, is_private, kernel_cache_dir
 
 VERBOSITIES = ("none", "brief", "full")
-verbosity = "brief"  # "none" builds in silence, "full" shows what the compiler is doing
+verbosity = "brief"  # "none" builds silently, "full" shows the compiler's output
 
 _lock = threading.Lock()
 _plugins: dict[str, Any] = {}  # by digest
@@ -52,8 +52,8 @@ def get_plugin(
     Args:
         module_name: Name of the extension, which its sources know as `TORCH_EXTENSION_NAME`.
         sources: C++ and CUDA files.
-        headers: Files that they include, so that a change of these is noticed.
-        source_dir: Folder of sources and headers; by default that of the process.
+        headers: Files that the sources include; a change to them causes a new build.
+        source_dir: Folder of sources and headers; by default the current folder.
         build_kwargs: More arguments of `torch.utils.cpp_extension.load`, as `extra_cuda_cflags`.
 
     Raises:
@@ -97,7 +97,7 @@ def _build(
 
 
 def _digest(paths: list[Path], build_kwargs: dict[str, Any]) -> str:
-    """Hash of everything known in advance that the result depends on."""
+    """Hash of everything that determines the result, as far as it is known in advance."""
     gpus = [torch.cuda.get_device_capability(i) for i in range(torch.cuda.device_count())]
     parts: list[object] = [torch.__version__, sys.implementation.cache_tag]
     parts += [platform.machine(), gpus]
@@ -123,7 +123,9 @@ def _build_dir(key: str) -> Iterator[Path]:
         print(f"Waiting for another process that builds {build_dir} ...", file=sys.stderr)
 
     with file_lock.hold(build_dir.with_name(f"{build_dir.name}.lock"), say_waiting) as is_locked:
-        if is_locked:  # then PyTorch's own lock was left by a killed process, and would never go
+        if (
+            is_locked
+        ):  # PyTorch's own lock, if any, was left by a killed process and would stay for ever
             build_dir.joinpath("lock").unlink(missing_ok=True)
         yield build_dir
 
@@ -143,7 +145,7 @@ def _check_tools(cpp_extension: ModuleType, needs_cuda: bool) -> None:
     """Check that ninja, a C++ compiler and, if needed, CUDA are installed.
 
     Raises:
-        BuildError: If one is missing; the message tells how to install it.
+        BuildError: If one is missing; the message says how to install it.
     """
     if not cpp_extension.is_ninja_available():
         raise BuildError("ninja is missing; pip install ninja.")

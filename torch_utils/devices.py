@@ -1,4 +1,4 @@
-"""The devices of this machine: what `--device` means, and how each device is set up."""
+"""The devices of this machine: the meaning of `--device`, and the setup of each device."""
 
 import os
 

@@ -1,6 +1,6 @@
-"""The processes of a run: what `--gpus` and `torchrun` mean, and how processes find one another.
+"""The processes of a run: the meaning of `--gpus` and `torchrun`, and how processes meet.
 
-Each process has a `Worker`, which holds its rank and device and is passed on explicitly. The
+Each process has a `Worker` with its rank and device, which functions take as an argument. The
 exchanges between processes are in `torch_utils.collectives`.
 """
 
@@ -25,7 +25,7 @@ from torch_utils import local_processes
 from torch_utils.devices import is_cuda, resolve_device
 from torch_utils.shared_texts import TextsInMemory, TextsInStore
 
-# While the main process exports sheets of images, which takes long without a GPU, others wait.
+# The others wait while the main process exports sheets, which takes long without a GPU.
 COLLECTIVE_TIMEOUT = timedelta(hours=2)
 REPORT_BYTES = 1000
 _POLL_SEC = 0.05  # pause while processes find one another
@@ -193,7 +193,7 @@ def agree_on_name(store: torch.distributed.Store, rank: int, size: int) -> str:
 
     Rank 0 makes up the name and sends it to each process that introduces itself with a nonce,
     until all have replied. A process that died before it replied had another nonce than its
-    successor, so that rank 0 does not take one for the other.
+    successor, so rank 0 does not confuse the two.
     """
     if rank > 0:
         nonce = uuid.uuid4().hex

@@ -26,7 +26,7 @@ Matrix = Tensor | np.ndarray | Sequence[Sequence[float]]
 
 # Upsampled pixels to hold at a time, over all images and channels: 64 MiB in float32.
 MAX_UPSAMPLED_PIXELS = 2**24
-# Below this, sin(p) / p is evaluated by its series, because the sine is computed as a difference.
+# Below this, sin(p) / p is evaluated by its series: the sine, computed as a difference, is inexact.
 SMALL_ANGLE = 1e-4
 
 
@@ -86,7 +86,7 @@ def apply_fractional_pseudo_rotation(
     """Limit the band of images as if they had been rotated by `angle` (App. E.3).
 
     Keeps only the frequencies of `x` that an image would also have after rotation by `-angle` and
-    sampling. Rotated images that are filtered like this can be compared with the result of
+    sampling. Rotated images filtered in this way can be compared with the result of
     `apply_fractional_rotation`.
     """
     f = construct_affine_bandlimit_filter(
@@ -305,7 +305,7 @@ def _polyphase_filters(f: Tensor, amax: int, up: int) -> Tensor:
 
 
 def _upsample(channels: Tensor, phases: Tensor) -> Tensor:
-    """Upsample images `[M, H, W]` and let them fade out: `[M, (H + 2amax), (W + 2amax), up * up]`.
+    """Upsample images `[M, H, W]` with their tails: `[M, (H + 2amax), (W + 2amax), up * up]`.
 
     The samples of a pixel lie side by side, because this order is the fastest to compute.
     """

@@ -19,7 +19,7 @@ Images = TypeVar("Images", Tensor, np.ndarray)
 def to_uint8(img: Tensor) -> Tensor:
     """Convert values from [-1, 1] to 8 bits: `img * 127.5 + 128`, clamped, truncated.
 
-    NaN becomes any level; `check_finite` refuses it.
+    NaN becomes an arbitrary level; `check_finite` refuses it.
     """
     return (img * 127.5 + 128).clamp(0, 255).to(torch.uint8)
 

@@ -13,7 +13,7 @@ from dnnlib.errors import InputError
 def z_from_seeds(seeds: Sequence[int], z_dim: int) -> Tensor:
     """One latent per seed, float64 on the CPU, `[N, z_dim]`.
 
-    A seed means the same latent everywhere: NumPy's legacy generator, `RandomState(seed).randn`.
+    A seed gives the same latent everywhere: NumPy's legacy generator, `RandomState(seed).randn`.
     """
     rows = [np.random.RandomState(seed).randn(z_dim) for seed in seeds]
     return torch.from_numpy(np.stack(rows) if rows else np.empty([0, z_dim]))
@@ -67,7 +67,7 @@ def transform_buffer(G: torch.nn.Module) -> Tensor | None:
 
 @contextmanager
 def content_transform(G: torch.nn.Module, matrix: np.ndarray) -> Iterator[None]:
-    """Inside, `G` transforms its image content by `matrix`, if it can; afterwards as before."""
+    """Inside the context, `G` transforms its image content by `matrix`, if it can."""
     buffer = transform_buffer(G)
     if buffer is None:
         yield

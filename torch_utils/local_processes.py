@@ -1,4 +1,4 @@
-"""Runs a function in several processes, which end together and report a failure in one line."""
+"""Runs a function in several processes, which end together and report failure in one line."""
 
 import contextlib
 import multiprocessing
@@ -21,16 +21,16 @@ from torch_utils.shared_texts import TextsInMemory
 
 MAX_WORDS = 16_000  # bytes of a message or traceback
 _MESSAGE, _TRACEBACK = "message\n", "traceback\n"
-GRACE_SEC = 2.0  # for the other processes to end by themselves, when one has failed
+GRACE_SEC = 2.0  # time for the other processes to end when one has failed
 
-# In a process that `run` started: where it leaves its message or traceback for the parent. The text
-# begins with `_MESSAGE` or `_TRACEBACK`.
+# In a process that `run` started: the place for its message or traceback, which the parent reads.
+# The text begins with `_MESSAGE` or `_TRACEBACK`.
 _last_words: TextsInMemory | None = None
 _rank = 0
 
 
 class ProcessDied(MachineError):
-    """A process ended without a message: a user or the system has killed it."""
+    """A process ended without a message: the user or the system killed it."""
 
 
 class ChildError(Exception):
@@ -103,7 +103,7 @@ def fail(message: str) -> NoReturn:
 
 
 def end_with_parent() -> None:
-    """Let this process, of `multiprocessing`, end as soon as the one that started it is gone."""
+    """Let this `multiprocessing` process end as soon as its parent process is gone."""
 
     def wait() -> None:
         parent = multiprocessing.parent_process()
@@ -118,7 +118,7 @@ def end_with_parent() -> None:
 def keep_handler_of_ended_children() -> Iterator[None]:
     """Undo the handler of SIGCHLD that a `DataLoader` sets when it starts its processes.
 
-    PyTorch's handler interrupts this process anywhere with an error. Without the handler, the
+    PyTorch's handler raises an error at any place in this process. Without the handler, the
     error is raised when the next batch is requested.
     """
     if os.name == "nt" or threading.current_thread() is not threading.main_thread():
@@ -133,7 +133,7 @@ def keep_handler_of_ended_children() -> Iterator[None]:
 
 
 def _wait(processes: Sequence[BaseProcess]) -> int | None:
-    """Wait until all processes have ended; return the number of the one that failed first."""
+    """Wait until all processes have ended; return the number of the first that failed, if any."""
     running: dict[Any, int] = {process.sentinel: rank for rank, process in enumerate(processes)}
     while running:
         for sentinel in multiprocessing.connection.wait(list(running)):

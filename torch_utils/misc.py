@@ -121,7 +121,7 @@ def are_finite(x: torch.Tensor) -> torch.Tensor:
 def copy_params_and_buffers(
     src_module: torch.nn.Module, dst_module: torch.nn.Module, require_all: bool = False
 ) -> None:
-    """Copy parameters and buffers to those of the same name; others stay as they are.
+    """Copy parameters and buffers to those of the same name; others stay unchanged.
 
     Raises:
         InputError: If shapes differ or, with `require_all`, if the source lacks a name of the
@@ -153,10 +153,10 @@ def check_ddp_consistency(module: torch.nn.Module, ignore_regex: str | None = No
 
     Args:
         module: The module to check.
-        ignore_regex: Leaves out the tensors whose full name, `Class.name.of.tensor`, it matches.
+        ignore_regex: Tensors whose full name, `Class.name.of.tensor`, it matches are not checked.
 
     Raises:
-        MachineError: If a tensor differs from that of rank 0; names the tensor and the ranks.
+        MachineError: If a tensor differs from rank 0; the message names the tensor and the ranks.
     """
     if not torch.distributed.is_initialized():
         return
@@ -178,7 +178,7 @@ def check_ddp_consistency(module: torch.nn.Module, ignore_regex: str | None = No
     with heartbeat.collective():
         torch.distributed.all_gather(flags, ours)
         by_rank = torch.stack(flags).cpu()  # [ranks, tensors]
-    # Every rank looks at all ranks, so that all raise; otherwise the others would wait for one.
+    # Every rank checks all ranks, so that all raise; otherwise some would wait for ever.
     for i, name in enumerate(names):
         ranks = by_rank[:, i].nonzero().flatten().tolist()
         if ranks:

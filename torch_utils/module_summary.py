@@ -21,8 +21,8 @@ def print_module_summary(
       tensors, `:0`, `:1`, ... are appended and each gets a row.
     - Parameters and buffers are counted at the first row whose submodule contains them, at any
       depth, and nowhere else: the columns add up to the totals in the last row. Further outputs of
-      a call have none left to count; `-` stands for zero.
-    - Submodules deeper than `max_nesting` have no rows; what they hold counts for those above.
+      the same call count nothing; `-` stands for zero.
+    - Submodules deeper than `max_nesting` have no rows; their tensors count for those above.
     - A call is redundant if it counts nothing and returns only tensors that earlier calls have
       returned, the very same objects.
 

@@ -8,8 +8,8 @@ import numpy as np
 
 from dnnlib.errors import InputError
 
-MAX_RATIO = 100  # bytes of an array per byte of the file; zeros can be compressed 1000 times
-MAX_SMALL_BYTES = 1 << 26  # up to this size, an array may be compressed more
+MAX_RATIO = 100  # bytes of an array per byte of the file; zeros can shrink to a thousandth
+MAX_SMALL_BYTES = 1 << 26  # arrays up to this size may be compressed more
 
 _HEADERS = {
     (1, 0): np.lib.format.read_array_header_1_0,

@@ -1,4 +1,4 @@
-"""Read tensors from pickles without running what is in them: see `dnnlib.restricted_pickle`."""
+"""Read tensors from pickles without running code in them: see `dnnlib.restricted_pickle`."""
 
 import dataclasses
 import io
@@ -14,10 +14,10 @@ from torch import Tensor
 from dnnlib.restricted_arrays import NAMED_ONLY, ArrayUnpickler
 from dnnlib.restricted_pickle import check_shapes
 
-# What `torch.save` wrote at the beginning of a file before PyTorch 1.6.
+# First bytes of a file of `torch.save` before PyTorch 1.6.
 OLD_MAGIC = 0x1950A86A20F9469CFC6C
 OLD_VERSION = 1001
-NUM_OLD_PICKLES = 5  # magic number, version, facts of the system, contents, keys of what follows
+NUM_OLD_PICKLES = 5  # magic number, version, system information, contents, keys of the storages
 
 
 @dataclasses.dataclass(eq=False, repr=False)
@@ -97,7 +97,7 @@ def _rebuild_tensor(
     if not isinstance(storage, Storage):
         raise pickle.UnpicklingError("it has a tensor without data")
     check_shapes((offset,), size, stride)
-    # A tensor may use a number many times: a copy of the tensor could fill the memory.
+    # A tensor may repeat a number many times, and a copy of it could fill the memory.
     last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
     if 0 not in size and max(last, math.prod(size) - 1) >= len(storage.numbers):
         raise pickle.UnpicklingError("it has a tensor that is larger than its data")
@@ -131,7 +131,7 @@ def _device(kind: str, *index: int) -> torch.device:
     return torch.device(kind, *index)
 
 
-# What a state dict consists of, besides the types of its storages.
+# The parts of a state dict, besides the types of its storages.
 STATE_DICT_NAMES: dict[tuple[str, str], Any] = {
     ("collections", "OrderedDict"): _ordered_dict,
     ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,

@@ -19,7 +19,7 @@ class TextsInMemory:
 
     Args:
         num: Number of processes.
-        max_bytes: Largest size of a text in UTF-8; of a longer text, only the end is kept.
+        max_bytes: Largest size of a text in UTF-8; longer texts lose their beginning.
     """
 
     def __init__(self, num: int, max_bytes: int) -> None:
@@ -34,7 +34,7 @@ class TextsInMemory:
         self._slot(rank)[: len(record)] = record
 
     def read(self, rank: int) -> str | None:
-        """The text of a process; `None` if it wrote none, or died while it wrote."""
+        """The text of a process; `None` if the process wrote none, or died while writing."""
         for _ in range(_NUM_LOOKS):
             slot = bytes(self._slot(rank))
             checksum, num_bytes = _HEADER.unpack_from(slot)

@@ -1,8 +1,8 @@
-"""Look over what `torch.save` wrote of tensors and plain data, before PyTorch reads it.
+"""Check files of `torch.save` with tensors and plain data, before PyTorch reads them.
 
-`torch.load(weights_only=True)` runs no code, but does all the work that the pickle in the file asks
-for, and a few bytes can ask for hours. Here the same pickle is read first, with limits and without
-the numbers.
+`torch.load(weights_only=True)` runs no code, but follows every instruction of the pickle in the
+file, and a few bytes can cause hours of work. Here the same pickle is read first, with limits and
+without the tensors' data.
 """
 
 import io
@@ -25,7 +25,7 @@ from torch_utils.restricted_tensors import (
 )
 
 OLD_MAGIC = restricted_tensors.OLD_MAGIC.to_bytes(10, "little")
-MAX_PICKLE_BYTES = 64 << 20  # of the pickle, which excludes tensors
+MAX_PICKLE_BYTES = 64 << 20  # of the pickle alone, without tensors
 MAX_INSTRUCTIONS = 2_000_000  # a run of a thousand processes needs half of them
 
 
@@ -43,8 +43,8 @@ def outline(path: str | os.PathLike, max_instructions: int = MAX_INSTRUCTIONS) -
 
     Raises:
         OSError: If the file cannot be read.
-        ValueError: If it is damaged, compressed, or asks for more time or memory than a file of
-            its size can need. The checksums of an archive have been compared.
+        ValueError: If it is damaged, compressed, or requests more time or memory than a file of
+            its size can need. The checksums of an archive are verified, too.
     """
     try:
         with Path(path).open("rb") as f:

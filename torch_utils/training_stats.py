@@ -57,7 +57,7 @@ def report(name: str, value: Any) -> Any:
         if sums.device.type != "mps":  # which has no float64
             sums = sums.to(torch.float64)
         by_name = _new_sums.setdefault(sums.device, {})
-        # Not in place: the sums may have been started in inference mode.
+        # Not in place: the sums may be inference tensors.
         by_name[name] = by_name[name] + sums if name in by_name else sums
     return value
 
@@ -71,7 +71,7 @@ def report0(name: str, value: Any) -> Any:
 class Collector:
     """Number, mean and standard deviation of the values reported since the last update.
 
-    A new collector starts with the reports that no collector has exchanged yet.
+    A new collector starts with the reports that have not been exchanged yet.
 
     Args:
         regex: Which names to collect; must match the whole name.

@@ -20,7 +20,7 @@ try:
     import imageio
     import imageio_ffmpeg
 except ImportError:
-    # Reported when a video is asked for. A missing module is `None`, which is no type of modules.
+    # Reported when a video is requested. A missing module is `None`, which mypy does not accept.
     imageio = imageio_ffmpeg = None  # type: ignore[assignment]
 
 EXTENSIONS = (".mp4", ".gif", ".webp")

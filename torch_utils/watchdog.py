@@ -1,8 +1,8 @@
 """Ends a run in which one process keeps the others waiting for ever, and names that process.
 
 In a thread of its own, every process publishes its `heartbeat.progress` and reads that of the
-others. If no process makes progress for too long, those that have begun fewer exchanges than the
-others are the ones that hang.
+others. If no process makes progress for too long, the processes that hang are those that have
+begun fewer exchanges than the others.
 """
 
 import contextlib
@@ -22,7 +22,7 @@ from torch_utils.distributed import Worker
 
 MAX_POLL_SEC = 30.0
 POLLS_PER_LIMIT = 20
-ALL_BUSY = 6  # how many times longer all processes may be busy with the same work
+ALL_BUSY = 6  # factor on the limit while all processes are busy with the same work
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Report:
 
 @contextlib.contextmanager
 def watch(worker: Worker, limit_sec: float) -> Iterator[None]:
-    """Watch over the processes of a run while a `with` block runs, in each process.
+    """Watch the processes of a run during a `with` block; each process must call this.
 
     Args:
         worker: This process.
@@ -82,8 +82,8 @@ def stuck(reports: dict[int, Report], frozen: list[int]) -> list[int] | None:
         frozen: Ranks of processes that have stopped reporting.
 
     Returns:
-        Their ranks. An empty list if all are in the same exchange: then the network is broken.
-        `None` if all are busy with the same work, which may just take long.
+        Their ranks. The list is empty if all are in the same exchange: the network is broken.
+        `None` if all are busy with the same work, which may simply take long.
     """
     if frozen:
         return frozen
@@ -119,7 +119,7 @@ def _watch(worker: Worker, limit_sec: float, stop: threading.Event) -> None:
     while not stop.wait(poll_sec):
         num_polls += 1
         now = time.monotonic()
-        # A process that was stopped, or slept with the machine, must not blame the others for it.
+        # A process that was paused, alone or with the machine, must not blame the others.
         was_asleep = now - poll_time > 5 * poll_sec + 2
         poll_time = now
         reports = _exchange(worker, num_polls)

@@ -11,9 +11,9 @@ class AdaptiveAugment:
 
     Args:
         augment_pipe: The pipe, with its strength in the buffer `p`.
-        target: Value that the heuristic r_t shall have.
+        target: Target value of the heuristic r_t.
         interval: Batches from one adjustment to the next.
-        kimg: Thousands of images in which the strength moves by one.
+        kimg: Thousands of images that it takes to change the strength by one.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class AdaptiveAugment:
 
 
 def ada_step(mean_sign_real: float, target: float, num_images: int, ada_kimg: float) -> float:
-    """Change of the strength after `num_images` images whose mean of `sign(D(real))` is given."""
+    """Change of the strength after `num_images` images with this mean of `sign(D(real))`."""
     if not np.isfinite(mean_sign_real):
         return 0.0  # the logits are NaN or infinite: keep the strength
     return float(np.sign(mean_sign_real - target)) * num_images / (ada_kimg * 1000)

@@ -10,7 +10,7 @@ from dnnlib.util import nearest_power_of_two
 from training import minibatch_groups
 from training.config import CFGS, Cfg, TrainConfig, suggest_gamma
 
-# Samples per GPU and pass: cautious guesses for GPUs of 16 GB and more, which were not measured.
+# Samples per GPU and pass: cautious guesses for GPUs of 16 GB and more, not measured.
 # Smaller images count as 128x128, larger ones as 1024x1024.
 SAMPLES_PER_PASS: dict[Cfg, dict[int, int]] = {
     "stylegan3-t": {128: 16, 256: 8, 512: 4, 1024: 4},
@@ -20,7 +20,7 @@ SAMPLES_PER_PASS: dict[Cfg, dict[int, int]] = {
 BATCH = 32  # as in the published configurations
 MAX_STYLEGAN2_BATCH = 64
 MBSTD_GROUP = 4  # the default of --mbstd-group
-TICKS_PER_SNAPSHOT = {512: 20, 1024: 10}  # where one GPU takes days for the default
+TICKS_PER_SNAPSHOT = {512: 20, 1024: 10}  # where one GPU would take days with the default
 
 # Options with which two CPU cores train in minutes at 32x32.
 CPU_BATCH = 4
@@ -42,15 +42,15 @@ def starting_point(cfg: Cfg, resolution: int, gpus: int) -> dict[str, str]:
     Args:
         cfg: The configuration.
         resolution: Width and height of the images.
-        gpus: Available GPUs; 0 for a small network on the CPU. GPUs that the batch cannot be
-            divided by stay idle.
+        gpus: Available GPUs; 0 for a small network on the CPU. Their number is rounded down to one
+            that divides the batch.
     """
     options = _on_cpu(cfg, resolution) if gpus == 0 else _on_gpus(cfg, resolution, gpus)
     return {name.replace("_", "-"): str(value) for name, value in options.items()}
 
 
 def as_arguments(options: dict[str, str]) -> str:
-    """The options as a command line has them."""
+    """The options as they are written on a command line."""
     return " ".join(f"--{name}={value}" for name, value in options.items())
 
 
@@ -139,5 +139,5 @@ def _on_cpu(cfg: Cfg, resolution: int) -> dict[str, str | int]:
 
 
 def _gamma(gamma: float) -> str:
-    """Two digits: the rule of thumb is no more precise."""
+    """Round to two digits: the heuristic is no more precise."""
     return f"{float(f'{gamma:.2g}'):g}"

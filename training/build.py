@@ -45,10 +45,10 @@ def build_discriminator(
 def build_augment_pipe(
     config: TrainConfig, device: torch.device | str = "cpu"
 ) -> AugmentPipe | None:
-    """Construct the augmentation pipe, with its strength at the start; `None` for a run without."""
+    """Construct the augmentation pipe with its initial strength; `None` without augmentation."""
     if not config.is_augmented:
         return None
-    assert config.augment_kwargs is not None  # or it would not be augmented
+    assert config.augment_kwargs is not None  # because the run is augmented
     pipe = construct_class_by_name(**config.augment_kwargs).to(device)
     pipe.p.fill_(config.augment_p)
     return pipe

@@ -1,4 +1,4 @@
-"""Files with the complete state of a run: saved whole or not at all, found again, few kept.
+"""Files with the complete state of a run, written whole or not at all; the newest are kept.
 
 `torch.save` writes the file. It holds only tensors and plain containers, so it cannot carry code.
 """
@@ -23,8 +23,8 @@ FILE_NAME = re.compile(r"training-state-(\d+)\.pt")
 def save(run_dir: Path, state: dict[str, Any], cur_nimg: int, keep: int) -> Path:
     """Write a state, then delete all but the newest ones.
 
-    A run that was continued from an older state finds states of more images in its folder. They no
-    longer belong to the run, and are renamed to `….pt.abandoned`.
+    If a run was continued from an older state, its folder holds states of later images. These no
+    longer belong to the run and are renamed to `….pt.abandoned`.
 
     Args:
         run_dir: Folder of the run.
@@ -51,12 +51,12 @@ def save(run_dir: Path, state: dict[str, Any], cur_nimg: int, keep: int) -> Path
 
 
 def path_of(run_dir: Path, cur_nimg: int) -> Path:
-    """The file of the state after so many images."""
+    """The file of the state after `cur_nimg` images."""
     return run_dir / f"training-state-{cur_nimg:09d}.pt"
 
 
 def states(run_dir: Path) -> list[Path]:
-    """The files with states of a run, the one of most images first."""
+    """The state files of a run, newest (most images) first."""
     found = [
         (int(match[1]), path)
         for path in run_dir.iterdir()
@@ -70,11 +70,11 @@ def load(path: Path) -> dict[str, Any]:
 
     Raises:
         OSError: If the file cannot be read.
-        ValueError: If the file is damaged, of another version or program, or asks for more memory
+        ValueError: If the file is damaged, of another version or program, or requests more memory
             than a file of its size can need.
     """
     try:
-        # Reads all but the numbers, and checks sizes and checksums, which PyTorch ignores.
+        # Reads everything except the tensors' data, and checks sizes and checksums, unlike PyTorch.
         state = state_file.outline(path)
     except ValueError as error:
         text = printable(str(error)[:200])
@@ -98,7 +98,7 @@ def load(path: Path) -> dict[str, Any]:
 
 
 def load_newest(run_dir: Path) -> tuple[Path, dict[str, Any]]:
-    """The newest readable state of a run, with a warning for each newer one that is not.
+    """The newest readable state of a run, with a warning for each newer state that cannot be read.
 
     Raises:
         ValueError: If the run has no readable state.

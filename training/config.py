@@ -47,9 +47,9 @@ class TrainConfig:
     """Everything that `training_loop` needs to know; stored as `training_options.json`.
 
     `*_kwargs` are keyword arguments, with `class_name` where they construct something by name.
-    Counts `*_kimg` are in thousands of images, `*_ticks` in ticks. Paths are absolute; `given` has
-    them as on the command line. `dataset_fingerprint` identifies the data that was at the path, see
-    `data.fingerprint`.
+    `*_kimg` count thousands of images, `*_ticks` count ticks. Paths are absolute, except in
+    `given`, the options as given. `dataset_fingerprint` identifies the data at the path when the
+    run began, see `data.fingerprint`.
     """
 
     G_kwargs: dict[str, Any]
@@ -94,7 +94,7 @@ class TrainConfig:
 
     @property
     def is_augmented(self) -> bool:
-        """Whether the run has an augmentation pipe: not with a fixed probability of 0."""
+        """Whether the run has an augmentation pipe; a fixed probability of 0 needs none."""
         has_strength = self.augment_p > 0 or self.ada_target is not None
         return self.augment_kwargs is not None and has_strength
 
@@ -116,8 +116,8 @@ def make_config(
         options: The command line.
         training_set_kwargs: How to construct the dataset; `use_labels` decides whether the networks
             are conditional.
-        started_with: The options that a continued run was started with. Its group size for the
-            minibatch standard deviation is not refused.
+        started_with: The original options of a continued run. Their group size for the minibatch
+            standard deviation is always accepted.
 
     Raises:
         ValueError: If options contradict each other; the message names them.
@@ -165,10 +165,11 @@ def make_config(
 
 
 def suggest_gamma(cfg: Cfg, resolution: int, batch: int) -> float:
-    """A weight of R1 to start from.
+    """A starting value for the weight of R1.
 
-    For StyleGAN2 the heuristic of Karras et al. 2020, "Training GANs with limited data".
-    For StyleGAN3 five times as much: 2 at 256x256, 8 at 512x512, 33 at 1024x1024 in batches of 32.
+    For StyleGAN2 this is the heuristic of Karras et al. 2020, "Training GANs with limited data".
+    For StyleGAN3 it is five times as much: 2 at 256x256, 8 at 512x512, 33 at 1024x1024 in batches
+    of 32.
     """
     return (0.0002 if cfg == "stylegan2" else 0.001) * resolution**2 / batch
 
@@ -296,7 +297,7 @@ def _augmentation_fields(options: TrainOptions) -> dict[str, Any]:
 
 
 def _resume_fields(options: TrainOptions) -> dict[str, Any]:
-    """A run from trained networks adapts faster, and averages from the start."""
+    """Transfer learning adapts augmentation faster, and averages weights from the start."""
     if options.resume is None:
         return {}
     return dict(

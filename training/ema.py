@@ -6,7 +6,7 @@ import torch
 def ema_beta(
     batch_size: int, cur_nimg: int, ema_kimg: float, ema_rampup: float | None = None
 ) -> float:
-    """Fraction of the average to keep when another batch enters it.
+    """Fraction of the average that is kept when a batch is added to it.
 
     Args:
         batch_size: Images in the batch.
@@ -22,7 +22,7 @@ def ema_beta(
 
 @torch.no_grad()
 def update_ema(G_ema: torch.nn.Module, G: torch.nn.Module, beta: float) -> None:
-    """Let the parameters of `G` enter the average `G_ema`; copy the buffers."""
+    """Add the parameters of `G` to the moving average `G_ema`; copy the buffers."""
     for average, current in zip(G_ema.parameters(), G.parameters(), strict=True):
         average.copy_(current.lerp(average, beta))
     for copied, buffer in zip(G_ema.buffers(), G.buffers(), strict=True):

@@ -36,13 +36,13 @@ class SnapshotMetrics:
             _warn_of_missing(missing)
 
     def has_evaluated(self, snapshot_pkl: Path) -> bool:
-        """Whether the folder of the run has a value of each metric for a snapshot."""
+        """Whether the run's folder has a value of every metric for this snapshot."""
         files = [Path(self.config.run_dir) / f"metric-{name}.jsonl" for name in self.names]
         name = f'"{snapshot_pkl.name}"'
         return all(path.is_file() and name in path.read_text("utf-8") for path in files)
 
     def evaluate(self, G_ema: torch.nn.Module, snapshot_pkl: Path) -> dict[str, float]:
-        """Compute and report all metrics that succeed; random generators stay as they are.
+        """Compute all metrics and report those that succeed; random generators stay unchanged.
 
         Args:
             G_ema: The generator.

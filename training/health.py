@@ -24,7 +24,7 @@ class Health:
 
     Args:
         phase_names: The phases of training.
-        max_bad_steps: Give up after this many steps of a phase in a row with mostly bad gradients.
+        max_bad_steps: Stop after this many consecutive steps of a phase with mostly bad gradients.
         device: Device of the gradients, and of the counters, so that counting never waits.
     """
 

@@ -41,7 +41,7 @@ def compile_ahead(
 ) -> threading.Thread | None:
     """Compile the kernels of a run in the background, on all CPU cores, unless they are cached.
 
-    Kernels for which this fails, or comes too late, are compiled when they are first launched.
+    A kernel that fails here, or is launched before its turn, is compiled at its first launch.
 
     Args:
         config: The run.
@@ -53,7 +53,7 @@ def compile_ahead(
     """
     if device.type != "cuda" or device.index not in (None, 0):
         return None
-    related = dataclasses.replace(  # without the settings that no kernel depends on
+    related = dataclasses.replace(  # drop settings that do not affect kernels
         config,
         run_dir="",
         random_seed=0,

@@ -37,7 +37,7 @@ class RunLog:
     def __init__(
         self, run_dir: str | Path, jsonl_bytes: int = 0, cur_nimg: int | None = None
     ) -> None:
-        # Unbuffered, so that a line which could not be written does not appear later.
+        # Unbuffered: a line that could not be written must not appear later.
         self._jsonl = (Path(run_dir) / "training_stats.jsonl").open("ab", buffering=0)
         self._num_bytes = min(self._jsonl.tell(), jsonl_bytes)
         self._jsonl.truncate(self._num_bytes)
@@ -55,7 +55,7 @@ class RunLog:
         """Append a record: `name -> {num, mean, std}`; TensorBoard counts thousands of images.
 
         JSON has no NaN: means and deviations that are not finite become null, and a notice names
-        them; those of no values become null silently.
+        them; without values they become null silently.
         """
         record: dict[str, Any] = {**stats, "timestamp": time.time()}
         record, _ = strict_json.replace_nonfinite(record)
@@ -114,7 +114,7 @@ class Tick:
         num_img: Images of this tick.
         total_sec: Duration of the run.
         tick_sec: Duration of the tick.
-        maintenance_sec: Time between the tick before and this one.
+        maintenance_sec: Time between the previous tick and this one.
         augment_p: Strength of the augmentation.
         eta_sec: Estimated time until the run ends, `None` if it is unknown.
     """
@@ -132,7 +132,7 @@ class Tick:
 def report_tick(tick: Tick, device: torch.device) -> str:
     """Report the figures of a tick as statistics of rank 0, and return them as the status line.
 
-    The estimated time is in the line only.
+    The estimated remaining time is only in the line.
     """
 
     def report(name: str, value: float) -> float:

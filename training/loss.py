@@ -1,4 +1,4 @@
-"""Adversarial loss, R1 and path length regularisation, and the blur that config R starts with."""
+"""Adversarial loss, R1 and path length regularisation, and the blur at the start of config R."""
 
 import numpy as np
 import torch
@@ -26,7 +26,7 @@ class StyleGAN2Loss:
         pl_batch_shrink: Measure the path length on the batch divided by this number.
         pl_decay: Decay of the moving average of the path length.
         pl_no_weight_grad: Treat kernels as constants when the path length is differentiated. This
-            changes only networks whose kernels depend on the styles; ours do not.
+            only matters for kernels that depend on the styles; ours do not.
         blur_init_sigma: Standard deviation of the blur at the start, in pixels.
         blur_fade_kimg: Thousands of images until the blur is gone.
     """

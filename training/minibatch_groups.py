@@ -1,4 +1,4 @@
-"""Which options give groups of samples for the minibatch standard deviation.
+"""Find options that allow groups of samples for the minibatch standard deviation.
 
 The discriminator compares the samples of a pass in groups (`MinibatchStdLayer`), which keeps the
 generator from collapsing. If the number of samples is no multiple of the group size, the groups
@@ -11,13 +11,13 @@ WHAT_IS_LOST = "the minibatch standard deviation, which keeps a generator from c
 def refusal(
     batch: int, gpus: int, batch_gpu: int, wanted: int, is_continued: bool = False
 ) -> str | None:
-    """Why a run cannot use these options, and which ones it could use; `None` if it can.
+    """Explain why a run cannot use these options, and name others; `None` if it can use them.
 
     Args:
         batch: Total batch size, a multiple of `gpus` times `batch_gpu`.
         gpus: Number of processes.
         batch_gpu: Samples per process and pass.
-        wanted: Group size that was asked for.
+        wanted: The requested group size.
         is_continued: Whether the run exists already, so that its batch and group size are fixed.
     """
     if wanted == 1 or _group_size(batch_gpu, wanted) > 1:
@@ -34,7 +34,7 @@ def refusal(
 
 
 def notice(batch: int, gpus: int, batch_gpu: int, wanted: int, is_continued: bool) -> str | None:
-    """A note on groups that are smaller than asked for; arguments as for `refusal`."""
+    """A note on groups that are smaller than requested; arguments as for `refusal`."""
     size = _group_size(batch_gpu, wanted)
     if wanted == 1:
         return f"Note: with --mbstd-group=1 {WHAT_IS_LOST} is off."
@@ -56,17 +56,17 @@ def smaller_batch_gpu(per_process: int, batch_gpu: int, wanted: int) -> int | No
     Args:
         per_process: Samples per process, in one pass or several.
         batch_gpu: Samples per process and pass.
-        wanted: Group size that was asked for.
+        wanted: The requested group size.
 
     Returns:
-        `None` if no smaller number has groups of the least size: two, or one if one was asked for.
+        `None` if every smaller number has groups below the minimum: two, or one if `wanted` is one.
     """
     choice = [n for n in _choice(per_process, wanted) if n < batch_gpu]
     return max(choice, key=lambda n: (_group_size(n, wanted), n), default=None)
 
 
 def _way_out(batch: int, gpus: int, batch_gpu: int, wanted: int, is_continued: bool) -> str:
-    """The option with the largest groups; of several, the one that is nearest to the given one."""
+    """The option with the largest groups; among several, the one closest to the given option."""
     size = _group_size(batch_gpu, wanted)
     choice = _choice(batch // gpus, wanted)
     largest = max((_group_size(n, wanted) for n in choice), default=1)

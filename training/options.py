@@ -1,8 +1,8 @@
 """The options of `train.py` that shape a run, each declared once: as a field of `TrainOptions`.
 
-To add an option, add a field here, and say in `config.make_config` what it means for a run. The
-command line, the check of saved options, and what a continued run may change are made from the
-fields.
+To add an option, add a field here, and define its effect on a run in `config.make_config`. The
+command line, the check of saved options, and the list of options that a continued run may change
+follow from the fields.
 """
 
 import dataclasses
@@ -28,7 +28,7 @@ class MetricNames(cli.NameList):
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> list[str]:
-        from metrics import metric_main  # imports torch, which dataset_tool.py does without
+        from metrics import metric_main  # imports torch, which dataset_tool.py does not need
 
         self.choices = metric_main.list_valid_metrics()
         return super().convert(value, param, ctx)
@@ -48,8 +48,8 @@ def _option(
         type: Click's type, which checks the value.
         help: Text for `--help`.
         default: Value without the option. An option without a default is required for a new run.
-        may_change: Whether a continued run may have another value than it was started with.
-        metavar: Name of the value in `--help`; `None` takes the one of the type.
+        may_change: Whether a continued run may change the value.
+        metavar: Name of the value in `--help`; `None` takes the name from the type.
     """
     given: dict[str, Any] = dict(type=type, help=help, metavar=metavar)
     if default not in (dataclasses.MISSING, None):

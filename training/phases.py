@@ -1,4 +1,4 @@
-"""Training phases: which network is trained how often, with which optimizer.
+"""Training phases: each trains one network at an interval, with an optimizer.
 
 With lazy regularisation (Karras et al. 2020, "Analyzing and Improving the Image Quality of
 StyleGAN", Sec. 3.1) the regularisation is a phase of its own that runs in every n-th iteration.
@@ -74,7 +74,7 @@ def optimizers(phases: Iterable[Phase]) -> dict[str, torch.optim.Optimizer]:
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
-    """Load the moments of an optimizer, which keeps its own learning rate and other settings."""
+    """Load the moments of an optimizer; it keeps its learning rate and other settings."""
     settings = [{**group, "params": None} for group in optimizer.param_groups]
     optimizer.load_state_dict(state)
     for group, own in zip(optimizer.param_groups, settings, strict=True):
@@ -82,7 +82,7 @@ def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> N
 
 
 class Timer:
-    """Measures the last execution of a block: on CUDA the time of the device.
+    """Measures the last execution of a block; on CUDA, the time on the device.
 
     Reading the duration waits for the device; measuring does not.
     """

@@ -1,7 +1,7 @@
 """Compiles the CUDA kernels of the standard networks: `python -m training.precompile`.
 
-There is no list of these kernels: networks, losses and augmentations run on the meta device, which
-computes nothing, and their launches are recorded.
+The kernels are found by running networks, losses and augmentations on the meta device, which
+computes nothing, and recording their launches.
 """
 
 if __name__ == "__main__":  # Ctrl-C ends the script quietly even during the other imports
@@ -77,13 +77,13 @@ class Resolutions(click.ParamType):
     help="Sizes of the images.",
 )
 @click.option(
-    "--jobs", type=cli.WholeNumber(min=1), help="Processes.  [default: one for each CPU core]"
+    "--jobs", type=cli.WholeNumber(min=1), help="Number of processes.  [default: one per CPU core]"
 )
 @version_option
 def main(archs: list[str], cfgs: list[Cfg], resolutions: list[int], jobs: int | None) -> None:
     """Compile the CUDA kernels of the standard networks into the cache.
 
-    Covers generator, discriminator, augmentation and all phases of training, with and without
+    Covers generator, discriminator, augmentation and all training phases, with and without
     --fp32. Needs no GPU: a machine with a GPU finds the kernels if it has the cache, the same
     version of NVRTC and the same sources. Prints for each kernel: registers per thread, bytes of
     static shared memory per block, bytes of stack and of spilled registers per thread, and the CPU

@@ -26,7 +26,7 @@ LOCK_NAME = ".training.lock"
 FILES_OF_A_RUN = re.compile(
     r"training-state-.*\.pt|network-snapshot-.*\.pkl|(fakes|reals).*\.png|training_options\.json"
 )
-PATIENCE_SEC = 60  # for another process that was told to stop, and is saving its state
+PATIENCE_SEC = 60  # time for a stopping process to save its state
 
 
 def open_training_set(data: str, use_labels: bool, aug: str) -> ImageFolderDataset:
@@ -66,7 +66,7 @@ def check_images(training_set: ImageFolderDataset) -> list[str]:
     """Refuse a dataset with images of several sizes.
 
     Returns:
-        Lines for people: what loading changes in the images, and which files it leaves out.
+        Lines for the user about images that loading changes and files that it omits.
     """
     try:
         found = training_set.check_images()
@@ -87,7 +87,7 @@ def choose_cache(config: TrainConfig, training_set: ImageFolderDataset) -> Train
 
 
 def check_networks(config: TrainConfig, training_set: ImageFolderDataset) -> None:
-    """Refuse options for which no network exists, or which do not fit the one of `--resume`."""
+    """Refuse options that allow no network, or that do not fit the network of `--resume`."""
     networks = build_networks(config, training_set)
     if config.resume_pkl is None:
         return
@@ -103,14 +103,14 @@ def check_resume(resume: str | None) -> None:
     if resume is not None and not dnnlib.util.is_url(resume):
         with cli.blame("--resume"):
             file = dnnlib.util.open_url(resume)
-            assert not isinstance(file, str)  # a name would have to be asked for
+            assert not isinstance(file, str)  # only `return_filename=True` returns a name
             file.close()
 
 
 def check_outdir(outdir: Path, data: Path) -> None:
     """Refuse a folder that cannot hold runs; creates nothing.
 
-    A folder inside the dataset cannot: the sheets of a run would become training images.
+    A folder inside the dataset is refused: the sheets of a run would become training images.
     """
     there = next(path for path in (outdir, *outdir.parents) if path.exists())
     if not there.is_dir():
@@ -139,7 +139,7 @@ def build_networks(
                 G_ema=build.build_generator(config, images, "meta"),
                 D=build.build_discriminator(config, images, "meta"),
             )
-    except ValueError as error:  # the classes travel in pickles, and know no errors for users
+    except ValueError as error:  # classes that travel in pickles raise plain ValueErrors
         raise InputError(str(error)) from error
 
 
@@ -147,8 +147,8 @@ def create_run_dir(config: TrainConfig) -> TrainConfig:
     """Create the folder of the run, with its options.
 
     Returns:
-        The configuration with the created folder. Its number differs from the planned one if
-        another run has taken that.
+        The configuration with the created folder. The folder's number differs from the planned
+        number if another run has taken it.
     """
     planned = Path(config.run_dir)
     description = planned.name.partition("-")[2]
@@ -166,7 +166,7 @@ def save_options(config: TrainConfig) -> None:
 
 @contextlib.contextmanager
 def last_words(run_dir: Path) -> Iterator[None]:
-    """Log why the processes of a run failed; say how to go on if one was killed.
+    """Log why the processes of a run failed; if one was killed, tell how to continue.
 
     Raises:
         RuntimeError: In place of `ProcessDied`.

@@ -28,8 +28,8 @@ class _Mark:
 class Progress:
     """Shows the progress of a run; neither waits for the device nor draws random numbers.
 
-    The time left is extrapolated from the last two rounds of snapshots. It includes evaluating
-    metrics as soon as a snapshot was taken. The first batch of a process does not count, because
+    The time left is extrapolated from the last two rounds of snapshots. It includes metrics
+    once a snapshot was taken. The first batch of a process does not count, because
     kernels are chosen in it.
 
     Args:
@@ -86,7 +86,7 @@ class Progress:
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
-        """Keep off the console while a `with` block prints or writes files."""
+        """Show nothing while a `with` block prints or writes files."""
         with self._printing, tqdm.external_write_mode():
             yield
             self._last = self._speed_from = _Mark(time.monotonic(), self._last.nimg)
@@ -112,7 +112,7 @@ class Progress:
         self._tick_start_nimg = self._last.nimg
 
     def eta_sec(self) -> float | None:
-        """Seconds until the run ends; `None` at its end, and before there is a speed to go by."""
+        """Seconds until the run ends; `None` at its end, and while the speed is unknown."""
         last = self._last
         num_left = self.total_nimg - last.nimg
         if not self._marks or last.nimg <= self._marks[0].nimg or num_left <= 0:

@@ -17,7 +17,7 @@ def seed_all(seed: int) -> None:
 def capture(device: torch.device) -> dict[str, Any]:
     """States of the generators of Python, NumPy, PyTorch and the device."""
     legacy_state = np.random.get_state()
-    assert isinstance(legacy_state, tuple)  # or a dictionary, if it were asked for
+    assert isinstance(legacy_state, tuple)  # the default; `legacy=False` would give a dictionary
     name, keys, position, has_gauss, gauss = legacy_state
     version, numbers, gauss_next = random.getstate()
     return {

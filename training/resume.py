@@ -24,7 +24,7 @@ class Continuation:
 
 
 def find(resume: str | None, outdir: Path) -> Continuation | None:
-    """The run that `--resume` names, by `latest`, its folder or one of its states.
+    """The run that `--resume` names: by `latest`, its folder or one of its states.
 
     Args:
         resume: The value of the option.
@@ -49,11 +49,11 @@ def find(resume: str | None, outdir: Path) -> Continuation | None:
 
 
 def find_latest(outdir: Path, description: str = "") -> Continuation | None:
-    """The run below `outdir` that saved a state last, `None` if no run has one.
+    """The run in `outdir` with the most recently saved state; `None` if no run has a state.
 
     Args:
         outdir: Folder of the runs.
-        description: Consider only runs whose name ends like this.
+        description: Consider only runs whose name ends with this text.
     """
     if not outdir.is_dir():
         return None
@@ -86,7 +86,7 @@ def combine(saved: Mapping[str, Any], given: Mapping[str, Any]) -> TrainOptions:
         given: The options on the command line now.
 
     Raises:
-        ValueError: If an option that may not change has another value.
+        ValueError: If an option that must not change has another value.
     """
     values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in saved.items()}
     before = TrainOptions(**{**values, "allow_untrusted": False})
@@ -113,7 +113,7 @@ def nothing_to_train(cur_nimg: int, total_kimg: int) -> str | None:
 
 
 def check_unchanged(option: str, saved: Any, given: Any) -> None:
-    """Refuse a value of an option that the run was not started with.
+    """Refuse an option whose value differs from that at the start of the run.
 
     Raises:
         ValueError: If the values differ.
@@ -133,7 +133,7 @@ def check_training_set(
     fingerprint_now: Mapping[str, Any] | None = None,
     allow_other_data: bool = False,
 ) -> None:
-    """Refuse a dataset that differs from the one of the run; its path may differ.
+    """Refuse a dataset other than the run's; only its path may differ.
 
     Args:
         saved: How the run constructed its dataset.
@@ -161,7 +161,7 @@ def check_training_set(
 
 
 def check_networks(state: Mapping[str, Any], networks: Mapping[str, torch.nn.Module]) -> None:
-    """Refuse a dataset that the layers of the run's networks do not fit.
+    """Refuse a dataset that does not fit the layers of the run's networks.
 
     Args:
         state: The training state.

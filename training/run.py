@@ -1,4 +1,4 @@
-"""A training run: everything that it consists of, set up from a configuration, saved as a state."""
+"""A training run: all its parts, constructed from a configuration and saved as a state."""
 
 import contextlib
 import copy
@@ -111,8 +111,8 @@ class Run:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from a state; all processes must call this.
 
-        With another number of processes the images come in the same batches, but random numbers
-        are new ones.
+        With another number of processes the batches of images stay the same, but the random
+        numbers are new.
         """
         for key in ("cur_nimg", "batch_idx", "tick", "tick_start_nimg"):
             setattr(self, key, state[key])
@@ -260,7 +260,7 @@ class Run:
         self.say("Exporting sample images...")
         reals_path: Path | None = self.run_dir / "reals.png"
         if state is not None and (self.run_dir / "reals.png").exists():
-            # The file shows the data of the run, unless the run goes on with other data on purpose.
+            # The file names the original data, unless the user chose to continue with other data.
             saved = state.get("dataset_fingerprint")
             if not fingerprint.differences(saved, self.config.dataset_fingerprint):
                 reals_path = None

@@ -1,4 +1,4 @@
-"""The folders of runs: each has a number of its own, however many runs start at once."""
+"""The folders of runs: each gets a unique number, even if several runs start at once."""
 
 import errno
 import re
@@ -9,13 +9,13 @@ def next_run_dir(outdir: Path, description: str) -> Path:
     """`<outdir>/<number>-<description>` with the next free number; creates nothing."""
     number = max(_numbers(outdir, folders_only=True), default=-1) + 1
     taken = _numbers(outdir)
-    while number in taken:  # by a file, which the line above leaves out
+    while number in taken:  # by a file: the line above looks at folders only
         number += 1
     return _run_dir(outdir, number, description)
 
 
 def create_run_dir(outdir: Path, description: str) -> Path:
-    """Create the folder that `next_run_dir` names, with the number that is free at this moment.
+    """Create the folder that `next_run_dir` names, with the next number that is free now.
 
     A process claims a number with a hidden folder of that number, which only one process can
     create. This works on all file systems, with and without locks.
@@ -59,7 +59,7 @@ def _run_dir(outdir: Path, number: int, description: str) -> Path:
 
 
 def _numbers(outdir: Path, folders_only: bool = False) -> set[int]:
-    """The numbers that names in a folder begin with."""
+    """The numbers at the start of the names in a folder."""
     if not outdir.is_dir():
         return set()
     names = [path.name for path in outdir.iterdir() if not folders_only or path.is_dir()]

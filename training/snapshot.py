@@ -59,17 +59,17 @@ class Snapshots:
         self.missing: list[str] = []  # parts of the last snapshot that are still to be written
 
     def plan(self, tick: int, is_last: bool) -> bool:
-        """Decide which parts are due at the end of a tick; returns whether networks are."""
+        """Decide which parts are due at the end of a tick; return whether the networks are due."""
         is_sheet_due = is_last or tick % self.config.image_snapshot_ticks == 0
         are_networks_due = is_last or tick % self.config.network_snapshot_ticks == 0
         self.missing = [SHEET] * is_sheet_due + [NETWORKS] * are_networks_due
         if are_networks_due and (tick > 0 or is_last):
-            # Metrics of an untrained network tell nothing, and take long.
+            # Metrics of an untrained network are meaningless and slow.
             self.missing.append(METRICS)
         return are_networks_due
 
     def save(self, cur_nimg: int, is_last: bool) -> None:
-        """Write the parts in `missing`; the run goes on if that fails before its last snapshot.
+        """Write the parts in `missing`; a failure ends the run only at its last snapshot.
 
         Raises:
             OSError: If the last snapshot cannot be written.
@@ -87,7 +87,7 @@ class Snapshots:
                 self.log.write_metrics(metrics, cur_nimg)
 
     def find_missing(self, cur_nimg: int) -> None:
-        """Take out of `missing` what is in the folder of the run; all processes take part."""
+        """Remove from `missing` the parts that the run's folder has; all processes take part."""
         missing: list[str] = []
         if self.worker.is_main:
             state_path = checkpoint.path_of(Path(self.config.run_dir), cur_nimg)
@@ -107,11 +107,11 @@ class Snapshots:
         self.missing = collectives.broadcast(self.worker, missing)
 
     def sheet_path(self, cur_nimg: int) -> Path:
-        """Where the sheet goes after so many images."""
+        """Path of the sheet after `cur_nimg` images."""
         return Path(self.config.run_dir) / f"fakes{cur_nimg // 1000:06d}.png"
 
     def network_path(self, cur_nimg: int) -> Path:
-        """Where the network pickle goes after so many images."""
+        """Path of the network pickle after `cur_nimg` images."""
         return Path(self.config.run_dir) / f"network-snapshot-{cur_nimg // 1000:06d}.pkl"
 
     def save_sheet(self, path: Path) -> None:
@@ -181,7 +181,7 @@ class SampleSheet:
         parts: list[Tensor] = []
         for z, c in batches:
             parts.append(G_ema(z, c, noise_mode="const").cpu())
-            heartbeat.beat()  # or the waiting processes would take this one for stuck
+            heartbeat.beat()  # otherwise the watchdog would consider this process stuck
         img = torch.cat(parts)
         if num_bad := len(img) - int(are_finite(img).count_nonzero()):
             print(
@@ -204,7 +204,7 @@ def save_network_pickle(
     Args:
         worker: This process; the main one writes.
         path: The pickle; the file appears when it is complete.
-        networks: `G`, `D`, `G_ema` and `augment_pipe`, on any device; they are left as they are.
+        networks: `G`, `D`, `G_ema` and `augment_pipe`, on any device; they stay unchanged.
         training_set_kwargs: How the dataset was constructed.
         dataset_fingerprint: Identifies the data, if it is known; see `data.fingerprint`.
 

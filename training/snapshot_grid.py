@@ -14,7 +14,7 @@ COLUMNS, ROWS = (7, 32), (4, 32)  # fewest and most
 def setup_snapshot_image_grid(
     training_set: Any, random_seed: int = 0
 ) -> tuple[tuple[int, int], np.ndarray, np.ndarray]:
-    """Pick random images for a grid, the same ones for a seed; with labels, one label per row.
+    """Pick random images for a grid, the same for each seed; with labels, one label per row.
 
     Args:
         training_set: A dataset with `image_shape`, `has_labels`, a length,
@@ -32,7 +32,7 @@ def setup_snapshot_image_grid(
     items = []
     for idx in pick(training_set, columns, rows, rnd):
         items.append(training_set[idx])
-        heartbeat.beat()  # or the waiting processes would take this one for stuck
+        heartbeat.beat()  # otherwise the watchdog would consider this process stuck
     images, labels = zip(*items, strict=True)
     return (columns, rows), np.stack(images), np.stack(labels)
 
@@ -55,7 +55,7 @@ def _pick_by_label(
         rnd.shuffle(groups[label])
     picked = []
     for row in range(rows):
-        # Row after row of the same label continues where the last one stopped.
+        # A further row of the same label continues where its last row stopped.
         group = groups[labels[row % len(labels)]]
         start = row // len(labels) * columns
         picked += [group[(start + i) % len(group)] for i in range(columns)]

@@ -98,7 +98,7 @@ def _are_options(value: Any) -> bool:
 
 
 def _is_of_kind(value: Any, kind: Any) -> bool:
-    """Whether a value has the type of an annotation, and is no endless text."""
+    """Whether a value has the type of an annotation, and is not too long a text."""
     if isinstance(kind, UnionType):
         return any(_is_of_kind(value, one) for one in get_args(kind))
     if get_origin(kind) is Literal:

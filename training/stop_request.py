@@ -1,7 +1,7 @@
 """Signals that ask a run to stop after its step, with its state saved.
 
-Python calls a signal handler only after the current operation of PyTorch, which can take long. Here
-a thread receives the signals, so the second one ends the process at once.
+Python calls a signal handler only after the current PyTorch operation, which can take long. Here
+a thread receives the signals, so the second signal ends the process at once.
 """
 
 import contextlib
@@ -24,7 +24,7 @@ SAY_SEC = 0.5
 class StopRequest:
     """Notes the first signal of `SIGNALS` while a `with` block runs; the second ends the process.
 
-    Signals that are ignored, as SIGHUP is under `nohup`, stay ignored.
+    Signals that were ignored before stay ignored, such as SIGHUP under `nohup`.
 
     Args:
         is_main: Whether this process tells the user.

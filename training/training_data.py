@@ -18,10 +18,10 @@ def open_training_set(worker: Worker, config: TrainConfig) -> Dataset:
     """Open the dataset of a run, and compare it with the dataset of the main process.
 
     Raises:
-        RuntimeError: In all processes, if one of them has other data at the path: processes can run
-            on several machines.
+        RuntimeError: In all processes, if one of them finds other data at the path, for example on
+            another machine.
     """
-    # Other programs read `training_set_kwargs` in our pickles, and know no `cache`.
+    # Other programs read `training_set_kwargs` in our pickles, and do not know `cache`.
     cache = {} if config.cache == "none" else {"cache": config.cache}
     training_set = construct_class_by_name(**config.training_set_kwargs, **cache)
     expected, differences = config.dataset_fingerprint, []

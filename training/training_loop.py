@@ -30,7 +30,7 @@ def training_loop(
 
     Args:
         worker: This process.
-        config: The run; its `run_dir` exists. All processes use the one of the main process.
+        config: The run; its `run_dir` exists. All processes use the main process's configuration.
         state_path: Training state of the run to continue from; only the main process reads it.
     """
     config = collectives.broadcast(worker, config)
@@ -92,7 +92,7 @@ class Trainer(Run):
                 self.progress.update(self.cur_nimg)
                 is_done = self.cur_nimg >= total_nimg
                 tick_nimg = self.cur_nimg - self.tick_start_nimg
-                # The first tick ends with the first batch, to show early that things work.
+                # The first tick ends with the first batch, to show early that training works.
                 if is_done or self.tick == 0 or tick_nimg >= self.config.kimg_per_tick * 1000:
                     with self.progress.paused():
                         self._finish_tick(is_done)
@@ -150,7 +150,7 @@ class Trainer(Run):
                 heartbeat.beat()
             phase.module.requires_grad_(False)
             self._step(phase)
-            phase.optimizer.zero_grad(set_to_none=True)  # not kept while the others run
+            phase.optimizer.zero_grad(set_to_none=True)  # frees the memory for the other phases
 
     @torch.no_grad()
     def _step(self, phase: Phase) -> None:
@@ -202,7 +202,7 @@ class Trainer(Run):
         self.maintenance_sec = self.tick_start_time - tick_end_time
 
     def _print_troubles(self) -> None:
-        """Print what went wrong in this tick; the status line does not tell it."""
+        """Print the problems of this tick; the status line does not show them."""
         if num := self.health.take_num_replaced():
             training_stats.report0("Progress/nonfinite_grads", num)
             self.say(f"Note: {num} gradients of this tick were not finite, and were replaced.")
@@ -210,7 +210,7 @@ class Trainer(Run):
             self.say(f"Note: {num} damaged images of this tick were skipped.")
 
     def _save_state(self, must_succeed: bool) -> None:
-        """Save the state, unless it was saved just now, or the run is dying."""
+        """Save the state, unless it was saved just now, or the losses have diverged."""
         if self.state_nimg == self.cur_nimg:
             return
         self.state_time = time.monotonic()

@@ -20,7 +20,7 @@ NOTHING = "-"
 
 @dataclass(frozen=True)
 class Leftover:
-    """A tensor that is not copied: its name, and its shapes where it exists."""
+    """A tensor that is not copied: its name, and its shape in the file and in the run."""
 
     name: str
     in_file: list[int] | None

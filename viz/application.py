@@ -109,7 +109,7 @@ class Application:
         window.on_drop = lambda paths: self.load(paths[0])
 
     def load(self, network: str) -> None:
-        """Show another network, and leave the controls as they are.
+        """Show another network; the controls stay unchanged.
 
         Args:
             network: Path or URL. A folder stands for its newest network.
@@ -127,7 +127,7 @@ class Application:
 
     @property
     def is_settled(self) -> bool:
-        """Whether the picture is that of the view."""
+        """Whether the picture shows the current view."""
         is_rendered = self.view == self._submitted and not self.renderer.is_busy
         return is_rendered or self.view.network is None
 
@@ -291,7 +291,7 @@ class Application:
         self.picture.draw_status(self._status())
 
     def _submit(self) -> None:
-        """Ask for a picture if the view has changed."""
+        """Request a picture if the view has changed."""
         self._inline_sec = 0.0
         if self.view.network is None or self.view == self._submitted:
             return
@@ -318,7 +318,7 @@ class Application:
         self.window.request_frame(1 if self._was_animated else SETTLE_FRAMES)
         now_sec = time.perf_counter()
         self.performance.add_result(result, self._submit_sec, now_sec)
-        if self.renderer.is_busy:  # with the waiting view
+        if self.renderer.is_busy:  # renders the waiting view
             self._expect_result(now_sec)
         is_mended = result.view.network == self.view.network and self._mend_view(result)
         if result.error is not None and not is_mended:
@@ -334,7 +334,7 @@ class Application:
         self.result = result
 
     def _mend_view(self, result: Result) -> bool:
-        """Replace a layer or class that the network lacks; returns whether there was one."""
+        """Replace a layer or class that the network lacks; return whether this was needed."""
         if result.network is None:
             return False
         before = self.view

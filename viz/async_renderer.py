@@ -16,7 +16,7 @@ from torch_utils import devices
 from torch_utils.ops import compilation
 from viz.renderer import Renderer, Result, View
 
-STOP_SEC = 1  # time that a process gets to end
+STOP_SEC = 1  # time for a process to end
 
 
 class InlineRenderer:
@@ -43,7 +43,7 @@ class InlineRenderer:
 
 
 class AsyncRenderer:
-    """Renders in another process, which starts when needed, and again after it has died.
+    """Renders in another process, which is started when needed and restarted after its death.
 
     Args:
         device: As for `Renderer`.
@@ -84,7 +84,7 @@ class AsyncRenderer:
         return None if self._process is None else self._process.pid
 
     def submit(self, view: View) -> None:
-        """Ask for a view. A waiting view that is not being rendered yet is dropped."""
+        """Request a view. It replaces the waiting view, if there is one."""
         with self._lock:
             if self._rendering is not None:
                 self._waiting = view
@@ -155,7 +155,7 @@ class AsyncRenderer:
             if self._is_closed:
                 return
             view = self._waiting or self._rendering or View()
-            # Waiting views are not tried: they may end the next process, too.
+            # A waiting view is not rendered: it may end the next process, too.
             self._rendering = self._waiting = None
             self._result = Result(view, error=_reason(process.exitcode))
         self._wake()

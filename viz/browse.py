@@ -47,7 +47,7 @@ def list_folder(path: Path) -> Folder:
 
 
 def resolve(network: str) -> str:
-    """The path of the newest network in a folder; any other path or URL as it is."""
+    """The path of the newest network in a folder; other paths and URLs are returned unchanged."""
     with contextlib.suppress(HomeError):  # loading will report it
         if os.path.isdir(folder := expand_home(network)):
             return str(newest_network(Path(folder)) or network)

@@ -17,7 +17,7 @@ from viz.renderer import Result
 
 @dataclass
 class CaptureState:
-    """The folder, whether the window shall be saved, and the last message."""
+    """The folder, whether to save the window, and the last message."""
 
     folder: str
     is_window_requested: bool = False
@@ -28,7 +28,7 @@ class CaptureWidget:
     """The pane "Capture".
 
     Args:
-        folder: Folder for the files; it is created when the first one is saved.
+        folder: Folder for the files; it is created when the first file is saved.
     """
 
     title = "Capture"

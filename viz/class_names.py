@@ -16,8 +16,8 @@ def find_class_names(training_set_kwargs: dict[str, Any] | None, c_dim: int) -> 
     """The names of a network's classes; empty if they cannot be found.
 
     Args:
-        training_set_kwargs: From the network's file, which can come from anybody. So only files of
-            this computer are read, up to a limit of bytes.
+        training_set_kwargs: From the network's file, which may be hostile: only files on this
+            computer are read, up to a limit of bytes.
         c_dim: Number of the network's classes.
     """
     if not 0 < c_dim <= MAX_CLASSES:

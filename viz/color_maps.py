@@ -33,7 +33,7 @@ def colors(name: str) -> np.ndarray:
         ]
         table = np.rint(np.stack(channels, axis=1)).astype(np.uint8)
     elif name in NAMES:
-        import matplotlib  # slow, so only users of its colours wait
+        import matplotlib  # slow to import, so only when needed
 
         table = matplotlib.colormaps[name](np.arange(256), bytes=True)[:, :3].copy()
     else:

@@ -1,4 +1,4 @@
-"""Dialogs in the middle of the window: the help on keys, and the question whether to quit."""
+"""Dialogs in the middle of the window: the list of keys, and the question whether to quit."""
 
 from imgui_bundle import imgui
 
@@ -16,7 +16,7 @@ KEYS = (
     ("Ctrl + Plus, Ctrl + Minus", "larger, smaller controls"),
     ("Ctrl + click on a slider", "type a number"),
     ("F1", "show or hide this help"),
-    ("Esc", "close what is open, or quit"),
+    ("Esc", "close the open dialog, or quit"),
 )
 FLAGS = (
     imgui.WindowFlags_.no_saved_settings

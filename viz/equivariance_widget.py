@@ -41,7 +41,7 @@ class EquivarianceWidget:
 
     @property
     def is_animated(self) -> bool:
-        """Whether the pane needs frames all the time."""
+        """Whether the pane needs continuous frames."""
         return self._is_possible and (self.state.is_moving or self.state.is_turning)
 
     def draw(self, view: View, result: Result | None, elapsed_sec: float) -> View:

@@ -20,7 +20,7 @@ class History:
         self._has_stepped = False  # since the last `note`
 
     def note(self, view: View, is_changing: bool) -> None:
-        """Take the view after each frame.
+        """Record the view after each frame.
 
         Args:
             view: The view.
@@ -29,7 +29,7 @@ class History:
         view = replace(view, network=None)
         if self._current is None:
             self._current = view
-        if self._has_stepped:  # the panes may adjust the view once; this adjustment is no step
+        if self._has_stepped:  # the panes may adjust the view once, which is no step
             self._current, self._has_stepped = view, False
         if is_changing or view == self._current:
             return
@@ -38,7 +38,7 @@ class History:
         self._current = view
 
     def amend(self, before: View, after: View) -> None:
-        """Replace a view that the network cannot show. The user did not do it, so it is no step."""
+        """Replace a view that the network cannot show. This is no step of the user."""
         if self._current == replace(before, network=None):
             self._current = replace(after, network=None)
 

@@ -32,7 +32,7 @@ class LatentWidget:
 
     @property
     def is_animated(self) -> bool:
-        """Whether the pane needs frames all the time."""
+        """Whether the pane needs continuous frames."""
         return self.state.is_animated
 
     def draw(self, view: View, result: Result | None, elapsed_sec: float) -> View:

@@ -10,7 +10,7 @@ from viz.renderer import LayerInfo, Result, Stats, View
 
 COLORS_EMS = 7  # width of the list of colour maps
 MAX_DB = 120  # limit of the range of spectra, above and below zero
-MIN_ROWS = 3  # visible rows of the list, however low the window is
+MIN_ROWS = 3  # visible rows of the list, even in a low window
 
 
 class LayerWidget:
@@ -102,7 +102,7 @@ class LayerWidget:
             imgui.same_line()
             if imgui.radio_button("3##channels", view.num_channels == 3):
                 view = replace(view, num_channels=3)
-        controls.label("Scale", "Brightness of what is shown")
+        controls.label("Scale", "Brightness of the picture")
         imgui.set_next_item_width(controls.em(8))
         gain_db = controls.slider("##gain", view.gain_db, -40, 40, "%.1f dB")
         imgui.same_line()
@@ -133,7 +133,7 @@ class LayerWidget:
 
 
 def _num_shown(view: View, layer: LayerInfo | None, result: Result | None) -> int | None:
-    """Channels of the picture; None if no network is loaded."""
+    """Number of channels in the picture; None if no network is loaded."""
     if layer is not None:
         return view.num_channels if layer.shape[0] >= view.num_channels else 1
     info = result.network if result is not None else None

@@ -21,5 +21,5 @@ class SeedMotion:
 
 
 def wrapped(seed: int) -> int:
-    """A number as a seed: seeds start again at 0."""
+    """Wrap a number to a valid seed; after the last seed comes 0."""
     return seed % (MAX_SEED + 1)

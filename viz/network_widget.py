@@ -62,7 +62,7 @@ class NetworkWidget:
             controls.open_popup_below("browse")
         chosen = self._browse_popup() or chosen
         imgui.same_line()
-        hint = "Load what is typed; a folder stands for its newest network. Or drop a file here"
+        hint = "Load the typed path; a folder stands for its newest network. Or drop a file here"
         if controls.button("Load", third, hint):
             chosen = state.typed.strip().strip("\"'")
         self._draw_facts(result)

@@ -9,7 +9,7 @@ from gui_utils import controls
 from viz.renderer import Result, View
 
 HISTORY = 120  # length of the graphs, in pictures and in frames
-MAX_GAP_SEC = 0.05  # after a longer time between a picture and the next request, a pause was made
+MAX_GAP_SEC = 0.05  # a longer time between a picture and the next request is a pause
 NUM_AVERAGED = 20  # pictures in the average rate
 
 

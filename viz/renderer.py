@@ -46,7 +46,7 @@ __all__ = [
 
 
 class Renderer:
-    """Renders views. It keeps the last network, and nothing else that would change a result.
+    """Renders views. It keeps the last network, but no other state that changes results.
 
     Args:
         device: Where to compute, a value of `--device`.
@@ -69,7 +69,7 @@ class Renderer:
         """Render one picture. An error in the view or in a file becomes a part of the result.
 
         Args:
-            view: What to render.
+            view: The view to render.
             keywords: Published names of arguments, see `render_keywords.translate`. They override
                 the view.
 
@@ -122,7 +122,7 @@ class Renderer:
         elif version not in (None, loaded.refused_version):
             try:
                 self._loaded = loaded = self._read(network, version)
-            except Exception as error:  # a training may just be writing the file
+            except Exception as error:  # training may be writing the file
                 reason = self._explain(error)[0].removeprefix(f"{network}: ")
                 notice = (
                     f"{printable(os.path.basename(network))} has changed and cannot be loaded"
@@ -170,7 +170,7 @@ class _LoadedNetwork:
         info: Facts about the network.
         layers: Layers by `force_fp32`; filled when the network first runs.
         refused_version: Version of a file in the same place that could not be loaded.
-        notice: The reason, for the user.
+        notice: The reason of the refusal, for the user.
     """
 
     name: str | None

@@ -47,7 +47,7 @@ class Settings:
 
 
 def load_settings() -> Settings:
-    """Read the file. Settings that are missing or damaged have their defaults."""
+    """Read the file. Missing or damaged settings get their defaults."""
     try:
         data = json.loads(settings_path().read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):

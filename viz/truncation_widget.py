@@ -25,7 +25,7 @@ class TruncationWidget:
 
     @property
     def is_animated(self) -> bool:
-        """Whether the pane needs frames all the time."""
+        """Whether the pane needs continuous frames."""
         return self._is_possible and self.state.is_animated
 
     def draw(self, view: View, result: Result | None, elapsed_sec: float) -> View:
@@ -58,7 +58,7 @@ class TruncationWidget:
             imgui.same_line()
             was_random = view.noise_mode == "random"
             _, is_random = imgui.checkbox("Random", was_random or state.is_animated)
-            controls.hint("Drawn with a seed, in place of what the network has stored")
+            controls.hint("Drawn with a seed, in place of the network's stored noise")
             imgui.same_line()
             _, state.is_animated = imgui.checkbox("Animate##noise", state.is_animated)
         if is_random and not was_random:

@@ -1,4 +1,4 @@
-"""What to render, and the result; this module needs neither PyTorch nor a window."""
+"""A view to render, and the result; this module needs neither PyTorch nor a window."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -12,7 +12,7 @@ NoiseMode = Literal["const", "random", "none"]
 
 @dataclass(frozen=True)
 class View:
-    """What to render; the defaults show a network's image of seed 0.
+    """A view to render; the defaults show a network's image of seed 0.
 
     Attributes:
         network: Path or URL of the network.

@@ -1,5 +1,6 @@
-"""From pictures of any kind to the archives that training reads.
+"""Converts pictures of any kind into the archives that training reads.
 
-`sources` lists what there is, `decode` and `transform` turn one file into pixels that fit,
-`parallel` does so in several processes, `writer` owns the destination, and `convert` is the whole.
+`sources` lists the images, `decode` and `transform` turn one file into suitable pixels,
+`worker_processes` runs them in several processes, `writer` writes the destination, and `convert`
+combines these steps.
 """

@@ -1,4 +1,4 @@
-"""Read CIFAR-10 in its Python version: pickled batches in a compressed tar, without trust."""
+"""Read CIFAR-10's Python version (pickled batches in a compressed tar) without running code."""
 
 import io
 import tarfile
@@ -45,7 +45,7 @@ def parse_batch(data: bytes, where: str) -> tuple[np.ndarray, list[int]]:
     """Pixels `[N, 32, 32, 3]` and classes of one batch.
 
     Raises:
-        ValueError: If the pickle holds anything else than arrays of this kind and classes.
+        ValueError: If the pickle holds anything but such arrays and classes.
     """
     try:
         # A true batch has 4 instructions per 3072 bytes.

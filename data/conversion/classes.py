@@ -25,7 +25,7 @@ def sort_classes(names: Iterable[str]) -> list[str]:
 
 
 def describe_labels(values: Sequence[Label], class_names: list[str] | None) -> Iterator[str]:
-    """The kind of the labels in words, and then a line for each class."""
+    """Describe the kind of the labels, then yield a line for each class."""
     classes = [label for label in values if isinstance(label, int)]
     if not values:
         yield "none"
@@ -37,7 +37,7 @@ def describe_labels(values: Sequence[Label], class_names: list[str] | None) -> I
 
 
 def count_classes(values: Iterable[int]) -> str:
-    """The number of classes, and how many numbers below the largest are unused."""
+    """Describe the number of classes and of unused numbers below the largest."""
     distinct = set(values)
     missing = max(distinct) + 1 - len(distinct)
     text = "1 class" if len(distinct) == 1 else f"{len(distinct)} classes"
@@ -45,7 +45,7 @@ def count_classes(values: Iterable[int]) -> str:
 
 
 def describe_classes(values: Iterable[int], class_names: list[str] | None) -> Iterator[str]:
-    """A line for each class with images: its number, how many images it has, its name."""
+    """Yield a line for each class with images: number, count of images, name."""
     counts = Counter(values)
     names = dict(enumerate(class_names or []))
     width, largest = len(str(max(counts))), max(counts.values())

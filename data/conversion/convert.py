@@ -40,7 +40,7 @@ class Summary:
     labels: list[tuple[str, Label]] | None = field(default_factory=list)  # by name in the dataset
     num_unlabelled: int = 0
     class_names: list[str] | None = None
-    label_notes: tuple[str, ...] = ()  # how labels were found, and which are left out
+    label_notes: tuple[str, ...] = ()  # how labels were found, and which are ignored
     dropped: Counter[str] = field(default_factory=Counter)  # number of images by reason
     notes: Counter[str] = field(default_factory=Counter)  # number of kept images by change
     left_out: str | None = None  # files of the source that are no images, for people
@@ -66,7 +66,7 @@ def convert_dataset(
 
     Raises:
         ValueError: If an image cannot be used and `on_error` is `stop`, or if none is left.
-            An image without a label cannot be used where others have one.
+            An image without a label cannot be used if others have labels.
         OSError: If the destination exists or cannot be written.
     """
     images, count, labels = source.images, source.count, source.labels

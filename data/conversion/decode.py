@@ -11,7 +11,7 @@ def read_image(data: bytes, keep_profile_values: bool = False) -> tuple[Picture,
     """Decode an image file to mode L or RGB; see `data.decoding`.
 
     Returns:
-        The picture, and how often something was changed or left out.
+        The picture, and counts of changes and omissions.
 
     Raises:
         UnusableImage: If the file cannot be decoded, or is partly transparent.

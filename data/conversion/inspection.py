@@ -115,7 +115,7 @@ def make_sheet(thumbnails: list[PIL.Image.Image]) -> PIL.Image.Image | None:
 
 
 def find_problems(inspection: Inspection) -> Iterator[str]:
-    """Describe what prevents training on the images, and probable mistakes."""
+    """Describe obstacles to training on the images, and probable mistakes."""
     if inspection.unusable:
         yield f"{len(inspection.unusable)} images cannot be used (--on-error=skip leaves them out):"
         yield from (f"  {text}" for text in inspection.unusable[:MAX_LISTED])

@@ -52,7 +52,7 @@ def describe(
 def _describe_next(
     inspection: Inspection, path: str, advise: Advice, labels: str | None
 ) -> Iterator[str]:
-    """The command that makes a dataset, unless the source is one, and commands that train on it."""
+    """The command that makes a dataset (unless the source is one) and commands to train on it."""
     (width, height), _ = inspection.sizes.most_common(1)[0]
     is_ready = (
         len(inspection.sizes) == len(inspection.modes) == 1

@@ -34,8 +34,8 @@ def from_file(path: Path, names: Sequence[str]) -> Labels:
     CSV: a line for each image with its name, and then one class (a number or a word) or a vector of
     several numbers, separated by commas, semicolons or tabs. If the name in the first line is no
     image, the line holds headings. JSON: `{"labels": [[NAME, LABEL], ...]}` as in `dataset.json`,
-    `[[NAME, LABEL], ...]` or `{NAME: LABEL, ...}`. Only words that are classes of images get a
-    number.
+    `[[NAME, LABEL], ...]` or `{NAME: LABEL, ...}`. Only words that are the class of some image
+    get a number.
 
     Raises:
         ValueError: If the file is malformed, or names no image.
@@ -114,7 +114,7 @@ def _from_csv(text: str, path: Path, names: Sequence[str]) -> Labels:
     first, row = rows[0]
     notes = []
     if len(rows) > 1 and first not in match_names(listed, names, where).listed_of.values():
-        # Must go before names are matched: the other names may share a folder, and it does not.
+        # Remove the headings before names are matched: the other names may share a folder.
         del listed[first]
         heading = ", ".join([first, *row.cells])
         notes.append(f"{where}: the first line holds headings, not a label: {printable(heading)}")
@@ -138,7 +138,7 @@ class _Row:
 
 def _read_csv(text: str, path: Path) -> list[tuple[str, _Row]]:
     first_line = text.partition("\n")[0]
-    delimiter = max("\t;,", key=first_line.count)  # of a tie, commas are decimal
+    delimiter = max("\t;,", key=first_line.count)  # in a tie, commas are decimal points
     try:
         rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True))
     except csv.Error as error:

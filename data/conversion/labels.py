@@ -49,7 +49,7 @@ def from_dataset(
 ) -> Labels:
     """The labels in the `dataset.json` of a source, if it has such a file with labels.
 
-    If no such file lies at the top, the only one with labels below counts.
+    If no such file lies at the top, a single file with labels below it is used.
 
     Args:
         metadata: Names of all `dataset.json` files in the source.
@@ -153,7 +153,7 @@ def _from_json_of_dataset(
 def match_labels(
     listed: dict[str, Any], names: Sequence[str], where: str, noun: str, folder: str = ""
 ) -> Labels:
-    """Labels by image, as the list has them."""
+    """Labels by image, unchanged from the list."""
     match = match_names(listed, names, where, folder)
     notes = [] if match.changes is None else [f"{where}: {match.changes}"]
     if match.unused and match.listed_of:

@@ -25,7 +25,7 @@ def count(path: Path) -> int:
         page_size = environment.stat()["psize"]
         size = (environment.info()["last_pgno"] + 1) * page_size
         if (path / "data.mdb").stat().st_size < size:
-            # Reading would kill the process, because the file is memory-mapped.
+            # Reading beyond the end of this memory-mapped file would kill the process.
             raise InputError(
                 f"--source={path}: data.mdb is shorter than its {size} bytes; is the download or"
                 " copy complete?"
@@ -52,7 +52,7 @@ def keys(path: Path) -> Iterator[str]:
 
 
 def _read_apart(function: Callable[[Path], Iterator[Entry]], path: Path) -> Iterator[Entry]:
-    """Read in another process: LMDB maps the file and follows damaged pointers out of it."""
+    """Read in another process: LMDB maps the file, and damaged pointers can crash it."""
     try:
         yield from worker_processes.iterate_apart(function, path)
     except ChildProcessError as error:

@@ -11,7 +11,7 @@ from data.reading import shorten
 from dnnlib.errors import InputError
 
 IMAGES_SUFFIX, LABELS_SUFFIX = "-images-idx3-ubyte.gz", "-labels-idx1-ubyte.gz"
-BYTES_OF_RANK = {1: 0x801, 3: 0x803}  # first number of a file of bytes, by its number of axes
+BYTES_OF_RANK = {1: 0x801, 3: 0x803}  # first number of a file of bytes, by number of axes
 SIZE, PADDING = 28, 2
 MAX_COUNT, MAX_SIZE = 2**22, 2**8
 

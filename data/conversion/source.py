@@ -14,7 +14,7 @@ from dnnlib.errors import InputError
 
 
 class SourceImage(NamedTuple):
-    """An image that is read where and when it is needed.
+    """An image that is read only when and where it is needed.
 
     `load` can be pickled. It returns the picture, and counts of what was changed or left out. The
     message of its `ValueError` completes "<name> ..."; a remedy follows a semicolon. The message
@@ -28,7 +28,7 @@ class SourceImage(NamedTuple):
 
 @dataclass(frozen=True)
 class Source:
-    """Images in output order, their number and labels, and what is left out of the source."""
+    """Images in output order, their number and labels, and omitted files of the source."""
 
     images: Iterator[SourceImage]
     count: int
@@ -48,7 +48,7 @@ class Source:
 
 
 def refuse_unlabelled(images: Iterable[SourceImage], lack: str) -> Iterator[SourceImage]:
-    """Make loading an image without label an error, which says that it `lack`s one."""
+    """Make it an error to load an image without label; `lack` completes the message."""
     for image in images:
         yield image if image.label is not None else image._replace(load=partial(_refuse, lack))
 

@@ -73,7 +73,7 @@ class Transform:
 
 
 def explain_misfit(size: tuple[int, int]) -> str | None:
-    """Why a dataset takes no image of this width and height, with the remedy; else `None`."""
+    """Explain why images of this size do not fit a dataset, with the remedy; `None` if they fit."""
     width, height = size
     if width != height:
         return (
@@ -95,7 +95,7 @@ def suggest_size(side: int) -> str:
 
 
 def _suggest_wide_size(width: int, height: int) -> str:
-    """About the same shape, with a power of two as its width."""
+    """A similar shape whose width is a power of two."""
     power = nearest_power_of_two(width)
     return f"{power}x{max(round(height * power / width), 1)}"
 

@@ -1,4 +1,4 @@
-"""Work in other processes: an ordered `map` over several, a generator in one that may crash."""
+"""Work in other processes: an ordered `map` in several, or a generator in one that may crash."""
 
 import contextlib
 import multiprocessing
@@ -20,7 +20,7 @@ from torch_utils.host_memory import keep_freed_memory
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-CHUNK_SIZE = 4  # items per message: few enough for large images, enough to pay for small ones
+CHUNK_SIZE = 4  # items per message: a compromise between large and small images
 
 
 def map_ordered(
@@ -111,7 +111,7 @@ def _map_chunk(function: Callable[[Item], Result], chunk: list[Item]) -> list[Re
 
 
 def _follow_parent() -> None:
-    """Leave Ctrl-C to the parent process, and end with it, even if it is killed."""
+    """Leave Ctrl-C to the parent process, and end with the parent, even if it is killed."""
     keep_freed_memory()  # for the next images
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_exit_after_parent, daemon=True).start()

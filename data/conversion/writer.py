@@ -14,7 +14,7 @@ Write = Callable[[str, bytes], None]  # of a name within the dataset, and the co
 
 @contextlib.contextmanager
 def open_destination(dest: Path) -> Iterator[Write]:
-    """Collect files for `dest`, a ZIP if it is named `.zip` and else a new or empty folder.
+    """Collect files for `dest`: a ZIP if its name ends in `.zip`, otherwise a new or empty folder.
 
     Nothing is left behind if the `with` block raises, Ctrl-C included.
 
@@ -54,7 +54,7 @@ def _open_zip(dest: Path) -> Iterator[Write]:
 
 @contextlib.contextmanager
 def _open_folder(dest: Path) -> Iterator[Write]:
-    """Collect files in a hidden folder beside `dest`; inside it if it exists: it may be a mount."""
+    """Collect files in a hidden folder beside `dest`, or in `dest` if it exists (maybe a mount)."""
     has_dest = dest.exists()
     beside = dest if has_dest else dest.absolute().parent
     temp = Path(

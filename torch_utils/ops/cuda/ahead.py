@@ -1,7 +1,7 @@
 """Compiles kernels in the background before they are launched.
 
-`launcher.launch` takes from here the kernels that are being compiled, and itself compiles those
-that still wait for their turn.
+`launcher.launch` takes kernels that are being compiled from here, and itself compiles kernels that
+are still queued.
 """
 
 import contextlib
@@ -15,14 +15,14 @@ _futures: dict[tuple[str, str, str], Future] = {}  # (source, specialisation, ar
 
 
 def compile_ahead(run: Callable[[], None], what: str, arch: str, num_threads: int) -> None:
-    """Compile the kernels that a function launches on the meta device, as it runs and afterwards.
+    """Compile the kernels that a function launches on the meta device, during and after its run.
 
-    Failures are ignored here; `launch` reports them. Once all kernels are in the cache, a file
-    there marks them as complete, and later calls return at once.
+    Failures are ignored here; `launch` reports them. Once all kernels are in the cache, a marker
+    file says so, and later calls return at once.
 
     Args:
         run: The function.
-        what: Everything that its launches depend on, apart from the sources of the kernels.
+        what: Everything else that the launches depend on, besides the kernel sources.
         arch: Architecture of the GPU, as in `"sm_90"`.
         num_threads: How many kernels to compile at a time.
     """
@@ -45,7 +45,7 @@ def compile_ahead(run: Callable[[], None], what: str, arch: str, num_threads: in
 
 
 def take(source: str, specialisation: str, arch: str) -> cubin.Cubin:
-    """Get a kernel that is being compiled ahead; compile it here if it still waits for its turn."""
+    """Get a kernel that is being compiled ahead; compile it here if it is still queued."""
     future = _futures.pop((source, specialisation, arch), None)
     if future is None or future.cancel():
         return compiler.compile_cubin(source, specialisation, arch)

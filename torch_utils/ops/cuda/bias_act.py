@@ -49,7 +49,7 @@ class Gradient(ctypes.Structure):
 
 
 def bias_act(x: Tensor, call: BiasAct) -> Tensor:
-    """The op; bias, scale and noise are in the dtype of the arithmetic."""
+    """Run the op; bias, scale and noise have the dtype of the arithmetic."""
     memory_format = channels_format(x, call.dim)
     x = x.contiguous(memory_format=memory_format)
     y = torch.empty(x.shape, dtype=x.dtype, device=x.device, memory_format=memory_format)
@@ -131,7 +131,7 @@ def _vector_size(columns: int, *images: Tensor) -> int:
 
 def _specialisation(kernel: str, x: Tensor, vec: int, is_channels_last: bool) -> str:
     """C++ name of a kernel with its template arguments."""
-    # Indices go beyond the images, up to the end of the last block.
+    # Indices run past the images to the end of the last block.
     index = "int" if x.numel() + 32 * THREADS * vec < 2**31 else "long long"
     return f"{kernel}<{CPP_TYPES[x.dtype]}, {index}, {vec}, {str(is_channels_last).lower()}>"
 
@@ -140,7 +140,7 @@ def _arguments(x: Tensor, call: BiasAct, sizes: tuple[int, int, int]) -> ctypes.
     """`BiasAct<Number>`; `sizes` are samples, channels and pixels."""
     number = ctypes.c_double if x.dtype == torch.float64 else ctypes.c_float
     clamp = call.clamp
-    # Outputs in half precision are compared with the limit as their type rounds it.
+    # In half precision, outputs are compared with the rounded limit.
     saved_clamp = math.nan if clamp is None else torch.tensor(clamp, dtype=x.dtype).item()
     return _structure(number)(
         *map(_pointer, (call.scale, call.b, call.noise)),

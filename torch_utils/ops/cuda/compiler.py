@@ -1,8 +1,7 @@
 """Compiles the CUDA kernels beside this file, one specialisation of a template at a time.
 
-NVRTC compiles for the architecture of the GPU at hand, through NVIDIA's `cuda-core`; this needs
-neither a GPU nor a host compiler. The result is kept on disk under a name that covers all that the
-result depends on.
+NVRTC compiles for one GPU architecture, through NVIDIA's `cuda-core`; this needs neither a GPU nor
+a host compiler. The result is cached on disk under a hash of everything that it depends on.
 """
 
 import functools
@@ -34,7 +33,7 @@ __getattr__ = moved.names_of(__name__)
 
 
 def is_available(index: int | None = None) -> bool:
-    """Whether kernels can be compiled; if not, one warning tells why and what to do.
+    """Whether kernels can be compiled; if not, one warning gives the reason and the remedy.
 
     Args:
         index: Number of the GPU to compile for; `None` for the newest that NVRTC knows.
@@ -83,7 +82,7 @@ def key_of_all(what: str, arch: str) -> str:
 
 @functools.cache
 def core() -> SimpleNamespace:
-    """The used parts of `cuda-core` and `cuda-bindings`, and the version of NVRTC.
+    """The parts of `cuda-core` and `cuda-bindings` that we use, and the version of NVRTC.
 
     Raises:
         BuildError: If a package is missing.

@@ -1,4 +1,4 @@
-"""Names that types of images have in the CUDA sources."""
+"""Names of the image types in the CUDA sources."""
 
 import torch
 

@@ -1,7 +1,7 @@
 """Compiled CUDA kernels, and the files that keep them.
 
-A file is written beside its place and renamed: a process that is killed leaves no damaged kernel,
-and processes that compile at once do not disturb each other.
+A file is written under a temporary name and renamed: a killed process leaves no damaged kernel, and
+processes that compile at the same time do not disturb each other.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ class Cubin:
         symbol: Mangled name of the kernel.
         registers: Registers per thread; 0 if unknown, as in PTX.
         shared_bytes: Static shared memory per block.
-        spill_bytes: Bytes of registers per thread that are stored to memory.
+        spill_bytes: Bytes of registers per thread that are spilled to memory.
         stack_bytes: Bytes of local memory per thread, spills included.
         compile_sec: CPU time that compiling took.
     """
@@ -47,7 +47,7 @@ def cache_dir() -> Path | None:
 
 
 def read(path: Path) -> Cubin | None:
-    """Read a kernel; `None` if the file is missing, damaged, or may be another user's."""
+    """Read a kernel; `None` if the file is missing, damaged, or perhaps written by another user."""
     if not is_own(path, "CUDA"):
         return None
     try:
@@ -73,6 +73,6 @@ def write(path: Path, cubin: Cubin) -> None:
             file.write(b"\n".join([digest, header, code]))
         temporary.chmod(0o644)  # root may share its cache with all users
         os.replace(temporary, path)
-    except OSError:  # a read-only cache, or a full one: compile in every process
+    except OSError:  # the cache is read-only or full: compile in every process
         if temporary is not None:
             temporary.unlink(missing_ok=True)

@@ -1,7 +1,7 @@
-"""The ops in plain PyTorch, for GPUs that a kernel cannot be built for.
+"""The ops in plain PyTorch, for GPUs for which a kernel cannot be built.
 
-The contract is that of the kernels, their layouts and the mask of `filtered_lrelu` included: any
-part of a forward and a backward pass may use either.
+Inputs and outputs equal those of the kernels, including layouts and the mask of `filtered_lrelu`:
+each part of a forward and backward pass may use either implementation.
 """
 
 import torch
@@ -43,7 +43,7 @@ def filtered_lrelu(call: Call, operands: Operands) -> Tensor:
 
 
 def _pack(is_negative: Tensor, is_clamped: Tensor) -> Tensor:
-    """The mask of samples, in the layout of `filtered_lrelu.cu`: 4 samples to a byte."""
+    """Pack the mask of samples in the layout of `filtered_lrelu.cu`: 4 samples per byte."""
     n, c, h, w = is_negative.shape
     bits = is_negative.to(torch.uint8) + 2 * is_clamped.to(torch.uint8)
     bits = torch.nn.functional.pad(bits, [0, -w % 16]).reshape(n, c, h, -1, 4, 4)
@@ -74,7 +74,7 @@ def bias_act_grad(
     is_clamped = None
     if wanted.is_output_saved:
         is_positive = value > 0
-        if clamp is not None:  # outputs are at the limit as their type rounds it
+        if clamp is not None:  # clamped outputs equal the rounded limit
             is_clamped = value.abs() >= torch.tensor(clamp, dtype=saved.dtype).item()
     else:
         v = bias_act_reference.bias_act(value, BiasAct(call.b, scale, noise, dim))

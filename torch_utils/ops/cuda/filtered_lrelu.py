@@ -34,7 +34,7 @@ def mask_shape(x: Tensor, tmp_h: int, tmp_w: int) -> list[int]:
 
 
 def filtered_lrelu(operands: Operands, call: FilteredLrelu) -> Tensor:
-    """The op; the gain is positive. Bits for the derivative go to the mask, if one is given."""
+    """Run the op with a positive gain. The mask, if given, receives bits for the derivative."""
     up, down, padding, gain, slope, clamp, flip_filter = call
     x, fu, fd, *_ = operands
     mode = ACT if operands.mask is None else WRITE_MASK
@@ -82,7 +82,7 @@ def _launch(call: Call, operands: Operands) -> Tensor:
 
 
 def _upsample_and_downsample(call: Call, operands: Operands, y: Tensor) -> None:
-    """The general kernels; all samples between them are stored."""
+    """Run the general kernels; the samples between them are stored."""
     x, fu, fd, b, scale, mask = operands
     (n, c, in_h, in_w), (tmp_h, tmp_w) = call.shape, call.tmp_size()
     dtype = arithmetic_dtype(call.dtype)

@@ -200,7 +200,7 @@ def make_plan(call: Call) -> Plan:
 def specialisation(call: Call) -> tuple[str, Filters, Tile] | None:
     """C++ name of the kernel for a call, with its filters and tile.
 
-    `None` for calls that need the general kernels: other factors or filters than those compiled in,
+    `None` for calls that need the general kernels: factors or filters that are not compiled in,
     two 2D filters, float64, images of extreme size.
     """
     if call.dtype == torch.float64 or call.slope > 1 or {call.up, call.down} - set(FACTORS):
@@ -222,10 +222,10 @@ def specialisation(call: Call) -> tuple[str, Filters, Tile] | None:
 
 @functools.cache
 def choose_tile(filters: Filters, is_channels_last: bool) -> Tile | None:
-    """Choose the tile that computes the fewest samples more than once, among those that fit.
+    """Choose the tile with the fewest repeated samples among those that fit.
 
     With up to 40 KiB of shared memory per block, at least four blocks run on a multiprocessor of a
-    data-centre GPU, and two on other GPUs, sm_75 aside. A 2D `fd` gets 48 KiB, and so do blocks of
+    data-centre GPU, and two on other GPUs, except sm_75. A 2D `fd` gets 48 KiB, and so do blocks of
     several channels, which channels-last images need.
     """
     if filters.fu_is_2d and filters.fd_is_2d:

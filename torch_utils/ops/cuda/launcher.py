@@ -1,7 +1,7 @@
 """Launches the CUDA kernels beside this file, on PyTorch's streams.
 
-The first launch of a kernel on a device compiles and loads the kernel. Kernels that cannot be built
-are remembered, so that each is tried once in a process.
+The first launch of a kernel on a device compiles and loads the kernel. A kernel that cannot be
+built is remembered and not tried again in this process.
 """
 
 import functools
@@ -17,7 +17,7 @@ from dnnlib.errors import MachineError
 from torch_utils.ops.compilation import BuildError
 from torch_utils.ops.cuda import ahead, compiler, recorder
 
-MAX_PLAIN_SHARED_BYTES = 48 * 1024  # a kernel has to ask for more dynamic shared memory
+MAX_PLAIN_SHARED_BYTES = 48 * 1024  # kernels must request more dynamic shared memory than this
 # Errors of the driver for a kernel that this GPU cannot run. CUDA may load kernels lazily, so these
 # can come at the first launch. All other errors of a launch are about the launch itself, or about
 # an earlier one.
@@ -112,7 +112,7 @@ def launch(
 
 
 def _function(source: str, specialisation: str, index: int) -> Any:
-    """The kernel as the driver launches it, on the current device `index`, from this thread."""
+    """The driver's handle of the kernel, for the current device `index` and this thread."""
     key = source, specialisation, index
     try:
         return _thread.functions[key]
@@ -179,7 +179,7 @@ def _failed(source: str, specialisation: str, index: int, error: Exception) -> B
 
 @functools.cache
 def _allow_shared_memory(source: str, specialisation: str, index: int) -> None:
-    """Let a kernel use all the shared memory that a block of a device can have."""
+    """Let a kernel use all the shared memory that the device allows per block."""
     driver, kernel = compiler.core().driver, _kernels[source, specialisation, index]
     properties: Any = torch.cuda.get_device_properties(index)  # annotations lack the field
     limit = properties.shared_memory_per_block_optin

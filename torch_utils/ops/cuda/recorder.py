@@ -1,8 +1,8 @@
 """Records which kernels a computation launches, on a machine without a GPU.
 
-The computation runs on the meta device, which has shapes and no data and stands for a GPU of CUDA:
-`stands_for_cuda` is the one place that says so. The fakes of the ops call the launchers there, and
-these come to `record` in place of a launch.
+The computation runs on the meta device, which has shapes but no data, in place of a CUDA GPU (only
+`stands_for_cuda` decides this). There, the fake implementations of the ops call the launchers,
+which call `record` instead of launching.
 """
 
 import contextlib
@@ -26,14 +26,14 @@ class LaunchRecorder:
         """Make a recorder; `activate` starts it.
 
         Args:
-            on_new: Called with each kernel when it is first launched.
+            on_new: Called with each kernel at its first launch.
         """
         self.kernels: set[Kernel] = set()
         self._on_new = on_new
 
     @contextlib.contextmanager
     def activate(self) -> Iterator[None]:
-        """Record launches inside the context, those of other threads included."""
+        """Record launches inside the context, including those of other threads."""
         _recorders.append(self)
         try:
             yield
@@ -50,7 +50,7 @@ class LaunchRecorder:
 
 @contextlib.contextmanager
 def record_launches() -> Iterator[set[Kernel]]:
-    """Collect `(source, specialisation)` of the launches on the meta device, which do nothing."""
+    """Collect `(source, specialisation)` of launches on the meta device; nothing runs."""
     recorder = LaunchRecorder()
     with recorder.activate():
         yield recorder.kernels

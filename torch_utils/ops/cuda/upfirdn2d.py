@@ -20,9 +20,9 @@ from torch_utils.ops.layout import arithmetic_dtype, output_format
 
 SOURCE = "upfirdn2d.cu"
 BLOCK = (256, 1, 1)
-MAX_TAPS = {1: 32, 2: 8}  # dimensions of the filter -> taps per axis that are compiled in
+MAX_TAPS = {1: 32, 2: 8}  # dimensions of the filter -> most taps per axis in compiled kernels
 MAX_SHARED_BYTES = 24 * 1024  # so that several blocks fit on a multiprocessor
-# Outputs of a block: width, height, planes; the first that suits the image and fits is taken.
+# Outputs of a block: width, height, planes. The first that suits the image and fits is used.
 TILES = [(64, 32, 1), (32, 16, 1), (16, 8, 1)]
 SMALL_IMAGE_TILES = [(16, 16, 8), (16, 16, 4), (16, 16, 2), (16, 16, 1), (8, 8, 1)]
 CHANNELS_LAST_TILES = [(8, 8, 32), (8, 8, 16), (8, 8, 8), (8, 8, 4), (8, 8, 1)]
@@ -97,7 +97,7 @@ def _launch_general(x: Tensor, f: Tensor, call: UpFirDn) -> Tensor:
     """The general kernel, which filters along each axis in turn if the filter is separable."""
     gain = call.gain ** (f.ndim / 2)
     if x.dtype == torch.float64:
-        # Filter and gain meet in the type of the filter, by definition.
+        # By definition, filter and gain are multiplied in the type of the filter.
         f, gain = f * gain, 1.0
     f = f.to(arithmetic_dtype(x.dtype)).contiguous()
     call = call._replace(gain=gain)
@@ -126,8 +126,8 @@ def _layout(x: Tensor) -> Layout:
 def _is_tiled(dtype: torch.dtype, taps: tuple[int, ...], up: Pair, down: Pair) -> bool:
     """Whether a kernel is compiled for these factors and taps.
 
-    A separable filter without factors blurs, and its size changes while training: a kernel for each
-    size would be too many.
+    A separable filter without resampling is a blur. Its size changes during training, and a kernel
+    for every size would be too many kernels.
     """
     factors = up[0], down[0]
     if dtype == torch.float64 or up[0] != up[1] or down[0] != down[1]:
