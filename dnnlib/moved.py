@@ -1,7 +1,8 @@
 """Old names of modules, classes and functions: `import training.dataset` gives `data.dataset`.
 
 Programs for an earlier version, or for the published code, import the old names. Each old name is
-an entry of one of the tables here, and needs no file of its own.
+an entry of one of the tables here, and needs no file of its own. (One package does, because nothing
+else is imported before it: `dataset_conversion`.)
 """
 
 import importlib
