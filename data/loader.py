@@ -206,16 +206,24 @@ class _Slots(torch.utils.data.Dataset):
     def _load_into(self, idx: int, image: Tensor) -> tuple[np.ndarray, int]:
         """Load an item, or the next one that can be read; also return how many could not."""
         if not self.skip_damaged:
-            return self.dataset.load_into(idx, image), 0
+            return self._load_item(idx, image), 0
         num_items = len(self.dataset)
         for num_skipped in range(num_items):
             try:
-                return self.dataset.load_into((idx + num_skipped) % num_items, image), num_skipped
+                return self._load_item((idx + num_skipped) % num_items, image), num_skipped
             except (OSError, ValueError) as error:
                 if isinstance(error, InputError):  # about the whole dataset, not about one image
                     raise
                 last_error = error
         raise OSError(f"no image of the dataset can be read ({last_error})")
+
+    def _load_item(self, idx: int, image: Tensor) -> np.ndarray:
+        get_item = getattr(type(self.dataset), "__getitem__", Dataset.__getitem__)
+        if get_item is Dataset.__getitem__:
+            return self.dataset.load_into(idx, image)
+        loaded, label = self.dataset[idx]  # a program's own dataset, such as the published one
+        image.copy_(torch.as_tensor(loaded))
+        return label
 
 
 def _set_up_process(_worker_id: int) -> None:

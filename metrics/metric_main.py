@@ -27,8 +27,7 @@ from metrics import (
     samples,
 )
 from metrics.metric_utils import MetricOptions
-from torch_utils import devices, misc
-from torch_utils.distributed import Worker
+from torch_utils import misc
 
 NUM_SAMPLES = 50000
 
@@ -109,8 +108,7 @@ def calc_metric(metric: str, **kwargs: Any) -> EasyDict:
 
     Args:
         metric: Name of the metric.
-        **kwargs: Attributes of `MetricOptions`; `seed` is 0 by default. Published programs give
-            `num_gpus`, `rank` and `device` in place of `worker`.
+        **kwargs: Arguments of `MetricOptions`; `seed` is 0 by default.
 
     Returns:
         `results` (values by name), `metric`, `total_time` in seconds, `total_time_str`, `num_gpus`,
@@ -121,7 +119,7 @@ def calc_metric(metric: str, **kwargs: Any) -> EasyDict:
         RuntimeError: If the metric cannot be computed, in every process, or is not finite.
         ValueError: If the network or the dataset is damaged, or the two do not fit together.
     """
-    opts = _make_options(**{"seed": 0, **kwargs})
+    opts = MetricOptions(**{"seed": 0, **kwargs})
     start_time = time.monotonic()
     with (
         samples.preserved_generators(opts.device),
@@ -281,18 +279,6 @@ def is50k(opts: MetricOptions) -> dict[str, float]:
     _use_all_images(opts)
     mean, std = inception_score.compute_is(opts, num_gen=_num(opts), num_splits=10)
     return dict(is50k_mean=mean, is50k_std=std)
-
-
-def _make_options(
-    num_gpus: int = 1, rank: int = 0, device: torch.device | None = None, **kwargs: Any
-) -> MetricOptions:
-    if "worker" not in kwargs:
-        assert 0 <= rank < num_gpus
-        if device is None:
-            device = devices.resolve_device(index=rank if torch.cuda.is_available() else 0)
-        kwargs["worker"] = Worker(rank, num_gpus, torch.device(device))
-    given = {name: value for name, value in kwargs.items() if value is not None or name == "seed"}
-    return MetricOptions(**given)
 
 
 def _check_weights(G: torch.nn.Module | None) -> None:

@@ -37,11 +37,16 @@ def get_feature_detector_name(url: str) -> str:
 def get_feature_detector(
     url: str,
     device: torch.device | str = "cpu",
-    *,
+    num_gpus: int = 1,
+    rank: int = 0,
+    verbose: bool = False,
     replacements: Mapping[str, str] | None = None,
     allow_untrusted: bool = False,
 ) -> torch.nn.Module:
-    """Load a feature network, see `metrics.detectors`; it is downloaded once."""
+    """Load a feature network, see `metrics.detectors`; it is downloaded once.
+
+    Published programs give `num_gpus`, `rank` and `verbose`, which change nothing.
+    """
     source = detectors.find(url, replacements)
     return detectors.load(source, torch.device(device), allow_untrusted)
 

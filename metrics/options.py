@@ -1,7 +1,6 @@
 """Options of a metric."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -14,15 +13,16 @@ from torch_utils.distributed import Worker
 from torch_utils.networks import Generator
 
 
-@dataclass
 class MetricOptions:
     """The network and data of a metric, and settings of its evaluation.
 
-    Attributes:
+    Args:
         G: Generator.
-        G_kwargs: Keyword arguments of its synthesis; a copy.
-        dataset_kwargs: How to construct the dataset; needs `class_name`; a copy.
-        worker: This process; by default the only one, on a GPU if there is one.
+        G_kwargs: Keyword arguments of its synthesis; copied.
+        dataset_kwargs: How to construct the dataset; needs `class_name`; copied.
+        num_gpus: Number of processes, without `worker`.
+        rank: Number of this process, without `worker`.
+        device: Where this process computes, without `worker`; by default its GPU, or the CPU.
         progress: Where to report progress; silent except on rank 0.
         cache: Keep the dataset's features in files.
         seed: Seed of all random numbers. They depend on the number of the sample or batch, so
@@ -33,25 +33,45 @@ class MetricOptions:
         detectors: Name of a feature network -> path or URL to use instead.
         allow_untrusted: Load feature networks from pickles of any origin.
         dataset_fingerprint: Refuse a dataset with another fingerprint, see `data.fingerprint`.
+        worker: This process; published programs give `num_gpus`, `rank` and `device` instead.
     """
 
-    G: Generator | None = None
-    G_kwargs: EasyDict = field(default_factory=EasyDict)
-    dataset_kwargs: EasyDict = field(default_factory=EasyDict)
-    worker: Worker = field(default_factory=lambda: Worker(device=devices.resolve_device()))
-    progress: ProgressMonitor = field(default_factory=ProgressMonitor)
-    cache: bool = True
-    seed: int | None = None
-    num: int | None = None
-    batch_gen: int | None = None
-    detectors: Mapping[str, str] = field(default_factory=dict)
-    allow_untrusted: bool = False
-    dataset_fingerprint: Mapping[str, Any] | None = None
-
-    def __post_init__(self) -> None:
-        self.G_kwargs = EasyDict(self.G_kwargs)
-        self.dataset_kwargs = EasyDict(self.dataset_kwargs)
-        self.progress = self.progress.sub() if self.worker.is_main else ProgressMonitor()
+    def __init__(
+        self,
+        G: Generator | None = None,
+        G_kwargs: Mapping[str, Any] | None = None,
+        dataset_kwargs: Mapping[str, Any] | None = None,
+        num_gpus: int = 1,
+        rank: int = 0,
+        device: torch.device | str | None = None,
+        progress: ProgressMonitor | None = None,
+        cache: bool = True,
+        seed: int | None = None,
+        num: int | None = None,
+        batch_gen: int | None = None,
+        detectors: Mapping[str, str] | None = None,
+        allow_untrusted: bool = False,
+        dataset_fingerprint: Mapping[str, Any] | None = None,
+        *,
+        worker: Worker | None = None,
+    ) -> None:
+        if worker is None:
+            assert 0 <= rank < num_gpus
+            if device is None:
+                device = devices.resolve_device(index=rank if torch.cuda.is_available() else 0)
+            worker = Worker(rank, num_gpus, torch.device(device))
+        self.G = G
+        self.G_kwargs = EasyDict(G_kwargs or {})
+        self.dataset_kwargs = EasyDict(dataset_kwargs or {})
+        self.worker = worker
+        self.progress = progress.sub() if progress and worker.is_main else ProgressMonitor()
+        self.cache = cache
+        self.seed = seed
+        self.num = num
+        self.batch_gen = batch_gen
+        self.detectors = dict(detectors or {})
+        self.allow_untrusted = allow_untrusted
+        self.dataset_fingerprint = dataset_fingerprint
 
     @property
     def generator(self) -> Generator:

@@ -112,6 +112,38 @@ def test_batches_are_the_items_in_order(num_workers, photos):
         next(batches)
 
 
+class Doubled(ImageFolderDataset):
+    """A program's own dataset, whose items are not those of `load_into`."""
+
+    def __getitem__(self, idx: int) -> tuple[np.ndarray, np.ndarray]:
+        image, label = super().__getitem__(idx)
+        return image // 2 * 2, label * 2
+
+
+class Published(torch.utils.data.Dataset):
+    """A dataset like the published one, which has no `load_into`."""
+
+    image_shape, label_dim = [3, 8, 8], 2
+
+    def __len__(self) -> int:
+        return 5
+
+    def __getitem__(self, idx: int) -> tuple[np.ndarray, np.ndarray]:
+        return np.full(self.image_shape, idx, np.uint8), np.full(2, idx, np.float32)
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_items_of_other_datasets_are_respected(num_workers, photos, tmp_path):
+    for dataset in (Doubled(tmp_path / "p.zip", use_labels=True), Published()):
+        loader = BatchLoader(dataset, range(5), 5, num_workers)
+        images, labels = next(loader)
+        for idx in range(5):
+            image, label = dataset[idx]
+            np.testing.assert_array_equal(images[idx].numpy(), image)
+            np.testing.assert_array_equal(labels[idx].numpy(), label)
+        loader.close()
+
+
 def test_a_batch_stays_until_the_next_is_asked_for(tmp_path):
     dataset = make_dataset(tmp_path / "x.zip", num_images=60)
     batches = BatchLoader(dataset, range(60), 5, num_workers=2, prefetch_factor=3)

@@ -63,6 +63,19 @@ def test_torchscript_loads_from_a_file_and_from_a_server(detector_files, serve):
     assert len(requests) == 2
 
 
+def test_published_keywords_are_accepted(pickle_file):
+    detector = metric_utils.get_feature_detector(
+        detectors.URLS["inception"],
+        device=CPU,
+        num_gpus=1,
+        rank=0,
+        verbose=True,
+        replacements={"inception": str(pickle_file)},
+        allow_untrusted=True,
+    )
+    torch.testing.assert_close(detector(IMAGES, return_features=True), expected_features())
+
+
 @pytest.fixture
 def publisher(pickle_file, serve, monkeypatch):
     """A server with the pickle of a publisher, as if over https; its requests."""

@@ -202,3 +202,11 @@ def test_options_are_copied():
     opts = MetricOptions(G_kwargs=kwargs, dataset_kwargs=kwargs, worker=Worker())
     opts.G_kwargs.b = opts.dataset_kwargs.b = 2
     assert kwargs == dict(a=1)
+
+
+def test_options_take_a_worker_or_what_published_programs_give():
+    device = torch.device("cpu")
+    published = MetricOptions(None, {}, {}, num_gpus=3, rank=1, device="cpu", progress=None)
+    for opts in (published, MetricOptions(worker=Worker(1, 3, device))):
+        assert (opts.rank, opts.num_gpus, opts.device) == (1, 3, device)
+        assert opts.worker == Worker(1, 3, device)
