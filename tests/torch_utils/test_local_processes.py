@@ -79,7 +79,15 @@ def test_process_that_was_killed_counts_more_than_what_others_failed_of():
         local_processes.run(die_or_fail_of_it, 2)
 
 
-def test_closed_terminal_is_passed_on_once():
+@pytest.fixture
+def heeds_sighup():
+    """SIGHUP as a terminal has it, also where `nohup` runs the tests."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+def test_closed_terminal_is_passed_on_once(heeds_sighup):
     process = mock.Mock(pid=1)
     with local_processes._passing_on_signals([process]) as received:
         os.kill(os.getpid(), signal.SIGHUP)

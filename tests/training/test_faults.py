@@ -142,6 +142,7 @@ def test_closed_terminal_stops_the_run_with_a_state(start, tmp_path):
         import termios
 
         fcntl.ioctl(slave, termios.TIOCSCTTY, 0)
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # also where `nohup` runs the tests
 
     process = start(
         tmp_path,
