@@ -195,7 +195,8 @@ def test_pickle_opens_without_the_module(nets):
     # A second load meets the same module, and an object of it carries the same text onwards.
     assert type(pickle.loads(data)["G"]) is module.Net
     again = pickle.dumps(loaded)
-    assert len(again) == len(data) and again.count("grün".encode()) == 1
+    assert data.count("grün".encode()) == again.count("grün".encode()) == 1
+    assert len(again) < len(data) + len(SOURCE)  # Python 3.13 shares fewer texts between objects
     assert meta_of(module.Plain(3))["module_src"] == SOURCE
 
 
