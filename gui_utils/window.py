@@ -244,8 +244,8 @@ class Window:
         ):
             install(self._handle, react)
         glfw.set_key_callback(self._handle, press)
-        # PyGLFW calls it with a list; its stubs have the arguments of C.
-        glfw.set_drop_callback(self._handle, drop)  # type: ignore[arg-type]
+        on_drop: Any = drop  # PyGLFW calls it with a list; its stubs have the arguments of C
+        glfw.set_drop_callback(self._handle, on_drop)
 
     def _start_imgui(self) -> None:
         io = imgui.get_io()
