@@ -22,6 +22,8 @@ MOVED = {
 
 @pytest.mark.parametrize("old", [*MOVED, *moved.RENAMED])
 def test_old_name_is_the_new_one(old):
+    if old.startswith("viz."):
+        pytest.importorskip("imgui_bundle")  # of which Python 3.10 has no wheel
     found = []
     for name in (old, MOVED.get(old) or moved.RENAMED[old]):
         module, _, attribute = name.rpartition(".")
