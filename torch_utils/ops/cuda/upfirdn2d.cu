@@ -42,7 +42,7 @@ struct Tiled {
     // rows that are staged; floats between rows and between planes.
     int tile_in_h, in_pairs, in_teams, in_batches, in_pitch, in_plane;
     int row_teams, out_pitch, out_plane;  // the same for rows that have been filtered along x
-    int has_pairs;  // pairs of outputs in a row are aligned, and both inside or both outside
+    int has_pairs;  // pairs of outputs in a row are aligned
     long long x_n, x_c, x_h, x_w, y_n, y_c, y_h, y_w;  // strides
 };
 
@@ -106,6 +106,19 @@ __device__ __forceinline__ void store(float* to, const Pack<float, COUNT>& pack)
 #pragma unroll
         for (int i = 0; i < COUNT; i++) to[i * STRIDE] = pack.values[i];
     }
+}
+
+// One store, which compilers do not always make of a structure of two.
+template <class T>
+__device__ __forceinline__ void store_pair(T* to, T left, T right) {
+    using Word = typename Unsigned<2 * sizeof(T)>::type;
+    union {
+        T values[2];
+        Word word;
+    } pair;
+    pair.values[0] = left;
+    pair.values[1] = right;
+    *reinterpret_cast<Word*>(to) = pair.word;
 }
 
 __host__ __device__ constexpr int round_up(int a, int b) { return (a + b - 1) / b * b; }
@@ -259,21 +272,26 @@ __global__ void __launch_bounds__(THREADS) upfirdn2d(
             }
         }
 
-        T* const to =
+        T* to =
             y + (n * Index(a.y_n) + c * Index(a.y_c) + out_y * Index(a.y_h) + out_x * Index(a.y_w));
-        if (!PACKED && a.has_pairs && out_y >= 0 && out_y + ROWS <= a.out_h) {
+        const bool has[] = {out_x >= 0, out_x + 1 < a.out_w};
+        const bool is_inside = has[0] && has[1] && out_y >= 0 && out_y + ROWS <= a.out_h;
+        if (!PACKED && a.has_pairs && is_inside) {
 #pragma unroll
-            for (int r = 0; r < ROWS; r++)
-                *reinterpret_cast<Pack<T, 2>*>(to + Offset(r) * Offset(a.y_h)) = {T(sum[r][0]),
-                                                                               T(sum[r][1])};
+            for (int r = 0; r < ROWS; r++, to += Index(a.y_h))
+                store_pair(to, T(sum[r][0]), T(sum[r][1]));
+        } else if (is_inside) {
+#pragma unroll
+            for (int r = 0; r < ROWS; r++, to += Index(a.y_h)) {
+                to[0] = T(sum[r][0]);
+                to[Index(a.y_w)] = T(sum[r][1]);
+            }
         } else {
-            const bool has[] = {out_x >= 0, out_x + 1 < a.out_w};
 #pragma unroll
-            for (int r = 0; r < ROWS; r++) {
+            for (int r = 0; r < ROWS; r++, to += Index(a.y_h)) {
                 const bool has_row = (unsigned)(out_y + r) < (unsigned)a.out_h;
-#pragma unroll
-                for (int q = 0; q < COLS; q++)
-                    if (has_row && has[q]) to[r * Index(a.y_h) + q * Index(a.y_w)] = T(sum[r][q]);
+                if (has_row && has[0]) to[0] = T(sum[r][0]);
+                if (has_row && has[1]) to[Index(a.y_w)] = T(sum[r][1]);
             }
         }
     }
