@@ -60,8 +60,8 @@ struct Part {
 
     __device__ Part(unsigned thread, unsigned num_threads, unsigned columns, unsigned teams) {
         const unsigned team = teams > 1 ? thread / columns : 0;
-        column = thread - team * columns;
-        row = team < teams ? team : 1 << 30;  // threads that are left over do nothing
+        column = team < teams ? thread - team * columns : 1 << 30;  // none for threads left over
+        row = team;
         column_step = teams > 1 ? columns : num_threads;
         row_step = teams;
     }
@@ -133,7 +133,7 @@ __global__ void __launch_bounds__(THREADS) upfirdn2d(
     Tiled a) {
     static_assert(UP == 1 || DOWN == 1, "no more than one of the factors");
     using Axis = Polyphase<UP, DOWN, TAPS>;
-    // A thread's patch of outputs, and rows that it reads at a time. In upfirdn2d.py, too.
+    // A thread's patch of outputs, and rows that it reads at a time. In upfirdn2d_tiles.py, too.
     constexpr int COLS = 2, ROWS = 8 / DOWN, BATCH = 4 / UP;
     static_assert(COLS % UP == 0 && ROWS % UP == 0);
     constexpr int NUM_TAPS = IS_SEPARABLE ? TAPS : TAPS * TAPS;
@@ -167,7 +167,7 @@ __global__ void __launch_bounds__(THREADS) upfirdn2d(
 
 #pragma unroll 1
     for (int block = blockIdx.z; block < a.samples * a.channel_blocks; block += gridDim.z) {
-        const int n = a.samples == 1 ? 0 : block / a.channel_blocks;
+        const int n = a.samples == 1 ? 0 : unsigned(block) / unsigned(a.channel_blocks);
         const int c = (block - n * a.channel_blocks) * a.tile_c + channel;
         if (block != int(blockIdx.z)) __syncthreads();  // the last block has been filtered
 
@@ -199,8 +199,9 @@ __global__ void __launch_bounds__(THREADS) upfirdn2d(
                 }
                 in_y += BATCH * a.in_teams;
             };
-            // A batch is underway while the one before is converted and stored.
-            int rest = pixels.row < a.in_teams ? a.in_batches : 0;
+            // A batch is read behind a branch, so that compilers start all of its loads before they
+            // wait for the first.
+            int rest = a.in_batches;
             if (rest > 0) read();
             int to = (pixels.row * a.in_pitch + 2 * pair) * STEP;
 #pragma unroll 1
