@@ -22,7 +22,7 @@ from torch_utils.ops.layout import arithmetic_dtype, output_format
 SOURCE = "upfirdn2d.cu"
 MAX_TAPS = {1: 32, 2: 8}  # dimensions of the filter -> most taps per axis in compiled kernels
 MAX_GRID_HEIGHT = MAX_GRID_DEPTH = 65535  # blocks, limits of CUDA
-GENERAL_THREADS = 256  # of a block of the general kernel
+BLOCK = (256, 1, 1)  # threads of the general kernel
 PIECE = 4  # outputs of a thread of the general kernel
 
 __getattr__ = moved.names_of(__name__)
@@ -119,10 +119,8 @@ def _launch(plan: Plan, x: Tensor, f: Tensor) -> Tensor:
     y = torch.empty(plan.shape, dtype=plan.dtype, device=x.device, memory_format=plan.memory_format)
     if plan.grid[0] > 0:
         args = (*map(c_void_p, map(address, (x, y, f))), plan.args)
-        launcher.launch(
-            *(SOURCE, plan.specialisation, x.device, plan.grid, plan.block, args),
-            shared_bytes=plan.shared_bytes,
-        )
+        sizes = plan.grid, plan.block, args, plan.shared_bytes
+        launcher.launch(SOURCE, plan.specialisation, x.device, *sizes)
     return y
 
 
@@ -207,9 +205,8 @@ def _plan_general(
     number = torch.float64 if torch.float64 in (dtype, out_dtype) else torch.float32
     types = [CPP_TYPES[t] for t in (dtype, out_dtype, number)]
     name = f"upfirdn2d_general<{', '.join(types)}, {index}>"
-    grid = (-(-num_pieces // GENERAL_THREADS), 1, 1)
-    block = (GENERAL_THREADS, 1, 1)
-    return Plan(name, grid, block, 0, tuple(y.shape), out_dtype, output_format(y), args)
+    grid = (-(-num_pieces // BLOCK[0]), 1, 1)
+    return Plan(name, grid, BLOCK, 0, tuple(y.shape), out_dtype, output_format(y), args)
 
 
 def _is_channels_last(y: Tensor) -> bool:
