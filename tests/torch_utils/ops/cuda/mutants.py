@@ -1,0 +1,173 @@
+"""Breaks each kernel in each way that the emulator should report, and collects what it reports.
+
+python -m tests.torch_utils.ops.cuda.mutants    prints a table
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from unittest import mock
+
+import torch
+
+from tests.cuda_emulator import emulator
+from tests.cuda_emulator.emulator import EmulatorError, Mutation
+from torch_utils.ops.calls import (
+    BiasAct,
+    BiasActGrad,
+    FilteredLrelu,
+    FilteredMask,
+    Operands,
+    UpFirDn,
+)
+from torch_utils.ops.cuda import bias_act, filtered_lrelu, launcher, upfirdn2d
+from torch_utils.ops.cuda.recorder import record_launches
+
+BARRIER = re.compile(r"^(?:(?!//).)*\b__sync(?:threads|warp)\w*\(", re.MULTILINE)
+LAYOUTS = torch.contiguous_format, torch.channels_last
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """A launch of a broken kernel, or of the right one if there is no mutation.
+
+    Attributes:
+        source: File name of the kernel.
+        specialisation: The kernel.
+        mutation: What is broken.
+        report: What the emulator reports, or "nothing".
+    """
+
+    source: str
+    specialisation: str
+    mutation: Mutation
+    report: str
+
+    @property
+    def kernel(self) -> str:
+        """Name of the kernel without its parameters."""
+        return self.specialisation.partition("<")[0]
+
+    @property
+    def is_reached(self) -> bool:
+        """Whether threads come to the barrier that is left out."""
+        return "no thread came" not in self.report
+
+    @property
+    def is_found(self) -> bool:
+        """Whether the emulator reports what is broken, as it should."""
+        expected = "beyond|which has" if self.mutation.missing_bytes else "not a multiple of"
+        if self.mutation.barrier:
+            expected = "race: |nothing has written"
+        return re.search(expected, self.report) is not None
+
+
+def barriers() -> list[tuple[str, int]]:
+    """File name and line of each barrier in our sources."""
+    found = []
+    for path in sorted([*emulator.SOURCES.glob("*.cu"), *emulator.SOURCES.glob("*.cuh")]):
+        text = path.read_text()
+        found += [(path.name, text.count("\n", 0, m.end()) + 1) for m in BARRIER.finditer(text)]
+    return found
+
+
+def find_all() -> list[Mutant]:
+    """Launch every kernel with every mutation."""
+    with record_launches() as kernels:
+        _run_ops("meta")
+    for source in sorted({source for source, _ in kernels}):
+        emulator.prepare(source, sorted(name for file, name in kernels if file == source))
+    mutants: list[Mutant] = []
+
+    def launch(source, name, *args):
+        # The right kernel comes last: others read what it writes.
+        for mutation in _mutations(source, name, *args):
+            mutants.append(Mutant(source, name, mutation, _report(source, name, args, mutation)))
+        emulator.launch(source, name, *args, seed=1)
+
+    with mock.patch.object(launcher, "launch", launch):
+        _run_ops("cpu")
+    return mutants
+
+
+def _mutations(source: str, name: str, *args) -> Iterator[Mutation]:
+    """All mutations of a launch."""
+    for barrier in barriers():
+        if barrier[0].split(".")[0].startswith(source.split(".")[0]):
+            yield Mutation(barrier=barrier)
+    emulator.launch(source, name, *args)
+    for array in emulator.shared_arrays(source, name):
+        if array.used_bytes > 0:
+            # The last element that the launch uses is then the first that is not there.
+            yield Mutation(array=array.name, missing_bytes=array.bytes - array.used_bytes + 1)
+            yield Mutation(array=array.name, shift_bytes=array.alignment // 2)
+
+
+def _report(source: str, name: str, args, mutation: Mutation) -> str:
+    try:
+        emulator.launch(source, name, *args, seed=1, mutation=mutation)
+    except EmulatorError as error:
+        return str(error).removeprefix(f"{name}: ")
+    return "nothing"
+
+
+def _run_ops(device: str) -> None:
+    """Call ops so that all kernels with shared memory are launched, in all of their modes."""
+    torch.manual_seed(0)
+    for memory_format in LAYOUTS:
+        x = torch.randn(1, 5, 18, 17, device=device).contiguous(memory_format=memory_format)
+        for shape in ((4, 4), (12,)):
+            for up, down in ((1, 1), (2, 1), (1, 2)):
+                call = UpFirDn((up, up), (down, down), (6, 5, 7, 6))
+                upfirdn2d.upfirdn2d(x, torch.randn(shape, device=device), call)
+        for up, fu, fd in ((2, (12,), (12,)), (4, (24,), (12,)), (2, (12,), (12, 12))):
+            _run_filtered_lrelu(
+                x, up, torch.randn(fu, device=device), torch.randn(fd, device=device)
+            )
+        call = BiasAct(None, None, None, 1, "lrelu", 0.2, 1.4, 1.7)
+        for dtype in (torch.float16, torch.float32, torch.float64):
+            wanted = BiasActGrad(False, True, True, True, True)
+            y = torch.randn(1, 40, 16, 16, device=device).to(dtype)
+            y = y.contiguous(memory_format=memory_format)
+            wide = torch.float64 if dtype == torch.float64 else torch.float32
+            shapes = (40,), (1, 40), (1, 1, 16, 16)
+            b, scale, noise = (torch.randn(s, device=device).to(wide) for s in shapes)
+            bias_act.bias_act_grad(y, y, call._replace(b=b, scale=scale, noise=noise), wanted)
+
+
+def _run_filtered_lrelu(x, up, fu, fd) -> None:
+    """The op without and with mask, and its adjoint."""
+    call = FilteredLrelu(up, 2, (9, 10, 11, 8), 1.4, 0.2, 0.8, False)
+    filtered_lrelu.filtered_lrelu(Operands(x, fu, fd), call)
+    tmp_h, tmp_w = (size * up + 19 - fu.shape[0] + 1 for size in x.shape[2:])
+    mask_shape = filtered_lrelu.mask_shape(x, tmp_h, tmp_w)
+    mask = torch.zeros(mask_shape, dtype=torch.uint8, device=x.device)
+    y = filtered_lrelu.filtered_lrelu(Operands(x, fu, fd, mask=mask), call)
+    padding = (fd.shape[0] - 1, fd.shape[0] - 1) * 2
+    adjoint = FilteredMask(2, up, padding, (0, 0, 0, 0), 1.4, 0.2, True)
+    filtered_lrelu.filtered_mask(Operands(y, fd, fu, mask=mask), adjoint)
+
+
+def main() -> None:
+    """Print how many mutants of each kind the emulator finds."""
+    mutants = find_all()
+    print(f"{'kernel':20} {'broken':40} {'launches':>8} {'found':>5}")
+    rows: dict[tuple[str, str], list[Mutant]] = {}
+    for mutant in mutants:
+        if mutant.is_reached:
+            rows.setdefault((mutant.kernel, _what(mutant.mutation)), []).append(mutant)
+    for (kernel, what), group in rows.items():
+        print(f"{kernel:20} {what:40} {len(group):8} {sum(m.is_found for m in group):5}")
+        for mutant in group:
+            if not mutant.is_found:
+                print(f"    not in {mutant.specialisation}: {mutant.report}")
+
+
+def _what(mutation: Mutation) -> str:
+    if mutation.barrier:
+        return f"no barrier in {mutation.barrier[0]}:{mutation.barrier[1]}"
+    return f"{mutation.array} {'too short' if mutation.missing_bytes else 'misaligned'}"
+
+
+if __name__ == "__main__":
+    main()
