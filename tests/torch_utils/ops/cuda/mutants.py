@@ -3,15 +3,16 @@
 python -m tests.torch_utils.ops.cuda.mutants    prints a table
 """
 
+import functools
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from unittest import mock
 
 import torch
 
 from tests.cuda_emulator import emulator
-from tests.cuda_emulator.emulator import EmulatorError, Mutation
+from tests.cuda_emulator.emulator import EmulatorError, Mutation, SharedArray
 from torch_utils.ops.calls import (
     BiasAct,
     BiasActGrad,
@@ -79,35 +80,38 @@ def find_all() -> list[Mutant]:
         emulator.prepare(source, sorted(name for file, name in kernels if file == source))
     mutants: list[Mutant] = []
 
-    def launch(source, name, *args):
-        # The right kernel comes last: others read what it writes.
-        for mutation in _mutations(source, name, *args):
-            mutants.append(Mutant(source, name, mutation, _report(source, name, args, mutation)))
-        emulator.launch(source, name, *args, seed=1)
+    def launch(source, name, *args, **kwargs):
+        run = functools.partial(emulator.launch, source, name, *args, **kwargs)
+        run()
+        for mutation in _mutations(source, emulator.shared_arrays(source, name)):
+            report = _report(functools.partial(run, seed=1, mutation=mutation))
+            mutants.append(Mutant(source, name, mutation, report))
+        run()  # as others read what it writes
 
     with mock.patch.object(launcher, "launch", launch):
         _run_ops("cpu")
     return mutants
 
 
-def _mutations(source: str, name: str, *args) -> Iterator[Mutation]:
-    """All mutations of a launch."""
+def _mutations(source: str, arrays: list[SharedArray]) -> Iterator[Mutation]:
+    """All mutations of a launch that uses these arrays."""
     for barrier in barriers():
         if barrier[0].split(".")[0].startswith(source.split(".")[0]):
             yield Mutation(barrier=barrier)
-    emulator.launch(source, name, *args)
-    for array in emulator.shared_arrays(source, name):
+    for array in arrays:
         if array.used_bytes > 0:
             # The last element that the launch uses is then the first that is not there.
             yield Mutation(array=array.name, missing_bytes=array.bytes - array.used_bytes + 1)
-            yield Mutation(array=array.name, shift_bytes=array.alignment // 2)
+            # Vectors need all of the alignment of what is declared with it, numbers less.
+            shift = 2 if array.name.startswith("dynamic") else array.alignment // 2
+            yield Mutation(array=array.name, shift_bytes=shift)
 
 
-def _report(source: str, name: str, args, mutation: Mutation) -> str:
+def _report(run: Callable[[], None]) -> str:
     try:
-        emulator.launch(source, name, *args, seed=1, mutation=mutation)
+        run()
     except EmulatorError as error:
-        return str(error).removeprefix(f"{name}: ")
+        return str(error).partition(">: ")[2]
     return "nothing"
 
 

@@ -23,7 +23,7 @@ def results():
 def test_absence_of_each_barrier_is_reported(results):
     reached = [m for m in results if m.mutation.barrier and m.is_reached]
     found = {m.mutation.barrier for m in reached if m.is_found}
-    assert len(found) >= 8
+    assert found
     assert found == set(mutants.barriers())
     missed = {(m.mutation.barrier, m.specialisation) for m in reached if not m.is_found}
     assert not {m for m in missed if not NOT_NEEDED.search(m[1])}
@@ -34,8 +34,10 @@ def test_overrun_and_misalignment_of_each_array_are_reported(results):
     arrays = {(m.kernel, m.mutation.array) for m in changed}
     declared = set()
     for path in emulator.SOURCES.glob("*.cu"):
-        declared |= set(re.findall(r"__shared__[^;]*?\b(\w+)(?:\[[^;]*)?;", path.read_text()))
-    assert len(arrays) >= 7
+        declared |= set(
+            re.findall(r"(?<!extern )__shared__[^;]*?\b(\w+)(?:\[[^;]*)?;", path.read_text())
+        )
+    assert declared
     assert declared <= {name for _, name in arrays}
     assert not [m for m in changed if not m.is_found]
 
@@ -45,11 +47,11 @@ def launch(monkeypatch):
     """Calls an op and launches its first kernel in the emulator with what `change` makes of it."""
 
     def launch(call, change):
-        def changed(source, name, device, grid, block, args):
-            emulator.launch(source, name, device, grid, block, args)
+        def changed(source, name, device, grid, block, args, **kwargs):
+            emulator.launch(source, name, device, grid, block, args, **kwargs)
             args = [type(arg).from_buffer_copy(arg) for arg in args]
             change(args)
-            emulator.launch(source, name, device, grid, block, args)
+            emulator.launch(source, name, device, grid, block, args, **kwargs)
 
         monkeypatch.setattr(launcher, "launch", changed)
         call()
