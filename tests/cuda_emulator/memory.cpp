@@ -81,20 +81,25 @@ struct Target {
 void check(Cell* cells, Kind kind, const Target& target, uint32_t visible) {
     for (size_t i = 0; i < target.bytes; i++) {
         Cell& cell = cells[i];
-        const bool are_both_atomic = kind == Kind::kAtomic && cell.write.is_atomic;
-        if (!are_both_atomic && is_race(cell.write, visible))
-            fail_race(kind, target, i, cell.write, "wrote");
+        Access buffer;
+        if (is_race(cell.write, visible)) fail_race(kind, target, i, cell.write, "wrote");
+        if (kind != Kind::kRead)
+            if (const Access* past = find_race(cell.reads, visible, buffer))
+                fail_race(kind, target, i, *past, "read");
+        if (kind != Kind::kAtomic)
+            if (const Access* past = find_race(cell.atomics, visible, buffer))
+                fail_race(kind, target, i, *past, "changed atomically");
         if (target.array && !target.array->has_nan && kind != Kind::kWrite &&
             cell.write.epoch < visible)
             fail("thread %d %s byte %zu of %s at @%x, which nothing has written", current,
                  name_of(kind), target.first + i, target.array->name, last_access);
         if (kind == Kind::kRead) {
-            note_read(cell, visible, last_access);
+            add_to(cell.reads, visible, last_access);
+        } else if (kind == Kind::kAtomic) {
+            add_to(cell.atomics, visible, last_access);
         } else {
-            Access buffer;
-            if (const Access* read = racing_read(cell, visible, buffer))
-                fail_race(kind, target, i, *read, "read");
-            note_write(cell, last_access, kind == Kind::kAtomic);
+            cell.write = this_access(last_access);
+            cell.reads = cell.atomics = Group{};
         }
     }
 }

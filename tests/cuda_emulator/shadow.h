@@ -2,9 +2,9 @@
 // orders. Barriers of the block order all threads, barriers of a warp its lanes, and nothing orders
 // blocks. Exact: what is reported is a race in every order of the threads that the barriers allow.
 //
-// A cell of the shadow memory knows of one byte: the last write; and the reads since then, of which
-// it keeps as many as another write could race with. Source of the idea: Flanagan and Freund,
-// "FastTrack: Efficient and Precise Dynamic Race Detection", PLDI 2009.
+// A cell of the shadow memory knows of one byte: the last write; and the reads and the atomic
+// operations since then, of which it keeps as many as another access could race with. Source of the
+// idea: Flanagan and Freund, "FastTrack: Efficient and Precise Dynamic Race Detection", PLDI 2009.
 #pragma once
 
 #include <cstdint>
@@ -16,18 +16,23 @@ namespace emulator {
 
 struct Access {
     uint32_t epoch = 0;  // 0: there was none
-    uint32_t thread : 10 = 0, is_atomic : 1 = 0, time : 21 = 0;
+    uint32_t thread : 10 = 0, time : 22 = 0;
     uint32_t place = 0;  // in the code
+};
+
+// Accesses that do not race with each other.
+struct Group {
+    Access first;              // of an epoch
+    uint32_t other_block = 0;  // the epoch of an access by a block before that of `first`
+    uint32_t more = 0;         // other threads in the same epoch: see below
 };
 
 struct Cell {
     Access write;
-    Access read;               // the first of an epoch
-    uint32_t other_block = 0;  // the epoch of a read by a block before that of `read`
-    uint32_t more = 0;         // other threads that read in the same epoch: see below
+    Group reads, atomics;
 };
 
-// Values of `Cell::more`; any other is the index of the times at which the lanes of one warp read.
+// Values of `Group::more`; any other is the index of the times at which the lanes of one warp came.
 constexpr uint32_t kNoMore = 0;
 constexpr uint32_t kSeveralWarps = ~0u;  // one of another warp is then in `Access::time`
 
@@ -47,72 +52,66 @@ inline bool is_race(const Access& past, uint32_t visible) {
     return known[current][past.thread % kWarp] < past.time;
 }
 
-inline Access this_access(uint32_t place, bool is_atomic) {
+inline Access this_access(uint32_t place) {
     Access access;
     access.epoch = epochs.now;
     access.thread = current;
-    access.is_atomic = is_atomic;
     access.time = time_of(current);
     access.place = place;
     return access;
 }
 
-// A read that races with a write of this thread; null if there is none. `buffer` may hold it.
-inline const Access* racing_read(const Cell& cell, uint32_t visible, Access& buffer) {
-    if (cell.other_block >= visible && cell.other_block > 0) {
-        buffer = Access{};
-        buffer.epoch = cell.other_block;
+// One of the group that races with what this thread does now; null if there is none. `buffer` may
+// hold it.
+inline const Access* find_race(const Group& group, uint32_t visible, Access& buffer) {
+    if (group.first.epoch == 0) return nullptr;
+    buffer = group.first;
+    if (group.other_block >= visible && group.other_block < epochs.block) {
+        buffer.epoch = group.other_block;
         return &buffer;
     }
-    if (cell.read.epoch != epochs.now || cell.more == kNoMore)
-        return is_race(cell.read, visible) ? &cell.read : nullptr;
-    buffer = cell.read;
-    if (cell.more == kSeveralWarps) {
-        if (static_cast<int>(cell.read.thread) / kWarp == current / kWarp)
-            buffer.thread = cell.read.time;
+    if (group.first.epoch != epochs.now || group.more == kNoMore)
+        return is_race(group.first, visible) ? &group.first : nullptr;
+    if (group.more == kSeveralWarps) {
+        if (static_cast<int>(group.first.thread) / kWarp == current / kWarp)
+            buffer.thread = group.first.time;
         return &buffer;
     }
     for (int i = 0; i < kWarp; i++) {
-        buffer.thread = cell.read.thread / kWarp * kWarp + i;
-        buffer.time = lane_times[cell.more].times[i];
+        buffer.thread = group.first.thread / kWarp * kWarp + i;
+        buffer.time = lane_times[group.more].times[i];
         if (buffer.time && is_race(buffer, visible)) return &buffer;
     }
     return nullptr;
 }
 
-inline void note_read(Cell& cell, uint32_t visible, uint32_t place) {
-    Access& read = cell.read;
-    if (read.epoch != epochs.now) {
-        if (read.epoch >= visible && read.epoch < epochs.block) cell.other_block = read.epoch;
-        read = this_access(place, false);
-        cell.more = kNoMore;
+inline void add_to(Group& group, uint32_t visible, uint32_t place) {
+    Access& first = group.first;
+    if (first.epoch != epochs.now) {
+        if (first.epoch >= visible && first.epoch < epochs.block) group.other_block = first.epoch;
+        first = this_access(place);
+        group.more = kNoMore;
         return;
     }
-    if (cell.more == kSeveralWarps) return;
-    const int thread = read.thread;
+    if (group.more == kSeveralWarps) return;
+    const int thread = first.thread;
     if (thread / kWarp != current / kWarp) {
-        cell.more = kSeveralWarps;
-        read.time = current;
-    } else if (cell.more == kNoMore && thread == current) {
-        read.time = time_of(current);
+        group.more = kSeveralWarps;
+        first.time = current;
+    } else if (group.more == kNoMore && thread == current) {
+        first.time = time_of(current);
     } else {
         if (lane_times_epoch != epochs.now) {
             lane_times.resize(1);
             lane_times_epoch = epochs.now;
         }
-        if (cell.more == kNoMore) {
-            cell.more = lane_times.size();
+        if (group.more == kNoMore) {
+            group.more = lane_times.size();
             lane_times.emplace_back();
-            lane_times[cell.more].times[thread % kWarp] = read.time;
+            lane_times[group.more].times[thread % kWarp] = first.time;
         }
-        lane_times[cell.more].times[current % kWarp] = time_of(current);
+        lane_times[group.more].times[current % kWarp] = time_of(current);
     }
-}
-
-inline void note_write(Cell& cell, uint32_t place, bool is_atomic) {
-    cell.write = this_access(place, is_atomic);
-    cell.read = Access{};
-    cell.other_block = 0;
 }
 
 }  // namespace emulator

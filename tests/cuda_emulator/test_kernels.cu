@@ -133,3 +133,22 @@ __global__ void groups(const double* x, double* y) {
     for (int step = 4; step > 0; step /= 2) sum += __shfl_down_sync(~0u, sum, step, 8);
     y[threadIdx.x] = 100 * __shfl_sync(~0u, sum, 0, 8) + __shfl_sync(~0u, x[threadIdx.x], 1, 8);
 }
+
+// Does what a program says: [blocks, steps, threads] of 8 * where + operation.
+__global__ void interpret(const int* program, unsigned char* x, int steps) {
+    __shared__ unsigned char shared[8];
+    if (threadIdx.x < 8) shared[threadIdx.x] = 0;
+    __syncthreads();
+    const unsigned masks[] = {0xffffffff, 0x0000ffff, 0xffff0000};
+    for (int i = 0; i < steps; i++) {
+        const int code = program[(blockIdx.x * steps + i) * blockDim.x + threadIdx.x];
+        const int at = code / 8, operation = code % 8;
+        if (operation == 1) static_cast<volatile unsigned char*>(shared)[at];
+        if (operation == 2) shared[at] = i;
+        if (operation == 3) static_cast<volatile unsigned char*>(x)[at];
+        if (operation == 4) x[at] = i;
+        if (operation == 5) atomicAdd(x + at, static_cast<unsigned char>(i));
+        if (operation == 6) __syncthreads();
+        if (operation == 7) __syncwarp(masks[at]);
+    }
+}

@@ -3,6 +3,7 @@
 python -m tests.torch_utils.ops.cuda.mutants    prints a table
 """
 
+import contextlib
 import functools
 import re
 from collections.abc import Callable, Iterator
@@ -10,18 +11,12 @@ from dataclasses import dataclass
 from unittest import mock
 
 import torch
+from torch import Tensor
 
 from tests.cuda_emulator import emulator
 from tests.cuda_emulator.emulator import EmulatorError, Mutation, SharedArray
-from torch_utils.ops.calls import (
-    BiasAct,
-    BiasActGrad,
-    FilteredLrelu,
-    FilteredMask,
-    Operands,
-    UpFirDn,
-)
-from torch_utils.ops.cuda import bias_act, filtered_lrelu, launcher, upfirdn2d
+from torch_utils.ops import bias_act, filtered_lrelu, selection, upfirdn2d
+from torch_utils.ops.cuda import launcher
 from torch_utils.ops.cuda.recorder import record_launches
 
 BARRIER = re.compile(r"^(?:(?!//).)*\b__sync(?:threads|warp)\w*\(", re.MULTILINE)
@@ -88,7 +83,12 @@ def find_all() -> list[Mutant]:
             mutants.append(Mutant(source, name, mutation, report))
         run()  # as others read what it writes
 
-    with mock.patch.object(launcher, "launch", launch):
+    with contextlib.ExitStack() as stack:
+        # Tensors on the CPU are taken for tensors on a GPU.
+        stack.enter_context(mock.patch.object(launcher, "launch", launch))
+        stack.enter_context(mock.patch.object(selection.cpu, "is_supported", lambda *_: True))
+        for module in (bias_act, filtered_lrelu, upfirdn2d):
+            stack.enter_context(mock.patch.object(module, "cpu", module.cuda))
         _run_ops("cpu")
     return mutants
 
@@ -118,38 +118,32 @@ def _report(run: Callable[[], None]) -> str:
 def _run_ops(device: str) -> None:
     """Call ops so that all kernels with shared memory are launched, in all of their modes."""
     torch.manual_seed(0)
-    for memory_format in LAYOUTS:
-        x = torch.randn(1, 5, 18, 17, device=device).contiguous(memory_format=memory_format)
-        for shape in ((4, 4), (12,)):
-            for up, down in ((1, 1), (2, 1), (1, 2)):
-                call = UpFirDn((up, up), (down, down), (6, 5, 7, 6))
-                upfirdn2d.upfirdn2d(x, torch.randn(shape, device=device), call)
-        for up, fu, fd in ((2, (12,), (12,)), (4, (24,), (12,)), (2, (12,), (12, 12))):
-            _run_filtered_lrelu(
-                x, up, torch.randn(fu, device=device), torch.randn(fd, device=device)
-            )
-        call = BiasAct(None, None, None, 1, "lrelu", 0.2, 1.4, 1.7)
+    f = torch.randn(24, 24, device=device)
+    for layout in LAYOUTS:
+        x = _tensor(1, 5, 18, 17, device=device).contiguous(memory_format=layout)
+        b, scale = _tensor(5, device=device), _tensor(1, 5, device=device)
+        for up, down in ((1, 1), (2, 1), (1, 2)):
+            for taps in (f[:4, :4], f[0, :12]):
+                upfirdn2d.upfirdn2d(x, taps, up, down, padding=(6, 5, 7, 6))
+        for up, fu, fd in (
+            (2, f[0, :12], f[1, :12]),
+            (4, f[0], f[1, :12]),
+            (2, f[0, :12], f[:12, :12]),
+        ):
+            settings = dict(up=up, down=2, padding=(9, 10, 11, 8), clamp=0.8, scale=scale)
+            filtered_lrelu.filtered_lrelu(x, fu, fd, b, **settings).sum().backward()
+            with torch.no_grad():
+                filtered_lrelu.filtered_lrelu(x, fu, fd, b, **settings)
         for dtype in (torch.float16, torch.float32, torch.float64):
-            wanted = BiasActGrad(False, True, True, True, True)
-            y = torch.randn(1, 40, 16, 16, device=device).to(dtype)
-            y = y.contiguous(memory_format=memory_format)
+            y = _tensor(1, 40, 16, 16, device=device, dtype=dtype).contiguous(memory_format=layout)
             wide = torch.float64 if dtype == torch.float64 else torch.float32
             shapes = (40,), (1, 40), (1, 1, 16, 16)
-            b, scale, noise = (torch.randn(s, device=device).to(wide) for s in shapes)
-            bias_act.bias_act_grad(y, y, call._replace(b=b, scale=scale, noise=noise), wanted)
+            b, scale, noise = (_tensor(*s, device=device, dtype=wide) for s in shapes)
+            bias_act.bias_act(y, b, act="lrelu", scale=scale, noise=noise).sum().backward()
 
 
-def _run_filtered_lrelu(x, up, fu, fd) -> None:
-    """The op without and with mask, and its adjoint."""
-    call = FilteredLrelu(up, 2, (9, 10, 11, 8), 1.4, 0.2, 0.8, False)
-    filtered_lrelu.filtered_lrelu(Operands(x, fu, fd), call)
-    tmp_h, tmp_w = (size * up + 19 - fu.shape[0] + 1 for size in x.shape[2:])
-    mask_shape = filtered_lrelu.mask_shape(x, tmp_h, tmp_w)
-    mask = torch.zeros(mask_shape, dtype=torch.uint8, device=x.device)
-    y = filtered_lrelu.filtered_lrelu(Operands(x, fu, fd, mask=mask), call)
-    padding = (fd.shape[0] - 1, fd.shape[0] - 1) * 2
-    adjoint = FilteredMask(2, up, padding, (0, 0, 0, 0), 1.4, 0.2, True)
-    filtered_lrelu.filtered_mask(Operands(y, fd, fu, mask=mask), adjoint)
+def _tensor(*shape: int, device: str, dtype: torch.dtype = torch.float32) -> Tensor:
+    return torch.randn(shape).to(device, dtype).requires_grad_()
 
 
 def main() -> None:
