@@ -26,19 +26,22 @@ def build(path: Path, specialisations: Sequence[str]) -> Path:
     Raises:
         EmulatorError: If they do not compile.
     """
-    headers = [*path.parent.glob("*.cuh"), *HERE.glob("*.h"), *HERE.glob("*.cuh")]
-    headers = [file.read_text() for file in sorted(headers)]
-    runtime = [(HERE / name).read_text() for name in RUNTIME]
+    headers = {
+        file.name: f'#line 1 "{file}"\n{translate(file.read_text())}'
+        for file in sorted(path.parent.glob("*.cuh"))
+        if not (HERE / file.name).exists()
+    }
+    ours = [*HERE.glob("*.h"), *HERE.glob("*.cuh"), *HERE.glob("*.cpp")]
+    contents = [*headers.values(), *(file.read_text() for file in sorted(ours))]
     text = _text(path, specialisations)
-    target = _cached(f"{path.stem}-", ".so", text, *KERNEL_FLAGS, *headers, *runtime)
+    target = _cached(f"{path.stem}-", ".so", text, *KERNEL_FLAGS, *contents)
     if target.exists():
         return target
     objects = [_build_runtime(HERE / name) for name in RUNTIME]
     with tempfile.TemporaryDirectory(dir=target.parent) as name:
         folder = Path(name)
-        for file in path.parent.glob("*.cuh"):
-            if not (HERE / file.name).exists():
-                (folder / file.name).write_text(f'#line 1 "{file}"\n{translate(file.read_text())}')
+        for header, content in headers.items():
+            (folder / header).write_text(content)
         flags = [*KERNEL_FLAGS, f"-I{HERE}", f"-I{folder}"]
         # By its name, which compilers put into what addr2line reads.
         source = folder / path.name

@@ -1,6 +1,6 @@
 // Finds races: two accesses to a byte by different threads, one of them writing, that nothing
 // orders. Barriers of the block order all threads, barriers of a warp its lanes, and nothing orders
-// blocks. Exact: what is reported is a race in every order of the threads that the barriers allow.
+// blocks. A launch with a race is reported in whatever order its threads run, and no other launch.
 //
 // A cell of the shadow memory knows of one byte: the last write; and the reads and the atomic
 // operations since then, of which it keeps as many as another access could race with. Source of the

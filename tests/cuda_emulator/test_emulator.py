@@ -21,7 +21,7 @@ def kernels():
     names += [f"pass_on<{sync}, {mask}>" for sync, mask in SYNCS]
     names += ["read_then_write<true>", "read_then_write<false>", "halves", "count"]
     names += ["count_and_look", "through_global", "overrun", "known_size", "vector_load"]
-    names += ["never_written", "groups"]
+    names += ["never_written", "groups", "too_large"]
     emulator.prepare(SOURCE, names)
 
 
@@ -207,6 +207,8 @@ def test_wrong_arguments_and_sizes_are_reported():
         run("write_at", 1, 1025, y, 0)
     with pytest.raises(emulator.EmulatorError, match="64 KiB"):
         run("write_at", 1, 1, y, 0, shared_bytes=70000)
+    with pytest.raises(emulator.EmulatorError, match="48 KiB of static"):
+        run("too_large", 1, 1, y)
 
 
 def test_guarded_empty_keeps_layout():

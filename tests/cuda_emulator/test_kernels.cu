@@ -152,3 +152,8 @@ __global__ void interpret(const int* program, unsigned char* x, int steps) {
         if (operation == 7) __syncwarp(masks[at]);
     }
 }
+
+__global__ void too_large(float* y) {
+    __shared__ float first[6000], second[7000];
+    first[0] = second[0] = y[0];
+}

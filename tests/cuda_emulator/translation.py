@@ -42,10 +42,12 @@ def _translate_declaration(match: re.Match) -> str:
 
 def _split(variables: str) -> list[str]:
     """The declarations between the commas that are in no brackets."""
-    parts, depth = [""], 0
+    parts, depth, angles = [""], 0, 0
     for character in variables:
-        depth += (character in "<[(") - (character in ">])")
-        if character == "," and depth == 0:
+        depth += (character in "[(") - (character in "])")
+        if depth == 0:  # elsewhere, these compare
+            angles += (character == "<") - (character == ">")
+        if character == "," and depth == angles == 0:
             parts.append("")
         else:
             parts[-1] += character
