@@ -29,7 +29,7 @@ def emulated(monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("dtype", test_gpu.TOLERANCES, ids=str)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float64], ids=str)
 @pytest.mark.parametrize("op", test_gpu.OPS)
 def test_tolerances_are_those_of_the_kernels(op, dtype, emulated):
     test_gpu.test_value_and_gradients_match_reference(op, dtype, "contiguous")
