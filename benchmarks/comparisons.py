@@ -62,6 +62,20 @@ def items(plan: Plan) -> list[Item]:
     ]
 
 
+def _product(x: Tensor, weight: Tensor) -> Tensor:
+    return (weight.flatten(1) @ x.flatten(2)).unflatten(2, x.shape[2:])
+
+
+# Ways to compute a 1x1 convolution of contiguous images.
+CONVOLUTIONS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "conv2d": F.conv2d,
+    "conv2d, channels_last": lambda x, weight: F.conv2d(
+        x.contiguous(memory_format=torch.channels_last), weight
+    ),
+    "matrix product": _product,
+}
+
+
 @dataclass(frozen=True)
 class Side:
     """A way to train.
@@ -130,23 +144,12 @@ def _channels_last_discriminator(config: TrainConfig) -> TrainConfig:
 
 def _convolutions_as_products(plan: Plan) -> Iterator[Row]:
     """The 1x1 convolutions of config R and their gradients, as convolutions and as products."""
-
-    def product(x: Tensor, weight: Tensor) -> Tensor:
-        return (weight.flatten(1) @ x.flatten(2)).unflatten(2, x.shape[2:])
-
-    sides: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-        "conv2d": F.conv2d,
-        "conv2d, channels_last": lambda x, w: F.conv2d(
-            x.contiguous(memory_format=torch.channels_last), w
-        ),
-        "matrix product": product,
-    }
-    total: dict[str, float] = dict.fromkeys(sides, 0.0)
+    total: dict[str, float] = dict.fromkeys(CONVOLUTIONS, 0.0)
     for conv, count in _convolutions(plan, "stylegan3-r"):
         if conv.kernel[2] != 1:
             continue
         x, weight = (layout.random(plan.device) for layout in (conv.x, conv.weight))
-        calls = {name: _with_gradients(f, x, weight) for name, f in sides.items()}
+        calls = {name: _with_gradients(f, x, weight) for name, f in CONVOLUTIONS.items()}
         found = _alternate(plan, calls)
         yield from _rows(f"R, 1x1, {_describe(conv, count)}", found)
         for name, seconds in found.items():

@@ -61,7 +61,7 @@ def missing_line(device_type: str) -> str:
         absent.append("C++ compiler")
     if device_type == "cuda":
         absent += [name for name in ("cuda-bindings",) if version_of(name) is None]
-        absent += ["NVRTC"] * (nvrtc_version() is None)
+        absent += [] if _nvrtc()[0] else ["NVRTC"]
         absent += [n for n in ("nvidia-smi", "compute-sanitizer") if find_tool(n) is None]
     notes = [f"{name} ({WITHOUT[name]})" if name in WITHOUT else name for name in absent]
     return f"Missing here: {', '.join(notes) or 'nothing'}."
@@ -82,7 +82,8 @@ def version_lines(device_type: str) -> list[str]:
     if other:
         lines.append(f"Other versions: {', '.join(other)}")
     cuda = [f"cuda-bindings {version_of('cuda-bindings') or 'missing'}"]
-    cuda.append(f"NVRTC {nvrtc_version() or 'missing'}")
+    version, reason = _nvrtc()
+    cuda.append(f"NVRTC {version}" if version else f"no NVRTC: {reason}")
     if device_type == "cuda":
         cuda.append(f"driver {_driver_version()}")
     lines.append(", ".join(cuda))
@@ -93,16 +94,6 @@ def version_lines(device_type: str) -> list[str]:
     return [*lines, f"Cache of kernels: {where}"]
 
 
-def nvrtc_version() -> str | None:
-    """Version of NVRTC; `None` if it, or a package that calls it, is missing."""
-    from torch_utils.ops.cuda import compiler
-
-    try:
-        return compiler.core().nvrtc_version
-    except RuntimeError:
-        return None
-
-
 def _requirements() -> dict[str, str | None]:
     """Names of the required packages, and the pinned versions."""
     found: dict[str, str | None] = {}
@@ -111,6 +102,16 @@ def _requirements() -> dict[str, str | None]:
         if match is not None:
             found[match[1]] = match[2]
     return found
+
+
+def _nvrtc() -> tuple[str | None, str]:
+    """Version of NVRTC; or `None`, and why it cannot be used."""
+    from torch_utils.ops.cuda import compiler
+
+    try:
+        return compiler.core().nvrtc_version, ""
+    except RuntimeError as error:
+        return None, str(error)
 
 
 def _driver_version() -> str:
