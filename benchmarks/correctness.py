@@ -16,6 +16,7 @@ from benchmarks.op_calls import NETWORKS, OPS, OpCall, cfg_of, network_calls
 from torch_utils.ops.bias_act import activation_funcs
 from torch_utils.ops.cuda import launcher
 from torch_utils.ops.cuda.recorder import Kernel, record_launches
+from training.config import Cfg
 
 # A sample that rounding moves across the kink of a nonlinearity has another gradient, correctly.
 # This is rare: a correct kernel agrees with the reference for other random numbers.
@@ -47,10 +48,15 @@ def calls_to_try(resolution: int, device: torch.device) -> list[OpCall]:
     """The calls of all networks, with few channels, and some that no network makes."""
     found: list[OpCall] = []
     for network in NETWORKS:
-        setup = Setup(cfg_of(network), resolution, batch=2, cbase=resolution * 16, cmax=12)
+        setup = setup_of_calls(cfg_of(network), resolution)
         for call in network_calls(network, setup, device):
             found.append(dataclasses.replace(call, layer=f"{network} {call.layer}".strip()))
     return found + unusual_calls()
+
+
+def setup_of_calls(cfg: Cfg, resolution: int) -> Setup:
+    """The networks whose calls are tried."""
+    return Setup(cfg, resolution, batch=2, cbase=resolution * 16, cmax=12)
 
 
 def measure_errors(

@@ -32,7 +32,6 @@ class Plan:
         num_runs: Timed runs of everything; `None` for as many as fit into a budget.
         num_rounds: How often the sides of a comparison take turns.
         peak_sizes: Arguments of `measure_peaks`.
-        test_files: Where the tests marked `gpu` are, relative to the project.
         start_cfgs: Configurations whose cold starts are timed.
     """
 
@@ -50,7 +49,6 @@ class Plan:
     num_runs: int | None = None
     num_rounds: int = 2
     peak_sizes: tuple[int | None, int | None] = (None, None)
-    test_files: tuple[str, ...] = ("tests",)
     start_cfgs: tuple[Cfg, ...] = CFGS
 
     @classmethod
@@ -70,7 +68,6 @@ class Plan:
             num_runs=1,
             num_rounds=1,
             peak_sizes=(256, 1 << 20),
-            test_files=("tests/torch_utils/ops/cuda/test_gpu.py",),
             start_cfgs=CFGS[:1],
         )
 

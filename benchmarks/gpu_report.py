@@ -148,10 +148,10 @@ def writer(stack: contextlib.ExitStack, out: Path | None) -> Callable[[str], Non
     file = None if out is None else stack.enter_context(out.open("a", encoding="utf-8"))
 
     def write(text: str) -> None:
-        click.echo(text, nl=False)  # flushes
         if file is not None:
             file.write(text)
             file.flush()
+        click.echo(text, nl=False)  # flushes
 
     return write
 
@@ -163,8 +163,9 @@ def all_sections(plan: Plan, peaks: Peaks, other: Path | None = None) -> list[Se
         Section(
             "kernels",
             "Kernels",
-            "All CUDA kernels that the other sections launch, found by running networks and ops on "
-            "the meta device; those that the cache lacks are compiled on all cores.",
+            "The CUDA kernels that the other sections launch, found by running networks and ops on "
+            "the meta device; those that the cache lacks are compiled on all cores. The kernels of "
+            "training are in the cache when those of the next row are looked for.",
             gpu_sections.BUILDS_HEADER,
             30,
             lambda: gpu_sections.build_items(plan),

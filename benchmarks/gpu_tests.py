@@ -12,11 +12,14 @@ from collections.abc import Iterator, Sequence
 from benchmarks import PROJECT_DIR, environment
 from benchmarks.gpu_plan import Plan
 from benchmarks.report import Item, Row
+from torch_utils.ops.cuda import cubin
+from torch_utils.ops.kernel_cache import CACHE_DIR_VARIABLE
 
 HEADER = ("check", "result", "s")
 TESTS_SEC = 75  # of the tests; those that have not ended by then are named
 SANITIZER_SEC = 40
 OUTCOME = re.compile(r"^(\S+::.*?) (PASSED|FAILED|ERROR|SKIPPED)", re.MULTILINE)
+MARKED = re.compile(r"^(?:@|pytestmark = )pytest\.mark\.gpu\b", re.MULTILINE)
 SANITIZERS = ("memcheck", "racecheck")
 
 
@@ -28,12 +31,18 @@ def items(plan: Plan) -> list[Item]:
     """One item for the tests, and one for each tool of compute-sanitizer (on CPUs, one)."""
     tools = SANITIZERS if plan.device.type == "cuda" else SANITIZERS[:1]
     return [
-        Item("pytest -m gpu", lambda: run_tests(plan.test_files, TESTS_SEC)),
+        Item("pytest -m gpu", lambda: run_tests(test_files(), TESTS_SEC)),
         *(
             Item(f"compute-sanitizer {tool}", lambda tool=tool: run_sanitizer(plan, tool))  # type: ignore[misc]
             for tool in tools
         ),
     ]
+
+
+def test_files() -> list[str]:
+    """The files with tests marked `gpu`; others may not even be imported without more packages."""
+    paths = sorted((PROJECT_DIR / "tests").rglob("test_*.py"))
+    return [str(path) for path in paths if MARKED.search(path.read_text(encoding="utf-8"))]
 
 
 def run_tests(files: Sequence[str], limit_sec: float) -> Iterator[Row]:
@@ -90,7 +99,10 @@ def run_sanitizer(plan: Plan, tool: str) -> Iterator[Row]:
 def _run(command: list[str], limit_sec: float) -> tuple[str, float, int | None]:
     """Output, seconds, and exit code of a program; `None` if it took too long and was ended."""
     start = time.perf_counter()
+    # The tests have a cache of their own unless this variable is set.
     variables = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    if (folder := cubin.cache_dir()) is not None:
+        variables[CACHE_DIR_VARIABLE] = str(folder)
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as file:
         process = subprocess.Popen(
             command,

@@ -44,8 +44,12 @@ def build(kernels: Collection[Kernel], arch: str) -> Builds:
     Args:
         kernels: The kernels.
         arch: Architecture of the GPU, as in `"sm_90"`.
+
+    Raises:
+        BuildError: If a package is missing.
     """
     start = time.perf_counter()
+    compiler.core()  # imports packages, which several threads must not do at once
     before = _cached()
     failures: dict[Kernel, str] = {}
     nvrtc_sec = 0.0

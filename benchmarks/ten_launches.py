@@ -1,4 +1,4 @@
-"""Launches ten different kernels once, for NVIDIA's compute-sanitizer: `gpu_report` calls this.
+"""Launches more than ten different kernels, for NVIDIA's compute-sanitizer.
 
 compute-sanitizer --error-exitcode=9 python -m benchmarks.ten_launches
 """
@@ -7,20 +7,20 @@ import click
 import torch
 
 from benchmarks import accuracy, correctness
-from benchmarks.op_calls import OpCall
+from benchmarks.op_calls import OPS, OpCall
 from dnnlib import cli
 from dnnlib.options import device_option, version_option
 from torch_utils import devices
+from torch_utils.ops.cuda.recorder import Kernel
 
-NUM_KERNELS = 10
-DTYPES = (torch.float16, torch.float32)
+CALLS_PER_OP = 2
 
 
 @click.command(cls=cli.Command)
 @device_option
 @version_option
 def main(device: str) -> None:
-    """Launch ten different CUDA kernels once; prints how many. On CPUs, the same calls run."""
+    """Launch more than ten different CUDA kernels; prints how many. On CPUs, the same calls run."""
     torch_device = devices.resolve_device(device)
     calls, num_kernels = choose_calls()
     for call in calls:
@@ -32,16 +32,19 @@ def main(device: str) -> None:
 
 
 def choose_calls() -> tuple[list[OpCall], int]:
-    """Small calls that launch `NUM_KERNELS` different kernels or more, and their number."""
+    """For each op the calls that add the most kernels, and how many kernels these are."""
     chosen: list[OpCall] = []
-    seen: set = set()
-    for call in correctness.unusual_calls():
-        for dtype in DTYPES:
-            typed = call.with_dtype(dtype)
-            new = correctness.kernels_of([typed], [dtype]) - seen
-            if new and len(seen) < NUM_KERNELS:
-                seen |= new
-                chosen.append(typed)
+    seen: set[Kernel] = set()
+    calls = [call.with_dtype(torch.float16) for call in correctness.unusual_calls()]
+    kernels = [correctness.kernels_of([call], [torch.float16]) for call in calls]
+    for op in OPS:
+        of_op = [idx for idx, call in enumerate(calls) if call.op == op]
+        for _ in range(CALLS_PER_OP):
+            best = max(of_op, key=lambda idx: len(kernels[idx] - seen))
+            if kernels[best] <= seen:
+                break
+            seen |= kernels[best]
+            chosen.append(calls[best])
     return chosen, len(seen)
 
 

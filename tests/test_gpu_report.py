@@ -122,28 +122,40 @@ def test_kernels_are_built_once_and_failures_are_named(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_kernels_of_training_are_part_of_what_is_built(monkeypatch):
-    (item,) = gpu_sections.build_items(_plan())
-    rows = list(item.measure())
-    counts = {row[0]: int(row[1]) for row in rows}
-    assert counts["all"] > max(counts["stylegan3-t"], counts["the correctness of the ops"])
-    monkeypatch.setattr(gpu_sections.compiler, "arch_of", lambda _: "sm_90")
-    built = []
+def test_all_kernels_are_built_before_they_are_launched(monkeypatch):
+    """Networks run on the device when their kernels, and those of their small relatives, exist."""
+    done = []
 
     def build(kernels, arch):
-        built.append((len(kernels), arch))
-        return kernel_builds.Builds(5, 6, {("a.cu", "f<1>"): "too new"}, 1.0, 2.0)
+        done.append(set(kernels))
+        return kernel_builds.Builds(5, 6, {}, 1.0, 2.0)
 
+    def calls_to_try(resolution, _):
+        done.append("networks run")
+        return calls_of_networks
+
+    calls_of_networks = correctness.calls_to_try(8, CPU)
     monkeypatch.setattr(kernel_builds, "build", build)
-    pretended = SimpleNamespace(type="cuda")
-    calls = correctness.calls_to_try(8, CPU)
-    monkeypatch.setattr(correctness, "calls_to_try", lambda *_: calls)
-    plan = gpu_report.replace(_plan(), device=pretended)
-    (item,) = gpu_sections.build_items(plan)
+    monkeypatch.setattr(correctness, "calls_to_try", calls_to_try)
+    monkeypatch.setattr(gpu_sections.compiler, "arch_of", lambda _: "sm_90")
+    plan = gpu_report.replace(_plan(), device=SimpleNamespace(type="cuda"))
+    first, second = (item.measure() for item in gpu_sections.build_items(plan))
+    of_training, _, of_calls = done
+    assert done[1] == "networks run"
+    of_networks = [call for call in calls_of_networks if call.op == "filtered_lrelu"][:3]
+    assert correctness.kernels_of(of_networks, [torch.float16]) & of_training
+    assert first == [["training", str(len(of_training)), "5", "6", "0", "1.0", "2.0"]]
+    assert second == [["correctness", str(len(of_calls)), "5", "6", "0", "1.0", "2.0"]]
+
+
+def test_kernels_that_do_not_compile_are_a_failure(monkeypatch):
+    builds = kernel_builds.Builds(0, 0, {("a.cu", "f<1>"): "too new"}, 1.0, 2.0)
+    monkeypatch.setattr(kernel_builds, "build", lambda kernels, arch: builds)
+    monkeypatch.setattr(gpu_sections.compiler, "arch_of", lambda _: "sm_90")
+    plan = SimpleNamespace(device=SimpleNamespace(type="cuda"))
     with pytest.raises(Incomplete, match="f<1>: too new") as caught:
-        list(item.measure())
-    assert built == [(counts["all"], "sm_90")]
-    assert caught.value.rows == [["all", str(counts["all"]), "5", "6", "1", "1.0", "2.0"]]
+        gpu_sections._build_row(plan, "training", {("a.cu", "f<1>")})
+    assert caught.value.rows == [["training", "1", "0", "0", "1", "1.0", "2.0"]]
 
 
 def test_ten_launches_are_of_ten_kernels():
@@ -313,7 +325,7 @@ def test_report_that_cannot_start_says_why_in_one_line(monkeypatch, capsys):
 
 TESTS = """
 import time, pytest
-pytestmark = pytest.mark.gpu
+pytestmark = [pytest.mark.gpu]
 def test_good(): pass
 def test_bad(): assert 0, "wrong result"
 def test_slow(): time.sleep({})
@@ -375,6 +387,13 @@ def test_compute_sanitizer_is_called(code, tmp_path, monkeypatch):
     else:
         with pytest.raises(gpu_tests.ChecksFailed, match=r"--tool=racecheck.*ten_launches"):
             next(run)
+
+
+def test_files_of_the_gpu_tests_are_found():
+    names = [os.path.relpath(path, PROJECT_DIR) for path in gpu_tests.test_files()]
+    assert "tests/torch_utils/ops/cuda/test_gpu.py" in names
+    assert "tests/training/test_augment.py" in names
+    assert "tests/test_gpu_report.py" not in names and len(names) < 10
 
 
 # Iterations
