@@ -25,7 +25,6 @@ HEADER = ("network", "batch", "checkout", "s/kimg", "ms/iteration", "spread", "r
 WORKER = Path(__file__).with_name("checkout_worker.py")
 # The published code builds its plugins with nvcc, once.
 START_SEC, TURN_SEC = 240, 120
-NUM_TURNS = 3
 
 
 class Settings(TypedDict):
@@ -172,6 +171,7 @@ class Side:
 def _rows(plan: Plan, cfg: str, folder: Path) -> Iterator[Row]:
     setup = plan.setup(cfg, plan.batches[cfg])  # type: ignore[index]
     settings = settings_of(setup, plan.device.type, plan.num_iterations)
+    memory.release(plan.device)
     names = {"this one": PROJECT_DIR, str(folder): folder}
     sides: dict[str, Side] = {}
     try:
@@ -184,7 +184,7 @@ def _rows(plan: Plan, cfg: str, folder: Path) -> Iterator[Row]:
                 raise CheckoutError(f"{name}: {error}") from error
         found: dict[str, list[float]] = {name: [] for name in sides}
         peaks: dict[str, int | None] = {}
-        for _ in range(NUM_TURNS if plan.num_rounds > 1 else 1):
+        for _ in range(plan.num_rounds):
             for name, side in sides.items():
                 seconds, peaks[name] = side.measure()
                 found[name].append(seconds)

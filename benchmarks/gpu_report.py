@@ -242,7 +242,7 @@ def all_sections(plan: Plan, peaks: Peaks, other: Path | None = None) -> list[Se
             "The same iterations (phases, optimizers, average of the weights) in a process per "
             "checkout; the processes take turns. Ratio: time relative to this checkout.",
             checkout.HEADER,
-            90,
+            110,
             lambda: [] if other is None else checkout.items(plan, other),
         ),
         Section(

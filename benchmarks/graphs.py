@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 import torch
 
-from benchmarks import timing, training
+from benchmarks import memory, timing, training
 from benchmarks.gpu_plan import Plan
 from benchmarks.networks import Setup, Training
 from benchmarks.report import Incomplete, Item, Row, Rows
@@ -22,6 +22,7 @@ def items(plan: Plan) -> list[Item]:
     """One item for each configuration, in its own process: a failed capture may leave traces."""
 
     def measure(setup: Setup) -> Rows:
+        memory.release(plan.device)
         arguments = setup, plan.device.type, plan.num_runs
         rows, failures = training.in_fresh_process(measure_phases, *arguments)
         if failures:

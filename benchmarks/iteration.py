@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks import timing
+from benchmarks import memory, timing
 from benchmarks.networks import Setup
 from data import plain_png
 from torch_utils import devices, training_stats
@@ -99,6 +99,7 @@ def config_of(setup: Setup, data: Path, device: torch.device, **options: Any) ->
 @contextlib.contextmanager
 def started(config: TrainConfig, device: torch.device) -> Iterator[Iterations]:
     """A run with its data, networks and optimizers, which ends with the context."""
+    memory.release(device)
     with tempfile.TemporaryDirectory() as folder:
         config = dataclasses.replace(config, run_dir=folder)
         with contextlib.redirect_stdout(io.StringIO()):  # tables of the networks

@@ -1,5 +1,6 @@
 """Memory that a process or a GPU uses."""
 
+import gc
 import re
 from pathlib import Path
 
@@ -26,6 +27,13 @@ def reset_peak(device: torch.device) -> None:
 def peak_bytes(device: torch.device) -> int | None:
     """Most memory that tensors on a GPU took since `reset_peak`; `None` on other devices."""
     return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
+
+
+def release(device: torch.device) -> None:
+    """Give back the memory of a GPU that only discarded objects take, for other processes, too."""
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
 
 
 def used_bytes(device: torch.device) -> int | None:
