@@ -14,7 +14,7 @@ from benchmarks.calls import Layout
 from benchmarks.networks import Setup
 from benchmarks.op_calls import NETWORKS, OPS, OpCall, cfg_of, network_calls
 from torch_utils.ops.bias_act import activation_funcs
-from torch_utils.ops.cuda import launcher
+from torch_utils.ops.cuda import compiler, launcher
 from torch_utils.ops.cuda.recorder import Kernel, record_launches
 from training.config import Cfg
 
@@ -74,9 +74,10 @@ def measure_errors(
     largest, worst, failures = [0.0] * num_orders, [""] * num_orders, []
     kernels: set[Kernel] = set()
     num_by_reference = 0
+    is_without_kernels = device.type == "cuda" and not compiler.is_available(device.index)
     for call in (_in_layout(call.with_dtype(dtype), channels_last) for call in calls):
         try:
-            launched = _kernels_of_call(call)
+            launched = set() if is_without_kernels else _kernels_of_call(call)
             kernels |= launched
             num_by_reference += not launched
             errors = _errors_of_call(call, device)

@@ -95,6 +95,22 @@ def test_calls_without_a_kernel_are_counted_as_such():
     assert (result.num_kernels, result.num_by_reference) == (0, 1)
 
 
+def test_without_a_compiler_all_calls_use_the_reference(monkeypatch):
+    """A GPU whose kernels cannot be compiled; the calls run on the CPU."""
+    prepare = op_calls.OpCall.prepare
+    monkeypatch.setattr(
+        op_calls.OpCall,
+        "prepare",
+        lambda self, device: prepare(self, getattr(device, "on", device)),
+    )
+    monkeypatch.setattr(correctness.compiler, "is_available", lambda index: index != 3)
+    tried = _calls("upfirdn2d")
+    for index, num_by_reference in ((3, len(tried)), (2, 0)):
+        device = SimpleNamespace(type="cuda", index=index, on=CPU)
+        result = correctness.measure_errors(tried, torch.float32, False, device)
+        assert (result.num_kernels > 0, result.num_by_reference) == (index == 2, num_by_reference)
+
+
 def test_kernel_that_was_not_built_is_named(monkeypatch):
     tried = _calls("upfirdn2d")
     (source, name), *_ = sorted(correctness.kernels_of(tried, [torch.float32]))
