@@ -4,6 +4,7 @@ Each side is a process of its own (`checkout_worker.py`), in the folder of its c
 processes take turns, and wait while the other one computes.
 """
 
+import functools
 import json
 import queue
 import subprocess
@@ -20,6 +21,7 @@ from benchmarks.gpu_plan import Plan
 from benchmarks.networks import Setup
 from benchmarks.report import Item, Row
 from dnnlib.errors import InputError
+from training.config import Cfg
 
 HEADER = ("network", "batch", "checkout", "s/kimg", "ms/iteration", "spread", "ratio", "peak GB")
 WORKER = Path(__file__).with_name("checkout_worker.py")
@@ -61,7 +63,7 @@ def check(folder: Path) -> None:
 
 def items(plan: Plan, folder: Path) -> list[Item]:
     """One item for each configuration."""
-    return [Item(cfg, lambda cfg=cfg: _rows(plan, cfg, folder)) for cfg in plan.batches]  # type: ignore[misc]
+    return [Item(cfg, functools.partial(_rows, plan, cfg, folder)) for cfg in plan.batches]
 
 
 def build_plugins(plan: Plan, folder: Path) -> "Side":
@@ -168,8 +170,8 @@ class Side:
         return f": {lines[-1]}" if lines else ""
 
 
-def _rows(plan: Plan, cfg: str, folder: Path) -> Iterator[Row]:
-    setup = plan.setup(cfg, plan.batches[cfg])  # type: ignore[index]
+def _rows(plan: Plan, cfg: Cfg, folder: Path) -> Iterator[Row]:
+    setup = plan.setup(cfg, plan.batches[cfg])
     settings = settings_of(setup, plan.device.type, plan.num_iterations)
     memory.release(plan.device)
     names = {"this one": PROJECT_DIR, str(folder): folder}

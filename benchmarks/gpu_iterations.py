@@ -1,5 +1,6 @@
 """Iterations of training in `benchmarks/gpu_report.py`: s/kimg, and the dearest kernels."""
 
+import functools
 from collections.abc import Iterator
 from typing import Any
 
@@ -25,12 +26,12 @@ MAX_NAME = 110
 def iteration_items(plan: Plan) -> list[Item]:
     """One item for each configuration; cuDNN tries its algorithms."""
     devices.configure_backends(plan.device)
-    return [Item(cfg, lambda cfg=cfg: _iteration_rows(plan, cfg)) for cfg in plan.batches]  # type: ignore[misc]
+    return [Item(cfg, functools.partial(_iteration_rows, plan, cfg)) for cfg in plan.batches]
 
 
 def profile_items(plan: Plan) -> list[Item]:
     """One item for each configuration."""
-    return [Item(cfg, lambda cfg=cfg: _profile_rows(plan, cfg)) for cfg in plan.batches]  # type: ignore[misc]
+    return [Item(cfg, functools.partial(_profile_rows, plan, cfg)) for cfg in plan.batches]
 
 
 def _iteration_rows(plan: Plan, cfg: Cfg) -> Iterator[Row]:

@@ -33,6 +33,7 @@ from benchmarks import (
     gpu_tests,
     graphs,
     options,
+    side_by_side,
     timing,
 )
 from benchmarks.gpu_plan import Plan
@@ -222,7 +223,7 @@ def all_sections(plan: Plan, peaks: Peaks, other: Path | None = None) -> list[Se
             "Comparisons",
             "The sides take turns in one process. T and R: whole iterations without R1, or forward "
             "and backward passes of single operations.",
-            comparisons.HEADER,
+            side_by_side.HEADER,
             110,
             lambda: comparisons.items(plan),
         ),

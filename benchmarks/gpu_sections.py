@@ -1,5 +1,6 @@
 """Kernels in `benchmarks/gpu_report.py`: builds, correctness, layers, synthesis, cold starts."""
 
+import functools
 import os
 import tempfile
 import time
@@ -146,7 +147,7 @@ def synthesis_items(plan: Plan) -> list[Item]:
             row += [f"{batch / bare_sec:.4g}", f"{result.ratio:.2f}"]
             yield [*row, memory.gigabytes(memory.peak_bytes(plan.device))]
 
-    return [Item(cfg, lambda cfg=cfg: rows(cfg)) for cfg in CFGS]  # type: ignore[misc]
+    return [Item(cfg, functools.partial(rows, cfg)) for cfg in CFGS]
 
 
 def start_items(plan: Plan) -> list[Item]:

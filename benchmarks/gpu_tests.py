@@ -1,5 +1,6 @@
 """The tests that need a GPU, and compute-sanitizer, as rows of `benchmarks/gpu_report.py`."""
 
+import functools
 import os
 import re
 import signal
@@ -33,7 +34,7 @@ def items(plan: Plan) -> list[Item]:
     return [
         Item("pytest -m gpu", lambda: run_tests(test_files(), TESTS_SEC)),
         *(
-            Item(f"compute-sanitizer {tool}", lambda tool=tool: run_sanitizer(plan, tool))  # type: ignore[misc]
+            Item(f"compute-sanitizer {tool}", functools.partial(run_sanitizer, plan, tool))
             for tool in tools
         ),
     ]

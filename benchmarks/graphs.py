@@ -4,6 +4,7 @@ A graph holds the forward and backward passes of a phase, whose launches it repe
 """
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterator
 
 import torch
@@ -30,7 +31,7 @@ def items(plan: Plan) -> list[Item]:
         return rows
 
     setups = [plan.setup(cfg, plan.graph_batch) for cfg in plan.batches]
-    return [Item(setup.cfg, lambda setup=setup: measure(setup)) for setup in setups]  # type: ignore[misc]
+    return [Item(setup.cfg, functools.partial(measure, setup)) for setup in setups]
 
 
 def measure_phases(

@@ -17,6 +17,7 @@ from click.testing import CliRunner
 from benchmarks import (
     PROJECT_DIR,
     checkout,
+    compared_operations,
     comparisons,
     correctness,
     environment,
@@ -482,18 +483,18 @@ def test_channels_last_reaches_the_discriminator():
 
 def test_padding_rounds_channels_up():
     plan = gpu_report.replace(_plan(), cmax=12)
-    conv, _ = comparisons._convolutions(plan, "stylegan3-t")[0]
+    conv, _ = compared_operations._convolutions(plan, "stylegan3-t")[0]
     assert conv.kernel[:2] == (12, 12)
-    x, weight = comparisons._padded(conv, 8)
+    x, weight = compared_operations._padded(conv, 8)
     assert x.shape[1] == weight.shape[0] == weight.shape[1] == 16
     assert x.shape[2:] == conv.x.shape[2:] and weight.shape[2:] == (3, 3)
-    assert comparisons._padded(conv, 1)[0].shape == conv.x.shape
+    assert compared_operations._padded(conv, 1)[0].shape == conv.x.shape
 
 
 def test_products_of_matrices_are_the_convolutions_of_config_r():
     torch.manual_seed(0)
     x, weight = torch.randn(2, 5, 4, 3), torch.randn(7, 5, 1, 1)
-    want, *others = (side(x, weight) for side in comparisons.CONVOLUTIONS.values())
+    want, *others = (side(x, weight) for side in compared_operations.CONVOLUTIONS.values())
     for got in others:
         torch.testing.assert_close(got, want)
 
