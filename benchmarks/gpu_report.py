@@ -187,7 +187,7 @@ def all_sections(plan: Plan, peaks: Peaks, other: Path | None = None) -> list[Se
             "Tests",
             "The tests marked `gpu`, and launches under compute-sanitizer.",
             gpu_tests.HEADER,
-            70,
+            90,
             lambda: gpu_tests.items(plan),
         ),
         Section(
