@@ -374,16 +374,17 @@ def test_failed_gpu_tests_are_named(with_gpu_tests):
     ]
 
 
+@pytest.mark.slow
 def test_gpu_tests_that_do_not_end_are_ended(with_gpu_tests):
     with_gpu_tests(99)
     start = time.perf_counter()
     rows = []
     with pytest.raises(gpu_tests.ChecksFailed, match="1 tests failed"):
-        for row in gpu_tests.run_tests(["test_x.py"], 12):
+        for row in gpu_tests.run_tests(["test_x.py"], 25):
             rows.append(row)
-    assert time.perf_counter() - start < 60
+    assert time.perf_counter() - start < 90
     assert rows[0][1].startswith("1 passed, 1 failed")
-    assert "ended after 12 s, the others are not known" in rows[0][1]
+    assert "ended after 25 s, the others are not known" in rows[0][1]
 
 
 def test_broken_gpu_tests_are_a_failure(with_gpu_tests, tmp_path):
