@@ -73,8 +73,7 @@ def measure(
         `launches` of each phase when it runs, by place; `intervals`, in iterations, of the phases;
         `cpu_sec`, the processor time of an iteration of `Gmain` and `Dmain`.
     """
-    with tempfile.TemporaryDirectory() as run_dir, _choose_as_on_cuda():
-        trainer = _make_trainer(Setup(cfg, resolution, batch, cbase, cmax), run_dir)
+    with meta_trainer(Setup(cfg, resolution, batch, cbase, cmax)) as trainer:
         trainer._train_batch()  # prepares filters, and the moments of the optimizers
         intervals = {phase.name: phase.interval for phase in trainer.phases}
         period = math.lcm(*intervals.values(), trainer.ada.interval)
@@ -95,6 +94,13 @@ def measure(
         for phase, interval in intervals.items()
     }
     return dict(launches=launches, intervals=intervals, cpu_sec=min(runs_sec))
+
+
+@contextlib.contextmanager
+def meta_trainer(setup: Setup) -> Iterator[Any]:
+    """A trainer on the meta device, which does as on CUDA inside, with adaptive augmentation."""
+    with tempfile.TemporaryDirectory() as run_dir, _choose_as_on_cuda():
+        yield _make_trainer(setup, run_dir)
 
 
 class LaunchCounter(TorchDispatchMode, recorder.LaunchRecorder):
@@ -176,7 +182,7 @@ def _is_on_device(tensors: list[Tensor], place: str) -> bool:
 @functools.cache
 def _launches_nothing(func: Any, name: str) -> bool:
     """Whether an operation only makes a view, or allocates memory."""
-    if name.startswith(("empty", "new_empty", "_local_scalar", "set_", "resize_")):
+    if name.startswith(("empty", "new_empty", "_unsafe_view", "_local_scalar", "set_", "resize_")):
         return True
     returns = [value.alias_info for value in func._schema.returns]
     return bool(returns) and all(alias is not None and not alias.is_write for alias in returns)

@@ -35,4 +35,5 @@ def update_ema(G_ema: torch.nn.Module, G: torch.nn.Module, beta: float) -> None:
         torch._foreach_lerp_(averages, currents, 1 - beta)
     else:
         torch._foreach_copy_(averages, torch._foreach_lerp(currents, averages, beta))
-    torch._foreach_copy_(list(G_ema.buffers()), list(G.buffers()))
+    if copies := list(G_ema.buffers()):  # PyTorch refuses empty lists
+        torch._foreach_copy_(copies, list(G.buffers()))
