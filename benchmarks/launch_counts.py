@@ -1,8 +1,9 @@
 """Counts what one iteration of training launches, on the meta device; `launches.py` prints it.
 
-The iteration is that of `training.training_loop.Trainer`: data, phases, gradients, optimizer, moving
-average, statistics, adaptive augmentation. The meta device has shapes, but no data, and stands for
-CUDA. It takes the way of CUDA wherever a choice depends on the device: see `_choose_as_on_cuda`.
+The iteration is that of `training.training_loop.Trainer`: data, phases, gradients, optimizer,
+moving average, statistics, adaptive augmentation. The meta device has shapes, but no data, and
+stands for CUDA. It takes the way of CUDA wherever a choice depends on the device: see
+`_choose_as_on_cuda`.
 
 How launches are counted:
 
@@ -22,9 +23,9 @@ import collections
 import contextlib
 import dataclasses
 import functools
+import io
 import json
 import math
-import os
 import sys
 import tempfile
 import time
@@ -41,6 +42,7 @@ from torch_utils import training_stats
 from torch_utils.distributed import Worker
 from torch_utils.ops.cuda import recorder
 from training import ema, phases, training_loop
+from training.config import Cfg
 
 META = torch.device("meta")
 CHUNK, CAT_TENSORS = 65536, 128
@@ -56,7 +58,7 @@ Counts = dict[str, dict[str, float]]  # phase -> place -> launches
 
 
 def measure(
-    cfg: str, resolution: int, batch: int, cbase: int, cmax: int, cuda: int, num_runs: int
+    cfg: Cfg, resolution: int, batch: int, cbase: int, cmax: int, cuda: int, num_runs: int
 ) -> dict[str, Any]:
     """Count the launches of an average iteration, and time iterations without lazy phases.
 
@@ -82,7 +84,7 @@ def measure(
         with counter, counter.activate(), _places(counter):
             for _ in range(period):
                 trainer._train_batch()
-        runs_sec = []
+        runs_sec: list[float] = []
         while len(runs_sec) < num_runs:
             trainer.batch_idx = 1  # no lazy phase, and no adjustment of the augmentation, is due
             start = time.process_time()
@@ -175,7 +177,7 @@ def _flatten(value: Any) -> list[Tensor]:
 
 
 def _is_on_device(tensors: list[Tensor], place: str) -> bool:
-    # Statistics are reported from stand-ins on the CPU; a counter of steps stays there on CUDA, too.
+    # Statistics are reported from stand-ins on the CPU; a counter of steps stays there anyway.
     return place == "statistics" or any(t.device == META for t in tensors)
 
 
@@ -195,8 +197,9 @@ class _MetaTrainer(training_loop.Trainer):
         """Nobody reads it."""
 
     def _set_up_data(self, start: int) -> None:
-        self.training_set = _TrainingSet(self.config.training_set_kwargs["resolution"])
-        self.batches = _Batches(self.config.batch_gpu, self.training_set.resolution)
+        resolution = self.config.training_set_kwargs["resolution"]
+        self.training_set: Any = _TrainingSet(resolution)
+        self.batches: Any = _Batches(self.config.batch_gpu, resolution)
 
     def _set_up_files(self, state: Any) -> None:
         pass
@@ -231,7 +234,7 @@ def _make_trainer(setup: Setup, run_dir: str) -> Any:
         cudnn_benchmark=False,
     )
     with META:
-        trainer = _MetaTrainer(Worker(device=META), config)
+        trainer: Any = _MetaTrainer(Worker(device=META), config)
     trainer.cur_nimg = 1_000_000  # the blur of config R, which fades, is over
     # Reading the counters is not possible, and takes place in every sixteenth iteration only.
     trainer.health.check = lambda networks: None
@@ -255,8 +258,10 @@ def _choose_as_on_cuda() -> Iterator[None]:
     library.impl("_fused_adam_", lambda *args, **kwargs: None)
     with (
         mock.patch.object(training_stats, "report", report_stand_in),
-        mock.patch.object(sys.modules["torch.optim.adam"], "_device_dtype_check_for_fused", lambda *_, **__: None),
-        mock.patch.object(sys, "stdout", open(os.devnull, "w")),
+        mock.patch.object(
+            sys.modules["torch.optim.adam"], "_device_dtype_check_for_fused", lambda *_, **__: None
+        ),
+        contextlib.redirect_stdout(io.StringIO()),
     ):
         yield
     library._destroy()
@@ -298,4 +303,4 @@ def _places(counter: LaunchCounter) -> Iterator[None]:
 
 
 if __name__ == "__main__":
-    sys.__stdout__.write(json.dumps(measure(**json.loads(sys.argv[2]))))
+    print(json.dumps(measure(**json.loads(sys.argv[2]))))

@@ -1,4 +1,4 @@
-"""Kernel launches of an iteration of training, counted without a GPU: `python -m benchmarks.launches`.
+"""Kernel launches of training, counted without a GPU: `python -m benchmarks.launches`.
 
 The networks of a batch of 32 images of 256x256 run on the meta device, see `launch_counts.py`.
 """
@@ -33,7 +33,9 @@ Result = dict[str, Any]  # of `launch_counts.measure`
 @click.command(cls=cli.Command)
 @options.networks(resolution=256)
 @options.number("--batch", "Images per iteration, in one pass.", default=32)
-@options.number("--cuda", "Version of CUDA of PyTorch, 12 or 13: decides the launches for lists.", 13)
+@options.number(
+    "--cuda", "Version of CUDA of PyTorch, 12 or 13: decides the launches for lists.", 13
+)
 @options.number("--repeat", "Timed iterations.", default=5)
 @click.option(
     "--checkout",

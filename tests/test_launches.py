@@ -1,4 +1,4 @@
-"""`benchmarks.launches` counts what a GPU would launch; training launches little besides networks."""
+"""`benchmarks.launches` counts what a GPU would launch: little besides networks and losses."""
 
 import subprocess
 

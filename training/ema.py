@@ -2,6 +2,7 @@
 
 import numpy as np
 import torch
+from torch import Tensor
 
 
 def ema_beta(
@@ -27,7 +28,8 @@ def update_ema(G_ema: torch.nn.Module, G: torch.nn.Module, beta: float) -> None:
 
     The average becomes `lerp(current, average, beta)`, with `beta` rounded to float32.
     """
-    averages, currents = list(G_ema.parameters()), list(G.parameters())
+    averages: list[Tensor] = list(G_ema.parameters())
+    currents: list[Tensor] = list(G.parameters())
     beta = float(np.float32(beta))
     if beta > 0.5:
         # The same bits, in place: above 0.5, `lerp` starts from the average anyway, and `1 - beta`

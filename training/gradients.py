@@ -5,7 +5,7 @@ from torch import Tensor
 
 
 def join(module: torch.nn.Module) -> Tensor | None:
-    """All gradients of a network, `[number]`, in the order of its parameters; `None` without any."""
+    """All gradients of a network, `[number]`, in the order of its parameters, or `None`."""
     grads = [param.grad.flatten() for param in module.parameters() if param.grad is not None]
     return torch.cat(grads) if grads else None
 

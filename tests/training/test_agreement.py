@@ -53,7 +53,9 @@ def test_all_stop_in_the_same_iteration_within_the_period(monkeypatch):
     first, second, meetings = run(monkeypatch, 1, [0.0099, 0.0124], asked_at=500)
     assert first == second
     assert 500 <= first <= 500 + 1 / 0.0124
-    assert meetings <= 7 + 500 * 0.0124 + 2  # the interval doubles from one to 80, then one a second
+    assert (
+        meetings <= 7 + 500 * 0.0124 + 2
+    )  # the interval doubles from one to 80, then one a second
 
 
 def test_slow_iterations_are_left_one_by_one(monkeypatch):

@@ -1,4 +1,4 @@
-"""--deterministic=1: no operation of training is one that PyTorch or we run differently each time."""
+"""--deterministic=1: training calls no operation whose result differs from time to time."""
 
 import contextlib
 import os
@@ -15,45 +15,45 @@ from torch_utils import devices
 
 # What `torch.use_deterministic_algorithms` of PyTorch 2.13 lists as "will throw a RuntimeError" on
 # CUDA, as operations of ATen.
-RAISING = """
-avg_pool3d_backward
-_adaptive_avg_pool2d_backward
-_adaptive_avg_pool3d_backward
-adaptive_max_pool2d_backward
-fractional_max_pool2d_backward
-fractional_max_pool3d_backward
-max_unpool2d
-max_unpool3d
-upsample_linear1d_backward
-upsample_bilinear2d_backward
-_upsample_bilinear2d_aa_backward
-upsample_bicubic2d_backward
-_upsample_bicubic2d_aa_backward
-upsample_trilinear3d_backward
-reflection_pad1d_backward
-reflection_pad2d_backward
-reflection_pad3d_backward
-nll_loss_forward
-nll_loss_backward
-nll_loss2d_forward
-nll_loss2d_backward
-_ctc_loss_backward
-_embedding_bag
-_embedding_bag_dense_backward
-put
-put_
-histc
-bincount
-median
-nanmedian
-kthvalue
-grid_sampler_2d_backward
-grid_sampler_3d_backward
-cumsum
-cumsum_
-scatter_reduce
-scatter_reduce_
-""".split()
+RAISING = [
+    "avg_pool3d_backward",
+    "_adaptive_avg_pool2d_backward",
+    "_adaptive_avg_pool3d_backward",
+    "adaptive_max_pool2d_backward",
+    "fractional_max_pool2d_backward",
+    "fractional_max_pool3d_backward",
+    "max_unpool2d",
+    "max_unpool3d",
+    "upsample_linear1d_backward",
+    "upsample_bilinear2d_backward",
+    "_upsample_bilinear2d_aa_backward",
+    "upsample_bicubic2d_backward",
+    "_upsample_bicubic2d_aa_backward",
+    "upsample_trilinear3d_backward",
+    "reflection_pad1d_backward",
+    "reflection_pad2d_backward",
+    "reflection_pad3d_backward",
+    "nll_loss_forward",
+    "nll_loss_backward",
+    "nll_loss2d_forward",
+    "nll_loss2d_backward",
+    "_ctc_loss_backward",
+    "_embedding_bag",
+    "_embedding_bag_dense_backward",
+    "put",
+    "put_",
+    "histc",
+    "bincount",
+    "median",
+    "nanmedian",
+    "kthvalue",
+    "grid_sampler_2d_backward",
+    "grid_sampler_3d_backward",
+    "cumsum",
+    "cumsum_",
+    "scatter_reduce",
+    "scatter_reduce_",
+]
 
 
 class OperationRecorder(TorchDispatchMode):
