@@ -23,12 +23,17 @@ def broadcast_module(worker: Worker, module: torch.nn.Module | None) -> None:
 
 def any_of(worker: Worker, *flags: bool) -> list[bool]:
     """OR each flag over all processes, so that all decide alike. Does not wait for GPUs."""
+    return [bool(flag) for flag in highest(worker, *flags)]
+
+
+def highest(worker: Worker, *numbers: int) -> list[int]:
+    """The largest of each number over all processes. Does not wait for GPUs."""
     if worker.size == 1:
-        return list(flags)
-    shared = torch.tensor(flags, dtype=torch.uint8)
+        return list(numbers)
+    shared = torch.tensor(numbers, dtype=torch.int64)
     with heartbeat.collective():
         torch.distributed.all_reduce(shared, torch.distributed.ReduceOp.MAX, group=worker.control)
-    return [bool(flag) for flag in shared.tolist()]
+    return shared.tolist()
 
 
 def gather(worker: Worker, value: Any) -> list[Any] | None:
@@ -56,9 +61,16 @@ def average(worker: Worker, tensors: Iterable[Tensor]) -> None:
     tensors = list(tensors)
     if worker.size == 1 or not tensors:
         return
-    flat = torch.cat([tensor.detach().flatten() for tensor in tensors])
-    with heartbeat.collective():
-        torch.distributed.all_reduce(flat)
-    flat /= worker.size
-    for tensor, mean in zip(tensors, flat.split([t.numel() for t in tensors]), strict=True):
-        tensor.detach().copy_(mean.view_as(tensor))
+    tensors = [tensor.detach() for tensor in tensors]
+    flat = torch.cat([tensor.flatten() for tensor in tensors])
+    average_one(worker, flat)
+    means = flat.split([tensor.numel() for tensor in tensors])
+    torch._foreach_copy_(tensors, [m.view_as(t) for m, t in zip(means, tensors, strict=True)])
+
+
+def average_one(worker: Worker, tensor: Tensor) -> None:
+    """Replace a tensor without gaps by its average over all processes."""
+    if worker.size > 1:
+        with heartbeat.collective():
+            torch.distributed.all_reduce(tensor)
+        tensor /= worker.size

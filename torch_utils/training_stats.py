@@ -1,13 +1,13 @@
 """Training statistics: report values anywhere, collect their mean and spread over all processes.
 
-`report()` only adds to sums on the device of the value, and never waits for the device.
+`report()` copies a value on its device, and never waits for the device; many are summed together.
 `Collector.update()` adds up the sums of all devices and processes; all processes must call it.
 """
 
 import contextlib
 import re
 import weakref
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,12 +16,15 @@ import torch
 import dnnlib
 from dnnlib import heartbeat
 
+MAX_WAITING = 256  # reports that wait to be summed together
+MAX_WAITING_ELEMENTS = 1024  # of such a report
+
 _rank = 0
 _sync_device: torch.device | None = None  # where processes exchange sums; `None` for one process
 
 # Reports of this process that have not been exchanged yet.
 _new_nums: dict[str, int] = {}  # names in the order of their first report
-_new_sums: dict[torch.device, dict[str, torch.Tensor]] = {}  # sum and sum of squares
+_new_sums: "dict[torch.device, _Sums]" = {}
 
 _agreed_names: list[str] = []  # the same on all processes
 _collectors: "weakref.WeakSet[Collector]" = weakref.WeakSet()
@@ -52,13 +55,7 @@ def report(name: str, value: Any) -> Any:
         return value
     _new_nums[name] = _new_nums.get(name, 0) + elements.numel()
     if elements.numel() > 0:
-        elements = elements.to(torch.float32)
-        sums = torch.stack([elements.sum(), elements.square().sum()])
-        if sums.device.type != "mps":  # which has no float64
-            sums = sums.to(torch.float64)
-        by_name = _new_sums.setdefault(sums.device, {})
-        # Not in place: the sums may be inference tensors.
-        by_name[name] = by_name[name] + sums if name in by_name else sums
+        _new_sums.setdefault(elements.device, _Sums()).add(name, elements)
     return value
 
 
@@ -149,6 +146,52 @@ class Collector:
         return self._moments.get(name, np.zeros(3))
 
 
+class _Sums:
+    """Sums of the reports on one device, of which few operations compute many."""
+
+    def __init__(self) -> None:
+        self._names: list[str] = []  # of all reports that `take` has not added up
+        # Reports of few elements, as copies, by the number of elements; with their indices.
+        self._waiting: dict[int, list[tuple[int, torch.Tensor]]] = {}
+        # Indices of other reports, and for each a row with its sum and its sum of squares.
+        self._rows: list[tuple[Sequence[int], torch.Tensor]] = []
+        self._totals: dict[str, np.ndarray] = {}  # the same on the host, over all reports of a name
+
+    def add(self, name: str, elements: torch.Tensor) -> None:
+        """Add the elements of a tensor, which may change afterwards."""
+        idx, num = len(self._names), elements.numel()
+        self._names.append(name)
+        if num > MAX_WAITING_ELEMENTS:
+            self._sum([idx], elements.to(torch.float32).reshape(1, -1))
+            return
+        waiting = self._waiting.setdefault(num, [])
+        waiting.append((idx, elements.to(torch.float32, copy=True).flatten()))
+        if len(waiting) == MAX_WAITING:
+            self._sum_waiting()
+
+    def take(self, names: Iterable[str]) -> dict[str, np.ndarray]:
+        """The sums under names, `[2]` in float64. Waits for the device."""
+        self._sum_waiting()
+        if self._rows:
+            rows = torch.cat([rows for _, rows in self._rows]).cpu().to(torch.float64).numpy()
+            order = [idx for indices, _ in self._rows for idx in indices]
+            for name, row in zip(self._names, rows[np.argsort(order)], strict=True):
+                self._totals[name] = self._totals.get(name, 0) + row
+            self._names.clear()
+            self._rows.clear()
+        return {name: self._totals.pop(name) for name in names if name in self._totals}
+
+    def _sum_waiting(self) -> None:
+        for reports in self._waiting.values():
+            indices, elements = zip(*reports, strict=True)
+            self._sum(indices, torch.stack(elements))
+        self._waiting.clear()
+
+    def _sum(self, indices: Sequence[int], elements: torch.Tensor) -> None:
+        sums = torch.stack([elements.sum(1), elements.square().sum(1)], dim=1)
+        self._rows.append((indices, sums))
+
+
 def _exchange() -> None:
     """Give all collectors the reports of all processes."""
     names = list(_agreed_names)
@@ -166,22 +209,20 @@ def _reduce(names: list[str]) -> int:
     Returns:
         Number of names that remain to be reduced, added up over the processes.
     """
-    rows = torch.zeros(len(names) + 1, 3, dtype=torch.float64)
+    rows = np.zeros([len(names) + 1, 3])
     row_of_name = {name: i for i, name in enumerate(names)}
     for name, i in row_of_name.items():
         rows[i, 0] = _new_nums.pop(name, 0)
     rows[-1, 0] = len(_new_nums)
-    for by_name in _new_sums.values():
-        taken = [name for name in by_name if name in row_of_name]
-        if taken:
-            sums = torch.stack([by_name.pop(name) for name in taken]).cpu()  # one copy per device
-            rows[[row_of_name[name] for name in taken], 1:] += sums.to(torch.float64)
+    for sums in _new_sums.values():
+        for name, row in sums.take(names).items():
+            rows[row_of_name[name], 1:] += row
     if _sync_device is not None:
-        shared = rows.to(_sync_device)
+        shared = torch.from_numpy(rows).to(_sync_device)
         with heartbeat.collective():
             torch.distributed.all_reduce(shared)
-            rows = shared.cpu()
-    for name, row in zip(names, rows.numpy(), strict=False):
+            rows = shared.cpu().numpy()
+    for name, row in zip(names, rows, strict=False):
         if row[0] > 0:
             for collector in _collectors:
                 collector._arrived[name] = collector._arrived.get(name, 0) + row

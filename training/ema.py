@@ -1,6 +1,8 @@
 """Moving average of the generator's weights."""
 
+import numpy as np
 import torch
+from torch import Tensor
 
 
 def ema_beta(
@@ -22,8 +24,18 @@ def ema_beta(
 
 @torch.no_grad()
 def update_ema(G_ema: torch.nn.Module, G: torch.nn.Module, beta: float) -> None:
-    """Add the parameters of `G` to the moving average `G_ema`; copy the buffers."""
-    for average, current in zip(G_ema.parameters(), G.parameters(), strict=True):
-        average.copy_(current.lerp(average, beta))
-    for copied, buffer in zip(G_ema.buffers(), G.buffers(), strict=True):
-        copied.copy_(buffer)
+    """Add the parameters of `G` to the moving average `G_ema`; copy the buffers.
+
+    The average becomes `lerp(current, average, beta)`, with `beta` rounded to float32.
+    """
+    averages: list[Tensor] = list(G_ema.parameters())
+    currents: list[Tensor] = list(G.parameters())
+    beta = float(np.float32(beta))
+    if beta > 0.5:
+        # The same bits, in place: above 0.5, `lerp` starts from the average anyway, and `1 - beta`
+        # is exact.
+        torch._foreach_lerp_(averages, currents, 1 - beta)
+    else:
+        torch._foreach_copy_(averages, torch._foreach_lerp(currents, averages, beta))
+    if copies := list(G_ema.buffers()):  # PyTorch refuses empty lists
+        torch._foreach_copy_(copies, list(G.buffers()))

@@ -32,18 +32,22 @@ class Health:
         self, phase_names: Sequence[str], max_bad_steps: int, device: torch.device
     ) -> None:
         self.max_bad_steps = max_bad_steps
-        self._bad_steps = {name: torch.zeros([], device=device) for name in phase_names}
+        self._num_steps = dict.fromkeys(phase_names, 0)
+        # Number of the last step with mostly good gradients.
+        self._last_good = {
+            name: torch.zeros([], dtype=torch.int64, device=device) for name in phase_names
+        }
         self._num_replaced = torch.zeros([], dtype=torch.int64, device=device)
 
-    def make_finite(self, phase_name: str, grads: Sequence[Tensor]) -> None:
-        """Replace NaN by 0 and infinities by 1e5 in gradients, and count them."""
-        total = sum(grad.numel() for grad in grads)
-        num_bad = torch.stack([(~torch.isfinite(grad)).sum() for grad in grads]).sum()
-        for grad in grads:
-            torch.nan_to_num(grad, nan=0, posinf=1e5, neginf=-1e5, out=grad)
+    def make_finite(self, phase_name: str, grads: Tensor) -> Tensor:
+        """Copy all gradients of a phase with 0 for NaN and 1e5 for infinity, which are counted."""
+        finite = grads.nan_to_num(nan=0, posinf=1e5, neginf=-1e5)
+        num_bad = (finite != grads).sum()
         self._num_replaced += num_bad
-        counter = self._bad_steps[phase_name]
-        counter.add_(1).mul_(num_bad > 0.5 * total)
+        self._num_steps[phase_name] += 1
+        is_good = num_bad <= 0.5 * grads.numel()
+        self._last_good[phase_name].masked_fill_(is_good, self._num_steps[phase_name])
+        return finite
 
     def take_num_replaced(self) -> int:
         """Number of gradients replaced since the last call. Waits for the device."""
@@ -69,7 +73,7 @@ class Health:
         worst = max(bad_steps)
         if worst < self.max_bad_steps:
             return
-        names = [name for name, num in zip(self._bad_steps, bad_steps, strict=True) if num == worst]
+        names = [name for name, num in zip(self._num_steps, bad_steps, strict=True) if num == worst]
         bad_networks = [name for name, net in networks.items() if misc.nonfinite_tensors(net)]
         weights = (
             f"the weights of {' and '.join(bad_networks)} are not finite"
@@ -77,10 +81,12 @@ class Health:
             else "all weights are still finite"
         )
         raise TrainingDiedError(
-            f"the losses of {' and '.join(names)} have not been finite for {worst:.0f} steps; "
+            f"the losses of {' and '.join(names)} have not been finite for {worst} steps; "
             f"{weights}. The saved states are from before: continue with --resume=latest and a "
             f"lower --glr and --dlr, or another --gamma (--max-nan-steps sets the limit)"
         )
 
-    def _read(self) -> list[float]:
-        return torch.stack(list(self._bad_steps.values())).tolist()
+    def _read(self) -> list[int]:
+        """Number of the latest consecutive bad steps of each phase."""
+        last_good = torch.stack(list(self._last_good.values())).tolist()
+        return [num - good for num, good in zip(self._num_steps.values(), last_good, strict=True)]

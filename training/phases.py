@@ -46,6 +46,8 @@ def make_phases(
     """
     if reg_interval is not None:
         opt_kwargs = lazy_optimizer_kwargs(opt_kwargs, reg_interval)
+    devices = {param.device for param in module.parameters()}
+    opt_kwargs = {**opt_kwargs, **device_options(devices.pop())}
     # Adam refuses integer betas next to float ones.
     opt_kwargs = {**opt_kwargs, "betas": tuple(float(beta) for beta in opt_kwargs["betas"])}
     optimizer = dnnlib.util.construct_class_by_name(module.parameters(), **opt_kwargs)
@@ -55,6 +57,12 @@ def make_phases(
         Phase(f"{name}main", module, optimizer),
         Phase(f"{name}reg", module, optimizer, interval=reg_interval),
     ]
+
+
+def device_options(device: torch.device) -> dict[str, Any]:
+    """Arguments of optimizers for parameters on a device: how to compute, not what."""
+    # One launch for many parameters, which counts their steps on the device.
+    return dict(fused=True) if device.type == "cuda" else {}
 
 
 def lazy_optimizer_kwargs(opt_kwargs: dict[str, Any], reg_interval: int) -> dict[str, Any]:
@@ -74,11 +82,22 @@ def optimizers(phases: Iterable[Phase]) -> dict[str, torch.optim.Optimizer]:
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
-    """Load the moments of an optimizer; it keeps its learning rate and other settings."""
-    settings = [{**group, "params": None} for group in optimizer.param_groups]
-    optimizer.load_state_dict(state)
-    for group, own in zip(optimizer.param_groups, settings, strict=True):
-        group.update({key: value for key, value in own.items() if key != "params"})
+    """Load the moments of an optimizer; it keeps its learning rate and other settings.
+
+    The settings decide where PyTorch keeps the numbers of steps, so those of the optimizer replace
+    those of the state, which may come from another kind of device.
+    """
+    groups = [
+        {**own, "params": saved["params"]}
+        for own, saved in zip(optimizer.param_groups, state["param_groups"], strict=True)
+    ]
+    moments = {idx: _with_step_on_cpu(of_param) for idx, of_param in state["state"].items()}
+    optimizer.load_state_dict({"state": moments, "param_groups": groups})
+
+
+def _with_step_on_cpu(moments: dict[str, Any]) -> dict[str, Any]:
+    """Where PyTorch expects the number of steps; with `fused` it moves the number to the device."""
+    return {k: v.cpu() if k == "step" else v for k, v in moments.items()}
 
 
 class Timer:

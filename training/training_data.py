@@ -56,10 +56,9 @@ def start_loading(
 def load_batch(batches: TrainingBatches, device: torch.device) -> tuple[Tensor, Tensor]:
     """The next images, float32 in [-1, 1], and their labels, on the device of the networks."""
     real_img, real_c = batches.load()
-    # A byte per value goes to the device, which converts it to four.
-    real_img = real_img.to(device, non_blocking=True)
-    real_img = real_img.to(torch.float32, memory_format=torch.contiguous_format) / 127.5 - 1
-    return real_img, real_c.to(device, non_blocking=True)
+    # A byte per value goes to the device, which converts it to a float of four.
+    real_img = real_img.to(device, non_blocking=True).contiguous() / 127.5
+    return real_img.sub_(1), real_c.to(device, non_blocking=True)
 
 
 def draw_labels(training_set: Dataset, num: int, device: torch.device) -> Tensor:

@@ -14,13 +14,16 @@ from dnnlib.errors import MachineError
 from torch_utils import collectives, devices, training_stats, watchdog
 from torch_utils.distributed import Worker
 from torch_utils.images import save_image_grid as save_image_grid
-from training import advice, checkpoint, ema, health, log, resume, training_data
+from training import advice, checkpoint, ema, gradients, health, log, resume, training_data
+from training.agreement import Agreement
 from training.build import network_kwargs as network_kwargs
 from training.config import TrainConfig
 from training.phases import Phase
 from training.run import Run
 from training.snapshot_grid import setup_snapshot_image_grid as setup_snapshot_image_grid
 from training.stop_request import StopRequest
+
+STOP_SEC = 1  # from a request to stop to the iteration after which several processes do
 
 
 def training_loop(
@@ -85,6 +88,8 @@ class Trainer(Run):
             self.tick_start_time += time.monotonic() - start_time
         if self.cur_nimg >= total_nimg:
             return True
+        state_sec = self.config.state_minutes * 60
+        agreement = Agreement(self.worker, min(state_sec, STOP_SEC))
         self.say(f"Training for {self.config.total_kimg} kimg...\n")
         with self.progress.shown(self.cur_nimg, self.tick_start_nimg):
             while True:
@@ -96,10 +101,9 @@ class Trainer(Run):
                 if is_done or self.tick == 0 or tick_nimg >= self.config.kimg_per_tick * 1000:
                     with self.progress.paused():
                         self._finish_tick(is_done)
-                is_stopping, is_state_due = collectives.any_of(
-                    self.worker,
+                is_stopping, is_state_due = agreement.any_of(
                     stop_request is not None and stop_request.is_set,
-                    time.monotonic() - self.state_time > self.config.state_minutes * 60,
+                    time.monotonic() - self.state_time > state_sec,
                 )
                 if is_done:
                     return True
@@ -155,11 +159,11 @@ class Trainer(Run):
     @torch.no_grad()
     def _step(self, phase: Phase) -> None:
         """Average the gradients over the processes, make them finite, update the weights."""
-        grads = [p.grad for p in phase.module.parameters() if p.grad is not None]
-        if not grads:
+        grads = gradients.join(phase.module)
+        if grads is None:
             return  # a phase whose weight is zero
-        collectives.average(self.worker, grads)
-        self.health.make_finite(phase.name, grads)
+        collectives.average_one(self.worker, grads)
+        gradients.replace(phase.module, self.health.make_finite(phase.name, grads))
         phase.optimizer.step()
         if phase.name in ("Dmain", "Dboth"):
             # Each process has updated the generator's moving averages (w_avg, magnitude_ema) from

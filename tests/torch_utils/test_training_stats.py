@@ -126,6 +126,34 @@ def test_reports_in_inference_mode_mix_with_others():
     assert collector.num("x") == 3
 
 
+def test_later_changes_of_a_value_do_not_change_its_report():
+    collector = training_stats.Collector()
+    for num in (4, training_stats.MAX_WAITING_ELEMENTS + 1):
+        values, array = torch.ones(num), np.ones(num, np.float32)
+        training_stats.report("x", values)
+        training_stats.report("y", array)
+        values.fill_(7)
+        array.fill(7)
+    collector.update()
+    assert (collector["x"], collector["y"]) == (1, 1)
+
+
+def test_sums_are_those_of_each_report_by_itself_to_the_last_bit():
+    torch.manual_seed(0)
+    collector = training_stats.Collector()
+    expected: dict[str, torch.Tensor] = {}
+    sizes = [1, 3, 8, 100, training_stats.MAX_WAITING_ELEMENTS, 5000]
+    for i in range(2 * training_stats.MAX_WAITING):
+        name, values = f"{i % 5}", torch.randn(sizes[i % len(sizes)]) * 10.0 ** (i % 7)
+        training_stats.report(name, values)
+        sums = torch.stack([values.sum(), values.square().sum()]).double()
+        expected[name] = expected.get(name, 0) + sums
+    collector.update()
+    assert {n: torch.from_numpy(row[1:]).tolist() for n, row in collector._moments.items()} == {
+        name: sums.tolist() for name, sums in expected.items()
+    }
+
+
 @pytest.mark.gpu
 def test_reports_do_not_wait_for_the_device():
     collector = training_stats.Collector()

@@ -1,5 +1,7 @@
 """The scalar rules of the training loop, against worked examples."""
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -81,6 +83,71 @@ def test_parameters_are_averaged_and_buffers_copied(beta):
     assert average.running_mean.tolist() == [5] * 3
     assert int(average.num_batches_tracked) == 7
     assert current.weight.tolist() == [4] * 3
+
+
+@pytest.mark.parametrize("beta", [0, 0.3, 0.5, 0.5000001, 0.9, 0.99789, 1 - 1e-7, 1])
+def test_average_has_the_bits_of_lerp(beta):
+    torch.manual_seed(0)
+    average, current = torch.nn.Linear(64, 65), torch.nn.Linear(64, 65)
+    expected = [
+        c.lerp(a, beta) for a, c in zip(average.parameters(), current.parameters(), strict=True)
+    ]
+    ema.update_ema(average, current, beta)
+    for got, wanted in zip(average.parameters(), expected, strict=True):
+        assert torch.equal(got, wanted)
+
+
+def _adam(device: str, **options: Any) -> torch.optim.Adam:
+    """An optimizer of one parameter on a device; `fused` as on CUDA, if given."""
+    optimizer = torch.optim.Adam([torch.nn.Parameter(torch.ones(2, device=device))], lr=0.1)
+    optimizer.param_groups[0].update(options)
+    return optimizer
+
+
+@pytest.mark.parametrize("is_saved_fused", [False, True])
+@pytest.mark.parametrize("is_fused", [False, True])
+def test_state_of_an_optimizer_goes_from_device_to_device(is_saved_fused, is_fused):
+    """The meta device stands for CUDA, where steps are counted on the device."""
+    saved = _adam("cpu", fused=is_saved_fused or None, lr=0.5)
+    for _ in range(3):
+        saved.param_groups[0]["params"][0].grad = torch.ones(2)
+        saved.step()
+    state = saved.state_dict()
+    optimizer = _adam("meta" if is_fused else "cpu", fused=is_fused or None)
+    phases.load_optimizer(optimizer, state)
+    (group,) = optimizer.param_groups
+    assert (group["fused"], group["lr"]) == (is_fused or None, 0.1)
+    (moments,) = optimizer.state.values()
+    assert moments["step"].dtype == torch.float32
+    assert moments["step"].device.type == moments["exp_avg"].device.type
+    if not is_fused:
+        assert float(moments["step"]) == 3
+        assert torch.equal(moments["exp_avg"], saved.state_dict()["state"][0]["exp_avg"])
+        group["params"][0].grad = torch.ones(2)
+        optimizer.step()
+
+
+def test_steps_that_a_gpu_has_counted_come_back_to_the_cpu():
+    saved = _adam("cpu")
+    saved.param_groups[0]["params"][0].grad = torch.ones(2)
+    saved.step()
+    state = saved.state_dict()
+    moved = []
+
+    class OnGpu(torch.Tensor):
+        def cpu(self):
+            moved.append(True)
+            return torch.tensor(float(self))
+
+    state["state"][0]["step"] = state["state"][0]["step"].as_subclass(OnGpu)
+    optimizer = _adam("cpu")
+    phases.load_optimizer(optimizer, state)
+    assert moved and type(optimizer.state_dict()["state"][0]["step"]) is torch.Tensor
+
+
+def test_fused_optimizer_on_cuda_only():
+    assert phases.device_options(torch.device("cuda", 1)) == dict(fused=True)
+    assert phases.device_options(torch.device("cpu")) == {}
 
 
 @pytest.mark.parametrize("case", GOLDEN["lazy_adam"])

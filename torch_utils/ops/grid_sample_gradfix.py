@@ -6,12 +6,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from torch_utils.ops.reference import grid_sample as reference
+
 
 def grid_sample(input: Tensor, grid: Tensor) -> Tensor:
     """Sample images bilinearly; outside of the image there are zeros.
 
     Differentiable to any order with respect to `input`; with respect to `grid` once, and once more
-    where the first derivative was that of `input`.
+    where the first derivative was that of `input`. On GPUs, `torch.use_deterministic_algorithms`
+    makes the derivatives the same bits each time, and several times slower.
 
     Args:
         input: Images `[N, C, H, W]`.
@@ -46,6 +49,9 @@ class _GridSampleBackward(torch.autograd.Function):
         ctx.set_materialize_grads(False)
         needs_grid = ctx.needs_input_grad[2]
         ctx.save_for_backward(dy if needs_grid else None, grid)
+        if dy.device.type != "cpu" and torch.are_deterministic_algorithms_enabled():
+            # PyTorch's kernel adds in the order in which threads finish, and so refuses this mode.
+            return reference.grid_sample_grad(dy, input, grid, needs_grid)
         bilinear, zeros, align_corners = 0, 0, False
         dx, dgrid = torch.ops.aten.grid_sampler_2d_backward(
             dy, input, grid, bilinear, zeros, align_corners, [True, needs_grid]

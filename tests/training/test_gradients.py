@@ -1,0 +1,23 @@
+"""The gradients of a network as one tensor."""
+
+import torch
+
+from training import gradients
+
+
+def test_gradients_become_views_of_one_tensor_and_missing_ones_stay_missing():
+    net = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.Linear(2, 2), torch.nn.PReLU())
+    assert gradients.join(net) is None
+    weight, bias, _, unused, slope = net.parameters()
+    weight.grad = torch.arange(6.0).reshape(3, 2).t()  # not contiguous
+    bias.grad, slope.grad = torch.tensor([6.0, 7.0]), torch.tensor([8.0])
+    expected = [None if p.grad is None else p.grad.clone() for p in net.parameters()]
+    flat = gradients.join(net)
+    assert flat.tolist() == [0, 2, 4, 1, 3, 5, 6, 7, 8]
+    gradients.replace(net, flat)
+    for param, grad in zip(net.parameters(), expected, strict=True):
+        assert (param.grad is None) == (grad is None)
+        assert grad is None or torch.equal(param.grad, grad)
+    assert unused.grad is None
+    flat.zero_()
+    assert not weight.grad.any() and not bias.grad.any() and not slope.grad.any()
