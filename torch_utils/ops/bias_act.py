@@ -13,6 +13,7 @@ from torch_utils.ops.cuda import bias_act as cuda
 from torch_utils.ops.cuda.recorder import stands_for_cuda
 from torch_utils.ops.layout import arithmetic_dtype, channels_format
 from torch_utils.ops.reference import bias_act as reference
+from torch_utils.ops.registration import register
 from torch_utils.ops.selection import has_kernels, wants_reference
 
 # The arguments of the ops that make up a `BiasAct` and a `BiasActGrad`.
@@ -108,21 +109,15 @@ def bias_act(
     return _bias_act(x, *BiasAct(dim=dim, gain=gain, clamp=clamp))
 
 
-@torch.library.custom_op(
-    "stylegan3::bias_act", mutates_args=(), schema=f"(Tensor x, {_CALL}) -> Tensor"
-)
-def _bias_act(x: Tensor, *call: Any) -> Tensor:
-    """The piecewise linear activations: `"linear"`, `"relu"` and `"lrelu"`."""
+def _bias_act_cpu(x: Tensor, *call: Any) -> Tensor:
     return cpu.bias_act(x, BiasAct(*call))
 
 
-@_bias_act.register_kernel("cuda")
 def _bias_act_cuda(x: Tensor, *call: Any) -> Tensor:
     return cuda.bias_act(x, BiasAct(*call))
 
 
-@_bias_act.register_fake
-def _(x: Tensor, *call: Any) -> Tensor:
+def _bias_act_fake(x: Tensor, *call: Any) -> Tensor:
     if stands_for_cuda(x.device):
         return _bias_act_cuda(x, *call)
     return torch.empty_like(x, memory_format=channels_format(x, BiasAct(*call).dim))
@@ -169,31 +164,27 @@ def _backward(ctx: Any, dy: Tensor | None) -> tuple[Tensor | None, ...]:
     return dx, db, None, dnoise, *[None] * 5
 
 
-_bias_act.register_autograd(_backward, setup_context=_setup_context)
-
-
-@torch.library.custom_op(
-    "stylegan3::bias_act_grad",
-    mutates_args=(),
-    schema=f"(Tensor dy, Tensor saved, {_CALL}, {_WANTED}) -> (Tensor, Tensor, Tensor, Tensor)",
+# The piecewise linear activations: "linear", "relu" and "lrelu".
+_bias_act = register(
+    "bias_act",
+    f"(Tensor x, {_CALL}) -> Tensor",
+    cpu=_bias_act_cpu,
+    cuda=_bias_act_cuda,
+    fake=_bias_act_fake,
+    setup_context=_setup_context,
+    backward=_backward,
 )
-def _bias_act_grad(dy: Tensor, saved: Tensor, *arguments: Any) -> tuple[Tensor, ...]:
-    """Gradients of `x`, `b`, `scale` and `noise`; empty where they are not needed.
 
-    With `m` the slope of `clamp(act(v) * gain)` at each `v = x * scale + noise + b`, they are
-    `m * dy * scale` (without the scale if `scales_dx` is false), and sums of `m * dy`,
-    `m * dy * x` and `m * dy`. `saved` is `x`, or else the output.
-    """
+
+def _bias_act_grad_cpu(dy: Tensor, saved: Tensor, *arguments: Any) -> tuple[Tensor, ...]:
     return cpu.bias_act_grad(dy, saved, *_split(arguments))
 
 
-@_bias_act_grad.register_kernel("cuda")
 def _bias_act_grad_cuda(dy: Tensor, saved: Tensor, *arguments: Any) -> tuple[Tensor, ...]:
     return cuda.bias_act_grad(dy, saved, *_split(arguments))
 
 
-@_bias_act_grad.register_fake
-def _(dy: Tensor, saved: Tensor, *arguments: Any) -> tuple[Tensor, ...]:
+def _bias_act_grad_fake(dy: Tensor, saved: Tensor, *arguments: Any) -> tuple[Tensor, ...]:
     if stands_for_cuda(saved.device):
         return _bias_act_grad_cuda(dy, saved, *arguments)
     call, wanted = _split(arguments)
@@ -249,7 +240,20 @@ def _backward_grad(
     return g_dy, g_saved, None, g_scale, *[None] * 11
 
 
-_bias_act_grad.register_autograd(_backward_grad, setup_context=_setup_grad)
+# Gradients of `x`, `b`, `scale` and `noise`; empty where they are not needed.
+#
+# With `m` the slope of `clamp(act(v) * gain)` at each `v = x * scale + noise + b`, they are
+# `m * dy * scale` (without the scale if `scales_dx` is false), and sums of `m * dy`, `m * dy * x`
+# and `m * dy`. `saved` is `x`, or else the output.
+_bias_act_grad = register(
+    "bias_act_grad",
+    f"(Tensor dy, Tensor saved, {_CALL}, {_WANTED}) -> (Tensor, Tensor, Tensor, Tensor)",
+    cpu=_bias_act_grad_cpu,
+    cuda=_bias_act_grad_cuda,
+    fake=_bias_act_grad_fake,
+    setup_context=_setup_grad,
+    backward=_backward_grad,
+)
 
 
 def _check_operands(

@@ -21,6 +21,7 @@ from torch_utils.ops.cuda import upfirdn2d as cuda
 from torch_utils.ops.cuda.recorder import stands_for_cuda
 from torch_utils.ops.layout import output_format
 from torch_utils.ops.reference import upfirdn2d as reference
+from torch_utils.ops.registration import register
 from torch_utils.ops.selection import has_kernels, wants_reference
 
 Factor = int | Sequence[int]
@@ -86,23 +87,15 @@ def upfirdn2d(
     return _upfirdn2d(x, f, *call)
 
 
-@torch.library.custom_op(
-    "stylegan3::upfirdn2d",
-    mutates_args=(),
-    schema="(Tensor x, Tensor f, SymInt[] up, SymInt[] down, SymInt[] padding, "
-    "bool flip_filter, float gain) -> Tensor",
-)
-def _upfirdn2d(x: Tensor, f: Tensor, *call: Any) -> Tensor:
+def _upfirdn2d_cpu(x: Tensor, f: Tensor, *call: Any) -> Tensor:
     return cpu.upfirdn2d(x, f, call_of_op(UpFirDn, call))
 
 
-@_upfirdn2d.register_kernel("cuda")
 def _upfirdn2d_cuda(x: Tensor, f: Tensor, *call: Any) -> Tensor:
     return cuda.upfirdn2d(x, f, call_of_op(UpFirDn, call))
 
 
-@_upfirdn2d.register_fake
-def _(x: Tensor, f: Tensor, *call: Any) -> Tensor:
+def _upfirdn2d_fake(x: Tensor, f: Tensor, *call: Any) -> Tensor:
     if stands_for_cuda(x.device):
         return _upfirdn2d_cuda(x, f, *call)
     out_w, out_h = output_size(x, f, *call[:3])
@@ -129,7 +122,16 @@ def _backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
     return dx, *[None] * 6
 
 
-_upfirdn2d.register_autograd(_backward, setup_context=_setup_context)
+_upfirdn2d = register(
+    "upfirdn2d",
+    "(Tensor x, Tensor f, SymInt[] up, SymInt[] down, SymInt[] padding, "
+    "bool flip_filter, float gain) -> Tensor",
+    cpu=_upfirdn2d_cpu,
+    cuda=_upfirdn2d_cuda,
+    fake=_upfirdn2d_fake,
+    setup_context=_setup_context,
+    backward=_backward,
+)
 
 
 def setup_filter(
