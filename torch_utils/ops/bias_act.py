@@ -147,21 +147,21 @@ def _setup_context(ctx: Any, inputs: tuple, output: Tensor) -> None:
 
 def _backward(ctx: Any, dy: Tensor | None) -> tuple[Tensor | None, ...]:
     if dy is None:
-        return (None,) * 9
-    needs = ctx.needs_input_grad[1:4]
-    if ctx.saved_tensors:
-        wanted = BiasActGrad(ctx.is_output_saved, True, *needs)
-        grads = _bias_act_grad(dy, *ctx.saved_tensors, *ctx.settings, *wanted)
-        needs = True, *needs
-        grads = (grad if is_needed else None for grad, is_needed in zip(grads, needs, strict=True))
-        return *grads, *[None] * 5
-    needs_b, _, needs_noise = needs
+        return None, None, None, None
+    _, needs_b, needs_scale, needs_noise, *_ = ctx.needs_input_grad
+    saved = ctx.saved_tensors
+    if saved:
+        dx, db, dscale, dnoise = _bias_act_grad(
+            dy, *saved, *ctx.settings, ctx.is_output_saved, True, needs_b, needs_scale, needs_noise
+        )
+        db, dscale = db if needs_b else None, dscale if needs_scale else None
+        return dx, db, dscale, dnoise if needs_noise else None
     gain = BiasAct(None, None, None, *ctx.settings).gain
     dx = dy if gain == 1 else dy * gain
     wide = dx.to(arithmetic_dtype(dx.dtype))
     db = wide.sum_to_size(ctx.b_shape).flatten() if needs_b else None
     dnoise = wide.sum_to_size(ctx.noise_shape) if needs_noise else None
-    return dx, db, None, dnoise, *[None] * 5
+    return dx, db, None, dnoise
 
 
 # The piecewise linear activations: "linear", "relu" and "lrelu".
@@ -237,7 +237,7 @@ def _backward_grad(
     if g_dnoise is not None and ctx.wanted.needs_noise:
         parts.append(g_dnoise)
     g_dy = times_slope(torch.as_tensor(sum(parts)).expand_as(saved)) if parts else None
-    return g_dy, g_saved, None, g_scale, *[None] * 11
+    return g_dy, g_saved, None, g_scale, None
 
 
 # Gradients of `x`, `b`, `scale` and `noise`; empty where they are not needed.

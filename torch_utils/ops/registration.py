@@ -1,17 +1,20 @@
 """Registers an op with PyTorch: a kernel per device, a fake for compilers, and the gradients.
 
-`torch.library.custom_op` does the same, with ten times as much Python per call: it redispatches
-twice, makes an object and compares all tensors with one another.
+`torch.library.custom_op` does the same, with several times as much Python per call. Here a call
+passes PyTorch's dispatcher once; other listeners than the gradients (compilers, modes, functional
+transforms) get their turn if there are any.
 """
 
-import sys
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch._C import DispatchKey, DispatchKeySet
+from torch._C._dynamo.eval_frame import get_eval_frame_callback
 
 NAMESPACE = "stylegan3"
+BEHIND_GRADIENTS: DispatchKeySet = torch._C._after_ADInplaceOrView_keyset
 TAGS = (torch.Tag.pt2_compliant_tag,)  # as `custom_op` has it: passes `opcheck`
 
 _libraries: dict[str, torch.library.Library] = {}  # name of an op -> what keeps it registered
@@ -36,8 +39,9 @@ def register(
         fake: Makes the outputs, without values, on the meta device and for compilers.
         setup_context: Called with a context, the arguments and the output of the op to keep what
             `backward` needs.
-        backward: Computes the gradients of all arguments, `None` for those without, from the
-            context and the gradients of the outputs; in operations that have gradients themselves.
+        backward: Computes the gradients of the tensors among the arguments, which come first, from
+            the context and the gradients of the outputs; `None` where there is none. Its operations
+            have gradients themselves.
 
     Returns:
         The op, to be called with all arguments by position.
@@ -47,49 +51,68 @@ def register(
     library = _libraries[name] = torch.library.Library(NAMESPACE, "FRAGMENT")
     library.define(name + schema, tags=TAGS)
     op = getattr(getattr(torch.ops, NAMESPACE), name).default
-    library.impl(name, _untraced(cpu), "CPU")
-    library.impl(name, _untraced(cuda), "CUDA")
+    kernels = {DispatchKey.CPU: cpu, DispatchKey.CUDA: cuda}
+    for key, kernel in kernels.items():
+        library.impl(name, _untraced(kernel), key.name)
     torch.library.register_fake(f"{NAMESPACE}::{name}", fake, lib=library)
-    with_gradients = _with_gradients(op, setup_context, backward)
-    library.impl(name, with_gradients, "Autograd", with_keyset=True)
+    with_gradients = _with_gradients(op, kernels, setup_context, backward)
+    library.impl(name, _untraced(with_gradients), "Autograd", with_keyset=True)
     return op
 
 
-def _untraced(kernel: Callable[..., Any]) -> Callable[..., Any]:
-    """Keep `torch.compile` out of a kernel, where the compiler sees pointers of ctypes."""
-    disabled = torch._disable_dynamo(kernel)  # the first call imports the compiler: a second
+def _untraced(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Keep `torch.compile` from tracing what an op does, where Python calls it from C++.
+
+    Only needed where code runs uncompiled inside of a compiled function. It is asked for because
+    `torch._disable_dynamo` alone imports the compiler, which takes more than a second.
+    """
+    disabled = torch._disable_dynamo(function)
 
     def run(*arguments: Any) -> Any:
-        return (disabled if "torch._dynamo" in sys.modules else kernel)(*arguments)
+        if get_eval_frame_callback() is None:
+            return function(*arguments)
+        return disabled(*arguments)
 
     return run
 
 
 def _with_gradients(
-    op: torch._ops.OpOverload, setup_context: Callable[..., None], backward: Callable[..., tuple]
+    op: torch._ops.OpOverload,
+    kernels: dict[DispatchKey, Callable[..., Any]],
+    setup_context: Callable[..., None],
+    backward: Callable[..., tuple],
 ) -> Callable[..., Any]:
-    """What PyTorch calls first, which has the kernel called, and records gradients if needed."""
+    """What PyTorch calls first: calls the kernel, and records gradients if they are needed."""
 
-    def compute(keys: torch._C.DispatchKeySet, arguments: tuple) -> Any:
+    def compute(keys: DispatchKeySet, arguments: tuple) -> Any:
+        kernel = kernels.get((keys & BEHIND_GRADIENTS).highestPriorityTypeId())
+        if kernel is not None:  # nobody else listens
+            return kernel(*arguments)
         with torch._C._AutoDispatchBelowAutograd():
-            return op.redispatch(keys & torch._C._after_autograd_keyset, *arguments)
+            return op.redispatch(keys & BEHIND_GRADIENTS, *arguments)
 
-    # The keys come last, so that `ctx.needs_input_grad` counts from the arguments of the op.
+    num_tensors = sum("Tensor" in str(argument.type) for argument in op._schema.arguments)
+
+    # PyTorch looks at each argument of the function: it gets all that are not tensors as one.
     def forward(ctx: Any, *arguments: Any) -> Any:
-        *inputs, keys = arguments
-        output = compute(keys, tuple(inputs))
-        setup_context(ctx, tuple(inputs), output)
+        *tensors, settings, keys = arguments
+        inputs = (*tensors, *settings)
+        output = compute(keys, inputs)
+        setup_context(ctx, inputs, output)
         return output
 
     def backward_and_none(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
-        return *backward(ctx, *gradients), None
+        return *backward(ctx, *gradients), None, None
 
     functions = dict(forward=staticmethod(forward), backward=staticmethod(backward_and_none))
     function: Any = type(f"Gradient_{op._opname}", (torch.autograd.Function,), functions)
 
-    def with_gradients(keys: torch._C.DispatchKeySet, *arguments: Any) -> Any:
-        if torch.is_grad_enabled() and torch._C._any_requires_grad(*arguments):
-            return function.apply(*arguments, keys)
+    def with_gradients(keys: DispatchKeySet, *arguments: Any) -> Any:
+        tensors = arguments[:num_tensors]
+        if torch.is_grad_enabled():
+            for t in tensors:
+                if t is not None and t.requires_grad:
+                    return function.apply(*tensors, arguments[num_tensors:], keys)
         return compute(keys, arguments)
 
     return with_gradients
