@@ -129,8 +129,8 @@ def op_calls() -> dict[str, Callable[[], Any]]:
         inputs = leaves[: 3 if name == "filtered_lrelu" else 2 if name == "bias_act" else 1]
         calls[f"{name}, no gradients"] = lambda op=op: chain(op, x, b, scale)
         calls[f"{name}, forward"] = lambda op=op: chain(op, *leaves)
-        calls[f"{name}, forward and backward"] = lambda op=op, inputs=inputs: (
-            torch.autograd.grad(chain(op, *leaves), inputs, x)
+        calls[f"{name}, forward and backward"] = lambda op=op, inputs=inputs: torch.autograd.grad(
+            chain(op, *leaves), inputs, x
         )
     return calls
 

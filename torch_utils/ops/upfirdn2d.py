@@ -314,7 +314,12 @@ def _as_sequence(value: Any) -> tuple[Any, ...]:
 
 def _untraced(value: Any) -> Any:
     """Turn an integer that `torch.jit.trace` has made a tensor, as part of a shape, back."""
-    if type(value) is int or not isinstance(value, Tensor) or value.ndim > 0 or value.is_floating_point():
+    if (
+        type(value) is int
+        or not isinstance(value, Tensor)
+        or value.ndim > 0
+        or value.is_floating_point()
+    ):
         return value
     with misc.suppress_tracer_warnings():
         return int(value)

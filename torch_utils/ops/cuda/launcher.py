@@ -205,9 +205,7 @@ def _prefer_carveout(function: int, index: int, threads: int, dynamic_bytes: int
             core.cuOccupancyMaxActiveBlocksPerMultiprocessor(
                 core.CUfunction(function), threads, dynamic_bytes
             ),
-            core.cuKernelGetAttribute(
-                attribute.CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES, kernel, index
-            ),
+            core.cuKernelGetAttribute(attribute.CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES, kernel, index),
             core.cuDeviceGetAttribute(
                 of_device.CU_DEVICE_ATTRIBUTE_RESERVED_SHARED_MEMORY_PER_BLOCK, index
             ),
@@ -241,12 +239,14 @@ def carveout(blocks: int, block_bytes: int, reserved_bytes: int, all_bytes: int)
 @functools.cache
 def _allow_shared_memory(source: str, specialisation: str, index: int) -> None:
     """Let a kernel use all the shared memory that the device allows per block."""
-    core, kernel = compiler.core().driver, _kernels[source, specialisation, index]
+    core = compiler.core().driver
+    kernel = core.CUkernel(int(_kernels[source, specialisation, index].handle))
     properties: Any = torch.cuda.get_device_properties(index)  # annotations lack the field
-    limit = properties.shared_memory_per_block_optin
-    dynamic = limit - kernel.attributes[index].shared_size_bytes
+    static = core.CUfunction_attribute.CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES
+    error, static_bytes = core.cuKernelGetAttribute(static, kernel, index)
+    dynamic = properties.shared_memory_per_block_optin - (static_bytes if error == 0 else 0)
     attribute = core.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
-    (error,) = core.cuKernelSetAttribute(attribute, dynamic, kernel.handle, index)
+    (error,) = core.cuKernelSetAttribute(attribute, dynamic, kernel, index)
     if error != 0:
         reason = f"{error.name} for {dynamic} bytes of shared memory"
         error = _not_loaded(source, specialisation, index, reason)

@@ -54,6 +54,15 @@ int cuLibraryGetKernel(void** kernel, void* library, const char* name) {
 int cuKernelGetAttribute(int* value, int attribute, void* kernel, int device) {
     return *value = 128, 0;
 }
+// Those that the carve-out depends on; on other devices than the first, the driver does not know.
+int cuOccupancyMaxActiveBlocksPerMultiprocessor(int* blocks, void* function, int threads,
+                                                size_t dynamic_bytes) {
+    return *blocks = 8, 0;
+}
+int cuDeviceGetAttribute(int* value, int attribute, int device) {
+    *value = attribute == 81 ? 228 * 1024 : 1024;  // shared memory of a multiprocessor, reserved
+    return device == 0 && (attribute == 81 || attribute == 111) ? 0 : fail();
+}
 int cuKernelSetAttribute(int attribute, int value, void* kernel, int device) {
     NOTE("attribute %d = %d on device %d\n", attribute, value, device);
     return 0;
