@@ -18,7 +18,7 @@ import torch
 if sys.argv[3:] == ["raw"]:
     torch._C._cuda_getCurrentRawStream = lambda index: 0xCD00 + index
 
-from torch_utils.ops.cuda import compiler, launcher  # noqa: E402
+from torch_utils.ops.cuda import compiler, launcher
 
 current = 0
 
