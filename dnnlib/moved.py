@@ -108,6 +108,9 @@ NAMES = {
         ),
         "torch_utils.ops.cuda.recorder": "record_launches",
     },
+    "torch_utils.ops.filtered_lrelu": {
+        "torch_utils.ops.sums": "sum_of_products",
+    },
     "training.stop_request": {
         "dnnlib.interrupts": "ignore_signals",
     },

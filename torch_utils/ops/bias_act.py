@@ -15,6 +15,7 @@ from torch_utils.ops.layout import arithmetic_dtype, channels_format
 from torch_utils.ops.reference import bias_act as reference
 from torch_utils.ops.registration import register
 from torch_utils.ops.selection import has_kernels, wants_reference
+from torch_utils.ops.sums import sum_of_products
 
 # The arguments of the ops that make up a `BiasAct` and a `BiasActGrad`.
 _CALL = (
@@ -226,14 +227,14 @@ def _backward_grad(
     g_saved = g_scale = None
     if g_dx is not None and scale is not None and ctx.wanted.scales_dx:
         parts.append(g_dx * scale[:, :, None, None])
-        g_scale = (times_slope(dy) * g_dx).sum([2, 3], dtype=scale.dtype)
+        g_scale = sum_of_products(times_slope(dy), g_dx)
     elif g_dx is not None:
         parts.append(g_dx)
     if g_db is not None and ctx.wanted.needs_b:
         parts.append(g_db.reshape([-1 if i == call.dim else 1 for i in range(saved.ndim)]))
     if g_dscale is not None and ctx.wanted.needs_scale:
         parts.append(g_dscale[:, :, None, None] * saved)
-        g_saved = times_slope(dy) * g_dscale[:, :, None, None].to(saved.dtype)
+        g_saved = (times_slope(dy) * g_dscale[:, :, None, None]).to(saved.dtype)
     if g_dnoise is not None and ctx.wanted.needs_noise:
         parts.append(g_dnoise)
     g_dy = times_slope(torch.as_tensor(sum(parts)).expand_as(saved)) if parts else None

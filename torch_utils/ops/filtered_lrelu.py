@@ -11,11 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dnnlib import moved
 from torch_utils.ops.calls import FilteredLrelu, FilteredMask, Operands, call_of_op
 from torch_utils.ops.cpu import filtered_lrelu as cpu
 from torch_utils.ops.cuda import filtered_lrelu as cuda
 from torch_utils.ops.cuda.recorder import stands_for_cuda
-from torch_utils.ops.layout import output_format
+from torch_utils.ops.layout import arithmetic_dtype, output_format
 from torch_utils.ops.reference import filtered_lrelu as reference
 from torch_utils.ops.selection import has_kernels, wants_reference
 from torch_utils.ops.upfirdn2d import (
@@ -25,6 +26,8 @@ from torch_utils.ops.upfirdn2d import (
     filter_size,
     parse_padding,
 )
+
+__getattr__ = moved.names_of(__name__)
 
 
 def filtered_lrelu(
@@ -48,7 +51,7 @@ def filtered_lrelu(
         x: Feature maps `[N, C, H, W]` of any floating-point type.
         fu: Float32 upsampling filter, `[taps]` (separable) or `[fh, fw]`; `None` is the identity.
         fd: Float32 downsampling filter, likewise.
-        b: Bias `[C]` in the dtype of `x`, or `None`.
+        b: Bias `[C]`, or `None`; in the dtype of `x` or, for half precision, in float32.
         up: Upsampling factor before the nonlinearity.
         down: Downsampling factor after it.
         padding: Pixels of the upsampled image to add: an integer, `[x, y]` or `[x0, x1, y0, y1]`.
@@ -79,6 +82,8 @@ def filtered_lrelu(
     # The kernel folds the gain into a filter, which needs it to be positive.
     if is_reference or call.gain <= 0 or not has_kernels(x, (fu, fd), (b, scale)):
         return reference.filtered_lrelu(x, fu, fd, b, scale, call)
+    dtype = arithmetic_dtype(x.dtype)
+    b, scale = (None if t is None else t.to(dtype).contiguous() for t in (b, scale))
     needs_mask = torch.is_grad_enabled() and any(
         t is not None and t.requires_grad for t in (x, b, scale)
     )
@@ -139,27 +144,22 @@ def _fake_output(x: Tensor, fd: Tensor, width: int, height: int, down: int) -> T
 
 
 def _setup_lrelu(ctx: Any, inputs: tuple, output: tuple[Tensor, Tensor]) -> None:
-    (x, fu, fd, b, scale), call, _ = _split(inputs)
+    (x, fu, fd, _, scale), call, _ = _split(inputs)
     gain = call.gain * call.up**2
     ctx.call = FilteredMask(
         call.up, call.down, call.padding, (0, 0, 0, 0), gain, call.slope, call.flip_filter
     )
     ctx.in_size = x.shape[3], x.shape[2]
-    ctx.has_bias = b is not None
     is_trained = scale is not None and ctx.needs_input_grad[4]
     ctx.save_for_backward(fu, fd, output[1], scale, x if is_trained else None)
 
 
 def _backward_lrelu(ctx: Any, dy: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
     fu, fd, mask, scale, x = ctx.saved_tensors
-    dx = _adjoint(ctx, dy, fu, fd, mask)
-    db = dx.sum([0, 2, 3]) if ctx.has_bias else None
-    dscale = None if x is None else sum_of_products(dx, x)
-    if scale is not None:
-        factors = scale.to(dx.dtype)[:, :, None, None]
-        # The unscaled gradient is not needed any more, unless it is to be differentiated again.
-        dx = dx * factors if torch.is_grad_enabled() else dx.mul_(factors)
-    return dx, None, None, db, dscale, *[None] * 8
+    needs_b = ctx.needs_input_grad[3]
+    dx, db, dscale = _adjoint(ctx, dy, fu, fd, mask, scale, x, needs_b)
+    grads = dx, None, None, db if needs_b else None, None if x is None else dscale
+    return *grads, *[None] * 8
 
 
 _filtered_lrelu.register_autograd(_backward_lrelu, setup_context=_setup_lrelu)
@@ -168,47 +168,93 @@ _filtered_lrelu.register_autograd(_backward_lrelu, setup_context=_setup_lrelu)
 @torch.library.custom_op(
     "stylegan3::filtered_mask",
     mutates_args=(),
-    schema="(Tensor x, Tensor fu, Tensor fd, Tensor mask, SymInt up, SymInt down, "
-    "SymInt[] padding, SymInt[] mid_padding, float gain, float slope, bool flip_filter) -> Tensor",
+    schema="(Tensor x, Tensor fu, Tensor fd, Tensor mask, Tensor? scale, Tensor? saved, SymInt up, "
+    "SymInt down, SymInt[] padding, SymInt[] mid_padding, float gain, float slope, "
+    "bool flip_filter, bool needs_sums) -> (Tensor, Tensor, Tensor)",
 )
-def _filtered_mask(x: Tensor, fu: Tensor, fd: Tensor, mask: Tensor, *call: Any) -> Tensor:
-    """Upsample, multiply by the derivative of the nonlinearity, pad and downsample; linear."""
-    return cpu.filtered_mask(Operands(x, fu, fd, mask=mask), call_of_op(FilteredMask, call))
+def _filtered_mask(*arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
+    """Upsample, multiply by the derivative of the nonlinearity, pad and downsample; linear in `x`.
+
+    With `v` the result for each pixel, this returns `v * scale`, the sums of `v`, `[C]`, and those
+    of `v * saved`, `[N, C]`; sums are empty where they are not needed.
+    """
+    return cpu.filtered_mask(*_split_mask(arguments))
 
 
 @_filtered_mask.register_kernel("cuda")
-def _filtered_mask_cuda(x: Tensor, fu: Tensor, fd: Tensor, mask: Tensor, *call: Any) -> Tensor:
-    return cuda.filtered_mask(Operands(x, fu, fd, mask=mask), call_of_op(FilteredMask, call))
+def _filtered_mask_cuda(*arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
+    return cuda.filtered_mask(*_split_mask(arguments))
+
+
+def _split_mask(arguments: tuple) -> tuple[Operands, FilteredMask]:
+    x, fu, fd, mask, scale, saved, *settings = arguments
+    return Operands(x, fu, fd, None, scale, mask, saved), call_of_op(FilteredMask, settings)
 
 
 @_filtered_mask.register_fake
-def _(x: Tensor, fu: Tensor, fd: Tensor, mask: Tensor, *arguments: Any) -> Tensor:
+def _(*arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
+    operands, call = _split_mask(arguments)
+    x, fu, fd, *_ = operands
     if stands_for_cuda(x.device):
-        return _filtered_mask_cuda(x, fu, fd, mask, *arguments)
-    call = call_of_op(FilteredMask, arguments)
+        return _filtered_mask_cuda(*arguments)
     tmp_w, tmp_h = _inner_size(x, fu, call.up, call.padding)
     x0, x1, y0, y1 = call.mid_padding
-    return _fake_output(x, fd, tmp_w + x0 + x1, tmp_h + y0 + y1, call.down)
+    y = _fake_output(x, fd, tmp_w + x0 + x1, tmp_h + y0 + y1, call.down)
+    dtype = arithmetic_dtype(x.dtype)
+    sums, products = (x.new_empty(shape, dtype=dtype) for shape in call.shapes(operands))
+    return y, sums, products
 
 
-def _setup_mask(ctx: Any, inputs: tuple, output: Tensor) -> None:
-    x, fu, fd, mask, *settings = inputs
-    ctx.call = call_of_op(FilteredMask, settings)
-    ctx.in_size = x.shape[3], x.shape[2]
-    ctx.save_for_backward(fu, fd, mask)
+def _setup_mask(ctx: Any, inputs: tuple, output: tuple[Tensor, ...]) -> None:
+    (x, fu, fd, _, scale, mask, saved), ctx.call = _split_mask(inputs)
+    ctx.in_size, ctx.out_shape, ctx.dtype = (x.shape[3], x.shape[2]), output[0].shape, x.dtype
+    ctx.set_materialize_grads(False)
+    # The outputs are linear in `x`, which matters only as a factor of `scale` and `saved`.
+    factor = None if scale is None and saved is None else x
+    ctx.save_for_backward(factor, fu, fd, mask, scale, saved)
 
 
-def _backward_mask(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
-    dx = _adjoint(ctx, dy, *ctx.saved_tensors)
-    return dx, *[None] * 10
+def _backward_mask(
+    ctx: Any, dy: Tensor | None, dsums: Tensor | None, dproducts: Tensor | None
+) -> tuple[Tensor | None, ...]:
+    x, fu, fd, mask, scale, saved = ctx.saved_tensors
+    parts = []  # what each of the outputs adds to the gradient of `v`
+    if dy is not None:
+        parts.append(dy if scale is None else dy * scale[:, :, None, None])
+    if dsums is not None and ctx.call.needs_sums:
+        parts.append(dsums[:, None, None])
+    if dproducts is not None and saved is not None:
+        parts.append(dproducts[:, :, None, None] * saved)
+    if not parts:
+        return (None,) * 14
+    dv = torch.as_tensor(sum(parts)).to(ctx.dtype).expand(ctx.out_shape)
+    dx, *_ = _adjoint(ctx, dv, fu, fd, mask)
+    dscale = dsaved = None
+    if x is not None:
+        # `v * dproducts`, and the sums of `v * dy`.
+        call = ctx.call._replace(needs_sums=False)
+        factors = None if dproducts is None else dproducts.contiguous()
+        dsaved, _, dscale = _filtered_mask(x, fu, fd, mask, factors, dy, *call)
+        dsaved = None if dproducts is None or saved is None else dsaved
+        dscale = None if dy is None or scale is None else dscale
+    return dx, None, None, None, dscale, dsaved, *[None] * 8
 
 
 _filtered_mask.register_autograd(_backward_mask, setup_context=_setup_mask)
 
 
-def _adjoint(ctx: Any, dy: Tensor, fu: Tensor, fd: Tensor, mask: Tensor) -> Tensor:
+def _adjoint(
+    ctx: Any,
+    dy: Tensor,
+    fu: Tensor,
+    fd: Tensor,
+    mask: Tensor,
+    scale: Tensor | None = None,
+    saved: Tensor | None = None,
+    needs_sums: bool = False,
+) -> tuple[Tensor, Tensor, Tensor]:
     """The adjoint of `ctx.call`: the same with the roles of up and down swapped."""
-    up, down, padding, mid_padding, gain, slope, flip_filter = ctx.call
+    up, down, padding, mid_padding, gain, slope, flip_filter, _ = ctx.call
     sizes = zip(
         ctx.in_size, (dy.shape[3], dy.shape[2]), filter_size(fu), filter_size(fd), strict=True
     )
@@ -220,17 +266,8 @@ def _adjoint(ctx: Any, dy: Tensor, fu: Tensor, fd: Tensor, mask: Tensor) -> Tens
         mid = mid_padding[2 * axis]
         first_padding += [fd_taps - 1 - mid, tmp_size - size_out * down + mid]
         second_padding += [fu_taps - 1 - before, (size_in - 1) * up + 1 + before - tmp_size]
-    paddings = first_padding, second_padding
-    return _filtered_mask(dy, fd, fu, mask, down, up, *paddings, gain, slope, not flip_filter)
-
-
-def sum_of_products(x: Tensor, y: Tensor) -> Tensor:
-    """Sum of `x * y` `[N, C, H, W]` over the pixels, `[N, C]`, without the product in memory."""
-    n, c, h, w = x.shape
-    is_half = x.dtype in (torch.float16, torch.bfloat16)
-    if x.is_contiguous() and y.is_contiguous() and not is_half:
-        return torch.bmm(x.reshape(n * c, 1, h * w), y.reshape(n * c, h * w, 1)).reshape(n, c)
-    return (x * y).sum([2, 3], dtype=torch.float32 if is_half else None)
+    call = down, up, first_padding, second_padding, gain, slope, not flip_filter, needs_sums
+    return _filtered_mask(dy, fd, fu, mask, scale, saved, *call)
 
 
 def _inner_size(x: Tensor, fu: Tensor, up: int, padding: Sequence[int]) -> tuple[int, int]:
@@ -242,7 +279,7 @@ def _inner_size(x: Tensor, fu: Tensor, up: int, padding: Sequence[int]) -> tuple
 
 def _check_operands(operands: Operands) -> None:
     """Refuse tensors that do not fit one another."""
-    x, fu, fd, b, scale, _ = operands
+    x, fu, fd, b, scale, *_ = operands
     if x.ndim != 4:
         raise ValueError(f"filtered_lrelu: `x` must be [N, C, H, W], got {tuple(x.shape)}")
     if b is not None and b.shape != (x.shape[1],):

@@ -89,6 +89,25 @@ def test_gradient_of_filtered_lrelu_passes_opcheck(case):
     torch.library.opcheck(lrelu_module._filtered_mask, args, kwargs)
 
 
+@lrelu_cases
+@pytest.mark.parametrize("names", ["scale", "b", "scale b"])
+def test_gradient_of_filtered_lrelu_with_scale_and_bias_passes_opcheck(case, names):
+    dtype = torch.bfloat16 if "clamp" in case else torch.float32
+    x = images(2, 3, 6, 5, dtype=dtype, channels_last="fu" in case, requires_grad=True)
+    all_operands = dict(scale=images(2, 3), b=images(3))
+    operands = {name: all_operands[name].requires_grad_() for name in names.split()}
+    y = filtered_lrelu(x, **operands, **case)
+    dy = images(*y.shape, dtype=dtype, requires_grad=True)
+    args, kwargs = arguments(
+        lrelu_module, "_filtered_mask", torch.autograd.grad, y, list(operands.values()), dy
+    )
+    args = (dy, *(t.detach() if isinstance(t, torch.Tensor) else t for t in args[1:]))
+    if "scale" in names:
+        scale, saved = (t.clone().requires_grad_() for t in args[4:6])
+        args = (*args[:4], scale, saved, *args[6:])
+    torch.library.opcheck(lrelu_module._filtered_mask, args, kwargs)
+
+
 @upfirdn_cases
 @layouts
 def test_gradients_of_upfirdn2d_up_to_second_order(case, channels_last):
@@ -103,9 +122,26 @@ def test_gradients_of_upfirdn2d_up_to_second_order(case, channels_last):
 def test_gradients_of_filtered_lrelu_up_to_second_order(case, channels_last):
     x = images(1, 2, 4, 3, dtype=torch.float64, channels_last=channels_last, requires_grad=True)
     b = images(2, dtype=torch.float64, requires_grad=True)
-    function = lambda x, b: filtered_lrelu(x, b=b, **case)  # noqa: E731
-    assert torch.autograd.gradcheck(function, [x, b])
-    assert torch.autograd.gradgradcheck(function, [x, b], fast_mode=True)
+    scale = images(1, 2, dtype=torch.float64, requires_grad=True)
+    for function, inputs in (
+        (lambda x, b: filtered_lrelu(x, b=b, **case), [x, b]),
+        (lambda x, scale: filtered_lrelu(x, scale=scale, **case), [x, scale]),
+        (lambda x, b, scale: filtered_lrelu(x, b=b, scale=scale, **case), [x, b, scale]),
+    ):
+        assert torch.autograd.gradcheck(function, inputs)
+        assert torch.autograd.gradgradcheck(function, inputs, fast_mode=True)
+
+
+@lrelu_cases
+def test_gradients_of_filtered_lrelu_of_third_order(case):
+    x = images(1, 2, 3, 3, dtype=torch.float64, requires_grad=True)
+    scale = images(1, 2, dtype=torch.float64, requires_grad=True)
+
+    def gradients(x, scale):
+        y = filtered_lrelu(x, scale=scale, **case)
+        return torch.autograd.grad(y.sin().sum(), [x, scale], create_graph=True)
+
+    assert torch.autograd.gradgradcheck(gradients, [x, scale], fast_mode=True)
 
 
 def resample_twice(x: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
