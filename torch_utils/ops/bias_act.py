@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 import dnnlib
+from torch_utils.ops.arguments import as_operand
 from torch_utils.ops.calls import BiasAct, BiasActGrad
 from torch_utils.ops.cpu import bias_act as cpu
 from torch_utils.ops.cuda import bias_act as cuda
@@ -98,7 +99,9 @@ def bias_act(
     if is_reference or x.ndim == 0 or not has_kernels(x, (), (b, scale, noise)):
         return reference.bias_act(x, BiasAct(b, scale, noise, dim, act, alpha, gain, clamp))
     dtype = arithmetic_dtype(x.dtype)
-    b, scale, noise = (None if t is None else t.to(dtype).contiguous() for t in (b, scale, noise))
+    b = None if b is None else as_operand(b, dtype)
+    scale = None if scale is None else as_operand(scale, dtype)
+    noise = None if noise is None else as_operand(noise, dtype)
     if not defaults.has_2nd_grad:
         return _bias_act(x, b, scale, noise, dim, act, alpha, gain, clamp)
     # Smooth functions spend their time in exp and tanh, which PyTorch has vectorised.

@@ -175,5 +175,5 @@ AnyCall = TypeVar("AnyCall", UpFirDn, FilteredLrelu, FilteredMask)
 
 def call_of_op(kind: type[AnyCall], arguments: Sequence[Any]) -> AnyCall:
     """Make a call from the arguments of its op, which are lists where the call has tuples."""
-    settings: list[Any] = [tuple(a) if isinstance(a, list) else a for a in arguments]
+    settings: list[Any] = [tuple(a) if type(a) is list else a for a in arguments]
     return kind._make(settings)

@@ -12,19 +12,21 @@ import torch
 from torch import Tensor
 
 from dnnlib import moved
+from torch_utils.ops.arguments import as_operand
 from torch_utils.ops.calls import FilteredLrelu, FilteredMask, Operands, call_of_op
 from torch_utils.ops.cpu import filtered_lrelu as cpu
 from torch_utils.ops.cuda import filtered_lrelu as cuda
 from torch_utils.ops.cuda.recorder import stands_for_cuda
 from torch_utils.ops.layout import arithmetic_dtype, output_format
 from torch_utils.ops.reference import filtered_lrelu as reference
+from torch_utils.ops.registration import register
 from torch_utils.ops.selection import has_kernels, wants_reference
 from torch_utils.ops.upfirdn2d import (
     INTEGERS,
     Padding,
     check_filter,
-    filter_size,
     parse_padding,
+    taps_of,
 )
 
 __getattr__ = moved.names_of(__name__)
@@ -83,26 +85,21 @@ def filtered_lrelu(
     if is_reference or call.gain <= 0 or not has_kernels(x, (fu, fd), (b, scale)):
         return reference.filtered_lrelu(x, fu, fd, b, scale, call)
     dtype = arithmetic_dtype(x.dtype)
-    b, scale = (None if t is None else t.to(dtype).contiguous() for t in (b, scale))
-    needs_mask = torch.is_grad_enabled() and any(
-        t is not None and t.requires_grad for t in (x, b, scale)
+    b = None if b is None else as_operand(b, dtype)
+    scale = None if scale is None else as_operand(scale, dtype)
+    needs_mask = torch.is_grad_enabled() and (
+        x.requires_grad
+        or (b is not None and b.requires_grad)
+        or (scale is not None and scale.requires_grad)
     )
     y, _ = _filtered_lrelu(x, fu, fd, b, scale, *call, needs_mask)
     return y
 
 
-@torch.library.custom_op(
-    "stylegan3::filtered_lrelu",
-    mutates_args=(),
-    schema="(Tensor x, Tensor fu, Tensor fd, Tensor? b, Tensor? scale, SymInt up, SymInt down, "
-    "SymInt[] padding, float gain, float slope, float? clamp, bool flip_filter, bool write_mask) "
-    "-> (Tensor, Tensor)",
-)
-def _filtered_lrelu(*arguments: Any) -> tuple[Tensor, Tensor]:
+def _filtered_lrelu_cpu(*arguments: Any) -> tuple[Tensor, Tensor]:
     return _launch(cpu, *arguments)
 
 
-@_filtered_lrelu.register_kernel("cuda")
 def _filtered_lrelu_cuda(*arguments: Any) -> tuple[Tensor, Tensor]:
     return _launch(cuda, *arguments)
 
@@ -110,11 +107,12 @@ def _filtered_lrelu_cuda(*arguments: Any) -> tuple[Tensor, Tensor]:
 def _launch(kernels: ModuleType, *arguments: Any) -> tuple[Tensor, Tensor]:
     """The output, and the mask for the backward pass, which is empty if it is not needed."""
     (x, fu, fd, b, scale), call, write_mask = _split(arguments)
+    if not write_mask:
+        mask = x.new_empty(0, dtype=torch.uint8)
+        return kernels.filtered_lrelu(Operands(x, fu, fd, b, scale), call), mask
     tmp_w, tmp_h = _inner_size(x, fu, call.up, call.padding)
-    shape = kernels.mask_shape(x, tmp_h, tmp_w) if write_mask else [0]
-    mask = x.new_empty(shape, dtype=torch.uint8)
-    operands = Operands(x, fu, fd, b, scale, mask if write_mask else None)
-    return kernels.filtered_lrelu(operands, call), mask
+    mask = x.new_empty(kernels.mask_shape(x, tmp_h, tmp_w), dtype=torch.uint8)
+    return kernels.filtered_lrelu(Operands(x, fu, fd, b, scale, mask), call), mask
 
 
 def _split(arguments: tuple) -> tuple[tuple, FilteredLrelu, bool]:
@@ -123,8 +121,7 @@ def _split(arguments: tuple) -> tuple[tuple, FilteredLrelu, bool]:
     return arguments[:5], call_of_op(FilteredLrelu, settings), write_mask
 
 
-@_filtered_lrelu.register_fake
-def _(*arguments: Any) -> tuple[Tensor, Tensor]:
+def _filtered_lrelu_fake(*arguments: Any) -> tuple[Tensor, Tensor]:
     x, fu, fd, *_ = arguments
     if stands_for_cuda(x.device):
         return _filtered_lrelu_cuda(*arguments)
@@ -138,7 +135,7 @@ def _(*arguments: Any) -> tuple[Tensor, Tensor]:
 
 def _fake_output(x: Tensor, fd: Tensor, width: int, height: int, down: int) -> Tensor:
     """The output for padded samples of a size at the nonlinearity."""
-    fd_w, fd_h = filter_size(fd)
+    fd_w, fd_h = taps_of(fd)
     shape = [*x.shape[:2], (height - fd_h) // down + 1, (width - fd_w) // down + 1]
     return x.new_empty(shape).contiguous(memory_format=output_format(x))
 
@@ -158,30 +155,27 @@ def _backward_lrelu(ctx: Any, dy: Tensor, _: Tensor) -> tuple[Tensor | None, ...
     fu, fd, mask, scale, x = ctx.saved_tensors
     needs_b = ctx.needs_input_grad[3]
     dx, db, dscale = _adjoint(ctx, dy, fu, fd, mask, scale, x, needs_b)
-    grads = dx, None, None, db if needs_b else None, None if x is None else dscale
-    return *grads, *[None] * 8
+    return dx, None, None, db if needs_b else None, None if x is None else dscale
 
 
-_filtered_lrelu.register_autograd(_backward_lrelu, setup_context=_setup_lrelu)
-
-
-@torch.library.custom_op(
-    "stylegan3::filtered_mask",
-    mutates_args=(),
-    schema="(Tensor x, Tensor fu, Tensor fd, Tensor mask, Tensor? scale, Tensor? saved, SymInt up, "
-    "SymInt down, SymInt[] padding, SymInt[] mid_padding, float gain, float slope, "
-    "bool flip_filter, bool needs_sums) -> (Tensor, Tensor, Tensor)",
+# The output, and the mask for the backward pass, which is empty if it is not needed.
+_filtered_lrelu = register(
+    "filtered_lrelu",
+    "(Tensor x, Tensor fu, Tensor fd, Tensor? b, Tensor? scale, SymInt up, SymInt down, "
+    "SymInt[] padding, float gain, float slope, float? clamp, bool flip_filter, bool write_mask) "
+    "-> (Tensor, Tensor)",
+    cpu=_filtered_lrelu_cpu,
+    cuda=_filtered_lrelu_cuda,
+    fake=_filtered_lrelu_fake,
+    setup_context=_setup_lrelu,
+    backward=_backward_lrelu,
 )
-def _filtered_mask(*arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
-    """Upsample, multiply by the derivative of the nonlinearity, pad and downsample; linear in `x`.
 
-    With `v` the result for each pixel, this returns `v * scale`, the sums of `v`, `[C]`, and those
-    of `v * saved`, `[N, C]`; sums are empty where they are not needed.
-    """
+
+def _filtered_mask_cpu(*arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
     return cpu.filtered_mask(*_split_mask(arguments))
 
 
-@_filtered_mask.register_kernel("cuda")
 def _filtered_mask_cuda(*arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
     return cuda.filtered_mask(*_split_mask(arguments))
 
@@ -191,8 +185,7 @@ def _split_mask(arguments: tuple) -> tuple[Operands, FilteredMask]:
     return Operands(x, fu, fd, None, scale, mask, saved), call_of_op(FilteredMask, settings)
 
 
-@_filtered_mask.register_fake
-def _(*arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
+def _filtered_mask_fake(*arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
     operands, call = _split_mask(arguments)
     x, fu, fd, *_ = operands
     if stands_for_cuda(x.device):
@@ -226,7 +219,7 @@ def _backward_mask(
     if dproducts is not None and saved is not None:
         parts.append(dproducts[:, :, None, None] * saved)
     if not parts:
-        return (None,) * 14
+        return (None,) * 6
     dv = torch.as_tensor(sum(parts)).to(ctx.dtype).expand(ctx.out_shape)
     dx, *_ = _adjoint(ctx, dv, fu, fd, mask)
     dscale = dsaved = None
@@ -237,10 +230,24 @@ def _backward_mask(
         dsaved, _, dscale = _filtered_mask(x, fu, fd, mask, factors, dy, *call)
         dsaved = None if dproducts is None or saved is None else dsaved
         dscale = None if dy is None or scale is None else dscale
-    return dx, None, None, None, dscale, dsaved, *[None] * 8
+    return dx, None, None, None, dscale, dsaved
 
 
-_filtered_mask.register_autograd(_backward_mask, setup_context=_setup_mask)
+# Upsample, multiply by the derivative of the nonlinearity, pad and downsample; linear in `x`.
+#
+# With `v` the result for each pixel, the outputs are `v * scale`, the sums of `v`, `[C]`, and those
+# of `v * saved`, `[N, C]`; sums are empty where they are not needed.
+_filtered_mask = register(
+    "filtered_mask",
+    "(Tensor x, Tensor fu, Tensor fd, Tensor mask, Tensor? scale, Tensor? saved, SymInt up, "
+    "SymInt down, SymInt[] padding, SymInt[] mid_padding, float gain, float slope, "
+    "bool flip_filter, bool needs_sums) -> (Tensor, Tensor, Tensor)",
+    cpu=_filtered_mask_cpu,
+    cuda=_filtered_mask_cuda,
+    fake=_filtered_mask_fake,
+    setup_context=_setup_mask,
+    backward=_backward_mask,
+)
 
 
 def _adjoint(
@@ -255,17 +262,18 @@ def _adjoint(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The adjoint of `ctx.call`: the same with the roles of up and down swapped."""
     up, down, padding, mid_padding, gain, slope, flip_filter, _ = ctx.call
-    sizes = zip(
-        ctx.in_size, (dy.shape[3], dy.shape[2]), filter_size(fu), filter_size(fd), strict=True
-    )
-    first_padding: list[int] = []
-    second_padding: list[int] = []
-    for axis, (size_in, size_out, fu_taps, fd_taps) in enumerate(sizes):
-        before, after = padding[2 * axis : 2 * axis + 2]
-        tmp_size = size_in * up + before + after - (fu_taps - 1)
-        mid = mid_padding[2 * axis]
-        first_padding += [fd_taps - 1 - mid, tmp_size - size_out * down + mid]
-        second_padding += [fu_taps - 1 - before, (size_in - 1) * up + 1 + before - tmp_size]
+    (in_w, in_h), (*_, out_h, out_w) = ctx.in_size, dy.shape
+    (fu_w, fu_h), (fd_w, fd_h) = taps_of(fu), taps_of(fd)
+    (x0, x1, y0, y1), (mid_x, _, mid_y, _) = padding, mid_padding
+    tmp_w, tmp_h = in_w * up + x0 + x1 - (fu_w - 1), in_h * up + y0 + y1 - (fu_h - 1)
+    first_padding = [
+        *(fd_w - 1 - mid_x, tmp_w - out_w * down + mid_x),
+        *(fd_h - 1 - mid_y, tmp_h - out_h * down + mid_y),
+    ]
+    second_padding = [
+        *(fu_w - 1 - x0, (in_w - 1) * up + 1 + x0 - tmp_w),
+        *(fu_h - 1 - y0, (in_h - 1) * up + 1 + y0 - tmp_h),
+    ]
     call = down, up, first_padding, second_padding, gain, slope, not flip_filter, needs_sums
     return _filtered_mask(dy, fd, fu, mask, scale, saved, *call)
 
@@ -273,8 +281,8 @@ def _adjoint(
 def _inner_size(x: Tensor, fu: Tensor, up: int, padding: Sequence[int]) -> tuple[int, int]:
     """Width and height at the nonlinearity."""
     x0, x1, y0, y1 = padding
-    fu_w, fu_h = filter_size(fu)
-    return x.shape[3] * up + x0 + x1 - (fu_w - 1), x.shape[2] * up + y0 + y1 - (fu_h - 1)
+    (fu_w, fu_h), (*_, in_h, in_w) = taps_of(fu), x.shape
+    return in_w * up + x0 + x1 - (fu_w - 1), in_h * up + y0 + y1 - (fu_h - 1)
 
 
 def _check_operands(operands: Operands) -> None:
@@ -316,9 +324,9 @@ def _parse_settings(
 def _check_sizes(x: Tensor, fu: Tensor, fd: Tensor, call: FilteredLrelu) -> None:
     """Refuse images that are smaller at the nonlinearity than the downsampling filter."""
     inner_w, inner_h = _inner_size(x, fu, call.up, call.padding)
-    fd_w, fd_h = filter_size(fd)
+    fd_w, fd_h = taps_of(fd)
     if inner_w < fd_w or inner_h < fd_h:
-        fu_w, fu_h = filter_size(fu)
+        fu_w, fu_h = taps_of(fu)
         raise ValueError(
             f"filtered_lrelu: {x.shape[3]}x{x.shape[2]} upsampled by {call.up} with padding "
             f"{call.padding} is too small for filters of {fu_w}x{fu_h} and {fd_w}x{fd_h} taps"

@@ -112,7 +112,7 @@ def _backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
     (f,) = ctx.saved_tensors
     up, down, padding, flip_filter, gain = ctx.settings
     # The adjoint swaps the roles of the factors and mirrors the filter.
-    (in_w, in_h), (*_, out_h, out_w), (fw, fh) = ctx.in_size, dy.shape, filter_size(f)
+    (in_w, in_h), (*_, out_h, out_w), (fw, fh) = ctx.in_size, dy.shape, taps_of(f)
     x0, _, y0, _ = padding
     adjoint_padding = [
         *(fw - 1 - x0, (in_w - 1) * up[0] + 1 + x0 - out_w * down[0]),
@@ -272,6 +272,11 @@ def filter_size(f: Tensor | None) -> tuple[int, int]:
     if f is None:
         return 1, 1
     check_filter("f", f)
+    return taps_of(f)
+
+
+def taps_of(f: Tensor) -> tuple[int, int]:
+    """Width and height of a filter that has been checked."""
     shape = f.shape
     return _untraced(shape[-1]), _untraced(shape[0])
 
@@ -285,7 +290,7 @@ def output_size(
 ) -> tuple[int, int]:
     """Width and height of the output of `upfirdn2d` for these (normalised) arguments."""
     x0, x1, y0, y1 = padding
-    fw, fh = filter_size(f)
+    fw, fh = taps_of(f)
     return (
         (x.shape[3] * up[0] + x0 + x1 - fw) // down[0] + 1,
         (x.shape[2] * up[1] + y0 + y1 - fh) // down[1] + 1,

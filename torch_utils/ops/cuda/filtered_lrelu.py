@@ -2,12 +2,11 @@
 
 import contextlib
 from ctypes import c_double, c_float, c_int32, c_int64, c_void_p
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from torch_utils.ops.arguments import address
+from torch_utils.ops.arguments import address, as_operand
 from torch_utils.ops.calls import FilteredLrelu, FilteredMask, Operands
 from torch_utils.ops.compilation import BuildError
 from torch_utils.ops.cuda import fallback, launcher
@@ -56,11 +55,13 @@ def filtered_mask(operands: Operands, call: FilteredMask) -> tuple[Tensor, Tenso
         READ_MASK, *layout, up, down, padding, mid_padding, gain, slope, 0.0, flip_filter
     )
     y, sums, products = _launch(full_call, operands, needs_sums)
-    options: dict[str, Any] = dict(dtype=arithmetic_dtype(x.dtype), device=x.device)
+    dtype = arithmetic_dtype(x.dtype)
     if y.numel() == 0:
-        sums, products = (torch.zeros(shape, **options) for shape in call.shapes(operands))
-    else:
-        sums, products = (torch.empty([0], **options) if t is None else t for t in (sums, products))
+        sums, products = (x.new_zeros(shape, dtype=dtype) for shape in call.shapes(operands))
+    if sums is None:
+        sums = x.new_empty(0, dtype=dtype)
+    if products is None:
+        products = x.new_empty(0, dtype=dtype)
     return y, sums, products
 
 
@@ -77,16 +78,15 @@ def _launch(
     if y.numel() == 0:
         return y, None, None
     dtype = arithmetic_dtype(call.dtype)
-    fu, fd = fu.to(dtype).contiguous(), fd.to(dtype).contiguous()
+    fu, fd = as_operand(fu, dtype), as_operand(fd, dtype)
     # All three ways read and write the same masks.
     if plan.name is not None and plan.args is not None:
         # Each block sums up its tile.
         shape = *plan.shape[:2], plan.grid[1] * plan.grid[2]
-        sums, products = (
-            torch.empty(shape, dtype=dtype, device=x.device) if is_needed else None
-            for is_needed in (needs_sums, saved is not None)
-        )
+        sums = torch.empty(shape, dtype=dtype, device=x.device) if needs_sums else None
+        products = None
         if saved is not None:
+            products = torch.empty(shape, dtype=dtype, device=x.device)
             saved = saved.contiguous(memory_format=plan.memory_format)
         args = Arguments.from_buffer_copy(plan.args)
         args.x, args.y, args.fu, args.fd = map(address, (x, y, fu, fd))

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from dnnlib import moved
-from torch_utils.ops.arguments import fields
+from torch_utils.ops.arguments import as_operand, fields
 from torch_utils.ops.calls import Pair, UpFirDn
 from torch_utils.ops.compilation import BuildError
 from torch_utils.ops.cuda import fallback, launcher
@@ -85,7 +85,7 @@ def upfirdn2d(x: Tensor, f: Tensor, call: UpFirDn) -> Tensor:
     """The op; arithmetic is in float32, for float64 in float64."""
     try:
         if _is_tiled(x.dtype, f.shape, call.up, call.down):
-            return _launch(_plan_tiles(_layout(x), f.shape, call), x, _as_taps(f, torch.float32))
+            return _launch(_plan_tiles(_layout(x), f.shape, call), x, as_operand(f, torch.float32))
     except BuildError:
         pass  # try the general kernel, whose source is the same, but not its instructions
     try:
@@ -94,18 +94,13 @@ def upfirdn2d(x: Tensor, f: Tensor, call: UpFirDn) -> Tensor:
         return fallback.upfirdn2d(x, f, call)
 
 
-def _as_taps(f: Tensor, dtype: torch.dtype) -> Tensor:
-    """A filter as kernels read it; usually it is."""
-    return f if f.dtype == dtype and f.is_contiguous() else f.to(dtype).contiguous()
-
-
 def _launch_general(x: Tensor, f: Tensor, call: UpFirDn) -> Tensor:
     """The general kernel, which filters along each axis in turn if the filter is separable."""
     gain = call.gain ** (f.ndim / 2)
     if x.dtype == torch.float64:
         # By definition, filter and gain are multiplied in the type of the filter.
         f, gain = f * gain, 1.0
-    f = _as_taps(f, arithmetic_dtype(x.dtype))
+    f = as_operand(f, arithmetic_dtype(x.dtype))
     call = call._replace(gain=gain)
     if f.ndim == 2:
         return _launch(_plan_general(_layout(x), f.shape, call, x.dtype), x, f)
