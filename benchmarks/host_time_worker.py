@@ -12,7 +12,8 @@ import json
 import sys
 import time
 from collections.abc import Callable
-from ctypes import addressof, c_int32, c_int64, c_void_p
+from ctypes import c_int32, c_int64, c_void_p
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -33,12 +34,15 @@ def current_stream(device: int | None = None) -> Stream:
     return Stream(stream_id=0, device_index=index, device_type=1)
 
 
+def replace(where: Any, **attributes: Any) -> None:
+    """Replace attributes for the rest of the process."""
+    for name, value in attributes.items():
+        setattr(where, name, value)
+
+
 # CPU builds of PyTorch lack these functions, which answer without the driver.
-torch.cuda._lazy_init = lambda: None
-torch.cuda.get_device_capability = lambda device=None: (9, 0)
-torch.cuda.current_stream = current_stream
-torch._C._cuda_getDevice = lambda: 0
-torch._C._cuda_getCurrentRawStream = lambda index: 0
+replace(torch.cuda, _lazy_init=lambda: None, current_stream=current_stream)
+replace(torch._C, _cuda_getDevice=lambda: 0, _cuda_getCurrentRawStream=lambda index: 0)
 
 from torch_utils.ops import bias_act, filtered_lrelu, selection, upfirdn2d  # noqa: E402
 from torch_utils.ops.cuda import ahead, compiler, launcher  # noqa: E402
@@ -88,17 +92,17 @@ def cpu_calls() -> dict[str, Callable[[], Any]]:
 def stand_in_for_gpu() -> None:
     """Let the ops take tensors on the CPU for tensors on a GPU, and load nothing."""
     cubin = SimpleNamespace(kind="cubin", code=b"\x7fELF", symbol="kernel")
-    ahead.take = lambda source, specialisation, arch: cubin
-    compiler._arch = lambda index: "sm_90"
+    replace(ahead, take=lambda source, specialisation, arch: cubin)
+    replace(compiler, _arch=lambda index: "sm_90")
     launch = launcher.launch
 
     def launch_on_gpu(source: str, name: str, device: torch.device, *args: Any) -> None:
         launch(source, name, GPU, *args)
 
-    launcher.launch = launch_on_gpu
-    selection.cpu.is_supported = lambda x, *filters: True
+    replace(launcher, launch=launch_on_gpu)
+    replace(selection.cpu, is_supported=lambda x, *filters: True)
     for module in (bias_act, filtered_lrelu, upfirdn2d):
-        module.cpu = module.cuda
+        replace(module, cpu=module.cuda)
 
 
 def launches() -> dict[str, Callable[[], None]]:
@@ -108,7 +112,6 @@ def launches() -> dict[str, Callable[[], None]]:
         return lambda: launcher.launch("a.cu", "kernel", GPU, (7, 2, 3), (256, 1, 1), args)
 
     four = c_void_p(64), c_int32(1), c_int64(2), c_int32(3)
-    assert all(map(addressof, four))
     return {"launch, 1 argument": launch_with(four[0]), "launch, 4 arguments": launch_with(*four)}
 
 
@@ -127,12 +130,20 @@ def op_calls() -> dict[str, Callable[[], Any]]:
     calls: dict[str, Callable[[], Any]] = {}
     for name, op in ops.items():
         inputs = leaves[: 3 if name == "filtered_lrelu" else 2 if name == "bias_act" else 1]
-        calls[f"{name}, no gradients"] = lambda op=op: chain(op, x, b, scale)
-        calls[f"{name}, forward"] = lambda op=op: chain(op, *leaves)
-        calls[f"{name}, forward and backward"] = lambda op=op, inputs=inputs: torch.autograd.grad(
-            chain(op, *leaves), inputs, x
-        )
+        calls[f"{name}, no gradients"] = partial(chain, op, x, b, scale)
+        calls[f"{name}, forward"] = partial(chain, op, *leaves)
+        calls[f"{name}, forward and backward"] = partial(differentiate, op, leaves, inputs, x)
     return calls
+
+
+def differentiate(
+    op: Callable[..., torch.Tensor],
+    leaves: list[torch.Tensor],
+    inputs: list[torch.Tensor],
+    dy: torch.Tensor,
+) -> None:
+    """Compute the gradients of a chain."""
+    torch.autograd.grad(chain(op, *leaves), inputs, dy)
 
 
 def chain(op: Callable[..., torch.Tensor], x: torch.Tensor, *others: torch.Tensor) -> torch.Tensor:

@@ -107,8 +107,11 @@ def bias_act_grad(
     db = torch.empty(plan.by_channel if wanted.needs_b else NOTHING, **options)
     dscale = torch.empty(plan.by_channel if wanted.needs_scale else NOTHING, **options)
     dnoise = torch.empty(plan.by_pixel if wanted.needs_noise else NOTHING, **options)
-    sums = _pointer(db), _pointer(dscale), _pointer(dnoise), None
-    sums = (*sums[2:], *sums[:2]) if plan.is_channels_last else sums
+    sums: tuple[int | None, ...]
+    if plan.is_channels_last:
+        sums = _pointer(dnoise), None, _pointer(db), _pointer(dscale)
+    else:
+        sums = _pointer(db), _pointer(dscale), _pointer(dnoise), None
     is_output_saved, scales_dx, *_ = wanted
     gradient = Gradient(*addresses, *sums, is_output_saved, scales_dx, *plan.tiles)
     args = _with_pointers(plan, call), gradient
