@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch._C import DispatchKey, DispatchKeySet
-from torch._C._dynamo.eval_frame import get_eval_frame_callback
 
 NAMESPACE = "stylegan3"
 BEHIND_GRADIENTS: DispatchKeySet = torch._C._after_ADInplaceOrView_keyset
@@ -52,28 +51,13 @@ def register(
     library.define(name + schema, tags=TAGS)
     op = getattr(getattr(torch.ops, NAMESPACE), name).default
     kernels = {DispatchKey.CPU: cpu, DispatchKey.CUDA: cuda}
+    # The dispatcher may call these where `torch.compile` traces what Python runs.
     for key, kernel in kernels.items():
-        library.impl(name, _untraced(kernel), key.name)
+        library.impl(name, torch.compiler.disable(kernel), key.name)
     torch.library.register_fake(f"{NAMESPACE}::{name}", fake, lib=library)
     with_gradients = _with_gradients(op, kernels, setup_context, backward)
-    library.impl(name, _untraced(with_gradients), "Autograd", with_keyset=True)
+    library.impl(name, torch.compiler.disable(with_gradients), "Autograd", with_keyset=True)
     return op
-
-
-def _untraced(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Keep `torch.compile` from tracing what an op does, where Python calls it from C++.
-
-    Only needed where code runs uncompiled inside of a compiled function. It is asked for because
-    `torch._disable_dynamo` alone imports the compiler, which takes more than a second.
-    """
-    disabled = torch._disable_dynamo(function)
-
-    def run(*arguments: Any) -> Any:
-        if get_eval_frame_callback() is None:
-            return function(*arguments)
-        return disabled(*arguments)
-
-    return run
 
 
 def _with_gradients(
