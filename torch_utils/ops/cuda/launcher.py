@@ -55,6 +55,7 @@ failures: dict[tuple[str, str, str], str] = {}
 
 _lock = threading.RLock()  # held to compile and load; launching a loaded kernel takes no lock
 _kernels: dict[tuple[str, str, int], Any] = {}  # (source, specialisation, device index) -> kernel
+_carveouts: dict[tuple[str, str, int], int] = {}  # the same -> percentage, see `carveout`
 _thread = threading.local()  # .functions: the driver's handles of kernels the thread has launched
 
 
@@ -105,9 +106,9 @@ def launch(
     try:
         function = _thread.functions[source, specialisation, current]
     except (AttributeError, KeyError):
-        function = _function(source, specialisation, current, block, shared_bytes)
-    if shared_bytes > MAX_PLAIN_SHARED_BYTES:
-        _allow_shared_memory(source, specialisation, current)
+        function = _function(source, specialisation, current, block)
+    if shared_bytes > 0:
+        _prepare_shared_memory(source, specialisation, current, block, shared_bytes)
     pointers = (c_void_p * len(args))(*map(addressof, args))
     # The driver is called directly: cuda-core takes longer, and does not take structures. (A call
     # through `ctypes` takes longer, too.)
@@ -124,13 +125,8 @@ def launch(
         )
 
 
-def _function(
-    source: str, specialisation: str, index: int, block: tuple[int, int, int], shared_bytes: int
-) -> Any:
-    """The driver's handle of the kernel, for the current device `index` and this thread.
-
-    The number of threads and the shared memory are those of the first launch.
-    """
+def _function(source: str, specialisation: str, index: int, block: tuple[int, int, int]) -> Any:
+    """The driver's handle of the kernel, for the current device `index` and this thread."""
     key = source, specialisation, index
     if not hasattr(_thread, "functions"):
         # PyTorch makes the context of a device current when it first calls CUDA in a thread. In
@@ -146,7 +142,7 @@ def _function(
                 _kernels[key] = _load(source, specialisation, index)
             except (BuildError, OSError) as error:
                 raise _failed(source, specialisation, index, error) from error
-            _prefer_carveout(int(_kernels[key].handle), index, math.prod(block), shared_bytes)
+            _prefer_carveout(key, block, 0)
     _thread.functions[key] = compiler.core().driver.CUfunction(int(_kernels[key].handle))
     return _thread.functions[key]
 
@@ -192,18 +188,22 @@ def _failed(source: str, specialisation: str, index: int, error: Exception) -> B
     return BuildError(str(error))
 
 
-def _prefer_carveout(function: int, index: int, threads: int, dynamic_bytes: int) -> None:
+def _prefer_carveout(
+    key: tuple[str, str, int], block: tuple[int, int, int], dynamic_bytes: int
+) -> None:
     """Ask for the shared memory of as many blocks as fit on a multiprocessor; L1 gets the rest.
 
-    A hint: where the driver knows less, or refuses, its own choice stays.
+    The launch that needs most decides. A hint: where the driver knows less, or refuses, its own
+    choice stays.
     """
+    function, index = int(_kernels[key].handle), key[2]
     core = compiler.core().driver
     kernel, of_device = core.CUkernel(function), core.CUdevice_attribute
     attribute = core.CUfunction_attribute
     with contextlib.suppress(RuntimeError, AttributeError):  # functions that the driver lacks
         results = [
             core.cuOccupancyMaxActiveBlocksPerMultiprocessor(
-                core.CUfunction(function), threads, dynamic_bytes
+                core.CUfunction(function), math.prod(block), dynamic_bytes
             ),
             core.cuKernelGetAttribute(attribute.CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES, kernel, index),
             core.cuDeviceGetAttribute(
@@ -217,9 +217,11 @@ def _prefer_carveout(function: int, index: int, threads: int, dynamic_bytes: int
             return
         blocks, static_bytes, reserved_bytes, all_bytes = (value for _, value in results)
         percent = carveout(blocks, static_bytes + dynamic_bytes, reserved_bytes, all_bytes)
-        core.cuKernelSetAttribute(
-            attribute.CU_FUNC_ATTRIBUTE_PREFERRED_SHARED_MEMORY_CARVEOUT, percent, kernel, index
-        )
+        if percent > _carveouts.get(key, -1):
+            _carveouts[key] = percent
+            core.cuKernelSetAttribute(
+                attribute.CU_FUNC_ATTRIBUTE_PREFERRED_SHARED_MEMORY_CARVEOUT, percent, kernel, index
+            )
 
 
 def carveout(blocks: int, block_bytes: int, reserved_bytes: int, all_bytes: int) -> int:
@@ -234,6 +236,16 @@ def carveout(blocks: int, block_bytes: int, reserved_bytes: int, all_bytes: int)
     if block_bytes == 0:
         return 0
     return min(100, -(-100 * blocks * (block_bytes + reserved_bytes) // all_bytes))
+
+
+@functools.cache
+def _prepare_shared_memory(
+    source: str, specialisation: str, index: int, block: tuple[int, int, int], dynamic_bytes: int
+) -> None:
+    """Let a kernel use dynamic shared memory."""
+    if dynamic_bytes > MAX_PLAIN_SHARED_BYTES:
+        _allow_shared_memory(source, specialisation, index)
+    _prefer_carveout((source, specialisation, index), block, dynamic_bytes)
 
 
 @functools.cache

@@ -133,6 +133,7 @@ def test_launch_calls_the_driver(source_dir):
         *("-- again", on_0),
         *("-- other device", "load ptx", kernel, launched(0xAB01)),
         *("-- shared memory", f"attribute 8 = {232448 - 128} on device 0"),
+        "attribute 9 = 100 on device 0",
         *(launched(0xAB00, shared_bytes=60000), launched(0xAB00, shared_bytes=50000)),
         *("-- thread", "context 0x1000", on_0),
         *("-- refused", launched(0xAB00, block=2048)),
