@@ -48,7 +48,7 @@ __getattr__ = moved.names_of("legacy")  # not of "__main__"
     type=bool,
     default=False,
     show_default=True,
-    help="Use half precision at the four highest resolutions.",
+    help="Use float16 at the four highest resolutions, on GPUs.",
 )
 @allow_untrusted_option
 @version_option

@@ -149,7 +149,9 @@ def work(task: str, seconds: str) -> None:
 def prepare(task: str) -> Callable[[], object]:
     """Return the function without arguments that a task times."""
     if task == "training":
-        training = Training(Setup("stylegan3-t", 32, batch=4, **DEMO), torch.device("cpu"))
+        training = Training(
+            Setup("stylegan3-t", 32, 4, DEMO["cbase"], DEMO["cmax"]), torch.device("cpu")
+        )
 
         def iterate() -> None:
             training.run("Gmain")

@@ -11,6 +11,7 @@ from torch_utils.networks import Generator
 from training import build
 from training.augment import AugmentPipe
 from training.config import Cfg, TrainConfig, TrainOptions, make_config
+from training.options import Precision
 
 PHASES = ("Gmain", "Greg", "Dmain", "Dreg")
 
@@ -25,6 +26,7 @@ class Setup:
         batch: Images per pass.
         cbase: Capacity multiplier.
         cmax: Most feature maps per layer.
+        precision: Type of the features at the highest resolutions.
     """
 
     cfg: Cfg
@@ -32,6 +34,7 @@ class Setup:
     batch: int
     cbase: int
     cmax: int
+    precision: Precision = "fp16"
 
     @property
     def config(self) -> TrainConfig:
@@ -46,6 +49,7 @@ class Setup:
             cbase=self.cbase,
             cmax=self.cmax,
             mbstd_group=math.gcd(4, self.batch),
+            precision=self.precision,
         )
         return make_config(options, training_set_kwargs={})
 

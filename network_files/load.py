@@ -90,7 +90,7 @@ def load_network_pkl(
 
     Args:
         f: The file, open for reading in binary mode.
-        force_fp16: Rebuild the networks with half precision at their four highest resolutions.
+        force_fp16: Rebuild the networks with float16 at their four highest resolutions.
         name: Name of the file in error messages; by default the name of `f`.
         allow_untrusted: Run the Python source inside a pickle if its networks are not ours. This
             source can do anything. `None` asks the environment, see `dnnlib.trust`.
@@ -267,10 +267,11 @@ def _warn_of_damage(name: str, data: dict[str, Any]) -> None:
 
 
 def _with_fp16(net: Any) -> torch.nn.Module:
-    """The same network with half precision; `net` itself if it has half precision."""
+    """The same network with float16; `net` itself if it has float16."""
     kwargs = copy.deepcopy(net.init_kwargs)
     synthesis_kwargs = kwargs.get("synthesis_kwargs", kwargs)  # older generators have them here
     synthesis_kwargs.update(num_fp16_res=4, conv_clamp=256)
+    synthesis_kwargs.pop("half_dtype", None)  # of networks trained in bfloat16
     if kwargs == net.init_kwargs:
         return net
     try:

@@ -1,6 +1,8 @@
 """The devices of this machine: the meaning of `--device`, and the setup of each device."""
 
+import contextlib
 import os
+from collections.abc import Iterator
 
 import torch
 
@@ -49,9 +51,12 @@ def is_cuda(name: str) -> bool:
 
 
 def configure_backends(
-    device: torch.device, cudnn_benchmark: bool = True, deterministic: bool = False
+    device: torch.device,
+    cudnn_benchmark: bool = True,
+    deterministic: bool = False,
+    tf32: bool = False,
 ) -> None:
-    """Set up PyTorch for a device: full float32 on GPUs (no TF32), and the choice of algorithms.
+    """Set up PyTorch for a device: the arithmetic of float32 on GPUs, and the choice of algorithms.
 
     On the CPU, freed memory is kept: see `keep_freed_memory`.
 
@@ -59,18 +64,36 @@ def configure_backends(
         device: Where this process computes.
         cudnn_benchmark: Let cuDNN measure which algorithm is fastest.
         deterministic: Use only algorithms that give the same bits each time.
+        tf32: Let products of float32 tensors round their inputs to TF32, 10 bits after the point.
     """
     if device.type == "cpu":
         keep_freed_memory()
     torch.backends.cudnn.benchmark = cudnn_benchmark
-    torch.backends.cudnn.allow_tf32 = False
-    torch.backends.cuda.matmul.allow_tf32 = False
+    _allow_tf32(tf32, tf32)
     torch.backends.cudnn.deterministic = deterministic
     torch.use_deterministic_algorithms(deterministic)
     if deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS starts
         # Filling new memory only costs time. (The attribute is one of PyTorch's that mypy misses.)
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+
+
+@contextlib.contextmanager
+def full_float32() -> Iterator[None]:
+    """Compute products of float32 tensors in float32 inside, even if this process allows TF32."""
+    before = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+    _allow_tf32(False, False)
+    try:
+        yield
+    finally:
+        _allow_tf32(*before)
+
+
+def _allow_tf32(in_cudnn: bool, in_products: bool) -> None:
+    # These two names exist in every version of PyTorch. The newer `fp32_precision` must not be
+    # mixed with them: versions that have both then refuse to tell what is set.
+    torch.backends.cudnn.allow_tf32 = in_cudnn
+    torch.backends.cuda.matmul.allow_tf32 = in_products
 
 
 def synchronize(device: torch.device) -> None:

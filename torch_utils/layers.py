@@ -19,6 +19,8 @@ from torch_utils import misc, persistence
 from torch_utils.ops.bias_act import bias_act
 from torch_utils.ops.cuda.recorder import stands_for_cuda
 
+HALF_DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16}
+
 
 def normalize_2nd_moment(x: Tensor, dim: int = 1, eps: float = 1e-8) -> Tensor:
     """Scale vectors along `dim` to a mean square of one."""
@@ -46,14 +48,31 @@ def scale_channels(x: Tensor, s: Tensor) -> Tensor:
     return bias_act(x, scale=s)  # both gradients in one pass
 
 
-def compute_dtype(weight: Tensor, use_fp16: bool, force_fp32: bool) -> torch.dtype:
-    """The dtype of a layer's features: float16 if the network asks for it and runs on CUDA.
+def check_half_dtype(half_dtype: str) -> None:
+    """Refuse unknown values of the networks' `half_dtype`."""
+    if half_dtype not in HALF_DTYPES:
+        raise InputError(f'`half_dtype` must be "fp16" or "bf16", got {half_dtype!r}')
+
+
+def compute_dtype(
+    weight: Tensor, use_fp16: bool, force_fp32: bool, half_dtype: str = "fp16"
+) -> torch.dtype:
+    """The dtype of a layer's features: half precision if the network and the device allow it.
 
     Otherwise the dtype of the weights: float32, unless the network was converted (`G.double()`).
+
+    Args:
+        weight: A weight of the layer, which tells its device.
+        use_fp16: The layer is one of those that compute in half precision.
+        force_fp32: Never use half precision.
+        half_dtype: `"fp16"` means float16, on CUDA only; `"bf16"` means bfloat16, on CUDA and on
+            the CPU, which have kernels for it.
     """
-    is_cuda = weight.device.type == "cuda" or stands_for_cuda(weight.device)
-    is_half = use_fp16 and not force_fp32 and is_cuda
-    return torch.float16 if is_half else weight.dtype
+    device = weight.device
+    has_kernels = device.type == "cuda" or stands_for_cuda(device)
+    has_kernels = has_kernels or (half_dtype == "bf16" and device.type == "cpu")
+    is_half = use_fp16 and not force_fp32 and has_kernels
+    return HALF_DTYPES[half_dtype] if is_half else weight.dtype
 
 
 @persistence.persistent_class

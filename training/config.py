@@ -81,6 +81,7 @@ class TrainConfig:
     ema_rampup: float | None = 0.05
     cudnn_benchmark: bool
     deterministic: bool
+    tf32: bool
     state_minutes: float
     watchdog_minutes: float
     keep_states: int
@@ -152,6 +153,7 @@ def make_config(
         allow_untrusted=options.allow_untrusted,
         cudnn_benchmark=not options.nobench and not options.deterministic,
         deterministic=options.deterministic,
+        tf32=options.tf32,
         cache=options.cache,
         state_minutes=options.state_minutes,
         watchdog_minutes=options.watchdog_minutes,
@@ -268,7 +270,12 @@ def _discriminator_kwargs(options: TrainOptions) -> dict[str, Any]:
 
 
 def _precision_kwargs(options: TrainOptions) -> dict[str, Any]:
-    return dict(num_fp16_res=0, conv_clamp=None) if options.fp32 else {}
+    precision = options.completed().precision
+    if precision == "bf16":
+        # Bfloat16 needs no clamp, but keeps that of float16: the network is the same function,
+        # whichever of the two it is trained and used in.
+        return dict(half_dtype="bf16")
+    return dict(num_fp16_res=0, conv_clamp=None) if precision == "fp32" else {}
 
 
 def _adam(lr: float) -> dict[str, Any]:

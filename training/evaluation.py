@@ -7,7 +7,7 @@ import torch
 from dnnlib import errors
 from metrics import metric_main
 from metrics.metric_utils import ProgressMonitor
-from torch_utils import collectives
+from torch_utils import collectives, devices
 from torch_utils.distributed import Worker
 from training.config import TrainConfig
 
@@ -44,6 +44,8 @@ class SnapshotMetrics:
     def evaluate(self, G_ema: torch.nn.Module, snapshot_pkl: Path) -> dict[str, float]:
         """Compute all metrics and report those that succeed; random generators stay unchanged.
 
+        As `calc_metrics.py` does, which shares the cache of features, in float32 without TF32.
+
         Args:
             G_ema: The generator.
             snapshot_pkl: Pickle of the generator, which the report names.
@@ -56,7 +58,8 @@ class SnapshotMetrics:
             if self.worker.is_main:
                 print(f"Evaluating {name} ...")
             try:
-                values.update(self._evaluate(name, G_ema, snapshot_pkl))
+                with devices.full_float32():
+                    values.update(self._evaluate(name, G_ema, snapshot_pkl))
             except Exception as error:  # no failure of a metric may end the run
                 if self.worker.is_main:
                     _warn_of_failure(name, error, snapshot_pkl)

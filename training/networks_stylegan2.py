@@ -39,7 +39,7 @@ class SynthesisNetwork(torch.nn.Module):
         img_channels: Number of colour channels.
         channel_base: Overall multiplier of the numbers of channels.
         channel_max: Largest number of channels.
-        num_fp16_res: Use float16 for this many of the highest resolutions (CUDA only).
+        num_fp16_res: Use half precision for this many of the highest resolutions.
         block_kwargs: Arguments of `SynthesisBlock`.
     """
 
@@ -94,7 +94,7 @@ class SynthesisNetwork(torch.nn.Module):
             ws: Styles `[N, num_ws, w_dim]`: one for each convolution, and one for the last ToRGB.
             noise_mode: `"random"` draws noise, `"const"` takes the network's own, `"none"` adds
                 none.
-            force_fp32: Never use float16.
+            force_fp32: Never use half precision.
             fused_modconv: Accepted because callers pass it, see `modulated_conv2d`.
             update_emas: Accepted as by StyleGAN3; there is nothing to update here.
 
@@ -137,9 +137,10 @@ class SynthesisBlock(torch.nn.Module):
         architecture: One of `ARCHITECTURES`.
         resample_filter: Taps of the low-pass filter.
         conv_clamp: Clamp the output of layers to [-conv_clamp, conv_clamp], `None` for no limit.
-        use_fp16: Compute in float16 (CUDA only).
-        fp16_channels_last: Keep float16 features in channels-last layout.
+        use_fp16: Compute in half precision.
+        fp16_channels_last: Keep features in half precision in channels-last layout.
         fused_modconv_default: Accepted because pickles carry it, see `modulated_conv2d`.
+        half_dtype: Half precision is `"fp16"` (float16, on CUDA only) or `"bf16"` (bfloat16).
         layer_kwargs: Arguments of `SynthesisLayer`.
     """
 
@@ -159,10 +160,12 @@ class SynthesisBlock(torch.nn.Module):
         use_fp16: bool = False,
         fp16_channels_last: bool = False,
         fused_modconv_default: bool | str = True,
+        half_dtype: str = "fp16",
         **layer_kwargs: Any,
     ) -> None:
         super().__init__()
         _check_architecture(architecture)
+        layers.check_half_dtype(half_dtype)
         self.in_channels = in_channels
         self.w_dim = w_dim
         self.resolution = resolution
@@ -170,6 +173,7 @@ class SynthesisBlock(torch.nn.Module):
         self.is_last = is_last
         self.architecture = architecture
         self.use_fp16 = use_fp16
+        self.half_dtype = half_dtype
         self.channels_last = use_fp16 and fp16_channels_last
         self.num_conv = 1 if in_channels == 0 else 2
         self.num_torgb = int(is_last or architecture == "skip")
@@ -208,14 +212,14 @@ class SynthesisBlock(torch.nn.Module):
                 block.
             img: Image so far `[N, img_channels, resolution / 2, resolution / 2]`, or `None`.
             ws: Styles `[N, num_conv + num_torgb, w_dim]`.
-            force_fp32: Never use float16.
+            force_fp32: Never use half precision.
             fused_modconv: As for `SynthesisNetwork.forward`.
             update_emas: As for `SynthesisNetwork.forward`.
             layer_kwargs: Arguments of `SynthesisLayer.forward`.
 
         Returns:
             Features `[N, out_channels, resolution, resolution]`, and the image, never in
-            float16.
+            half precision.
         """
         misc.assert_shape(ws, [None, self.num_conv + self.num_torgb, self.w_dim])
         w_conv, w_torgb = ws[:, : self.num_conv].unbind(dim=1), ws[:, -1]
@@ -551,6 +555,7 @@ def _modulate_and_convolve(
     if demodulate:
         if x.dtype == torch.float16:
             # Demodulation undoes any scale; this one keeps the sums of the convolution in range.
+            # (Bfloat16 has the range of float32.)
             weight = weight / (
                 weight[0].numel() ** 0.5 * weight.abs().amax(dim=[1, 2, 3], keepdim=True)
             )
@@ -588,12 +593,13 @@ class Discriminator(torch.nn.Module):
         architecture: One of `ARCHITECTURES`.
         channel_base: Overall multiplier of the numbers of channels.
         channel_max: Largest number of channels.
-        num_fp16_res: Use float16 for this many of the highest resolutions (CUDA only).
+        num_fp16_res: Use half precision for this many of the highest resolutions.
         conv_clamp: Clamp the output of layers to [-conv_clamp, conv_clamp], `None` for no limit.
         cmap_dim: Size of the mapped label, `None` for the number of channels at 4x4.
         block_kwargs: Arguments of `DiscriminatorBlock`.
         mapping_kwargs: Arguments of `MappingNetwork`, for the labels.
         epilogue_kwargs: Arguments of `DiscriminatorEpilogue`.
+        half_dtype: Half precision is `"fp16"` (float16, on CUDA only) or `"bf16"` (bfloat16).
     """
 
     def __init__(
@@ -610,6 +616,7 @@ class Discriminator(torch.nn.Module):
         block_kwargs: dict[str, Any] | None = None,
         mapping_kwargs: dict[str, Any] | None = None,
         epilogue_kwargs: dict[str, Any] | None = None,
+        half_dtype: str = "fp16",
     ) -> None:
         super().__init__()
         layers.check_resolution(img_resolution, minimum=8)
@@ -639,6 +646,7 @@ class Discriminator(torch.nn.Module):
                 resolution=res,
                 first_layer_idx=num_layers,
                 use_fp16=(res >= fp16_resolution),
+                half_dtype=half_dtype,
                 **common,
                 **(block_kwargs or {}),
             )
@@ -665,7 +673,7 @@ class Discriminator(torch.nn.Module):
             img: Images `[N, img_channels, img_resolution, img_resolution]` in [-1, 1].
             c: Labels `[N, c_dim]`; ignored if `c_dim` is 0.
             update_emas: Accepted as by the generators; there is nothing to update here.
-            force_fp32: Never use float16.
+            force_fp32: Never use half precision.
 
         Returns:
             Logits `[N, 1]`, float32 (as the weights): the higher, the more real.
@@ -700,9 +708,10 @@ class DiscriminatorBlock(torch.nn.Module):
         activation: Name of the activation function, see `torch_utils.ops.bias_act`.
         resample_filter: Taps of the low-pass filter.
         conv_clamp: Clamp the output of layers to [-conv_clamp, conv_clamp], `None` for no limit.
-        use_fp16: Compute in float16 (CUDA only).
-        fp16_channels_last: Keep float16 features in channels-last layout.
+        use_fp16: Compute in half precision.
+        fp16_channels_last: Keep features in half precision in channels-last layout.
         freeze_layers: Do not train this many of the network's first layers (Freeze-D).
+        half_dtype: Half precision is `"fp16"` (float16, on CUDA only) or `"bf16"` (bfloat16).
     """
 
     resample_filter: Tensor
@@ -722,14 +731,17 @@ class DiscriminatorBlock(torch.nn.Module):
         use_fp16: bool = False,
         fp16_channels_last: bool = False,
         freeze_layers: int = 0,
+        half_dtype: str = "fp16",
     ) -> None:
         super().__init__()
         _check_architecture(architecture)
+        layers.check_half_dtype(half_dtype)
         self.in_channels = in_channels
         self.resolution = resolution
         self.img_channels = img_channels
         self.architecture = architecture
         self.use_fp16 = use_fp16
+        self.half_dtype = half_dtype
         self.channels_last = use_fp16 and fp16_channels_last
         self.num_layers = 0
         self.register_buffer("resample_filter", upfirdn2d.setup_filter(resample_filter))
@@ -758,7 +770,7 @@ class DiscriminatorBlock(torch.nn.Module):
             x: Features `[N, in_channels, resolution, resolution]`, `None` for the first block.
             img: Image `[N, img_channels, resolution, resolution]`; only the first block needs it,
                 or, in the skip architecture, every block.
-            force_fp32: Never use float16.
+            force_fp32: Never use half precision.
 
         Returns:
             Features `[N, out_channels, resolution / 2, resolution / 2]`, and the image for the next
@@ -837,7 +849,7 @@ class MinibatchStdLayer(torch.nn.Module):
 
 @persistence.persistent_class
 class DiscriminatorEpilogue(torch.nn.Module):
-    """The last layers of the discriminator, never in float16.
+    """The last layers of the discriminator, never in half precision.
 
     Args:
         in_channels: Channels of the input.
@@ -937,8 +949,8 @@ def _precision(
     block: SynthesisBlock | DiscriminatorBlock, force_fp32: bool
 ) -> tuple[torch.dtype, torch.memory_format]:
     """Dtype and layout of a block's features."""
-    dtype = layers.compute_dtype(block.conv1.weight, block.use_fp16, force_fp32)
-    is_channels_last = block.channels_last and dtype == torch.float16
+    dtype = layers.compute_dtype(block.conv1.weight, block.use_fp16, force_fp32, block.half_dtype)
+    is_channels_last = block.channels_last and dtype in layers.HALF_DTYPES.values()
     return dtype, torch.channels_last if is_channels_last else torch.contiguous_format
 
 

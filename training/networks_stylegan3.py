@@ -64,7 +64,7 @@ class SynthesisNetwork(torch.nn.Module):
         last_stopband_rel: Minimum stopband of the last layer, relative to its cutoff.
         margin_size: Pixels outside of the image, on each side.
         output_scale: Factor on the output of ToRGB.
-        num_fp16_res: Use float16 for this many of the highest sampling rates (CUDA only).
+        num_fp16_res: Use half precision for this many of the highest sampling rates.
         layer_kwargs: Arguments of `SynthesisLayer`.
     """
 
@@ -152,7 +152,7 @@ class SynthesisNetwork(torch.nn.Module):
         Args:
             ws: Styles `[N, num_ws, w_dim]`: one for the Fourier features, one for each layer.
             noise_mode: Accepted as by StyleGAN2; this network has no noise.
-            force_fp32: Never use float16.
+            force_fp32: Never use half precision.
             update_emas: Let the magnitudes of the layers' inputs enter their moving averages.
 
         Returns:
@@ -323,7 +323,7 @@ class SynthesisLayer(torch.nn.Module):
         is_torgb: The last layer: 1x1 convolution, neither demodulated nor followed by a
             nonlinearity.
         is_critically_sampled: Its filters are separable even in config R.
-        use_fp16: Compute in float16 (CUDA only).
+        use_fp16: Compute in half precision.
         in_channels: Channels of the input.
         out_channels: Channels of the output.
         in_size: Width and height of the input, one number or two.
@@ -341,6 +341,7 @@ class SynthesisLayer(torch.nn.Module):
         use_radial_filters: Downsample with radially symmetric filters (config R).
         conv_clamp: Clamp the output to [-conv_clamp, conv_clamp], `None` for no limit.
         magnitude_ema_beta: Decay of the moving average of the input's magnitude.
+        half_dtype: Half precision is `"fp16"` (float16, on CUDA only) or `"bf16"` (bfloat16).
     """
 
     magnitude_ema: Tensor
@@ -369,12 +370,15 @@ class SynthesisLayer(torch.nn.Module):
         use_radial_filters: bool = False,
         conv_clamp: float | None = 256,
         magnitude_ema_beta: float = 0.999,
+        half_dtype: str = "fp16",
     ) -> None:
         super().__init__()
+        layers.check_half_dtype(half_dtype)
         self.w_dim = w_dim
         self.is_torgb = is_torgb
         self.is_critically_sampled = is_critically_sampled
         self.use_fp16 = use_fp16
+        self.half_dtype = half_dtype
         self.in_channels = in_channels
         self.out_channels = out_channels
         self.in_size = _width_and_height(in_size)
@@ -412,7 +416,7 @@ class SynthesisLayer(torch.nn.Module):
         Args:
             x: Features.
             w: Styles `[N, w_dim]`.
-            force_fp32: Never use float16.
+            force_fp32: Never use half precision.
             update_emas: Let the magnitude of the input enter its moving average, before it is used.
         """
         in_width, in_height = self.in_size
@@ -424,7 +428,7 @@ class SynthesisLayer(torch.nn.Module):
         styles = self.affine(w)
         if self.is_torgb:
             styles = styles / np.sqrt(self.in_channels * self.conv_kernel**2)
-        dtype = layers.compute_dtype(self.weight, self.use_fp16, force_fp32)
+        dtype = layers.compute_dtype(self.weight, self.use_fp16, force_fp32, self.half_dtype)
         x, out_scale = _conv2d_before_scale(
             x.to(dtype),
             self.weight,
@@ -571,7 +575,7 @@ def _conv2d_before_scale(
         norm = s.square().repeat_interleave(w[0, 0].numel(), dim=1) @ squares.t()  # [N, O]
         out_scale = (norm * w_norm.square() + 1e-8 / w[0].numel()).rsqrt()
         if x.dtype == torch.float16:
-            # The sums of the convolution stay in range.
+            # The sums of the convolution stay in range. (Bfloat16 has the range of float32.)
             w = w * w_norm[:, None, None, None]
         else:
             out_scale = out_scale * w_norm

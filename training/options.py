@@ -13,11 +13,13 @@ from typing import Any, Literal, TypeVar, get_args
 import click
 
 from dnnlib import cli
+from dnnlib.errors import InputError
 from dnnlib.options import allow_untrusted_option
 
 Cfg = Literal["stylegan3-t", "stylegan3-r", "stylegan2"]
 Aug = Literal["noaug", "ada", "fixed"]
 Cache = Literal["none", "ram", "auto"]
+Precision = Literal["fp32", "fp16", "bf16"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -73,6 +75,8 @@ class TrainOptions:
 
     Learning rates, `gamma`, and the strength of augmentation may change: a user who gives one of
     them wants to change the training from here on.
+
+    `fp32` and `precision` are two options for the same, see `completed`.
     """
 
     cfg: Cfg = _option(
@@ -136,7 +140,20 @@ class TrainOptions:
     )
     snap: int = _option(_FROM_1, "Ticks per snapshot.", default=50, may_change=True)
     seed: int = _option(_FROM_0, "Random seed.", default=0)
-    fp32: bool = _option(bool, "No mixed precision.", default=False)
+    fp32: bool | None = _option(
+        bool, "No mixed precision, as --precision=fp32.  [default: False]", default=None
+    )
+    precision: Precision | None = _option(
+        _choice(Precision),
+        "Type of the features at high resolutions; fp16 needs CUDA.  [default: fp16]",
+        default=None,
+    )
+    tf32: bool = _option(
+        bool,
+        "Round the inputs of float32 products to 10 bits, for the tensor cores of GPUs.",
+        default=False,
+        may_change=True,
+    )
     nobench: bool = _option(bool, "No cuDNN autotuning.", default=False, may_change=True)
     workers: int = _option(
         _FROM_0,
@@ -178,6 +195,20 @@ class TrainOptions:
         default="none",
         may_change=True,
     )
+
+    def completed(self) -> "TrainOptions":
+        """The same options, where `fp32` and `precision` both say what one of them says.
+
+        Raises:
+            InputError: If they contradict each other.
+        """
+        precision = self.precision or ("fp32" if self.fp32 else "fp16")
+        is_fp32 = precision == "fp32"
+        if self.fp32 not in (None, is_fp32):
+            raise InputError(
+                f"--fp32={self.fp32} contradicts --precision={precision}; leave one of them out"
+            )
+        return dataclasses.replace(self, precision=precision, fp32=is_fp32)
 
 
 NAMES = tuple(field.name for field in dataclasses.fields(TrainOptions))

@@ -15,7 +15,7 @@ import os
 import re
 import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from typing import Any
+from typing import Any, get_args
 
 import click
 
@@ -26,6 +26,7 @@ from torch_utils.ops.cuda import compiler
 from torch_utils.ops.cuda.recorder import record_launches
 from training.config import CFGS, Cfg, TrainOptions, make_config
 from training.kernels import launch_all
+from training.options import Precision
 
 BATCH = 8
 IMG_CHANNELS = 3
@@ -77,24 +78,38 @@ class Resolutions(click.ParamType):
     help="Sizes of the images.",
 )
 @click.option(
+    "--precision",
+    "precisions",
+    type=cli.NameList(get_args(Precision)),
+    default="fp16,fp32",
+    show_default=True,
+    help="Types of the features at high resolutions, as --precision of train.py.",
+)
+@click.option(
     "--jobs", type=cli.WholeNumber(min=1), help="Number of processes.  [default: one per CPU core]"
 )
 @version_option
-def main(archs: list[str], cfgs: list[Cfg], resolutions: list[int], jobs: int | None) -> None:
+def main(
+    archs: list[str],
+    cfgs: list[Cfg],
+    resolutions: list[int],
+    precisions: list[Precision],
+    jobs: int | None,
+) -> None:
     """Compile the CUDA kernels of the standard networks into the cache.
 
-    Covers generator, discriminator, augmentation and all training phases, with and without
-    --fp32. Needs no GPU: a machine with a GPU finds the kernels if it has the cache, the same
-    version of NVRTC and the same sources. Prints for each kernel: registers per thread, bytes of
-    static shared memory per block, bytes of stack and of spilled registers per thread, and the CPU
-    time of its compilation, now or when it entered the cache.
+    Covers generator, discriminator, augmentation and all training phases. Needs no GPU: a machine
+    with a GPU finds the kernels if it has the cache, the same version of NVRTC and the same
+    sources. Prints for each kernel: registers per thread, bytes of static shared memory per block,
+    bytes of stack and of spilled registers per thread, and the CPU time of its compilation, now or
+    when it entered the cache.
 
     \b
     Examples:
       # For the GPUs of this machine.
       python -m training.precompile
       # For other GPUs.
-      python -m training.precompile --arch=sm_80,sm_90 --cfg=stylegan3-t
+      python -m training.precompile --arch=sm_80,sm_90 --cfg=stylegan3-t --precision=bf16
     """
     archs = archs or compiler.local_archs()
     if not archs:
@@ -103,7 +118,7 @@ def main(archs: list[str], cfgs: list[Cfg], resolutions: list[int], jobs: int | 
         if re.fullmatch(r"sm_\d+", arch) is None:
             raise click.BadParameter(f"{arch!r} is not like sm_90", param_hint="--arch")
     start = time.perf_counter()
-    networks = list(itertools.product(cfgs, resolutions, (False, True)))
+    networks = list(itertools.product(cfgs, resolutions, precisions))
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(jobs or os.cpu_count(), mp_context=context) as pool:
         click.echo(f"Looking for the kernels of {len(networks)} networks ...")
@@ -123,24 +138,24 @@ def main(archs: list[str], cfgs: list[Cfg], resolutions: list[int], jobs: int | 
             compile_sec[futures[future]] = future.result().compile_sec
             click.echo(_row(specialisation, arch, future.result()))
     click.echo("CPU seconds per architecture that training compiles for when it starts:")
-    for (cfg, resolution, is_fp32), needed in kernels_of.items():
+    for (cfg, resolution, precision), needed in kernels_of.items():
         sums = [sum(compile_sec[kernel, arch] for kernel in needed) for arch in archs]
         secs = ", ".join(f"{sec:.1f}" for sec in sums)
-        name = f"{cfg} {resolution}x{resolution}{' --fp32' * is_fp32}"
+        name = f"{cfg} {resolution}x{resolution} {precision}"
         click.echo(f"{name:<30} {len(needed):>3} kernels  {secs}")
     sec = time.perf_counter() - start
     click.echo(f"{len(kernels)} kernels for {', '.join(archs)} in {sec:.1f} s")
 
 
-def kernels_of_training(cfg: Cfg, resolution: int, is_fp32: bool) -> set[tuple[str, str]]:
+def kernels_of_training(cfg: Cfg, resolution: int, precision: Precision) -> set[tuple[str, str]]:
     """Sources and specialisations of all kernels that training and synthesis launch.
 
     Args:
         cfg: Configuration.
         resolution: Width and height of the images.
-        is_fp32: Whether to train in float32 throughout.
+        precision: Type of the features at the highest resolutions.
     """
-    options = TrainOptions(cfg=cfg, gpus=1, batch=BATCH, gamma=1, fp32=is_fp32)
+    options = TrainOptions(cfg=cfg, gpus=1, batch=BATCH, gamma=1, precision=precision)
     config = make_config(options, training_set_kwargs={})
     with record_launches() as kernels:
         launch_all(config, c_dim=0, img_resolution=resolution, img_channels=IMG_CHANNELS)

@@ -90,9 +90,10 @@ def combine(saved: Mapping[str, Any], given: Mapping[str, Any]) -> TrainOptions:
     """
     values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in saved.items()}
     before = TrainOptions(**{**values, "allow_untrusted": False})
+    completed = before.completed()
     for name in options.NAMES:
         if name in given and name not in {*CHANGEABLE, "resume"}:
-            check_unchanged(options.flag_of(name), getattr(before, name), given[name])
+            check_unchanged(options.flag_of(name), getattr(completed, name), given[name])
     changes = {name: value for name, value in given.items() if name in CHANGEABLE}
     return dataclasses.replace(before, **changes)
 

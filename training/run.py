@@ -12,7 +12,16 @@ import torch
 from data import fingerprint
 from torch_utils import collectives, devices, distributed, misc, training_stats
 from torch_utils.distributed import Worker
-from training import build, kernels, phases, random_state, snapshot, training_data, transfer
+from training import (
+    build,
+    kernels,
+    phases,
+    precision,
+    random_state,
+    snapshot,
+    training_data,
+    transfer,
+)
 from training.ada import AdaptiveAugment
 from training.config import TrainConfig
 from training.evaluation import SnapshotMetrics
@@ -153,8 +162,13 @@ class Run:
     def _set_up(self, state: dict[str, Any] | None) -> None:
         random_state.seed_all(self._seed())
         devices.configure_backends(
-            self.device, self.config.cudnn_benchmark, self.config.deterministic
+            self.device,
+            self.config.cudnn_benchmark,
+            self.config.deterministic,
+            self.config.tf32,
         )
+        for note in precision.notes(self.config, self.device):
+            self.say(note)
         training_stats.init_multiprocessing(
             self.worker.rank, self.device if self.worker.size > 1 else None
         )

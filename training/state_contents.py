@@ -4,7 +4,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Mapping
 from types import UnionType
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from torch import Tensor
 
@@ -99,7 +99,7 @@ def _are_options(value: Any) -> bool:
 
 def _is_of_kind(value: Any, kind: Any) -> bool:
     """Whether a value has the type of an annotation, and is not too long a text."""
-    if isinstance(kind, UnionType):
+    if get_origin(kind) in (Union, UnionType):
         return any(_is_of_kind(value, one) for one in get_args(kind))
     if get_origin(kind) is Literal:
         return value in get_args(kind)

@@ -109,6 +109,7 @@ def test_options_match_reference(line, dry_run):
         ema_rampup=0.05,
         cudnn_benchmark=True,
         deterministic=False,
+        tf32=False,
         state_minutes=30,
         watchdog_minutes=10,
         keep_states=2,

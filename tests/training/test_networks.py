@@ -353,7 +353,9 @@ def test_filters_are_those_of_setup_filter():
     torch.testing.assert_close(block.resample_filter, upfirdn2d.setup_filter([1, 2, 1]))
 
 
-def _half_unless_forced(weight: torch.Tensor, use_fp16: bool, force_fp32: bool) -> torch.dtype:
+def _half_unless_forced(
+    weight: torch.Tensor, use_fp16: bool, force_fp32: bool, half_dtype: str
+) -> torch.dtype:
     return torch.float16 if use_fp16 and not force_fp32 else weight.dtype
 
 

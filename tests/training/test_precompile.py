@@ -19,22 +19,24 @@ def run(*args):
     return CliRunner().invoke(precompile.main, args)
 
 
-@pytest.mark.parametrize("is_fp32", [False, True])
-def test_kernels_are_those_of_the_networks(is_fp32):
-    kernels = precompile.kernels_of_training("stylegan2", 32, is_fp32)
+@pytest.mark.parametrize("precision", ["fp16", "bf16", "fp32"])
+def test_kernels_are_those_of_the_networks(precision):
+    kernels = precompile.kernels_of_training("stylegan2", 32, precision)
     names = [name for source, name in kernels if source == "upfirdn2d.cu"]
     tiled = {tuple(name.partition("<")[2].split(", ")[2:5]) for name in names}
     # Blurring, resampling of 2D filters, and the augmentations' separable ones.
     assert {("1", "1", "4"), ("2", "1", "4"), ("1", "2", "4")} <= tiled
     assert {("2", "1", "12"), ("1", "2", "12")} <= tiled
-    assert any("half" in name for name in names) == (not is_fp32)
-    assert any("float" in name for name in names)
+    assert any("half" in name for name in names) == (precision == "fp16")
+    assert any("bfloat16" in name for name in names) == (precision == "bf16")
+    assert any("float" in name.replace("bfloat16", "") for name in names)
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("precision", ["fp16", "bf16"])
 @pytest.mark.parametrize("cfg", precompile.CFGS)
-def test_standard_kernels_compile_and_stay_in_registers(cfg):
-    kernels = precompile.kernels_of_training(cfg, 256, is_fp32=False)
+def test_standard_kernels_compile_and_stay_in_registers(cfg, precision):
+    kernels = precompile.kernels_of_training(cfg, 256, precision)
     cubins = {name: compiler.compile_cubin(source, name, "sm_80") for source, name in kernels}
     assert len(cubins) > 5
     assert {
@@ -55,7 +57,7 @@ def test_command_fills_the_cache_and_reports(tmp_path, monkeypatch):
     assert len(rows) == len(list(tmp_path.iterdir())) > 5
     assert summary.startswith(f"{len(rows)} kernels for sm_80 in ")
     monkeypatch.setattr(compiler, "_compile", None)  # what was reported is in the cache
-    for source, name in precompile.kernels_of_training("stylegan2", 16, is_fp32=False):
+    for source, name in precompile.kernels_of_training("stylegan2", 16, precision="fp16"):
         assert compiler.compile_cubin(source, name, "sm_80").registers > 0
 
 
