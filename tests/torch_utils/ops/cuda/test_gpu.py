@@ -70,7 +70,7 @@ OPS = {
     "lrelu_radial": _filtered_lrelu(2, 2, fd_ndim=2),
     "lrelu_up4_scaled": _scaled(_filtered_lrelu(4, 2)),
     "lrelu_radial_scaled": _scaled(_filtered_lrelu(2, 2, fd_ndim=2)),
-    "lrelu_general_scaled": _scaled(_filtered_lrelu(3, 2)),
+    "lrelu_general_scaled": _scaled(_filtered_lrelu(2, 2, slope=1.5)),
     "lrelu_critical": _filtered_lrelu(1, 1, padding=0, gain=1.0, slope=1.0),
     "bias_lrelu": _bias_act("lrelu"),
     "bias_linear": _bias_act("linear", gain=0.5),
