@@ -108,6 +108,9 @@ NAMES = {
         ),
         "torch_utils.ops.cuda.recorder": "record_launches",
     },
+    "torch_utils.ops.cuda.upfirdn2d": {
+        "torch_utils.ops.cuda.upfirdn2d_tiles": "MAX_SHARED_BYTES",
+    },
     "torch_utils.ops.filtered_lrelu": {
         "torch_utils.ops.sums": "sum_of_products",
     },
@@ -125,7 +128,14 @@ RENAMED = {
     "network_files.unpickler.LimitedUnpickler": "network_files.unpickler.NetworkUnpickler",
     "torch_utils.ops.cuda.bias_act.NAMES": "torch_utils.ops.cuda.cpp_types.CPP_TYPES",
     "torch_utils.ops.cuda.filtered_lrelu_plan.TYPES": "torch_utils.ops.cuda.cpp_types.CPP_TYPES",
+    "torch_utils.ops.cuda.upfirdn2d.CHANNELS_LAST_TILES": (
+        "torch_utils.ops.cuda.upfirdn2d_tiles.best_tile"
+    ),
     "torch_utils.ops.cuda.upfirdn2d.NAMES": "torch_utils.ops.cuda.cpp_types.CPP_TYPES",
+    "torch_utils.ops.cuda.upfirdn2d.SMALL_IMAGE_TILES": (
+        "torch_utils.ops.cuda.upfirdn2d_tiles.best_tile"
+    ),
+    "torch_utils.ops.cuda.upfirdn2d.TILES": "torch_utils.ops.cuda.upfirdn2d_tiles.best_tile",
     "viz.mixing_widget.MixingState": "viz.motion.SeedMotion",
     "viz.settings.Memory": "viz.settings.Settings",
     "viz.settings.load_memory": "viz.settings.load_settings",

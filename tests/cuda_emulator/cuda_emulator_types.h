@@ -5,10 +5,6 @@
 #include <cstdint>
 #include <cstring>
 
-struct dim3 {
-    unsigned x = 1, y = 1, z = 1;
-};
-
 #define EMULATED_VECTORS(T, name, align)                                              \
     struct alignas(2 * align) name##2 { T x, y; };                                    \
     struct name##3 { T x, y, z; };                                                    \
@@ -77,7 +73,8 @@ auto min(A a, B b) { return b < a ? b : a; }
 template <class A, class B>
 auto max(A a, B b) { return a < b ? b : a; }
 template <class T>
-T atomicAdd(T* target, T value) {
+NOT_WATCHED T atomicAdd(T* target, T value) {
+    emulator::atomic_access(target, sizeof(T));
     const T before = *target;
     *target = before + value;
     return before;
@@ -92,6 +89,8 @@ inline int __clz(int x) { return x ? __builtin_clz(x) : 32; }
 inline int __mul24(int x, int y) { return x * y; }
 inline float __saturatef(float x) { return x > 0 ? (x < 1 ? x : 1) : 0; }
 inline float __fmaf_rn(float x, float y, float z) { return std::fma(x, y, z); }
+inline float __fmul_rn(float x, float y) { return x * y; }
+inline float __fadd_rn(float x, float y) { return x + y; }
 inline float __fdividef(float x, float y) { return x / y; }
 // glibc has functions with two leading underscores of these names.
 inline float emulated_expf(float x) { return std::exp(x); }

@@ -8,35 +8,50 @@ CPU tensors:
 """
 
 import ctypes
-import hashlib
 import math
 import mmap
-import os
 import re
-import subprocess
-import tempfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-HERE = Path(__file__).parent
-SOURCES = HERE.parents[1] / "torch_utils" / "ops" / "cuda"
-FLAGS = ["-O1", "-std=gnu++20", "-fPIC", "-shared", "-w", "-x", "c++"]
+from tests.cuda_emulator.building import EmulatorError, build, source_lines
+
+SOURCES = Path(__file__).parents[2] / "torch_utils" / "ops" / "cuda"
 
 PROT_NONE = 0  # of mprotect(2)
 
-# In a function, dynamic shared memory is a pointer, where C++ has no such array.
-DYNAMIC_SHARED = re.compile(
-    r"extern\s+__shared__\s+(?:(?:__align__|alignas)\(\w+\)\s*)?([\w ]+?)\s+(\w+)\[\];"
-)
-
-_kernels: dict[tuple[Path, str], tuple[ctypes.CDLL, int]] = {}
+_kernels: dict[tuple[Path, str], tuple["_Library", int]] = {}
 
 
-class EmulatorError(RuntimeError):
-    """A kernel did what a GPU would not survive, or only by luck."""
+@dataclass(frozen=True)
+class Mutation:
+    """What a test breaks in a kernel, to see that the emulator finds it.
+
+    Attributes:
+        barrier: File name and line of a barrier that is left out.
+        array: Name of an array in shared memory.
+        missing_bytes: The array is so much shorter than declared.
+        shift_bytes: The array is so far from an address that its type may have.
+    """
+
+    barrier: tuple[str, int] | None = None
+    array: str | None = None
+    missing_bytes: int = 0
+    shift_bytes: int = 0
+
+
+class SharedArray(NamedTuple):
+    """A variable in shared memory, and how many of its bytes a launch has used."""
+
+    name: str
+    bytes: int
+    alignment: int
+    used_bytes: int
 
 
 def launch(
@@ -48,6 +63,7 @@ def launch(
     args: Sequence[ctypes._SimpleCData],
     shared_bytes: int = 0,
     seed: int = 0,
+    mutation: Mutation | None = None,
 ) -> None:
     """Run a kernel on the CPU.
 
@@ -60,24 +76,35 @@ def launch(
         args: The arguments of the kernel; pointers to CPU memory are `c_void_p`.
         shared_bytes: Dynamic shared memory.
         seed: Other than 0, shuffles the threads of a block at every barrier.
+        mutation: What to break; nothing by default.
 
     Raises:
         EmulatorError: See the head of `cuda_emulator.h`.
     """
     library, index = _kernel(source, specialisation)
     sizes = (ctypes.c_int * 64)()
-    count = library.emulator_argument_sizes(index, sizes)
+    count = library.functions.emulator_argument_sizes(index, sizes)
     given = [ctypes.sizeof(arg) for arg in args]
     if given != sizes[:count]:
         raise EmulatorError(
             f"{specialisation}: arguments of {given} bytes, the kernel takes {sizes[:count]}"
         )
     pointers = (ctypes.c_void_p * max(1, count))(*(ctypes.addressof(arg) for arg in args))
-    error = library.emulator_launch(
-        index, pointers, _dim3(grid), _dim3(block), ctypes.c_size_t(shared_bytes), seed
-    )
+    mutant = _Mutation.of(mutation or Mutation())
+    sizes = _dim3(grid), _dim3(block), ctypes.c_size_t(shared_bytes)
+    error = library.functions.emulator_launch(index, pointers, *sizes, seed, ctypes.byref(mutant))
     if error is not None:
-        raise EmulatorError(f"{specialisation}: {error.decode()}")
+        raise EmulatorError(f"{specialisation}: {_with_lines(error.decode(), library.path)}")
+
+
+def shared_arrays(source: str | Path, specialisation: str) -> list[SharedArray]:
+    """Variables in shared memory of a kernel, as its last launch used them."""
+    library, _ = _kernel(source, specialisation)
+    arrays = []
+    while array := library.functions.emulator_shared_array(ctypes.c_size_t(len(arrays))):
+        value = array.contents
+        arrays.append(SharedArray(value.name.decode(), *value.sizes()))
+    return [array for array in arrays if array.bytes > 0]
 
 
 def prepare(source: str | Path, specialisations: Sequence[str]) -> None:
@@ -87,10 +114,12 @@ def prepare(source: str | Path, specialisations: Sequence[str]) -> None:
         EmulatorError: If they do not compile.
     """
     path = SOURCES / source
-    library = ctypes.CDLL(str(_build(path, specialisations)))
-    library.emulator_launch.restype = ctypes.c_char_p
+    library = build(path, specialisations)
+    functions = ctypes.CDLL(str(library))
+    functions.emulator_launch.restype = ctypes.c_char_p
+    functions.emulator_shared_array.restype = ctypes.POINTER(_SharedArray)
     for index, specialisation in enumerate(specialisations):
-        _kernels[path, specialisation] = library, index
+        _kernels[path, specialisation] = _Library(library, functions), index
 
 
 def guarded(tensor: Tensor) -> Tensor:
@@ -136,72 +165,58 @@ class _Dim3(ctypes.Structure):
     _fields_ = [("x", ctypes.c_uint), ("y", ctypes.c_uint), ("z", ctypes.c_uint)]
 
 
+class _Mutation(ctypes.Structure):
+    """`Mutation` in `runtime.h`."""
+
+    _fields_ = [
+        *(("barrier_file", ctypes.c_char_p), ("barrier_line", ctypes.c_int)),
+        *(("array", ctypes.c_char_p), ("missing_bytes", ctypes.c_int)),
+        ("shift_bytes", ctypes.c_int),
+    ]
+
+    @staticmethod
+    def of(mutation: Mutation) -> "_Mutation":
+        file, line = mutation.barrier or (None, 0)
+        array = mutation.array and mutation.array.encode()
+        return _Mutation(
+            file and file.encode(), line, array, mutation.missing_bytes, mutation.shift_bytes
+        )
+
+
+class _SharedArray(ctypes.Structure):
+    """`SharedArray` in `runtime.h`, as far as it is of interest."""
+
+    _fields_ = [
+        *(("name", ctypes.c_char_p), ("bytes", ctypes.c_size_t), ("alignment", ctypes.c_size_t)),
+        *(("has_nan", ctypes.c_bool), ("address", ctypes.c_void_p), ("limit", ctypes.c_size_t)),
+        ("used_bytes", ctypes.c_size_t),
+    ]
+
+    def sizes(self) -> tuple[int, int, int]:
+        return self.bytes, self.alignment, self.used_bytes
+
+
+def _with_lines(error: str, library: Path) -> str:
+    """A message with file and line for each address in the code, which "@" marks."""
+    addresses = re.findall(r"@([0-9a-f]+)", error)
+    for address, line in zip(addresses, source_lines(library, addresses), strict=True):
+        error = error.replace(f"@{address}", line, 1)
+    return error
+
+
 def _dim3(size: int | Sequence[int]) -> _Dim3:
     size = (size,) if isinstance(size, int) else tuple(size)
     return _Dim3(*size, *[1] * (3 - len(size)))
 
 
-def _kernel(source: str | Path, specialisation: str) -> tuple[ctypes.CDLL, int]:
+class _Library(NamedTuple):
+    path: Path
+    functions: ctypes.CDLL
+
+
+def _kernel(source: str | Path, specialisation: str) -> tuple[_Library, int]:
     """Library with a kernel, and its number there."""
     key = SOURCES / source, specialisation
     if key not in _kernels:
         prepare(source, [specialisation])
     return _kernels[key]
-
-
-def _build(path: Path, specialisations: Sequence[str]) -> Path:
-    """Compile kernels to a library, unless there is one already."""
-    files = [path, *path.parent.glob("*.cuh"), *HERE.glob("*.h"), *HERE.glob("*.cuh")]
-    text = _text(path, specialisations)
-    key = "\0".join([text, *FLAGS, *(file.read_text() for file in files)])
-    folder = os.environ.get("STYLEGAN3_KERNEL_CACHE_DIR") or tempfile.gettempdir()
-    folder = Path(folder) / "cuda_emulator"
-    target = folder / f"{path.stem}-{hashlib.sha256(key.encode()).hexdigest()[:24]}.so"
-    if target.exists():
-        return target
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder) as build_dir:
-        output = Path(build_dir) / "kernels.so"
-        command = ["g++", *FLAGS, f"-I{HERE}", f"-I{path.parent}", "-", "-o", str(output)]
-        result = subprocess.run(command, input=text, capture_output=True, text=True)
-        if result.returncode != 0:
-            raise EmulatorError(f"{path.name}, {specialisations}:\n{result.stderr[-4000:]}")
-        os.replace(output, target)
-    return target
-
-
-def _text(path: Path, specialisations: Sequence[str]) -> str:
-    """C++ source of a library."""
-    kernel = DYNAMIC_SHARED.sub(
-        r"\1* const \2 = static_cast<\1*>(emulator::dynamic_shared());", path.read_text()
-    )
-    table = "".join(
-        f"case {i}: return emulator::visit<&{s}>(visitor);\n" for i, s in enumerate(specialisations)
-    )
-    return f"""\
-#include "cuda_emulator.h"
-#line 1 "{path}"
-{kernel}
-#line 1 "kernels"
-namespace emulator {{
-template <auto kernel, class Visitor> auto visit(Visitor visitor) {{
-    return visitor.template operator()<kernel>();
-}}
-template <class Visitor> auto with_kernel(int index, Visitor visitor) {{
-    switch (index) {{
-        default:
-        {table}
-    }}
-}}
-}}  // namespace emulator
-extern "C" int emulator_argument_sizes(int index, int* sizes) {{
-    return emulator::with_kernel(
-        index, [=]<auto kernel>() {{ return emulator::argument_sizes(kernel, sizes); }});
-}}
-extern "C" const char* emulator_launch(
-    int index, void** args, dim3 grid, dim3 block, size_t shared_bytes, uint32_t seed) {{
-    return emulator::with_kernel(index, [=]<auto kernel>() {{
-        return emulator::launch(emulator::call<kernel>, args, grid, block, shared_bytes, seed);
-    }});
-}}
-"""

@@ -16,16 +16,14 @@ from torch_utils.ops.calls import Pair, UpFirDn
 from torch_utils.ops.compilation import BuildError
 from torch_utils.ops.cuda import fallback, launcher
 from torch_utils.ops.cuda.cpp_types import CPP_TYPES
+from torch_utils.ops.cuda.upfirdn2d_tiles import PATCH_WIDTH, Filters, best_tile
 from torch_utils.ops.layout import arithmetic_dtype, output_format
 
 SOURCE = "upfirdn2d.cu"
-BLOCK = (256, 1, 1)
 MAX_TAPS = {1: 32, 2: 8}  # dimensions of the filter -> most taps per axis in compiled kernels
-MAX_SHARED_BYTES = 24 * 1024  # so that several blocks fit on a multiprocessor
-# Outputs of a block: width, height, planes. The first that suits the image and fits is used.
-TILES = [(64, 32, 1), (32, 16, 1), (16, 8, 1)]
-SMALL_IMAGE_TILES = [(16, 16, 8), (16, 16, 4), (16, 16, 2), (16, 16, 1), (8, 8, 1)]
-CHANNELS_LAST_TILES = [(8, 8, 32), (8, 8, 16), (8, 8, 8), (8, 8, 4), (8, 8, 1)]
+MAX_GRID_HEIGHT = MAX_GRID_DEPTH = 65535  # blocks, limits of CUDA
+BLOCK = (256, 1, 1)  # threads of the general kernel
+PIECE = 4  # outputs of a thread of the general kernel
 
 __getattr__ = moved.names_of(__name__)
 
@@ -35,9 +33,11 @@ class Tiled(ctypes.Structure):
 
     _fields_ = [
         *fields(ctypes.c_float, "tap_gain"),
-        *fields(ctypes.c_int32, "is_flipped num_planes channels in_w in_h out_w out_h"),
-        *fields(ctypes.c_int32, "pad_x pad_y"),
-        *fields(ctypes.c_int32, "first_x first_y tiles_x tiles_y"),
+        *fields(ctypes.c_int32, "is_flipped samples channels channel_blocks"),
+        *fields(ctypes.c_int32, "in_w in_h out_w out_h pad_x pad_y first_x first_y"),
+        *fields(ctypes.c_int32, "tile_w tile_h tile_c"),
+        *fields(ctypes.c_int32, "tile_in_h in_pairs in_teams in_batches in_pitch in_plane"),
+        *fields(ctypes.c_int32, "row_teams out_pitch out_plane has_pairs"),
         *fields(ctypes.c_int64, "x_n x_c x_h x_w y_n y_c y_h y_w"),
     ]
 
@@ -48,8 +48,8 @@ class General(ctypes.Structure):
     _fields_ = [
         *fields(ctypes.c_double, "gain"),
         *fields(ctypes.c_int32, "is_flipped is_channels_last channels in_w in_h out_w out_h"),
-        *fields(ctypes.c_int32, "up_x up_y down_x down_y pad_x pad_y fw fh"),
-        *fields(ctypes.c_int64, "num_outputs x_n x_c x_h x_w"),
+        *fields(ctypes.c_int32, "up_x up_y down_x down_y pad_x pad_y fw fh pieces_w"),
+        *fields(ctypes.c_int64, "num_pieces x_n x_c x_h x_w"),
     ]
 
 
@@ -67,7 +67,9 @@ class Plan:
 
     Attributes:
         specialisation: C++ name of the kernel.
-        grid: Number of blocks.
+        grid: Number of blocks; zeros if there is nothing to do.
+        block: Number of threads per block.
+        shared_bytes: Dynamic shared memory per block.
         shape: Shape of the output.
         dtype: Type of the output.
         memory_format: Layout of the output.
@@ -76,6 +78,8 @@ class Plan:
 
     specialisation: str
     grid: tuple[int, int, int]
+    block: tuple[int, int, int]
+    shared_bytes: int
     shape: tuple[int, ...]
     dtype: torch.dtype
     memory_format: torch.memory_format
@@ -87,7 +91,8 @@ def upfirdn2d(x: Tensor, f: Tensor, call: UpFirDn) -> Tensor:
     if _is_tiled(x.dtype, f.shape, call.up, call.down):
         with contextlib.suppress(BuildError):
             plan = _plan_tiles(_layout(x), f.shape, call)
-            return _launch(plan, x, f.to(torch.float32).contiguous())
+            if plan.grid[1] <= MAX_GRID_HEIGHT:
+                return _launch(plan, x, f.to(torch.float32).contiguous())
     with contextlib.suppress(BuildError):
         return _launch_general(x, f, call)
     return fallback.upfirdn2d(x, f, call)
@@ -114,7 +119,8 @@ def _launch(plan: Plan, x: Tensor, f: Tensor) -> Tensor:
     y = torch.empty(plan.shape, dtype=plan.dtype, device=x.device, memory_format=plan.memory_format)
     if plan.grid[0] > 0:
         args = (*map(c_void_p, map(address, (x, y, f))), plan.args)
-        launcher.launch(SOURCE, plan.specialisation, x.device, plan.grid, BLOCK, args)
+        sizes = plan.grid, plan.block, args, plan.shared_bytes
+        launcher.launch(SOURCE, plan.specialisation, x.device, *sizes)
     return y
 
 
@@ -147,33 +153,32 @@ def _plan_tiles(image: Layout, f_shape: tuple[int, ...], call: UpFirDn) -> Plan:
     x = torch.empty_strided(shape, strides, device="meta")
     y = torch.empty([n, c, out_h, out_w], device="meta", memory_format=output_format(x))
     is_last, is_separable = _is_channels_last(y), len(f_shape) == 1
-    tile = _tile(up, down, taps, is_separable, is_last, out_w <= 16 and out_h <= 16)
+    # Where planes are evenly spaced, those of all samples count as channels of one sample.
+    is_one = not is_last and (n == 1 or strides[0] == c * strides[1])
+    samples, channels = (1, max(1, n * c)) if is_one else (n, max(1, c))
     # Tiles start where the window of an output starts at an input.
     first_x, first_y = -(-x0 % up), -(-y0 % up)
-    tiles_x, tiles_y = -(-(out_w - first_x) // tile[0]), -(-(out_h - first_y) // tile[1])
+    outputs = out_w - first_x, out_h - first_y
+    filters = Filters(up, down, taps, is_separable)
+    tile = best_tile(filters, outputs, channels, dtype.itemsize, is_last)
+    channel_blocks = -(-channels // tile.channels)
+    grid = *tile.count(*outputs), min(samples * channel_blocks, MAX_GRID_DEPTH)
     args = Tiled(
         call.gain ** (len(f_shape) / 2),
-        *(call.flip_filter, n * c, c, in_w, in_h, out_w, out_h, x0, y0),
-        *(first_x, first_y, tiles_x, tiles_y, *strides, *y.stride()),
+        *(call.flip_filter, samples, channels, channel_blocks),
+        *(in_w, in_h, out_w, out_h, x0, y0, first_x, first_y),
+        *(tile.width, tile.height, tile.channels, tile.in_height, tile.in_pairs, tile.in_teams),
+        *(tile.in_batches, tile.in_pitch, tile.in_plane),
+        *(tile.row_teams, tile.out_pitch, tile.out_plane),
+        *(out_w % PATCH_WIDTH == first_x % PATCH_WIDTH == 0, *strides, *y.stride()),
     )
-    parameters = [CPP_TYPES[dtype], _index_type(x, y), up, down, taps, is_separable, *tile, is_last]
+    packed = tile.channels if is_last else 0
+    parameters = [CPP_TYPES[dtype], _index_type(x, y), up, down, taps, is_separable, packed]
     name = f"upfirdn2d<{', '.join(map(str, parameters)).lower()}>"
-    grid = (tiles_x * tiles_y * -(-n * c // tile[2]), 1, 1)
-    return Plan(name, grid, tuple(y.shape), dtype, output_format(y), args)
-
-
-def _tile(
-    up: int, down: int, taps: int, is_separable: bool, is_last: bool, is_small: bool
-) -> tuple[int, int, int]:
-    """Width, height and planes of the outputs of a block."""
-    tiles = CHANNELS_LAST_TILES if is_last else SMALL_IMAGE_TILES if is_small else TILES
-    for tile in tiles:
-        width, height, planes = tile
-        in_w, in_h = (((size - 1) * down + taps - 1) // up + 1 for size in (width, height))
-        num_floats = taps**2 + in_h * in_w * planes + is_separable * in_h * width * planes
-        if 4 * num_floats + 16 * planes <= MAX_SHARED_BYTES:
-            return tile
-    raise AssertionError(f"no tile for up {up}, down {down}, {taps} taps")
+    return Plan(
+        *(name, grid if y.numel() else (0, 0, 0), tile.block, tile.shared_bytes),
+        *(tuple(y.shape), dtype, output_format(y), args),
+    )
 
 
 @lru_cache(maxsize=1024)
@@ -187,15 +192,21 @@ def _plan_general(
     out_h = (in_h * up[1] + y0 + y1 - fh) // down[1] + 1
     x = torch.empty_strided(shape, strides, device="meta")
     y = torch.empty([n, c, out_h, out_w], device="meta", memory_format=output_format(x))
+    pieces_w = -(-out_w // PIECE)
+    num_pieces = n * c * out_h * pieces_w
     args = General(
         *(call.gain, call.flip_filter, _is_channels_last(y), c, in_w, in_h, out_w, out_h),
-        *(*up, *down, x0, y0, fw, fh, y.numel(), *strides),
+        *(*up, *down, x0, y0, fw, fh, pieces_w, num_pieces, *strides),
     )
+    # Positions in the stuffed image need the type, too.
+    reach = max(out_w * down[0] + fw + abs(x0), out_h * down[1] + fh + abs(y0))
+    reach = max(reach, in_w * up[0] + fw, in_h * up[1] + fh)
+    index = _index_type(x, y) if reach < 2**31 else "long long"
     number = torch.float64 if torch.float64 in (dtype, out_dtype) else torch.float32
     types = [CPP_TYPES[t] for t in (dtype, out_dtype, number)]
-    name = f"upfirdn2d_general<{', '.join(types)}, {_index_type(x, y)}>"
-    grid = (-(-y.numel() // BLOCK[0]), 1, 1)
-    return Plan(name, grid, tuple(y.shape), out_dtype, output_format(y), args)
+    name = f"upfirdn2d_general<{', '.join(types)}, {index}>"
+    grid = (-(-num_pieces // BLOCK[0]), 1, 1)
+    return Plan(name, grid, BLOCK, 0, tuple(y.shape), out_dtype, output_format(y), args)
 
 
 def _is_channels_last(y: Tensor) -> bool:

@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+import math
 
 import pytest
 import torch
@@ -111,6 +112,121 @@ def test_any_strides(shape):
     x = images(19, 2, 4, 26).permute(1, 2, 3, 0)[:, 1:, ::2]
     assert not x.is_contiguous()
     check(x, taps(*shape), up=(2, 2), padding=(6, 5, 6, 5))
+
+
+@pytest.mark.parametrize("seed", [2, 3, 4])
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("shape", [(4, 4), (12,)], ids=str)
+@pytest.mark.parametrize(("up", "down"), FACTORS[:3], ids=str)
+def test_any_order_of_threads(up, down, shape, layout, seed, monkeypatch):
+    monkeypatch.setattr(launcher, "launch", functools.partial(emulator.launch, seed=seed))
+    x = images(1, 9, 40, 40).contiguous(memory_format=LAYOUTS[layout])
+    check(x, taps(*shape), up, down, padding=(6, 5, 7, 6))
+
+
+@pytest.mark.parametrize("size", [(2, 3), (8, 15), (9, 16), (33, 63), (31, 65), (7, 139)], ids=str)
+@pytest.mark.parametrize("shape", [(4, 4), (12,)], ids=str)
+@pytest.mark.parametrize(("up", "down"), FACTORS[:3], ids=str)
+def test_edges_of_tiles_and_patches(up, down, shape, size):
+    """Outputs of the sizes of the inputs, one more and one less."""
+    pad = (shape[0] - 1) // 2
+    for more in (-1, 0, 1):
+        padding = (pad, shape[0] - 1 - pad + more) * 2
+        check(images(1, 2, *size), taps(*shape), up, down, padding)
+
+
+@pytest.mark.parametrize("channels", [1, 3, 5, 31, 33, 67])
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize(("up", "down"), FACTORS[:3], ids=str)
+def test_any_number_of_channels(up, down, layout, channels):
+    x = images(2, channels, 5, 4).contiguous(memory_format=LAYOUTS[layout])
+    check(x, taps(4, 4), up, down, padding=(2, 1, 2, 1))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32], ids=str)
+@pytest.mark.parametrize("size", [(9, 8), (9, 9)], ids=str)
+def test_images_that_start_anywhere(size, dtype):
+    buffer = emulator.guarded(images(2 * 3 * size[0] * size[1] + 1, dtype=dtype))
+    x = buffer[1:].view(2, 3, *size)
+    got = upfirdn2d.upfirdn2d(x, taps(4, 4), UpFirDn(padding=(1, 1, 1, 1)))
+    want = reference.upfirdn2d(x.double(), taps(4, 4), UpFirDn(padding=(1, 1, 1, 1)))
+    torch.testing.assert_close(got.double(), want, rtol=0, atol=10 * TOLERANCES[dtype])
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("shape", [(4, 4), (12,)], ids=str)
+def test_blocks_that_compute_several_tiles(shape, layout, monkeypatch):
+    """As they do where there are more tiles than CUDA allows blocks."""
+    monkeypatch.setattr(upfirdn2d, "MAX_GRID_DEPTH", 2)
+    upfirdn2d._plan_tiles.cache_clear()
+    x = images(3, 70, 6, 7).contiguous(memory_format=LAYOUTS[layout])
+    try:
+        check(x, taps(*shape), up=(2, 2), padding=(6, 5, 7, 6))
+    finally:
+        upfirdn2d._plan_tiles.cache_clear()
+
+
+def test_image_too_high_for_a_grid(monkeypatch):
+    used = []
+
+    def launch(source, name, *args, **kwargs):
+        used.append(name.partition("<")[0])
+        emulator.launch(source, name, *args, **kwargs)
+
+    monkeypatch.setattr(launcher, "launch", launch)
+    monkeypatch.setattr(upfirdn2d, "MAX_GRID_HEIGHT", 1)
+    check(images(1, 1, 900, 2), taps(4, 4), padding=(2, 1, 2, 1))
+    assert used == ["upfirdn2d_general"]
+
+
+@pytest.mark.parametrize("shape", [(4, 4), (12,), (5,)], ids=str)
+@pytest.mark.parametrize(("up", "down"), FACTORS, ids=str)
+def test_nan_spreads_as_far_as_the_filter(up, down, shape):
+    x = images(1, 2, 23, 17)
+    x[0, 1, 11, 8] = torch.nan
+    call = UpFirDn(up, down, (6, 5, 7, 6))
+    got = upfirdn2d.upfirdn2d(emulator.guarded(x), taps(*shape), call)
+    want = reference.upfirdn2d(x.double(), taps(*shape), call)
+    assert 0 < want.isnan().sum() < want.numel() / 2
+    torch.testing.assert_close(got.double(), want, rtol=0, atol=2e-5, equal_nan=True)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("width", range(1, 10))
+def test_pieces_of_rows_of_the_general_kernel(width, layout):
+    x = images(2, 3, 4, width).contiguous(memory_format=LAYOUTS[layout])
+    check(x, taps(3, 2), up=(3, 2), down=(2, 3), padding=(2, 3, 1, 4))
+
+
+def test_general_kernel_counts_positions_in_the_stuffed_image():
+    """They can be beyond 2^31 where no offset is."""
+    x = torch.empty(1, 1, 2**14, 4, device="meta")
+    call = UpFirDn(up=(1, 2**18), down=(1, 2**18))
+    plan = upfirdn2d._plan_general(upfirdn2d._layout(x), (2, 2), call, x.dtype)
+    assert plan.specialisation.endswith("long long>")
+    call = UpFirDn(up=(1, 2**16), down=(1, 2**16))
+    plan = upfirdn2d._plan_general(upfirdn2d._layout(x), (2, 2), call, x.dtype)
+    assert plan.specialisation.endswith("int>")
+
+
+def plan_of(size, layout):
+    x = torch.empty(2, 64, size, size, device="meta", dtype=torch.float16)
+    x = x.contiguous(memory_format=LAYOUTS[layout])
+    return upfirdn2d._plan_tiles(upfirdn2d._layout(x), (4, 4), UpFirDn(padding=(2, 1, 2, 1)))
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_one_kernel_for_images_of_all_sizes(layout):
+    sizes = (4, 5, 16, 17, 64, 65, 256, 257)
+    assert len({plan_of(size, layout).specialisation for size in sizes}) == 1
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("size", [64, 65, 128, 129, 256, 257])
+def test_a_thread_computes_sixteen_outputs(size, layout):
+    plan = plan_of(size, layout)
+    num_threads = math.prod(plan.grid) * math.prod(plan.block)
+    assert 16 * num_threads < 1.2 * math.prod(plan.shape)
 
 
 def test_wide_index(monkeypatch):
