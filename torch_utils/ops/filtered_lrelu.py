@@ -147,11 +147,14 @@ def _setup_lrelu(ctx: Any, inputs: tuple, output: tuple[Tensor, Tensor]) -> None
         call.up, call.down, call.padding, (0, 0, 0, 0), gain, call.slope, call.flip_filter
     )
     ctx.in_size = x.shape[3], x.shape[2]
+    ctx.set_materialize_grads(False)  # the mask would get one, of zeros
     is_trained = scale is not None and ctx.needs_input_grad[4]
     ctx.save_for_backward(fu, fd, output[1], scale, x if is_trained else None)
 
 
-def _backward_lrelu(ctx: Any, dy: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+def _backward_lrelu(ctx: Any, dy: Tensor | None, _: None) -> tuple[Tensor | None, ...]:
+    if dy is None:
+        return (None,) * 5
     fu, fd, mask, scale, x = ctx.saved_tensors
     needs_b = ctx.needs_input_grad[3]
     dx, db, dscale = _adjoint(ctx, dy, fu, fd, mask, scale, x, needs_b)

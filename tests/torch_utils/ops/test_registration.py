@@ -93,6 +93,28 @@ def test_gradient_of_filtered_lrelu_passes_opcheck(case):
     torch.library.opcheck(lrelu_module._filtered_mask, args, kwargs)
 
 
+def test_gradient_of_filtered_lrelu_makes_nothing_of_the_size_of_its_mask():
+    x = images(2, 3, 64, 64, requires_grad=True)
+    y = filtered_lrelu(x, fu=SEPARABLE, up=4, down=4)
+    with Operations() as names:
+        y.sum().backward()
+    assert "filtered_mask" in names
+    assert not names & {"zeros", "zeros_like", "new_zeros"}
+
+
+class Operations(TorchDispatchMode):
+    """The names of operations inside."""
+
+    def __enter__(self) -> set[str]:
+        super().__enter__()
+        self.names: set[str] = set()
+        return self.names
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.names.add(func.overloadpacket.__name__)
+        return func(*args, **(kwargs or {}))
+
+
 @lrelu_cases
 @pytest.mark.parametrize("names", ["scale", "b", "scale b"])
 def test_gradient_of_filtered_lrelu_with_scale_and_bias_passes_opcheck(case, names):

@@ -163,11 +163,11 @@ __device__ void write_patches(const Call<T>& call, const Block<T, Tile>& block,
                 }
             }
         }
+        const int num_outputs = block.num_outputs_x - col;
 #pragma unroll
         for (int o_y = 0; o_y < kHigh; o_y++) {
             if (row + o_y >= block.num_outputs_y) break;
             T* out = block.output(call, c, col, row + o_y);
-            const int num_outputs = block.num_outputs_x - col;
             epilogue.apply(call, out, call.y_strides.w, num_outputs, sums[o_y]);
 #pragma unroll
             for (int o = 0; o < kWide; o++)

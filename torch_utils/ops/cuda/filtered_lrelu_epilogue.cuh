@@ -59,6 +59,7 @@ struct Epilogue<kReadMask, T, Tile> {
         const int c = threadIdx.x;
         if (c >= Tile::kChannels || block.c + c >= call.num_channels) return;
         sum = product = 0;
+#pragma unroll 1
         for (int w = 0; w < blockDim.x / 32; w++) {
             sum += shared[2 * (Tile::kChannels * w + c)];
             product += shared[2 * (Tile::kChannels * w + c) + 1];

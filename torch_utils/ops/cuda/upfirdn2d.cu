@@ -169,7 +169,8 @@ __global__ void __launch_bounds__(THREADS) upfirdn2d(
     for (int block = blockIdx.z; block < a.samples * a.channel_blocks; block += gridDim.z) {
         const int n = a.samples == 1 ? 0 : unsigned(block) / unsigned(a.channel_blocks);
         const int c = (block - n * a.channel_blocks) * a.tile_c + channel;
-        if (block != int(blockIdx.z)) __syncthreads();  // the last block has been filtered
+        // The last block has been filtered. (Separable filters have the barrier between their steps.)
+        if (!IS_SEPARABLE && block != int(blockIdx.z)) __syncthreads();
 
         const Part pixels(thread, num_threads, a.in_pairs, a.in_teams);
 #pragma unroll 1

@@ -89,8 +89,18 @@ def find_all() -> list[Mutant]:
         stack.enter_context(mock.patch.object(selection.cpu, "is_supported", lambda *_: True))
         for module in (bias_act, filtered_lrelu, upfirdn2d):
             stack.enter_context(mock.patch.object(module, "cpu", module.cuda))
+        stack.enter_context(_few_blocks())
         _run_ops("cpu")
     return mutants
+
+
+@contextlib.contextmanager
+def _few_blocks() -> Iterator[None]:
+    """Let blocks of `upfirdn2d` compute several tiles, which have a barrier between them."""
+    with mock.patch.object(upfirdn2d.cuda, "MAX_GRID_DEPTH", 1):
+        upfirdn2d.cuda._plan_tiles.cache_clear()
+        yield
+    upfirdn2d.cuda._plan_tiles.cache_clear()
 
 
 def _mutations(source: str, arrays: list[SharedArray]) -> Iterator[Mutation]:
@@ -122,9 +132,10 @@ def _run_ops(device: str) -> None:
     for layout in LAYOUTS:
         x = _tensor(1, 5, 18, 17, device=device).contiguous(memory_format=layout)
         b, scale = _tensor(5, device=device), _tensor(1, 5, device=device)
+        images = torch.cat([x, x])
         for up, down in ((1, 1), (2, 1), (1, 2)):
             for taps in (f[:4, :4], f[0, :12]):
-                upfirdn2d.upfirdn2d(x, taps, up, down, padding=(6, 5, 7, 6))
+                upfirdn2d.upfirdn2d(images, taps, up, down, padding=(6, 5, 7, 6))
         for up, fu, fd in (
             (2, f[0, :12], f[1, :12]),
             (4, f[0], f[1, :12]),

@@ -47,11 +47,11 @@ def launch(monkeypatch):
     """Calls an op and launches its first kernel in the emulator with what `change` makes of it."""
 
     def launch(call, change):
-        def changed(source, name, device, grid, block, args, **kwargs):
-            emulator.launch(source, name, device, grid, block, args, **kwargs)
+        def changed(source, name, device, grid, block, args, *shared_bytes):
+            emulator.launch(source, name, device, grid, block, args, *shared_bytes)
             args = [type(arg).from_buffer_copy(arg) for arg in args]
             change(args)
-            emulator.launch(source, name, device, grid, block, args, **kwargs)
+            emulator.launch(source, name, device, grid, block, args, *shared_bytes)
 
         monkeypatch.setattr(launcher, "launch", changed)
         call()
