@@ -111,6 +111,9 @@ NAMES = {
     "torch_utils.ops.cuda.upfirdn2d": {
         "torch_utils.ops.cuda.upfirdn2d_tiles": "MAX_SHARED_BYTES",
     },
+    "torch_utils.ops.filtered_lrelu": {
+        "torch_utils.ops.sums": "sum_of_products",
+    },
     "training.stop_request": {
         "dnnlib.interrupts": "ignore_signals",
     },

@@ -11,11 +11,13 @@ import torch.nn.functional as F
 from click.testing import CliRunner
 
 from benchmarks import (
+    PROJECT_DIR,
     busy,
     calls,
     correctness,
     dataset,
     gpu_report,
+    host_time,
     memory,
     metrics,
     op_calls,
@@ -30,6 +32,7 @@ from benchmarks.calls import Layout
 from benchmarks.networks import Setup, Training, build_generator
 from benchmarks.peaks import Peaks, measure_peaks
 from dnnlib import openmp
+from dnnlib.errors import MachineError
 from torch_utils.ops.selection import wants_reference
 from training import networks_stylegan3
 from training.config import AUGMENTATIONS
@@ -464,3 +467,30 @@ def test_dataset_prints_rates_beside_those_of_others():
     rows = [line for line in result.stdout.splitlines() if "worker" in line or "in process" in line]
     assert sum("%" in row for row in rows) == 10
     assert "a ZIP of 100 images opens in" in result.stdout
+
+
+# benchmarks.host_time
+
+
+@pytest.mark.slow
+def test_host_time_compares_checkouts(tmp_path):
+    pytest.importorskip("cuda.bindings.nvrtc")
+    checkout = tmp_path / "before"
+    checkout.symlink_to(PROJECT_DIR)
+    options = [f"--checkout={checkout}", "--processes=1", "--rounds=1"]
+    result = CliRunner().invoke(host_time.main, options)
+    assert result.exit_code == 0, result.output
+    header, _, *rows = result.stdout.partition("before: ")[2].splitlines()[2:]
+    assert header.split() == ["call", "before", "us", "us", "ratio"]
+    cells = [row.rsplit(maxsplit=3) for row in rows]
+    names = {name for name, *_ in cells}
+    assert {"launch, 4 arguments", "filtered_lrelu, forward and backward, CUDA"} <= names
+    for _, before, us, ratio in cells:
+        assert 0 < float(us) < 1e5 and float(ratio) == pytest.approx(
+            float(us) / float(before), rel=0.1
+        )
+
+
+def test_host_time_says_why_a_checkout_cannot_be_measured(tmp_path):
+    with pytest.raises(MachineError, match=r"cannot be measured: .*torch_utils"):
+        host_time.measure(tmp_path, str(tmp_path), rounds=1)

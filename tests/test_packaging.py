@@ -56,3 +56,25 @@ def test_pinned_versions_are_within_the_bounds(name):
         (specifier,) = pin.specifier
         assert specifier.operator == "==" and bounds[key].specifier.contains(specifier.version)
         assert str(pin.marker) == str(bounds[key].marker)
+
+
+@pytest.mark.parametrize("system", ["Linux", "Windows", "Darwin"])
+def test_cuda_kernels_are_installed_where_there_are_nvidia_gpus(system):
+    lines = [
+        line
+        for line in (ROOT / "requirements.txt").read_text().splitlines()
+        if line.startswith(("cuda-", "nvidia-"))
+    ]
+    installed = {
+        name
+        for name, requirement in _requirements(lines).items()
+        if requirement.marker is None or requirement.marker.evaluate({"platform_system": system})
+    }
+    assert (
+        installed
+        == {
+            "Linux": {"cuda-core"},  # PyTorch brings the other two
+            "Windows": {"cuda-core", "cuda-bindings", "nvidia-cuda-nvrtc"},
+            "Darwin": set(),
+        }[system]
+    )

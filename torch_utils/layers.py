@@ -43,9 +43,9 @@ def check_noise_mode(noise_mode: str) -> None:
 
 def scale_channels(x: Tensor, s: Tensor) -> Tensor:
     """Features `x` `[N, C, H, W]` times factors `s` `[N, C]`."""
-    if torch.is_grad_enabled():
-        return bias_act(x, scale=s)  # both gradients in one pass
-    return x * s.to(x.dtype)[:, :, None, None]
+    if x.device.type == "cpu" and not torch.is_grad_enabled():
+        return x * s.to(x.dtype)[:, :, None, None]  # up to twice as fast there
+    return bias_act(x, scale=s)  # both gradients in one pass
 
 
 def check_half_dtype(half_dtype: str) -> None:

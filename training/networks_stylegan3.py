@@ -423,7 +423,7 @@ class SynthesisLayer(torch.nn.Module):
         misc.assert_shape(x, [None, self.in_channels, in_height, in_width])
         misc.assert_shape(w, [x.shape[0], self.w_dim])
         if update_emas:
-            magnitude = x.detach().to(self.magnitude_ema.dtype).square().mean()
+            magnitude = _mean_square(x.detach(), self.magnitude_ema.dtype)
             self.magnitude_ema.copy_(magnitude.lerp(self.magnitude_ema, self.magnitude_ema_beta))
         styles = self.affine(w)
         if self.is_torgb:
@@ -441,7 +441,7 @@ class SynthesisLayer(torch.nn.Module):
             x,
             fu=self.up_filter,
             fd=self.down_filter,
-            b=self.bias.to(dtype),
+            b=self.bias,
             up=self.up_factor,
             down=self.down_factor,
             padding=self.padding,
@@ -552,7 +552,7 @@ def modulated_conv2d(
         Features `[N, O, H', W']` in the dtype of `x`.
     """
     x, out_scale = _conv2d_before_scale(x, w, s, demodulate, padding, input_gain)
-    return x if out_scale is None else x * out_scale.to(x.dtype)[:, :, None, None]
+    return x if out_scale is None else layers.scale_channels(x, out_scale)
 
 
 def _conv2d_before_scale(
@@ -590,6 +590,16 @@ def _conv2d_before_scale(
     else:
         x = layers.scale_channels(x, s)
     return conv2d_gradfix.conv2d(x, w.to(x.dtype), padding=padding), out_scale
+
+
+def _mean_square(x: Tensor, dtype: torch.dtype) -> Tensor:
+    """Mean of the squares of features `[N, C, H, W]`, computed in `dtype`."""
+    if x.dtype not in (torch.float16, torch.bfloat16):
+        return x.to(dtype).square().mean()
+    # The norm converts numbers as it reads them, and stores neither these nor their squares. That
+    # of each channel sums few enough squares to be exact without summing in pairs.
+    norms = torch.linalg.vector_norm(x, dim=[2, 3], dtype=dtype)
+    return norms.square().sum() / x.numel()
 
 
 def _width_and_height(size: int | Sequence[int]) -> list[int]:

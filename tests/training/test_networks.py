@@ -1,8 +1,11 @@
 """Generators and discriminator against reference numbers: names, schedules, outputs, gradients."""
 
+import collections
+
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import dnnlib
 from tests import golden
@@ -264,6 +267,43 @@ def test_discriminator_in_half_precision_stays_close(monkeypatch):
         half = D(golden.tensor(case, "img"), None)
         assert half.dtype == torch.float32
         assert 0 < (half - full).abs().max() / full.abs().max() < 0.02
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("shape", [(2, 6, 148, 276), (2, 5, 4, 4), (1, 1, 1044, 1044)])
+def test_mean_square_of_half_precision_is_that_of_double(shape, dtype):
+    x = (torch.randn(shape) * 3e4).to(dtype)  # squares overflow float16
+    got = networks_stylegan3._mean_square(x, torch.float32)
+    assert got.dtype == torch.float32
+    assert float(got) == pytest.approx(float(x.double().square().mean()), rel=1e-4)
+
+
+def test_magnitude_of_half_precision_is_tracked_without_a_copy_in_float32():
+    layer = networks_stylegan3.SynthesisLayer(
+        8, False, False, True, 16, 16, 36, 36, 16, 16, 4, 4, 4, 4
+    ).to("meta")
+    x = torch.empty(2, 16, 36, 36, dtype=torch.float16, device="meta")
+    w = torch.empty(2, 8, device="meta")
+    with _LargestByType() as largest, torch.no_grad():
+        layer(x, w, update_emas=True)
+    assert largest[torch.float16] >= x.numel()
+    assert largest[torch.float32] < x.numel()
+
+
+class _LargestByType(TorchDispatchMode):
+    """Numbers of elements of the largest results of operations inside, by dtype."""
+
+    def __enter__(self):
+        super().__enter__()
+        self.sizes = collections.Counter()
+        return self.sizes
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        for t in torch.utils._pytree.tree_leaves(result):
+            if isinstance(t, torch.Tensor):
+                self.sizes[t.dtype] = max(self.sizes[t.dtype], t.numel())
+        return result
 
 
 def test_demodulation_keeps_large_styles_in_the_range_of_half_precision():

@@ -1,6 +1,12 @@
 """Passes tensors and structures to kernels, through `ctypes`."""
 
+import torch
 from torch import Tensor
+
+
+def as_operand(t: Tensor, dtype: torch.dtype) -> Tensor:
+    """A small tensor as kernels read it: contiguous, in a type; usually it is, which is asked."""
+    return t if t.dtype == dtype and t.is_contiguous() else t.to(dtype).contiguous()
 
 
 def fields(ctype: type, names: str) -> list[tuple[str, type]]:

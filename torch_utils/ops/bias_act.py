@@ -7,13 +7,16 @@ import torch
 from torch import Tensor
 
 import dnnlib
+from torch_utils.ops.arguments import as_operand
 from torch_utils.ops.calls import BiasAct, BiasActGrad
 from torch_utils.ops.cpu import bias_act as cpu
 from torch_utils.ops.cuda import bias_act as cuda
 from torch_utils.ops.cuda.recorder import stands_for_cuda
 from torch_utils.ops.layout import arithmetic_dtype, channels_format
 from torch_utils.ops.reference import bias_act as reference
+from torch_utils.ops.registration import register
 from torch_utils.ops.selection import has_kernels, wants_reference
+from torch_utils.ops.sums import sum_of_products
 
 # The arguments of the ops that make up a `BiasAct` and a `BiasActGrad`.
 _CALL = (
@@ -96,7 +99,9 @@ def bias_act(
     if is_reference or x.ndim == 0 or not has_kernels(x, (), (b, scale, noise)):
         return reference.bias_act(x, BiasAct(b, scale, noise, dim, act, alpha, gain, clamp))
     dtype = arithmetic_dtype(x.dtype)
-    b, scale, noise = (None if t is None else t.to(dtype).contiguous() for t in (b, scale, noise))
+    b = None if b is None else as_operand(b, dtype)
+    scale = None if scale is None else as_operand(scale, dtype)
+    noise = None if noise is None else as_operand(noise, dtype)
     if not defaults.has_2nd_grad:
         return _bias_act(x, b, scale, noise, dim, act, alpha, gain, clamp)
     # Smooth functions spend their time in exp and tanh, which PyTorch has vectorised.
@@ -108,21 +113,15 @@ def bias_act(
     return _bias_act(x, *BiasAct(dim=dim, gain=gain, clamp=clamp))
 
 
-@torch.library.custom_op(
-    "stylegan3::bias_act", mutates_args=(), schema=f"(Tensor x, {_CALL}) -> Tensor"
-)
-def _bias_act(x: Tensor, *call: Any) -> Tensor:
-    """The piecewise linear activations: `"linear"`, `"relu"` and `"lrelu"`."""
+def _bias_act_cpu(x: Tensor, *call: Any) -> Tensor:
     return cpu.bias_act(x, BiasAct(*call))
 
 
-@_bias_act.register_kernel("cuda")
 def _bias_act_cuda(x: Tensor, *call: Any) -> Tensor:
     return cuda.bias_act(x, BiasAct(*call))
 
 
-@_bias_act.register_fake
-def _(x: Tensor, *call: Any) -> Tensor:
+def _bias_act_fake(x: Tensor, *call: Any) -> Tensor:
     if stands_for_cuda(x.device):
         return _bias_act_cuda(x, *call)
     return torch.empty_like(x, memory_format=channels_format(x, BiasAct(*call).dim))
@@ -152,48 +151,44 @@ def _setup_context(ctx: Any, inputs: tuple, output: Tensor) -> None:
 
 def _backward(ctx: Any, dy: Tensor | None) -> tuple[Tensor | None, ...]:
     if dy is None:
-        return (None,) * 9
-    needs = ctx.needs_input_grad[1:4]
-    if ctx.saved_tensors:
-        wanted = BiasActGrad(ctx.is_output_saved, True, *needs)
-        grads = _bias_act_grad(dy, *ctx.saved_tensors, *ctx.settings, *wanted)
-        needs = True, *needs
-        grads = (grad if is_needed else None for grad, is_needed in zip(grads, needs, strict=True))
-        return *grads, *[None] * 5
-    needs_b, _, needs_noise = needs
+        return None, None, None, None
+    _, needs_b, needs_scale, needs_noise, *_ = ctx.needs_input_grad
+    saved = ctx.saved_tensors
+    if saved:
+        dx, db, dscale, dnoise = _bias_act_grad(
+            dy, *saved, *ctx.settings, ctx.is_output_saved, True, needs_b, needs_scale, needs_noise
+        )
+        db, dscale = db if needs_b else None, dscale if needs_scale else None
+        return dx, db, dscale, dnoise if needs_noise else None
     gain = BiasAct(None, None, None, *ctx.settings).gain
     dx = dy if gain == 1 else dy * gain
     wide = dx.to(arithmetic_dtype(dx.dtype))
     db = wide.sum_to_size(ctx.b_shape).flatten() if needs_b else None
     dnoise = wide.sum_to_size(ctx.noise_shape) if needs_noise else None
-    return dx, db, None, dnoise, *[None] * 5
+    return dx, db, None, dnoise
 
 
-_bias_act.register_autograd(_backward, setup_context=_setup_context)
-
-
-@torch.library.custom_op(
-    "stylegan3::bias_act_grad",
-    mutates_args=(),
-    schema=f"(Tensor dy, Tensor saved, {_CALL}, {_WANTED}) -> (Tensor, Tensor, Tensor, Tensor)",
+# The piecewise linear activations: "linear", "relu" and "lrelu".
+_bias_act = register(
+    "bias_act",
+    f"(Tensor x, {_CALL}) -> Tensor",
+    cpu=_bias_act_cpu,
+    cuda=_bias_act_cuda,
+    fake=_bias_act_fake,
+    setup_context=_setup_context,
+    backward=_backward,
 )
-def _bias_act_grad(dy: Tensor, saved: Tensor, *arguments: Any) -> tuple[Tensor, ...]:
-    """Gradients of `x`, `b`, `scale` and `noise`; empty where they are not needed.
 
-    With `m` the slope of `clamp(act(v) * gain)` at each `v = x * scale + noise + b`, they are
-    `m * dy * scale` (without the scale if `scales_dx` is false), and sums of `m * dy`,
-    `m * dy * x` and `m * dy`. `saved` is `x`, or else the output.
-    """
+
+def _bias_act_grad_cpu(dy: Tensor, saved: Tensor, *arguments: Any) -> tuple[Tensor, ...]:
     return cpu.bias_act_grad(dy, saved, *_split(arguments))
 
 
-@_bias_act_grad.register_kernel("cuda")
 def _bias_act_grad_cuda(dy: Tensor, saved: Tensor, *arguments: Any) -> tuple[Tensor, ...]:
     return cuda.bias_act_grad(dy, saved, *_split(arguments))
 
 
-@_bias_act_grad.register_fake
-def _(dy: Tensor, saved: Tensor, *arguments: Any) -> tuple[Tensor, ...]:
+def _bias_act_grad_fake(dy: Tensor, saved: Tensor, *arguments: Any) -> tuple[Tensor, ...]:
     if stands_for_cuda(saved.device):
         return _bias_act_grad_cuda(dy, saved, *arguments)
     call, wanted = _split(arguments)
@@ -235,21 +230,34 @@ def _backward_grad(
     g_saved = g_scale = None
     if g_dx is not None and scale is not None and ctx.wanted.scales_dx:
         parts.append(g_dx * scale[:, :, None, None])
-        g_scale = (times_slope(dy) * g_dx).sum([2, 3], dtype=scale.dtype)
+        g_scale = sum_of_products(times_slope(dy), g_dx)
     elif g_dx is not None:
         parts.append(g_dx)
     if g_db is not None and ctx.wanted.needs_b:
         parts.append(g_db.reshape([-1 if i == call.dim else 1 for i in range(saved.ndim)]))
     if g_dscale is not None and ctx.wanted.needs_scale:
         parts.append(g_dscale[:, :, None, None] * saved)
-        g_saved = times_slope(dy) * g_dscale[:, :, None, None].to(saved.dtype)
+        g_saved = (times_slope(dy) * g_dscale[:, :, None, None]).to(saved.dtype)
     if g_dnoise is not None and ctx.wanted.needs_noise:
         parts.append(g_dnoise)
     g_dy = times_slope(torch.as_tensor(sum(parts)).expand_as(saved)) if parts else None
-    return g_dy, g_saved, None, g_scale, *[None] * 11
+    return g_dy, g_saved, None, g_scale, None
 
 
-_bias_act_grad.register_autograd(_backward_grad, setup_context=_setup_grad)
+# Gradients of `x`, `b`, `scale` and `noise`; empty where they are not needed.
+#
+# With `m` the slope of `clamp(act(v) * gain)` at each `v = x * scale + noise + b`, they are
+# `m * dy * scale` (without the scale if `scales_dx` is false), and sums of `m * dy`, `m * dy * x`
+# and `m * dy`. `saved` is `x`, or else the output.
+_bias_act_grad = register(
+    "bias_act_grad",
+    f"(Tensor dy, Tensor saved, {_CALL}, {_WANTED}) -> (Tensor, Tensor, Tensor, Tensor)",
+    cpu=_bias_act_grad_cpu,
+    cuda=_bias_act_grad_cuda,
+    fake=_bias_act_grad_fake,
+    setup_context=_setup_grad,
+    backward=_backward_grad,
+)
 
 
 def _check_operands(

@@ -100,8 +100,10 @@ class Operands(NamedTuple):
         fu: Filter of the upsampling, `[taps]` or `[fh, fw]`.
         fd: Filter of the downsampling, likewise.
         b: Bias `[C]`, added before the upsampling.
-        scale: Factors `[N, C]` of `x`, applied before the bias.
+        scale: Factors `[N, C]`: `FilteredLrelu` applies them to `x` before the bias, `FilteredMask`
+            to its output.
         mask: Bits for the derivative, which `FilteredLrelu` writes and `FilteredMask` reads.
+        saved: What `FilteredMask` multiplies its unscaled output with, and sums up.
     """
 
     x: Tensor
@@ -110,6 +112,7 @@ class Operands(NamedTuple):
     b: Tensor | None = None
     scale: Tensor | None = None
     mask: Tensor | None = None
+    saved: Tensor | None = None
 
 
 class FilteredLrelu(NamedTuple):
@@ -137,6 +140,10 @@ class FilteredLrelu(NamedTuple):
 class FilteredMask(NamedTuple):
     """Upsample, multiply by the derivative of the nonlinearity, pad, downsample.
 
+    This is the gradient of `FilteredLrelu` with the roles of up and down swapped. Before the output
+    is scaled, its sums are the gradient of the bias, and those of its products with the input that
+    was saved are the gradient of the scale.
+
     Attributes:
         up: Upsampling factor.
         down: Downsampling factor.
@@ -145,6 +152,7 @@ class FilteredMask(NamedTuple):
         gain: Gain of the upsampling.
         slope: Derivative where the leaky ReLU was not positive.
         flip_filter: Correlate instead of convolve.
+        needs_sums: Sum up the unscaled output over samples and pixels.
     """
 
     up: int
@@ -154,6 +162,12 @@ class FilteredMask(NamedTuple):
     gain: float
     slope: float
     flip_filter: bool
+    needs_sums: bool = False
+
+    def shapes(self, operands: Operands) -> tuple[list[int], list[int]]:
+        """Shapes of the sums `[C]` and of those of products, `[N, C]`; `[0]` if not needed."""
+        n, c = operands.x.shape[:2]
+        return [c] if self.needs_sums else [0], [0] if operands.saved is None else [n, c]
 
 
 AnyCall = TypeVar("AnyCall", UpFirDn, FilteredLrelu, FilteredMask)
@@ -161,5 +175,5 @@ AnyCall = TypeVar("AnyCall", UpFirDn, FilteredLrelu, FilteredMask)
 
 def call_of_op(kind: type[AnyCall], arguments: Sequence[Any]) -> AnyCall:
     """Make a call from the arguments of its op, which are lists where the call has tuples."""
-    settings: list[Any] = [tuple(a) if isinstance(a, list) else a for a in arguments]
+    settings: list[Any] = [tuple(a) if type(a) is list else a for a in arguments]
     return kind._make(settings)

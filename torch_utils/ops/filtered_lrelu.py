@@ -11,20 +11,25 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dnnlib import moved
+from torch_utils.ops.arguments import as_operand
 from torch_utils.ops.calls import FilteredLrelu, FilteredMask, Operands, call_of_op
 from torch_utils.ops.cpu import filtered_lrelu as cpu
 from torch_utils.ops.cuda import filtered_lrelu as cuda
 from torch_utils.ops.cuda.recorder import stands_for_cuda
-from torch_utils.ops.layout import output_format
+from torch_utils.ops.layout import arithmetic_dtype, output_format
 from torch_utils.ops.reference import filtered_lrelu as reference
+from torch_utils.ops.registration import register
 from torch_utils.ops.selection import has_kernels, wants_reference
 from torch_utils.ops.upfirdn2d import (
     INTEGERS,
     Padding,
     check_filter,
-    filter_size,
     parse_padding,
+    taps_of,
 )
+
+__getattr__ = moved.names_of(__name__)
 
 
 def filtered_lrelu(
@@ -48,7 +53,7 @@ def filtered_lrelu(
         x: Feature maps `[N, C, H, W]` of any floating-point type.
         fu: Float32 upsampling filter, `[taps]` (separable) or `[fh, fw]`; `None` is the identity.
         fd: Float32 downsampling filter, likewise.
-        b: Bias `[C]` in the dtype of `x`, or `None`.
+        b: Bias `[C]`, or `None`; in the dtype of `x` or, for half precision, in float32.
         up: Upsampling factor before the nonlinearity.
         down: Downsampling factor after it.
         padding: Pixels of the upsampled image to add: an integer, `[x, y]` or `[x0, x1, y0, y1]`.
@@ -79,25 +84,22 @@ def filtered_lrelu(
     # The kernel folds the gain into a filter, which needs it to be positive.
     if is_reference or call.gain <= 0 or not has_kernels(x, (fu, fd), (b, scale)):
         return reference.filtered_lrelu(x, fu, fd, b, scale, call)
-    needs_mask = torch.is_grad_enabled() and any(
-        t is not None and t.requires_grad for t in (x, b, scale)
+    dtype = arithmetic_dtype(x.dtype)
+    b = None if b is None else as_operand(b, dtype)
+    scale = None if scale is None else as_operand(scale, dtype)
+    needs_mask = torch.is_grad_enabled() and (
+        x.requires_grad
+        or (b is not None and b.requires_grad)
+        or (scale is not None and scale.requires_grad)
     )
     y, _ = _filtered_lrelu(x, fu, fd, b, scale, *call, needs_mask)
     return y
 
 
-@torch.library.custom_op(
-    "stylegan3::filtered_lrelu",
-    mutates_args=(),
-    schema="(Tensor x, Tensor fu, Tensor fd, Tensor? b, Tensor? scale, SymInt up, SymInt down, "
-    "SymInt[] padding, float gain, float slope, float? clamp, bool flip_filter, bool write_mask) "
-    "-> (Tensor, Tensor)",
-)
-def _filtered_lrelu(*arguments: Any) -> tuple[Tensor, Tensor]:
+def _filtered_lrelu_cpu(*arguments: Any) -> tuple[Tensor, Tensor]:
     return _launch(cpu, *arguments)
 
 
-@_filtered_lrelu.register_kernel("cuda")
 def _filtered_lrelu_cuda(*arguments: Any) -> tuple[Tensor, Tensor]:
     return _launch(cuda, *arguments)
 
@@ -105,11 +107,12 @@ def _filtered_lrelu_cuda(*arguments: Any) -> tuple[Tensor, Tensor]:
 def _launch(kernels: ModuleType, *arguments: Any) -> tuple[Tensor, Tensor]:
     """The output, and the mask for the backward pass, which is empty if it is not needed."""
     (x, fu, fd, b, scale), call, write_mask = _split(arguments)
+    if not write_mask:
+        mask = x.new_empty(0, dtype=torch.uint8)
+        return kernels.filtered_lrelu(Operands(x, fu, fd, b, scale), call), mask
     tmp_w, tmp_h = _inner_size(x, fu, call.up, call.padding)
-    shape = kernels.mask_shape(x, tmp_h, tmp_w) if write_mask else [0]
-    mask = x.new_empty(shape, dtype=torch.uint8)
-    operands = Operands(x, fu, fd, b, scale, mask if write_mask else None)
-    return kernels.filtered_lrelu(operands, call), mask
+    mask = x.new_empty(kernels.mask_shape(x, tmp_h, tmp_w), dtype=torch.uint8)
+    return kernels.filtered_lrelu(Operands(x, fu, fd, b, scale, mask), call), mask
 
 
 def _split(arguments: tuple) -> tuple[tuple, FilteredLrelu, bool]:
@@ -118,8 +121,7 @@ def _split(arguments: tuple) -> tuple[tuple, FilteredLrelu, bool]:
     return arguments[:5], call_of_op(FilteredLrelu, settings), write_mask
 
 
-@_filtered_lrelu.register_fake
-def _(*arguments: Any) -> tuple[Tensor, Tensor]:
+def _filtered_lrelu_fake(*arguments: Any) -> tuple[Tensor, Tensor]:
     x, fu, fd, *_ = arguments
     if stands_for_cuda(x.device):
         return _filtered_lrelu_cuda(*arguments)
@@ -133,116 +135,162 @@ def _(*arguments: Any) -> tuple[Tensor, Tensor]:
 
 def _fake_output(x: Tensor, fd: Tensor, width: int, height: int, down: int) -> Tensor:
     """The output for padded samples of a size at the nonlinearity."""
-    fd_w, fd_h = filter_size(fd)
+    fd_w, fd_h = taps_of(fd)
     shape = [*x.shape[:2], (height - fd_h) // down + 1, (width - fd_w) // down + 1]
     return x.new_empty(shape).contiguous(memory_format=output_format(x))
 
 
 def _setup_lrelu(ctx: Any, inputs: tuple, output: tuple[Tensor, Tensor]) -> None:
-    (x, fu, fd, b, scale), call, _ = _split(inputs)
+    (x, fu, fd, _, scale), call, _ = _split(inputs)
     gain = call.gain * call.up**2
     ctx.call = FilteredMask(
         call.up, call.down, call.padding, (0, 0, 0, 0), gain, call.slope, call.flip_filter
     )
     ctx.in_size = x.shape[3], x.shape[2]
-    ctx.has_bias = b is not None
+    ctx.set_materialize_grads(False)  # the mask would get one, of zeros
     is_trained = scale is not None and ctx.needs_input_grad[4]
     ctx.save_for_backward(fu, fd, output[1], scale, x if is_trained else None)
 
 
-def _backward_lrelu(ctx: Any, dy: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+def _backward_lrelu(ctx: Any, dy: Tensor | None, _: None) -> tuple[Tensor | None, ...]:
+    if dy is None:
+        return (None,) * 5
     fu, fd, mask, scale, x = ctx.saved_tensors
-    dx = _adjoint(ctx, dy, fu, fd, mask)
-    db = dx.sum([0, 2, 3]) if ctx.has_bias else None
-    dscale = None if x is None else sum_of_products(dx, x)
-    if scale is not None:
-        factors = scale.to(dx.dtype)[:, :, None, None]
-        # The unscaled gradient is not needed any more, unless it is to be differentiated again.
-        dx = dx * factors if torch.is_grad_enabled() else dx.mul_(factors)
-    return dx, None, None, db, dscale, *[None] * 8
+    needs_b = ctx.needs_input_grad[3]
+    dx, db, dscale = _adjoint(ctx, dy, fu, fd, mask, scale, x, needs_b)
+    return dx, None, None, db if needs_b else None, None if x is None else dscale
 
 
-_filtered_lrelu.register_autograd(_backward_lrelu, setup_context=_setup_lrelu)
-
-
-@torch.library.custom_op(
-    "stylegan3::filtered_mask",
-    mutates_args=(),
-    schema="(Tensor x, Tensor fu, Tensor fd, Tensor mask, SymInt up, SymInt down, "
-    "SymInt[] padding, SymInt[] mid_padding, float gain, float slope, bool flip_filter) -> Tensor",
+# The output, and the mask for the backward pass, which is empty if it is not needed.
+_filtered_lrelu = register(
+    "filtered_lrelu",
+    "(Tensor x, Tensor fu, Tensor fd, Tensor? b, Tensor? scale, SymInt up, SymInt down, "
+    "SymInt[] padding, float gain, float slope, float? clamp, bool flip_filter, bool write_mask) "
+    "-> (Tensor, Tensor)",
+    cpu=_filtered_lrelu_cpu,
+    cuda=_filtered_lrelu_cuda,
+    fake=_filtered_lrelu_fake,
+    setup_context=_setup_lrelu,
+    backward=_backward_lrelu,
 )
-def _filtered_mask(x: Tensor, fu: Tensor, fd: Tensor, mask: Tensor, *call: Any) -> Tensor:
-    """Upsample, multiply by the derivative of the nonlinearity, pad and downsample; linear."""
-    return cpu.filtered_mask(Operands(x, fu, fd, mask=mask), call_of_op(FilteredMask, call))
 
 
-@_filtered_mask.register_kernel("cuda")
-def _filtered_mask_cuda(x: Tensor, fu: Tensor, fd: Tensor, mask: Tensor, *call: Any) -> Tensor:
-    return cuda.filtered_mask(Operands(x, fu, fd, mask=mask), call_of_op(FilteredMask, call))
+def _filtered_mask_cpu(*arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
+    return cpu.filtered_mask(*_split_mask(arguments))
 
 
-@_filtered_mask.register_fake
-def _(x: Tensor, fu: Tensor, fd: Tensor, mask: Tensor, *arguments: Any) -> Tensor:
+def _filtered_mask_cuda(*arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
+    return cuda.filtered_mask(*_split_mask(arguments))
+
+
+def _split_mask(arguments: tuple) -> tuple[Operands, FilteredMask]:
+    x, fu, fd, mask, scale, saved, *settings = arguments
+    return Operands(x, fu, fd, None, scale, mask, saved), call_of_op(FilteredMask, settings)
+
+
+def _filtered_mask_fake(*arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
+    operands, call = _split_mask(arguments)
+    x, fu, fd, *_ = operands
     if stands_for_cuda(x.device):
-        return _filtered_mask_cuda(x, fu, fd, mask, *arguments)
-    call = call_of_op(FilteredMask, arguments)
+        return _filtered_mask_cuda(*arguments)
     tmp_w, tmp_h = _inner_size(x, fu, call.up, call.padding)
     x0, x1, y0, y1 = call.mid_padding
-    return _fake_output(x, fd, tmp_w + x0 + x1, tmp_h + y0 + y1, call.down)
+    y = _fake_output(x, fd, tmp_w + x0 + x1, tmp_h + y0 + y1, call.down)
+    dtype = arithmetic_dtype(x.dtype)
+    sums, products = (x.new_empty(shape, dtype=dtype) for shape in call.shapes(operands))
+    return y, sums, products
 
 
-def _setup_mask(ctx: Any, inputs: tuple, output: Tensor) -> None:
-    x, fu, fd, mask, *settings = inputs
-    ctx.call = call_of_op(FilteredMask, settings)
-    ctx.in_size = x.shape[3], x.shape[2]
-    ctx.save_for_backward(fu, fd, mask)
+def _setup_mask(ctx: Any, inputs: tuple, output: tuple[Tensor, ...]) -> None:
+    (x, fu, fd, _, scale, mask, saved), ctx.call = _split_mask(inputs)
+    ctx.in_size, ctx.out_shape, ctx.dtype = (x.shape[3], x.shape[2]), output[0].shape, x.dtype
+    ctx.set_materialize_grads(False)
+    # The outputs are linear in `x`, which matters only as a factor of `scale` and `saved`.
+    factor = None if scale is None and saved is None else x
+    ctx.save_for_backward(factor, fu, fd, mask, scale, saved)
 
 
-def _backward_mask(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
-    dx = _adjoint(ctx, dy, *ctx.saved_tensors)
-    return dx, *[None] * 10
+def _backward_mask(
+    ctx: Any, dy: Tensor | None, dsums: Tensor | None, dproducts: Tensor | None
+) -> tuple[Tensor | None, ...]:
+    x, fu, fd, mask, scale, saved = ctx.saved_tensors
+    parts = []  # what each of the outputs adds to the gradient of `v`
+    if dy is not None:
+        parts.append(dy if scale is None else dy * scale[:, :, None, None])
+    if dsums is not None and ctx.call.needs_sums:
+        parts.append(dsums[:, None, None])
+    if dproducts is not None and saved is not None:
+        parts.append(dproducts[:, :, None, None] * saved)
+    if not parts:
+        return (None,) * 6
+    dv = torch.as_tensor(sum(parts)).to(ctx.dtype).expand(ctx.out_shape)
+    dx, *_ = _adjoint(ctx, dv, fu, fd, mask)
+    dscale = dsaved = None
+    if x is not None:
+        # `v * dproducts`, and the sums of `v * dy`.
+        call = ctx.call._replace(needs_sums=False)
+        factors = None if dproducts is None else dproducts.contiguous()
+        dsaved, _, dscale = _filtered_mask(x, fu, fd, mask, factors, dy, *call)
+        dsaved = None if dproducts is None or saved is None else dsaved
+        dscale = None if dy is None or scale is None else dscale
+    return dx, None, None, None, dscale, dsaved
 
 
-_filtered_mask.register_autograd(_backward_mask, setup_context=_setup_mask)
+# Upsample, multiply by the derivative of the nonlinearity, pad and downsample; linear in `x`.
+#
+# With `v` the result for each pixel, the outputs are `v * scale`, the sums of `v`, `[C]`, and those
+# of `v * saved`, `[N, C]`; sums are empty where they are not needed.
+_filtered_mask = register(
+    "filtered_mask",
+    "(Tensor x, Tensor fu, Tensor fd, Tensor mask, Tensor? scale, Tensor? saved, SymInt up, "
+    "SymInt down, SymInt[] padding, SymInt[] mid_padding, float gain, float slope, "
+    "bool flip_filter, bool needs_sums) -> (Tensor, Tensor, Tensor)",
+    cpu=_filtered_mask_cpu,
+    cuda=_filtered_mask_cuda,
+    fake=_filtered_mask_fake,
+    setup_context=_setup_mask,
+    backward=_backward_mask,
+)
 
 
-def _adjoint(ctx: Any, dy: Tensor, fu: Tensor, fd: Tensor, mask: Tensor) -> Tensor:
+def _adjoint(
+    ctx: Any,
+    dy: Tensor,
+    fu: Tensor,
+    fd: Tensor,
+    mask: Tensor,
+    scale: Tensor | None = None,
+    saved: Tensor | None = None,
+    needs_sums: bool = False,
+) -> tuple[Tensor, Tensor, Tensor]:
     """The adjoint of `ctx.call`: the same with the roles of up and down swapped."""
-    up, down, padding, mid_padding, gain, slope, flip_filter = ctx.call
-    sizes = zip(
-        ctx.in_size, (dy.shape[3], dy.shape[2]), filter_size(fu), filter_size(fd), strict=True
-    )
-    first_padding: list[int] = []
-    second_padding: list[int] = []
-    for axis, (size_in, size_out, fu_taps, fd_taps) in enumerate(sizes):
-        before, after = padding[2 * axis : 2 * axis + 2]
-        tmp_size = size_in * up + before + after - (fu_taps - 1)
-        mid = mid_padding[2 * axis]
-        first_padding += [fd_taps - 1 - mid, tmp_size - size_out * down + mid]
-        second_padding += [fu_taps - 1 - before, (size_in - 1) * up + 1 + before - tmp_size]
-    paddings = first_padding, second_padding
-    return _filtered_mask(dy, fd, fu, mask, down, up, *paddings, gain, slope, not flip_filter)
-
-
-def sum_of_products(x: Tensor, y: Tensor) -> Tensor:
-    """Sum of `x * y` `[N, C, H, W]` over the pixels, `[N, C]`, without the product in memory."""
-    n, c, h, w = x.shape
-    is_half = x.dtype in (torch.float16, torch.bfloat16)
-    if x.is_contiguous() and y.is_contiguous() and not is_half:
-        return torch.bmm(x.reshape(n * c, 1, h * w), y.reshape(n * c, h * w, 1)).reshape(n, c)
-    return (x * y).sum([2, 3], dtype=torch.float32 if is_half else None)
+    up, down, padding, mid_padding, gain, slope, flip_filter, _ = ctx.call
+    (in_w, in_h), (*_, out_h, out_w) = ctx.in_size, dy.shape
+    (fu_w, fu_h), (fd_w, fd_h) = taps_of(fu), taps_of(fd)
+    (x0, x1, y0, y1), (mid_x, _, mid_y, _) = padding, mid_padding
+    tmp_w, tmp_h = in_w * up + x0 + x1 - (fu_w - 1), in_h * up + y0 + y1 - (fu_h - 1)
+    first_padding = [
+        *(fd_w - 1 - mid_x, tmp_w - out_w * down + mid_x),
+        *(fd_h - 1 - mid_y, tmp_h - out_h * down + mid_y),
+    ]
+    second_padding = [
+        *(fu_w - 1 - x0, (in_w - 1) * up + 1 + x0 - tmp_w),
+        *(fu_h - 1 - y0, (in_h - 1) * up + 1 + y0 - tmp_h),
+    ]
+    call = down, up, first_padding, second_padding, gain, slope, not flip_filter, needs_sums
+    return _filtered_mask(dy, fd, fu, mask, scale, saved, *call)
 
 
 def _inner_size(x: Tensor, fu: Tensor, up: int, padding: Sequence[int]) -> tuple[int, int]:
     """Width and height at the nonlinearity."""
     x0, x1, y0, y1 = padding
-    fu_w, fu_h = filter_size(fu)
-    return x.shape[3] * up + x0 + x1 - (fu_w - 1), x.shape[2] * up + y0 + y1 - (fu_h - 1)
+    (fu_w, fu_h), (*_, in_h, in_w) = taps_of(fu), x.shape
+    return in_w * up + x0 + x1 - (fu_w - 1), in_h * up + y0 + y1 - (fu_h - 1)
 
 
 def _check_operands(operands: Operands) -> None:
     """Refuse tensors that do not fit one another."""
-    x, fu, fd, b, scale, _ = operands
+    x, fu, fd, b, scale, *_ = operands
     if x.ndim != 4:
         raise ValueError(f"filtered_lrelu: `x` must be [N, C, H, W], got {tuple(x.shape)}")
     if b is not None and b.shape != (x.shape[1],):
@@ -279,9 +327,9 @@ def _parse_settings(
 def _check_sizes(x: Tensor, fu: Tensor, fd: Tensor, call: FilteredLrelu) -> None:
     """Refuse images that are smaller at the nonlinearity than the downsampling filter."""
     inner_w, inner_h = _inner_size(x, fu, call.up, call.padding)
-    fd_w, fd_h = filter_size(fd)
+    fd_w, fd_h = taps_of(fd)
     if inner_w < fd_w or inner_h < fd_h:
-        fu_w, fu_h = filter_size(fu)
+        fu_w, fu_h = taps_of(fu)
         raise ValueError(
             f"filtered_lrelu: {x.shape[3]}x{x.shape[2]} upsampled by {call.up} with padding "
             f"{call.padding} is too small for filters of {fu_w}x{fu_h} and {fd_w}x{fd_h} taps"

@@ -50,15 +50,21 @@ def has_kernels(
 
     Operands on several devices are left to the reference, which refuses them.
     """
-    if any(t is not None and t.device != x.device for t in (*filters, *others)):
-        return False
-    if x.device.type == "cpu":
+    device = x.device
+    for t in (*filters, *others):  # these loops run before every call: `any` takes longer
+        if t is not None and t.device != device:
+            return False
+    kind = device.type
+    if kind == "cpu":
         return cpu.is_supported(x, *filters)
-    if x.dtype not in CUDA_DTYPES or any(f.requires_grad for f in filters):
+    if x.dtype not in CUDA_DTYPES:
         return False
-    if x.device.type == "cuda":
-        return _has_cuda_kernels(x.device)
-    return stands_for_cuda(x.device)
+    for f in filters:
+        if f.requires_grad:
+            return False
+    if kind == "cuda":
+        return _has_cuda_kernels(device)
+    return stands_for_cuda(device)
 
 
 @torch.compiler.assume_constant_result

@@ -21,6 +21,7 @@ from torch_utils.ops.cuda import upfirdn2d as cuda
 from torch_utils.ops.cuda.recorder import stands_for_cuda
 from torch_utils.ops.layout import output_format
 from torch_utils.ops.reference import upfirdn2d as reference
+from torch_utils.ops.registration import register
 from torch_utils.ops.selection import has_kernels, wants_reference
 
 Factor = int | Sequence[int]
@@ -86,23 +87,15 @@ def upfirdn2d(
     return _upfirdn2d(x, f, *call)
 
 
-@torch.library.custom_op(
-    "stylegan3::upfirdn2d",
-    mutates_args=(),
-    schema="(Tensor x, Tensor f, SymInt[] up, SymInt[] down, SymInt[] padding, "
-    "bool flip_filter, float gain) -> Tensor",
-)
-def _upfirdn2d(x: Tensor, f: Tensor, *call: Any) -> Tensor:
+def _upfirdn2d_cpu(x: Tensor, f: Tensor, *call: Any) -> Tensor:
     return cpu.upfirdn2d(x, f, call_of_op(UpFirDn, call))
 
 
-@_upfirdn2d.register_kernel("cuda")
 def _upfirdn2d_cuda(x: Tensor, f: Tensor, *call: Any) -> Tensor:
     return cuda.upfirdn2d(x, f, call_of_op(UpFirDn, call))
 
 
-@_upfirdn2d.register_fake
-def _(x: Tensor, f: Tensor, *call: Any) -> Tensor:
+def _upfirdn2d_fake(x: Tensor, f: Tensor, *call: Any) -> Tensor:
     if stands_for_cuda(x.device):
         return _upfirdn2d_cuda(x, f, *call)
     out_w, out_h = output_size(x, f, *call[:3])
@@ -119,17 +112,26 @@ def _backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
     (f,) = ctx.saved_tensors
     up, down, padding, flip_filter, gain = ctx.settings
     # The adjoint swaps the roles of the factors and mirrors the filter.
-    sizes = zip(ctx.in_size, (dy.shape[3], dy.shape[2]), filter_size(f), strict=True)
-    adjoint_padding = []
-    for axis, (size_in, size_out, taps) in enumerate(sizes):
-        first = padding[2 * axis]
-        last = (size_in - 1) * up[axis] + 1 + first - size_out * down[axis]
-        adjoint_padding += [taps - 1 - first, last]
+    (in_w, in_h), (*_, out_h, out_w), (fw, fh) = ctx.in_size, dy.shape, taps_of(f)
+    x0, _, y0, _ = padding
+    adjoint_padding = [
+        *(fw - 1 - x0, (in_w - 1) * up[0] + 1 + x0 - out_w * down[0]),
+        *(fh - 1 - y0, (in_h - 1) * up[1] + 1 + y0 - out_h * down[1]),
+    ]
     dx = _upfirdn2d(dy, f, down, up, adjoint_padding, not flip_filter, gain)
-    return dx, *[None] * 6
+    return dx, None
 
 
-_upfirdn2d.register_autograd(_backward, setup_context=_setup_context)
+_upfirdn2d = register(
+    "upfirdn2d",
+    "(Tensor x, Tensor f, SymInt[] up, SymInt[] down, SymInt[] padding, "
+    "bool flip_filter, float gain) -> Tensor",
+    cpu=_upfirdn2d_cpu,
+    cuda=_upfirdn2d_cuda,
+    fake=_upfirdn2d_fake,
+    setup_context=_setup_context,
+    backward=_backward,
+)
 
 
 def setup_filter(
@@ -240,6 +242,8 @@ def downsample2d(
 
 def parse_factor(name: str, factor: Factor) -> tuple[int, int]:
     """Turn an integer or `[x, y]` into `(x, y)`; both must be at least 1."""
+    if type(factor) is int and factor >= 1:
+        return factor, factor
     pair = _as_sequence(factor)
     if len(pair) != 2 or not all(isinstance(v, INTEGERS) and int(v) >= 1 for v in pair):
         raise ValueError(f"`{name}` must be a positive integer or a pair of them, got {factor!r}")
@@ -248,13 +252,19 @@ def parse_factor(name: str, factor: Factor) -> tuple[int, int]:
 
 def parse_padding(padding: Padding) -> tuple[int, int, int, int]:
     """Turn an integer, `[x, y]` or `[x0, x1, y0, y1]` into `(x0, x1, y0, y1)`."""
+    if type(padding) is int:
+        return padding, padding, padding, padding
     values = _as_sequence(padding)
     if len(values) == 2:
         values = (values[0], values[0], values[1], values[1])
-    if len(values) != 4 or not all(isinstance(v, INTEGERS) for v in values):
+    if len(values) != 4:
         raise ValueError(f"`padding` must be one, two or four integers, got {padding!r}")
-    x0, x1, y0, y1 = (int(v) for v in values)
-    return x0, x1, y0, y1
+    x0, x1, y0, y1 = values
+    if type(x0) is type(x1) is type(y0) is type(y1) is int:
+        return x0, x1, y0, y1
+    if not all(isinstance(v, INTEGERS) for v in values):
+        raise ValueError(f"`padding` must be one, two or four integers, got {padding!r}")
+    return int(x0), int(x1), int(y0), int(y1)
 
 
 def filter_size(f: Tensor | None) -> tuple[int, int]:
@@ -262,7 +272,13 @@ def filter_size(f: Tensor | None) -> tuple[int, int]:
     if f is None:
         return 1, 1
     check_filter("f", f)
-    return _untraced(f.shape[-1]), _untraced(f.shape[0])
+    return taps_of(f)
+
+
+def taps_of(f: Tensor) -> tuple[int, int]:
+    """Width and height of a filter that has been checked."""
+    shape = f.shape
+    return _untraced(shape[-1]), _untraced(shape[0])
 
 
 def output_size(
@@ -274,7 +290,7 @@ def output_size(
 ) -> tuple[int, int]:
     """Width and height of the output of `upfirdn2d` for these (normalised) arguments."""
     x0, x1, y0, y1 = padding
-    fw, fh = filter_size(f)
+    fw, fh = taps_of(f)
     return (
         (x.shape[3] * up[0] + x0 + x1 - fw) // down[0] + 1,
         (x.shape[2] * up[1] + y0 + y1 - fh) // down[1] + 1,
@@ -295,13 +311,20 @@ def check_filter(name: str, f: Tensor) -> None:
 
 def _as_sequence(value: Any) -> tuple[Any, ...]:
     """`(value, value)` for an integer; otherwise the elements of a sequence."""
+    if type(value) is list or type(value) is tuple:
+        return tuple([v if type(v) is int else _untraced(v) for v in value])
     value = _untraced(value)
     return (value, value) if isinstance(value, INTEGERS) else tuple(map(_untraced, value))
 
 
 def _untraced(value: Any) -> Any:
     """Turn an integer that `torch.jit.trace` has made a tensor, as part of a shape, back."""
-    if not isinstance(value, Tensor) or value.ndim > 0 or value.is_floating_point():
+    if (
+        type(value) is int
+        or not isinstance(value, Tensor)
+        or value.ndim > 0
+        or value.is_floating_point()
+    ):
         return value
     with misc.suppress_tracer_warnings():
         return int(value)

@@ -1,11 +1,15 @@
 """What PyTorch expects of ops: opcheck, gradients of first and second order, compilation."""
 
+import warnings
 from unittest import mock
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
+from torch_utils.ops import bias_act as bias_act_module
 from torch_utils.ops import filtered_lrelu as lrelu_module
+from torch_utils.ops import registration
 from torch_utils.ops import upfirdn2d as upfirdn_module
 from torch_utils.ops.cpu import compiler
 from torch_utils.ops.filtered_lrelu import filtered_lrelu
@@ -89,6 +93,47 @@ def test_gradient_of_filtered_lrelu_passes_opcheck(case):
     torch.library.opcheck(lrelu_module._filtered_mask, args, kwargs)
 
 
+def test_gradient_of_filtered_lrelu_makes_nothing_of_the_size_of_its_mask():
+    x = images(2, 3, 64, 64, requires_grad=True)
+    y = filtered_lrelu(x, fu=SEPARABLE, up=4, down=4)
+    with Operations() as names:
+        y.sum().backward()
+    assert "filtered_mask" in names
+    assert not names & {"zeros", "zeros_like", "new_zeros"}
+
+
+class Operations(TorchDispatchMode):
+    """The names of operations inside."""
+
+    def __enter__(self) -> set[str]:
+        super().__enter__()
+        self.names: set[str] = set()
+        return self.names
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.names.add(func.overloadpacket.__name__)
+        return func(*args, **(kwargs or {}))
+
+
+@lrelu_cases
+@pytest.mark.parametrize("names", ["scale", "b", "scale b"])
+def test_gradient_of_filtered_lrelu_with_scale_and_bias_passes_opcheck(case, names):
+    dtype = torch.bfloat16 if "clamp" in case else torch.float32
+    x = images(2, 3, 6, 5, dtype=dtype, channels_last="fu" in case, requires_grad=True)
+    all_operands = dict(scale=images(2, 3), b=images(3))
+    operands = {name: all_operands[name].requires_grad_() for name in names.split()}
+    y = filtered_lrelu(x, **operands, **case)
+    dy = images(*y.shape, dtype=dtype, requires_grad=True)
+    args, kwargs = arguments(
+        lrelu_module, "_filtered_mask", torch.autograd.grad, y, list(operands.values()), dy
+    )
+    args = (dy, *(t.detach() if isinstance(t, torch.Tensor) else t for t in args[1:]))
+    if "scale" in names:
+        scale, saved = (t.clone().requires_grad_() for t in args[4:6])
+        args = (*args[:4], scale, saved, *args[6:])
+    torch.library.opcheck(lrelu_module._filtered_mask, args, kwargs)
+
+
 @upfirdn_cases
 @layouts
 def test_gradients_of_upfirdn2d_up_to_second_order(case, channels_last):
@@ -103,9 +148,26 @@ def test_gradients_of_upfirdn2d_up_to_second_order(case, channels_last):
 def test_gradients_of_filtered_lrelu_up_to_second_order(case, channels_last):
     x = images(1, 2, 4, 3, dtype=torch.float64, channels_last=channels_last, requires_grad=True)
     b = images(2, dtype=torch.float64, requires_grad=True)
-    function = lambda x, b: filtered_lrelu(x, b=b, **case)  # noqa: E731
-    assert torch.autograd.gradcheck(function, [x, b])
-    assert torch.autograd.gradgradcheck(function, [x, b], fast_mode=True)
+    scale = images(1, 2, dtype=torch.float64, requires_grad=True)
+    for function, inputs in (
+        (lambda x, b: filtered_lrelu(x, b=b, **case), [x, b]),
+        (lambda x, scale: filtered_lrelu(x, scale=scale, **case), [x, scale]),
+        (lambda x, b, scale: filtered_lrelu(x, b=b, scale=scale, **case), [x, b, scale]),
+    ):
+        assert torch.autograd.gradcheck(function, inputs)
+        assert torch.autograd.gradgradcheck(function, inputs, fast_mode=True)
+
+
+@lrelu_cases
+def test_gradients_of_filtered_lrelu_of_third_order(case):
+    x = images(1, 2, 3, 3, dtype=torch.float64, requires_grad=True)
+    scale = images(1, 2, dtype=torch.float64, requires_grad=True)
+
+    def gradients(x, scale):
+        y = filtered_lrelu(x, scale=scale, **case)
+        return torch.autograd.grad(y.sin().sum(), [x, scale], create_graph=True)
+
+    assert torch.autograd.gradgradcheck(gradients, [x, scale], fast_mode=True)
 
 
 def resample_twice(x: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
@@ -142,3 +204,81 @@ def test_synthesis_compiles_to_one_graph(options, backend):
     ws = G.mapping(torch.randn(2, 8), None)
     compiled = torch.compile(G.synthesis, fullgraph=True, backend=backend)
     torch.testing.assert_close(compiled(ws), G.synthesis(ws), rtol=1e-4, atol=1e-5)
+
+
+class Ops(TorchDispatchMode):
+    """Notes the ops of ours that are called."""
+
+    def __init__(self):
+        super().__init__()
+        self.names = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func.namespace == "stylegan3":
+            self.names.append(func._opname)
+        return func(*args, **(kwargs or {}))
+
+
+def test_modes_see_each_op_once():
+    """The kernels are called directly only if nobody listens."""
+    x, b = images(2, 3, 6, 5, requires_grad=True), images(3, requires_grad=True)
+    with Ops() as ops:
+        y = bias_act_module.bias_act(resample_twice(x, b), b, act="lrelu")
+        torch.autograd.grad(y.sum(), [x, b])
+    forward = ["upfirdn2d", "filtered_lrelu", "bias_act"]
+    assert ops.names == [*forward, "bias_act_grad", "filtered_mask", "upfirdn2d"]
+
+
+def test_negative_views_and_inference_tensors_are_like_others():
+    x = torch.complex(images(2, 3, 6, 5), images(2, 3, 6, 5)).conj().imag
+    assert x.is_neg()
+    want = upfirdn2d(x.clone(), SEPARABLE, up=2)
+    assert torch.equal(upfirdn2d(x, SEPARABLE, up=2), want)
+    with torch.inference_mode():
+        assert torch.equal(upfirdn2d(x.clone(), SEPARABLE, up=2), want)
+
+
+def test_second_registration_replaces_the_first():
+    """As happens when a notebook reloads a module."""
+
+    def register(value):
+        def kernel(x):
+            return torch.full_like(x, value)
+
+        return registration.register(
+            "test_of_registration",
+            "(Tensor x) -> Tensor",
+            cpu=kernel,
+            cuda=kernel,
+            fake=torch.empty_like,
+            setup_context=lambda ctx, inputs, output: None,
+            backward=lambda ctx, dy: (value * dy,),
+        )
+
+    try:
+        for value in (1.0, 2.0):
+            op, x = register(value), torch.zeros(2, requires_grad=True)
+            y = op(x)
+            y.sum().backward()
+            assert torch.equal(y, torch.full([2], value)) and torch.equal(x.grad, y)
+    finally:
+        registration._libraries.pop("test_of_registration")._destroy()
+
+
+def test_compiler_does_not_trace_kernels_of_uncompiled_code():
+    x, graphs = images(1, 2, 4, 4, requires_grad=True), []
+
+    @torch._dynamo.disable(recursive=False)  # what is called inside is compiled, if it can be
+    def uncompiled(x):
+        return upfirdn_module._upfirdn2d(x, SEPARABLE, [1, 1], [1, 1], [2, 1, 2, 1], False, 1.0)
+
+    def backend(graph, inputs):
+        graphs.extend(node.name for node in graph.graph.nodes if node.op == "call_function")
+        return graph.forward
+
+    function = lambda x: uncompiled(x * 2) + 1  # noqa: E731
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", "(?s).*Dynamo")
+        y = torch.compile(function, backend=backend)(x)
+    assert torch.equal(y, function(x))
+    assert graphs == ["mul", "add"]

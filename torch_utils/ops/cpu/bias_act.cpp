@@ -45,12 +45,6 @@ INLINE void for_vectors(int64_t size, const F& body) {
     for (; i + kLanes<T> <= size; i += kLanes<T>) body(i, kLanes<T>);
     if (i < size) body(i, int(size - i));
 }
-template <class T>
-T sum_of_lanes(Vec<T> v) {
-    T sum = 0;
-    for (int i = 0; i < kLanes<T>; i++) sum += v[i];
-    return sum;
-}
 
 template <class T, class S>
 struct Activation {

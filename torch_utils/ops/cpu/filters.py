@@ -1,5 +1,6 @@
 """Writes filters as sums of a few separable filters, as the CPU kernels take them."""
 
+import ctypes
 import functools
 from dataclasses import dataclass
 
@@ -42,16 +43,39 @@ def separable_sum(f: Tensor, gain: float, flip_filter: bool, dtype: torch.dtype)
         flip_filter: Correlate instead of convolve.
         dtype: Type of the arithmetic.
     """
-    f = f.detach().contiguous()
-    data = f.to(torch.float64).numpy().tobytes()
-    return _separable_sum(data, tuple(f.shape), gain, flip_filter, dtype)
+    return _separable_sum(*_contents(f), gain, flip_filter, dtype)
+
+
+def scaled(f: Tensor, gain: float) -> Tensor:
+    """A filter on the CPU times `gain`, rounded to the type of the filter."""
+    return f if gain == 1 else _scaled(*_contents(f), gain)
+
+
+def _contents(f: Tensor) -> tuple[bytes, torch.dtype, torch.Size]:
+    """All that a result depends on which is kept for equal filters: bytes, type and shape."""
+    f = f if f.is_contiguous() else f.contiguous()
+    return ctypes.string_at(f.data_ptr(), f.nbytes), f.dtype, f.shape
+
+
+def _from_contents(data: bytes, dtype: torch.dtype, shape: torch.Size) -> Tensor:
+    return torch.frombuffer(bytearray(data), dtype=dtype).reshape(shape)
+
+
+@functools.lru_cache(maxsize=256)
+def _scaled(data: bytes, dtype: torch.dtype, shape: torch.Size, gain: float) -> Tensor:
+    return _from_contents(data, dtype, shape) * gain
 
 
 @functools.lru_cache(maxsize=256)
 def _separable_sum(
-    data: bytes, shape: tuple[int, ...], gain: float, flip_filter: bool, dtype: torch.dtype
+    data: bytes,
+    filter_dtype: torch.dtype,
+    shape: torch.Size,
+    gain: float,
+    flip_filter: bool,
+    dtype: torch.dtype,
 ) -> SeparableSum:
-    f = np.frombuffer(data).reshape(shape)
+    f = _from_contents(data, filter_dtype, shape).to(torch.float64).numpy()
     f = f if flip_filter else np.flip(f)  # the kernel correlates
     if f.ndim == 1:
         x, y = f[None], f[None]

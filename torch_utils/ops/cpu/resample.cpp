@@ -21,6 +21,7 @@
 #include <cstdlib>
 #include <memory>
 #include <new>
+#include <utility>
 
 #include "bits.h"
 #include "parallel.h"
@@ -79,7 +80,8 @@ class Task {
     const Plan<T>& plan;
     const ResampleArgs& a;
     int64_t plane;                          // image * channels + channel
-    T scale, bias;
+    T scale, bias;                          // of the input
+    T out_scale;
     int64_t out_x0, out_x1, out_y0, out_y1;  // the outputs of this task
     int64_t own_x0, own_x1, own_y0, own_y1;  // the samples of t whose bits it writes
     int64_t t_x0, t_x1;                      // columns of t that are wanted
@@ -103,6 +105,8 @@ class Task {
     Task(const Plan<T>& plan, int64_t plane, int64_t tile, int64_t strip, Arena& arena)
         : plan(plan), a(plan.a), plane(plane) {
         scale = a.scale ? static_cast<const T*>(a.scale)[plane] : 1;
+        out_scale = 1;
+        if (a.mode == kReadMask) std::swap(scale, out_scale);
         bias = a.bias ? static_cast<const T*>(a.bias)[plane % a.c] : 0;
         out_x0 = tile * plan.tile_w;
         out_x1 = std::min<int64_t>(a.out_w, out_x0 + plan.tile_w);
@@ -291,9 +295,34 @@ class Task {
         }
         combine_rows<T, false>(sources.data(), a.fd_rank * a.fd_w, plan.fdx.data(), &out, 1,
                                count);
+        if (a.mode == kReadMask) sum_and_scale(y, count);
         int64_t i = 0;
         for (; i + L <= count; i += L) store<T>(to + i, load(out + i));
         for (; i < count; i++) to[i] = narrow<S>(out[i]);
+    }
+
+    // Adds a part of a row to the sums of the row, which no other thread does, and scales it.
+    void sum_and_scale(int64_t y, int64_t count) {
+        if (!a.sums && !a.products && !a.scale) return;
+        const int64_t row = plane * a.out_h + y;
+        const S* saved = static_cast<const S*>(a.saved);
+        if (saved) saved += row * a.out_w + out_x0;
+        Vec<T> sums{}, products{};
+        int64_t i = 0;
+        for (; i + L <= count; i += L) {
+            const Vec<T> v = load(out + i);
+            sums += v;
+            if (saved) products += v * load<T>(saved + i);
+            store(out + i, v * out_scale);
+        }
+        T sum = sum_of_lanes<T>(sums), product = sum_of_lanes<T>(products);
+        for (; i < count; i++) {
+            sum += out[i];
+            if (saved) product += out[i] * widen(saved[i]);
+            out[i] *= out_scale;
+        }
+        if (a.sums) static_cast<T*>(a.sums)[row] += sum;
+        if (a.products) static_cast<T*>(a.products)[row] += product;
     }
 
     // ---- Bits of the nonlinearity.

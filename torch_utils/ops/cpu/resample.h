@@ -7,8 +7,14 @@ struct ResampleArgs {
     const void* x;      // input [n, c, in_h, in_w], strides below
     void* y;            // output [n, c, out_h, out_w], contiguous
     uint8_t* mask;      // [n, c, 2, tmp_h, ceil(tmp_w / 8)] bits: slope, clamp; or null
-    const void* scale;  // [n, c] in the type of the arithmetic, or null
+    // Null or, in the type of the arithmetic, [n, c]: scale of y in kReadMask, otherwise of x.
+    const void* scale;
     const void* bias;   // [c] in the type of the arithmetic, or null
+    // For kReadMask, or null. Sums are those of rows of y before it is scaled: [n, c, out_h], in
+    // the type of the arithmetic, and zero at first.
+    const void* saved;  // like y
+    void* sums;         // of y
+    void* products;     // of y * saved
     // Filters as sums of `rank` separable ones, in the order of a correlation, gains included:
     // [rank][taps] in the type of the arithmetic.
     const void *fu_x, *fu_y, *fd_x, *fd_y;

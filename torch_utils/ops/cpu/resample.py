@@ -26,7 +26,7 @@ class ResampleArgs(ctypes.Structure):
     """The structure in `resample.h`."""
 
     _fields_ = [
-        *fields(ctypes.c_void_p, "x y mask scale bias fu_x fu_y fd_x fd_y"),
+        *fields(ctypes.c_void_p, "x y mask scale bias saved sums products fu_x fu_y fd_x fd_y"),
         *fields(ctypes.c_int64, "n c in_h in_w tmp_h tmp_w out_h out_w"),
         *fields(ctypes.c_int64 * 3, "x_strides"),
         *fields(ctypes.c_int32, "up_x up_y down_x down_y pad_x pad_y mid_x mid_y"),
@@ -95,12 +95,24 @@ class Resampling(NamedTuple):
         return (tmp_h, tmp_w), (out_h, out_w)
 
 
-def resample(operands: Operands, call: Resampling) -> Tensor:
+def resample(
+    operands: Operands,
+    call: Resampling,
+    row_sums: Tensor | None = None,
+    row_products: Tensor | None = None,
+) -> Tensor:
     """Filter images twice with a nonlinearity between, see `resample.cpp`.
 
     Images may have any strides; if the pixels of a row are neighbours, nothing is copied.
+
+    Args:
+        operands: The tensors; bias and scale are in the dtype of the arithmetic.
+        call: Settings.
+        row_sums: For `READ_MASK`: zeros `[N, C, H]` in the dtype of the arithmetic, to which the
+            sums of the rows of the output are added before it is scaled.
+        row_products: The same for the products with `operands.saved`.
     """
-    x, fu, fd, b, scale, mask = operands
+    x, fu, fd, b, scale, mask, saved = operands
     tmp_size, out_size = call.sizes(x, fu, fd)
     memory_format = output_format(x)
     y = torch.empty([*x.shape[:2], *out_size], dtype=x.dtype)
@@ -109,11 +121,10 @@ def resample(operands: Operands, call: Resampling) -> Tensor:
         fu_sum = separable_sum(fu, call.up_gain, call.flip_filter, dtype)
         fd_sum = separable_sum(fd, 1, call.flip_filter, dtype)
         x = x if x.stride(3) == 1 else x.contiguous()
-        scale = None if scale is None else scale.to(dtype).contiguous()
-        b = None if b is None else b.to(dtype).contiguous()
-        tensors = (x, y, mask, scale, b, fu_sum.x, fu_sum.y, fd_sum.x, fd_sum.y)
+        saved = None if saved is None else saved.contiguous()
+        filters = fu_sum.x, fu_sum.y, fd_sum.x, fd_sum.y
         args = ResampleArgs(
-            *map(address, tensors),
+            *map(address, (x, y, mask, scale, b, saved, row_sums, row_products, *filters)),
             *(*x.shape, *tmp_size, *out_size),
             (ctypes.c_int64 * 3)(*x.stride()[:3]),
             *(*call.up, *call.down),

@@ -133,6 +133,15 @@ INLINE Vec<T> at_least(Vec<T> limit, Vec<T> v) {
 #endif
 }
 
+// ---- All lanes together.
+
+template <class T>
+T sum_of_lanes(Vec<T> v) {
+    T sum = 0;
+    for (int i = 0; i < kLanes<T>; i++) sum += v[i];
+    return sum;
+}
+
 // ---- One bit per lane.
 
 // The bits of a comparison.

@@ -8,6 +8,7 @@
 // TILE_ROWS x (32 * VEC): a warp takes every eighth row, and what the gradients of scale, noise and
 // bias sum over rows or columns leaves the block as one number per row or column of the tile. The
 // launcher adds these up, in a fixed order.
+#include "clamp.cuh"
 #include "half.cuh"
 
 constexpr int THREADS = 256, WARPS = THREADS / 32, TILE_ROWS = 64;
@@ -107,9 +108,7 @@ __global__ void __launch_bounds__(THREADS) bias_act(
     for (int i = 0; i < VEC; i++) {
         const Number scale = scale_of<CHANNELS_LAST>(a, n, row, column + i);
         const Number offset = offset_of<CHANNELS_LAST>(a, n, row, column + i);
-        Number value = unclamped(a, Number(pack.values[i]) * scale + offset);
-        value = value > a.clamp ? a.clamp : value;
-        pack.values[i] = T(value < -a.clamp ? -a.clamp : value);
+        pack.values[i] = T(clamped(unclamped(a, Number(pack.values[i]) * scale + offset), a.clamp));
     }
     reinterpret_cast<Pack<T, VEC>*>(y)[piece] = pack;
 }

@@ -27,6 +27,7 @@ from torch_utils.ops.cuda.cubin import Cubin
 SOURCE_DIR = Path(__file__).parent
 OPTIONS = {"std": "c++17", "ptxas_options": ["-v"]}  # -v reports the resources
 INCLUDE = re.compile(r'^\s*#\s*include\s*"([^"]+)"', re.MULTILINE)
+CORE_VERSION = "==1.2.2"  # of cuda-core, as in requirements.txt
 PROBE = "template <class T> __global__ void probe(T* x) {}\n"
 
 __getattr__ = moved.names_of(__name__)
@@ -94,17 +95,22 @@ def core() -> SimpleNamespace:
     try:
         from cuda import core as cuda_core
     except ImportError as error:
-        raise _missing("cuda-core", "==1.2.2", error) from error
+        raise _missing("cuda-core", CORE_VERSION, error) from error
+    names = "Device", "ObjectCode", "Program", "ProgramOptions"
+    if not all(hasattr(cuda_core, name) for name in names) or not hasattr(
+        cuda_core.ObjectCode, "symbol_mapping"
+    ):  # before 0.6
+        version = getattr(cuda_core, "__version__", "of unknown version")
+        raise BuildError(
+            f'cuda-core {version} is too old; pip install --upgrade "cuda-core{CORE_VERSION}".'
+        )
     suffix = _package_suffix()
     try:
         (_, *version), (_, archs) = nvrtc.nvrtcVersion(), nvrtc.nvrtcGetSupportedArchs()
     except (RuntimeError, OSError) as error:  # the library was not found, or does not load
         raise _missing("nvidia-cuda-nvrtc", suffix, error) from error
     return SimpleNamespace(
-        Device=cuda_core.Device,
-        ObjectCode=cuda_core.ObjectCode,
-        Program=cuda_core.Program,
-        ProgramOptions=cuda_core.ProgramOptions,
+        **{name: getattr(cuda_core, name) for name in names},
         driver=driver,
         nvrtc_version=".".join(map(str, version)),
         has_minimal=tuple(version) >= (12, 8),  # the option to leave out textures, for speed

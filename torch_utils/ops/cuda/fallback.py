@@ -12,6 +12,7 @@ from torch_utils.ops.cuda.filtered_lrelu_plan import READ_MASK, WRITE_MASK, Call
 from torch_utils.ops.layout import arithmetic_dtype, channels_format, output_format
 from torch_utils.ops.reference import bias_act as bias_act_reference
 from torch_utils.ops.reference import upfirdn2d as upfirdn2d_reference
+from torch_utils.ops.sums import sum_of_products
 
 
 def upfirdn2d(x: Tensor, f: Tensor, call: UpFirDn) -> Tensor:
@@ -21,9 +22,9 @@ def upfirdn2d(x: Tensor, f: Tensor, call: UpFirDn) -> Tensor:
 
 
 def filtered_lrelu(call: Call, operands: Operands) -> Tensor:
-    """The op, or its masked, linear form."""
-    x, fu, fd, b, scale, mask = operands
-    v = bias_act_reference.bias_act(x, BiasAct(b, scale))
+    """The op, or its masked, linear form without scale and sums."""
+    x, fu, fd, b, scale, mask, _ = operands
+    v = x if call.mode == READ_MASK else bias_act_reference.bias_act(x, BiasAct(b, scale))
     upsampling = UpFirDn((call.up, call.up), (1, 1), call.padding, call.flip_filter, call.gain)
     v = upfirdn2d_reference.upfirdn2d(v, fu, upsampling)
     if call.mode == READ_MASK:
@@ -40,6 +41,16 @@ def filtered_lrelu(call: Call, operands: Operands) -> Tensor:
     downsampling = UpFirDn((1, 1), (call.down, call.down), call.mid_padding, call.flip_filter)
     y = upfirdn2d_reference.upfirdn2d(v, fd, downsampling)
     return y.contiguous(memory_format=output_format(x))
+
+
+def scale_and_sum(
+    v: Tensor, operands: Operands, needs_sums: bool
+) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """What the masked, linear form does with its result: scaled output, sums, sums of products."""
+    scale, saved = operands.scale, operands.saved
+    sums = v.sum([0, 2, 3], dtype=arithmetic_dtype(v.dtype)) if needs_sums else None
+    products = None if saved is None else sum_of_products(v, saved)
+    return v if scale is None else v.mul_(scale[:, :, None, None]), sums, products
 
 
 def _pack(is_negative: Tensor, is_clamped: Tensor) -> Tensor:

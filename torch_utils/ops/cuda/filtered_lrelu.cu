@@ -13,18 +13,20 @@
 //   2. threads are rows: upsample along x, act, downsample along x    -> `second` [p_y, o_x]
 //      The samples between the two are never stored.
 //   3. threads are columns again: downsample along y                  -> y
+//      (in the backward pass: scale, and sum up for the gradients of bias and scale)
 // If `fu` is 2D, step 1 only reads x (`first` is [i_y, i_x]) and step 2 does all the upsampling. If
 // `fd` is 2D, `second` holds the samples after the nonlinearity and step 3 does the downsampling.
 //
 // The mask has 2 bits per sample t: 2k for "not positive", 2k + 1 for "clamped", 16 samples
 // along x to a word, words of neighbouring rows side by side: [N, C, ceil(tmp_w / 16), tmp_h].
 // That is how threads that are rows write and read it: 32 words of 4 bytes at once.
+#include "filtered_lrelu_epilogue.cuh"
 #include "filtered_lrelu_rows.cuh"
 #include "filtered_lrelu_tile.cuh"
 #include "half.cuh"
 
 // Step 1: columns of the input, upsampled along y unless `fu` is 2D.
-template <class F, class Tile, class S, class T>
+template <Mode kMode, class F, class Tile, class S, class T>
 __device__ void read_columns(const Call<T>& call, const Block<T, Tile>& block,
                              const float* fu_y, float* first) {
     constexpr int kStrip = 16;  // rows of `first` per thread
@@ -44,8 +46,11 @@ __device__ void read_columns(const Call<T>& call, const Block<T, Tile>& block,
     const int c = threadIdx.x % Tile::kChannels;  // the number of threads is a multiple of it
     const bool is_channel = block.c + c < call.num_channels;
     float scale = 1, bias = 0;
-    if (is_channel && call.scale) scale = call.scale[block.n * call.num_channels + block.c + c];
-    if (is_channel && call.b) bias = static_cast<float>(call.b[block.c + c]);
+    if constexpr (kMode != kReadMask) {
+        if (is_channel && call.scale)
+            scale = call.scale[block.n * call.num_channels + block.c + c];
+        if (is_channel && call.b) bias = call.b[block.c + c];
+    }
     const T* image = block.x + c * call.x_strides.c;
 #pragma unroll 1
     for (int item = threadIdx.x / Tile::kChannels; item < S::kInCols * num_strips;
@@ -88,9 +93,9 @@ __device__ void read_columns(const Call<T>& call, const Block<T, Tile>& block,
 }
 
 // Step 3 with a separable `fd`: threads are pieces of columns.
-template <class F, class Tile, class S, class T>
+template <class F, class Tile, class S, class T, class Epilogue>
 __device__ void write_columns(const Call<T>& call, const Block<T, Tile>& block,
-                              const float* fd_y, const float* second) {
+                              const float* fd_y, const float* second, Epilogue& epilogue) {
     constexpr int kStrip = 8;  // outputs per thread
     constexpr int kRows = F::kDown * (kStrip - 1) + F::kFd;
     float taps[F::kFd];
@@ -115,6 +120,7 @@ __device__ void write_columns(const Call<T>& call, const Block<T, Tile>& block,
         }
         T* out = block.output(call, c, col, strip);
         const int num_outputs = block.num_outputs_y - strip;
+        epilogue.apply(call, out, call.y_strides.h, num_outputs, sums);
 #pragma unroll
         for (int o = 0; o < kStrip; o++, out += call.y_strides.h)
             if (o < num_outputs) *out = static_cast<T>(sums[o]);
@@ -122,9 +128,9 @@ __device__ void write_columns(const Call<T>& call, const Block<T, Tile>& block,
 }
 
 // Step 3 with a 2D `fd`: threads are kWide x kHigh outputs.
-template <class F, class Tile, class S, class T>
+template <class F, class Tile, class S, class T, class Epilogue>
 __device__ void write_patches(const Call<T>& call, const Block<T, Tile>& block,
-                              const float* taps2d, const float* second) {
+                              const float* taps2d, const float* second, Epilogue& epilogue) {
     constexpr int kWide = 5, kHigh = 2;  // kWide is odd, for different banks
     static_assert(Tile::kWidth % kWide == 0);
     constexpr int kAcross = Tile::kWidth / kWide;
@@ -157,13 +163,15 @@ __device__ void write_patches(const Call<T>& call, const Block<T, Tile>& block,
                 }
             }
         }
+        const int num_outputs = block.num_outputs_x - col;
 #pragma unroll
         for (int o_y = 0; o_y < kHigh; o_y++) {
             if (row + o_y >= block.num_outputs_y) break;
             T* out = block.output(call, c, col, row + o_y);
+            epilogue.apply(call, out, call.y_strides.w, num_outputs, sums[o_y]);
 #pragma unroll
             for (int o = 0; o < kWide; o++)
-                if (col + o < block.num_outputs_x)
+                if (o < num_outputs)
                     out[o * call.y_strides.w] = static_cast<T>(sums[o_y][o]);
         }
     }
@@ -179,15 +187,18 @@ __global__ void __launch_bounds__(Tile::kThreads) filtered_lrelu(const Call<T> c
     taps.stage(call);
     __syncthreads();
     const Block<T, Tile> block(call, F::kDown, F::kFd);
-    read_columns<F, Tile, S>(call, block, taps.fu_y, first);
+    read_columns<kMode, F, Tile, S>(call, block, taps.fu_y, first);
     __syncthreads();
     if constexpr (F::kFd2d)
         sample_rows<kMode, F, Tile, S>(call, block, taps.fu_x, first, second);
     else
         filter_rows<kMode, F, Tile, S>(call, block, taps, first, second);
     __syncthreads();
+    Epilogue<kMode, T, Tile> epilogue(call, block);
+    static_assert(2 * Tile::kThreads / 32 <= S::kRowPlane);  // for `finish`
     if constexpr (F::kFd2d)
-        write_patches<F, Tile, S>(call, block, taps.both, second);
+        write_patches<F, Tile, S>(call, block, taps.both, second, epilogue);
     else
-        write_columns<F, Tile, S>(call, block, taps.fd_y, second);
+        write_columns<F, Tile, S>(call, block, taps.fd_y, second, epilogue);
+    epilogue.finish(call, block, second);
 }

@@ -6,7 +6,7 @@ from ctypes import c_double, c_float, c_int32, c_int64, c_void_p
 import torch
 from torch import Tensor
 
-from torch_utils.ops.arguments import address
+from torch_utils.ops.arguments import address, as_operand
 from torch_utils.ops.calls import FilteredLrelu, FilteredMask, Operands
 from torch_utils.ops.compilation import BuildError
 from torch_utils.ops.cuda import fallback, launcher
@@ -42,48 +42,77 @@ def filtered_lrelu(operands: Operands, call: FilteredLrelu) -> Tensor:
     layout = x.dtype, x.shape, x.stride(), fu.shape, fd.shape
     gain *= up**2  # the zeros between the samples take this factor
     full_call = Call(mode, *layout, up, down, padding, NO_PADDING, gain, slope, clamp, flip_filter)
-    return _launch(full_call, operands)
+    y, *_ = _launch(full_call, operands)
+    return y
 
 
-def filtered_mask(operands: Operands, call: FilteredMask) -> Tensor:
-    """The masked, linear form of the op."""
-    up, down, padding, mid_padding, gain, slope, flip_filter = call
+def filtered_mask(operands: Operands, call: FilteredMask) -> tuple[Tensor, Tensor, Tensor]:
+    """The masked, linear form of the op: output, sums, and sums of products."""
+    up, down, padding, mid_padding, gain, slope, flip_filter, needs_sums = call
     x, fu, fd, *_ = operands
     layout = x.dtype, x.shape, x.stride(), fu.shape, fd.shape
     full_call = Call(
         READ_MASK, *layout, up, down, padding, mid_padding, gain, slope, 0.0, flip_filter
     )
-    return _launch(full_call, operands)
+    y, sums, products = _launch(full_call, operands, needs_sums)
+    dtype = arithmetic_dtype(x.dtype)
+    if y.numel() == 0:
+        sums, products = (x.new_zeros(shape, dtype=dtype) for shape in call.shapes(operands))
+    if sums is None:
+        sums = x.new_empty(0, dtype=dtype)
+    if products is None:
+        products = x.new_empty(0, dtype=dtype)
+    return y, sums, products
 
 
-def _launch(call: Call, operands: Operands) -> Tensor:
-    x, fu, fd, b, scale, mask = operands
+def _launch(
+    call: Call, operands: Operands, needs_sums: bool = False
+) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """The output and, if they are needed, its sums and those of its products.
+
+    Bias and scale have the type of the arithmetic.
+    """
+    x, fu, fd, b, scale, mask, saved = operands
     plan = make_plan(call)
     y = torch.empty(plan.shape, dtype=call.dtype, device=x.device, memory_format=plan.memory_format)
     if y.numel() == 0:
-        return y
+        return y, None, None
     dtype = arithmetic_dtype(call.dtype)
-    scale = None if scale is None else scale.to(dtype).contiguous()
-    b = None if b is None else b.to(call.dtype).contiguous()
-    fu, fd = fu.to(dtype).contiguous(), fd.to(dtype).contiguous()
+    fu, fd = as_operand(fu, dtype), as_operand(fd, dtype)
     # All three ways read and write the same masks.
     if plan.name is not None and plan.args is not None:
+        # Each block sums up its tile.
+        shape = *plan.shape[:2], plan.grid[1] * plan.grid[2]
+        sums = torch.empty(shape, dtype=dtype, device=x.device) if needs_sums else None
+        products = None
+        if saved is not None:
+            products = torch.empty(shape, dtype=dtype, device=x.device)
+            saved = saved.contiguous(memory_format=plan.memory_format)
         args = Arguments.from_buffer_copy(plan.args)
         args.x, args.y, args.fu, args.fd = map(address, (x, y, fu, fd))
         args.b, args.scale, args.mask = map(address, (b, scale, mask))
+        args.saved, args.sums, args.products = map(address, (saved, sums, products))
         with contextlib.suppress(BuildError):
             launcher.launch(SOURCE, plan.name, x.device, plan.grid, plan.block, [args])
-            return y
-    operands = Operands(x, fu, fd, b, scale, mask)
-    with contextlib.suppress(BuildError):
+            sums = None if sums is None else sums.sum([0, 2])
+            return y, sums, None if products is None else products.sum(2)
+    operands = operands._replace(fu=fu, fd=fd)
+    try:
         _upsample_and_downsample(call, operands, y)
-        return y
-    return fallback.filtered_lrelu(call, operands)
+    except BuildError:
+        y = fallback.filtered_lrelu(call, operands)
+    if call.mode == READ_MASK:
+        return fallback.scale_and_sum(y, operands, needs_sums)
+    return y, None, None
 
 
 def _upsample_and_downsample(call: Call, operands: Operands, y: Tensor) -> None:
-    """Run the general kernels; the samples between them are stored."""
-    x, fu, fd, b, scale, mask = operands
+    """Run the general kernels, without scale and sums in the masked form.
+
+    The samples between the kernels are stored.
+    """
+    x, fu, fd, b, scale, mask, _ = operands
+    scale = None if call.mode == READ_MASK else scale
     (n, c, in_h, in_w), (tmp_h, tmp_w) = call.shape, call.tmp_size()
     dtype = arithmetic_dtype(call.dtype)
     number = c_double if dtype == torch.float64 else c_float

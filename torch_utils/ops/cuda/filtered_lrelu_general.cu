@@ -24,7 +24,7 @@ __global__ void upsample(
     A* samples,      // [N, C, tmp_h, tmp_w]
     uint32* mask,    // [N, C, ceil(tmp_w / 16), tmp_h]
     const A* scale,  // [N, C] or null
-    const T* b,      // [C] or null
+    const A* b,      // [C] or null
     const A* fu, int is_2d, int fu_w, int fu_h, int flip_filter, A gain, A slope, A clamp,
     int up, int num_channels, int in_h, int in_w, int tmp_h, int tmp_w, int64 x_n, int64 x_c,
     int64 x_h, int64 x_w, int pad_x, int pad_y, int64 num_planes) {
@@ -36,7 +36,7 @@ __global__ void upsample(
         const int64 plane = index / tmp_h / num_words;
         const T* image = x + plane / num_channels * x_n + plane % num_channels * x_c;
         const A factor = scale ? scale[plane] : A{1};
-        const A bias = b ? static_cast<A>(b[plane % num_channels]) : A{0};
+        const A bias = b ? b[plane % num_channels] : A{0};
         A* row = samples + (plane * tmp_h + t_y) * tmp_w;
         uint32 bits = kMode == kReadMask ? mask[index] : 0;
         for (int j = 0; j < 16 && word * 16 + j < tmp_w; j++) {

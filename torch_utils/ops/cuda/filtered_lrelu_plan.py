@@ -138,6 +138,7 @@ class Arguments(Structure):
 
     _fields_ = [
         *((name, c_void_p) for name in ("x", "y", "mask", "scale", "b", "fu", "fd")),
+        *((name, c_void_p) for name in ("saved", "sums", "products")),
         *((name, c_int64 * 4) for name in ("x_strides", "y_strides")),
         *((name, c_float) for name in ("gain", "slope", "clamp")),
         *((name, c_int32) for name in ("fu_once", "fd_once", "flip_filter", "num_channels")),
@@ -154,7 +155,7 @@ class Plan:
         shape: Shape of the output.
         memory_format: Memory format of the output.
         name: Specialisation of the kernel; `None` if the call needs the general kernels.
-        grid: Number of blocks.
+        grid: Number of blocks: groups of channels, tiles along x, tiles along y.
         block: Number of threads per block.
         args: Arguments of the kernel, without the pointers.
     """
@@ -185,7 +186,7 @@ def make_plan(call: Call) -> Plan:
         threads = tile.channels * round_up(rows, 32 if tile.channels == 1 else 16)
     y = torch.empty(shape, device="meta", memory_format=memory_format)
     args = Arguments(
-        *[None] * 7,
+        *[None] * 10,
         *((c_int64 * 4)(*strides) for strides in (call.strides, y.stride())),
         *(call.gain, call.slope, call.clamp),
         *(call.fu == (1, 1), call.fd == (1, 1), call.flip_filter),

@@ -1,6 +1,7 @@
 // Step 2 of `filtered_lrelu.cu`: rows of samples p, the nonlinearity, and its mask.
 #pragma once
 
+#include "clamp.cuh"
 #include "filtered_lrelu_tile.cuh"
 
 // Reads the mask of a row, 16 samples p at a time.
@@ -37,17 +38,16 @@ struct MaskReader {
 
 // The nonlinearity, or its derivative times `v`; `bits` are those of the mask.
 template <Mode kMode>
-__device__ __forceinline__ float act(float v, float slope, float clamp, uint32& bits, int k) {
-    const uint32 negative = 1u << (2 * k), clamped = 2u << (2 * k);
+__device__ __forceinline__ float act(float v, float slope, float limit, uint32& bits, int k) {
+    const uint32 negative_bit = 1u << (2 * k), clamped_bit = 2u << (2 * k);
     if constexpr (kMode == kReadMask) {
-        v = bits & negative ? v * slope : v;
-        return bits & clamped ? 0.0f : v;
+        v = bits & negative_bit ? v * slope : v;
+        return bits & clamped_bit ? 0.0f : v;
     } else {
-        if constexpr (kMode == kWriteMask) bits |= v > 0 ? 0 : negative;
+        if constexpr (kMode == kWriteMask) bits |= v > 0 ? 0 : negative_bit;
         v = fmaxf(v, v * slope);  // slope <= 1; NaN if v is
-        const bool is_clamped = fabsf(v) > clamp;
-        if constexpr (kMode == kWriteMask) bits |= is_clamped ? clamped : 0;
-        return is_clamped ? copysignf(clamp, v) : v;
+        if constexpr (kMode == kWriteMask) bits |= fabsf(v) > limit ? clamped_bit : 0;
+        return clamped(v, limit);
     }
 }
 

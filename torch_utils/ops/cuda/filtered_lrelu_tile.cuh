@@ -102,10 +102,14 @@ struct Call {
     const T* x;            // [N, C, in_h, in_w], any strides
     T* y;                  // [N, C, out_h, out_w], any strides
     uint32* mask;          // [N, C, ceil(tmp_w / 16), tmp_h]
-    const float* scale;    // [N, C] or null
-    const T* b;            // [C] or null
+    const float* scale;    // [N, C] or null: of the outputs in kReadMask, else of the inputs
+    const float* b;        // [C] or null
     const float* fu;       // [kFu] or [kFu, kFu]
     const float* fd;       // [kFd] or [kFd, kFd]
+    // For kReadMask. Each block sums up its outputs before they are scaled: [N, C, tiles] or null.
+    const T* saved;        // like `y`; null if there are no `products`
+    float* sums;           // of the outputs
+    float* products;       // of the outputs times `saved`
     Strides x_strides, y_strides;
     float gain, slope, clamp;
     int fu_once, fd_once;  // one tap [1, 1] that counts once, not once per axis

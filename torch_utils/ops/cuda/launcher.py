@@ -4,7 +4,9 @@ The first launch of a kernel on a device compiles and loads the kernel. A kernel
 built is remembered and not tried again in this process.
 """
 
+import contextlib
 import functools
+import math
 import threading
 import warnings
 from collections.abc import Sequence
@@ -53,7 +55,16 @@ failures: dict[tuple[str, str, str], str] = {}
 
 _lock = threading.RLock()  # held to compile and load; launching a loaded kernel takes no lock
 _kernels: dict[tuple[str, str, int], Any] = {}  # (source, specialisation, device index) -> kernel
-_thread = threading.local()  # .functions: the kernels that this thread has launched
+_carveouts: dict[tuple[str, str, int], int] = {}  # the same -> percentage, see `carveout`
+_thread = threading.local()  # .functions: the driver's handles of kernels the thread has launched
+
+
+def _slow_raw_stream(index: int) -> int:
+    return torch.cuda.current_stream(index).cuda_stream
+
+
+# The handle of the current stream, without an object of Python around it.
+_raw_stream = getattr(torch._C, "_cuda_getCurrentRawStream", _slow_raw_stream)
 
 
 def launch(
@@ -92,32 +103,31 @@ def launch(
         with torch.cuda.device(device):
             launch(source, specialisation, device, grid, block, args, shared_bytes)
         return
-    function = _function(source, specialisation, current)
-    if shared_bytes > MAX_PLAIN_SHARED_BYTES:
-        _allow_shared_memory(source, specialisation, current)
-    # The driver is called directly: cuda-core takes longer, and does not take structures.
-    stream = torch.cuda.current_stream(current).cuda_stream
+    try:
+        function = _thread.functions[source, specialisation, current]
+    except (AttributeError, KeyError):
+        function = _function(source, specialisation, current, block)
+    if shared_bytes > 0:
+        _prepare_shared_memory(source, specialisation, current, block, shared_bytes)
     pointers = (c_void_p * len(args))(*map(addressof, args))
+    # The driver is called directly: cuda-core takes longer, and does not take structures. (A call
+    # through `ctypes` takes longer, too.)
     (error,) = compiler.core().driver.cuLaunchKernel(
-        function, *grid, *block, shared_bytes, stream, addressof(pointers), 0
+        function, *grid, *block, shared_bytes, _raw_stream(current), addressof(pointers), 0
     )
     if error != 0:
         if error.name in UNSUITABLE:
-            error = _not_loaded(source, specialisation, current, error.name)
-            raise _failed(source, specialisation, current, error)
+            reason = _not_loaded(source, specialisation, current, error.name)
+            raise _failed(source, specialisation, current, reason)
         raise MachineError(
             f"CUDA kernels: launching {specialisation} of {source} with grid {grid}, block {block} "
             f"and {shared_bytes} bytes of shared memory failed: {error.name}"
         )
 
 
-def _function(source: str, specialisation: str, index: int) -> Any:
+def _function(source: str, specialisation: str, index: int, block: tuple[int, int, int]) -> Any:
     """The driver's handle of the kernel, for the current device `index` and this thread."""
     key = source, specialisation, index
-    try:
-        return _thread.functions[key]
-    except (AttributeError, KeyError):
-        pass
     if not hasattr(_thread, "functions"):
         # PyTorch makes the context of a device current when it first calls CUDA in a thread. In
         # this thread it may not have done so yet: memory can come from its cache.
@@ -132,6 +142,7 @@ def _function(source: str, specialisation: str, index: int) -> Any:
                 _kernels[key] = _load(source, specialisation, index)
             except (BuildError, OSError) as error:
                 raise _failed(source, specialisation, index, error) from error
+            _prefer_carveout(key, block, 0)
     _thread.functions[key] = compiler.core().driver.CUfunction(int(_kernels[key].handle))
     return _thread.functions[key]
 
@@ -177,15 +188,77 @@ def _failed(source: str, specialisation: str, index: int, error: Exception) -> B
     return BuildError(str(error))
 
 
+def _prefer_carveout(
+    key: tuple[str, str, int], block: tuple[int, int, int], dynamic_bytes: int
+) -> None:
+    """Ask for the shared memory of as many blocks as fit on a multiprocessor; L1 gets the rest.
+
+    The launch that needs most decides. A hint: where the driver knows less, or refuses, its own
+    choice stays.
+    """
+    function, index = int(_kernels[key].handle), key[2]
+    core = compiler.core().driver
+    kernel, of_device = core.CUkernel(function), core.CUdevice_attribute
+    attribute = core.CUfunction_attribute
+    with contextlib.suppress(RuntimeError, AttributeError):  # functions that the driver lacks
+        results = [
+            core.cuOccupancyMaxActiveBlocksPerMultiprocessor(
+                core.CUfunction(function), math.prod(block), dynamic_bytes
+            ),
+            core.cuKernelGetAttribute(attribute.CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES, kernel, index),
+            core.cuDeviceGetAttribute(
+                of_device.CU_DEVICE_ATTRIBUTE_RESERVED_SHARED_MEMORY_PER_BLOCK, index
+            ),
+            core.cuDeviceGetAttribute(
+                of_device.CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_MULTIPROCESSOR, index
+            ),
+        ]
+        if any(error != 0 for error, _ in results):
+            return
+        blocks, static_bytes, reserved_bytes, all_bytes = (value for _, value in results)
+        percent = carveout(blocks, static_bytes + dynamic_bytes, reserved_bytes, all_bytes)
+        if percent > _carveouts.get(key, -1):
+            _carveouts[key] = percent
+            core.cuKernelSetAttribute(
+                attribute.CU_FUNC_ATTRIBUTE_PREFERRED_SHARED_MEMORY_CARVEOUT, percent, kernel, index
+            )
+
+
+def carveout(blocks: int, block_bytes: int, reserved_bytes: int, all_bytes: int) -> int:
+    """Percentage of the shared memory of a multiprocessor that its blocks use.
+
+    Args:
+        blocks: Number of blocks that run at a time.
+        block_bytes: Shared memory of a block.
+        reserved_bytes: What the system takes for each block besides.
+        all_bytes: Shared memory of a multiprocessor.
+    """
+    if block_bytes == 0:
+        return 0
+    return min(100, -(-100 * blocks * (block_bytes + reserved_bytes) // all_bytes))
+
+
+@functools.cache
+def _prepare_shared_memory(
+    source: str, specialisation: str, index: int, block: tuple[int, int, int], dynamic_bytes: int
+) -> None:
+    """Let a kernel use dynamic shared memory."""
+    if dynamic_bytes > MAX_PLAIN_SHARED_BYTES:
+        _allow_shared_memory(source, specialisation, index)
+    _prefer_carveout((source, specialisation, index), block, dynamic_bytes)
+
+
 @functools.cache
 def _allow_shared_memory(source: str, specialisation: str, index: int) -> None:
     """Let a kernel use all the shared memory that the device allows per block."""
-    driver, kernel = compiler.core().driver, _kernels[source, specialisation, index]
+    core = compiler.core().driver
+    kernel = core.CUkernel(int(_kernels[source, specialisation, index].handle))
     properties: Any = torch.cuda.get_device_properties(index)  # annotations lack the field
-    limit = properties.shared_memory_per_block_optin
-    dynamic = limit - kernel.attributes[index].shared_size_bytes
-    attribute = driver.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
-    (error,) = driver.cuKernelSetAttribute(attribute, dynamic, kernel.handle, index)
+    static = core.CUfunction_attribute.CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES
+    error, static_bytes = core.cuKernelGetAttribute(static, kernel, index)
+    dynamic = properties.shared_memory_per_block_optin - (static_bytes if error == 0 else 0)
+    attribute = core.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
+    (error,) = core.cuKernelSetAttribute(attribute, dynamic, kernel, index)
     if error != 0:
         reason = f"{error.name} for {dynamic} bytes of shared memory"
         error = _not_loaded(source, specialisation, index, reason)

@@ -1,6 +1,5 @@
 """Launches `upfirdn2d.cu`: pad, upsample, filter and downsample on CUDA devices."""
 
-import contextlib
 import ctypes
 from ctypes import c_void_p
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ import torch
 from torch import Tensor
 
 from dnnlib import moved
-from torch_utils.ops.arguments import address, fields
+from torch_utils.ops.arguments import as_operand, fields
 from torch_utils.ops.calls import Pair, UpFirDn
 from torch_utils.ops.compilation import BuildError
 from torch_utils.ops.cuda import fallback, launcher
@@ -88,14 +87,17 @@ class Plan:
 
 def upfirdn2d(x: Tensor, f: Tensor, call: UpFirDn) -> Tensor:
     """The op; arithmetic is in float32, for float64 in float64."""
-    if _is_tiled(x.dtype, f.shape, call.up, call.down):
-        with contextlib.suppress(BuildError):
+    try:
+        if _is_tiled(x.dtype, f.shape, call.up, call.down):
             plan = _plan_tiles(_layout(x), f.shape, call)
             if plan.grid[1] <= MAX_GRID_HEIGHT:
-                return _launch(plan, x, f.to(torch.float32).contiguous())
-    with contextlib.suppress(BuildError):
+                return _launch(plan, x, as_operand(f, torch.float32))
+    except BuildError:
+        pass  # the general kernel is another specialisation, which may be built
+    try:
         return _launch_general(x, f, call)
-    return fallback.upfirdn2d(x, f, call)
+    except BuildError:
+        return fallback.upfirdn2d(x, f, call)
 
 
 def _launch_general(x: Tensor, f: Tensor, call: UpFirDn) -> Tensor:
@@ -104,7 +106,7 @@ def _launch_general(x: Tensor, f: Tensor, call: UpFirDn) -> Tensor:
     if x.dtype == torch.float64:
         # By definition, filter and gain are multiplied in the type of the filter.
         f, gain = f * gain, 1.0
-    f = f.to(arithmetic_dtype(x.dtype)).contiguous()
+    f = as_operand(f, arithmetic_dtype(x.dtype))
     call = call._replace(gain=gain)
     if f.ndim == 2:
         return _launch(_plan_general(_layout(x), f.shape, call, x.dtype), x, f)
@@ -118,8 +120,8 @@ def _launch_general(x: Tensor, f: Tensor, call: UpFirDn) -> Tensor:
 def _launch(plan: Plan, x: Tensor, f: Tensor) -> Tensor:
     y = torch.empty(plan.shape, dtype=plan.dtype, device=x.device, memory_format=plan.memory_format)
     if plan.grid[0] > 0:
-        args = (*map(c_void_p, map(address, (x, y, f))), plan.args)
-        sizes = plan.grid, plan.block, args, plan.shared_bytes
+        pointers = c_void_p(x.data_ptr()), c_void_p(y.data_ptr()), c_void_p(f.data_ptr())
+        sizes = plan.grid, plan.block, (*pointers, plan.args), plan.shared_bytes
         launcher.launch(SOURCE, plan.specialisation, x.device, *sizes)
     return y
 

@@ -1,12 +1,16 @@
 // Stands in for libcuda.so.1, with four devices, and notes on stderr what it is called for.
-// Functions that are not here do nothing and fail.
+// Functions that are not here do nothing and fail. With QUIET, it notes nothing.
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 
+#ifdef QUIET
+#define NOTE(...) (void)0
+#else
 #define NOTE(...) fprintf(stderr, __VA_ARGS__)
+#endif
 
 static _Thread_local void* context;
 
@@ -50,19 +54,35 @@ int cuLibraryGetKernel(void** kernel, void* library, const char* name) {
 int cuKernelGetAttribute(int* value, int attribute, void* kernel, int device) {
     return *value = 128, 0;
 }
+// Those that the carve-out depends on; on other devices than the first, the driver does not know.
+int cuOccupancyMaxActiveBlocksPerMultiprocessor(int* blocks, void* function, int threads,
+                                                size_t dynamic_bytes) {
+    return *blocks = 8, 0;
+}
+int cuDeviceGetAttribute(int* value, int attribute, int device) {
+    *value = attribute == 81 ? 228 * 1024 : 1024;  // shared memory of a multiprocessor, reserved
+    return device == 0 && (attribute == 81 || attribute == 111) ? 0 : fail();
+}
 int cuKernelSetAttribute(int attribute, int value, void* kernel, int device) {
     NOTE("attribute %d = %d on device %d\n", attribute, value, device);
     return 0;
 }
 
 // The kernel takes a pointer, int, long long, float, double, and struct { int; double; }.
+static void note_arguments(void** p) {
+    const struct { int a; double b; }* s = p[5];
+    NOTE(" args %p %d %lld %g %g %d %g\n", *(void**)p[0], *(int*)p[1], *(long long*)p[2],
+         *(float*)p[3], *(double*)p[4], s->a, s->b);
+}
+
 int cuLaunchKernel(void* function, unsigned grid_x, unsigned grid_y, unsigned grid_z,
                    unsigned block_x, unsigned block_y, unsigned block_z, unsigned shared_bytes,
                    void* stream, void** p, void** extra) {
-    const struct { int a; double b; }* s = p[5];
-    NOTE("launch %p grid %u %u %u block %u %u %u shared %u stream %p args %p %d %lld %g %g %d %g\n",
-         function, grid_x, grid_y, grid_z, block_x, block_y, block_z, shared_bytes, stream,
-         *(void**)p[0], *(int*)p[1], *(long long*)p[2], *(float*)p[3], *(double*)p[4], s->a, s->b);
+#ifndef QUIET
+    NOTE("launch %p grid %u %u %u block %u %u %u shared %u stream %p", function, grid_x, grid_y,
+         grid_z, block_x, block_y, block_z, shared_bytes, stream);
+    note_arguments(p);
+#endif
     return block_x > 1024 ? 1      // CUDA_ERROR_INVALID_VALUE
            : block_x == 222 ? 222  // CUDA_ERROR_UNSUPPORTED_PTX_VERSION
                             : 0;

@@ -1,12 +1,14 @@
 """CUDA kernels are compiled without a GPU: the cache and the messages."""
 
 import os
+import re
 import struct
 import subprocess
 import sys
 import warnings
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -203,6 +205,14 @@ def test_processes_that_compile_at_once_agree(source_dir):
     assert len(cached_files(source_dir)) == 1
 
 
+def test_compiles_and_caches_without_posix(source_dir):
+    command = [sys.executable, "-m", "tests.torch_utils.ops.cuda.compile_without_posix"]
+    result = subprocess.run([*command, str(source_dir), SOURCE, NAME], capture_output=True)
+    assert result.stdout.split() == [b"1"], result.stderr.decode()
+    assert b"warn" not in result.stderr.lower()
+    assert len(cached_files(source_dir)) == 1
+
+
 def test_architecture_newer_than_nvrtc_gets_ptx():
     assert compiler._target("sm_999") == ("ptx", f"compute_{compiler.core().archs[-1]}")
 
@@ -245,6 +255,44 @@ def test_missing_package_is_named(what, source_dir, monkeypatch):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert not compiler.is_available()  # the warning comes once
+
+
+def old_core(version, **names):
+    """A stand-in for `cuda.core`, with the names that we use and that a version has."""
+    return SimpleNamespace(__version__=version, **names)
+
+
+class NewObjectCode:
+    """As from cuda-core 0.6 on."""
+
+    symbol_mapping = property(lambda self: {})
+
+
+OLD_CORES = {
+    "0.3, 0.4": old_core("0.4.2", experimental=SimpleNamespace(Device=object)),
+    "0.5": old_core("0.5.0", **dict.fromkeys(["Device", "ObjectCode", "Program"], object)),
+    "0.5, complete": old_core(
+        "0.5.1", **dict.fromkeys(["Device", "ObjectCode", "Program", "ProgramOptions"], object)
+    ),
+    "no options": old_core("0.9", Device=object, Program=object, ObjectCode=NewObjectCode),
+}
+
+
+@pytest.mark.parametrize("version", OLD_CORES)
+def test_old_cuda_core_ends_in_one_warning_with_the_version_to_install(version, monkeypatch):
+    import cuda
+
+    core = OLD_CORES[version]
+    monkeypatch.setitem(sys.modules, "cuda.core", core)
+    monkeypatch.setattr(cuda, "core", core, raising=False)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", [(8, 0), (9, 0)].__getitem__)
+    with pytest.warns(UserWarning) as caught:
+        assert [has_cuda_kernels(index) for index in (0, 1, 0)] == [False] * 3
+    (message,) = [str(w.message) for w in caught]
+    assert f"cuda-core {core.__version__} is too old; pip install --upgrade" in message
+    requirements = (HERE.parents[3] / "requirements.txt").read_text()
+    (needed,) = re.findall(r"^cuda-core\S+(?=;)", requirements, re.MULTILINE)
+    assert f'"{needed}"' in message and "\n" not in message
 
 
 def test_is_available_here():

@@ -130,6 +130,28 @@ def test_value_and_gradients_match_reference(launched, case, dtype, is_last):
         assert error < TOLERANCES[dtype]
 
 
+@pytest.mark.parametrize("case", ["lrelu", "lrelu 2D", "lrelu, general", "bias, relu"])
+def test_gradients_of_the_scale_survive_products_too_small_for_half_precision(launched, case):
+    function, kwargs = CASES[case]
+
+    def gradients(dtype, impl):
+        """Those of first and of second order; all factors are about 1e-4."""
+        x, b, scale = operands(dtype, False)
+        x = (x * 1e-4).half().to(dtype).detach().requires_grad_()
+        y = function(x, b, scale, impl, **kwargs)
+        generator = torch.Generator().manual_seed(6)
+        dy, direction = (
+            (torch.randn(t.shape, generator=generator) * 1e-4).half().to(t) for t in (y, x)
+        )
+        dx, dscale = torch.autograd.grad(y, [x, scale], dy, create_graph=True)
+        return dscale, *torch.autograd.grad(dx, scale, direction)
+
+    pairs = zip(gradients(torch.float16, "cuda"), gradients(torch.float64, "ref"), strict=True)
+    for ours, theirs in pairs:
+        error = (ours - theirs).abs().max() / theirs.abs().max()
+        assert error < TOLERANCES[torch.float16]
+
+
 @pytest.mark.parametrize("width", [1, 7, 16, 17, 35])
 def test_masks_are_those_of_the_kernels(width, monkeypatch):
     monkeypatch.setattr(launcher, "launch", emulator.launch)

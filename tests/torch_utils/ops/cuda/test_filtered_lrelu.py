@@ -16,6 +16,7 @@ from torch_utils.ops.cuda.filtered_lrelu_plan import (
     specialisation,
 )
 from torch_utils.ops.cuda.recorder import record_launches
+from torch_utils.ops.layout import arithmetic_dtype
 from torch_utils.ops.reference import filtered_lrelu as reference
 
 TOLERANCES = {  # relative to the largest value
@@ -107,7 +108,7 @@ def make_inputs(case: Case) -> dict:
     elif case.layout == "strided":
         x = torch.randn(n, 2 * h, c, 3 * w).to(case.dtype)[:, ::2, :, ::3].transpose(1, 2)
     fu, fd = (torch.randn(size) / 3 ** len(size) for size in (case.fu, case.fd))
-    b, scale = torch.randn(c).to(case.dtype), torch.randn(n, c)
+    b, scale = (torch.randn(size).to(arithmetic_dtype(case.dtype)) for size in ((c,), (n, c)))
     names = ["x", "fu", "fd", "b", "scale"]
     return {k: emulator.guarded(v) for k, v in zip(names, (x, fu, fd, b, scale), strict=True)}
 
@@ -132,8 +133,8 @@ def call_of(case: Case) -> FilteredLrelu:
     return FilteredLrelu(case.up, case.down, case.padding, 1.4, case.slope, case.clamp, case.flip)
 
 
-def run_adjoint(case: Case, dy, x, fu, fd, mask):
-    """Gradient of the input of the upsampling."""
+def run_adjoint(case: Case, dy, x, fu, fd, mask, scale=None, saved=None, needs_sums=False):
+    """Gradients of input (times the scale), bias and scale."""
     first, second = [], []
     for axis, tmp in ((1, inner_size(case)[1]), (0, inner_size(case)[0])):
         before = case.padding[0 if axis else 2]
@@ -141,15 +142,18 @@ def run_adjoint(case: Case, dy, x, fu, fd, mask):
         first += [fd_taps - 1, tmp - dy.shape[2 + axis] * case.down]
         second += [fu_taps - 1 - before, (x.shape[2 + axis] - 1) * case.up + 1 + before - tmp]
     settings = tuple(first), tuple(second), 1.4 * case.up**2, case.slope, not case.flip
-    call = FilteredMask(case.down, case.up, *settings)
-    return filtered_lrelu.filtered_mask(Operands(dy, fd, fu, mask=mask), call)
+    call = FilteredMask(case.down, case.up, *settings, needs_sums)
+    return filtered_lrelu.filtered_mask(Operands(dy, fd, fu, None, scale, mask, saved), call)
 
 
 def run_reference(case: Case, x, fu, fd, b, scale):
-    """Output in float64, and the scaled input, which it depends on."""
-    x = (x.double() * scale.double()[:, :, None, None]).requires_grad_()
-    filters = fu.double(), fd.double()
-    return reference.filtered_lrelu(x, *filters, b.double(), None, call_of(case)), x
+    """Output in float64, and input, bias and scale, which it depends on."""
+    x, b, scale = (t.double().requires_grad_() for t in (x, b, scale))
+    return reference.filtered_lrelu(x, fu.double(), fd.double(), b, scale, call_of(case)), (
+        x,
+        b,
+        scale,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -198,7 +202,7 @@ def test_value_and_gradient_match_reference(emulated, name):
     inputs = emulated(case)
     x = inputs["x"]
     y, mask = run(case, **inputs)
-    y_ref, x_ref = run_reference(case, **inputs)
+    y_ref, inputs_ref = run_reference(case, **inputs)
     assert y.shape == y_ref.shape and y.dtype == case.dtype
     assert_close(y, y_ref, case.dtype)
     assert torch.equal(run(case, **inputs, has_mask=False)[0], y)
@@ -208,10 +212,16 @@ def test_value_and_gradient_match_reference(emulated, name):
     )
 
     dy = emulator.guarded(torch.randn_like(y))
-    dx = run_adjoint(case, dy, x, inputs["fu"], inputs["fd"], mask)
-    (dx_ref,) = torch.autograd.grad((y_ref * dy.double()).sum(), x_ref)
-    assert dx.shape == x.shape and dx.dtype == case.dtype
-    assert_close(dx, dx_ref, case.dtype)
+    adjoint = dy, x, inputs["fu"], inputs["fd"], mask
+    grads = run_adjoint(case, *adjoint, inputs["scale"], x, needs_sums=True)
+    grads_ref = torch.autograd.grad((y_ref * dy.double()).sum(), inputs_ref)
+    assert grads[0].dtype == case.dtype
+    for grad, grad_ref in zip(grads, grads_ref, strict=True):
+        assert grad.shape == grad_ref.shape
+        assert_close(grad, grad_ref, case.dtype)
+    dv, *sums = run_adjoint(case, *adjoint)
+    assert_close(dv.double() * inputs["scale"].double()[:, :, None, None], grads_ref[0], case.dtype)
+    assert all(t.numel() == 0 for t in sums)
 
 
 @pytest.mark.parametrize(
@@ -222,8 +232,9 @@ def test_order_of_threads_does_not_matter(emulated, name):
     for seed in (0, 1):
         inputs = emulated(CASES[name], seed)
         y, mask = run(CASES[name], **inputs)
-        dx = run_adjoint(CASES[name], y, inputs["x"], inputs["fu"], inputs["fd"], mask)
-        results.append((y, mask, dx))
+        x, scale = inputs["x"], inputs["scale"]
+        grads = run_adjoint(CASES[name], y, x, inputs["fu"], inputs["fd"], mask, scale, x, True)
+        results.append((y, mask, *grads))
     assert all(map(torch.equal, *results))
 
 
@@ -240,16 +251,20 @@ def test_zeros_have_the_slope_of_negative_numbers(emulated):
     for name in ("x", "b"):
         inputs[name].zero_()
     y, mask = run(T2, **inputs)
-    y_ref, x_ref = run_reference(T2, **inputs)
-    dx = run_adjoint(T2, torch.ones_like(y), inputs["x"], inputs["fu"], inputs["fd"], mask)
-    assert_close(dx, torch.autograd.grad(y_ref.sum(), x_ref)[0], T2.dtype)
+    y_ref, (_, b_ref, _) = run_reference(T2, **inputs)
+    dv, *_ = run_adjoint(T2, torch.ones_like(y), inputs["x"], inputs["fu"], inputs["fd"], mask)
+    assert_close(dv.sum([0, 2, 3]), torch.autograd.grad(y_ref.sum(), b_ref)[0], T2.dtype)
 
 
 @pytest.mark.parametrize("shape", [(0, 3, 8, 8), (2, 0, 8, 8)])
 def test_empty_batches_launch_nothing(shape):
     case = replace(T2, shape=shape)
-    y, _ = run(case, torch.empty(shape), *(torch.ones(12),) * 2, None, None)
+    x, f = torch.empty(shape), torch.ones(12)
+    y, mask = run(case, x, f, f, None, None)
     assert y.shape == (*shape[:2], *((size - 12) // 2 + 1 for size in inner_size(case)))
+    dx, db, dscale = run_adjoint(case, y, x, f, f, mask, torch.ones(shape[:2]), x, True)
+    assert dx.shape == x.shape
+    assert torch.equal(db, torch.zeros(shape[1])) and torch.equal(dscale, torch.zeros(shape[:2]))
 
 
 def standard_names() -> list[str]:

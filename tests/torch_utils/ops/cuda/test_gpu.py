@@ -44,13 +44,23 @@ def _upfirdn2d(taps, ndim, **kwargs):
 
 
 def _filtered_lrelu(up, down, fd_ndim=1, **kwargs):
-    def function(x, b, impl):
+    def function(x, b, impl, scale=None):
         fu = None if up == 1 else _filter(6 * up, 1)
         fd = None if down == 1 else _filter(6 * down, fd_ndim)
         kwargs_ = dict(up=up, down=down, padding=12, clamp=1.5, impl=impl) | kwargs
-        return filtered_lrelu(x, fu, fd, b, **kwargs_)
+        return filtered_lrelu(x, fu, fd, b, **kwargs_, scale=scale)
 
     return function
+
+
+def _scaled(function):
+    """With a scale that depends on the images, so that its gradient is part of theirs."""
+
+    def scaled(x, b, impl):
+        wide = x.to(torch.promote_types(x.dtype, torch.float32))
+        return function(x, b, impl, scale=1 + wide.mean([2, 3]))
+
+    return scaled
 
 
 def _bias_act(act, **kwargs):
@@ -68,6 +78,9 @@ OPS = {
     "lrelu_up2": _filtered_lrelu(2, 2),
     "lrelu_up4": _filtered_lrelu(4, 2),
     "lrelu_radial": _filtered_lrelu(2, 2, fd_ndim=2),
+    "lrelu_up4_scaled": _scaled(_filtered_lrelu(4, 2)),
+    "lrelu_radial_scaled": _scaled(_filtered_lrelu(2, 2, fd_ndim=2)),
+    "lrelu_general_scaled": _scaled(_filtered_lrelu(2, 2, slope=1.5)),
     "lrelu_critical": _filtered_lrelu(1, 1, padding=0, gain=1.0, slope=1.0),
     "bias_lrelu": _bias_act("lrelu"),
     "bias_linear": _bias_act("linear", gain=0.5),

@@ -65,21 +65,38 @@ def test_source_that_cannot_be_read_is_a_failure_like_others(fake_device, source
         launch(NAME, fake_device)
 
 
-def test_launch_calls_the_driver(source_dir):
-    """Contexts, streams, arguments and attributes, as a driver sees them."""
-    kernel = f"kernel {compiler.compile_cubin(SOURCE, NAME, 'sm_90').symbol}"
+def notes_of_launches(source_dir, *arguments):
+    """What the fake driver notes when launch_on_fake_driver.py runs."""
     folder = source_dir.parent
-    library = folder / "libcuda.so.1"
-    flags = ["-shared", "-fPIC", "-o", str(library)]
+    flags = ["-shared", "-fPIC", "-o", str(folder / "libcuda.so.1")]
     subprocess.run(["gcc", *flags, str(HERE / "fake_driver.c")], check=True)
     command = [sys.executable, "-m", "tests.torch_utils.ops.cuda.launch_on_fake_driver"]
     result = subprocess.run(
-        [*command, str(source_dir), SOURCE],
+        [*command, str(source_dir), SOURCE, *arguments],
         env={**os.environ, "LD_LIBRARY_PATH": str(folder)},
         stderr=subprocess.PIPE,
         text=True,
     )
     assert result.returncode == 0, result.stderr
+    return re.sub(r"(CUDA_ERROR_\w+): [^;\n]*", r"\1", result.stderr)  # without explanations
+
+
+def test_launch_takes_the_raw_stream_where_pytorch_has_it(source_dir):
+    streams = set(re.findall(r"stream (\w+)", notes_of_launches(source_dir, "raw")))
+    assert streams == {"0xcd00", "0xcd01"}
+
+
+@pytest.mark.parametrize(
+    ("blocks", "block_bytes", "percent"),
+    [(8, 0, 0), (1, 1, 1), (4, 40 * 1024, 72), (32, 8 * 1024, 100)],
+)
+def test_carveout_holds_all_blocks(blocks, block_bytes, percent):
+    assert launcher.carveout(blocks, block_bytes, 1024, 228 * 1024) == percent
+
+
+def test_launch_calls_the_driver(source_dir):
+    """Contexts, streams, arguments and attributes, as a driver sees them."""
+    kernel = f"kernel {compiler.compile_cubin(SOURCE, NAME, 'sm_90').symbol}"
 
     def launched(stream, block=256, shared_bytes=0):
         return (
@@ -110,12 +127,13 @@ def test_launch_calls_the_driver(source_dir):
         ),
     )
     on_0 = launched(0xAB00)
-    notes = re.sub(r"(CUDA_ERROR_\w+): [^;\n]*", r"\1", result.stderr)  # without explanations
-    assert notes.splitlines() == [
-        *("-- first", "context 0x1000", "load cubin", kernel, on_0),
+    carveout = "attribute 9 = 4 on device 0"  # 8 blocks of 128 bytes and 1 KiB, in 228 KiB
+    assert notes_of_launches(source_dir).splitlines() == [
+        *("-- first", "context 0x1000", "load cubin", kernel, carveout, on_0),
         *("-- again", on_0),
         *("-- other device", "load ptx", kernel, launched(0xAB01)),
         *("-- shared memory", f"attribute 8 = {232448 - 128} on device 0"),
+        "attribute 9 = 100 on device 0",
         *(launched(0xAB00, shared_bytes=60000), launched(0xAB00, shared_bytes=50000)),
         *("-- thread", "context 0x1000", on_0),
         *("-- refused", launched(0xAB00, block=2048)),
