@@ -68,7 +68,9 @@ def derivatives(
 
 
 def _random_like(x: Tensor, seed: int) -> Tensor:
-    """Numbers that bfloat16 can represent, the same for every type."""
+    """Numbers that bfloat16 can represent, the same for every type; none on the meta device."""
+    if x.is_meta:  # which has no random generator
+        return torch.empty(x.shape, dtype=x.dtype, device=x.device)
     generator = torch.Generator(x.device).manual_seed(seed)
     numbers = torch.randn(x.shape, generator=generator, device=x.device)
     return numbers.bfloat16().to(x.dtype)

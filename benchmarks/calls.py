@@ -1,14 +1,16 @@
 """Record calls of operators while a network runs, and repeat them on other tensors."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from benchmarks import timing
+
+AnyCall = TypeVar("AnyCall", bound=Hashable)
 
 
 @dataclass(frozen=True)
@@ -85,9 +87,9 @@ def is_depthwise(x: Tensor, weight: Tensor, groups: int) -> bool:
     return weight.shape[1] == 1 and groups == x.shape[1]
 
 
-def count_calls(calls: list[Call]) -> Iterator[tuple[Call, int]]:
+def count_calls(calls: Sequence[AnyCall]) -> Iterator[tuple[AnyCall, int]]:
     """Distinct calls, and how often each took place."""
-    counts: dict[Call, int] = {}
+    counts: dict[AnyCall, int] = {}
     for call in calls:
         counts[call] = counts.get(call, 0) + 1
     yield from counts.items()

@@ -1,12 +1,9 @@
 """Calls that try every kernel of the ops, and their errors beside the reference in float64."""
 
-import contextlib
 import dataclasses
 import inspect
 import itertools
-import multiprocessing
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,9 +14,9 @@ from benchmarks.calls import Layout
 from benchmarks.networks import Setup
 from benchmarks.op_calls import NETWORKS, OPS, OpCall, cfg_of, network_calls
 from torch_utils.ops.bias_act import activation_funcs
-from torch_utils.ops.cuda.compiler import compile_cubin
-from torch_utils.ops.cuda.compiler import failures as cuda_failures
-from torch_utils.ops.cuda.recorder import record_launches
+from torch_utils.ops.cuda import compiler, launcher
+from torch_utils.ops.cuda.recorder import Kernel, record_launches
+from training.config import Cfg
 
 # A sample that rounding moves across the kink of a nonlinearity has another gradient, correctly.
 # This is rare: a correct kernel agrees with the reference for other random numbers.
@@ -36,7 +33,7 @@ class Errors:
         failures: Calls that are not close to the reference, or raised, and why.
         num_calls: How many calls were tried.
         num_kernels: How many different CUDA kernels they launch, with their gradients.
-        num_by_reference: How many of the calls launch none; on CPUs this is not known.
+        num_by_reference: How many of the calls launch none, and use the reference.
     """
 
     largest: tuple[float, ...]
@@ -51,10 +48,15 @@ def calls_to_try(resolution: int, device: torch.device) -> list[OpCall]:
     """The calls of all networks, with few channels, and some that no network makes."""
     found: list[OpCall] = []
     for network in NETWORKS:
-        setup = Setup(cfg_of(network), resolution, batch=2, cbase=resolution * 16, cmax=12)
+        setup = setup_of_calls(cfg_of(network), resolution)
         for call in network_calls(network, setup, device):
             found.append(dataclasses.replace(call, layer=f"{network} {call.layer}".strip()))
     return found + unusual_calls()
+
+
+def setup_of_calls(cfg: Cfg, resolution: int) -> Setup:
+    """The networks whose calls are tried."""
+    return Setup(cfg, resolution, batch=2, cbase=resolution * 16, cmax=12)
 
 
 def measure_errors(
@@ -70,10 +72,12 @@ def measure_errors(
     """
     num_orders = len(accuracy.ORDERS)
     largest, worst, failures = [0.0] * num_orders, [""] * num_orders, []
-    kernels, num_by_reference = set(), 0
+    kernels: set[Kernel] = set()
+    num_by_reference = 0
+    is_without_kernels = device.type == "cuda" and not compiler.is_available(device.index)
     for call in (_in_layout(call.with_dtype(dtype), channels_last) for call in calls):
         try:
-            launched = _kernels_of_call(call, device)
+            launched = set() if is_without_kernels else _kernels_of_call(call)
             kernels |= launched
             num_by_reference += not launched
             errors = _errors_of_call(call, device)
@@ -86,31 +90,20 @@ def measure_errors(
             if error >= largest[order]:
                 largest[order], worst[order] = error, call.layer
     # A kernel that cannot be built is a finding, too: the reference took its place, and is slow.
-    failures += [text for (*kernel, _), text in cuda_failures.items() if tuple(kernel) in kernels]
+    for (source, specialisation, _), reason in launcher.failures.items():
+        if (source, specialisation) in kernels:
+            failures.append(f"not built: {specialisation} of {source}: {reason}")
     return Errors(
         tuple(largest), tuple(worst), tuple(failures), len(calls), len(kernels), num_by_reference
     )
 
 
-def compile_kernels(
-    calls: Sequence[OpCall], dtypes: Sequence[torch.dtype], device: torch.device
-) -> int:
-    """Compile the CUDA kernels of calls in both layouts into the cache, on all cores.
-
-    Returns:
-        How many kernels these are.
-    """
-    kernels: set[tuple[str, str]] = set()
+def kernels_of(calls: Sequence[OpCall], dtypes: Sequence[torch.dtype]) -> set[Kernel]:
+    """The CUDA kernels of calls and their gradients, in all types and both layouts."""
+    kernels: set[Kernel] = set()
     for call, dtype, channels_last in itertools.product(calls, dtypes, (False, True)):
-        # Calls that fail here will fail again, and be reported, when they are measured.
-        with contextlib.suppress(Exception):
-            kernels |= _kernels_of_call(_in_layout(call.with_dtype(dtype), channels_last), device)
-    arch = "sm_{}{}".format(*torch.cuda.get_device_capability(device))
-    with ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn")) as pool:
-        compiled = [pool.submit(compile_cubin, *kernel, arch) for kernel in sorted(kernels)]
-        for future in compiled:
-            future.result()
-    return len(kernels)
+        kernels |= _kernels_of_call(_in_layout(call.with_dtype(dtype), channels_last))
+    return kernels
 
 
 def unusual_calls() -> list[OpCall]:
@@ -141,13 +134,12 @@ def unusual_calls() -> list[OpCall]:
     return calls
 
 
-def _kernels_of_call(call: OpCall, device: torch.device) -> set[tuple[str, str]]:
-    if device.type != "cuda":
-        return set()
-    function, data = call.prepare(device)
+def _kernels_of_call(call: OpCall) -> set[Kernel]:
+    """The CUDA kernels of a call and its gradients; the meta device stands for the GPU."""
+    function, data = call.prepare(torch.device("meta"))
     with record_launches() as kernels:
         accuracy.derivatives(function, data, len(accuracy.ORDERS))
-    return set(kernels)
+    return kernels
 
 
 def _errors_of_call(call: OpCall, device: torch.device) -> list[float]:

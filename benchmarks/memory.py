@@ -1,15 +1,10 @@
-"""Memory that a process or a GPU uses, and the largest batch that fits."""
+"""Memory that a process or a GPU uses."""
 
+import gc
 import re
-from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
 
 import torch
-
-MEMORY_SHARE = 0.9  # of a GPU's memory that a batch may take
-
-Result = TypeVar("Result")
 
 
 def resident_bytes(field: str) -> int | None:
@@ -26,7 +21,6 @@ def resident_bytes(field: str) -> int | None:
 def reset_peak(device: torch.device) -> None:
     """Let `peak_bytes` start again from the memory in use now."""
     if device.type == "cuda":
-        torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)
 
 
@@ -35,55 +29,18 @@ def peak_bytes(device: torch.device) -> int | None:
     return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
 
 
+def release(device: torch.device) -> None:
+    """Give back the memory of a GPU that only discarded objects take, for other processes, too."""
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+
+
+def used_bytes(device: torch.device) -> int | None:
+    """Memory that tensors on a GPU take now; `None` on other devices."""
+    return torch.cuda.memory_allocated(device) if device.type == "cuda" else None
+
+
 def gigabytes(size: int | None) -> str:
     """A cell of a table."""
     return "-" if size is None else f"{size / 1e9:.3g}"
-
-
-def filling_batch(
-    run: Callable[[int], None], device: torch.device, smallest: int, largest: int
-) -> int:
-    """The largest batch that should fit: `smallest`, doubled as often as memory allows.
-
-    Two small batches are tried. Memory grows linearly from there on.
-
-    Args:
-        run: Runs a batch of a size.
-        device: Where; if it is no GPU, the result is `largest`, or the last below it.
-        smallest: First batch.
-        largest: Limit.
-    """
-    used = {}
-    for batch in (smallest, min(2 * smallest, largest)):
-        reset_peak(device)
-        try:
-            run(batch)
-        except torch.OutOfMemoryError:
-            return smallest
-        used[batch] = peak_bytes(device) or 0
-    (first, first_used), (last, last_used) = min(used.items()), max(used.items())
-    per_image = (last_used - first_used) / max(last - first, 1)
-    limit = float("inf")
-    if device.type == "cuda":
-        limit = MEMORY_SHARE * torch.cuda.get_device_properties(device).total_memory
-    batch = smallest
-    while 2 * batch <= largest and first_used + per_image * (2 * batch - first) <= limit:
-        batch *= 2
-    return batch
-
-
-def measure_filling(
-    measure: Callable[[int], Result], batch: int, smallest: int
-) -> tuple[int, Result]:
-    """Measure with a batch, and halve the batch as long as it does not fit.
-
-    Raises:
-        RuntimeError: If `smallest` does not fit.
-    """
-    while True:
-        try:
-            return batch, measure(batch)
-        except torch.OutOfMemoryError as error:
-            if batch <= smallest:
-                raise RuntimeError(f"out of memory with a batch of {batch}") from error
-        batch //= 2  # outside the handler: its traceback would keep tensors alive

@@ -110,6 +110,11 @@ class Training:
         module = self.module(phase)
         module.zero_grad(set_to_none=True)
         module.requires_grad_(True)
+        self.accumulate(phase)
+        module.requires_grad_(False)
+
+    def accumulate(self, phase: str) -> None:
+        """Add the gradients of a phase to the network that it trains, which must need them."""
         self.loss.accumulate_gradients(
             phase=phase,
             real_img=self.real_img,
@@ -119,7 +124,6 @@ class Training:
             gain=self.intervals[phase],
             cur_nimg=self.cur_nimg,
         )
-        module.requires_grad_(False)
 
     def gradients(self, phase: str) -> np.ndarray:
         """All gradients of the network that a phase trains, as one vector; zero where none is."""

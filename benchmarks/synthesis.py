@@ -211,9 +211,9 @@ class ConvolutionRecorder(TorchDispatchMode):
             x, weight, _, *settings = args
             if not is_depthwise(x, weight, groups=settings[-1]):
                 is_transposed = settings[3]
-                conv = Convolution(
-                    Layout.of(x), Layout.of(weight), tuple(settings), is_transposed, tuple(y.shape)
-                )
+                frozen = tuple(tuple(s) if isinstance(s, list) else s for s in settings)
+                layouts = Layout.of(x), Layout.of(weight)
+                conv = Convolution(*layouts, frozen, is_transposed, tuple(y.shape))
                 self.convs.append(conv)
         return y
 

@@ -136,8 +136,13 @@ def format_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def format_markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A table in Markdown: the first column to the left, the others to the right."""
     ruler = ["---", *["---:"] * (len(header) - 1)]
-    cells = [[str(cell).replace("|", "\\|") for cell in row] for row in (header, ruler, *rows)]
-    return "\n".join(f"| {' | '.join(row)} |" for row in cells)
+    return "\n".join(map(format_markdown_row, (header, ruler, *rows)))
+
+
+def format_markdown_row(row: Sequence[str]) -> str:
+    """A row of a table in Markdown."""
+    cells = (str(cell).replace("|", "\\|") for cell in row)
+    return f"| {' | '.join(cells)} |"
 
 
 def _is_enough(runs_sec: list[float], num_runs: int | None, budget_sec: float) -> bool:

@@ -87,7 +87,7 @@ def is_separable(f: Tensor) -> bool:
     """Whether a filter is the product of a row and a column, to float32 precision."""
     if f.ndim == 1 or 1 in f.shape:
         return True
-    largest, second = torch.linalg.svdvals(f.double())[:2].tolist()
+    largest, second = torch.linalg.svdvals(f.double().cpu())[:2].tolist()
     return second <= 1e-6 * largest
 
 

@@ -19,6 +19,7 @@ import torch
 from torch_utils.ops.cpu import compiler
 
 torch.set_num_threads(1)
+torch.backends.cudnn.allow_tf32 = False  # as training does, see `devices.configure_backends`
 
 
 def pytest_configure(config):

@@ -3,8 +3,6 @@
 import dataclasses
 import mmap
 import os
-import time
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,7 +16,6 @@ from benchmarks import (
     correctness,
     dataset,
     gpu_report,
-    gpu_sections,
     memory,
     metrics,
     op_calls,
@@ -32,7 +29,6 @@ from benchmarks import (
 from benchmarks.calls import Layout
 from benchmarks.networks import Setup, Training, build_generator
 from benchmarks.peaks import Peaks, measure_peaks
-from benchmarks.report import Incomplete, Item, Section, write_report
 from dnnlib import openmp
 from torch_utils.ops.selection import wants_reference
 from training import networks_stylegan3
@@ -427,122 +423,6 @@ def test_resident_bytes_remember_the_peak():
         for page in range(0, len(block), mmap.PAGESIZE):
             block[page] = 1
     assert memory.resident_bytes("VmHWM") > 1.2 * memory.resident_bytes("VmRSS")
-
-
-# benchmarks.gpu_report
-
-
-def test_correctness_finds_a_wrong_gradient(monkeypatch):
-    tried = [call for call in correctness.unusual_calls() if call.op == "upfirdn2d"]
-    result = correctness.measure_errors(tried, torch.float32, False, CPU)
-    assert result.num_calls == len(tried) and not result.failures
-    assert max(result.largest) < 1e-5
-    monkeypatch.setitem(op_calls.OPS, "upfirdn2d", _wrong(op_calls.OPS["upfirdn2d"], True))
-    result = correctness.measure_errors(tried, torch.float32, True, CPU)
-    assert len(result.failures) == len(tried) and result.largest[0] < 1e-5
-    assert result.largest[1] == pytest.approx(0.01, rel=0.1)
-
-
-def _section(name, *functions, share=1):
-    items = [Item(f"{name}{idx}", function) for idx, function in enumerate(functions)]
-    return Section(name, name.upper(), "About.", ("a", "b", "c"), share, lambda: items)
-
-
-def test_report_survives_failures_and_saves_each_section():
-    def fail():
-        raise ValueError("no such\nkernel | at all")
-
-    def fail_in_part():
-        raise Incomplete("one of two", [["4", "5", "6"]])
-
-    saved = []
-    sections = [_section("x", lambda: [["1", "2", "3"]], fail), _section("y", fail_in_part)]
-    report = write_report("# Head\n", sections, 60, saved.append)
-    assert len(saved) == 3 and "## X" in saved[0] and "## Y" not in saved[0]
-    assert "| 1 | 2 | 3 |" in report.text
-    assert "| x1 | failed: ValueError: no such kernel \\| at all |  |" in report.text
-    assert "| 4 | 5 | 6 |\n| y0 | failed: Incomplete: one of two |  |" in report.text
-    assert report.failures == [
-        "x: x1: ValueError: no such kernel | at all",
-        "y: y0: Incomplete: one of two",
-    ]
-    assert "- 2 failures" in report.text
-
-
-def test_report_leaves_out_what_comes_too_late(monkeypatch):
-    clock = [0.0]
-    monkeypatch.setattr(time, "perf_counter", lambda: clock[0])
-
-    def take(seconds):
-        def measure():
-            clock[0] += seconds
-            return [["1", "2", "3"]]
-
-        return measure
-
-    # 10 s each: the second item of x ends too late, and takes from y, which leaves some to z.
-    sections = [
-        _section("x", take(6), take(6), take(6)),
-        _section("y", take(5)),
-        _section("z", take(8), take(5), take(1)),
-    ]
-    report = write_report("", sections, 30, lambda _: None)
-    assert report.left_out == ["x: x2", "z: z2"] and clock == [30]
-    assert "Left out for want of time: x2." in report.text
-    assert report.text.count("| 1 | 2 | 3 |") == 5
-    assert "- 2 items left out for want of time" in report.text
-
-
-@pytest.mark.slow
-def test_gpu_report_on_a_cpu(tmp_path):
-    args = ["--quick", "--device=cpu", f"--out={tmp_path / 'report.md'}"]
-    args += ["--sections=correctness,layers,synthesis,training"]
-    result = CliRunner().invoke(gpu_report.main, args)
-    assert result.exit_code == 0, result.output
-    text = (tmp_path / "report.md").read_text()
-    assert text in result.stdout
-    for title in ("Correctness", "Every layer", "Synthesis", "Training", "Conclusion"):
-        assert f"\n## {title}\n" in text
-    assert text.count("| ok |") == 6  # ops and layouts
-    assert "- 0 failures\n- 0 items left out" in text
-
-
-def test_gpu_report_times_a_cold_start(monkeypatch):
-    cache_dir = os.environ[gpu_sections.CACHE_DIR_VARIABLE]
-    monkeypatch.setenv(gpu_sections.CACHE_DIR_VARIABLE, cache_dir)
-    monkeypatch.setattr(training, "in_fresh_process", lambda function, *args: function(*args))
-    plan = gpu_report.Plan.tiny(CPU)
-    (section,) = [s for s in gpu_report.all_sections(plan, Peaks(1, 1)) if s.name == "compile"]
-    (row,) = section.items()[0].measure()
-    assert row[0] == "stylegan3-t" and float(row[1]) > 0 and float(row[2]) > 0
-
-
-def test_filling_batch_doubles_to_the_limit_where_memory_is_not_known():
-    tried = []
-    assert memory.filling_batch(tried.append, CPU, smallest=3, largest=13) == 12
-    assert tried == [3, 6]
-
-
-def test_filling_batch_is_the_largest_that_should_fit(monkeypatch):
-    tried = []
-    gpu = SimpleNamespace(total_memory=1000)
-    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: gpu)
-    monkeypatch.setattr(memory, "reset_peak", lambda _: None)
-    monkeypatch.setattr(memory, "peak_bytes", lambda _: 100 + 20 * tried[-1])
-    # 900 are for use: 32 images take 740, 64 would take 1380.
-    assert memory.filling_batch(tried.append, torch.device("cuda"), 4, 512) == 32
-    assert tried == [4, 8]
-
-
-def test_measure_filling_halves_what_does_not_fit():
-    def measure(batch):
-        if batch > 5:
-            raise torch.OutOfMemoryError("CUDA out of memory")
-        return -batch
-
-    assert memory.measure_filling(measure, 16, smallest=4) == (4, -4)
-    with pytest.raises(RuntimeError, match="out of memory with a batch of 8"):
-        memory.measure_filling(measure, 16, smallest=8)
 
 
 # benchmarks.metrics
