@@ -9,6 +9,7 @@ import hashlib
 import io
 import json
 import re
+import threading
 import time
 import warnings
 from collections.abc import Iterator
@@ -29,6 +30,8 @@ OPTIONS = {"std": "c++17", "ptxas_options": ["-v"]}  # -v reports the resources
 INCLUDE = re.compile(r'^\s*#\s*include\s*"([^"]+)"', re.MULTILINE)
 CORE_VERSION = "==1.2.2"  # of cuda-core, as in requirements.txt
 PROBE = "template <class T> __global__ void probe(T* x) {}\n"
+
+_import_lock = threading.Lock()
 
 __getattr__ = moved.names_of(__name__)
 
@@ -86,8 +89,13 @@ def core() -> SimpleNamespace:
     """The parts of `cuda-core` and `cuda-bindings` that we use, and the version of NVRTC.
 
     Raises:
-        BuildError: If a package is missing.
+        BuildError: If a package is missing or too old.
     """
+    with _import_lock:  # a thread can see modules that another has imported in part
+        return _import_core()
+
+
+def _import_core() -> SimpleNamespace:
     try:
         from cuda.bindings import driver, nvrtc
     except ImportError as error:

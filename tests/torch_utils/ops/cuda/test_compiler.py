@@ -335,3 +335,28 @@ def test_availability_is_a_constant_of_compiled_code_per_device(monkeypatch):
     for index, expected in [(0, -1), (1, 1), (0, -1), (1, 1)]:
         assert function(x, torch.device("cuda", index)) == expected
     assert asked == [0, 1]
+
+
+FROM_MANY_THREADS = """
+import sys, threading
+from torch_utils.ops.cuda import compiler
+sys.setswitchinterval(1e-6)
+start = threading.Barrier(8)
+def call():
+    start.wait()
+    versions.append(compiler.core().nvrtc_version)
+versions = []
+threads = [threading.Thread(target=call) for _ in range(8)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+print(len(versions))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("attempt", range(3))  # without a lock, about every second one failed
+def test_threads_that_are_the_first_to_ask_for_nvrtc(attempt):
+    command = [sys.executable, "-c", FROM_MANY_THREADS]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.stderr == ""
+    assert result.stdout == "8\n"
