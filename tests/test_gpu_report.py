@@ -1,9 +1,11 @@
 """The report about a GPU: what it counts, what it writes when, and what it does without a GPU."""
 
 import ast
+import dataclasses
 import importlib.metadata
 import json
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -155,7 +157,7 @@ def test_all_kernels_are_built_before_they_are_launched(monkeypatch):
     monkeypatch.setattr(kernel_builds, "build", build)
     monkeypatch.setattr(correctness, "calls_to_try", calls_to_try)
     monkeypatch.setattr(gpu_sections.compiler, "arch_of", lambda _: "sm_90")
-    plan = gpu_report.replace(_plan(), device=SimpleNamespace(type="cuda"))
+    plan = dataclasses.replace(_plan(), device=SimpleNamespace(type="cuda"))
     first, second = (item.measure() for item in gpu_sections.build_items(plan))
     of_training, _, of_calls = done
     assert done[1] == "networks run"
@@ -331,6 +333,16 @@ def test_first_line_names_what_is_missing(monkeypatch):
     assert "scipy 0.1 (pinned: " in "\n".join(environment.version_lines("cpu"))
 
 
+@pytest.mark.parametrize("system", ["Linux", "Windows", "Darwin"])
+def test_first_line_names_what_this_platform_requires_only(system, monkeypatch):
+    monkeypatch.setattr(platform, "system", lambda: system)
+    monkeypatch.setattr(environment, "version_of", lambda name: None)
+    line = environment.missing_line("cuda")
+    assert ("nvidia-cuda-nvrtc" in line) == (system == "Windows")
+    assert ("cuda-core" in line) == (system != "Darwin")
+    assert line.count("cuda-bindings") == line.count("pytest") == 1
+
+
 def test_report_that_cannot_start_says_why_in_one_line(monkeypatch, capsys):
     monkeypatch.setattr(environment, "version_of", lambda name: None if name == "scipy" else "1")
     with pytest.raises(SystemExit) as caught:
@@ -484,7 +496,7 @@ def test_channels_last_reaches_the_discriminator():
 
 
 def test_padding_rounds_channels_up():
-    plan = gpu_report.replace(_plan(), cmax=12)
+    plan = dataclasses.replace(_plan(), cmax=12)
     conv, _ = compared_operations._convolutions(plan, "stylegan3-t")[0]
     assert conv.kernel[:2] == (12, 12)
     x, weight = compared_operations._padded(conv, 8)
@@ -560,7 +572,7 @@ def copy_of_ours(tmp_path):
 @pytest.mark.multiprocess
 def test_another_checkout_is_measured_in_turns(copy_of_ours):
     checkout.check(copy_of_ours)
-    plan = gpu_report.replace(_plan(), batches={"stylegan2": 4})
+    plan = dataclasses.replace(_plan(), batches={"stylegan2": 4})
     (item,) = checkout.items(plan, copy_of_ours)
     rows = list(item.measure())
     assert [row[:3] for row in rows] == [
