@@ -248,6 +248,10 @@ def test_report_leaves_out_what_comes_too_late(monkeypatch):
     assert "Left out for want of time: x2." in report.text
     assert report.text.count("| 1 | 2 | 3 |") == 5
     assert "- 2 items left out for want of time" in report.text
+    times = [line for line in report.text.splitlines() if line.endswith("left for it)")]
+    assert times == [
+        f"({took} s, of {had} s that were left for it)" for took, had in ((12, 10), (5, 8), (13, 13))
+    ]
 
 
 def test_ctrl_c_ends_the_report_with_what_was_measured():
