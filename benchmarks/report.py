@@ -96,7 +96,9 @@ class Report:
         if left_out:
             self.add(f"\nLeft out for want of time: {'; '.join(left_out)}.\n")
         seconds = time.perf_counter() - start
-        self.add(f"\n({seconds:.0f} s, of {max(0, deadline - start):.0f} s that were left for it)\n")
+        self.add(
+            f"\n({seconds:.0f} s, of {max(0, deadline - start):.0f} s that were left for it)\n"
+        )
 
     def _items_of(self, section: Section) -> list[Item]:
         try:

@@ -250,7 +250,8 @@ def test_report_leaves_out_what_comes_too_late(monkeypatch):
     assert "- 2 items left out for want of time" in report.text
     times = [line for line in report.text.splitlines() if line.endswith("left for it)")]
     assert times == [
-        f"({took} s, of {had} s that were left for it)" for took, had in ((12, 10), (5, 8), (13, 13))
+        f"({took} s, of {had} s that were left for it)"
+        for took, had in ((12, 10), (5, 8), (13, 13))
     ]
 
 
@@ -480,15 +481,6 @@ def test_profile_lists_the_dearest_first(monkeypatch):
 
 
 # Comparisons
-
-
-def test_tf32_is_on_for_one_side_only():
-    backends = torch.backends.cudnn, torch.backends.cuda.matmul
-    before = [backend.allow_tf32 for backend in backends]
-    for is_allowed in (True, False):
-        with comparisons._tf32(is_allowed):
-            assert [backend.allow_tf32 for backend in backends] == [is_allowed] * 2
-    assert [backend.allow_tf32 for backend in backends] == before
 
 
 def test_channels_last_reaches_the_discriminator():
