@@ -12,7 +12,7 @@ AMPERE = (8, 0)  # compute capability of the first GPUs that have TF32 and bfloa
 def notes(config: TrainConfig, device: torch.device) -> Iterator[str]:
     """Differences between what the user asked for and what the device does, line by line.
 
-    Float16 is the default, and quietly becomes float32 where there is no CUDA.
+    Float16 is not among them: it is the default, and becomes float32 on devices without CUDA.
     """
     name, has_ampere = f"--device={device.type}", False
     if device.type == "cuda":
@@ -25,7 +25,7 @@ def notes(config: TrainConfig, device: torch.device) -> Iterator[str]:
     if device.type == "cuda" and not has_ampere:
         yield (
             f"Note: --precision=bf16: {name} can only emulate bfloat16, which is slow; GPUs from "
-            "sm_80 on compute with it, and every GPU with --precision=fp16."
+            "sm_80 on compute in bfloat16, and all GPUs in float16 (--precision=fp16)."
         )
     elif device.type not in ("cuda", "cpu"):
         yield f"Note: --precision=bf16: {name} computes in float32; CUDA and CPUs take bfloat16."
