@@ -138,14 +138,14 @@ class LaunchCounter(TorchDispatchMode, recorder.LaunchRecorder):
         if not _is_on_device(tensors, self.place) or _launches_nothing(func, name):
             return 0
         if name.startswith(("_foreach_", "_fused_")):
-            return self._num_list_launches(name, args, result)
+            return self._num_list_launches(name, args)
         if name == "cat":
             return -(-len(args[0]) // CAT_TENSORS)
         if name == "convolution_backward":
             return sum(args[-1])
         return 1
 
-    def _num_list_launches(self, name: str, args: tuple[Any, ...], result: Any) -> int:
+    def _num_list_launches(self, name: str, args: tuple[Any, ...]) -> int:
         lists = [a for a in args if isinstance(a, (list, tuple)) and a and _flatten(a)]
         depth = len(lists) + (not name.endswith("_"))  # a list of results
         depth -= name.startswith("_fused_")  # the steps are passed in another way
