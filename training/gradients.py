@@ -5,15 +5,15 @@ from torch import Tensor
 
 
 def join(module: torch.nn.Module) -> Tensor | None:
-    """A copy of all gradients `[number]`, in the order of the parameters; `None` without any."""
+    """All gradients of a network, `[number]`, in the order of its parameters, or `None`."""
     grads = [param.grad.flatten() for param in module.parameters() if param.grad is not None]
     return torch.cat(grads) if grads else None
 
 
 def replace(module: torch.nn.Module, flat: Tensor) -> None:
-    """Make each gradient a view of its part of `flat`, which is like the result of `join`.
+    """Make each gradient a view of its part of a tensor as `join` returns it.
 
-    A parameter without a gradient keeps none: optimizers skip it.
+    A parameter without a gradient stays without: optimizers skip it.
     """
     trained = [param for param in module.parameters() if param.grad is not None]
     parts = flat.split([param.numel() for param in trained])
