@@ -25,7 +25,7 @@ NUM_ITERATIONS = 4  # without R1, of which one in 16 has it
 def items(plan: Plan) -> list[Item]:
     """One item for each comparison: whole iterations first, then parts of them.
 
-    cuDNN tries its algorithms.
+    From here on, cuDNN tries its algorithms.
     """
     devices.configure_backends(plan.device)
     t: Cfg = "stylegan3-t"
