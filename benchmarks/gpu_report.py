@@ -10,6 +10,8 @@ if __name__ == "__main__":  # Ctrl-C ends the script quietly even during the oth
     from dnnlib import interrupts
 
     interrupts.end_quietly()
+
+if __name__ == "__main__":  # the other imports need packages
     from benchmarks import environment
 
     environment.require_packages()
