@@ -308,7 +308,7 @@ def test_old_cuda_bindings_are_told_from_a_missing_cuda_core(monkeypatch):
     monkeypatch.delitem(sys.modules, "cuda.core", raising=False)
     monkeypatch.delattr(cuda, "core", raising=False)
     monkeypatch.setattr(sys, "meta_path", [Finder(), *sys.meta_path])
-    with pytest.raises(compiler.BuildError, match="cuda-bindings is too old .*cynvvm") as info:
+    with pytest.raises(compiler.BuildError, match=r"cuda-bindings is too old .*cynvvm") as info:
         compiler._import_core()
     assert 'pip install --upgrade "cuda-bindings==' in str(info.value)
 
