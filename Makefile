@@ -33,7 +33,7 @@ lint: $(VENV)/.installed-dev
 
 cuda-kernels: $(VENV)/.installed-dev
 	timeout 600 $(VENV)/bin/python -m training.precompile \
-	  --arch=sm_75,sm_80,sm_90,sm_100,sm_120 --resolution=256
+	  --arch=sm_75,sm_80,sm_90,sm_100,sm_120 --resolution=256 --precision=fp16,fp32,bf16
 
 help-texts: $(VENV)/.installed
 	$(VENV)/bin/python -m docs.help_texts

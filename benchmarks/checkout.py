@@ -130,7 +130,7 @@ class Side:
         self._answer(START_SEC)
 
     def measure(self) -> tuple[float, int | None]:
-        """Seconds per iteration, over a whole cycle, and peak memory.
+        """Seconds per iteration, over a whole cycle, and peak memory in bytes (on GPUs).
 
         Raises:
             CheckoutError: If the process fails or takes too long.

@@ -5,8 +5,9 @@ imports nothing else of this project, so the checkout may be ours, the published
 
     python checkout_worker.py SETTINGS.json
 
-The settings name the networks and the sizes. The process prints a line of JSON for every line that
-it reads: {"ready": true} at first, then {"seconds": [...]} for each number of iterations.
+The settings name the networks, the sizes, and the iterations of a run. The process prints lines of
+JSON. The first is {"ready": true}. Each line that it reads is a number of runs, and the answer is
+{"seconds": [...], "peak_bytes": ...}: seconds per iteration in each run, and peak memory on GPUs.
 """
 
 import copy

@@ -25,7 +25,7 @@ NUM_ITERATIONS = 4  # without R1, of which one in 16 has it
 def items(plan: Plan) -> list[Item]:
     """One item for each comparison: whole iterations first, then parts of them.
 
-    cuDNN tries its algorithms.
+    From here on, cuDNN tries its algorithms.
     """
     devices.configure_backends(plan.device)
     t: Cfg = "stylegan3-t"
@@ -82,13 +82,14 @@ def _iterations(plan: Plan, cfg: Cfg, name: str, sides: list[Side]) -> Iterator[
             config = iteration.config_of(setup, data, plan.device, **side.options)
             run = iteration.started(side.change(config), plan.device)
             runs[side.name] = stack.enter_context(run)
-            with _tf32(config.tf32):
+            # The start of a run sets this for the process, in which there are several here.
+            with devices.using_tf32(config.tf32):
                 runs[side.name].warm_up(min(NUM_ITERATIONS, plan.num_iterations))
         for _ in range(plan.num_rounds):
             for side in sides:
                 before = memory.used_bytes(plan.device)
                 memory.reset_peak(plan.device)
-                with _tf32(runs[side.name].config.tf32):
+                with devices.using_tf32(runs[side.name].config.tf32):
                     timed = runs[side.name].measure(min(NUM_ITERATIONS, plan.num_iterations))
                 found[side.name].append(timed.median_sec)
                 peaks[side.name] = _added_peak(plan.device, before)
@@ -99,20 +100,6 @@ def _added_peak(device: torch.device, before: int | None) -> int | None:
     """Peak memory less what was in use before, by the other sides, too."""
     peak = memory.peak_bytes(device)
     return None if peak is None or before is None else peak - before
-
-
-@contextlib.contextmanager
-def _tf32(is_allowed: bool) -> Iterator[None]:
-    """Inside, products of float32 use TF32 or not; a run sets this for its process at the start."""
-    backends: tuple[Any, ...] = torch.backends.cudnn, torch.backends.cuda.matmul
-    before = [backend.allow_tf32 for backend in backends]
-    for backend in backends:
-        backend.allow_tf32 = is_allowed
-    try:
-        yield
-    finally:
-        for backend, value in zip(backends, before, strict=True):
-            backend.allow_tf32 = value
 
 
 def _channels_last_discriminator(config: TrainConfig) -> TrainConfig:

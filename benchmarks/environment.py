@@ -6,6 +6,7 @@ besides the standard library until its functions are called.
 
 import importlib.metadata
 import os
+import platform
 import re
 import shutil
 import subprocess
@@ -28,6 +29,7 @@ WITHOUT = {  # what the lack of other packages and tools means
     "C++ compiler": "no kernels for the CPU",
 }
 REQUIREMENT = re.compile(r"^([A-Za-z0-9_.-]+)(?:==([^\s;]+))?")
+PLATFORM = re.compile(r"platform_system == [\"'](\w+)[\"']")  # in a marker
 TOOLKIT_BIN = Path("/usr/local/cuda/bin")  # where the CUDA toolkit is installed on Linux
 
 
@@ -54,13 +56,13 @@ def find_tool(name: str) -> str | None:
 
 def missing_line(device_type: str) -> str:
     """The first line of a report: what is missing, and what its lack means."""
-    absent = [name for name in _requirements() if version_of(name) is None]
-    if version_of("pytest") is None:
-        absent.append("pytest")
+    packages = [*_requirements(), "pytest"]
+    if device_type == "cuda" and "cuda-bindings" not in packages:  # on Linux, PyTorch brings it
+        packages.append("cuda-bindings")
+    absent = [name for name in packages if version_of(name) is None]
     if not any(find_tool(name) for name in ("c++", "g++", "clang++", "cl")):
         absent.append("C++ compiler")
     if device_type == "cuda":
-        absent += [name for name in ("cuda-bindings",) if version_of(name) is None]
         absent += [] if _nvrtc()[0] else ["NVRTC"]
         absent += [n for n in ("nvidia-smi", "compute-sanitizer") if find_tool(n) is None]
     notes = [f"{name} ({WITHOUT[name]})" if name in WITHOUT else name for name in absent]
@@ -95,11 +97,11 @@ def version_lines(device_type: str) -> list[str]:
 
 
 def _requirements() -> dict[str, str | None]:
-    """Names of the required packages, and the pinned versions."""
+    """Names of the packages that this platform requires, and the pinned versions."""
     found: dict[str, str | None] = {}
     for line in (PROJECT_DIR / "requirements.txt").read_text(encoding="utf-8").splitlines():
-        match = REQUIREMENT.match(line)
-        if match is not None:
+        match, platforms = REQUIREMENT.match(line), PLATFORM.findall(line)
+        if match is not None and (not platforms or platform.system() in platforms):
             found[match[1]] = match[2]
     return found
 

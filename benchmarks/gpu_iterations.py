@@ -24,7 +24,7 @@ MAX_NAME = 110
 
 
 def iteration_items(plan: Plan) -> list[Item]:
-    """One item for each configuration; cuDNN tries its algorithms."""
+    """One item for each configuration; from here on, cuDNN tries its algorithms."""
     devices.configure_backends(plan.device)
     return [Item(cfg, functools.partial(_iteration_rows, plan, cfg)) for cfg in plan.batches]
 

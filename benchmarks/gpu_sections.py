@@ -134,7 +134,7 @@ def layer_items(plan: Plan, peaks: Peaks) -> list[Item]:
 
 
 def synthesis_items(plan: Plan) -> list[Item]:
-    """One item for each configuration; cuDNN tries its algorithms."""
+    """One item for each configuration; from here on, cuDNN tries its algorithms."""
     devices.configure_backends(plan.device)
 
     def rows(cfg: Cfg) -> Iterator[Row]:

@@ -17,7 +17,7 @@ from torch_utils.ops.cuda import cubin
 from torch_utils.ops.kernel_cache import CACHE_DIR_VARIABLE
 
 HEADER = ("check", "result", "s")
-TESTS_SEC = 75  # of the tests; those that have not ended by then are named
+TESTS_SEC = 75  # then the tests are ended, and the report has those that had finished
 SANITIZER_SEC = 30
 OUTCOME = re.compile(r"^(\S+::.*?) (PASSED|FAILED|ERROR|SKIPPED)", re.MULTILINE)
 MARKED = re.compile(r"^(?:@|pytestmark = )pytest\.mark\.gpu\b", re.MULTILINE)

@@ -12,43 +12,42 @@ if __name__ == "__main__":  # Ctrl-C ends the script quietly even during the oth
 
     interrupts.end_quietly()
 
-import json
-import os
 import shutil
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
 import click
 import torch
 
-from benchmarks import PROJECT_DIR, options, timing
+from benchmarks import PROJECT_DIR, in_checkout, options, timing
 from dnnlib import cli
 from dnnlib.errors import MachineError
 from dnnlib.options import version_option
 
 DRIVER = Path("tests", "torch_utils", "ops", "cuda", "fake_driver.c")
 WORKER = Path(__file__).with_name("host_time_worker.py")
-# The folder of a script is the first on the path, where `training` would be that of benchmarks.
-RUN = "import runpy, sys; sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__')"
 
 Times = dict[str, float]  # what was measured -> microseconds
 
 
 @click.command(cls=cli.Command)
-@click.option(
-    "--checkout",
-    type=cli.LocalPath(exists=True, file_okay=False, path_type=Path),
-    help="Folder of another version, to measure beside this one.",
-)
+@options.checkout
 @options.number("--processes", "Processes for each version, in turns.", default=3)
-@options.number("--rounds", "Looks at the clock in each process; the least counts.", default=30)
+@options.number("--rounds", "Measurements in each process; the shortest counts.", default=30)
 @version_option
 def main(checkout: Path | None, processes: int, rounds: int) -> None:
-    """Measure the host time of launches and ops.
+    """Measure the host time of launches and ops; needs no GPU, but a C compiler.
 
-    Example: python -m benchmarks.host_time --checkout=../before
+    Prints the microseconds of processor time that Python takes for a launch of a CUDA kernel, and
+    for a call of each op: without gradients, with them, and with the backward pass. A driver that
+    does nothing stands in for the driver of CUDA. With --checkout, "before" is the other version.
+
+    \b
+    Examples:
+      python -m benchmarks.host_time
+      # Beside the version before.
+      python -m benchmarks.host_time --checkout=../before
     """
     times: Times = {}
     others: Times = {}
@@ -57,7 +56,7 @@ def main(checkout: Path | None, processes: int, rounds: int) -> None:
         for _ in range(processes):
             if checkout is not None:
                 keep_least(others, measure(checkout.resolve(), folder, rounds))
-            keep_least(times, measure(Path(PROJECT_DIR), folder, rounds))
+            keep_least(times, measure(PROJECT_DIR, folder, rounds))
     click.echo(timing.describe_machine(torch.device("cpu")))
     click.echo("Microseconds of processor time per call, the least of all rounds")
     click.echo()
@@ -92,22 +91,8 @@ def build_driver(folder: Path) -> None:
 
 
 def measure(checkout: Path, folder: str, rounds: int) -> Times:
-    """Measure a checkout in a process.
-
-    Raises:
-        MachineError: If the process fails; the last line of its output says why.
-    """
-    result = subprocess.run(
-        [sys.executable, "-c", RUN, str(WORKER), f"--rounds={rounds}"],
-        cwd=checkout,
-        env={**os.environ, "PYTHONPATH": str(checkout), "LD_LIBRARY_PATH": folder},
-        capture_output=True,
-        text=True,
-    )
-    if result.returncode != 0:
-        reason = (result.stderr.strip().splitlines() or ["no output"])[-1]
-        raise MachineError(f"{checkout} cannot be measured: {reason}")
-    return json.loads(result.stdout.splitlines()[-1])
+    """Measure a checkout, with the driver in `folder`, see `in_checkout.run_script`."""
+    return in_checkout.run_script(WORKER, checkout, f"--rounds={rounds}", LD_LIBRARY_PATH=folder)
 
 
 def keep_least(times: Times, new: Times) -> None:

@@ -49,7 +49,7 @@ def build(kernels: Collection[Kernel], arch: str) -> Builds:
         BuildError: If a package is missing.
     """
     start = time.perf_counter()
-    compiler.core()  # imports packages, which several threads must not do at once
+    compiler.core()  # a missing package is one error here, not one for each kernel
     before = _cached()
     failures: dict[Kernel, str] = {}
     nvrtc_sec = 0.0

@@ -2,7 +2,7 @@
 
 The iteration is that of `training.training_loop.Trainer`: data, phases, gradients, optimizer,
 moving average, statistics, adaptive augmentation. The meta device has shapes, but no data, and
-stands for CUDA. It takes the way of CUDA wherever a choice depends on the device: see
+stands for CUDA. Wherever a choice depends on the device, it is made as on CUDA: see
 `_choose_as_on_cuda`.
 
 How launches are counted:
@@ -10,11 +10,11 @@ How launches are counted:
 - An operation of PyTorch on tensors of the device is one kernel or one copy. Views, allocations and
   operations without elements launch nothing.
 - Operations on lists of tensors (`_foreach_*`, `_fused_adam_`) are cut into chunks of `CHUNK`
-  elements; a launch takes so many tensors and chunks as `LIMITS` says (`MultiTensorApply.cuh`).
+  elements; a launch takes as many tensors and chunks as `LIMITS` says (`MultiTensorApply.cuh`).
   `cat` takes up to `CAT_TENSORS` tensors per launch.
 - A backward pass of a convolution is a kernel per gradient.
-- The kernels of this project count as their launchers record them. The operations of PyTorch inside
-  of our ops, which add up sums of blocks, are not seen.
+- The kernels of this project count as their launchers record them. Not counted are operations of
+  PyTorch inside of our ops, which add up the sums of blocks.
 
 This file also runs with the packages of another checkout: see `launches.py`.
 """
@@ -138,14 +138,14 @@ class LaunchCounter(TorchDispatchMode, recorder.LaunchRecorder):
         if not _is_on_device(tensors, self.place) or _launches_nothing(func, name):
             return 0
         if name.startswith(("_foreach_", "_fused_")):
-            return self._num_list_launches(name, args, result)
+            return self._num_list_launches(name, args)
         if name == "cat":
             return -(-len(args[0]) // CAT_TENSORS)
         if name == "convolution_backward":
             return sum(args[-1])
         return 1
 
-    def _num_list_launches(self, name: str, args: tuple[Any, ...], result: Any) -> int:
+    def _num_list_launches(self, name: str, args: tuple[Any, ...]) -> int:
         lists = [a for a in args if isinstance(a, (list, tuple)) and a and _flatten(a)]
         depth = len(lists) + (not name.endswith("_"))  # a list of results
         depth -= name.startswith("_fused_")  # the steps are passed in another way
@@ -236,7 +236,7 @@ def _make_trainer(setup: Setup, run_dir: str) -> Any:
     with META:
         trainer: Any = _MetaTrainer(Worker(device=META), config)
     trainer.cur_nimg = 1_000_000  # the blur of config R, which fades, is over
-    # Reading the counters is not possible, and takes place in every sixteenth iteration only.
+    # The counters cannot be read here; training reads them in every sixteenth iteration only.
     trainer.health.check = lambda networks: None
     options = getattr(phases, "device_options", lambda _: dict(foreach=True))
     for phase in trainer.phases:
@@ -300,4 +300,4 @@ def _places(counter: LaunchCounter) -> Iterator[None]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(measure(**json.loads(sys.argv[2]))))
+    print(json.dumps(measure(**json.loads(sys.argv[1]))))

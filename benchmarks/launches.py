@@ -1,6 +1,6 @@
 """Kernel launches of training, counted without a GPU: `python -m benchmarks.launches`.
 
-The networks of a batch of 32 images of 256x256 run on the meta device, see `launch_counts.py`.
+Training in batches of 32 images of 256x256 pixels runs on the meta device, see `launch_counts.py`.
 """
 
 if __name__ == "__main__":  # Ctrl-C ends the script quietly even during the other imports
@@ -9,8 +9,6 @@ if __name__ == "__main__":  # Ctrl-C ends the script quietly even during the oth
     interrupts.end_quietly()
 
 import json
-import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,10 +16,9 @@ from typing import Any
 import click
 import torch
 
-from benchmarks import PROJECT_DIR, launch_counts, options, timing
+from benchmarks import PROJECT_DIR, in_checkout, launch_counts, options, timing
 from benchmarks.launch_counts import LIMITS, NETWORKS, OTHERS, PLACES
 from dnnlib import cli
-from dnnlib.errors import MachineError
 from dnnlib.options import version_option
 from training.config import Cfg
 
@@ -34,14 +31,10 @@ Result = dict[str, Any]  # of `launch_counts.measure`
 @options.networks(resolution=256)
 @options.number("--batch", "Images per iteration, in one pass.", default=32)
 @options.number(
-    "--cuda", "Version of CUDA of PyTorch, 12 or 13: decides the launches for lists.", 13
+    "--cuda", "Version of CUDA, 12 or 13: how many tensors PyTorch takes per launch.", 13
 )
 @options.number("--repeat", "Timed iterations.", default=5)
-@click.option(
-    "--checkout",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Folder of another version of this project, to measure beside this one.",
-)
+@options.checkout
 @version_option
 def main(
     configs: list[Cfg],
@@ -57,8 +50,8 @@ def main(
 
     Prints one row per phase, with the launches by place, and one for an average iteration, to which
     a lazy phase contributes less because it runs less often. "iteration" is what belongs to no
-    phase. Processor time is that of an iteration without lazy phases on the meta device, which does
-    everything that a CPU does in training except to call CUDA: the least of several runs.
+    phase. Processor time is that of an iteration without lazy phases on the meta device, where the
+    host does about the same as with a GPU, but never calls CUDA: the least of several runs.
 
     With --checkout, the other version comes first in each cell: before > after.
 
@@ -99,23 +92,9 @@ def main(
 
 
 def measure(checkout: Path, arguments: dict[str, Any]) -> Result:
-    """Call `launch_counts.measure` with the packages of a checkout, in a process of its own.
-
-    Raises:
-        MachineError: If the process fails, for example because the checkout is too old.
-    """
-    # Not as a script, whose folder would come first among those that Python imports from.
-    run = "import runpy, sys; runpy.run_path(sys.argv[1], run_name='__main__')"
-    done = subprocess.run(
-        [sys.executable, "-c", run, launch_counts.__file__, json.dumps(arguments)],
-        cwd=checkout,
-        capture_output=True,
-        text=True,
-    )
-    if done.returncode != 0:
-        reason = (done.stderr.strip() or "no message").splitlines()[-1]
-        raise MachineError(f"measuring {arguments['cfg']} with {checkout} failed: {reason}")
-    return json.loads(done.stdout.splitlines()[-1])
+    """Call `launch_counts.measure` in a checkout, see `in_checkout.run_script`."""
+    script = Path(launch_counts.__file__)
+    return in_checkout.run_script(script, checkout, json.dumps(arguments))
 
 
 def per_iteration(result: Result, places: Sequence[str]) -> float:

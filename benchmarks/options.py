@@ -1,6 +1,7 @@
 """Command-line options of the benchmarks, and the set-up that follows them."""
 
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import click
@@ -14,6 +15,12 @@ from torch_utils.layers import check_resolution
 from training.config import CFGS
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+checkout = click.option(
+    "--checkout",
+    type=cli.LocalPath(exists=True, file_okay=False, path_type=Path),
+    help="Folder of another version of this project, to measure beside this one.",
+)
 
 
 def number(name: str, help: str, default: int | None = None, minimum: int | None = 1) -> Decorator:

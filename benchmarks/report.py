@@ -46,7 +46,7 @@ class Section:
         title: Heading.
         about: Meaning of the columns.
         header: Names of the columns; an item that fails fills the first two.
-        share: Part of the total time, in seconds of a report that takes as long as it may.
+        share: Its part of the total time, relative to the shares of the other sections.
         items: Returns the items; is called when the section's turn comes.
     """
 
@@ -96,7 +96,9 @@ class Report:
         if left_out:
             self.add(f"\nLeft out for want of time: {'; '.join(left_out)}.\n")
         seconds = time.perf_counter() - start
-        self.add(f"\n({seconds:.0f} s, of {section.share:g} s that were allotted)\n")
+        self.add(
+            f"\n({seconds:.0f} s, of {max(0, deadline - start):.0f} s that were left for it)\n"
+        )
 
     def _items_of(self, section: Section) -> list[Item]:
         try:

@@ -1,7 +1,4 @@
-"""Launches more than ten different kernels, for NVIDIA's compute-sanitizer.
-
-compute-sanitizer --error-exitcode=9 python -m benchmarks.ten_launches
-"""
+"""Launches more than ten different kernels, for NVIDIA's compute-sanitizer."""
 
 import click
 import torch
@@ -20,7 +17,14 @@ CALLS_PER_OP = 2
 @device_option
 @version_option
 def main(device: str) -> None:
-    """Launch more than ten different CUDA kernels; prints how many. On CPUs, the same calls run."""
+    """Launch more than ten different CUDA kernels, and print how many.
+
+    On CPUs, the same calls of ops run.
+
+    \b
+    Example:
+      compute-sanitizer --error-exitcode=9 python -m benchmarks.ten_launches
+    """
     torch_device = devices.resolve_device(device)
     calls, num_kernels = choose_calls()
     for call in calls:

@@ -1,9 +1,11 @@
 """The report about a GPU: what it counts, what it writes when, and what it does without a GPU."""
 
 import ast
+import dataclasses
 import importlib.metadata
 import json
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -155,7 +157,7 @@ def test_all_kernels_are_built_before_they_are_launched(monkeypatch):
     monkeypatch.setattr(kernel_builds, "build", build)
     monkeypatch.setattr(correctness, "calls_to_try", calls_to_try)
     monkeypatch.setattr(gpu_sections.compiler, "arch_of", lambda _: "sm_90")
-    plan = gpu_report.replace(_plan(), device=SimpleNamespace(type="cuda"))
+    plan = dataclasses.replace(_plan(), device=SimpleNamespace(type="cuda"))
     first, second = (item.measure() for item in gpu_sections.build_items(plan))
     of_training, _, of_calls = done
     assert done[1] == "networks run"
@@ -246,6 +248,11 @@ def test_report_leaves_out_what_comes_too_late(monkeypatch):
     assert "Left out for want of time: x2." in report.text
     assert report.text.count("| 1 | 2 | 3 |") == 5
     assert "- 2 items left out for want of time" in report.text
+    times = [line for line in report.text.splitlines() if line.endswith("left for it)")]
+    assert times == [
+        f"({took} s, of {had} s that were left for it)"
+        for took, had in ((12, 10), (5, 8), (13, 13))
+    ]
 
 
 def test_ctrl_c_ends_the_report_with_what_was_measured():
@@ -329,6 +336,16 @@ def test_first_line_names_what_is_missing(monkeypatch):
         "cuda"
     )
     assert "scipy 0.1 (pinned: " in "\n".join(environment.version_lines("cpu"))
+
+
+@pytest.mark.parametrize("system", ["Linux", "Windows", "Darwin"])
+def test_first_line_names_what_this_platform_requires_only(system, monkeypatch):
+    monkeypatch.setattr(platform, "system", lambda: system)
+    monkeypatch.setattr(environment, "version_of", lambda name: None)
+    line = environment.missing_line("cuda")
+    assert ("nvidia-cuda-nvrtc" in line) == (system == "Windows")
+    assert ("cuda-core" in line) == (system != "Darwin")
+    assert line.count("cuda-bindings") == line.count("pytest") == 1
 
 
 def test_report_that_cannot_start_says_why_in_one_line(monkeypatch, capsys):
@@ -466,15 +483,6 @@ def test_profile_lists_the_dearest_first(monkeypatch):
 # Comparisons
 
 
-def test_tf32_is_on_for_one_side_only():
-    backends = torch.backends.cudnn, torch.backends.cuda.matmul
-    before = [backend.allow_tf32 for backend in backends]
-    for is_allowed in (True, False):
-        with comparisons._tf32(is_allowed):
-            assert [backend.allow_tf32 for backend in backends] == [is_allowed] * 2
-    assert [backend.allow_tf32 for backend in backends] == before
-
-
 def test_channels_last_reaches_the_discriminator():
     with iteration.dataset(8) as data:
         config = iteration.config_of(TINY, data, CPU)
@@ -484,7 +492,7 @@ def test_channels_last_reaches_the_discriminator():
 
 
 def test_padding_rounds_channels_up():
-    plan = gpu_report.replace(_plan(), cmax=12)
+    plan = dataclasses.replace(_plan(), cmax=12)
     conv, _ = compared_operations._convolutions(plan, "stylegan3-t")[0]
     assert conv.kernel[:2] == (12, 12)
     x, weight = compared_operations._padded(conv, 8)
@@ -560,7 +568,7 @@ def copy_of_ours(tmp_path):
 @pytest.mark.multiprocess
 def test_another_checkout_is_measured_in_turns(copy_of_ours):
     checkout.check(copy_of_ours)
-    plan = gpu_report.replace(_plan(), batches={"stylegan2": 4})
+    plan = dataclasses.replace(_plan(), batches={"stylegan2": 4})
     (item,) = checkout.items(plan, copy_of_ours)
     rows = list(item.measure())
     assert [row[:3] for row in rows] == [

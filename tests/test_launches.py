@@ -94,10 +94,10 @@ def test_command_prints_both_versions_side_by_side():
 
 def test_checkout_that_cannot_be_measured_is_named(monkeypatch, tmp_path):
     done = subprocess.CompletedProcess([], 1, "", "Traceback\nImportError: no such name\n")
-    monkeypatch.setattr(launches.subprocess, "run", lambda *_, **__: done)
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: done)
     result = CliRunner().invoke(launches.main, ["--configs=stylegan2", f"--checkout={tmp_path}"])
     assert result.exit_code != 0
-    assert f"with {tmp_path} failed: ImportError: no such name" in str(result.output)
+    assert f"{tmp_path} cannot be measured: ImportError: no such name" in str(result.output)
 
 
 def test_other_versions_of_cuda_are_refused():

@@ -79,10 +79,10 @@ def configure_backends(
 
 
 @contextlib.contextmanager
-def full_float32() -> Iterator[None]:
-    """Compute products of float32 tensors in float32 inside, even if this process allows TF32."""
+def using_tf32(is_allowed: bool) -> Iterator[None]:
+    """Inside, products of float32 tensors may use TF32, or may not; afterwards all is as before."""
     before = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
-    _allow_tf32(False, False)
+    _allow_tf32(is_allowed, is_allowed)
     try:
         yield
     finally:

@@ -1,6 +1,7 @@
 """Training statistics: report values anywhere, collect their mean and spread over all processes.
 
-`report()` copies a value on its device, and never waits for the device; many are summed together.
+`report()` copies a value on its device, and never waits for the device; sums of many values are
+computed together.
 `Collector.update()` adds up the sums of all devices and processes; all processes must call it.
 """
 
@@ -17,7 +18,7 @@ import dnnlib
 from dnnlib import heartbeat
 
 MAX_WAITING = 256  # reports that wait to be summed together
-MAX_WAITING_ELEMENTS = 1024  # of such a report
+MAX_WAITING_ELEMENTS = 1024  # of a report that waits; larger ones are summed at once
 
 _rank = 0
 _sync_device: torch.device | None = None  # where processes exchange sums; `None` for one process
@@ -147,7 +148,7 @@ class Collector:
 
 
 class _Sums:
-    """Sums of the reports on one device, of which few operations compute many."""
+    """Sums of the reports on one device; a few operations compute many sums together."""
 
     def __init__(self) -> None:
         self._names: list[str] = []  # of all reports that `take` has not added up

@@ -1,4 +1,4 @@
-"""Decisions that all processes of a run take alike, without meeting in every iteration."""
+"""Decisions that all processes of a run take together, without a meeting in every iteration."""
 
 import time
 
@@ -7,10 +7,11 @@ from torch_utils.distributed import Worker
 
 
 class Agreement:
-    """Collects flags of all processes about once in a period; a single process has its own at once.
+    """Collects the flags of all processes about once in a period.
 
     All processes must call `any_of` in every iteration. They meet in the same iterations, because
-    they also agree on the number of iterations from one meeting to the next.
+    they also agree on the number of iterations from one meeting to the next. A single process needs
+    no meetings: its flags take effect at once.
 
     Args:
         worker: This process.
@@ -20,11 +21,12 @@ class Agreement:
     def __init__(self, worker: Worker, period_sec: float) -> None:
         self._worker = worker
         self._period_sec = period_sec
-        self._interval = self._num_left = 1  # iterations from one meeting to the next; and from now
+        self._interval = 1  # iterations from one meeting to the next
+        self._num_left = 1  # iterations from now to the next meeting
         self._met_at = time.monotonic()
 
     def any_of(self, *flags: bool) -> list[bool]:
-        """OR each flag over all processes; all false in an iteration in which they do not meet."""
+        """OR each flag over all processes; all are false in an iteration without a meeting."""
         if self._worker.size == 1:
             return list(flags)
         self._num_left -= 1

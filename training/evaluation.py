@@ -44,7 +44,8 @@ class SnapshotMetrics:
     def evaluate(self, G_ema: torch.nn.Module, snapshot_pkl: Path) -> dict[str, float]:
         """Compute all metrics and report those that succeed; random generators stay unchanged.
 
-        As `calc_metrics.py` does, which shares the cache of features, in float32 without TF32.
+        Computes in float32 without TF32, as `calc_metrics.py` does, which shares the cache of
+        features.
 
         Args:
             G_ema: The generator.
@@ -58,7 +59,7 @@ class SnapshotMetrics:
             if self.worker.is_main:
                 print(f"Evaluating {name} ...")
             try:
-                with devices.full_float32():
+                with devices.using_tf32(False):
                     values.update(self._evaluate(name, G_ema, snapshot_pkl))
             except Exception as error:  # no failure of a metric may end the run
                 if self.worker.is_main:

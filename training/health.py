@@ -33,14 +33,22 @@ class Health:
     ) -> None:
         self.max_bad_steps = max_bad_steps
         self._num_steps = dict.fromkeys(phase_names, 0)
-        # Number of the last step with mostly good gradients.
+        # Number of the last step in which at least half of the gradients were finite.
         self._last_good = {
             name: torch.zeros([], dtype=torch.int64, device=device) for name in phase_names
         }
         self._num_replaced = torch.zeros([], dtype=torch.int64, device=device)
 
     def make_finite(self, phase_name: str, grads: Tensor) -> Tensor:
-        """Copy all gradients of a phase with 0 for NaN and 1e5 for infinity, which are counted."""
+        """Copy gradients with 0 for NaN and 1e5 or -1e5 for infinities, and count these.
+
+        Args:
+            phase_name: Phase of the gradients.
+            grads: All gradients of the phase `[number]`.
+
+        Returns:
+            The finite gradients `[number]`.
+        """
         finite = grads.nan_to_num(nan=0, posinf=1e5, neginf=-1e5)
         num_bad = (finite != grads).sum()
         self._num_replaced += num_bad

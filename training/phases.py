@@ -96,7 +96,10 @@ def load_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> N
 
 
 def _with_step_on_cpu(moments: dict[str, Any]) -> dict[str, Any]:
-    """Where PyTorch expects the number of steps; with `fused` it moves the number to the device."""
+    """Moments whose number of steps is on the CPU, where PyTorch expects it in a state.
+
+    PyTorch itself moves the number to the device of an optimizer with `fused`.
+    """
     return {k: v.cpu() if k == "step" else v for k, v in moments.items()}
 
 

@@ -56,7 +56,7 @@ def start_loading(
 def load_batch(batches: TrainingBatches, device: torch.device) -> tuple[Tensor, Tensor]:
     """The next images, float32 in [-1, 1], and their labels, on the device of the networks."""
     real_img, real_c = batches.load()
-    # A byte per value goes to the device, which converts it to a float of four.
+    # Images go to the device as bytes: float32 would be four times as much.
     real_img = real_img.to(device, non_blocking=True).contiguous() / 127.5
     return real_img.sub_(1), real_c.to(device, non_blocking=True)
 

@@ -23,7 +23,7 @@ from training.run import Run
 from training.snapshot_grid import setup_snapshot_image_grid as setup_snapshot_image_grid
 from training.stop_request import StopRequest
 
-STOP_SEC = 1  # from a request to stop to the iteration after which several processes do
+STOP_SEC = 1  # most that several processes wait before they agree on a request to stop
 
 
 def training_loop(

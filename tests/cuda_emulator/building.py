@@ -43,7 +43,7 @@ def build(path: Path, specialisations: Sequence[str]) -> Path:
         for header, content in headers.items():
             (folder / header).write_text(content)
         flags = [*KERNEL_FLAGS, f"-I{HERE}", f"-I{folder}"]
-        # By its name, which compilers put into what addr2line reads.
+        # A file of the kernel's own name: compilers write the name where addr2line reads it.
         source = folder / path.name
         source.write_text(text)
         _compile(flags, source, folder / "kernels.o", f"{path.name}, {specialisations}")

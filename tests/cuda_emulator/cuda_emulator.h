@@ -59,11 +59,11 @@ inline bool __all_sync(unsigned mask, bool predicate, emulator::Place here = HER
 
 namespace emulator {
 
-// Whether ones, all of them, are no number in T; structures are thought to hold floats.
+// Whether a T whose bits are all ones is NaN; structures are assumed to hold floats.
 template <class T>
 constexpr bool has_nan = !std::is_integral_v<std::remove_all_extents_t<T>>;
 
-// The value that `lane` shows; lanes are counted within groups of `width`.
+// The value that `lane` of the warp shows.
 template <class T>
 NOT_WATCHED T shuffle(unsigned mask, T value, int lane, Place here) {
     static_assert(sizeof(T) <= 8);

@@ -17,7 +17,7 @@ constexpr int kMaxThreads = 1024;
 constexpr size_t kMaxStaticBytes = 48 << 10;
 constexpr size_t kMaxSharedBytes = 64 << 10;  // what sm_75 has
 
-// Threads take turns, so that these are those of the thread that runs.
+// Those of the thread that runs: threads take turns.
 struct Indices {
     dim3 thread, block, block_size, grid;
 };
@@ -31,7 +31,7 @@ struct SharedArray {
     char* address = nullptr;
     size_t limit = 0;       // bytes that may be accessed
     size_t used_bytes = 0;  // up to the last that was accessed in this launch
-    uint32_t launch = 0, block = 0;  // the epochs that these started with
+    uint32_t launch = 0, block = 0;  // the first epochs of the launch and block that it is placed for
 };
 void* place(SharedArray& array);
 void* dynamic_shared();
@@ -58,8 +58,8 @@ struct Mutation {
     const char* barrier_file;  // name of a file without folders, or null
     int barrier_line;          // the barrier there does not wait
     const char* array;         // name of an array in shared memory, or null
-    int missing_bytes;         // it is so much shorter than declared
-    int shift_bytes;           // it is so far from where it should be
+    int missing_bytes;         // the array is so much shorter than declared
+    int shift_bytes;           // the array is so far from where it should be
 };
 
 // Runs a grid; `seed` 0 runs the threads in their order. Null, or what went wrong.

@@ -1,6 +1,7 @@
 // Finds races: two accesses to a byte by different threads, one of them writing, that nothing
 // orders. Barriers of the block order all threads, barriers of a warp its lanes, and nothing orders
-// blocks. A launch with a race is reported in whatever order its threads run, and no other launch.
+// blocks. A launch with a race is reported whatever the order in which its threads run; a launch
+// without one never is.
 //
 // A cell of the shadow memory knows of one byte: the last write; and the reads and the atomic
 // operations since then, of which it keeps as many as another access could race with. Source of the
@@ -34,7 +35,7 @@ struct Cell {
 
 // Values of `Group::more`; any other is the index of the times at which the lanes of one warp came.
 constexpr uint32_t kNoMore = 0;
-constexpr uint32_t kSeveralWarps = ~0u;  // one of another warp is then in `Access::time`
+constexpr uint32_t kSeveralWarps = ~0u;  // then `Access::time` holds a thread of another warp
 
 struct LaneTimes {
     uint32_t times[kWarp] = {};

@@ -7,8 +7,9 @@
 
 namespace emulator {
 
-// An epoch is what lies between two barriers of a block, or the begin or end of one. They are
-// numbered without end, so that a number tells the block and the launch, too.
+// An epoch lies between two barriers of a block, or between a barrier and the beginning or the end
+// of a block. Epochs are numbered through all launches, so that a number tells the block and the
+// launch, too.
 struct Epochs {
     uint32_t now = 0, block = 0, launch = 0;  // this one, and the first of its block and launch
 };
@@ -32,7 +33,7 @@ void start_watching(const char* stacks, size_t bytes);
 void stop_watching();
 void start_block(size_t dynamic_bytes);
 
-// Where the last access was that is known, for messages.
+// The place of the last access that was watched, for messages.
 uint32_t last_place();
 
 }  // namespace emulator

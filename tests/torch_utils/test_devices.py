@@ -36,12 +36,13 @@ def test_tf32_is_off_unless_asked_for():
         assert torch.get_float32_matmul_precision() == "highest"
 
 
+@pytest.mark.parametrize("is_allowed", [False, True])
 @pytest.mark.parametrize("tf32", [False, True])
-def test_full_float32_lasts_as_long_as_its_context(tf32):
+def test_other_arithmetic_lasts_as_long_as_its_context(tf32, is_allowed):
     devices.configure_backends(CUDA, tf32=tf32)
-    with devices.full_float32():
-        assert allowed() == (False, False)
+    with devices.using_tf32(is_allowed):
+        assert allowed() == (is_allowed, is_allowed)
     assert allowed() == (tf32, tf32)
-    with pytest.raises(ZeroDivisionError), devices.full_float32():
+    with pytest.raises(ZeroDivisionError), devices.using_tf32(is_allowed):
         1 / 0  # noqa: B018
     assert allowed() == (tf32, tf32)

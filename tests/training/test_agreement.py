@@ -53,17 +53,16 @@ def test_all_stop_in_the_same_iteration_within_the_period(monkeypatch):
     first, second, meetings = run(monkeypatch, 1, [0.0099, 0.0124], asked_at=500)
     assert first == second
     assert 500 <= first <= 500 + 1 / 0.0124
-    assert (
-        meetings <= 7 + 500 * 0.0124 + 2
-    )  # the interval doubles from one to 80, then one a second
+    # The interval doubles from 1 to 80 iterations; then there is one meeting a second.
+    assert meetings <= 7 + 500 * 0.0124 + 2
 
 
-def test_slow_iterations_are_left_one_by_one(monkeypatch):
+def test_processes_meet_after_each_slow_iteration(monkeypatch):
     first, second, meetings = run(monkeypatch, 1, [1.5, 1.4], asked_at=7)
     assert first == second == 7 and meetings == 8
 
 
-def test_period_of_zero_asks_in_every_iteration(monkeypatch):
+def test_processes_meet_after_each_iteration_with_a_period_of_zero(monkeypatch):
     first, second, meetings = run(monkeypatch, 0, [0.01, 0.01], asked_at=20)
     assert first == second == 20 and meetings == 21
 

@@ -116,7 +116,15 @@ def test_continued_run_keeps_its_precision_in_either_name():
     ("device", "capability", "given", "expected"),
     [
         ("cpu", None, {}, []),
+        ("cpu", None, {"precision": "fp32"}, []),
         ("cpu", None, {"precision": "bf16"}, []),
+        (
+            "cpu",
+            None,
+            {"precision": "fp16"},
+            ["--precision=fp16: --device=cpu computes in float32"],
+        ),
+        ("cuda", (7, 5), {"precision": "fp16"}, []),
         ("cpu", None, {"tf32": True}, ["--tf32=1 has no effect: --device=cpu has no TF32"]),
         ("mps", None, {"precision": "bf16"}, ["--device=mps computes in float32"]),
         ("cuda", (7, 5), {}, []),

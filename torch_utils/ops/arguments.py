@@ -5,7 +5,10 @@ from torch import Tensor
 
 
 def as_operand(t: Tensor, dtype: torch.dtype) -> Tensor:
-    """A small tensor as kernels read it: contiguous, in a type; usually it is, which is asked."""
+    """A small tensor as kernels read it: contiguous, and of type `dtype`.
+
+    Most tensors are so already: to ask costs less than to convert.
+    """
     return t if t.dtype == dtype and t.is_contiguous() else t.to(dtype).contiguous()
 
 

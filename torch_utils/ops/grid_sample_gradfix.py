@@ -14,7 +14,7 @@ def grid_sample(input: Tensor, grid: Tensor) -> Tensor:
 
     Differentiable to any order with respect to `input`; with respect to `grid` once, and once more
     where the first derivative was that of `input`. On GPUs, `torch.use_deterministic_algorithms`
-    makes the derivatives the same bits each time, and several times slower.
+    makes the derivatives the same bits each time, and slower.
 
     Args:
         input: Images `[N, C, H, W]`.

@@ -7,9 +7,9 @@ from torch_utils.ops.layout import arithmetic_dtype
 
 
 def sum_of_products(x: Tensor, y: Tensor) -> Tensor:
-    """Sum of `x * y` `[N, C, H, W]` over the pixels, `[N, C]`; float64 for that, else float32.
+    """Sum of `x * y` `[N, C, H, W]` over the pixels, `[N, C]`: float64 if `x` is, else float32.
 
-    Products of half precision are not rounded before they are summed: most would be zero.
+    Products in half precision are not rounded before they are summed: small ones would become zero.
     """
     n, c, h, w = x.shape
     dtype = arithmetic_dtype(x.dtype)

@@ -47,12 +47,12 @@ def separable_sum(f: Tensor, gain: float, flip_filter: bool, dtype: torch.dtype)
 
 
 def scaled(f: Tensor, gain: float) -> Tensor:
-    """A filter on the CPU times `gain`, rounded to the type of the filter."""
+    """A filter on the CPU times `gain`, rounded to the type of the filter; not to be changed."""
     return f if gain == 1 else _scaled(*_contents(f), gain)
 
 
 def _contents(f: Tensor) -> tuple[bytes, torch.dtype, torch.Size]:
-    """All that a result depends on which is kept for equal filters: bytes, type and shape."""
+    """Bytes, type and shape of a filter: the key under which results for equal filters are kept."""
     f = f if f.is_contiguous() else f.contiguous()
     return ctypes.string_at(f.data_ptr(), f.nbytes), f.dtype, f.shape
 

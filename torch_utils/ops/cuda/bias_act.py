@@ -138,7 +138,7 @@ def _add_tiles(
 
 
 def _plan(kernel: str, x: Tensor, call: BiasAct, addresses: int) -> Plan:
-    """The plan for images like `x`; `addresses` is what all their addresses are, or-ed together."""
+    """The plan for images like `x`; `addresses` is the bitwise OR of all their addresses."""
     _, scale, noise, *settings = call
     noise_has_samples = noise is not None and noise.shape[0] > 1
     is_per_sample = scale is not None or noise is not None

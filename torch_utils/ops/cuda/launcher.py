@@ -193,23 +193,25 @@ def _prefer_carveout(
 ) -> None:
     """Ask for the shared memory of as many blocks as fit on a multiprocessor; L1 gets the rest.
 
-    The launch that needs most decides. A hint: where the driver knows less, or refuses, its own
-    choice stays.
+    The launch that needs most decides. This is only a hint: if the driver lacks a function, or
+    refuses, its own choice stays.
     """
     function, index = int(_kernels[key].handle), key[2]
-    core = compiler.core().driver
-    kernel, of_device = core.CUkernel(function), core.CUdevice_attribute
-    attribute = core.CUfunction_attribute
+    driver = compiler.core().driver
+    kernel, of_device = driver.CUkernel(function), driver.CUdevice_attribute
+    attribute = driver.CUfunction_attribute
     with contextlib.suppress(RuntimeError, AttributeError):  # functions that the driver lacks
         results = [
-            core.cuOccupancyMaxActiveBlocksPerMultiprocessor(
-                core.CUfunction(function), math.prod(block), dynamic_bytes
+            driver.cuOccupancyMaxActiveBlocksPerMultiprocessor(
+                driver.CUfunction(function), math.prod(block), dynamic_bytes
             ),
-            core.cuKernelGetAttribute(attribute.CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES, kernel, index),
-            core.cuDeviceGetAttribute(
+            driver.cuKernelGetAttribute(
+                attribute.CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES, kernel, index
+            ),
+            driver.cuDeviceGetAttribute(
                 of_device.CU_DEVICE_ATTRIBUTE_RESERVED_SHARED_MEMORY_PER_BLOCK, index
             ),
-            core.cuDeviceGetAttribute(
+            driver.cuDeviceGetAttribute(
                 of_device.CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_MULTIPROCESSOR, index
             ),
         ]
@@ -219,7 +221,7 @@ def _prefer_carveout(
         percent = carveout(blocks, static_bytes + dynamic_bytes, reserved_bytes, all_bytes)
         if percent > _carveouts.get(key, -1):
             _carveouts[key] = percent
-            core.cuKernelSetAttribute(
+            driver.cuKernelSetAttribute(
                 attribute.CU_FUNC_ATTRIBUTE_PREFERRED_SHARED_MEMORY_CARVEOUT, percent, kernel, index
             )
 
@@ -249,14 +251,14 @@ def _prepare_shared_memory(
 @functools.cache
 def _allow_shared_memory(source: str, specialisation: str, index: int) -> None:
     """Let a kernel use all the shared memory that the device allows per block."""
-    core = compiler.core().driver
-    kernel = core.CUkernel(int(_kernels[source, specialisation, index].handle))
+    driver = compiler.core().driver
+    kernel = driver.CUkernel(int(_kernels[source, specialisation, index].handle))
     properties: Any = torch.cuda.get_device_properties(index)  # annotations lack the field
-    static = core.CUfunction_attribute.CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES
-    error, static_bytes = core.cuKernelGetAttribute(static, kernel, index)
+    static = driver.CUfunction_attribute.CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES
+    error, static_bytes = driver.cuKernelGetAttribute(static, kernel, index)
     dynamic = properties.shared_memory_per_block_optin - (static_bytes if error == 0 else 0)
-    attribute = core.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
-    (error,) = core.cuKernelSetAttribute(attribute, dynamic, kernel, index)
+    attribute = driver.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
+    (error,) = driver.cuKernelSetAttribute(attribute, dynamic, kernel, index)
     if error != 0:
         reason = f"{error.name} for {dynamic} bytes of shared memory"
         error = _not_loaded(source, specialisation, index, reason)

@@ -14,8 +14,8 @@ MAX_CHANNELS = 64  # of a block, a limit of CUDA
 # in memory; with 0, neighbouring threads have neighbouring columns in this layout, too.
 PACKED_CHANNELS = (32, 16, 8, 4, 0)
 PATCH_WIDTH = 2  # outputs of a thread in a row
-# Instructions of a thread, about: for a pair of inputs that it stages; for its patch of outputs.
-# The traffic of a sector of 32 bytes with the L2 cache takes as long as so many instructions.
+# Estimates: instructions of a thread for a pair of inputs that it stages, and for its patch of
+# outputs; instructions that take as long as to move a sector of 32 bytes to or from the L2 cache.
 PAIR_COST, PATCH_COST, SECTOR_COST = 15, 400, 195
 
 
@@ -138,9 +138,7 @@ class Tile:
 
     def cost(self, item_size: int) -> float:
         """Instructions of all threads."""
-        passes = -(
-            -self.in_pairs // math.prod(self.patches)
-        )  # if there are more pairs than threads
+        passes = -(-self.in_pairs // math.prod(self.patches))  # several if threads are too few
         num_pairs = passes * self.in_batches * self.filters.batch
         sectors = self._sectors(2 * self.in_pairs, self.in_height, item_size)
         sectors += self._sectors(self.width, self.height, item_size)

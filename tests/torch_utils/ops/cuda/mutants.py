@@ -10,13 +10,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from unittest import mock
 
+import pytest
 import torch
 from torch import Tensor
 
 from tests.cuda_emulator import emulator
 from tests.cuda_emulator.emulator import EmulatorError, Mutation, SharedArray
-from torch_utils.ops import bias_act, filtered_lrelu, selection, upfirdn2d
-from torch_utils.ops.cuda import launcher
+from tests.cuda_emulator.ops import emulate
+from torch_utils.ops import bias_act, filtered_lrelu, upfirdn2d
 from torch_utils.ops.cuda.recorder import record_launches
 
 BARRIER = re.compile(r"^(?:(?!//).)*\b__sync(?:threads|warp)\w*\(", re.MULTILINE)
@@ -83,13 +84,8 @@ def find_all() -> list[Mutant]:
             mutants.append(Mutant(source, name, mutation, report))
         run()  # as others read what it writes
 
-    with contextlib.ExitStack() as stack:
-        # Tensors on the CPU are taken for tensors on a GPU.
-        stack.enter_context(mock.patch.object(launcher, "launch", launch))
-        stack.enter_context(mock.patch.object(selection.cpu, "is_supported", lambda *_: True))
-        for module in (bias_act, filtered_lrelu, upfirdn2d):
-            stack.enter_context(mock.patch.object(module, "cpu", module.cuda))
-        stack.enter_context(_few_blocks())
+    with pytest.MonkeyPatch.context() as patch, _few_blocks():
+        emulate(patch, launch)
         _run_ops("cpu")
     return mutants
 
