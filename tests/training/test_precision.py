@@ -164,8 +164,7 @@ def test_metrics_of_a_run_never_use_tf32(monkeypatch, tmp_path):
     monkeypatch.setattr(main, "calc_metric", calc_metric)
     monkeypatch.setattr(main, "report_metric", lambda *args, **kwargs: None)
     metrics = evaluation.SnapshotMetrics(Worker(), config(tf32=True))
-    with devices.full_float32():  # restores the settings; not every PyTorch has them as attributes
-        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = True
+    with devices.using_tf32(True):  # (not every PyTorch has attributes that pytest can patch)
         assert metrics.evaluate(torch.nn.Identity(), tmp_path / "x.pkl") == dict(fid=1.0)
         assert torch.backends.cudnn.allow_tf32 and torch.backends.cuda.matmul.allow_tf32
     assert seen == [(False, False)]
