@@ -5,17 +5,30 @@ from torch import Tensor
 
 
 def join(module: torch.nn.Module) -> Tensor | None:
-    """All gradients of a network, `[number]`, in the order of its parameters, or `None`."""
-    grads = [param.grad.flatten() for param in module.parameters() if param.grad is not None]
+    """All gradients of a network, `[number]`, in the order of its parameters, or `None`.
+
+    The elements of each have the order in which those of the parameter lie in memory.
+    """
+    grads = [
+        _in_order_of(param, param.grad) for param in module.parameters() if param.grad is not None
+    ]
     return torch.cat(grads) if grads else None
 
 
 def replace(module: torch.nn.Module, flat: Tensor) -> None:
     """Make each gradient a view of its part of a tensor as `join` returns it.
 
-    A parameter without a gradient stays without: optimizers skip it.
+    Gradients get the strides of their parameters, without which the fused optimizers of CUDA refuse
+    them. A parameter without a gradient stays without: optimizers skip it.
     """
     trained = [param for param in module.parameters() if param.grad is not None]
     parts = flat.split([param.numel() for param in trained])
     for param, part in zip(trained, parts, strict=True):
-        param.grad = part.view_as(param)
+        param.grad = part.as_strided(param.shape, param.stride())
+
+
+def _in_order_of(param: Tensor, grad: Tensor) -> Tensor:
+    """The elements of a gradient, in the order of those of its parameter (which has no gaps)."""
+    if not param.is_contiguous():
+        grad = grad.permute(sorted(range(param.ndim), key=param.stride, reverse=True))
+    return grad.flatten()

@@ -223,7 +223,7 @@ void fail(const char* format, ...) {
 const char* launch(void (*kernel)(void**), void** args, dim3 grid, dim3 block, size_t shared_bytes,
                    uint32_t seed, const Mutation& intended) {
     const size_t count = size_t{block.x} * block.y * block.z;
-    if (count == 0 || count > kMaxThreads || !grid.x || !grid.y || !grid.z ||
+    if (count == 0 || count > kMaxThreads || block.z > 64 || !grid.x || !grid.y || !grid.z ||
         grid.x > 0x7fffffff || grid.y > 65535 || grid.z > 65535)
         return "the grid or the block is empty, or larger than a GPU allows";
     if (shared_bytes > kMaxSharedBytes) return "more than 64 KiB of shared memory";

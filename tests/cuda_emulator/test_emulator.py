@@ -205,6 +205,8 @@ def test_wrong_arguments_and_sizes_are_reported():
         run("write_at", 1, 1, y)
     with pytest.raises(emulator.EmulatorError, match="larger than a GPU"):
         run("write_at", 1, 1025, y, 0)
+    with pytest.raises(emulator.EmulatorError, match="larger than a GPU"):
+        run("write_at", 1, (1, 2, 65), y, 0)
     with pytest.raises(emulator.EmulatorError, match="64 KiB"):
         run("write_at", 1, 1, y, 0, shared_bytes=70000)
     with pytest.raises(emulator.EmulatorError, match="48 KiB of static"):

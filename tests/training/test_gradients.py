@@ -21,3 +21,21 @@ def test_gradients_become_views_of_one_tensor_and_missing_ones_stay_missing():
     assert unused.grad is None
     flat.zero_()
     assert not weight.grad.any() and not bias.grad.any() and not slope.grad.any()
+
+
+def test_gradients_have_the_strides_of_their_parameters():
+    """On CUDA, fused optimizers refuse others."""
+    layouts = torch.channels_last, torch.contiguous_format
+    kernels = [torch.randn(4, 3, size, size) for size in (3, 1)]
+    params = [torch.nn.Parameter(k.to(memory_format=m)) for k in kernels for m in layouts]
+    params.append(torch.nn.Parameter(torch.randn(2, 5).t()))
+    params.append(torch.nn.Parameter(torch.randn(4, 3).as_strided([1, 4, 3], [7, 3, 1])))
+    net = torch.nn.ParameterList(params)
+    expected = [torch.randn_like(p).contiguous() for p in params]
+    for param, grad in zip(params, expected, strict=True):
+        param.grad = grad
+    for _ in range(2):  # of gradients as autograd makes them, and of views
+        gradients.replace(net, gradients.join(net))
+        for param, grad in zip(params, expected, strict=True):
+            assert param.grad.stride() == param.stride()
+            assert torch.equal(param.grad, grad)

@@ -163,12 +163,11 @@ def test_metrics_of_a_run_never_use_tf32(monkeypatch, tmp_path):
     monkeypatch.setattr(main, "find_missing", lambda *args: {})
     monkeypatch.setattr(main, "calc_metric", calc_metric)
     monkeypatch.setattr(main, "report_metric", lambda *args, **kwargs: None)
-    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
-    monkeypatch.setattr(torch.backends.cuda.matmul, "allow_tf32", True)
     metrics = evaluation.SnapshotMetrics(Worker(), config(tf32=True))
-    assert metrics.evaluate(torch.nn.Identity(), tmp_path / "x.pkl") == dict(fid=1.0)
+    with devices.using_tf32(True):  # (not every PyTorch has attributes that pytest can patch)
+        assert metrics.evaluate(torch.nn.Identity(), tmp_path / "x.pkl") == dict(fid=1.0)
+        assert torch.backends.cudnn.allow_tf32 and torch.backends.cuda.matmul.allow_tf32
     assert seen == [(False, False)]
-    assert torch.backends.cudnn.allow_tf32 and torch.backends.cuda.matmul.allow_tf32
 
 
 class Run:

@@ -103,6 +103,11 @@ def _import_core() -> SimpleNamespace:
     try:
         from cuda import core as cuda_core
     except ImportError as error:
+        if (error.name or "").startswith("cuda.bindings."):
+            raise BuildError(
+                f"cuda-bindings is too old for cuda-core ({error}); "
+                f'pip install --upgrade "cuda-bindings=={_cuda_major()}.*".'
+            ) from error
         raise _missing("cuda-core", CORE_VERSION, error) from error
     names = "Device", "ObjectCode", "Program", "ProgramOptions"
     if not all(hasattr(cuda_core, name) for name in names) or not hasattr(

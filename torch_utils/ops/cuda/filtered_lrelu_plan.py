@@ -183,7 +183,7 @@ def make_plan(call: Call) -> Plan:
     threads = tile.threads
     if not filters.fd_is_2d:  # step 2 has a thread for each row of each channel
         rows = (tile_h - 1) * filters.down + filters.fd_taps
-        threads = tile.channels * round_up(rows, 32 if tile.channels == 1 else 16)
+        threads = _num_threads(rows, tile.channels)
     y = torch.empty(shape, device="meta", memory_format=memory_format)
     args = Arguments(
         *[None] * 10,
@@ -234,7 +234,7 @@ def choose_tile(filters: Filters, is_channels_last: bool) -> Tile | None:
     is_2d = filters.fu_is_2d or filters.fd_is_2d
     for channels in (4, 2, 1) if is_channels_last and not is_2d else (1,):
         tiles = [
-            Tile(width, rows, channels, rows * channels)
+            Tile(width, rows, channels, _num_threads(rows, channels))
             for rows in (128, 96, 64, 48)
             for width in (40, 32, 24, 16, 8)
         ]
@@ -256,6 +256,11 @@ def choose_tile(filters: Filters, is_channels_last: bool) -> Tile | None:
 def round_up(a: int, b: int) -> int:
     """The smallest multiple of `b` that is at least `a`."""
     return -(-a // b) * b
+
+
+def _num_threads(rows: int, channels: int) -> int:
+    """Threads of whole warps: one for each row of each channel, and some that wait."""
+    return channels * round_up(rows, 32 if channels == 1 else 16)
 
 
 def _num_samples(tile: Tile, filters: Filters) -> float:

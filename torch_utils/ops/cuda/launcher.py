@@ -235,8 +235,6 @@ def carveout(blocks: int, block_bytes: int, reserved_bytes: int, all_bytes: int)
         reserved_bytes: What the system takes for each block besides.
         all_bytes: Shared memory of a multiprocessor.
     """
-    if block_bytes == 0:
-        return 0
     return min(100, -(-100 * blocks * (block_bytes + reserved_bytes) // all_bytes))
 
 

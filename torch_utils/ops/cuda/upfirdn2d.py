@@ -172,9 +172,9 @@ def _plan_tiles(image: Layout, f_shape: tuple[int, ...], call: UpFirDn) -> Plan:
         *(tile.width, tile.height, tile.channels, tile.in_height, tile.in_pairs, tile.in_teams),
         *(tile.in_batches, tile.in_pitch, tile.in_plane),
         *(tile.row_teams, tile.out_pitch, tile.out_plane),
-        *(out_w % PATCH_WIDTH == first_x % PATCH_WIDTH == 0, *strides, *y.stride()),
+        *(not is_last and out_w % PATCH_WIDTH == first_x % PATCH_WIDTH == 0, *strides, *y.stride()),
     )
-    packed = tile.channels if is_last else 0
+    packed = tile.channels if tile.is_packed else 0
     parameters = [CPP_TYPES[dtype], _index_type(x, y), up, down, taps, is_separable, packed]
     name = f"upfirdn2d<{', '.join(map(str, parameters)).lower()}>"
     return Plan(

@@ -11,8 +11,8 @@ MAX_SHARED_BYTES = 28 * 1024  # of a block, so that several fit on a multiproces
 MAX_WIDTH = 136
 MAX_CHANNELS = 64  # of a block, a limit of CUDA
 # Channels of a block in channels-last layout. The most that fit are used, since they are neighbours
-# in memory.
-PACKED_CHANNELS = (32, 16, 8, 4, 1)
+# in memory; with 0, neighbouring threads have neighbouring columns in this layout, too.
+PACKED_CHANNELS = (32, 16, 8, 4, 0)
 PATCH_WIDTH = 2  # outputs of a thread in a row
 # Estimates: instructions of a thread for a pair of inputs that it stages, and for its patch of
 # outputs; instructions that take as long as to move a sector of 32 bytes to or from the L2 cache.
@@ -163,9 +163,9 @@ def best_tile(
         item_size: Bytes of an input.
         is_last: Whether the layout is channels last.
     """
-    for packed in PACKED_CHANNELS if is_last else (1,):
-        if packed == 1 or packed < 2 * channels:
-            tiles = list(_tiles(filters, outputs, packed if is_last else 0, channels))
+    for packed in PACKED_CHANNELS if is_last else (0,):
+        if packed < 2 * channels:
+            tiles = list(_tiles(filters, outputs, packed, channels))
             if tiles:
                 break
     else:

@@ -1,7 +1,7 @@
 """Launches the kernel of a probe on the driver in fake_driver.c; the test runs it in a process.
 
 Arguments: folder and name of the source; "raw" where PyTorch has the function for raw streams,
-which CPU builds lack.
+which CPU builds lack. (Those for CUDA must not call it, which would start CUDA's runtime.)
 """
 
 import contextlib
@@ -17,6 +17,8 @@ import torch
 
 if sys.argv[3:] == ["raw"]:
     torch._C._cuda_getCurrentRawStream = lambda index: 0xCD00 + index
+elif hasattr(torch._C, "_cuda_getCurrentRawStream"):
+    del torch._C._cuda_getCurrentRawStream
 
 from torch_utils.ops.cuda import compiler, launcher
 

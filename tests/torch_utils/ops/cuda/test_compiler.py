@@ -295,6 +295,24 @@ def test_old_cuda_core_ends_in_one_warning_with_the_version_to_install(version, 
     assert f'"{needed}"' in message and "\n" not in message
 
 
+def test_old_cuda_bindings_are_told_from_a_missing_cuda_core(monkeypatch):
+    """Version 12.8 lacks a module that cuda-core imports."""
+    import cuda
+
+    class Finder:
+        def find_spec(self, name, *_):
+            if name == "cuda.core":
+                missing = "cuda.bindings.cynvvm"
+                raise ModuleNotFoundError(f"No module named {missing!r}", name=missing)
+
+    monkeypatch.delitem(sys.modules, "cuda.core", raising=False)
+    monkeypatch.delattr(cuda, "core", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [Finder(), *sys.meta_path])
+    with pytest.raises(compiler.BuildError, match=r"cuda-bindings is too old .*cynvvm") as info:
+        compiler._import_core()
+    assert 'pip install --upgrade "cuda-bindings==' in str(info.value)
+
+
 def test_is_available_here():
     assert compiler.is_available()
 

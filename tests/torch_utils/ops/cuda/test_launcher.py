@@ -88,7 +88,7 @@ def test_launch_takes_the_raw_stream_where_pytorch_has_it(source_dir):
 
 @pytest.mark.parametrize(
     ("blocks", "block_bytes", "percent"),
-    [(8, 0, 0), (1, 1, 1), (4, 40 * 1024, 72), (32, 8 * 1024, 100)],
+    [(8, 0, 4), (16, 0, 8), (1, 1, 1), (4, 40 * 1024, 72), (32, 8 * 1024, 100)],
 )
 def test_carveout_holds_all_blocks(blocks, block_bytes, percent):
     assert launcher.carveout(blocks, block_bytes, 1024, 228 * 1024) == percent

@@ -135,7 +135,7 @@ def test_edges_of_tiles_and_patches(up, down, shape, size):
         check(images(1, 2, *size), taps(*shape), up, down, padding)
 
 
-@pytest.mark.parametrize("channels", [1, 3, 5, 31, 33, 67])
+@pytest.mark.parametrize("channels", [1, 2, 3, 5, 31, 33, 67])
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize(("up", "down"), FACTORS[:3], ids=str)
 def test_any_number_of_channels(up, down, layout, channels):
