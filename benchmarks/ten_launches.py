@@ -1,5 +1,10 @@
 """Launches more than ten different kernels, for NVIDIA's compute-sanitizer."""
 
+if __name__ == "__main__":  # Ctrl-C ends the script quietly even during the other imports
+    from dnnlib import interrupts
+
+    interrupts.end_quietly()
+
 import click
 import torch
 

@@ -196,7 +196,10 @@ def _prefer_carveout(
     The launch that needs most decides. This is only a hint: if the driver lacks a function, or
     refuses, its own choice stays.
     """
-    function, index = int(_kernels[key].handle), key[2]
+    loaded = _kernels.get(key)
+    if loaded is None:  # refused in another thread just now, and soon in this one
+        return
+    function, index = int(loaded.handle), key[2]
     driver = compiler.core().driver
     kernel, of_device = driver.CUkernel(function), driver.CUdevice_attribute
     attribute = driver.CUfunction_attribute
