@@ -170,3 +170,8 @@ def test_launch_takes_what_is_compiled_ahead_and_waits_for_no_turn(state, fake_d
         cubin = ahead.take(SOURCE, NAME, "sm_90")
         assert cubin == ("ahead" if state == "is begun" else None)
     assert bool(by_launch) == future.cancelled() == (state == "waits")
+
+
+def test_kernel_that_was_refused_in_another_thread_gets_no_carveout():
+    launcher._prefer_carveout(("filtered_lrelu.cu", "refused", 0), (256, 1, 1), 0)
+    assert not launcher._carveouts
