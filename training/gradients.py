@@ -5,9 +5,16 @@ from torch import Tensor
 
 
 def join(module: torch.nn.Module) -> Tensor | None:
-    """All gradients of a network, `[number]`, in the order of its parameters, or `None`."""
+    """All gradients of a network, `[number]`, in the order of its parameters, or `None`.
+
+    They become views of this tensor, which frees the memory that they took.
+    """
     grads = [param.grad.flatten() for param in module.parameters() if param.grad is not None]
-    return torch.cat(grads) if grads else None
+    if not grads:
+        return None
+    flat = torch.cat(grads)
+    replace(module, flat)
+    return flat
 
 
 def replace(module: torch.nn.Module, flat: Tensor) -> None:

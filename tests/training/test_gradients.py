@@ -1,5 +1,7 @@
 """The gradients of a network as one tensor."""
 
+import weakref
+
 import torch
 
 from training import gradients
@@ -21,3 +23,13 @@ def test_gradients_become_views_of_one_tensor_and_missing_ones_stay_missing():
     assert unused.grad is None
     flat.zero_()
     assert not weight.grad.any() and not bias.grad.any() and not slope.grad.any()
+
+
+def test_memory_of_the_single_gradients_is_freed_once_they_are_joined():
+    net = torch.nn.Linear(3, 2)
+    net(torch.ones(1, 3)).sum().backward()
+    single = [weakref.ref(param.grad) for param in net.parameters()]
+    flat = gradients.join(net)
+    assert flat.tolist() == [1] * 8
+    assert [ref() for ref in single] == [None, None]
+    assert net.weight.grad.data_ptr() == flat.data_ptr()
