@@ -1,7 +1,7 @@
 """Training statistics: report values anywhere, collect their mean and spread over all processes.
 
-`report()` copies a value on its device, and never waits for the device; sums of many values are
-computed together.
+`report()` copies a value on its device; sums of many values are computed together. It waits for the
+device only once in `MAX_UNCOLLECTED` reports that nobody collects.
 `Collector.update()` adds up the sums of all devices and processes; all processes must call it.
 """
 
@@ -19,6 +19,7 @@ from dnnlib import heartbeat
 
 MAX_WAITING = 256  # reports that wait to be summed together
 MAX_WAITING_ELEMENTS = 1024  # of a report that waits; larger ones are summed at once
+MAX_UNCOLLECTED = 16384  # reports that are kept one by one until they are collected
 
 _rank = 0
 _sync_device: torch.device | None = None  # where processes exchange sums; `None` for one process
@@ -151,7 +152,7 @@ class _Sums:
     """Sums of the reports on one device; a few operations compute many sums together."""
 
     def __init__(self) -> None:
-        self._names: list[str] = []  # of all reports that `take` has not added up
+        self._names: list[str] = []  # of all reports that are not in the totals yet
         # Reports of few elements, as copies, by the number of elements; with their indices.
         self._waiting: dict[int, list[tuple[int, torch.Tensor]]] = {}
         # Indices of other reports, and for each a row with its sum and its sum of squares.
@@ -160,6 +161,8 @@ class _Sums:
 
     def add(self, name: str, elements: torch.Tensor) -> None:
         """Add the elements of a tensor, which may change afterwards."""
+        if len(self._names) == MAX_UNCOLLECTED:
+            self._add_up()
         idx, num = len(self._names), elements.numel()
         self._names.append(name)
         if num > MAX_WAITING_ELEMENTS:
@@ -172,15 +175,20 @@ class _Sums:
 
     def take(self, names: Iterable[str]) -> dict[str, np.ndarray]:
         """The sums under names, `[2]` in float64. Waits for the device."""
-        self._sum_waiting()
-        if self._rows:
-            rows = torch.cat([rows for _, rows in self._rows]).cpu().to(torch.float64).numpy()
-            order = [idx for indices, _ in self._rows for idx in indices]
-            for name, row in zip(self._names, rows[np.argsort(order)], strict=True):
-                self._totals[name] = self._totals.get(name, 0) + row
-            self._names.clear()
-            self._rows.clear()
+        self._add_up()
         return {name: self._totals.pop(name) for name in names if name in self._totals}
+
+    def _add_up(self) -> None:
+        """Add all reports to the totals, in the order in which they came. Waits for the device."""
+        self._sum_waiting()
+        if not self._rows:
+            return
+        rows = torch.cat([rows for _, rows in self._rows]).cpu().to(torch.float64).numpy()
+        order = [idx for indices, _ in self._rows for idx in indices]
+        for name, row in zip(self._names, rows[np.argsort(order)], strict=True):
+            self._totals[name] = self._totals.get(name, 0) + row
+        self._names.clear()
+        self._rows.clear()
 
     def _sum_waiting(self) -> None:
         for reports in self._waiting.values():

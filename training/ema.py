@@ -36,6 +36,8 @@ def update_ema(G_ema: torch.nn.Module, G: torch.nn.Module, beta: float) -> None:
         # is exact.
         torch._foreach_lerp_(averages, currents, 1 - beta)
     else:
-        torch._foreach_copy_(averages, torch._foreach_lerp(currents, averages, beta))
+        # The first iterations of a run: one by one, without a copy of all weights at once.
+        for average, current in zip(averages, currents, strict=True):
+            average.copy_(current.lerp(average, beta))
     if copies := list(G_ema.buffers()):  # PyTorch refuses empty lists
         torch._foreach_copy_(copies, list(G.buffers()))

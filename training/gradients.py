@@ -7,12 +7,17 @@ from torch import Tensor
 def join(module: torch.nn.Module) -> Tensor | None:
     """All gradients of a network, `[number]`, in the order of its parameters, or `None`.
 
-    The elements of each have the order in which those of the parameter lie in memory.
+    The elements of each have the order in which those of the parameter lie in memory. The gradients
+    become views of this tensor, which frees the memory that they took.
     """
     grads = [
         _in_order_of(param, param.grad) for param in module.parameters() if param.grad is not None
     ]
-    return torch.cat(grads) if grads else None
+    if not grads:
+        return None
+    flat = torch.cat(grads)
+    replace(module, flat)
+    return flat
 
 
 def replace(module: torch.nn.Module, flat: Tensor) -> None:

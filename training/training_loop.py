@@ -164,6 +164,7 @@ class Trainer(Run):
             return  # a phase whose weight is zero
         collectives.average_one(self.worker, grads)
         gradients.replace(phase.module, self.health.make_finite(phase.name, grads))
+        del grads  # frees the memory of the copy
         phase.optimizer.step()
         if phase.name in ("Dmain", "Dboth"):
             # Each process has updated the generator's moving averages (w_avg, magnitude_ema) from

@@ -154,6 +154,21 @@ def test_sums_are_those_of_each_report_by_itself_to_the_last_bit():
     }
 
 
+def test_reports_that_nobody_collects_take_limited_memory(monkeypatch):
+    training_stats.Collector().update()  # forget the reports of other tests
+    monkeypatch.setattr(training_stats, "MAX_UNCOLLECTED", 100)
+    collector = training_stats.Collector()
+    large = torch.ones(training_stats.MAX_WAITING_ELEMENTS + 1)
+    for i in range(1000):
+        training_stats.report("x", large if i % 2 else 3.0)
+        kept = training_stats._new_sums[large.device]
+        assert len(kept._names) <= 100 and len(kept._rows) <= 100
+    collector.update()
+    num_ones = 500 * len(large)
+    assert collector.num("x") == num_ones + 500
+    assert collector["x"] == (num_ones + 3 * 500) / (num_ones + 500)
+
+
 @pytest.mark.gpu
 def test_reports_do_not_wait_for_the_device():
     collector = training_stats.Collector()

@@ -1,5 +1,7 @@
 """The gradients of a network as one tensor."""
 
+import weakref
+
 import torch
 
 from training import gradients
@@ -39,3 +41,13 @@ def test_gradients_have_the_strides_of_their_parameters():
         for param, grad in zip(params, expected, strict=True):
             assert param.grad.stride() == param.stride()
             assert torch.equal(param.grad, grad)
+
+
+def test_memory_of_the_single_gradients_is_freed_once_they_are_joined():
+    net = torch.nn.Linear(3, 2)
+    net(torch.ones(1, 3)).sum().backward()
+    single = [weakref.ref(param.grad) for param in net.parameters()]
+    flat = gradients.join(net)
+    assert flat.tolist() == [1] * 8
+    assert [ref() for ref in single] == [None, None]
+    assert net.weight.grad.data_ptr() == flat.data_ptr()

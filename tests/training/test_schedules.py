@@ -4,6 +4,8 @@ from typing import Any
 
 import pytest
 import torch
+from torch.utils import _pytree as pytree
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests import golden
 from torch_utils import training_stats
@@ -83,6 +85,30 @@ def test_parameters_are_averaged_and_buffers_copied(beta):
     assert average.running_mean.tolist() == [5] * 3
     assert int(average.num_batches_tracked) == 7
     assert current.weight.tolist() == [4] * 3
+
+
+class NewBytes(TorchDispatchMode):
+    """Notes how many bytes the results of each operation take."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.largest = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        given = {t.data_ptr() for t in pytree.tree_leaves(args) if isinstance(t, torch.Tensor)}
+        new = [t for t in pytree.tree_leaves(result) if isinstance(t, torch.Tensor)]
+        num_bytes = sum(t.nbytes for t in new if t.data_ptr() not in given)
+        self.largest = max(self.largest, num_bytes)
+        return result
+
+
+@pytest.mark.parametrize("beta", [0, 0.5, 0.9])
+def test_averaging_never_copies_all_weights_at_once(beta):
+    average, current = (torch.nn.ModuleList(torch.nn.Linear(8, 8) for _ in range(9)) for _ in "ab")
+    with NewBytes() as new:
+        ema.update_ema(average, current, beta)
+    assert new.largest <= current[0].weight.nbytes
 
 
 @pytest.mark.parametrize("beta", [0, 0.3, 0.5, 0.5000001, 0.9, 0.99789, 1 - 1e-7, 1])
