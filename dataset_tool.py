@@ -15,9 +15,8 @@ import click
 from click.core import ParameterSource
 
 from data import listing, notes
-from data.conversion import background as background_colours
 from data.conversion import inspection_report, sources
-from data.conversion.background import Background
+from data.conversion.background import Background, parse_colour
 from data.conversion.classes import describe_labels
 from data.conversion.convert import COLOURS, MAX_DEFAULT_WORKERS, Summary, convert_dataset
 from data.conversion.decode import DecodeOptions
@@ -95,6 +94,22 @@ common folder in front of all, or the suffix, if only one image can be meant.
 """
 
 
+class Colour(click.ParamType):
+    """A colour, as `data.conversion.background.parse` reads it."""
+
+    name = "colour"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Background:
+        if isinstance(value, Background):
+            return value
+        try:
+            return parse_colour(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
 def _not_empty(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
     if value == "":
         raise click.BadParameter("an empty name", ctx, param)
@@ -105,15 +120,6 @@ def _address_option(name: str, metavar: str, help_text: str) -> Callable[[Callab
     return click.option(
         name, type=cli.Address(), metavar=metavar, callback=_not_empty, help=help_text
     )
-
-
-def _parse_background(
-    ctx: click.Context, param: click.Parameter, value: str | None
-) -> Background | None:
-    try:
-        return None if value is None else background_colours.parse(value)
-    except ValueError as error:
-        raise click.BadParameter(str(error), ctx, param) from error
 
 
 @click.command(cls=cli.Command, help=HELP)
@@ -183,8 +189,7 @@ def _parse_background(
 )
 @click.option(
     "--background",
-    metavar="COLOUR",
-    callback=_parse_background,
+    type=Colour(),
     help="Put transparent images on this colour (white, skyblue, #87ceeb, ...) before anything"
     " else.  [default: transparent images are refused]",
 )

@@ -26,7 +26,7 @@ class Background:
         return _PUT_ON + self.name
 
 
-def parse(text: str) -> Background:
+def parse_colour(text: str) -> Background:
     """Read a colour, as Pillow and CSS name it: `white`, `#fff`, `#ffffff`, `rgb(255,255,255)`.
 
     Raises:

@@ -32,8 +32,8 @@ def test_every_colour_and_alpha_is_blended_as_pillow_does():
     colour, alpha = np.meshgrid(values, values, indexing="ij")
     pixels = np.dstack([colour, colour[::-1], alpha.T, alpha])
     for name in ("white", "black", "#7f3a01"):
-        put = background.put_on(Picture(pixels), background.parse(name), Counter())
-        expected = on_colour(PIL.Image.fromarray(pixels), background.parse(name).rgb)
+        put = background.put_on(Picture(pixels), background.parse_colour(name), Counter())
+        expected = on_colour(PIL.Image.fromarray(pixels), background.parse_colour(name).rgb)
         np.testing.assert_array_equal(put.pixels, expected)
 
 
@@ -47,7 +47,7 @@ def test_every_kind_of_transparency_is_put_on_the_colour(name, colour, tmp_path)
     output = run(f"--source={tmp_path / 'set'}", f"--dest={dest}", f"--background={colour}")
     assert f"1 partly transparent, put on {colour}" in output and "Note:" not in output
     picture = decode(animal.data)
-    expected = on_colour(picture.image, background.parse(colour).rgb)
+    expected = on_colour(picture.image, background.parse_colour(colour).rgb)
     (pixels,) = read_archive(dest).values()
     if picture.mode == "LA" and colour == "white":
         assert pixels.shape == expected.shape[:2] and "grey" in output
