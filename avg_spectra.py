@@ -26,8 +26,8 @@ __getattr__ = moved.names_of(__name__)
 
 source_option = options.value_option(
     "--source",
-    cli.Address(),
-    "Network (path or URL), or dataset (ZIP or folder).",
+    cli.NetworkAddress(),
+    "Network (path, URL or pretrained:NAME), or dataset (ZIP or folder).",
     metavar="PKL|ZIP|DIR",
     required=True,
 )

@@ -16,8 +16,10 @@ from click.core import ParameterSource
 
 from data import listing, notes
 from data.conversion import inspection_report, sources
+from data.conversion.background import Background, parse_colour
 from data.conversion.classes import describe_labels
 from data.conversion.convert import COLOURS, MAX_DEFAULT_WORKERS, Summary, convert_dataset
+from data.conversion.decode import DecodeOptions
 from data.conversion.inspection import inspect_source
 from data.conversion.transform import Crop, Transform
 from data.conversion.writer import check_destination
@@ -35,10 +37,11 @@ the labels. All images must become square, of one power-of-two size, and all RGB
 The first image that does not fit stops the conversion; the message names an option that helps.
 
 Turned photos are set upright (EXIF), palettes expanded, 16-bit and 1-bit grey made 8-bit grey,
-colours converted to sRGB by the image's profile (Display P3, Adobe RGB, ...). Transparent and
-CMYK images are refused, because their appearance would be a guess. The summary counts what was
-changed, and what was left out: files of other kinds, further frames and pages, hidden files,
-and files that programs leave behind (@eaDir, __MACOSX, Thumbs.db, ...).
+colours converted to sRGB by the image's profile (Display P3, Adobe RGB, ...). CMYK images are
+refused, because their appearance would be a guess, and so are transparent images without a
+--background. The summary counts what was changed, and what was left out: files of other kinds,
+further frames and pages, hidden files, and files that programs leave behind (@eaDir, __MACOSX,
+Thumbs.db, ...).
 
 \b
 Examples:
@@ -53,6 +56,8 @@ Examples:
   # Classes by folder: animals/cat/1.jpg, animals/dog/2.jpg, ...
   python dataset_tool.py --source=animals/ --dest=animals.zip --labels=folders \\
       --transform=center-crop --resolution=128x128
+  # Transparent emoji on white
+  python dataset_tool.py --source=faces/ --dest=faces.zip --resolution=32x32 --background=white
   # Is a dataset fit for training, and with which options?
   python dataset_tool.py --inspect=photos-256x256.zip
   # Wide images on black bars, 512x512 with 384 rows of picture
@@ -73,7 +78,8 @@ Transforms:
   (none)            Resize to --resolution, whatever the aspect ratio.
   center-crop       Crop to the largest central square, then resize.
   center-crop-wide  Crop rows at the top and bottom, resize to the WxH of --resolution and
-                    centre on a black WxW square. Images smaller than that are dropped.
+                    centre on a black WxW square, whatever the --background. Images smaller
+                    than that are dropped.
 
 Labels are read from the dataset.json at the top of the source, or else from the only one below:
 {"labels": [["folder/name.png", 6], ...]}, with a class number (0, 1, ...) or a list of
@@ -86,6 +92,22 @@ alphabetical order, with c2 before c10; the summary lists them.
 Names may differ from the names of images by \\ for /, ./ in front, the encoding of accents, a
 common folder in front of all, or the suffix, if only one image can be meant.
 """
+
+
+class Colour(click.ParamType):
+    """A colour, as `data.conversion.background.parse` reads it."""
+
+    name = "colour"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Background:
+        if isinstance(value, Background):
+            return value
+        try:
+            return parse_colour(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
 
 
 def _not_empty(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
@@ -165,6 +187,12 @@ def _address_option(name: str, metavar: str, help_text: str) -> Callable[[Callab
     is_flag=True,
     help="Keep pixel values instead of converting them to sRGB by the image's colour profile.",
 )
+@click.option(
+    "--background",
+    type=Colour(),
+    help="Put transparent images on this colour (white, skyblue, #87ceeb, ...) before anything"
+    " else.  [default: transparent images are refused]",
+)
 @version_option
 @click.pass_context
 def main(
@@ -180,6 +208,7 @@ def main(
     workers: int | None,
     seed: int | None,
     keep_profile_values: bool,
+    background: Background | None,
 ) -> None:
     """Convert images into a dataset, or inspect one."""
     if inspect is not None:
@@ -199,14 +228,20 @@ def main(
     if source == "synthetic" and transform is not None:
         raise click.UsageError("--transform: synthetic images need none; leave it out")
     fit = Transform(transform, resolution)
-    images = sources.open_source(source, max_images, resolution, seed, labels, keep_profile_values)
+    decode_options = DecodeOptions(keep_profile_values, background)
+    images = sources.open_source(source, max_images, resolution, seed, labels, decode_options)
     summary = convert_dataset(images, Path(dest), fit, max_images, on_error, workers)
     click.echo(describe(summary, dest))
+    if background is not None and not summary.notes[background.note]:
+        click.echo(
+            f"Note: --background={background.name} has changed nothing: no image is transparent."
+        )
 
 
 def refuse_options_of_conversion(ctx: click.Context) -> None:
     """Refuse options that do nothing together with `--inspect`."""
-    for name in ("source", "transform", "resolution", "on_error", "seed", "keep_profile_values"):
+    names = ("source", "transform", "resolution", "on_error", "seed")
+    for name in (*names, "keep_profile_values", "background"):
         if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE:
             option = f"--{name.replace('_', '-')}"
             raise click.UsageError(

@@ -63,6 +63,8 @@ def main(
 
     \b
     Examples:
+      # A network in the box
+      python gen_images.py --network=pretrained:shapes-t --class=0 --seeds=0-7 --outdir=out
       # Eight images; --trunc moves them closer to the average image
       python gen_images.py --network=net.pkl --seeds=0-7 --trunc=0.7 --outdir=out
       # A contact sheet of class 3

@@ -15,7 +15,7 @@ from click.core import ParameterSource
 
 from data import fingerprint
 from data.dataset import ImageFolderDataset
-from dnnlib import cli, strict_json, util
+from dnnlib import addresses, cli, strict_json, util
 from dnnlib.errors import InputError
 from dnnlib.options import device_option, version_option
 from torch_utils import devices, distributed
@@ -305,7 +305,7 @@ def prepare_run(
 def _train_options(options: dict[str, Any]) -> TrainOptions:
     train_options = run_options.make(options)
     resume_from = train_options.resume
-    if resume_from is None or util.is_url(resume_from, allow_file_urls=True):
+    if resume_from is None or addresses.is_address(resume_from):
         return train_options
     return dataclasses.replace(train_options, resume=str(Path(resume_from).absolute()))
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @click.command(cls=cli.Command)
-@click.argument("paths", type=cli.Address(), metavar="[PATH|URL]...", nargs=-1)
+@click.argument("paths", type=cli.Address(), metavar=f"[{options.NETWORK_METAVAR}]...", nargs=-1)
 @click.option(
     "--capture-dir",
     type=cli.LocalPath(file_okay=False, path_type=Path),
@@ -74,7 +74,7 @@ def main(
 
     \b
     Examples:
-      python visualizer.py network-snapshot-025000.pkl
+      python visualizer.py pretrained:shapes-t
       # Without a network: choose one in the window
       python visualizer.py --browse-dir=training-runs
       # The newest snapshot of a run

@@ -19,7 +19,7 @@ import torch
 
 from benchmarks import options
 from dnnlib import cli
-from dnnlib.options import device_option
+from dnnlib.options import NETWORK_METAVAR, device_option
 from torch_utils import latents
 from viz.renderer import Renderer, View
 
@@ -28,7 +28,7 @@ from viz.renderer import Renderer, View
 @click.option(
     "--network",
     type=cli.Address(),
-    metavar="PATH|URL",
+    metavar=NETWORK_METAVAR,
     help="A network.  [default: config T, untrained]",
 )
 @options.number("--resolution", "Image size of the default.", default=256, minimum=None)

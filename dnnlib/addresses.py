@@ -1,4 +1,4 @@
-"""Open local paths, `file:` addresses and web addresses, with a cache for the web."""
+"""Open paths, `file:` and web addresses, with a cache for the web, and networks in the box."""
 
 import os
 import re
@@ -7,7 +7,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, overload
 
-from dnnlib import downloads
+from dnnlib import downloads, pretrained
 from dnnlib.cache_dir import make_cache_dir_path
 from dnnlib.errors import InputError
 
@@ -23,6 +23,11 @@ def is_url(obj: Any, allow_file_urls: bool = False) -> bool:
     if parts.scheme == "file":
         return allow_file_urls and bool(parts.path)
     return parts.scheme in ("http", "https") and bool(parts.netloc)
+
+
+def is_address(text: str) -> bool:
+    """Whether a text is a URL (http, https, file) or `pretrained:NAME` rather than a path."""
+    return is_url(text, allow_file_urls=True) or pretrained.is_pretrained(text)
 
 
 @overload
@@ -52,7 +57,7 @@ def open_url(
     return_filename: bool = False,
     cache: bool = True,
 ) -> BinaryIO | str:
-    """Open a web address, a `file:` address or a local path for reading bytes.
+    """Open a web address, a `file:` address, `pretrained:NAME` or a local path for reading bytes.
 
     A download goes to the cache folder and is opened from there, now and later. If several
     processes ask for the same address, one downloads and the others wait. Lost connections,
@@ -75,7 +80,8 @@ def open_url(
 
     Raises:
         OSError: If the file cannot be downloaded or opened; the message gives address and reason.
-        ValueError: If the address has another fragment than `#sha256=`.
+        ValueError: If the address has another fragment than `#sha256=`, or names a network in the
+            box that does not exist.
     """
     url = os.fspath(url)
     if not is_url(url):
@@ -119,7 +125,9 @@ def _downloads_dir(cache_dir: str | None) -> Path:
 
 
 def _local_path(url: str) -> str:
-    """The path behind a `file:` address or a plain path."""
+    """The path behind a `file:` address, `pretrained:NAME` or a plain path."""
+    if pretrained.is_pretrained(url):
+        return str(pretrained.path_of(url))
     if is_url(url, allow_file_urls=True):
         address, sha256 = downloads.split_sha256(url)
         path = urllib.request.url2pathname(urllib.parse.urlsplit(address).path)
@@ -128,4 +136,7 @@ def _local_path(url: str) -> str:
         return path
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", url):
         raise OSError(f"cannot open {url}: only http, https and file addresses are supported")
+    in_the_box = pretrained.PREFIX + url
+    if not os.path.exists(url) and in_the_box in pretrained.addresses():
+        raise InputError(f"{url}: no such file; did you mean {in_the_box}?")
     return url

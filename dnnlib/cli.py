@@ -19,6 +19,7 @@ from dnnlib.param_types import Address as Address
 from dnnlib.param_types import FiniteFloat as FiniteFloat
 from dnnlib.param_types import LocalPath as LocalPath
 from dnnlib.param_types import NameList as NameList
+from dnnlib.param_types import NetworkAddress as NetworkAddress
 from dnnlib.param_types import SeedRange as SeedRange
 from dnnlib.param_types import Size as Size
 from dnnlib.param_types import Vec2 as Vec2

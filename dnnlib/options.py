@@ -64,8 +64,13 @@ def seed_option(help: str) -> Decorator:
     return value_option("--seed", cli.WholeNumber(0, cli.MAX_SEED), help, default=0)
 
 
+NETWORK_METAVAR = "PATH|URL|pretrained:NAME"
 network_option = value_option(
-    "--network", cli.Address(), "Trained network.", metavar="PATH|URL", required=True
+    "--network",
+    cli.NetworkAddress(),
+    "Trained network; pretrained:NAME is one in the box.",
+    metavar=NETWORK_METAVAR,
+    required=True,
 )
 trunc_option = value_option("--trunc", cli.FiniteFloat(), "Truncation psi.", default=1)
 class_option = click.option(

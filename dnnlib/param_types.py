@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import click
 
+from dnnlib import pretrained
 from dnnlib.errors import InputError
 from dnnlib.paths import MAX_NAME_BYTES, HomeError, expand_home
 
@@ -169,6 +170,15 @@ class Address(click.ParamType):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         return _as_path(self, value, param, ctx)
+
+
+class NetworkAddress(Address):
+    """The address of a network; if it is missing, the message names the networks in the box."""
+
+    def get_missing_message(
+        self, param: click.Parameter, ctx: click.Context | None = None
+    ) -> str | None:
+        return pretrained.in_the_box() or None
 
 
 class Vec2(click.ParamType):

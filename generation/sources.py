@@ -12,8 +12,8 @@ from tqdm import tqdm
 from data import notes
 from data.dataset import ImageFolderDataset
 from dnnlib import cli
+from dnnlib.addresses import is_address
 from dnnlib.errors import InputError
-from dnnlib.util import is_url
 from network_files.load import load_network
 from torch_utils import devices, images, latents
 from torch_utils.networks import Generator
@@ -21,9 +21,7 @@ from torch_utils.networks import Generator
 
 def is_dataset(source: str) -> bool:
     """Whether a path is a dataset rather than a network."""
-    return not is_url(source, allow_file_urls=True) and (
-        os.path.isdir(source) or source.lower().endswith(".zip")
-    )
+    return not is_address(source) and (os.path.isdir(source) or source.lower().endswith(".zip"))
 
 
 def open_source(

@@ -5,7 +5,6 @@ source inside a pickle.
 """
 
 import contextlib
-import copy
 import os
 import re
 import warnings
@@ -24,6 +23,7 @@ from network_files import (
     torch_file,
     unpickler,
 )
+from network_files.precision import with_precision
 from network_files.proportion import Sharing
 from network_files.safetensors_file import is_safetensors
 from network_files.tensorflow_object import TensorFlowNetwork
@@ -131,7 +131,8 @@ def load_network_pkl(
         raise InputError(f"{name}: {reason}") from error
     _warn_of_damage(name, data)
     if force_fp16:
-        data.update({key: _with_fp16(data[key]) for key in NETWORKS if data[key] is not None})
+        present = [key for key in NETWORKS if data[key] is not None]
+        data.update({key: with_precision(data[key], "fp16") for key in present})
     return data
 
 
@@ -264,19 +265,3 @@ def _warn_of_damage(name: str, data: dict[str, Any]) -> None:
             "are damaged, an earlier snapshot may not be",
             stacklevel=3,
         )
-
-
-def _with_fp16(net: Any) -> torch.nn.Module:
-    """The same network with float16; `net` itself if it has float16."""
-    kwargs = copy.deepcopy(net.init_kwargs)
-    synthesis_kwargs = kwargs.get("synthesis_kwargs", kwargs)  # older generators have them here
-    synthesis_kwargs.update(num_fp16_res=4, conv_clamp=256)
-    synthesis_kwargs.pop("half_dtype", None)  # of networks trained in bfloat16
-    if kwargs == net.init_kwargs:
-        return net
-    try:
-        rebuilt = type(net)(*net.init_args, **kwargs).eval().requires_grad_(False)
-    except TypeError as error:  # the options were given by position
-        raise InputError(f"{type(net).__name__} cannot use half precision: {error}") from error
-    misc.copy_params_and_buffers(net, rebuilt, require_all=True)
-    return rebuilt

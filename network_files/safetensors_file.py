@@ -7,11 +7,17 @@ The format holds tensors and texts only, so such a file cannot carry code. Tenso
     networks             for each network: class, init_args, init_kwargs
     training_set_kwargs  as in a network pickle, or null
     dataset_fingerprint  as in a network pickle; may be missing
+    stored_as            number of tensors by type, as in {"float16": 90}, if weights were rounded
+                         to float16; readers without this item read such a file, too
+
+Networks have float32 weights whatever the file holds.
 """
 
 import json
 import re
-from typing import IO, Any, BinaryIO
+import warnings
+from collections import Counter
+from typing import IO, Any, BinaryIO, Literal
 
 import safetensors.torch
 import torch
@@ -19,13 +25,17 @@ import torch
 from dnnlib import strict_json
 from dnnlib.errors import InputError
 from network_files import own_classes, rebuild
+from network_files.half_weights import Rounding, type_name
 from network_files.proportion import check_image_size
 from torch_utils import persistence
 
 VERSION = 1
 METADATA_KEY = "stylegan3"
 FINGERPRINT_KEY = "dataset_fingerprint"
+STORED_KEY = "stored_as"
 MAX_HEADER_BYTES = 100_000_000  # the format's own limit
+
+StoredType = Literal["float32", "float16"]
 
 
 class DamagedError(InputError):
@@ -38,13 +48,23 @@ def is_safetensors(head: bytes) -> bool:
     return len(head) >= 9 and 2 <= size <= MAX_HEADER_BYTES and head[8:9] == b"{"
 
 
-def save(f: IO[bytes], data: dict[str, Any]) -> None:
+def save(f: IO[bytes], data: dict[str, Any], store_as: StoredType = "float32") -> Rounding | None:
     """Write networks, as `load.load_network_pkl` returns them, with the facts about their data.
+
+    Args:
+        f: The file, open for writing.
+        data: The networks.
+        store_as: `float16` rounds the parameters, see `half_weights`. Buffers (filters, averages,
+            noise) stay float32.
+
+    Returns:
+        What rounding did; `None` for float32.
 
     Raises:
         ValueError: If a network is none of this project's classes, or its arguments are not plain.
     """
     networks, tensors = {}, {}
+    rounding = Rounding() if store_as == "float16" else None
     for key, module in data.items():
         if not isinstance(module, torch.nn.Module):
             continue
@@ -57,8 +77,14 @@ def save(f: IO[bytes], data: dict[str, Any]) -> None:
             "init_args": module.init_args,
             "init_kwargs": module.init_kwargs,
         }
+        params = dict(module.named_parameters())
         for name, tensor in rebuild.contents_of_module(module).tensors.items():
-            tensors[f"{key}.{name}"] = tensor.detach().cpu().contiguous().clone()
+            stored = tensor.detach().cpu().contiguous().clone()
+            if rounding is not None:
+                is_weight = name in params and stored.dtype == torch.float32
+                path = f"{key}.{name}"
+                stored = rounding.store(path, stored) if is_weight else rounding.keep(stored)
+            tensors[f"{key}.{name}"] = stored
     description = {
         "version": VERSION,
         "networks": networks,
@@ -66,11 +92,14 @@ def save(f: IO[bytes], data: dict[str, Any]) -> None:
     }
     if data.get(FINGERPRINT_KEY) is not None:
         description[FINGERPRINT_KEY] = data[FINGERPRINT_KEY]
+    if rounding is not None:
+        description[STORED_KEY] = dict(rounding.counts)
     try:
         text = strict_json.dumps(description)
     except (TypeError, ValueError) as error:
         raise InputError(f"the networks' options do not fit into this format: {error}") from error
     f.write(safetensors.torch.save(tensors, {"format": "pt", METADATA_KEY: text}))
+    return rounding
 
 
 def load(f: BinaryIO) -> dict[str, Any]:
@@ -92,10 +121,20 @@ def load(f: BinaryIO) -> dict[str, Any]:
     prefixes = tuple(f"{key}." for key in description["networks"])
     if unknown := [name for name in tensors if not name.startswith(prefixes)]:
         raise InputError(f"the tensor {unknown[0]} belongs to none of the networks")
+    converted: Counter[str] = Counter()
     for key, network in description["networks"].items():
         prefix = f"{key}."
         own = {name[len(prefix) :]: t for name, t in tensors.items() if name.startswith(prefix)}
         data[key] = _build(key, network, own)
+        needed = rebuild.contents_of_module(data[key]).tensors
+        converted.update(type_name(t) for name, t in own.items() if t.dtype != needed[name].dtype)
+    if converted and description.get(STORED_KEY) != Counter(map(type_name, tensors.values())):
+        kinds = ", ".join(f"{num} of {kind}" for kind, num in sorted(converted.items()))
+        warnings.warn(
+            f"tensors of other types than the networks have were converted: {kinds}; the file does "
+            "not say that it was written so",
+            stacklevel=4,
+        )
     return data
 
 

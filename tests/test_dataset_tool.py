@@ -222,8 +222,8 @@ def test_transparent_colours_are_noticed(mode, tmp_path):
 @pytest.mark.parametrize(
     ("name", "remedy"),
     [
-        ("mode_rgba", "partly transparent; put it on a background"),
-        ("mode_la", "partly transparent; put it on a background"),
+        ("mode_rgba", "partly transparent; --background=white puts it on white"),
+        ("mode_la", "partly transparent; --background=white puts it on white"),
         ("mode_cmyk_jpeg", "CMYK pixels; convert it to RGB"),
         ("mode_rgb_then_gray", "is grey, but the images before it are RGB; convert it"),
         ("size_nonsquare", "--transform=center-crop --resolution=16x16"),

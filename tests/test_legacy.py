@@ -9,7 +9,7 @@ import torch
 from click.testing import CliRunner
 
 import legacy
-from network_files.load import _with_fp16
+from network_files.precision import with_precision
 from training.networks_stylegan2 import Discriminator, Generator
 
 
@@ -59,7 +59,7 @@ def test_force_fp16_rebuilds_with_the_same_weights(networks, pickled):
         assert not data[key].training
         assert not any(p.requires_grad for p in data[key].parameters())
     half = data["G_ema"]
-    assert _with_fp16(half) is half
+    assert with_precision(half, "fp16") is half
 
 
 def zip_file() -> bytes:
@@ -115,7 +115,7 @@ def test_networks_in_the_place_of_others_are_refused(networks):
 
 def test_options_given_by_position_cannot_be_changed_to_half_precision(networks):
     D = Discriminator(0, 16, 3, "resnet", 64, 8, 0)
-    with pytest.raises(ValueError, match=r"^Discriminator cannot use half precision: .*multiple"):
+    with pytest.raises(ValueError, match=r"^Discriminator cannot use fp16: .*multiple"):
         load(pickle.dumps({**networks, "D": D}), force_fp16=True)
 
 

@@ -31,6 +31,7 @@ NO_PATH_TYPES = (  # types that make no paths
     cli.Vec2,
     cli.WholeNumber,
     gen_video.Bitrate,
+    dataset_tool.Colour,
     precompile.Resolutions,
 )
 

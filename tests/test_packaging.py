@@ -31,12 +31,11 @@ def test_every_script_is_installed():
 
 
 def test_data_files_of_packages_are_installed():
-    suffixes = {
-        pattern.removeprefix("*") for pattern in SETTINGS["tool"]["setuptools"]["package-data"]["*"]
-    }
+    patterns = SETTINGS["tool"]["setuptools"]["package-data"]
     packages = [path.parent for path in ROOT.glob("*/__init__.py")]
     packages = [path for path in packages if path.name not in ("tests", "benchmarks", "docs")]
     for package in packages:
+        suffixes = {p.removeprefix("*") for p in [*patterns["*"], *patterns.get(package.name, [])]}
         for path in package.rglob("*"):
             if path.is_file() and "__pycache__" not in path.parts:
                 assert path.suffix in suffixes | {".py"}, path

@@ -26,6 +26,7 @@ from torch import Tensor
 import dataset_tool
 import legacy
 import train
+from dnnlib import pretrained
 from tests import golden
 from torch_utils import distributed, training_stats
 from torch_utils.distributed import Worker
@@ -554,6 +555,22 @@ def test_generator_without_training_copy_starts_from_its_average(make_trainer, t
     other = make_trainer(resume_pkl=str(tmp_path / "net.pkl"))
     assert_same(state(other.G), state(trainer.G_ema))
     assert "there is no D in" in capsys.readouterr().out
+
+
+def test_run_starts_from_a_small_file_in_the_box(make_trainer, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(pretrained, "FOLDER", tmp_path / "box")
+    trained = make_trainer()
+    networks = dict(G_ema=trained.G_ema, D=trained.D)
+    legacy.save_networks(tmp_path / "box/tiny.safetensors", networks, "float16")
+    resumed = make_trainer(resume_pkl="pretrained:tiny", random_seed=5)
+    for name in ("G", "G_ema", "D"):
+        expected = dict(networks["G_ema" if name == "G" else name].named_parameters())
+        for key, param in getattr(resumed, name).named_parameters():
+            assert param.dtype == torch.float32
+            assert torch.equal(param, expected[key].half().float())
+    said = capsys.readouterr().out
+    assert "Resuming from pretrained:tiny" in said
+    assert "Note: there is no G in the file; it starts with the weights of G_ema." in said
 
 
 def test_networks_start_from_the_pickle(make_trainer, tmp_path):

@@ -95,7 +95,7 @@ class TrainOptions:
         cli.Address(),
         "Start from trained networks, or continue a run: its folder, or the latest in --outdir.",
         default=None,
-        metavar="PATH|URL|RUN|latest",
+        metavar="PATH|URL|pretrained:NAME|RUN|latest",
     )
     allow_untrusted: bool = dataclasses.field(
         default=False,

@@ -57,7 +57,8 @@ def open_training_set(data: str, use_labels: bool, aug: str) -> ImageFolderDatas
         )
     if num_channels == 4 and aug != "noaug":
         raise InputError(
-            f"--aug={aug}: the augmentations take no alpha channel; use --aug=noaug for {data}"
+            f"--aug={aug}: the augmentations take no alpha channel; use --aug=noaug for {data}, or "
+            "put its images on a background with dataset_tool.py --background=white"
         )
     return training_set
 

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from data import fingerprint
+from dnnlib.addresses import is_address
 from dnnlib.errors import InputError
 from dnnlib.text import printable
 from training import checkpoint, options
@@ -38,7 +39,7 @@ def find(resume: str | None, outdir: Path) -> Continuation | None:
     """
     if resume == "latest":
         return find_latest(outdir)
-    if resume is None or resume.startswith(("http:", "https:")):
+    if resume is None or is_address(resume):
         return None
     path = Path(resume)
     if path.is_dir():

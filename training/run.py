@@ -218,6 +218,9 @@ class Run:
 
     def _copy_trained_networks(self) -> None:
         data = transfer.load(self.config)
+        if data["G"] is None:
+            self.say("Note: there is no G in the file; it starts with the weights of G_ema.")
+            data["G"] = data["G_ema"]
         for name, network in dict(G=self.G, D=self.D, G_ema=self.G_ema).items():
             if data[name] is None:
                 self.say(f"Note: there is no {name} in the file; it starts from scratch.")

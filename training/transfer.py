@@ -28,18 +28,15 @@ class Leftover:
 
 
 def load(config: TrainConfig) -> dict[str, Any]:
-    """The networks of `--resume`. `G_ema` stands in for a missing `G`.
+    """The networks of `--resume`; `G` and `D` may be missing.
 
     Raises:
         click.ClickException: If the file cannot be loaded; the message names the option.
     """
     assert config.resume_pkl is not None, "the run starts from a network"
-    data = load_network(
+    return load_network(
         config.resume_pkl, option="--resume", allow_untrusted=config.allow_untrusted
     )
-    if data["G"] is None:
-        data["G"] = data["G_ema"]
-    return data
 
 
 def check(found: torch.nn.Module, network: torch.nn.Module) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from imgui_bundle import imgui
 
+from dnnlib import pretrained
 from gui_utils import controls, text
 from viz.browse import Folder, list_folder
 from viz.renderer import Result, View
@@ -44,7 +45,7 @@ class NetworkWidget:
         controls.fill_width()
         entered, state.typed = imgui.input_text_with_hint(
             "##network",
-            "path or URL, Enter to load",
+            "path, URL or pretrained:NAME",
             state.typed,
             imgui.InputTextFlags_.enter_returns_true | imgui.InputTextFlags_.auto_select_all,
         )
@@ -95,8 +96,14 @@ class NetworkWidget:
             (controls.em(24), controls.em(6)), (controls.em(48), controls.em(30))
         )
         if imgui.begin_popup("browse"):
+            if in_the_box := pretrained.addresses():
+                imgui.separator_text("In the box")
+            for name in in_the_box:
+                clicked, _ = imgui.menu_item(text.drawable(name), "", False)
+                if clicked:
+                    chosen = name
             for path in self.browse_dirs:
-                if len(self.browse_dirs) > 1:
+                if len(self.browse_dirs) > 1 or in_the_box:
                     imgui.separator_text(text.drawable(str(path)))
                 chosen = self._folder(path) or chosen
             imgui.end_popup()

@@ -1,4 +1,4 @@
-"""The first screen of the window: recent networks, and networks of the newest runs."""
+"""The first screen of the window: networks in the box, recent ones, and those of new runs."""
 
 import os
 from collections.abc import Sequence
@@ -6,7 +6,8 @@ from pathlib import Path
 
 from imgui_bundle import imgui
 
-from dnnlib.util import is_url
+from dnnlib import pretrained
+from dnnlib.addresses import is_address
 from gui_utils import controls, text
 from gui_utils.placement import Area
 from viz import browse
@@ -27,10 +28,11 @@ class Welcome:
     """
 
     def __init__(self, settings: Settings, browse_dirs: Sequence[Path]) -> None:
-        recent = [name for name in settings.recent if is_url(name) or os.path.exists(name)]
+        recent = [name for name in settings.recent if is_address(name) or os.path.exists(name)]
         runs = [str(path) for path in browse.newest_of_runs(browse_dirs, MAX_OFFERED)]
         self._lists = {
             "Recent": recent[:MAX_OFFERED],
+            "In the box": pretrained.addresses()[:MAX_OFFERED],
             f"Newest runs in {', '.join(map(str, browse_dirs))}": runs,
         }
 

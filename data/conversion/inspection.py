@@ -47,6 +47,11 @@ class Inspection:
     left_out: str | None = None  # files that are no images, for people
     sheet: PIL.Image.Image | None = None
 
+    @property
+    def num_transparent(self) -> int:
+        """Number of the unusable images that `dataset_tool.py --background` makes usable."""
+        return sum("is partly transparent" in text for text in self.unusable)
+
 
 @dataclass
 class _Found:
@@ -121,10 +126,10 @@ def find_problems(inspection: Inspection) -> Iterator[str]:
         yield from (f"  {text}" for text in inspection.unusable[:MAX_LISTED])
         if len(inspection.unusable) > MAX_LISTED:
             yield f"  ... and {len(inspection.unusable) - MAX_LISTED} more"
-    if num := sum("is partly transparent" in text for text in inspection.unusable):
+    if num := inspection.num_transparent:
         yield (
-            f"{num} of them are partly transparent: train.py takes folders and ZIPs of RGBA images"
-            " as they are, with --aug=noaug; dataset_tool.py does not convert them"
+            f"{num} of them are partly transparent: dataset_tool.py --background=white puts them on"
+            " white; train.py takes folders and ZIPs of RGBA images as they are, with --aug=noaug"
         )
     if len(inspection.sizes) > 1:
         yield f"{len(inspection.sizes)} different sizes; training needs one"

@@ -70,7 +70,9 @@ def _describe_next(
         data = "dataset.zip"
         options = "" if is_ready else f" --transform=center-crop --resolution={size}"
         options += f" --labels={labels}" if labels is not None else ""
-        is_lacking = inspection.unusable or inspection.label_gaps or len(inspection.modes) > 1
+        options += " --background=white" if inspection.num_transparent else ""
+        num_unusable = len(inspection.unusable) - inspection.num_transparent
+        is_lacking = num_unusable > 0 or inspection.label_gaps or len(inspection.modes) > 1
         options += " --on-error=skip" if is_lacking else ""
         yield "To make a dataset of it:"
         yield f"  python dataset_tool.py --source={path} --dest={data}{options}"

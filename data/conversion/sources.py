@@ -13,6 +13,7 @@ import numpy as np
 from data import listing, reading, synthetic_images
 from data.conversion import cifar, decode, label_tables, lsun, mnist
 from data.conversion import labels as labels_of
+from data.conversion.decode import DecodeOptions
 from data.conversion.labels import Labels
 from data.conversion.source import Source as Source
 from data.conversion.source import SourceImage as SourceImage
@@ -34,7 +35,7 @@ def open_source(
     size: tuple[int, int] | None = None,
     seed: int | None = None,
     labels: str | None = None,
-    keep_profile_values: bool = False,
+    decode_options: DecodeOptions | None = None,
 ) -> Source:
     """Recognise a source by its name.
 
@@ -44,18 +45,16 @@ def open_source(
         size: Width and height of synthetic images.
         seed: Random seed of synthetic images.
         labels: `folders`, `none`, or a file; `None` for the labels of the source.
-        keep_profile_values: Take pixel values as they are and ignore colour profiles.
+        decode_options: How files are decoded. Sources that are no image files refuse any.
 
     Raises:
         ValueError: If the kind of the source is unknown, or the source is malformed.
         OSError: If the source does not exist or cannot be read.
     """
     name = Path(source).name
-    has_no_profiles = source == "synthetic" or name == cifar.FILE_NAME
-    if keep_profile_values and (has_no_profiles or name.endswith(mnist.IMAGES_SUFFIX)):
-        raise InputError(
-            f"--keep-profile-values: the images of {source} have no colour profiles; leave it out"
-        )
+    options = decode_options or DecodeOptions()
+    if source == "synthetic" or name == cifar.FILE_NAME or name.endswith(mnist.IMAGES_SUFFIX):
+        _refuse_options(options, source)
     if source == "synthetic":
         return _with_own_labels(_open_synthetic(max_images, size, seed or 0), source, labels)
     if seed is not None:
@@ -68,11 +67,11 @@ def open_source(
     if path.name.endswith(mnist.IMAGES_SUFFIX):
         return _with_own_labels(_open_mnist(path, labels != "none"), source, labels)
     if path.is_dir() and path.resolve().name.endswith(lsun.FOLDER_SUFFIX):
-        return _open_lsun(path, labels, max_images, keep_profile_values)
+        return _open_lsun(path, labels, max_images, options)
     if path.is_dir():
-        return _open_folder(path, labels, max_images, keep_profile_values)
+        return _open_folder(path, labels, max_images, options)
     if path.suffix.lower() == ".zip":
-        return _open_zip(path, labels, max_images, keep_profile_values)
+        return _open_zip(path, labels, max_images, options)
     if path.name.endswith(mnist.LABELS_SUFFIX):
         raise InputError(
             f"--source={source}: these are labels; give the images beside it,"
@@ -83,6 +82,19 @@ def open_source(
         f" folder (*{lsun.FOLDER_SUFFIX}), {cifar.FILE_NAME}, train{mnist.IMAGES_SUFFIX}, or"
         " 'synthetic'"
     )
+
+
+def _refuse_options(options: DecodeOptions, source: str) -> None:
+    """Refuse options that do nothing for a source without image files."""
+    if options.keep_profile_values:
+        raise InputError(
+            f"--keep-profile-values: the images of {source} have no colour profiles; leave it out"
+        )
+    if options.background is not None:
+        raise InputError(
+            f"--background={options.background.name}: the images of {source} are never transparent;"
+            " leave it out"
+        )
 
 
 def _with_own_labels(source: Source, name: str, labels: str | None) -> Source:
@@ -125,7 +137,7 @@ def _given(pixels: np.ndarray) -> tuple[Picture, Counter[str]]:
 
 
 def _open_lsun(
-    path: Path, option: str | None, max_images: int | None, keep_profile_values: bool
+    path: Path, option: str | None, max_images: int | None, options: DecodeOptions
 ) -> Source:
     if option == "folders":
         raise InputError(f"--labels=folders: {path} is a database without folders")
@@ -137,7 +149,7 @@ def _open_lsun(
     images = (
         SourceImage(
             f"{path}: {printable(key)}",
-            partial(decode.read_image, data, keep_profile_values),
+            partial(decode.read_image, data, options),
             labels.by_name.get(key),
         )
         for key, data in lsun.read(path)
@@ -168,7 +180,7 @@ def _draw(index: int, seed: int, resolution: int) -> tuple[Picture, Counter[str]
 
 
 def _open_folder(
-    folder: Path, option: str | None, max_images: int | None, keep_profile_values: bool
+    folder: Path, option: str | None, max_images: int | None, options: DecodeOptions
 ) -> Source:
     """All image files below a folder, sorted by the parts of their paths."""
     files = listing.list_folder(folder)
@@ -179,7 +191,7 @@ def _open_folder(
     images = (
         SourceImage(
             printable(str(folder / name)),
-            partial(_load_file, folder / name, keep_profile_values),
+            partial(_load_file, folder / name, options),
             labels.by_name.get(name),
         )
         for name in names
@@ -189,12 +201,12 @@ def _open_folder(
     return Source(images, len(names), labels, gaps, left_out, files.num_repeated)
 
 
-def _load_file(path: Path, keep_profile_values: bool) -> tuple[Picture, Counter[str]]:
-    return decode.read_image(reading.read_file(path), keep_profile_values)
+def _load_file(path: Path, options: DecodeOptions) -> tuple[Picture, Counter[str]]:
+    return decode.read_image(reading.read_file(path), options)
 
 
 def _open_zip(
-    path: Path, option: str | None, max_images: int | None, keep_profile_values: bool
+    path: Path, option: str | None, max_images: int | None, options: DecodeOptions
 ) -> Source:
     """All image files in a ZIP, sorted by name."""
     archive = ZipArchive(path)
@@ -206,9 +218,7 @@ def _open_zip(
     images = (
         SourceImage(
             printable(str(path / name)),
-            partial(
-                _load_member, path, archive.member(archive.position[name]), keep_profile_values
-            ),
+            partial(_load_member, path, archive.member(archive.position[name]), options),
             labels.by_name.get(name),
         )
         for name in names
@@ -223,10 +233,10 @@ def _read_metadata(archive: ZipArchive, name: str) -> bytes:
 
 
 def _load_member(
-    path: Path, member: Member, keep_profile_values: bool
+    path: Path, member: Member, options: DecodeOptions
 ) -> tuple[Picture, Counter[str]]:
     reading.check_size(member.size)
-    return decode.read_image(read_member(path, member), keep_profile_values)
+    return decode.read_image(read_member(path, member), options)
 
 
 def _choose_labels(

@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 import train
+from dnnlib import pretrained
 from tests import golden
 from training import run_dirs
 from training.config import TrainOptions, make_config, run_description
@@ -132,6 +133,18 @@ def test_invalid_command_line_is_refused_in_one_line(line, dry_run):
     (error,) = [text for text in result.output.splitlines() if text.startswith("Error:")]
     assert result.output.rstrip().endswith(error)
     assert NAMED[case["reason"]] in error
+
+
+def test_network_in_the_box_keeps_its_address(dry_run, monkeypatch, tmp_path):
+    monkeypatch.setattr(pretrained, "FOLDER", tmp_path)
+    (tmp_path / "tiny.safetensors").write_bytes(b"")
+    line = "--cfg=stylegan2 --data=data16.zip --gpus=1 --batch=4 --gamma=1 --resume=pretrained:"
+    options = printed_options(dry_run(f"{line}tiny").output)
+    assert options["resume_pkl"] == "pretrained:tiny"
+    result = dry_run(f"{line}tinny")
+    assert result.exit_code == 1
+    message = "there is no such network; did you mean pretrained:tiny? In the box: pretrained:tiny"
+    assert result.output.endswith(f"Error: --resume: pretrained:tinny: {message}\n")
 
 
 def test_metrics_value_rule(dry_run):

@@ -10,6 +10,9 @@ import numpy as np
 import PIL.Image
 import pytest
 
+from dnnlib import pretrained
+from network_files.load import load_network
+from network_files.save import save_networks
 from viz.renderer import View
 
 pytestmark = pytest.mark.slow
@@ -44,6 +47,24 @@ def test_broken_file_is_dropped_and_another_one_loaded(open_window, folder, capf
     assert capfd.readouterr().err.count("broken.pkl") == 1  # and on the console, once
     person.window.on_drop([str(folder / "t.pkl")])
     person.check(network=str(folder / "t.pkl"))
+
+
+def test_a_network_in_the_box_is_chosen_or_typed(open_window, folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(pretrained, "FOLDER", tmp_path / "box")
+    for name in ("t", "gray"):
+        save_networks(tmp_path / f"box/{name}.safetensors", load_network(folder / f"{name}.pkl"))
+    person = open_window()
+    person.click(next(name for name in person.items if name.endswith("boxpretrained:gray")))
+    person.check(network="pretrained:gray")
+    person.click("Browse")
+    person.click("pretrained:t")
+    person.check(network="pretrained:t")
+    person.enter("##network", "pretrained:gray")
+    person.check(network="pretrained:gray")
+    assert person.application.settings.recent == ["pretrained:gray", "pretrained:t"]
+    person.enter("##network", "pretrained:grey")
+    person.settle()
+    assert "did you mean pretrained:gray?" in person.application.result.error
 
 
 def test_recent_and_browse(open_window, folder, tmp_path):
