@@ -6,7 +6,7 @@ import numpy as np
 
 
 def grid(resolution: int) -> tuple[np.ndarray, np.ndarray]:
-    """Centres of pixels as `x` and `y`, `[resolution, resolution]` each, in [-1, 1], y downwards."""
+    """Centres of pixels as `x` and `y`, `[resolution, resolution]`, in [-1, 1], y downwards."""
     centres = (np.arange(resolution) + 0.5) / resolution * 2 - 1
     y, x = np.meshgrid(centres, centres, indexing="ij")
     return x, y
