@@ -92,8 +92,8 @@ def _distance(label: int, x: np.ndarray, y: np.ndarray, radius: float, tilt: flo
             distance = np.minimum(disc, drawing.polygon_distance(x, y, cone))
         case "flower":
             petals = drawing.star_corners(5, 0.6, 0)[::2]
-            discs = [np.hypot(x - px, y - py) - 0.4 for px, py in petals]
-            distance = np.minimum.reduce([np.hypot(x, y) - 0.5, *discs])
+            circles = [np.hypot(x - px, y - py) - 0.4 for px, py in petals]
+            distance = np.minimum.reduce([np.hypot(x, y) - 0.5, *circles])
             distance = np.maximum(distance, 0.22 - np.hypot(x, y))
         case "arrow":
             distance = drawing.polygon_distance(x, y, 0.93 * ARROW) - 0.07
