@@ -63,12 +63,13 @@ def run(*args: str) -> str:
     return result.output
 
 
-def test_a_trained_network_draws_first_and_both_trainings_are_alike(steps):
+def test_a_trained_network_draws_first_and_trainings_differ_in_their_start_and_rates(steps):
     output = run("--kimg=2")
     first, _, scratch, transfer = (options for _, options in steps.commands[:4])
     assert first["network"] == demo.NETWORK and first["class"] == "0-5"
     assert transfer.pop("resume") == demo.NETWORK
     assert (scratch.pop("desc"), transfer.pop("desc")) == ("scratch", "transfer")
+    assert (scratch.pop("glr"), scratch.pop("dlr")) == ("0.005", "0.004")
     assert scratch == transfer
     assert scratch["kimg"] == "2" and scratch["cond"] == "1"
     # The layers are those of the network in the box.
