@@ -6,7 +6,7 @@ JOBS ?= 2
 .PHONY: help demo demo-quick test test-fast lint cuda-kernels help-texts clean
 
 help:
-	@echo "make demo   set up .venv, draw a dataset, train on it, generate images (about 7 minutes)"
+	@echo "make demo   set up .venv, show what a trained network draws, train twice on new drawings (7 minutes)"
 	@echo "make test   set up .venv with the test tools, run all tests (JOBS=2 processes; 15 minutes)"
 	@echo "make test-fast   run the tests that are not slow (4 minutes)"
 	@echo "make lint   check style and formatting with ruff, types with mypy"

@@ -71,7 +71,10 @@ Sources:
   *_lmdb/                       LSUN (pip install lmdb)
   cifar-10-python.tar.gz        CIFAR-10, training images with classes
   train-images-idx3-ubyte.gz    MNIST, with the labels file beside it; padded to 32x32
-  synthetic                     drawn shapes in six classes, any number and resolution
+  synthetic, synthetic:shapes   drawn shapes in six classes, any number and resolution: warm
+                                discs, squares, triangles, rings, stars, crosses on dark skies
+  synthetic:symbols             others, for transfer learning: cool hearts, crescents, drops,
+                                flowers, arrows and bolts on light paper
 
 \b
 Transforms:
@@ -125,9 +128,9 @@ def _address_option(name: str, metavar: str, help_text: str) -> Callable[[Callab
 @click.command(cls=cli.Command, help=HELP)
 @_address_option(
     "--source",
-    "DIR|ZIP|FILE|synthetic",
+    "DIR|ZIP|FILE|synthetic[:NAME]",
     "Folder (with all folders below) or .zip of images, a dataset under its own name (see"
-    " below), or 'synthetic' for built-in drawings.",
+    " above), or 'synthetic' for built-in drawings.",
 )
 @_address_option(
     "--dest",
@@ -180,7 +183,7 @@ def _address_option(name: str, metavar: str, help_text: str) -> Callable[[Callab
 @click.option(
     "--seed",
     type=cli.WholeNumber(min=0),
-    help="Random seed, for --source=synthetic only.  [default: 0]",
+    help="Random seed of synthetic images.  [default: 0]",
 )
 @click.option(
     "--keep-profile-values",
@@ -225,7 +228,7 @@ def main(
             f"--dest={dest}: the next conversion of --source={source} would take the images in a"
             " folder inside it for images of the source; choose a folder beside it, or a .zip"
         )
-    if source == "synthetic" and transform is not None:
+    if sources.is_synthetic(source) and transform is not None:
         raise click.UsageError("--transform: synthetic images need none; leave it out")
     fit = Transform(transform, resolution)
     decode_options = DecodeOptions(keep_profile_values, background)
@@ -273,7 +276,8 @@ def choose_sheet(source: str, sheet: str | None) -> Path:
     """The path of the contact sheet; never inside the source, where it would become an image."""
     if sheet is None:
         # `data.listing` knows this suffix, in case a folder around the sheet is a source later.
-        stem = paths.shorten_name(Path(source).absolute().stem, 200)
+        # A colon, as in synthetic:symbols, names a stream of a file on Windows.
+        stem = paths.shorten_name(Path(source).absolute().stem.replace(":", "-"), 200)
         path = Path(stem + listing.SHEET_SUFFIX)
         beside = Path(source).resolve().parent
         return beside / path if paths.is_inside(path, Path(source)) else path

@@ -23,7 +23,13 @@ __getattr__ = moved.names_of(__name__)
 @options.network_option
 @options.seeds_option("Random seeds, e.g. 0,1,4-7; required without --projected-w.")
 @options.trunc_option
-@options.class_option
+@click.option(
+    "--class",
+    "classes",
+    type=cli.SeedRange(),
+    metavar="LIST",
+    help="Class, for conditional networks; several, such as 0-5, take turns.",
+)
 @options.noise_mode_option
 @options.translate_option
 @options.rotate_option
@@ -45,7 +51,7 @@ def main(
     network: str,
     seeds: list[int] | None,
     trunc: float,
-    class_idx: int | None,
+    classes: list[int] | None,
     noise_mode: Literal["const", "random", "none"],
     translate: tuple[float, float],
     rotate: float,
@@ -69,6 +75,8 @@ def main(
       python gen_images.py --network=net.pkl --seeds=0-7 --trunc=0.7 --outdir=out
       # A contact sheet of class 3
       python gen_images.py --network=net.pkl --seeds=0-7 --grid=4x2 --class=3 --outdir=out
+      # A row for each seed, a column for each of six classes
+      python gen_images.py --network=net.pkl --seeds=0-23 --grid=6x4 --class=0-5 --outdir=out
       # Rotated by 30 degrees
       python gen_images.py --network=r.pkl --seeds=2 --rotate=30 --outdir=out
       # From projected styles
@@ -76,7 +84,7 @@ def main(
     """
     if seeds is None and projected_w is None:
         raise click.UsageError("Missing option '--seeds' (or '--projected-w').")
-    if projected_w is not None and (seeds is not None or class_idx is not None or trunc != 1):
+    if projected_w is not None and (seeds is not None or classes is not None or trunc != 1):
         warnings.warn(
             "--seeds, --class and --trunc have no effect with --projected-w", stacklevel=1
         )
@@ -92,7 +100,7 @@ def main(
         seeds,
         outdir,
         truncation_psi=trunc,
-        class_idx=class_idx,
+        class_idx=classes,
         noise_mode=noise_mode,
         translate=translate,
         rotate=rotate,

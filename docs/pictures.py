@@ -1,7 +1,8 @@
-"""Draws the pictures of README.md that need trained networks: `python -m docs.pictures`.
+"""Draws the figures of README.md: `python -m docs.pictures`.
 
-There are two figures: images of a small network in the course of its training, and images whose
-content moves and turns, for all three configurations.
+They come from the networks in the box, in a few minutes and without training. Two need more: the
+course of a training needs the folder of the run (--run), the demo's sheet a finished demo (--demo).
+`python -m tests.viz.screenshots` makes those of the viewer.
 """
 
 if __name__ == "__main__":  # Ctrl-C ends the script quietly even during the other imports
@@ -9,6 +10,7 @@ if __name__ == "__main__":  # Ctrl-C ends the script quietly even during the oth
 
     interrupts.end_quietly()
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,24 +18,31 @@ from pathlib import Path
 import click
 import numpy as np
 import PIL.Image
-import PIL.ImageDraw
-import PIL.ImageFont
 import torch
 from scipy import ndimage
 from torch import Tensor
 
-from demo import run, train
+from demo import run
 from dnnlib import cli, options
+from dnnlib.errors import InputError
+from dnnlib.util import open_atomic
+from generation import sources, spectra
+from generation.images import map_seeds
+from generation.layout import beneath as beneath
+from generation.layout import beside as beside
+from generation.layout import enlarge
+from generation.layout import text as text
 from network_files.load import load_network
 from torch_utils import devices, images, latents
-from torch_utils.images import save_png
-from torch_utils.networks import Generator, device_of
+from torch_utils.networks import Generator
+from training import transfer
 
-RESOLUTION = 32
-SHEET = (6, 6)  # columns and rows of each sheet in the course of training
-GAP = 8  # pixels between the parts of a figure
-FONT_SIZE = 15  # pixels
-BACKGROUND, INK = 255, (60, 60, 60)
+NETWORKS = ("pretrained:shapes-t", "pretrained:faces-stylegan2")
+SHEET = (12, 6)  # columns and rows of the sheet of each network
+SHEET_SCALE = 2
+
+STAGE = (6, 6)  # columns and rows of each sheet in the course of training
+NUM_STAGES = 4  # between the untrained network and the real images
 
 SCALE = 3  # enlargement in the figure of moving content
 NUM_FRAMES = 6
@@ -42,8 +51,9 @@ MAX_SHIFT = 0.2  # fraction of the image, to both sides
 MAX_ANGLE = 90  # degrees
 RADIUS = 0.3  # of the circle on which turning images are sampled, in fractions of the image
 
+NUM_MEASURED = 2000  # images in each spectrum
+MAX_PALETTE_ERROR = 1.5  # root mean square, in levels
 NAMES = {"stylegan2": "StyleGAN2", "stylegan3-t": "StyleGAN3-T", "stylegan3-r": "StyleGAN3-R"}
-GAMMA = {"stylegan2": 0.2, "stylegan3-t": 1, "stylegan3-r": 1}
 
 
 @click.command(cls=cli.Command)
@@ -52,61 +62,114 @@ GAMMA = {"stylegan2": 0.2, "stylegan3-t": 1, "stylegan3-r": 1}
     type=cli.LocalPath(path_type=Path),
     default="pictures",
     show_default=True,
-    help="Folder for dataset, runs and figures.",
+    help="Folder for the figures.",
 )
-@options.count_option("--kimg", "Length of the trainings, in thousands of images.", default=8)
+@click.option(
+    "--network",
+    type=cli.Address(),
+    metavar="PATH|URL",
+    multiple=True,
+    default=NETWORKS,
+    show_default=True,
+    help="Network to show; can be given several times. The first one draws shapes.",
+)
+@click.option(
+    "--run",
+    "run_dir",
+    type=cli.LocalPath(exists=True, file_okay=False, path_type=Path),
+    help="Folder of a run, for the figure of its progress.",
+)
+@click.option(
+    "--demo",
+    "demo_dir",
+    type=cli.LocalPath(exists=True, file_okay=False, path_type=Path),
+    help="Folder of a finished demo, for its sheet.",
+)
+@click.option(
+    "--class",
+    "class_idx",
+    type=cli.WholeNumber(min=0),
+    default=4,
+    show_default=True,
+    help="Class of the moving images, in conditional networks.",
+)
 @options.seed_option("Seed of the moving images.")
-@options.count_option("--cbase", "Capacity multiplier, as for train.py.", default=512)
-@options.count_option("--cmax", "Most feature maps per layer, as for train.py.", default=32)
 @options.device_option
 @options.version_option
-def main(outdir: Path, kimg: int, seed: int, cbase: int, cmax: int, device: str) -> None:
-    """Train StyleGAN2, StyleGAN3-T and StyleGAN3-R on drawn shapes, and draw figures with them.
+def main(
+    outdir: Path,
+    network: tuple[str, ...],
+    run_dir: Path | None,
+    demo_dir: Path | None,
+    class_idx: int,
+    seed: int,
+    device: str,
+) -> None:
+    """Draw the figures of README from trained networks: sheets, moving content, spectra.
 
-    Existing networks are not trained again. Copy the figures to docs/images when you like them.
+    Copy the figures to docs/images when you like them.
 
     \b
     Examples:
-      # About 40 minutes on two CPU cores
+      # From the networks in the box, in a few minutes on two CPU cores
       python -m docs.pictures --outdir=pictures
-      # The same figures of other images, in seconds
-      python -m docs.pictures --outdir=pictures --seed=5
+      # With the course of a training, and with the sheet of the demo
+      python -m docs.pictures --run=training-runs/00000-stylegan3-t-shapes --demo=demo
     """
-    data = outdir / "shapes.zip"
-    if not data.exists():
-        size = f"--resolution={RESOLUTION}x{RESOLUTION}"
-        run("dataset_tool.py", "--source=synthetic", f"--dest={data}", size, "--max-images=2000")
-    settings = ["--batch=4", "--snap=1", f"--cbase={cbase}", f"--cmax={cmax}", f"--device={device}"]
-    networks = {
-        cfg: train(outdir / cfg, cfg, data, kimg, [f"--gamma={gamma}", *settings])
-        for cfg, gamma in GAMMA.items()
-    }
-
     torch_device = devices.resolve_device(device)
+    devices.configure_backends(torch_device)
     generators = {
-        cfg: load_network(network)["G_ema"].to(torch_device) for cfg, network in networks.items()
+        address: load_network(address, option="--network")["G_ema"].to(torch_device)
+        for address in network
     }
-    figures = {
-        "progress.png": progress_figure(networks["stylegan3-t"].parent),
-        "equivariance.png": equivariance_figure(generators, seed),
-    }
-    for name, figure in figures.items():
-        save_png(figure.transpose(2, 0, 1), outdir / name)
+    outdir.mkdir(parents=True, exist_ok=True)
+
+    def save(name: str, figure: np.ndarray) -> None:
+        save_small(figure, outdir / name)
         click.echo(outdir / name)
+
+    save("networks.png", networks_figure(generators))
+    save("equivariance.png", equivariance_figure(list(generators.values()), seed, class_idx))
+    if run_dir is not None:
+        save("progress.png", progress_figure(run_dir))
+    if demo_dir is not None:
+        save("demo.png", np.array(PIL.Image.open(demo_dir / "sheet.png")))
+    spectrum = draw_spectrum(network[0], generators[network[0]].img_resolution, outdir, device)
+    save("spectrum.png", np.array(PIL.Image.open(spectrum).convert("RGB")))
+
+
+@torch.no_grad()
+def networks_figure(generators: dict[str, Generator]) -> np.ndarray:
+    """A sheet of each network; in conditional networks, columns are classes in turns."""
+    width, height = SHEET
+    sheets = []
+    for address, G in generators.items():
+        seeds = range(width * height)
+        classes = [idx % G.c_dim for idx in seeds] if G.c_dim > 0 else None
+        img = G.synthesis(map_seeds(G, seeds, classes), noise_mode="const")
+        sheet = images.make_grid(images.to_uint8(img), SHEET).permute(1, 2, 0).cpu().numpy()
+        enlarged = enlarge(sheet, SHEET_SCALE)
+        sheets.append(beneath(text(f"{address} ({name_of(G)})", enlarged.shape[1]), enlarged))
+    return beside(*sheets)
 
 
 def progress_figure(run_dir: Path) -> np.ndarray:
-    """Corners of a run's sheets of images, each after twice as many images as the last.
+    """Corners of a run's sheets of images, each after several times as many images as the last.
 
     Returns:
         An image, uint8 `[H, W, 3]`.
+
+    Raises:
+        InputError: If the folder has no sheets.
     """
-    width, height = (n * RESOLUTION for n in SHEET)
-    last_kimg = max(int(path.stem[-6:]) for path in run_dir.glob("fakes[0-9]*.png"))
-    panels, kimg = [("untrained", "fakes_init.png")], 2
-    while kimg <= last_kimg:
-        panels.append((f"{kimg},000 images", f"fakes{kimg:06d}.png"))
-        kimg *= 2
+    found = sorted(int(path.stem[-6:]) for path in run_dir.glob("fakes[0-9]*.png"))
+    stages = choose_stages([kimg for kimg in found if kimg > 0])
+    if not stages:
+        raise InputError(f"--run={run_dir}: there is no sheet like fakes000100.png in this folder")
+    size = image_size_of(run_dir)
+    width, height = (n * size for n in STAGE)
+    panels = [("untrained", "fakes_init.png")]
+    panels += [(f"{kimg},000 images", f"fakes{kimg:06d}.png") for kimg in stages]
     panels.append(("real images", "reals.png"))
     drawn = []
     for caption, name in panels:
@@ -115,36 +178,102 @@ def progress_figure(run_dir: Path) -> np.ndarray:
     return beside(*drawn)
 
 
+def choose_stages(kimg: list[int]) -> list[int]:
+    """Some of the given lengths of training, from the first to the last, by equal factors."""
+    if not kimg:
+        return []
+    wanted = np.geomspace(kimg[0], kimg[-1], NUM_STAGES)
+    return sorted({min(kimg, key=lambda k: abs(np.log(k / target))) for target in wanted})
+
+
+def image_size_of(run_dir: Path) -> int:
+    """Width and height of the images of a run, from its options."""
+    with open(run_dir / "training_options.json", encoding="utf-8") as file:
+        return json.load(file)["training_set_kwargs"]["resolution"]
+
+
 @torch.no_grad()
-def equivariance_figure(generators: dict[str, Generator], seed: int) -> np.ndarray:
-    """Rows of images whose content moves or turns, and slices through them over time."""
+def equivariance_figure(generators: list[Generator], seed: int, class_idx: int = 0) -> np.ndarray:
+    """Rows of images whose content moves or turns, and slices through them over time.
+
+    Content turns if one of the networks is a StyleGAN3-R, beside others of StyleGAN3.
+    """
+    # StyleGAN2 first, so that the figure ends with what stays whole.
+    ordered = sorted(generators, key=lambda G: list(NAMES.values()).index(name_of(G)))
     rows = []
-    for cfg, G in generators.items():
-        row = motion_row(G, seed, moved, read_line)
-        rows.append(beneath(text(f"{NAMES[cfg]}: input moved sideways", row.shape[1]), row))
-    for cfg, G in generators.items():
-        if latents.transform_buffer(G) is not None:
-            row = motion_row(G, seed, turned, read_circle)
-            rows.append(beneath(text(f"{NAMES[cfg]}: input turned", row.shape[1]), row))
+    for G in ordered:
+        row = motion_row(G, seed, class_idx, moved, read_line)
+        rows.append(beneath(text(f"{name_of(G)}: input moved sideways", row.shape[1]), row))
+    if any(name_of(G) == NAMES["stylegan3-r"] for G in ordered):
+        for G in ordered:
+            if latents.transform_buffer(G) is not None:
+                row = motion_row(G, seed, class_idx, turned, read_circle)
+                rows.append(beneath(text(f"{name_of(G)}: input turned", row.shape[1]), row))
     return beneath(*rows)
+
+
+def name_of(G: Generator) -> str:
+    """The configuration of a network, for people."""
+    return NAMES[transfer.options_of(G)["--cfg"]]
+
+
+def draw_spectrum(network: str, size: int, outdir: Path, device: str) -> Path:
+    """Slices through the average spectra of drawn shapes and of as many images of a network."""
+    data, figure = outdir / "drawings.zip", outdir / "spectrum.png"
+    if not data.exists():
+        run(
+            "dataset_tool.py",
+            "--source=synthetic",
+            f"--dest={data}",
+            f"--resolution={size}x{size}",
+            f"--max-images={NUM_MEASURED}",
+        )
+    batches, _ = sources.open_source(str(data), None, 0, 100, torch.device("cpu"))
+    mean, std = spectra.measure_stats(batches)
+    files = []
+    for source, name in ((str(data), "drawings"), (network, "network")):
+        files.append(str(outdir / f"{name}.npz"))
+        run(
+            "avg_spectra.py",
+            "calc",
+            f"--source={source}",
+            f"--dest={files[-1]}",
+            f"--num={NUM_MEASURED}",
+            f"--mean={mean:g}",
+            f"--std={std:g}",
+            f"--device={device}",
+        )
+    run("avg_spectra.py", "slices", *files, f"--save={figure}")
+    return figure
+
+
+def save_small(figure: np.ndarray, path: Path) -> None:
+    """Write a PNG as small as possible; with a palette where the difference cannot be seen."""
+    image = PIL.Image.fromarray(figure)
+    indexed = image.quantize(256, dither=PIL.Image.Dither.NONE)
+    error = np.asarray(indexed.convert("RGB"), np.float32) - figure
+    if np.sqrt(np.square(error).mean()) <= MAX_PALETTE_ERROR:
+        image = indexed
+    with open_atomic(path) as file:
+        image.save(file, format="PNG", optimize=True)
 
 
 def motion_row(
     G: Generator,
     seed: int,
+    class_idx: int,
     transform: Callable[[float], np.ndarray],
     read: Callable[[np.ndarray], np.ndarray],
 ) -> np.ndarray:
     """A few images of a motion, and a slice: the pixels of `read` at each time, time downwards."""
-    z = latents.z_from_seed(seed, G.z_dim).float().to(device_of(G))
-    ws = G.mapping(z, None)
+    ws = map_seeds(G, [seed], class_idx)
     frames = []
     for time in np.linspace(0, 1, NUM_STEPS):
         with moving_input(G, transform(time)):
             img = images.to_uint8(G.synthesis(ws, noise_mode="const"))
         frames.append(img[0].permute(1, 2, 0).cpu().numpy())
     shown = frames[:: NUM_STEPS // (NUM_FRAMES - 1)][:NUM_FRAMES]
-    enlarged = [frame.repeat(SCALE, axis=0).repeat(SCALE, axis=1) for frame in shown]
+    enlarged = [enlarge(frame, SCALE) for frame in shown]
     size = enlarged[0].shape[0]
     lines = np.stack([read(frame) for frame in frames])
     slices = PIL.Image.fromarray(lines).resize((2 * size, size), PIL.Image.Resampling.BICUBIC)
@@ -204,31 +333,6 @@ def shift_periodically(x: Tensor, tx: float, ty: float) -> Tensor:
     # At the highest frequency, only the cosine of the pair is visible in the samples.
     phase_y.imag[H // 2], phase_x.imag[W // 2] = 0, 0
     return torch.fft.irfft2(torch.fft.rfft2(x) * phase_y * phase_x, s=(H, W))
-
-
-def text(caption: str, width: int) -> np.ndarray:
-    """A line of text, `[.., width, 3]`."""
-    line = PIL.Image.new("RGB", (width, FONT_SIZE + GAP), (BACKGROUND,) * 3)
-    font = PIL.ImageFont.load_default(FONT_SIZE)
-    PIL.ImageDraw.Draw(line).text((0, 0), caption, fill=INK, font=font)
-    return np.array(line)
-
-
-def beside(*parts: np.ndarray) -> np.ndarray:
-    """Parts from left to right, with gaps, aligned at the top."""
-    height = max(part.shape[0] for part in parts)
-    return np.concatenate([_fill(part, height, part.shape[1] + GAP) for part in parts], axis=1)
-
-
-def beneath(*parts: np.ndarray) -> np.ndarray:
-    """Parts from top to bottom, aligned at the left."""
-    width = max(part.shape[1] for part in parts)
-    return np.concatenate([_fill(part, part.shape[0], width) for part in parts])
-
-
-def _fill(part: np.ndarray, height: int, width: int) -> np.ndarray:
-    missing = [(0, height - part.shape[0]), (0, width - part.shape[1]), (0, 0)]
-    return np.pad(part, missing, constant_values=BACKGROUND)
 
 
 if __name__ == "__main__":

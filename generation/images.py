@@ -24,7 +24,8 @@ class Settings:
 
     Attributes:
         truncation_psi: 1 for the full variety, 0 for the average image.
-        class_idx: Class to draw. Conditional networks need it; others ignore it and warn.
+        class_idx: Class to draw; several take turns, from image to image. Conditional networks need
+            it; others ignore it and warn.
         noise_mode: Per-pixel noise of StyleGAN2: as stored, fresh, or none.
         translate: Shift of the content in fractions of the image, for StyleGAN3.
         rotate: Rotation of the content in degrees, for StyleGAN3.
@@ -32,7 +33,7 @@ class Settings:
     """
 
     truncation_psi: float = 1
-    class_idx: int | None = None
+    class_idx: int | Sequence[int] | None = None
     noise_mode: Literal["const", "random", "none"] = "const"
     translate: tuple[float, float] = (0, 0)
     rotate: float = 0
@@ -92,12 +93,15 @@ def generate_images(
 
 
 def map_seeds(
-    G: Generator, seeds: Sequence[int], class_idx: int | None, **mapping_kwargs: Any
+    G: Generator, seeds: Sequence[int], class_idx: int | Sequence[int] | None, **mapping_kwargs: Any
 ) -> Tensor:
-    """Styles of seeds, `[N, num_ws, w_dim]`."""
+    """Styles of seeds, `[N, num_ws, w_dim]`; `class_idx` is one class, or one for each seed."""
     device = device_of(G)
     z = latents.z_from_seeds(seeds, G.z_dim)
-    c = latents.label_from_class(class_idx, G.c_dim, len(z), device)
+    if isinstance(class_idx, Sequence):
+        c = torch.cat([latents.label_from_class(idx, G.c_dim, device=device) for idx in class_idx])
+    else:
+        c = latents.label_from_class(class_idx, G.c_dim, len(z), device)
     # Rounded before the transfer: some devices have no float64.
     return G.mapping(z.to(torch.float32).to(device), c, **mapping_kwargs)
 
@@ -127,14 +131,15 @@ def prepare_outdir(outdir: str | os.PathLike) -> Path:
     return path
 
 
-def check_class(G: Generator, class_idx: int | None) -> None:
-    """Refuse a class that the network does not have; warn if the network has no classes.
+def check_class(G: Generator, class_idx: int | Sequence[int] | None) -> None:
+    """Refuse classes that the network does not have; warn if the network has no classes.
 
     Raises:
         ValueError: If the class is missing or does not exist.
     """
     c_dim = getattr(G, "c_dim", 0)
-    latents.label_from_class(class_idx, c_dim)
+    for idx in class_idx if isinstance(class_idx, Sequence) else [class_idx]:
+        latents.label_from_class(idx, c_dim)
     if class_idx is not None and c_dim == 0:
         warnings.warn("--class has no effect: the network is unconditional", stacklevel=4)
 
@@ -174,9 +179,13 @@ def _content_matrix(G: Generator, options: Settings) -> np.ndarray:
 
 
 def _map_batches(G: Generator, seeds: Sequence[int], options: Settings) -> Iterator[Tensor]:
+    given = options.class_idx
     for start in range(0, len(seeds), options.batch):
         chunk = seeds[start : start + options.batch]
-        yield map_seeds(G, chunk, options.class_idx, truncation_psi=options.truncation_psi)
+        classes = given
+        if isinstance(given, Sequence):
+            classes = [given[idx % len(given)] for idx in range(start, start + len(chunk))]
+        yield map_seeds(G, chunk, classes, truncation_psi=options.truncation_psi)
 
 
 def _draw(

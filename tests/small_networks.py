@@ -16,8 +16,8 @@ def stylegan2(**kwargs) -> torch.nn.Module:
     return networks_stylegan2.Generator(**SIZES, **SMALL, **kwargs).eval()
 
 
-def stylegan3() -> torch.nn.Module:
-    kwargs = {"c_dim": 0, "img_resolution": 16, "img_channels": 3, "num_layers": 4}
+def stylegan3(**kwargs) -> torch.nn.Module:
+    kwargs = {"c_dim": 0, "img_resolution": 16, "img_channels": 3, "num_layers": 4, **kwargs}
     return networks_stylegan3.Generator(**SIZES, **SMALL, **kwargs).eval()
 
 

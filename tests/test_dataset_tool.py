@@ -1,3 +1,4 @@
+import hashlib
 import io
 import json
 import os
@@ -17,6 +18,7 @@ import pytest
 from click.testing import CliRunner
 
 import dataset_tool
+from data import synthetic_images, synthetic_symbols
 from data.conversion.sources import open_source
 from data.dataset import ImageFolderDataset
 from data.synthetic_images import CLASSES, draw_image
@@ -181,13 +183,53 @@ def test_synthetic_images_depend_on_seed_and_index_only(tmp_path):
         assert (four[i][0] != other[i][0]).any()
 
 
-def test_synthetic_images_are_alike_at_all_resolutions():
-    for index in range(len(CLASSES)):
+@pytest.mark.parametrize("drawings", [synthetic_images, synthetic_symbols])
+def test_synthetic_images_are_alike_at_all_resolutions(drawings):
+    draw_image = drawings.draw_image
+    for index in range(len(drawings.CLASSES)):
         large, label = draw_image(index, 5, 128)
         small, _ = draw_image(index, 5, 32)
         assert label == index and large.dtype == np.uint8 and large.shape == (128, 128, 3)
         averaged = large.reshape(32, 4, 32, 4, 3).mean(axis=(1, 3))
         assert np.abs(averaged - small).mean() < 2.5
+
+
+def test_drawn_shapes_stay_the_same_bit_for_bit():
+    digest = hashlib.sha256()
+    for index in range(60):
+        for resolution in (8, 32, 64):
+            digest.update(draw_image(index, 3, resolution)[0].tobytes())
+    expected = "39e4961c57c0339e72f7305f178585e5d475a3452312972f639baf84aad00ef3"
+    assert digest.hexdigest() == expected
+
+
+def test_synthetic_drawings_are_chosen_by_name(tmp_path):
+    for name, drawings in {
+        "synthetic": synthetic_images,
+        "synthetic:shapes": synthetic_images,
+        "synthetic:symbols": synthetic_symbols,
+    }.items():
+        dest = tmp_path / name.replace(":", "-")
+        run(f"--source={name}", f"--dest={dest}", "--max-images=7", "--resolution=16x16")
+        dataset = ImageFolderDataset(dest, use_labels=True)
+        assert dataset.label_dim == len(drawings.CLASSES) == 6
+        for idx in (0, 6):
+            pixels, label = drawings.draw_image(idx, 0, 16)
+            np.testing.assert_array_equal(dataset[idx][0], pixels.transpose(2, 0, 1))
+            assert dataset[idx][1].argmax() == label
+
+
+def test_symbols_are_cool_on_light_paper_and_shapes_warm_on_dark_skies():
+    for index in range(12):
+        shape, symbol = (
+            drawings.draw_image(index, 0, 32)[0].astype(int)
+            for drawings in (synthetic_images, synthetic_symbols)
+        )
+        assert shape[:2].mean() < 110 and symbol[:2].mean() > 200  # the upper edge
+        red, _, blue = np.moveaxis(shape, -1, 0)
+        assert (red - blue).max() > 60
+        red, green, blue = np.moveaxis(symbol, -1, 0)
+        assert (np.maximum(green, blue) - red).max() > 60
 
 
 def test_synthetic_defaults():
@@ -252,6 +294,8 @@ def test_errors_name_the_file_and_the_way_out(name, remedy, inputs, tmp_path):
     [
         (["--source=synthetic", "--resolution=250x250"], "power of two; try --resolution=256x256"),
         (["--source=synthetic", "--resolution=32x16"], "square"),
+        (["--source=synthetic:"], "there are synthetic:shapes and synthetic:symbols"),
+        (["--source=synthetic:hearts"], "there are synthetic:shapes and synthetic:symbols"),
         (["--source={src}", "--resolution=250x250"], "try --resolution=256x256"),
         (["--source={src}", "--resolution=250x200"], "square; try --resolution=256x256"),
         (["--source={src}", "--seed=1"], "--seed"),

@@ -93,6 +93,16 @@ def test_conditional_network_draws_the_class(run, folder, tmp_path):
     np.testing.assert_array_equal(written(tmp_path)["seed0003.png"], expected)
 
 
+def test_several_classes_take_turns_across_batches(run, folder, tmp_path):
+    assert run("cond", "--seeds=0-4", "--class=0,2", "--batch=3").exit_code == 0
+    G, pngs = load(folder, "cond"), written(tmp_path)
+    for seed in range(5):
+        label = [1.0, 0.0, 0.0] if seed % 2 == 0 else [0.0, 0.0, 1.0]
+        expected = expected_image(G, seed, label=label)
+        found = pngs[f"seed{seed:04d}.png"].astype(int)
+        np.testing.assert_allclose(found, expected.astype(int), atol=1)
+
+
 @pytest.mark.parametrize(("network", "mode"), [("gray", "L"), ("rgba", "RGBA")])
 def test_png_mode_follows_the_channels(run, tmp_path, network, mode):
     assert run(network, "--seeds=0").exit_code == 0
@@ -142,6 +152,7 @@ def test_class_on_an_unconditional_network_only_warns(run, tmp_path):
     [
         ("cond", ["--seeds=0"], 1, "conditional: choose a --class from 0 to 2"),
         ("cond", ["--seeds=0", "--class=3"], 1, "--class 3 does not exist"),
+        ("cond", ["--seeds=0", "--class=0-3"], 1, "--class 3 does not exist"),
         ("sg2", [], 2, "Missing option '--seeds'"),
         ("sg2", ["--seeds=1,x"], 2, "'--seeds': 'x' is not a number or a range"),
         ("sg2", ["--seeds=5-1"], 2, "'--seeds': the range '5-1' runs backwards"),

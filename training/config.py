@@ -148,7 +148,7 @@ def make_config(
         image_snapshot_ticks=options.snap,
         network_snapshot_ticks=options.snap,
         random_seed=options.seed,
-        ema_kimg=options.batch * 10 / 32,
+        ema_kimg=options.batch * 10 / 32 if options.ema_kimg is None else options.ema_kimg,
         G_reg_interval=4 if is_stylegan2 else None,  # path length; StyleGAN3 has none
         allow_untrusted=options.allow_untrusted,
         cudnn_benchmark=not options.nobench and not options.deterministic,

@@ -73,8 +73,8 @@ _NOT_NEGATIVE, _SHARE = cli.FiniteFloat(min=0), cli.FiniteFloat(min=0, max=1)
 class TrainOptions:
     """The options that shape a run, in the order of `--help`.
 
-    Learning rates, `gamma`, and the strength of augmentation may change: a user who gives one of
-    them wants to change the training from here on.
+    Learning rates, averaging, `gamma`, and the strength of augmentation may change: a user who
+    gives one of them wants to change the training from here on.
 
     `fp32` and `precision` are two options for the same, see `completed`.
     """
@@ -119,6 +119,13 @@ class TrainOptions:
         may_change=True,
     )
     dlr: float = _option(_NOT_NEGATIVE, "Learning rate of D.", default=0.002, may_change=True)
+    ema_kimg: float | None = _option(
+        _NOT_NEGATIVE,
+        "Half-life of the average of G's weights, in thousands of images; less for short runs."
+        "  [default: batch * 10 / 32]",
+        default=None,
+        may_change=True,
+    )
     map_depth: int | None = _option(
         _FROM_1, "Layers of the mapping network.  [default: 8 for stylegan2, else 2]", default=None
     )

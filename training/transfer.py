@@ -58,7 +58,7 @@ def check(found: torch.nn.Module, network: torch.nn.Module) -> None:
             f"--resume: this network is for images of {size}, those of --data are {own_size}; "
             f"dataset_tool.py --resolution={size} makes others"
         )
-    options, own_options = _options(found), _options(network)
+    options, own_options = options_of(found), options_of(network)
     wrong = [f"{key}={value}" for key, value in options.items() if value != own_options[key]]
     if wrong:
         raise InputError(
@@ -133,7 +133,7 @@ def table(title: str, network: torch.nn.Module, leftovers: list[Leftover]) -> st
     return "\n".join([f"{title}: {num_copied} of {num} tensors copied", *lines])
 
 
-def _options(net: Any) -> dict[str, Any]:
+def options_of(net: Any) -> dict[str, Any]:
     """The options of `train.py` that determine the layers of a persistent network."""
     kwargs = net.init_kwargs
     options: dict[str, Any] = {}

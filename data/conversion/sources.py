@@ -1,7 +1,6 @@
 """Open sources of images: one function per kind of source."""
 
 import dataclasses
-import itertools
 import re
 from collections import Counter
 from collections.abc import Callable
@@ -10,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data import listing, reading, synthetic_images
+from data import listing, reading, synthetic_images, synthetic_symbols
 from data.conversion import cifar, decode, label_tables, lsun, mnist
 from data.conversion import labels as labels_of
 from data.conversion.decode import DecodeOptions
@@ -25,6 +24,9 @@ from dnnlib.errors import InputError
 from dnnlib.util import is_power_of_two, printable
 
 __getattr__ = moved.names_of(__name__)
+SYNTHETIC = "synthetic"
+# Drawings by name: `--source=synthetic:NAME`. The first ones need no name.
+DRAWINGS = {"shapes": synthetic_images, "symbols": synthetic_symbols}
 SYNTHETIC_COUNT = 1000
 SYNTHETIC_RESOLUTION = 64
 
@@ -40,7 +42,8 @@ def open_source(
     """Recognise a source by its name.
 
     Args:
-        source: `synthetic`, a folder, a `.zip`, or a dataset under its own file name.
+        source: `synthetic` or `synthetic:NAME`, a folder, a `.zip`, or a dataset under its own
+            file name.
         max_images: Number of synthetic images. The caller limits the images of other sources.
         size: Width and height of synthetic images.
         seed: Random seed of synthetic images.
@@ -53,10 +56,12 @@ def open_source(
     """
     name = Path(source).name
     options = decode_options or DecodeOptions()
-    if source == "synthetic" or name == cifar.FILE_NAME or name.endswith(mnist.IMAGES_SUFFIX):
+    has_no_files = is_synthetic(source) or name == cifar.FILE_NAME
+    if has_no_files or name.endswith(mnist.IMAGES_SUFFIX):
         _refuse_options(options, source)
-    if source == "synthetic":
-        return _with_own_labels(_open_synthetic(max_images, size, seed or 0), source, labels)
+    if is_synthetic(source):
+        images = _open_synthetic(source, max_images, size, seed or 0)
+        return _with_own_labels(images, source, labels)
     if seed is not None:
         raise InputError("--seed: only --source=synthetic is random; leave it out")
     path = Path(source)
@@ -82,6 +87,11 @@ def open_source(
         f" folder (*{lsun.FOLDER_SUFFIX}), {cifar.FILE_NAME}, train{mnist.IMAGES_SUFFIX}, or"
         " 'synthetic'"
     )
+
+
+def is_synthetic(source: str) -> bool:
+    """Whether a source is drawn: `synthetic`, or `synthetic:` and a name."""
+    return source.partition(":")[0] == SYNTHETIC
 
 
 def _refuse_options(options: DecodeOptions, source: str) -> None:
@@ -157,7 +167,14 @@ def _open_lsun(
     return Source(images, count, labels, _find_gaps(labels, keys, path, max_images))
 
 
-def _open_synthetic(max_images: int | None, size: tuple[int, int] | None, seed: int) -> Source:
+def _open_synthetic(
+    source: str, max_images: int | None, size: tuple[int, int] | None, seed: int
+) -> Source:
+    name = source.removeprefix(SYNTHETIC).removeprefix(":") or next(iter(DRAWINGS))
+    if name not in DRAWINGS or source.endswith(":"):
+        known = " and ".join(f"{SYNTHETIC}:{name}" for name in DRAWINGS)
+        raise InputError(f"--source={source}: no drawings have this name; there are {known}")
+    drawings = DRAWINGS[name]
     count = SYNTHETIC_COUNT if max_images is None else max(max_images, 1)
     width, height = size or (SYNTHETIC_RESOLUTION, SYNTHETIC_RESOLUTION)
     if width != height or not is_power_of_two(width):
@@ -166,16 +183,23 @@ def _open_synthetic(max_images: int | None, size: tuple[int, int] | None, seed: 
             f" power of two; try --resolution={suggest_size(width)}"
         )
     images = (
-        SourceImage(f"synthetic image {index}", partial(_draw, index, seed, width), label)
-        for index, label in zip(
-            range(count), itertools.cycle(range(len(synthetic_images.CLASSES))), strict=False
+        SourceImage(
+            f"synthetic image {index}",
+            partial(_draw, drawings.draw_image, index, seed, width),
+            index % len(drawings.CLASSES),
         )
+        for index in range(count)
     )
     return Source(images, count)
 
 
-def _draw(index: int, seed: int, resolution: int) -> tuple[Picture, Counter[str]]:
-    pixels, _ = synthetic_images.draw_image(index, seed, resolution)
+def _draw(
+    draw_image: Callable[[int, int, int], tuple[np.ndarray, int]],
+    index: int,
+    seed: int,
+    resolution: int,
+) -> tuple[Picture, Counter[str]]:
+    pixels, _ = draw_image(index, seed, resolution)
     return _given(pixels)
 
 

@@ -212,6 +212,12 @@ def test_learning_rate_zero_is_kept():
     assert config.G_opt_kwargs["lr"] == config.D_opt_kwargs["lr"] == 0
 
 
+@pytest.mark.parametrize(("given", "expected"), [(None, 1.25), (0.25, 0.25), (0.0, 0)])
+def test_averaging_follows_the_batch_or_the_option(given, expected):
+    options = TrainOptions(cfg="stylegan3-t", gpus=1, batch=4, gamma=1, ema_kimg=given)
+    assert make_config(options, {}).ema_kimg == expected
+
+
 def test_description_names_the_run():
     options = TrainOptions(cfg="stylegan3-t", gpus=2, batch=16, gamma=0.50)
     assert run_description(options, "pets") == "stylegan3-t-pets-gpus2-batch16-gamma0.5"

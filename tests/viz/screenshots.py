@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from dnnlib import cli
-from docs.pictures import beside
+from dnnlib.util import open_url
+from generation.layout import beside
 from gui_utils.window import Window
 from torch_utils import images
 from viz.application import Application
@@ -39,7 +40,8 @@ def main(network: str, outdir: Path, size: tuple[int, int], ui_scale: float = 1)
     app.view = replace(START, network=network, layer=layers[-2], fft=True)
     save("fft", take_screenshot(app))
     with tempfile.NamedTemporaryFile(suffix=".pkl") as f:
-        f.write(Path(network).read_bytes()[:100_000])
+        with open_url(network) as whole:
+            f.write(whole.read(100_000))
         f.flush()
         app.load(f.name)
         save("error", take_screenshot(app))

@@ -43,6 +43,11 @@ def test_a_dataset_that_is_fit_for_training(tmp_path):
     assert sheet.size == (8 * CELL, 6 * CELL) and sheet.mode == "RGB"
 
 
+def test_drawings_can_be_inspected_by_name(tmp_path):
+    output = run("--inspect=synthetic:symbols", "--max-images=12")
+    assert "Contact sheet: synthetic-symbols.contact-sheet.png" in output
+
+
 @pytest.mark.parametrize(
     ("num_gpus", "said", "gpus"),
     [

@@ -1,0 +1,40 @@
+"""Lays out figures: captions, and parts beside or beneath each other, all uint8 `[H, W, 3]`."""
+
+import numpy as np
+import PIL.Image
+import PIL.ImageDraw
+import PIL.ImageFont
+
+GAP = 8  # pixels between the parts of a figure
+FONT_SIZE = 15  # pixels
+BACKGROUND, INK = 255, (60, 60, 60)
+
+
+def text(caption: str, width: int) -> np.ndarray:
+    """A line of text, `[.., width, 3]`."""
+    line = PIL.Image.new("RGB", (width, FONT_SIZE + GAP), (BACKGROUND,) * 3)
+    font = PIL.ImageFont.load_default(FONT_SIZE)
+    PIL.ImageDraw.Draw(line).text((0, 0), caption, fill=INK, font=font)
+    return np.array(line)
+
+
+def enlarge(image: np.ndarray, factor: int) -> np.ndarray:
+    """Repeat every pixel, so that its square stays visible."""
+    return image.repeat(factor, axis=0).repeat(factor, axis=1)
+
+
+def beside(*parts: np.ndarray) -> np.ndarray:
+    """Parts from left to right, with gaps, aligned at the top."""
+    height = max(part.shape[0] for part in parts)
+    return np.concatenate([_fill(part, height, part.shape[1] + GAP) for part in parts], axis=1)
+
+
+def beneath(*parts: np.ndarray) -> np.ndarray:
+    """Parts from top to bottom, aligned at the left."""
+    width = max(part.shape[1] for part in parts)
+    return np.concatenate([_fill(part, part.shape[0], width) for part in parts])
+
+
+def _fill(part: np.ndarray, height: int, width: int) -> np.ndarray:
+    missing = [(0, height - part.shape[0]), (0, width - part.shape[1]), (0, 0)]
+    return np.pad(part, missing, constant_values=BACKGROUND)
