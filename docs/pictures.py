@@ -66,8 +66,8 @@ NAMES = {"stylegan2": "StyleGAN2", "stylegan3-t": "StyleGAN3-T", "stylegan3-r": 
 )
 @click.option(
     "--network",
-    type=cli.Address(),
-    metavar="PATH|URL",
+    type=cli.NetworkAddress(),
+    metavar=options.NETWORK_METAVAR,
     multiple=True,
     default=NETWORKS,
     show_default=True,
