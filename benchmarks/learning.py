@@ -177,8 +177,9 @@ def main(
     origins = [find_origin(source, load(source.address), data) for source in sources]
 
     click.echo(timing.describe_machine(torch_device))
+    cache = Path(make_cache_dir_path("shape-classifiers"))
     judges = {
-        key: Judge(*key, num, folder_of_classifiers(outdir), torch_device)
+        key: Judge(*key, num, cache, torch_device)
         for key in dict.fromkeys((origin.resolution, origin.is_mirrored) for origin in origins)
     }
     for origin in dict.fromkeys(origins):
@@ -339,11 +340,6 @@ def write_records(outdir: Path | None, records: Sequence[Record]) -> None:
         outdir.mkdir(parents=True, exist_ok=True)
         lines = "".join(strict_json.dumps(record) + "\n" for record in records)
         (outdir / "learning.jsonl").write_text(lines, encoding="utf-8")
-
-
-def folder_of_classifiers(outdir: Path | None) -> Path:
-    """`outdir`, or else a folder in the cache."""
-    return Path(make_cache_dir_path("shape-classifiers")) if outdir is None else outdir
 
 
 def _source(address: str) -> Source:
