@@ -234,26 +234,31 @@ def find_origin(source: Source, contents: Record, data: Path | None) -> Origin:
     """What a network was trained with; `data` replaces the path of its dataset.
 
     Raises:
-        InputError: If its images cannot be the drawn shapes.
+        InputError: If its images cannot be the drawn shapes, or could be any.
     """
     G = contents["G_ema"]
     with cli.blame(source.address):
         check_network(G)
     kwargs = contents["training_set_kwargs"] or {}
     path = kwargs.get("path") if data is None else str(data)
+    if G.c_dim == 0 and not _exists(path):
+        raise InputError(
+            f"{source.address} has no classes, and its dataset is not here "
+            f"({path or 'its path is unknown'}): it may draw anything; name the dataset with --data"
+        )
     return Origin(G.img_resolution, path, bool(kwargs.get("xflip", False)))
 
 
 def check_data(judge: Judge, path: str | None) -> None:
-    """Refuse a dataset of anything but the drawn shapes; say so if it is missing.
+    """Refuse a dataset of anything but the drawn shapes; say so if it is not here.
 
     Raises:
-        click.ClickException: If the data are not the drawn shapes; the message names their path.
+        click.ClickException: If the images show something else; the message names the path.
     """
-    if path is None or not os.path.exists(path):
+    if path is None or not _exists(path):
         click.echo(
-            f"Note: the dataset of a network is not here ({path or 'its path is unknown'}). Whether"
-            " the network learnt the drawn shapes is not checked; --data names the dataset.",
+            f"Note: a dataset is not here ({path or 'its path is unknown'}). Whether its classes "
+            "are the drawn shapes is not checked; --data names it.",
             err=True,
         )
         return
@@ -345,6 +350,10 @@ def write_records(outdir: Path | None, records: Sequence[Record]) -> None:
 def _source(address: str) -> Source:
     match = re.search(r"network-snapshot-(\d+)\.\w+$", address, re.ASCII)
     return Source(address, int(match[1]) if match else None)
+
+
+def _exists(path: str | None) -> bool:
+    return path is not None and os.path.exists(path)
 
 
 def _finite(value: float) -> float | None:

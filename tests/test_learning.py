@@ -152,10 +152,18 @@ def test_networks_are_measured_with_their_equivariance(quick, shapes, tmp_path):
 
 
 def test_missing_dataset_is_said(quick, tmp_path):
-    network = write_network(tmp_path / "t.pkl", stylegan2(), tmp_path / "gone.zip")
+    network = write_network(tmp_path / "t.pkl", stylegan2(c_dim=6), tmp_path / "gone.zip")
     result = measure(f"--network={network}")
     assert result.exit_code == 0, result.output
-    assert "gone.zip). Whether the network learnt the drawn shapes is not checked" in result.stderr
+    assert "gone.zip). Whether its classes are the drawn shapes is not checked" in result.stderr
+
+
+def test_network_that_may_draw_anything_is_refused(quick, shapes, tmp_path):
+    network = write_network(tmp_path / "t.pkl", stylegan2())
+    result = measure(f"--network={network}")
+    assert result.exit_code == 1
+    assert "has no classes, and its dataset is not here (its path is unknown)" in result.output
+    assert measure(f"--network={network}", f"--data={shapes}").exit_code == 0
 
 
 def test_networks_of_other_images_are_refused(quick, tmp_path):
@@ -175,7 +183,7 @@ def test_networks_of_other_images_are_refused(quick, tmp_path):
     [
         ({"c_dim": 3}, "draws 3 channels of 3 classes; networks of the drawn shapes"),
         ({"img_channels": 1}, "draws 1 channels of 0 classes"),
-        ({"img_resolution": 8}, "not of 8x8"),
+        ({"c_dim": 6, "img_resolution": 8}, "not of 8x8"),
     ],
 )
 def test_networks_that_cannot_draw_shapes_are_refused(quick, kwargs, message, tmp_path):
