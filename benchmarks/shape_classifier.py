@@ -56,7 +56,7 @@ class ShapeClassifier(torch.nn.Module):
         self.fc = torch.nn.Linear(before, NUM_FEATURES)
         self.out = torch.nn.Linear(NUM_FEATURES, len(CLASSES))
 
-    def features(self, img: Tensor) -> Tensor:
+    def activations(self, img: Tensor) -> Tensor:
         """Penultimate activations `[N, NUM_FEATURES]` of images `[N, 3, H, W]` in [0, 255]."""
         x = img.to(torch.float32)
         if (size := img.shape[-1]) > MAX_SIZE:
@@ -65,7 +65,7 @@ class ShapeClassifier(torch.nn.Module):
 
     def forward(self, img: Tensor) -> Tensor:
         """Logits `[N, 6]` of images."""
-        return self.out(self.features(img))
+        return self.out(self.activations(img))
 
 
 def draw(indices: range, seed: int, resolution: int) -> tuple[Tensor, Tensor]:

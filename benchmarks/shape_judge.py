@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
@@ -35,7 +36,8 @@ class Seen:
     """What the classifier sees in some pictures.
 
     Attributes:
-        features: Their features and the moments of these.
+        features: Their features and the moments of these. Features are activations of length 1:
+            exaggerated contrast doubles the length of activations, which would outweigh all else.
         probabilities: Of the classes, `[N, 6]`, on the CPU.
     """
 
@@ -185,9 +187,9 @@ class Judge:
         stats = FeatureStats(capture_all=True, capture_mean_cov=True)
         probabilities = []
         for img in batches:
-            features = self.classifier.features(img.to(self.device))
-            stats.append(features)
-            probabilities.append(self.classifier.out(features).softmax(dim=1).cpu())
+            activations = self.classifier.activations(img.to(self.device))
+            stats.append(F.normalize(activations, dim=1))
+            probabilities.append(self.classifier.out(activations).softmax(dim=1).cpu())
         return Seen(stats, torch.cat(probabilities))
 
     def _look_at_drawings(self, num: int, seed: int, is_mirrored: bool) -> Seen:
