@@ -42,19 +42,45 @@ def compute_pr(
     real, gen = metric_utils.compute_both_feature_stats(
         opts, detectors.URLS["vgg16"], max_real, num_gen, capture_all=True
     )
-    for kind, stats in (("real", real), ("generated", gen)):
-        if stats.num_items <= nhood_size:
+    precision, recall = compute_pr_of_features(
+        opts,
+        real.get_all_torch(),
+        gen.get_all_torch(),
+        nhood_size,
+        row_batch_size,
+        col_batch_size,
+    )
+    return (precision, recall) if opts.rank == 0 else (float("nan"), float("nan"))
+
+
+def compute_pr_of_features(
+    opts: MetricOptions,
+    real: Tensor,
+    gen: Tensor,
+    nhood_size: int,
+    row_batch_size: int,
+    col_batch_size: int,
+) -> tuple[float, float]:
+    """Precision and recall of the same features `[N, num_features]` in all processes.
+
+    Args:
+        opts: Their processes and device.
+        real: Features of real images, on the CPU.
+        gen: Features of generated images, on the CPU.
+        nhood_size, row_batch_size, col_batch_size: See `compute_pr`.
+    """
+    for kind, features in (("real", real), ("generated", gen)):
+        if len(features) <= nhood_size:
             raise InputError(
                 f"precision and recall compare {nhood_size} neighbours of each image: "
-                f"{stats.num_items} {kind} images are too few"
+                f"{len(features)} {kind} images are too few"
             )
-    rounded_real = _in_half_precision(real.get_all_torch())
-    rounded_gen = _in_half_precision(gen.get_all_torch())
+    rounded_real, rounded_gen = _in_half_precision(real), _in_half_precision(gen)
     precision, recall = (
         _share_inside(opts, manifold, probes, nhood_size, row_batch_size, col_batch_size)
         for manifold, probes in ((rounded_real, rounded_gen), (rounded_gen, rounded_real))
     )
-    return (precision, recall) if opts.rank == 0 else (float("nan"), float("nan"))
+    return precision, recall
 
 
 def compute_distances(
