@@ -93,10 +93,10 @@ class Task {
     int64_t next_in, next_group;
     Ring<T> in, t;
     T *zeros, *out;
-    uint8_t *bit_row, *raw_bits;
+    uint8_t* bit_row;                        // of the mask, where there is no room behind
     std::vector<T*> v, u, parts;             // `parts`: t by phase of the upsampling
     std::vector<const T*> rows, sources;
-    std::vector<uint8_t*> negative, clamped, phase_bits;
+    std::vector<uint8_t*> negative, clamped;  // bits of t by phase of the upsampling
     // Where things are in a row of t: the samples that the first output depends on, the first
     // sample of each phase of the upsampling, and what is outside of t.
     std::vector<int64_t> tap_at, phase_at, outside_at;
@@ -162,7 +162,7 @@ class Task {
         const int64_t samples = in_w * (in_rows + num_v) + t_w * (t_rows + num_u + 1) +
                                 std::max(in_w, t_w) + padded * a.up_x + out_w;
         const int64_t bit_bytes = padded / 8 + 8;
-        arena.reserve(samples * sizeof(T) + bit_bytes * a.up_x * 4 + a.tmp_w / 8 + 64 +
+        arena.reserve(samples * sizeof(T) + bit_bytes * a.up_x * 3 +
                       64 * (num_v + num_u + 3 * a.up_x + 16));
         in = {arena.take<T>(in_rows * in_w), in_rows, in_w};
         std::fill(in.data, in.data + in_rows * in_w, T(0));  // stays zero outside the image
@@ -178,7 +178,6 @@ class Task {
         }
         out = arena.take<T>(out_w);
         bit_row = arena.take<uint8_t>(bit_bytes * a.up_x);
-        raw_bits = arena.take<uint8_t>(a.tmp_w / 8 + 16);
         rows.resize(std::max<int64_t>(plan.my, a.fd_h));
         sources.resize(std::max(a.fu_rank * plan.mx, a.fd_rank * a.fd_w));
     }
@@ -231,17 +230,19 @@ class Task {
         const int num_sources = a.fu_rank * plan.mx;
         const auto* activate = plan.activate;
         if (a.mode == kReadMask && !read_bits(y)) activate = plan.activate_unclamped;
+        bool is_any_clamped = false;
         for (int r = 0; r < a.up_x; r += 2) {
             const int count = std::min(2, a.up_x - r);
             T* targets[2];
             for (int o = 0; o < count; o++)
                 targets[o] = a.up_x == a.down_x ? row + phase_at[r + o] : parts[r + o];
-            activate[count - 1](sources.data(), num_sources, plan.fux.data() + r * num_sources,
-                                targets, groups, plan.act, &negative[r], &clamped[r]);
+            is_any_clamped |= activate[count - 1](
+                sources.data(), num_sources, plan.fux.data() + r * num_sources, targets, groups,
+                plan.act, &negative[r], &clamped[r]);
         }
         if (a.up_x != a.down_x) regroup(row);
         for (int64_t at : outside_at) row[at] = 0;
-        if (a.mode == kActWriteMask) write_bits(y);
+        if (a.mode == kActWriteMask) write_bits(y, is_any_clamped);
     }
 
     // Column of t of sample `i` of phase `r` of the upsampling, and where a column is in a row.
@@ -327,46 +328,61 @@ class Task {
 
     // ---- Bits of the nonlinearity.
 
+    int64_t row_bytes() const { return ceil_div(a.tmp_w, 8); }
     uint8_t* mask_row(int which, int64_t y) const {
-        const int64_t row_bytes = ceil_div(a.tmp_w, 8);
-        return a.mask + ((plane * 2 + which) * a.tmp_h + y) * row_bytes;
+        return a.mask + ((plane * 2 + which) * a.tmp_h + y) * row_bytes();
     }
 
     // Returns whether any sample was clamped.
     bool read_bits(int64_t y) {
-        const int64_t x0 = std::clamp<int64_t>(group_first, 0, a.tmp_w);
-        const int64_t x1 = std::clamp<int64_t>(group_first + groups * a.up_x, x0, a.tmp_w);
-        const int64_t bytes = ceil_div(groups, 8), num_raw = ceil_div(x1, 8) - x0 / 8;
-        bool is_any_set = false;
-        for (int which = 0; which < 2; which++) {
-            const uint8_t* from = mask_row(which, y) + x0 / 8;
-            is_any_set = std::any_of(from, from + num_raw, [](uint8_t byte) { return byte != 0; });
-            if (which == 1 && !is_any_set) break;
-            std::memcpy(raw_bits, from, num_raw);
-            std::memset(bit_row, 0, bytes * a.up_x);
-            copy_bits(raw_bits, x0 % 8, bit_row, x0 - group_first, x1 - x0);
-            reverse_phases(which);
-            split_phases(bit_row, phase_bits.data(), bytes, a.up_x);
-        }
-        return is_any_set;
+        read_row_of_bits(mask_row(0, y), negative, true);
+        return read_row_of_bits(mask_row(1, y), clamped, false);
     }
 
-    // Tiles overlap: each writes the samples that its outputs start at, which are whole bytes.
-    void write_bits(int64_t y) {
+    bool read_row_of_bits(const uint8_t* row, const std::vector<uint8_t*>& to, bool wants_zeros) {
+        // Bits outside of the row, which belong to no sample, may be any.
+        const uint8_t* first = row + floor_div(group_first, 8);
+        const int64_t at = floor_mod(group_first, 8);
+        const int64_t bytes = ceil_div(at + round_up(groups, kBlock) * a.up_x, 8) + 8;
+        const uint8_t *begin = a.mask, *end = begin + a.n * a.c * 2 * a.tmp_h * row_bytes();
+        if (first < begin || first + bytes > end) {  // the mask's own memory ends here
+            const int64_t before = std::max<int64_t>(begin - first, 0);
+            const int64_t count = std::min<int64_t>(end - first, bytes) - before;
+            if (count > 0) std::memcpy(bit_row + before, first + before, count);
+            first = bit_row;
+        }
+        using Unit = typename UnitOf<T>::type;
+        const int64_t num_units = ceil_div(groups, 8 * sizeof(Unit));
+        switch (a.up_x) {
+            case 1: return split_phases<Unit, 1>(first, at, to.data(), num_units, wants_zeros);
+            case 2: return split_phases<Unit, 2>(first, at, to.data(), num_units, wants_zeros);
+            case 4:
+                return split_phases<uint8_t, 4>(first, at, to.data(), ceil_div(groups, 8),
+                                                wants_zeros);
+            default: return split_phases(first, at, to.data(), a.up_x, groups);
+        }
+    }
+
+    // Tiles overlap: each writes the samples that its outputs start at, which are whole bytes. Bits
+    // behind the row are zero: equal inputs give equal masks.
+    void write_bits(int64_t y, bool is_any_clamped) {
         if (y < own_y0 || y >= own_y1 || own_x1 <= own_x0) return;
-        for (int which = 0; which < 2; which++) {
-            // Bits behind the row are zero: equal inputs give equal masks.
-            if (own_x1 == a.tmp_w) mask_row(which, y)[(a.tmp_w - 1) / 8] = 0;
-            reverse_phases(which);
-            join_phases(phase_bits.data(), bit_row, ceil_div(groups, 8), a.up_x);
-            copy_bits(bit_row, own_x0 - group_first, mask_row(which, y), own_x0, own_x1 - own_x0);
-        }
+        write_row_of_bits(mask_row(0, y) + own_x0 / 8, negative);
+        if (is_any_clamped)
+            write_row_of_bits(mask_row(1, y) + own_x0 / 8, clamped);
+        else
+            std::memset(mask_row(1, y) + own_x0 / 8, 0, bytes_of(own_x1 - own_x0));
     }
 
-    // Samples of a group are in descending order of their phases.
-    void reverse_phases(int which) {
-        const auto& bits = which == 0 ? negative : clamped;
-        phase_bits.assign(bits.rbegin(), bits.rend());
+    void write_row_of_bits(uint8_t* to, const std::vector<uint8_t*>& from) {
+        const int64_t skip = own_x0 - group_first, count = own_x1 - own_x0;
+        using Unit = typename UnitOf<T>::type;
+        switch (a.up_x) {
+            case 1: return join_phases<Unit, 1>(from.data(), skip, to, count);
+            case 2: return join_phases<Unit, 2>(from.data(), skip, to, count);
+            case 4: return join_phases<Unit, 4>(from.data(), skip, to, count);
+            default: return join_phases(from.data(), a.up_x, skip, to, count);
+        }
     }
 };
 

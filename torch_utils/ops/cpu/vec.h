@@ -144,13 +144,21 @@ T sum_of_lanes(Vec<T> v) {
 
 // ---- One bit per lane.
 
-// The bits of a comparison.
+#if defined(VEC_AVX512)
+template <class T>
+INLINE uint32_t bits_at_most(Vec<T> a, Vec<T> b) {  // where a <= b
+    if constexpr (sizeof(T) == 4) return _mm512_cmp_ps_mask(__m512(a), __m512(b), _CMP_LE_OS);
+    if constexpr (sizeof(T) == 8) return _mm512_cmp_pd_mask(__m512d(a), __m512d(b), _CMP_LE_OS);
+}
+template <class T>
+INLINE uint32_t bits_above(Vec<T> a, Vec<T> b) {  // where a > b
+    if constexpr (sizeof(T) == 4) return _mm512_cmp_ps_mask(__m512(a), __m512(b), _CMP_GT_OS);
+    if constexpr (sizeof(T) == 8) return _mm512_cmp_pd_mask(__m512d(a), __m512d(b), _CMP_GT_OS);
+}
+#else
 template <class T>
 INLINE uint32_t bits_of(typename VecOf<T>::ints truth) {
-#if defined(VEC_AVX512)
-    if constexpr (sizeof(T) == 4) return _mm512_movepi32_mask(__m512i(truth));
-    if constexpr (sizeof(T) == 8) return _mm512_movepi64_mask(__m512i(truth));
-#elif defined(VEC_AVX2)
+#if defined(VEC_AVX2)
     if constexpr (sizeof(T) == 4) return _mm256_movemask_ps(__m256(truth));
     if constexpr (sizeof(T) == 8) return _mm256_movemask_pd(__m256d(truth));
 #else
@@ -159,6 +167,27 @@ INLINE uint32_t bits_of(typename VecOf<T>::ints truth) {
     return bits;
 #endif
 }
+template <class T>
+INLINE uint32_t bits_at_most(Vec<T> a, Vec<T> b) {  // where a <= b
+    return bits_of<T>(a <= b);
+}
+template <class T>
+INLINE uint32_t bits_above(Vec<T> a, Vec<T> b) {  // where a > b
+    return bits_of<T>(a > b);
+}
+#endif
+
+// The unit in which rows of bits are written and read: the bits of a vector, but whole bytes.
+template <class T>
+struct UnitOf {
+    using type = uint8_t;
+};
+#if defined(VEC_AVX512)
+template <>
+struct UnitOf<float> {
+    using type = uint16_t;
+};
+#endif
 
 // Bits of one vector in a row of bits: sample `i` is bit `i % 8` of byte `i / 8`. Rows are written
 // from left to right; `x` is a multiple of the number of lanes.
@@ -172,11 +201,12 @@ INLINE void put_lanes(uint8_t* row, int64_t x, uint32_t bits) {
     }
 }
 
-// Lanes of `a` where the bit is set in a row of bits, else of `b`. Reads 4 bytes of the row.
+// Lanes of `a` where the bit is set in a row of bits, else of `b`.
 template <class T>
 INLINE Vec<T> select(const uint8_t* row, int64_t x, Vec<T> a, Vec<T> b) {
-    int32_t bits;
-    std::memcpy(&bits, row + x / 8, 4);
+    typename UnitOf<T>::type unit;
+    std::memcpy(&unit, row + x / 8, sizeof(unit));
+    int32_t bits = unit;
     if constexpr (kLanes<T> < 8) bits >>= x % 8;
 #if defined(VEC_AVX512)
     if constexpr (sizeof(T) == 4) return Vec<T>(_mm512_mask_mov_ps(__m512(b), bits, __m512(a)));
