@@ -51,8 +51,9 @@ inline uint64_t collect(uint64_t word) {
 inline int64_t bytes_of(int64_t bits) { return (bits + 7) >> 3; }
 inline bool get_bit(const uint8_t* row, int64_t i) { return row[i >> 3] >> (i & 7) & 1; }
 
-// The first `count` bytes of a word, fewer than 8.
+// The first `count` bytes of a word, at most 8.
 inline void store_bytes(uint8_t* to, uint64_t word, int64_t count) {
+    if (count == 8) std::memcpy(to, &word, 8);
     if (count & 4) std::memcpy(to, &word, 4), to += 4, word >>= 32;
     if (count & 2) std::memcpy(to, &word, 2), to += 2, word >>= 16;
     if (count & 1) *to = uint8_t(word);

@@ -144,6 +144,8 @@ void interleave(const T* const* in, T* out, int64_t count) {
 }
 template <class T, int N>
 void deinterleave(const T* in, T* const* out, int64_t count) {
-    for (int64_t i = 0; i < count; i++)
-        for (int p = 0; p < N; p++) out[p][i] = in[i * N + p];
+    for (int p = 0; p < N; p++) {
+        T* to = out[p];
+        for (int64_t i = 0; i < count; i++) to[i] = in[i * N + p];
+    }
 }

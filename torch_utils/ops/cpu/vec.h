@@ -16,6 +16,7 @@
 #endif
 
 #define INLINE inline __attribute__((always_inline))
+#define LAMBDA_INLINE __attribute__((always_inline))
 
 #if defined(VEC_AVX512)
 constexpr int kVectorBytes = 64;
@@ -106,6 +107,38 @@ INLINE void store(bfloat16* p, Vec<float> v) {
     *reinterpret_cast<V::halves*>(p) = __builtin_convertvector(chosen, V::halves);
 }
 
+// ---- Parts of vectors. `count` lanes exist: all of them, known when compiling, except at the end
+// of a row. Those behind are zero, or left alone in memory.
+
+template <class T, class S>
+INLINE Vec<T> load_some(const S* p, int count) {
+    if (count == kLanes<T>) return load<T>(p);
+#if defined(VEC_AVX512)
+    const uint32_t lanes = (1u << count) - 1;
+    if constexpr (sizeof(S) == 4) return Vec<T>(_mm512_maskz_loadu_ps(lanes, p));
+    if constexpr (sizeof(S) == 8) return Vec<T>(_mm512_maskz_loadu_pd(lanes, p));
+#endif
+    Vec<T> v{};
+    for (int i = 0; i < count; i++) v[i] = widen(p[i]);
+    return v;
+}
+template <class T, class S>
+INLINE void store_some(S* p, Vec<T> v, int count) {
+    if (count == kLanes<T>) return store<T>(p, v);
+#if defined(VEC_AVX512)
+    const uint32_t lanes = (1u << count) - 1;
+    if constexpr (sizeof(S) == 4) return _mm512_mask_storeu_ps(p, lanes, __m512(v));
+    if constexpr (sizeof(S) == 8) return _mm512_mask_storeu_pd(p, lanes, __m512d(v));
+#endif
+    for (int i = 0; i < count; i++) p[i] = narrow<S>(v[i]);
+}
+template <class T, class F>
+INLINE void for_vectors(int64_t size, const F& body) {
+    int64_t i = 0;
+    for (; i + kLanes<T> <= size; i += kLanes<T>) body(i, kLanes<T>);
+    if (i < size) body(i, int(size - i));
+}
+
 // ---- The smaller and the larger of a limit and a value; of NaN, NaN.
 
 template <class T>
@@ -136,10 +169,14 @@ INLINE Vec<T> at_least(Vec<T> limit, Vec<T> v) {
 // ---- All lanes together.
 
 template <class T>
-T sum_of_lanes(Vec<T> v) {
-    T sum = 0;
-    for (int i = 0; i < kLanes<T>; i++) sum += v[i];
-    return sum;
+INLINE T sum_of_lanes(Vec<T> v) {
+#if defined(VEC_AVX512)
+    if constexpr (sizeof(T) == 4) return _mm512_reduce_add_ps(__m512(v));
+    if constexpr (sizeof(T) == 8) return _mm512_reduce_add_pd(__m512d(v));
+#endif
+    for (int half = kLanes<T> / 2; half > 0; half /= 2)  // each sum waits for the one before
+        for (int i = 0; i < half; i++) v[i] += v[i + half];
+    return v[0];
 }
 
 // ---- One bit per lane.
