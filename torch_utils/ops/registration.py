@@ -80,7 +80,7 @@ def _is_direct(arguments: tuple) -> bool:
         or torch._C._len_torch_function_stack() > 0
         or torch._C._are_functorch_transforms_active()
         or torch._C._get_tracing_state() is not None
-        or torch._C._dispatch_tls_is_dispatch_key_excluded(DispatchKey.AutogradCPU)
+        or torch._C._dispatch_tls_is_dispatch_key_excluded(DispatchKey.AutogradFunctionality)
         or torch.autograd._profiler_enabled()  # profiles show ops by their names
     ):
         return False
