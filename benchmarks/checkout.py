@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from statistics import median
 from typing import Any, TypedDict
@@ -102,16 +102,17 @@ class Side:
 
     Args:
         folder: The checkout.
-        settings: Networks and sizes.
+        settings: What the script reads, such as networks and sizes.
+        worker: The script.
     """
 
-    def __init__(self, folder: Path, settings: Settings) -> None:
+    def __init__(self, folder: Path, settings: Mapping[str, Any], worker: Path = WORKER) -> None:
         self._temp = tempfile.TemporaryDirectory()
         path = Path(self._temp.name) / "settings.json"
         path.write_text(json.dumps(settings), encoding="utf-8")
         self._errors = (Path(self._temp.name) / "errors.txt").open("w+", encoding="utf-8")
         self._process = subprocess.Popen(
-            [sys.executable, str(WORKER), str(path)],
+            [sys.executable, str(worker), str(path)],
             cwd=folder,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -121,13 +122,13 @@ class Side:
         self._answers: queue.Queue[str] = queue.Queue()
         threading.Thread(target=self._read, daemon=True).start()
 
-    def wait_until_ready(self) -> None:
-        """Wait for networks, kernels and the first iterations.
+    def wait_until_ready(self) -> dict[str, Any]:
+        """Wait for networks, kernels and the first iterations; the first answer.
 
         Raises:
             CheckoutError: If the process fails or takes too long.
         """
-        self._answer(START_SEC)
+        return self._answer(START_SEC)
 
     def measure(self) -> tuple[float, int | None]:
         """Seconds per iteration, over a whole cycle, and peak memory in bytes (on GPUs).

@@ -44,7 +44,13 @@ def replace(where: Any, **attributes: Any) -> None:
 replace(torch.cuda, _lazy_init=lambda: None, current_stream=current_stream)
 replace(torch._C, _cuda_getDevice=lambda: 0, _cuda_getCurrentRawStream=lambda index: 0)
 
-from torch_utils.ops import bias_act, filtered_lrelu, selection, upfirdn2d  # noqa: E402
+from torch_utils.ops import (  # noqa: E402
+    bias_act,
+    filtered_lrelu,
+    registration,
+    selection,
+    upfirdn2d,
+)
 from torch_utils.ops.cuda import ahead, compiler, launcher  # noqa: E402
 
 GPU = torch.device("cuda", 0)
@@ -101,6 +107,8 @@ def stand_in_for_gpu() -> None:
 
     replace(launcher, launch=launch_on_gpu)
     replace(selection.cpu, is_supported=lambda x, *filters: True)
+    if hasattr(registration, "_is_direct"):  # on a GPU, calls pass PyTorch's dispatcher
+        replace(registration, _is_direct=lambda arguments: False)
     for module in (bias_act, filtered_lrelu, upfirdn2d):
         replace(module, cpu=module.cuda)
 

@@ -25,6 +25,7 @@ from benchmarks import (
     synthesis,
     timing,
     training,
+    training_step,
     video,
     work,
 )
@@ -494,3 +495,23 @@ def test_host_time_compares_checkouts(tmp_path):
 def test_host_time_says_why_a_checkout_cannot_be_measured(tmp_path):
     with pytest.raises(MachineError, match=r"cannot be measured: .*torch_utils"):
         host_time.measure(tmp_path, str(tmp_path), rounds=1)
+
+
+# benchmarks.training_step
+
+
+@pytest.mark.slow
+def test_training_step_compares_checkouts(tmp_path):
+    checkout = tmp_path / "before"
+    checkout.symlink_to(PROJECT_DIR)
+    tiny = Setup("stylegan2", resolution=8, batch=2, cbase=64, cmax=8, precision="fp32")
+    before, after = training_step.compare(checkout, tiny, "noaug", rounds=2, number=1)
+    assert len(before) == len(after) == 2
+    assert all(0 < sec < 60 for sec in (*before, *after))
+
+
+def test_training_step_refuses_versions_that_compute_something_else():
+    training_step.check_same({"Loss/scores/fake": 2.0}, {"Loss/scores/fake": 2.001})
+    for other in (2.1, float("nan")):
+        with pytest.raises(MachineError, match=r"Loss/scores/fake .* is .*, before 2"):
+            training_step.check_same({"Loss/scores/fake": 2.0}, {"Loss/scores/fake": other})

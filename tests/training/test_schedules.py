@@ -171,9 +171,24 @@ def test_steps_that_a_gpu_has_counted_come_back_to_the_cpu():
     assert moved and type(optimizer.state_dict()["state"][0]["step"]) is torch.Tensor
 
 
-def test_fused_optimizer_on_cuda_only():
+def test_fused_optimizer_where_pytorch_has_one():
     assert phases.device_options(torch.device("cuda", 1)) == dict(fused=True)
-    assert phases.device_options(torch.device("cpu")) == {}
+    assert phases.device_options(torch.device("cpu")) == dict(fused=True)
+    assert phases.device_options(torch.device("mps")) == {}
+
+
+def test_fused_optimizer_takes_the_steps_of_the_usual_one():
+    torch.manual_seed(0)
+    start, grads = torch.randn(7, 5), torch.randn(10, 7, 5)
+    results = []
+    for fused in (None, True):
+        param = torch.nn.Parameter(start.clone())
+        optimizer = torch.optim.Adam([param], lr=0.002, betas=(0.0, 0.99), eps=1e-8, fused=fused)
+        for grad in grads:
+            param.grad = grad.clone()
+            optimizer.step()
+        results.append(param.detach())
+    torch.testing.assert_close(*results, rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize("case", GOLDEN["lazy_adam"])

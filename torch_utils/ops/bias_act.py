@@ -14,6 +14,7 @@ from torch_utils.ops.cuda import bias_act as cuda
 from torch_utils.ops.cuda.recorder import stands_for_cuda
 from torch_utils.ops.layout import arithmetic_dtype, channels_format
 from torch_utils.ops.reference import bias_act as reference
+from torch_utils.ops.registration import call as call_op
 from torch_utils.ops.registration import register
 from torch_utils.ops.selection import has_kernels, wants_reference
 from torch_utils.ops.sums import sum_of_products
@@ -103,14 +104,14 @@ def bias_act(
     scale = None if scale is None else as_operand(scale, dtype)
     noise = None if noise is None else as_operand(noise, dtype)
     if not defaults.has_2nd_grad:
-        return _bias_act(x, b, scale, noise, dim, act, alpha, gain, clamp)
+        return call_op(_bias_act, x, b, scale, noise, dim, act, alpha, gain, clamp)
     # Smooth functions spend their time in exp and tanh, which PyTorch has vectorised.
     if any(t is not None for t in (b, scale, noise)):
-        x = _bias_act(x, *BiasAct(b, scale, noise, dim))
+        x = call_op(_bias_act, x, *BiasAct(b, scale, noise, dim))
     x = reference.ACTIVATIONS[act](x, alpha)
     if gain == 1 and clamp is None:
         return x
-    return _bias_act(x, *BiasAct(dim=dim, gain=gain, clamp=clamp))
+    return call_op(_bias_act, x, *BiasAct(dim=dim, gain=gain, clamp=clamp))
 
 
 def _bias_act_cpu(x: Tensor, *call: Any) -> Tensor:
@@ -155,8 +156,16 @@ def _backward(ctx: Any, dy: Tensor | None) -> tuple[Tensor | None, ...]:
     _, needs_b, needs_scale, needs_noise, *_ = ctx.needs_input_grad
     saved = ctx.saved_tensors
     if saved:
-        dx, db, dscale, dnoise = _bias_act_grad(
-            dy, *saved, *ctx.settings, ctx.is_output_saved, True, needs_b, needs_scale, needs_noise
+        dx, db, dscale, dnoise = call_op(
+            _bias_act_grad,
+            dy,
+            *saved,
+            *ctx.settings,
+            ctx.is_output_saved,
+            True,
+            needs_b,
+            needs_scale,
+            needs_noise,
         )
         db, dscale = db if needs_b else None, dscale if needs_scale else None
         return dx, db, dscale, dnoise if needs_noise else None
@@ -224,7 +233,7 @@ def _backward_grad(
 
     def times_slope(t: Tensor) -> Tensor:
         slope_only = BiasActGrad(ctx.wanted.is_output_saved)
-        return _bias_act_grad(t.to(saved.dtype), saved, *call, *slope_only)[0]
+        return call_op(_bias_act_grad, t.to(saved.dtype), saved, *call, *slope_only)[0]
 
     parts = []  # what each of the gradients adds to that of `dy`
     g_saved = g_scale = None

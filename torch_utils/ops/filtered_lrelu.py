@@ -19,6 +19,7 @@ from torch_utils.ops.cuda import filtered_lrelu as cuda
 from torch_utils.ops.cuda.recorder import stands_for_cuda
 from torch_utils.ops.layout import arithmetic_dtype, output_format
 from torch_utils.ops.reference import filtered_lrelu as reference
+from torch_utils.ops.registration import call as call_op
 from torch_utils.ops.registration import register
 from torch_utils.ops.selection import has_kernels, wants_reference
 from torch_utils.ops.upfirdn2d import (
@@ -92,7 +93,7 @@ def filtered_lrelu(
         or (b is not None and b.requires_grad)
         or (scale is not None and scale.requires_grad)
     )
-    y, _ = _filtered_lrelu(x, fu, fd, b, scale, *call, needs_mask)
+    y, _ = call_op(_filtered_lrelu, x, fu, fd, b, scale, *call, needs_mask)
     return y
 
 
@@ -230,7 +231,7 @@ def _backward_mask(
         # `v * dproducts`, and the sums of `v * dy`.
         call = ctx.call._replace(needs_sums=False)
         factors = None if dproducts is None else dproducts.contiguous()
-        dsaved, _, dscale = _filtered_mask(x, fu, fd, mask, factors, dy, *call)
+        dsaved, _, dscale = call_op(_filtered_mask, x, fu, fd, mask, factors, dy, *call)
         dsaved = None if dproducts is None or saved is None else dsaved
         dscale = None if dy is None or scale is None else dscale
     return dx, None, None, None, dscale, dsaved
@@ -278,7 +279,7 @@ def _adjoint(
         *(fu_h - 1 - y0, (in_h - 1) * up + 1 + y0 - tmp_h),
     ]
     call = down, up, first_padding, second_padding, gain, slope, not flip_filter, needs_sums
-    return _filtered_mask(dy, fd, fu, mask, scale, saved, *call)
+    return call_op(_filtered_mask, dy, fd, fu, mask, scale, saved, *call)
 
 
 def _inner_size(x: Tensor, fu: Tensor, up: int, padding: Sequence[int]) -> tuple[int, int]:

@@ -21,6 +21,7 @@ from torch_utils.ops.cuda import upfirdn2d as cuda
 from torch_utils.ops.cuda.recorder import stands_for_cuda
 from torch_utils.ops.layout import output_format
 from torch_utils.ops.reference import upfirdn2d as reference
+from torch_utils.ops.registration import call as call_op
 from torch_utils.ops.registration import register
 from torch_utils.ops.selection import has_kernels, wants_reference
 
@@ -84,7 +85,7 @@ def upfirdn2d(
     call = UpFirDn(up, down, padding, bool(flip_filter), float(gain))
     if is_reference or not has_kernels(x, (f,)):
         return reference.upfirdn2d(x, f, call)
-    return _upfirdn2d(x, f, *call)
+    return call_op(_upfirdn2d, x, f, *call)
 
 
 def _upfirdn2d_cpu(x: Tensor, f: Tensor, *call: Any) -> Tensor:
@@ -118,7 +119,7 @@ def _backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
         *(fw - 1 - x0, (in_w - 1) * up[0] + 1 + x0 - out_w * down[0]),
         *(fh - 1 - y0, (in_h - 1) * up[1] + 1 + y0 - out_h * down[1]),
     ]
-    dx = _upfirdn2d(dy, f, down, up, adjoint_padding, not flip_filter, gain)
+    dx = call_op(_upfirdn2d, dy, f, down, up, adjoint_padding, not flip_filter, gain)
     return dx, None
 
 

@@ -53,3 +53,18 @@ def test_gradients_of_second_order(up, down):
 def test_bad_arguments_are_named(kwargs, message):
     with pytest.raises(ValueError, match=message):
         filtered_lrelu(**{"x": torch.zeros(1, 3, 8, 8), **kwargs})
+
+
+@pytest.mark.parametrize("up", [1, 2, 3, 4])
+def test_gradient_does_not_depend_on_the_bits_behind_a_row(up):
+    """Rows of the mask end anywhere in a byte, and in a word of the kernel."""
+    torch.manual_seed(0)
+    f = torch.tensor([0.25, 0.5, 0.25])
+    for width in range(2, 19):
+        for extra in range(up):
+            x = torch.randn(1, 2, 3, width, dtype=torch.float32, requires_grad=True)
+            kwargs = dict(up=up, padding=[2, 2 + extra, 2, 2], clamp=0.9)
+            y, expected = (filtered_lrelu(x, f, f, impl=impl, **kwargs) for impl in ("cuda", "ref"))
+            r = torch.randn_like(y)
+            dx, expected_dx = (torch.autograd.grad((t * r).sum(), x)[0] for t in (y, expected))
+            torch.testing.assert_close(dx, expected_dx, rtol=1e-5, atol=1e-5)

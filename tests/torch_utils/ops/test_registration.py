@@ -282,3 +282,49 @@ def test_compiler_does_not_trace_kernels_of_uncompiled_code():
         y = torch.compile(function, backend=backend)(x)
     assert torch.equal(y, function(x))
     assert graphs == ["mul", "add"]
+
+
+def test_calls_go_past_the_dispatcher_only_where_nobody_else_listens():
+    x = torch.randn(1, 2, 4, 4)
+
+    class Subclass(torch.Tensor):
+        pass
+
+    def is_direct(*arguments) -> bool:
+        return registration._is_direct((*arguments, None, 1, 0.2, "lrelu", [1, 2], (1, 2)))
+
+    seen = []
+
+    def look(t: torch.Tensor) -> torch.Tensor:
+        seen.append(is_direct(x))
+        return t.sum()
+
+    assert is_direct(x) and is_direct(torch.nn.Parameter(x))
+    with torch.no_grad():
+        assert is_direct(x)
+    for other in (x.as_subclass(Subclass), torch._neg_view(x), x.to("meta")):
+        assert not is_direct(other) and not is_direct(x, other)
+    assert not registration._is_direct((x, object()))
+    with TorchDispatchMode():
+        assert not is_direct(x)
+    with torch.overrides.TorchFunctionMode():
+        assert not is_direct(x)
+    with torch.profiler.profile():
+        assert not is_direct(x)
+    with torch._C._AutoDispatchBelowAutograd():
+        assert not is_direct(x)
+    torch.func.grad(look)(x)
+    torch.jit.trace(look, x, check_trace=False)
+    assert not any(seen)
+
+
+def test_direct_calls_do_what_the_dispatcher_does():
+    x, b = torch.randn(2, 3, 4, 5, requires_grad=True), torch.randn(3, requires_grad=True)
+    arguments = x, b, None, None, 1, "lrelu", 0.2, 1.5, 0.7
+    op, results = bias_act_module._bias_act, []
+    for call in (op, lambda *arguments: registration.call(op, *arguments)):
+        y = call(*arguments)
+        (dx,) = torch.autograd.grad(y.square().sum(), x, create_graph=True)
+        results.append((y, dx, torch.autograd.grad(dx.square().sum(), b)[0]))
+    for got, expected in zip(*results, strict=True):
+        assert torch.equal(got, expected)

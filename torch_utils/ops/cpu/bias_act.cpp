@@ -20,31 +20,8 @@ constexpr int64_t kMinSegment = 256, kMaxSegment = 4096;  // pixels of a plane
 constexpr int64_t kMinRow = 256;            // channels last: pixels with fewer channels are joined
 constexpr int64_t kSerialElements = 32768;  // up to here a second thread costs more than it saves
 
-#define LAMBDA_INLINE __attribute__((always_inline))
-
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
-
-// `count` lanes exist: all of them, known when compiling, except at the end of a row. Those behind
-// are zero, or left alone in memory.
-template <class T, class S>
-INLINE Vec<T> load_some(const S* p, int count) {
-    if (count == kLanes<T>) return load<T>(p);
-    Vec<T> v{};
-    for (int i = 0; i < count; i++) v[i] = widen(p[i]);
-    return v;
-}
-template <class T, class S>
-INLINE void store_some(S* p, Vec<T> v, int count) {
-    if (count == kLanes<T>) return store<T>(p, v);
-    for (int i = 0; i < count; i++) p[i] = narrow<S>(v[i]);
-}
-template <class T, class F>
-INLINE void for_vectors(int64_t size, const F& body) {
-    int64_t i = 0;
-    for (; i + kLanes<T> <= size; i += kLanes<T>) body(i, kLanes<T>);
-    if (i < size) body(i, int(size - i));
-}
 
 template <class T, class S>
 struct Activation {

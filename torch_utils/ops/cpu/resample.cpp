@@ -32,6 +32,7 @@ namespace {
 constexpr int kRingBytes = 24 << 10;  // of t; leaves room in a first-level cache of 32 kB
 constexpr int kMinTileWidth = 48;     // output pixels: narrower tiles overlap too much
 constexpr int kMinStripHeight = 16;
+constexpr int kChunksPerThread = 8;   // of planes
 constexpr int kBlock = 16;            // bit rows and vectors fill whole blocks of samples
 
 // Memory of one thread, made once and grown as needed.
@@ -63,9 +64,15 @@ class Arena {
 // The last rows of an image that were computed; their number is a power of two.
 template <class T>
 struct Ring {
-    T* data;
-    int64_t size, width;
-    T* row(int64_t i) const { return data + (i & (size - 1)) * width; }
+    int64_t size;
+    std::vector<T*> rows;  // twice, so that any `size` rows follow one another
+
+    Ring() = default;
+    Ring(T* data, int64_t size, int64_t width) : size(size) {
+        for (int64_t i = 0; i < 2 * size; i++) rows.push_back(data + (i & (size - 1)) * width);
+    }
+    T* row(int64_t i) const { return rows[i & (size - 1)]; }
+    T* const* from(int64_t i) const { return &rows[i & (size - 1)]; }  // row i, i + 1, ...
 };
 
 int64_t power_of_two_from(int64_t n) {
@@ -79,9 +86,10 @@ class Task {
     static constexpr int L = kLanes<T>;
     const Plan<T>& plan;
     const ResampleArgs& a;
-    int64_t plane;                          // image * channels + channel
-    T scale, bias;                          // of the input
-    T out_scale;
+    int64_t plane = 0;                      // image * channels + channel
+    const S* x = nullptr;                   // of the plane
+    T scale = 1, bias = 0;                  // of the input
+    T out_scale = 1;
     int64_t out_x0, out_x1, out_y0, out_y1;  // the outputs of this task
     int64_t own_x0, own_x1, own_y0, own_y1;  // the samples of t whose bits it writes
     int64_t t_x0, t_x1;                      // columns of t that are wanted
@@ -90,24 +98,23 @@ class Task {
     int64_t group_first;                     // column of t that they start with
     int64_t j_first, phase_w;                // first sample and width of a phase of t's rows
     int64_t in_w;                            // width of rows of `in` and `v`
-    int64_t next_in, next_group;
+    int64_t next_in = 0, next_group = 0;
     Ring<T> in, t;
     T *zeros, *out;
-    uint8_t *bit_row, *raw_bits;
+    uint8_t* bit_row;                        // of the mask, where there is no room behind
     std::vector<T*> v, u, parts;             // `parts`: t by phase of the upsampling
-    std::vector<const T*> rows, sources;
-    std::vector<uint8_t*> negative, clamped, phase_bits;
+    std::vector<const T*> rows;
+    // What is filtered along x: for rows of t, by phase along y, and for the output.
+    std::vector<const T*> t_sources, out_sources;
+    std::vector<uint8_t*> negative, clamped;  // bits of t by phase of the upsampling
     // Where things are in a row of t: the samples that the first output depends on, the first
-    // sample of each phase of the upsampling, and what is outside of t.
-    std::vector<int64_t> tap_at, phase_at, outside_at;
+    // sample of each phase of the upsampling, all that precede the next of its phase of the
+    // downsampling, and what is outside of t.
+    std::vector<int64_t> tap_at, phase_at, split_at, outside_at;
 
    public:
-    Task(const Plan<T>& plan, int64_t plane, int64_t tile, int64_t strip, Arena& arena)
-        : plan(plan), a(plan.a), plane(plane) {
-        scale = a.scale ? static_cast<const T*>(a.scale)[plane] : 1;
-        out_scale = 1;
-        if (a.mode == kReadMask) std::swap(scale, out_scale);
-        bias = a.bias ? static_cast<const T*>(a.bias)[plane % a.c] : 0;
+    // For the part of each plane that the tile and the strip have in common.
+    Task(const Plan<T>& plan, int64_t tile, int64_t strip, Arena& arena) : plan(plan), a(plan.a) {
         out_x0 = tile * plan.tile_w;
         out_x1 = std::min<int64_t>(a.out_w, out_x0 + plan.tile_w);
         out_y0 = strip * plan.strip_h;
@@ -128,13 +135,22 @@ class Task {
         j_first = floor_div(t_first, a.down_x);
         phase_w = round_up(ceil_div(t_end, a.down_x) - j_first + 1, L);
         for (int k = 0; k < a.fd_w; k++) tap_at.push_back(t_at(t_x0 + k));
-        for (int r = 0; r < a.up_x; r++) phase_at.push_back(t_at(t_of(0, r)));
+        for (int r = 0; r < a.up_x; r++) {
+            phase_at.push_back(t_at(t_of(0, r)));
+            for (int p = 0; p < a.down_x / a.up_x; p++) split_at.push_back(t_at(t_of(p, r)));
+        }
         for (int64_t x = t_x0; x < std::min<int64_t>(0, t_x1); x++) outside_at.push_back(t_at(x));
         for (int64_t x = std::max(t_x0, a.tmp_w); x < t_x1; x++) outside_at.push_back(t_at(x));
         take_memory(arena);
     }
 
-    void run() {
+    void run(int64_t plane_idx) {
+        plane = plane_idx;
+        x = static_cast<const S*>(a.x) + plane / a.c * a.x_strides[0] +
+            plane % a.c * a.x_strides[1];
+        const T factor = a.scale ? static_cast<const T*>(a.scale)[plane] : 1;
+        (a.mode == kReadMask ? out_scale : scale) = factor;
+        bias = a.bias ? static_cast<const T*>(a.bias)[plane % a.c] : 0;
         t_top = out_y0 * a.down_y - a.mid_y;
         next_in = next_group = group_of(t_top, a.pad_y, a.up_y);
         for (int64_t y = out_y0; y < out_y1; y++) {
@@ -162,10 +178,11 @@ class Task {
         const int64_t samples = in_w * (in_rows + num_v) + t_w * (t_rows + num_u + 1) +
                                 std::max(in_w, t_w) + padded * a.up_x + out_w;
         const int64_t bit_bytes = padded / 8 + 8;
-        arena.reserve(samples * sizeof(T) + bit_bytes * a.up_x * 4 + a.tmp_w / 8 + 64 +
+        arena.reserve(samples * sizeof(T) + bit_bytes * a.up_x * 3 +
                       64 * (num_v + num_u + 3 * a.up_x + 16));
-        in = {arena.take<T>(in_rows * in_w), in_rows, in_w};
-        std::fill(in.data, in.data + in_rows * in_w, T(0));  // stays zero outside the image
+        T* in_data = arena.take<T>(in_rows * in_w);
+        std::fill(in_data, in_data + in_rows * in_w, T(0));  // stays zero outside the image
+        in = {in_data, in_rows, in_w};
         t = {arena.take<T>(t_rows * t_w), t_rows, t_w};
         zeros = arena.take<T>(std::max(in_w, t_w));
         std::fill(zeros, zeros + std::max(in_w, t_w), T(0));
@@ -178,9 +195,31 @@ class Task {
         }
         out = arena.take<T>(out_w);
         bit_row = arena.take<uint8_t>(bit_bytes * a.up_x);
-        raw_bits = arena.take<uint8_t>(a.tmp_w / 8 + 16);
         rows.resize(std::max<int64_t>(plan.my, a.fd_h));
-        sources.resize(std::max(a.fu_rank * plan.mx, a.fd_rank * a.fd_w));
+        t_sources.resize(a.up_y * a.fu_rank * plan.mx);
+        out_sources.resize(a.fd_rank * a.fd_w);
+        if (plan.has_rows_up)
+            for (int phase = 0; phase < a.up_y; phase++)
+                for (int rank = 0; rank < a.fu_rank; rank++)
+                    set_t_source(phase, rank, v[rank * a.up_y + phase]);
+        if (plan.has_rows_down)
+            for (int rank = 0; rank < a.fd_rank; rank++) set_out_source(rank, u[rank]);
+    }
+
+    void set_t_source(int phase, int rank, const T* source) {
+        for (int k = 0; k < plan.mx; k++)
+            t_sources[(phase * a.fu_rank + rank) * plan.mx + k] = source + k;
+    }
+    void set_out_source(int rank, const T* source) {
+        for (int k = 0; k < a.fd_w; k++) out_sources[rank * a.fd_w + k] = source + tap_at[k];
+    }
+
+    // Rows `first`, `first + 1`, ... of an image, which is zero outside.
+    const T* const* rows_from(const Ring<T>& ring, int64_t first, int count, int64_t height) {
+        if (first >= 0 && first + count <= height) return ring.from(first);
+        for (int k = 0; k < count; k++)
+            rows[k] = first + k < 0 || first + k >= height ? zeros : ring.row(first + k);
+        return rows.data();
     }
 
     // ---- From the input to t.
@@ -196,13 +235,12 @@ class Task {
         const int64_t y0 = std::max({first, t_top, int64_t(0)});
         const int64_t y1 = std::min(first + a.up_y, a.tmp_h);
         if (y0 >= y1 || groups == 0) return;
-        for (int k = 0; k < plan.my; k++) {
-            const int64_t y = group + k;
-            rows[k] = y < 0 || y >= a.in_h ? zeros : in.row(y);
-        }
+        const T* const* sources = rows_from(in, group, plan.my, a.in_h);
         if (plan.has_rows_up)
-            combine_rows<T, false>(rows.data(), plan.my, plan.fuy.data(), v.data(), v.size(),
+            combine_rows<T, false>(sources, plan.my, plan.fuy.data(), v.data(), v.size(),
                                    groups + plan.mx - 1);
+        else  // one row, and one phase
+            for (int rank = 0; rank < a.fu_rank; rank++) set_t_source(0, rank, sources[0]);
         for (int64_t y = y0; y < y1; y++) make_t_row(y, a.up_y - 1 - int(y - first));
     }
 
@@ -210,38 +248,36 @@ class Task {
         if (y < 0 || y >= a.in_h) return;
         const int64_t x0 = std::clamp<int64_t>(group_x0, 0, a.in_w);
         const int64_t x1 = std::clamp<int64_t>(group_x0 + groups + plan.mx, x0, a.in_w);
-        const S* from = static_cast<const S*>(a.x) + plane / a.c * a.x_strides[0] +
-                        plane % a.c * a.x_strides[1] + y * a.x_strides[2] + x0;
+        const S* from = x + y * a.x_strides[2] + x0;
         T* to = in.row(y) + std::clamp<int64_t>(x0 - group_x0, 0, in_w);
-        int64_t i = 0;
         const int64_t count = x1 - x0;
         if (y + 2 < a.in_h)  // prefetch a row that is needed soon
             for (int64_t k = 0; k < count; k += 64 / sizeof(S))
                 __builtin_prefetch(from + 2 * a.x_strides[2] + k);
-        for (; i + L <= count; i += L) store(to + i, load<T>(from + i) * scale + bias);
-        for (; i < count; i++) to[i] = widen(from[i]) * scale + bias;
+        for_vectors<T>(count, [&](int64_t i, int lanes) LAMBDA_INLINE {
+            store_some<T>(to + i, load_some<T>(from + i, lanes) * scale + bias, lanes);
+        });
     }
 
     void make_t_row(int64_t y, int phase_y) {
         T* row = t.row(y);
-        for (int rank = 0; rank < a.fu_rank; rank++) {
-            const T* source = plan.has_rows_up ? v[rank * a.up_y + phase_y] : rows[0];
-            for (int k = 0; k < plan.mx; k++) sources[rank * plan.mx + k] = source + k;
-        }
         const int num_sources = a.fu_rank * plan.mx;
+        const T* const* sources = &t_sources[phase_y * num_sources];
         const auto* activate = plan.activate;
         if (a.mode == kReadMask && !read_bits(y)) activate = plan.activate_unclamped;
+        bool is_any_clamped = false;
         for (int r = 0; r < a.up_x; r += 2) {
             const int count = std::min(2, a.up_x - r);
             T* targets[2];
             for (int o = 0; o < count; o++)
                 targets[o] = a.up_x == a.down_x ? row + phase_at[r + o] : parts[r + o];
-            activate[count - 1](sources.data(), num_sources, plan.fux.data() + r * num_sources,
-                                targets, groups, plan.act, &negative[r], &clamped[r]);
+            is_any_clamped |= activate[count - 1](
+                sources, num_sources, plan.fux.data() + r * num_sources, targets, groups,
+                plan.act, &negative[r], &clamped[r]);
         }
         if (a.up_x != a.down_x) regroup(row);
         for (int64_t at : outside_at) row[at] = 0;
-        if (a.mode == kActWriteMask) write_bits(y);
+        if (a.mode == kActWriteMask) write_bits(y, is_any_clamped);
     }
 
     // Column of t of sample `i` of phase `r` of the upsampling, and where a column is in a row.
@@ -265,7 +301,7 @@ class Task {
             const int ratio = down / up;
             for (int r = 0; r < up; r++) {  // every `ratio`-th sample is of the same phase
                 T* to[4];
-                for (int p = 0; p < ratio; p++) to[p] = row + t_at(t_of(p, r));
+                for (int p = 0; p < ratio; p++) to[p] = row + split_at[r * ratio + p];
                 const int64_t count = ceil_div(groups, ratio);
                 ratio == 2 ? deinterleave<T, 2>(parts[r], to, count)
                            : deinterleave<T, 4>(parts[r], to, count);
@@ -282,23 +318,18 @@ class Task {
         S* to = static_cast<S*>(a.y) + (plane * a.out_h + y) * a.out_w + out_x0;
         const int64_t count = out_x1 - out_x0;
         for (int64_t k = 0; k < count; k += 64 / sizeof(S)) __builtin_prefetch(to + k, 1);
-        for (int k = 0; k < a.fd_h; k++) {
-            const int64_t t_y = top + k;
-            rows[k] = t_y < 0 || t_y >= a.tmp_h || groups == 0 ? zeros : t.row(t_y);
-        }
+        const T* const* sources = rows_from(t, top, a.fd_h, groups == 0 ? 0 : a.tmp_h);
         if (plan.has_rows_down)
-            plan.rows_down(rows.data(), a.fd_h, plan.fdy.data(), u.data(), a.fd_rank,
+            plan.rows_down(sources, a.fd_h, plan.fdy.data(), u.data(), a.fd_rank,
                            a.down_x * phase_w);
-        for (int rank = 0; rank < a.fd_rank; rank++) {
-            const T* source = plan.has_rows_down ? u[rank] : rows[0];
-            for (int k = 0; k < a.fd_w; k++) sources[rank * a.fd_w + k] = source + tap_at[k];
-        }
-        combine_rows<T, false>(sources.data(), a.fd_rank * a.fd_w, plan.fdx.data(), &out, 1,
+        else
+            for (int rank = 0; rank < a.fd_rank; rank++) set_out_source(rank, sources[0]);
+        combine_rows<T, false>(out_sources.data(), out_sources.size(), plan.fdx.data(), &out, 1,
                                count);
         if (a.mode == kReadMask) sum_and_scale(y, count);
-        int64_t i = 0;
-        for (; i + L <= count; i += L) store<T>(to + i, load(out + i));
-        for (; i < count; i++) to[i] = narrow<S>(out[i]);
+        for_vectors<T>(count, [&](int64_t i, int lanes) LAMBDA_INLINE {
+            store_some<T>(to + i, load(out + i), lanes);
+        });
     }
 
     // Adds a part of a row to the sums of the row, which no other thread does, and scales it.
@@ -308,65 +339,73 @@ class Task {
         const S* saved = static_cast<const S*>(a.saved);
         if (saved) saved += row * a.out_w + out_x0;
         Vec<T> sums{}, products{};
-        int64_t i = 0;
-        for (; i + L <= count; i += L) {
-            const Vec<T> v = load(out + i);
+        for_vectors<T>(count, [&](int64_t i, int lanes) LAMBDA_INLINE {
+            const Vec<T> v = load_some<T>(out + i, lanes);
             sums += v;
-            if (saved) products += v * load<T>(saved + i);
-            store(out + i, v * out_scale);
-        }
-        T sum = sum_of_lanes<T>(sums), product = sum_of_lanes<T>(products);
-        for (; i < count; i++) {
-            sum += out[i];
-            if (saved) product += out[i] * widen(saved[i]);
-            out[i] *= out_scale;
-        }
-        if (a.sums) static_cast<T*>(a.sums)[row] += sum;
-        if (a.products) static_cast<T*>(a.products)[row] += product;
+            if (saved) products += v * load_some<T>(saved + i, lanes);
+            store(out + i, v * out_scale);  // there is room for whole vectors
+        });
+        if (a.sums) static_cast<T*>(a.sums)[row] += sum_of_lanes<T>(sums);
+        if (a.products) static_cast<T*>(a.products)[row] += sum_of_lanes<T>(products);
     }
 
     // ---- Bits of the nonlinearity.
 
+    int64_t row_bytes() const { return ceil_div(a.tmp_w, 8); }
     uint8_t* mask_row(int which, int64_t y) const {
-        const int64_t row_bytes = ceil_div(a.tmp_w, 8);
-        return a.mask + ((plane * 2 + which) * a.tmp_h + y) * row_bytes;
+        return a.mask + ((plane * 2 + which) * a.tmp_h + y) * row_bytes();
     }
 
     // Returns whether any sample was clamped.
     bool read_bits(int64_t y) {
-        const int64_t x0 = std::clamp<int64_t>(group_first, 0, a.tmp_w);
-        const int64_t x1 = std::clamp<int64_t>(group_first + groups * a.up_x, x0, a.tmp_w);
-        const int64_t bytes = ceil_div(groups, 8), num_raw = ceil_div(x1, 8) - x0 / 8;
-        bool is_any_set = false;
-        for (int which = 0; which < 2; which++) {
-            const uint8_t* from = mask_row(which, y) + x0 / 8;
-            is_any_set = std::any_of(from, from + num_raw, [](uint8_t byte) { return byte != 0; });
-            if (which == 1 && !is_any_set) break;
-            std::memcpy(raw_bits, from, num_raw);
-            std::memset(bit_row, 0, bytes * a.up_x);
-            copy_bits(raw_bits, x0 % 8, bit_row, x0 - group_first, x1 - x0);
-            reverse_phases(which);
-            split_phases(bit_row, phase_bits.data(), bytes, a.up_x);
-        }
-        return is_any_set;
+        read_row_of_bits(mask_row(0, y), negative, true);
+        return read_row_of_bits(mask_row(1, y), clamped, false);
     }
 
-    // Tiles overlap: each writes the samples that its outputs start at, which are whole bytes.
-    void write_bits(int64_t y) {
+    bool read_row_of_bits(const uint8_t* row, const std::vector<uint8_t*>& to, bool wants_zeros) {
+        // Bits outside of the row, which belong to no sample, may be any.
+        const uint8_t* first = row + floor_div(group_first, 8);
+        const int64_t at = floor_mod(group_first, 8);
+        const int64_t bytes = ceil_div(at + round_up(groups, kBlock) * a.up_x, 8) + 8;
+        const uint8_t *begin = a.mask, *end = begin + a.n * a.c * 2 * a.tmp_h * row_bytes();
+        if (first < begin || first + bytes > end) {  // the mask's own memory ends here
+            const int64_t before = std::max<int64_t>(begin - first, 0);
+            const int64_t count = std::min<int64_t>(end - first, bytes) - before;
+            if (count > 0) std::memcpy(bit_row + before, first + before, count);
+            first = bit_row;
+        }
+        using Unit = typename UnitOf<T>::type;
+        const int64_t num_units = ceil_div(groups, 8 * sizeof(Unit));
+        switch (a.up_x) {
+            case 1: return split_phases<Unit, 1>(first, at, to.data(), num_units, wants_zeros);
+            case 2: return split_phases<Unit, 2>(first, at, to.data(), num_units, wants_zeros);
+            case 4:
+                return split_phases<uint8_t, 4>(first, at, to.data(), ceil_div(groups, 8),
+                                                wants_zeros);
+            default: return split_phases(first, at, to.data(), a.up_x, groups);
+        }
+    }
+
+    // Tiles overlap: each writes the samples that its outputs start at, which are whole bytes. Bits
+    // behind the row are zero: equal inputs give equal masks.
+    void write_bits(int64_t y, bool is_any_clamped) {
         if (y < own_y0 || y >= own_y1 || own_x1 <= own_x0) return;
-        for (int which = 0; which < 2; which++) {
-            // Bits behind the row are zero: equal inputs give equal masks.
-            if (own_x1 == a.tmp_w) mask_row(which, y)[(a.tmp_w - 1) / 8] = 0;
-            reverse_phases(which);
-            join_phases(phase_bits.data(), bit_row, ceil_div(groups, 8), a.up_x);
-            copy_bits(bit_row, own_x0 - group_first, mask_row(which, y), own_x0, own_x1 - own_x0);
-        }
+        write_row_of_bits(mask_row(0, y) + own_x0 / 8, negative);
+        if (is_any_clamped)
+            write_row_of_bits(mask_row(1, y) + own_x0 / 8, clamped);
+        else
+            std::memset(mask_row(1, y) + own_x0 / 8, 0, bytes_of(own_x1 - own_x0));
     }
 
-    // Samples of a group are in descending order of their phases.
-    void reverse_phases(int which) {
-        const auto& bits = which == 0 ? negative : clamped;
-        phase_bits.assign(bits.rbegin(), bits.rend());
+    void write_row_of_bits(uint8_t* to, const std::vector<uint8_t*>& from) {
+        const int64_t skip = own_x0 - group_first, count = own_x1 - own_x0;
+        using Unit = typename UnitOf<T>::type;
+        switch (a.up_x) {
+            case 1: return join_phases<Unit, 1>(from.data(), skip, to, count);
+            case 2: return join_phases<Unit, 2>(from.data(), skip, to, count);
+            case 4: return join_phases<Unit, 4>(from.data(), skip, to, count);
+            default: return join_phases(from.data(), a.up_x, skip, to, count);
+        }
     }
 };
 
@@ -384,11 +423,18 @@ void run(const ResampleArgs& args) {
     plan.strip_h = std::max(ceil_div(args.out_h, wanted),
                             std::min<int64_t>(args.out_h, kMinStripHeight));
     const int64_t num_strips = ceil_div(args.out_h, plan.strip_h);
-    parallel_for(num_planes * num_strips, args.num_threads, [&](int64_t i) {
+    // Setting up a task takes as long as a few rows, so that small planes share one.
+    const bool is_small = num_tiles == 1 && num_strips == 1;
+    const int64_t shared = is_small ? ceil_div(num_planes, kChunksPerThread * args.num_threads) : 1;
+    const int64_t num_chunks = ceil_div(num_planes, shared);
+    parallel_for(num_chunks * num_strips, args.num_threads, [&](int64_t i) {
         thread_local Arena arena;
+        const int64_t first = i / num_strips * shared, end = std::min(first + shared, num_planes);
         // Tiles of a plane share cache lines, so one thread makes them all.
-        for (int64_t tile = 0; tile * plan.tile_w < args.out_w; tile++)
-            Task<T, S>(plan, i / num_strips, tile, i % num_strips, arena).run();
+        for (int64_t tile = 0; tile * plan.tile_w < args.out_w; tile++) {
+            Task<T, S> task(plan, tile, i % num_strips, arena);
+            for (int64_t plane = first; plane < end; plane++) task.run(plane);
+        }
     });
 }
 

@@ -95,16 +95,20 @@ void combine_rows(const T* const* rows, int num_rows, const T* taps, T* const* o
 }
 
 // The nonlinearity. Bits of `negative` say where the slope applies, of `clamped` where the clamp
-// cut: rows of bits that are written or read at sample `x`.
+// cut: rows of bits that are written or read at sample `x`. What is written to `clamped` is added
+// to `any_clamped`.
 template <class T, int MODE>
 INLINE Vec<T> activate(Vec<T> t, const Nonlinearity<T>& act, uint8_t* negative, uint8_t* clamped,
-                       int64_t x) {
+                       int64_t x, uint32_t& any_clamped) {
     const Vec<T> zero{}, limit = zero + act.clamp;
-    if constexpr (MODE == kActWriteMask) put_lanes<T>(negative, x, bits_of<T>(t <= zero));
+    if constexpr (MODE == kActWriteMask) put_lanes<T>(negative, x, bits_at_most<T>(t, zero));
     if constexpr (MODE == kAct || MODE == kActWriteMask)
         t = at_least<T>(zero, t) + at_most<T>(zero, t) * act.slope;
-    if constexpr (MODE == kActWriteMask)
-        put_lanes<T>(clamped, x, bits_of<T>(at_least<T>(t, -t) > limit));
+    if constexpr (MODE == kActWriteMask) {
+        const uint32_t bits = bits_above<T>(at_least<T>(t, -t), limit);
+        put_lanes<T>(clamped, x, bits);
+        any_clamped |= bits;
+    }
     if constexpr (MODE == kAct || MODE == kActWriteMask)
         t = at_most<T>(limit, at_least<T>(-limit, t));
     if constexpr (MODE == kReadMask || MODE == kReadSlope)
@@ -114,9 +118,9 @@ INLINE Vec<T> activate(Vec<T> t, const Nonlinearity<T>& act, uint8_t* negative, 
 }
 
 // Combines rows and applies the nonlinearity; `negative` and `clamped` hold a row of bits for each
-// output.
+// output. Returns whether it has set bits of `clamped`.
 template <class T, int O, int MODE>
-void activate_rows(const T* const* rows, int num_rows, const T* taps, T* const* out,
+bool activate_rows(const T* const* rows, int num_rows, const T* taps, T* const* out,
                    int64_t count, const Nonlinearity<T>& act, uint8_t* const* negative,
                    uint8_t* const* clamped) {
     // Copies: the compiler knows that stores to bits and samples do not change them.
@@ -125,9 +129,11 @@ void activate_rows(const T* const* rows, int num_rows, const T* taps, T* const* 
     uint8_t* const slope_bits[] = {negative[0], negative[O - 1]};
     uint8_t* const clamp_bits[] = {clamped[0], clamped[O - 1]};
     static_assert(O <= 2);
+    uint32_t any_clamped = 0;
     combine<T, O, false>(rows, num_rows, taps, count, [&](int o, int64_t x, Vec<T> v) {
-        store(to[o] + x, activate<T, MODE>(v, f, slope_bits[o], clamp_bits[o], x));
+        store(to[o] + x, activate<T, MODE>(v, f, slope_bits[o], clamp_bits[o], x, any_clamped));
     });
+    return any_clamped != 0;
 }
 
 // out[i * N + p] <- in[p][i], and back.
@@ -138,6 +144,8 @@ void interleave(const T* const* in, T* out, int64_t count) {
 }
 template <class T, int N>
 void deinterleave(const T* in, T* const* out, int64_t count) {
-    for (int64_t i = 0; i < count; i++)
-        for (int p = 0; p < N; p++) out[p][i] = in[i * N + p];
+    for (int p = 0; p < N; p++) {
+        T* to = out[p];
+        for (int64_t i = 0; i < count; i++) to[i] = in[i * N + p];
+    }
 }

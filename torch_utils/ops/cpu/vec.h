@@ -16,6 +16,7 @@
 #endif
 
 #define INLINE inline __attribute__((always_inline))
+#define LAMBDA_INLINE __attribute__((always_inline))
 
 #if defined(VEC_AVX512)
 constexpr int kVectorBytes = 64;
@@ -106,6 +107,38 @@ INLINE void store(bfloat16* p, Vec<float> v) {
     *reinterpret_cast<V::halves*>(p) = __builtin_convertvector(chosen, V::halves);
 }
 
+// ---- Parts of vectors. `count` lanes exist: all of them, known when compiling, except at the end
+// of a row. Those behind are zero, or left alone in memory.
+
+template <class T, class S>
+INLINE Vec<T> load_some(const S* p, int count) {
+    if (count == kLanes<T>) return load<T>(p);
+#if defined(VEC_AVX512)
+    const uint32_t lanes = (1u << count) - 1;
+    if constexpr (sizeof(S) == 4) return Vec<T>(_mm512_maskz_loadu_ps(lanes, p));
+    if constexpr (sizeof(S) == 8) return Vec<T>(_mm512_maskz_loadu_pd(lanes, p));
+#endif
+    Vec<T> v{};
+    for (int i = 0; i < count; i++) v[i] = widen(p[i]);
+    return v;
+}
+template <class T, class S>
+INLINE void store_some(S* p, Vec<T> v, int count) {
+    if (count == kLanes<T>) return store<T>(p, v);
+#if defined(VEC_AVX512)
+    const uint32_t lanes = (1u << count) - 1;
+    if constexpr (sizeof(S) == 4) return _mm512_mask_storeu_ps(p, lanes, __m512(v));
+    if constexpr (sizeof(S) == 8) return _mm512_mask_storeu_pd(p, lanes, __m512d(v));
+#endif
+    for (int i = 0; i < count; i++) p[i] = narrow<S>(v[i]);
+}
+template <class T, class F>
+INLINE void for_vectors(int64_t size, const F& body) {
+    int64_t i = 0;
+    for (; i + kLanes<T> <= size; i += kLanes<T>) body(i, kLanes<T>);
+    if (i < size) body(i, int(size - i));
+}
+
 // ---- The smaller and the larger of a limit and a value; of NaN, NaN.
 
 template <class T>
@@ -136,21 +169,33 @@ INLINE Vec<T> at_least(Vec<T> limit, Vec<T> v) {
 // ---- All lanes together.
 
 template <class T>
-T sum_of_lanes(Vec<T> v) {
-    T sum = 0;
-    for (int i = 0; i < kLanes<T>; i++) sum += v[i];
-    return sum;
+INLINE T sum_of_lanes(Vec<T> v) {
+#if defined(VEC_AVX512)
+    if constexpr (sizeof(T) == 4) return _mm512_reduce_add_ps(__m512(v));
+    if constexpr (sizeof(T) == 8) return _mm512_reduce_add_pd(__m512d(v));
+#endif
+    for (int half = kLanes<T> / 2; half > 0; half /= 2)  // each sum waits for the one before
+        for (int i = 0; i < half; i++) v[i] += v[i + half];
+    return v[0];
 }
 
 // ---- One bit per lane.
 
-// The bits of a comparison.
+#if defined(VEC_AVX512)
+template <class T>
+INLINE uint32_t bits_at_most(Vec<T> a, Vec<T> b) {  // where a <= b
+    if constexpr (sizeof(T) == 4) return _mm512_cmp_ps_mask(__m512(a), __m512(b), _CMP_LE_OS);
+    if constexpr (sizeof(T) == 8) return _mm512_cmp_pd_mask(__m512d(a), __m512d(b), _CMP_LE_OS);
+}
+template <class T>
+INLINE uint32_t bits_above(Vec<T> a, Vec<T> b) {  // where a > b
+    if constexpr (sizeof(T) == 4) return _mm512_cmp_ps_mask(__m512(a), __m512(b), _CMP_GT_OS);
+    if constexpr (sizeof(T) == 8) return _mm512_cmp_pd_mask(__m512d(a), __m512d(b), _CMP_GT_OS);
+}
+#else
 template <class T>
 INLINE uint32_t bits_of(typename VecOf<T>::ints truth) {
-#if defined(VEC_AVX512)
-    if constexpr (sizeof(T) == 4) return _mm512_movepi32_mask(__m512i(truth));
-    if constexpr (sizeof(T) == 8) return _mm512_movepi64_mask(__m512i(truth));
-#elif defined(VEC_AVX2)
+#if defined(VEC_AVX2)
     if constexpr (sizeof(T) == 4) return _mm256_movemask_ps(__m256(truth));
     if constexpr (sizeof(T) == 8) return _mm256_movemask_pd(__m256d(truth));
 #else
@@ -159,6 +204,27 @@ INLINE uint32_t bits_of(typename VecOf<T>::ints truth) {
     return bits;
 #endif
 }
+template <class T>
+INLINE uint32_t bits_at_most(Vec<T> a, Vec<T> b) {  // where a <= b
+    return bits_of<T>(a <= b);
+}
+template <class T>
+INLINE uint32_t bits_above(Vec<T> a, Vec<T> b) {  // where a > b
+    return bits_of<T>(a > b);
+}
+#endif
+
+// The unit in which rows of bits are written and read: the bits of a vector, but whole bytes.
+template <class T>
+struct UnitOf {
+    using type = uint8_t;
+};
+#if defined(VEC_AVX512)
+template <>
+struct UnitOf<float> {
+    using type = uint16_t;
+};
+#endif
 
 // Bits of one vector in a row of bits: sample `i` is bit `i % 8` of byte `i / 8`. Rows are written
 // from left to right; `x` is a multiple of the number of lanes.
@@ -172,11 +238,12 @@ INLINE void put_lanes(uint8_t* row, int64_t x, uint32_t bits) {
     }
 }
 
-// Lanes of `a` where the bit is set in a row of bits, else of `b`. Reads 4 bytes of the row.
+// Lanes of `a` where the bit is set in a row of bits, else of `b`.
 template <class T>
 INLINE Vec<T> select(const uint8_t* row, int64_t x, Vec<T> a, Vec<T> b) {
-    int32_t bits;
-    std::memcpy(&bits, row + x / 8, 4);
+    typename UnitOf<T>::type unit;
+    std::memcpy(&unit, row + x / 8, sizeof(unit));
+    int32_t bits = unit;
     if constexpr (kLanes<T> < 8) bits >>= x % 8;
 #if defined(VEC_AVX512)
     if constexpr (sizeof(T) == 4) return Vec<T>(_mm512_mask_mov_ps(__m512(b), bits, __m512(a)));
