@@ -44,7 +44,7 @@ void correlate(const ConvolutionArgs& a, int direction) {
         auto* packed = packed_memory.get<Packed>(planes * plan.plane_size + kSlack);
         Engine::pack(plan, source + n * source_size, plan.channels, first, end, packed);
         const int64_t stride = Engine::grid_size(count);
-        auto* grid = grid_memory.get<float>(plan.target_channels * stride);
+        auto* grid = grid_memory.get<float>(Engine::grid_rows(plan.target_channels) * stride);
         for (const Pass& pass : plan.passes) {
             kernels.multiply(pass, packed, count, grid);
             for (int64_t c = 0; c < plan.target_channels; c++)
@@ -58,7 +58,6 @@ void correlate(const ConvolutionArgs& a, int direction) {
 template <class Engine>
 void kernel_gradient(const ConvolutionArgs& a) {
     using Sample = typename Engine::Sample;
-    using Packed = typename Engine::Packed;
     Plan plan = plan_output(a);
     const int64_t lanes = (a.o + 15) / 16 * 16;
     const int64_t packed_row = std::max(a.c * a.stride * a.stride, lanes) * plan.width;

@@ -8,10 +8,10 @@ struct FloatEngine {
     using Sample = float;
     using Packed = float;
     static constexpr int64_t kBlock = 8;  // target channels that are computed at once
-    static constexpr int64_t kGradientStep = 1;
 
     static int64_t planes(int64_t channels) { return channels; }
     static int64_t grid_size(int64_t count) { return (count + 15) / 16 * 16; }
+    static int64_t grid_rows(int64_t channels) { return channels; }
 
     static void pack(const Plan& plan, const float* image, int64_t channels, int64_t first,
                      int64_t end, float* planes) {
