@@ -138,7 +138,7 @@ def _apply(
     call: Convolution,
 ) -> Tensor:
     """Compute, by way of autograd only if a gradient is needed or others listen."""
-    if _is_observed():
+    if _is_observed() or _is_batched(a) or _is_batched(b):
         return _OPERATIONS[compute](a, b, call)
     if torch.is_grad_enabled() and (a.requires_grad or b.requires_grad):
         return function.apply(a, b, call)
@@ -146,17 +146,17 @@ def _apply(
 
 
 def _output(x: Tensor, k: Tensor, call: Convolution) -> Tensor:
-    is_fast = cpu.is_fast(cpu.OUTPUT, x, k, call)
+    is_fast = cpu.is_fast(cpu.OUTPUT, len(x), (k.shape[0], k.shape[1]), call, x.dtype)
     return (cpu.output if is_fast else _aten_output)(x, k, call)
 
 
 def _input_gradient(k: Tensor, y: Tensor, call: Convolution) -> Tensor:
-    is_fast = cpu.is_fast(cpu.INPUT, y, k, call)
+    is_fast = cpu.is_fast(cpu.INPUT, len(y), (k.shape[0], k.shape[1]), call, y.dtype)
     return (cpu.input_gradient if is_fast else _aten_input_gradient)(k, y, call)
 
 
 def _kernel_gradient(x: Tensor, y: Tensor, call: Convolution) -> Tensor:
-    is_fast = cpu.is_fast(cpu.KERNEL, x, y, call)
+    is_fast = cpu.is_fast(cpu.KERNEL, len(x), (y.shape[1], x.shape[1]), call, x.dtype)
     return (cpu.kernel_gradient if is_fast else _aten_kernel_gradient)(x, y, call)
 
 
@@ -195,6 +195,10 @@ _OPERATIONS = {
 
 def _needs_kernel(is_needed: bool) -> bool:
     return is_needed and _thread.num_own_modes == 0
+
+
+# `torch.autograd.grad(is_grads_batched=True)` batches tensors in a way of its own.
+_is_batched: Callable[[Tensor], bool] = torch._C._functorch.is_legacy_batchedtensor
 
 
 def _is_observed() -> bool:

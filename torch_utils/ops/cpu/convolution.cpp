@@ -54,14 +54,31 @@ void correlate(const ConvolutionArgs& a, int direction) {
     });
 }
 
+// Transposes sums [taps, lanes] to [o, taps]; a row of the target has the taps of all channels.
+template <class Sample>
+void write_kernels(const ConvolutionArgs& a, const float* sums, int64_t taps, int64_t lanes,
+                   Sample* target) {
+    for (int64_t t = 0; t < taps; t += 16)
+        for (int64_t o = 0; o < lanes; o += 16) {
+            float block[16][16];
+            transpose16(reinterpret_cast<const uint32_t*>(sums + t * lanes + o), lanes,
+                        int(std::min<int64_t>(16, taps - t)),
+                        reinterpret_cast<uint32_t*>(block[0]), 16);
+            for (int64_t row = 0; row < std::min<int64_t>(16, a.o - o); row++)
+                copy_row(target + (o + row) * a.c * 9 + t, 1, block[row],
+                         std::min<int64_t>(16, taps - t));
+        }
+}
+
 // `k` from `x` and `y`.
 template <class Engine>
 void kernel_gradient(const ConvolutionArgs& a) {
     using Sample = typename Engine::Sample;
+    using Word = typename Engine::Word;
     Plan plan = plan_output(a);
     const int64_t lanes = (a.o + 15) / 16 * 16;
     const int64_t packed_row = std::max(a.c * a.stride * a.stride, lanes) * plan.width;
-    choose_strips(plan, packed_row * sizeof(Sample), 1);
+    choose_strips(plan, packed_row * sizeof(Word), 1);
     add_output_pass(plan, a);
     Plan other = plan;  // `y`, in the same grid: zeros where samples mean nothing
     other.channels = a.o, other.source_h = a.out_h, other.source_w = a.out_w;
@@ -76,20 +93,20 @@ void kernel_gradient(const ConvolutionArgs& a) {
         const int64_t first_c = task * blocks / tasks * 16;
         const int64_t end_c = std::min((task + 1) * blocks / tasks * 16, a.c);
         const int64_t channels = end_c - first_c, planes = (channels + 15) / 16 * 16;
-        auto* packed = packed_memory.get<Sample>(planes * plan.plane_size + kSlack);
-        auto* rows = row_memory.get<Sample>(lanes * other.plane_size + kSlack);
-        auto* others = other_memory.get<Sample>(count * lanes);
+        auto* packed = packed_memory.get<Word>(planes * plan.plane_size + kSlack);
+        auto* rows = row_memory.get<Word>(lanes * other.plane_size + kSlack);
+        auto* others = other_memory.get<Word>(count * lanes);
         auto* sums = sum_memory.get<float>(planes * 9 * lanes);
         std::fill_n(sums, planes * 9 * lanes, 0.0f);
         std::fill_n(packed + channels * plan.plane_size,
-                    (planes - channels) * plan.plane_size + kSlack, Sample{});
+                    (planes - channels) * plan.plane_size + kSlack, Word{});
         std::fill_n(rows + a.o * other.plane_size, (lanes - a.o) * other.plane_size + kSlack,
-                    Sample{});
+                    Word{});
         for (int64_t n = 0; n < a.n; n++)
             for (int64_t first = 0; first < plan.rows; first += plan.strip_rows) {
                 const int64_t end = plan.strip_end(first);
-                const auto* x = static_cast<const Sample*>(a.x) + (n * a.c + first_c) * a.h * a.w;
-                const auto* y = static_cast<const Sample*>(a.y) + n * a.o * a.out_h * a.out_w;
+                const auto* x = static_cast<const Word*>(a.x) + (n * a.c + first_c) * a.h * a.w;
+                const auto* y = static_cast<const Word*>(a.y) + n * a.o * a.out_h * a.out_w;
                 for (int64_t c = 0; c < channels; c++)
                     pack_channel(plan, x + c * a.h * a.w, first, end,
                                  packed + c * plan.plane_size);
@@ -100,11 +117,7 @@ void kernel_gradient(const ConvolutionArgs& a) {
                 Engine::transpose(rows, other.plane_size, a.o, size, others, lanes);
                 Engine::add_gradient(plan, packed, channels, others, lanes, size, sums);
             }
-        for (int64_t o = 0; o < a.o; o++)
-            for (int64_t i = first_c; i < end_c; i++)
-                for (int64_t t = 0; t < 9; t++)
-                    target[(o * a.c + i) * 9 + t] =
-                        narrow<Sample>(sums[((i - first_c) * 9 + t) * lanes + o]);
+        write_kernels(a, sums, channels * 9, lanes, target + first_c * 9);
     });
 }
 #endif

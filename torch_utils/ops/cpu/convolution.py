@@ -32,9 +32,28 @@ def is_supported(dtype: torch.dtype) -> bool:
     return dtype in KERNELS and compiler.library() is not None and bool(_bits() & KERNELS[dtype][1])
 
 
-def is_fast(role: int, a: Tensor, b: Tensor, call: Convolution) -> bool:
-    """Whether the kernel is expected to be faster than PyTorch's operation."""
-    return True
+def is_fast(
+    role: int, n: int, k_channels: tuple[int, int], call: Convolution, dtype: torch.dtype
+) -> bool:
+    """Whether the kernel is faster than PyTorch's operation (`benchmarks.convolutions`).
+
+    Args:
+        role: What is computed: `OUTPUT`, `INPUT` or `KERNEL`.
+        n: Samples.
+        k_channels: Channels of the output and of the input.
+        call: Sizes.
+        dtype: Type of the tensors.
+    """
+    most, pixels = max(k_channels), call.out_size[0] * call.out_size[1]
+    if dtype == torch.bfloat16:
+        return n * pixels >= most  # else the time goes into the layout of the kernels
+    if most <= 32:
+        return True
+    if role == KERNEL:
+        return pixels >= 1024
+    if call.stride == 1:
+        return False
+    return most <= 128 if role == INPUT else min(k_channels) <= 32
 
 
 def output(x: Tensor, k: Tensor, call: Convolution) -> Tensor:

@@ -36,6 +36,7 @@ class TileConfiguration {
 
 struct AmxEngine {
     using Sample = bfloat16;
+    using Word = uint16_t;
     using Packed = uint32_t;  // two channels, the first in the lower half
     static constexpr int64_t kTile = 16 * 32;
 
@@ -151,8 +152,8 @@ struct AmxEngine {
 
     // Channels become lanes of pairs of samples: out [count / 2, lanes, 2], zeros to the next
     // multiple of 32 samples. Planes are zero behind their samples.
-    static void transpose(const bfloat16* planes, int64_t stride, int64_t channels, int64_t count,
-                          bfloat16* out, int64_t lanes) {
+    static void transpose(const uint16_t* planes, int64_t stride, int64_t channels, int64_t count,
+                          uint16_t* out, int64_t lanes) {
         const auto* words = reinterpret_cast<const uint32_t*>(planes);
         auto* out_words = reinterpret_cast<uint32_t*>(out);
         for (int64_t pair = 0; pair < (count + 1) / 2; pair += 16)
@@ -167,13 +168,13 @@ struct AmxEngine {
 
     // sums [channels, 9, lanes] += sum over p of planes[channel, tap + p] * others[p, lane]. There
     // are planes for the next multiple of 16 channels.
-    static void add_gradient(const Plan& plan, const bfloat16* planes, int64_t channels,
-                             const bfloat16* others, int64_t lanes, int64_t count, float* sums) {
+    static void add_gradient(const Plan& plan, const uint16_t* planes, int64_t channels,
+                             const uint16_t* others, int64_t lanes, int64_t count, float* sums) {
         const TileConfiguration configuration;
         for (int64_t c = 0; c < channels; c += 32)
             for (int64_t o = 0; o < lanes; o += 32)
                 for (int t = 0; t < 9; t++) {
-                    const bfloat16* x = planes + c * plan.plane_size + plan.passes[0].taps[t].plane;
+                    const uint16_t* x = planes + c * plan.plane_size + plan.passes[0].taps[t].plane;
                     float* sum = sums + (c * 9 + t) * lanes + o;
                     const bool has_rows = c + 16 < channels, has_columns = o + 16 < lanes;
                     const auto add = has_rows ? has_columns ? add_products<true, true>
@@ -185,17 +186,17 @@ struct AmxEngine {
     }
 
     template <bool HAS_ROWS, bool HAS_COLUMNS>
-    static void add_products(const bfloat16* x, int64_t plane_size, const bfloat16* others,
+    static void add_products(const uint16_t* x, int64_t plane_size, const uint16_t* others,
                              int64_t lanes, int64_t count, float* sums) {
         const int64_t row = 9 * lanes * 4, x_row = plane_size * 2, other_row = lanes * 4;
         float* below = sums + 16 * 9 * lanes;
-        const bfloat16* x_below = x + 16 * plane_size;
+        const uint16_t* x_below = x + 16 * plane_size;
         _tile_loadd(0, sums, row);
         if (HAS_COLUMNS) _tile_loadd(1, sums + 16, row);
         if (HAS_ROWS) _tile_loadd(2, below, row);
         if (HAS_ROWS && HAS_COLUMNS) _tile_loadd(3, below + 16, row);
         for (int64_t p = 0; p < count; p += 32) {
-            const bfloat16* other = others + p * lanes;
+            const uint16_t* other = others + p * lanes;
             _tile_loadd(4, x + p, x_row);
             _tile_loadd(6, other, other_row);
             _tile_dpbf16ps(0, 4, 6);

@@ -6,7 +6,8 @@
 
 struct FloatEngine {
     using Sample = float;
-    using Packed = float;
+    using Word = float;    // a sample, as it is copied
+    using Packed = float;  // samples of a plane
     static constexpr int64_t kBlock = 8;  // target channels that are computed at once
 
     static int64_t planes(int64_t channels) { return channels; }

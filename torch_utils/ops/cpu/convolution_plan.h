@@ -18,7 +18,7 @@
 #include "convolution.h"
 
 constexpr int64_t kMaxTaps = 9;
-constexpr int64_t kStripBytes = 768 * 1024;  // of packed planes: most of a second-level cache
+constexpr int64_t kStripBytes = 256 * 1024;  // of packed planes: part of a second-level cache
 constexpr int64_t kSlack = 64;               // samples that kernels may read behind the planes
 
 struct Tap {

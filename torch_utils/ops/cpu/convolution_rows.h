@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstdlib>
+#include <cstring>
 #include <memory>
 
 #include "convolution_plan.h"
@@ -42,9 +43,9 @@ INLINE void pack_row(T* out, int64_t count, const T* row, int64_t size, int64_t 
         std::max(begin, std::min(count, first >= size ? 0 : (size - 1 - first) / step + 1));
     for (int64_t q = 0; q < begin; q++) out[q] = T{};
     if (step == 1) {
-        for (int64_t q = begin; q < end; q++) out[q] = row[first + q];
+        if (begin < end) std::memcpy(out + begin, row + first + begin, (end - begin) * sizeof(T));
     } else if (step == 2) {
-        for (int64_t q = begin; q < end; q++) out[q] = row[first + 2 * q];
+        for (int64_t q = begin; q < end; q++) out[q] = row[first + 2 * q];  // in vectors
     } else {
         for (int64_t q = begin; q < end; q++) out[q] = row[first + step * q];
     }
