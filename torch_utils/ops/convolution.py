@@ -45,10 +45,11 @@ def constant_kernels(mode: Any) -> Iterator[None]:
 
 
 def can_take(x: Tensor, k: Tensor, call: Convolution) -> bool:
-    """Whether `x` or `y` (either is given as `x`) and `k` can be passed to this module.
+    """Whether to pass `x` or `y` (either is given as `x`) and `k` to this module.
 
-    The answer is no where others than autograd listen to PyTorch's operations (compilers, dispatch
-    modes, functional transforms, autocast): they know PyTorch's convolutions.
+    The answer is no where PyTorch's operations are as fast for the value and both gradients, and
+    where others than autograd listen to these operations (compilers, dispatch modes, functional
+    transforms, autocast): they know PyTorch's convolutions.
     """
     return (
         not torch.compiler.is_compiling()
@@ -66,6 +67,7 @@ def can_take(x: Tensor, k: Tensor, call: Convolution) -> bool:
         and type(k) in (Tensor, torch.nn.Parameter)
         and not selection.wants_reference("conv2d", "cuda")
         and not _is_observed()
+        and any(_is_fast(role, len(x), k, call) for role in cpu.ROLES)
         and cpu.is_supported(x.dtype)
     )
 
@@ -146,39 +148,38 @@ def _apply(
 
 
 def _output(x: Tensor, k: Tensor, call: Convolution) -> Tensor:
-    is_fast = cpu.is_fast(cpu.OUTPUT, len(x), (k.shape[0], k.shape[1]), call, x.dtype)
-    return (cpu.output if is_fast else _aten_output)(x, k, call)
+    is_fast = _is_fast(cpu.OUTPUT, len(x), k, call)
+    return (cpu.output if is_fast else aten_output)(x, k, call)
 
 
 def _input_gradient(k: Tensor, y: Tensor, call: Convolution) -> Tensor:
-    is_fast = cpu.is_fast(cpu.INPUT, len(y), (k.shape[0], k.shape[1]), call, y.dtype)
-    return (cpu.input_gradient if is_fast else _aten_input_gradient)(k, y, call)
+    is_fast = _is_fast(cpu.INPUT, len(y), k, call)
+    return (cpu.input_gradient if is_fast else aten_input_gradient)(k, y, call)
 
 
 def _kernel_gradient(x: Tensor, y: Tensor, call: Convolution) -> Tensor:
     is_fast = cpu.is_fast(cpu.KERNEL, len(x), (y.shape[1], x.shape[1]), call, x.dtype)
-    return (cpu.kernel_gradient if is_fast else _aten_kernel_gradient)(x, y, call)
+    return (cpu.kernel_gradient if is_fast else aten_kernel_gradient)(x, y, call)
 
 
-def _aten_output(x: Tensor, k: Tensor, call: Convolution) -> Tensor:
+def aten_output(x: Tensor, k: Tensor, call: Convolution) -> Tensor:
+    """`output` by PyTorch's operation."""
     return F.conv2d(x, k, stride=call.stride, padding=call.padding)
 
 
-def _aten_input_gradient(k: Tensor, y: Tensor, call: Convolution) -> Tensor:
-    rest = [
-        i + 2 * p - t - s
-        for i, p, t, s in zip(
-            call.in_size,
-            call.padding,
-            call.kernel_size,
-            [(o - 1) * call.stride for o in call.out_size],
-            strict=True,
-        )
-    ]
-    return F.conv_transpose2d(y, k, None, call.stride, call.padding, rest)
+def aten_input_gradient(k: Tensor, y: Tensor, call: Convolution) -> Tensor:
+    """`input_gradient` by PyTorch's operation."""
+    (h, w), (out_h, out_w), (kh, kw), (py, px) = (
+        *(call.in_size, call.out_size),
+        *(call.kernel_size, call.padding),
+    )
+    rest_h = h + 2 * py - kh - (out_h - 1) * call.stride
+    rest_w = w + 2 * px - kw - (out_w - 1) * call.stride
+    return F.conv_transpose2d(y, k, None, call.stride, call.padding, (rest_h, rest_w))
 
 
-def _aten_kernel_gradient(x: Tensor, y: Tensor, call: Convolution) -> Tensor:
+def aten_kernel_gradient(x: Tensor, y: Tensor, call: Convolution) -> Tensor:
+    """`kernel_gradient` by PyTorch's operation."""
     k = x.new_empty([y.shape[1], x.shape[1], *call.kernel_size])
     steps = [[call.stride] * 2, [*call.padding], [1, 1]]
     return torch.ops.aten.convolution_backward(
@@ -187,10 +188,14 @@ def _aten_kernel_gradient(x: Tensor, y: Tensor, call: Convolution) -> Tensor:
 
 
 _OPERATIONS = {
-    _output: _aten_output,
-    _input_gradient: _aten_input_gradient,
-    _kernel_gradient: _aten_kernel_gradient,
+    _output: aten_output,
+    _input_gradient: aten_input_gradient,
+    _kernel_gradient: aten_kernel_gradient,
 }
+
+
+def _is_fast(role: int, n: int, k: Tensor, call: Convolution) -> bool:
+    return cpu.is_fast(role, n, (k.shape[0], k.shape[1]), call, k.dtype)
 
 
 def _needs_kernel(is_needed: bool) -> bool:

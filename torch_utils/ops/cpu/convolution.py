@@ -10,7 +10,7 @@ from torch_utils.ops.arguments import fields
 from torch_utils.ops.calls import Convolution
 from torch_utils.ops.cpu import compiler
 
-OUTPUT, INPUT, KERNEL = range(3)  # what is computed: `y`, `x` or `k`
+OUTPUT, INPUT, KERNEL = ROLES = range(3)  # what is computed: `y`, `x` or `k`
 
 KERNELS = {torch.float32: ("float32", 1), torch.bfloat16: ("bfloat16", 2)}  # name, bit of support
 
