@@ -27,7 +27,10 @@ def conv2d(
     dilation: int | Sequence[int] = 1,
     groups: int = 1,
 ) -> Tensor:
-    """`torch.nn.functional.conv2d` under the name that published networks call."""
+    """`torch.nn.functional.conv2d` under the name that published networks call.
+
+    3x3 convolutions on the CPU use kernels of our own where these are faster.
+    """
     if bias is None and groups == 1 and _is_one(dilation) and input.device.type == "cpu":
         call = _call(input, weight, stride, padding)
         if call is not None and convolution.can_take(input, weight, call):
@@ -45,7 +48,10 @@ def conv_transpose2d(
     groups: int = 1,
     dilation: int | Sequence[int] = 1,
 ) -> Tensor:
-    """`torch.nn.functional.conv_transpose2d` under the name that published networks call."""
+    """`torch.nn.functional.conv_transpose2d` under the name that published networks call.
+
+    The kernels are those of `conv2d`.
+    """
     if bias is None and groups == 1 and _is_one(dilation) and input.device.type == "cpu":
         call = _transposed_call(input, weight, stride, padding, output_padding)
         if call is not None and convolution.can_take(input, weight, call):
