@@ -83,7 +83,7 @@ def measure(shape: Shape, dtype: torch.dtype, num_runs: int) -> list[Sequence[st
         torch.randn(s).to(dtype) for s in ([n, c, size, size], [o, c, 3, 3], [n, o, out, out])
     )
     gflop = 2 * 9 * n * c * o * out**2 / 1e9
-    rows = []
+    rows: list[Sequence[str]] = []
     for name, theirs, mine in (
         ("output", lambda: pytorch.aten_output(x, k, call), lambda: ours.output(x, k, call)),
         (

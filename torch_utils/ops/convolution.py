@@ -187,7 +187,7 @@ def aten_kernel_gradient(x: Tensor, y: Tensor, call: Convolution) -> Tensor:
     )[1]
 
 
-_OPERATIONS = {
+_OPERATIONS: dict[Any, Callable[[Tensor, Tensor, Convolution], Tensor]] = {
     _output: aten_output,
     _input_gradient: aten_input_gradient,
     _kernel_gradient: aten_kernel_gradient,
