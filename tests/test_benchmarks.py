@@ -14,6 +14,7 @@ from benchmarks import (
     PROJECT_DIR,
     busy,
     calls,
+    convolutions,
     correctness,
     dataset,
     gpu_report,
@@ -34,6 +35,7 @@ from benchmarks.networks import Setup, Training, build_generator
 from benchmarks.peaks import Peaks, measure_peaks
 from dnnlib import openmp
 from dnnlib.errors import MachineError
+from torch_utils.ops.cpu import convolution as cpu_convolution
 from torch_utils.ops.selection import wants_reference
 from training import networks_stylegan3
 from training.config import AUGMENTATIONS
@@ -293,6 +295,24 @@ def test_benchmarks_refuse_bad_options(command, args, message):
     result = CliRunner().invoke(command.main, args)
     assert result.exit_code == 2
     assert message in " ".join(result.output.split())
+
+
+@pytest.mark.skipif(
+    not cpu_convolution.is_supported(torch.float32), reason="not the instructions of this processor"
+)
+def test_convolutions_prints_a_row_per_result(monkeypatch):
+    monkeypatch.setattr(convolutions, "SHAPES", [(1, 3, 5, 8, 1, 1), (1, 3, 5, 9, 2, 0)])
+    result = CliRunner().invoke(convolutions.main, ["--dtypes=float32", "--repeat=1"])
+    assert result.exit_code == 0, result.output
+    rows = [line.split() for line in result.stdout.splitlines()[4:]]
+    assert [row[-6] for row in rows] == ["output", "dx", "dw"] * 2
+
+
+def test_convolutions_say_what_a_processor_lacks(monkeypatch):
+    monkeypatch.setattr(cpu_convolution, "is_supported", lambda dtype: False)
+    result = CliRunner().invoke(convolutions.main, [])
+    assert result.exit_code == 1
+    assert "AVX-512" in result.output
 
 
 def test_busy_sets_one_variable_in_place_of_all_others(monkeypatch):

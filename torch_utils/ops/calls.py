@@ -177,3 +177,21 @@ def call_of_op(kind: type[AnyCall], arguments: Sequence[Any]) -> AnyCall:
     """Make a call from the arguments of its op, which are lists where the call has tuples."""
     settings: list[Any] = [tuple(a) if type(a) is list else a for a in arguments]
     return kind._make(settings)
+
+
+class Convolution(NamedTuple):
+    """The sizes of a 2D convolution with kernels `[O, C, kh, kw]`, all as height and width.
+
+    Attributes:
+        stride: Step from one sample of the output to the next, in both directions.
+        padding: Zeros on each side of the input.
+        kernel_size: Taps.
+        in_size: Size of the input.
+        out_size: Size of the output.
+    """
+
+    stride: int
+    padding: tuple[int, int]
+    kernel_size: tuple[int, int]
+    in_size: tuple[int, int]
+    out_size: tuple[int, int]

@@ -14,6 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from torch_utils.ops import convolution
+from torch_utils.ops.calls import Convolution
+
 
 def conv2d(
     input: Tensor,
@@ -24,7 +27,14 @@ def conv2d(
     dilation: int | Sequence[int] = 1,
     groups: int = 1,
 ) -> Tensor:
-    """`torch.nn.functional.conv2d` under the name that published networks call."""
+    """`torch.nn.functional.conv2d` under the name that published networks call.
+
+    3x3 convolutions on the CPU use kernels of our own where these are faster.
+    """
+    if bias is None and groups == 1 and _is_one(dilation) and input.device.type == "cpu":
+        call = _call(input, weight, stride, padding)
+        if call is not None and convolution.can_take(input, weight, call):
+            return convolution.output(input, weight, call)
     return F.conv2d(input, weight, bias, stride, padding, dilation, groups)
 
 
@@ -38,7 +48,14 @@ def conv_transpose2d(
     groups: int = 1,
     dilation: int | Sequence[int] = 1,
 ) -> Tensor:
-    """`torch.nn.functional.conv_transpose2d` under the name that published networks call."""
+    """`torch.nn.functional.conv_transpose2d` under the name that published networks call.
+
+    The kernels are those of `conv2d`.
+    """
+    if bias is None and groups == 1 and _is_one(dilation) and input.device.type == "cpu":
+        call = _transposed_call(input, weight, stride, padding, output_padding)
+        if call is not None and convolution.can_take(input, weight, call):
+            return convolution.input_gradient(weight, input, call)
     return F.conv_transpose2d(
         input, weight, bias, stride, padding, output_padding, groups, dilation
     )
@@ -55,7 +72,8 @@ def no_weight_gradients(disable: bool = True) -> Iterator[None]:
     Args:
         disable: False makes the context do nothing.
     """
-    with _NoWeightGradients() if disable else contextlib.nullcontext():
+    no_gradients = convolution.constant_kernels(_NoWeightGradients())
+    with no_gradients if disable else contextlib.nullcontext():
         yield
 
 
@@ -70,3 +88,49 @@ class _NoWeightGradients(TorchDispatchMode):
         # Some kernels compute the gradients of weight and bias together: sum up the bias here.
         dx = func(*operands, [True, False, False])[0] if needs_input else None
         return dx, None, dy.sum([0, *range(2, dy.ndim)]) if needs_bias else None
+
+
+def _call(x: Tensor, k: Tensor, stride: Any, padding: Any) -> Convolution | None:
+    """The sizes of `conv2d(x, k)`; `None` if only PyTorch can tell, or they do not fit."""
+    steps, pads = _pair(stride), _pair(padding)
+    if steps is None or pads is None or steps[0] != steps[1] or not x.ndim == k.ndim == 4:
+        return None
+    (_, c, h, w), (_, kernel_c, kh, kw) = x.shape, k.shape
+    step = steps[0]
+    if c != kernel_c or step < 1:
+        return None
+    out_size = (h + 2 * pads[0] - kh) // step + 1, (w + 2 * pads[1] - kw) // step + 1
+    return Convolution(step, pads, (kh, kw), (h, w), out_size)
+
+
+def _transposed_call(
+    y: Tensor, k: Tensor, stride: Any, padding: Any, output_padding: Any
+) -> Convolution | None:
+    """The sizes of the convolution whose gradient is `conv_transpose2d(y, k)`; likewise."""
+    steps, pads, rest = _pair(stride), _pair(padding), _pair(output_padding)
+    if steps is None or pads is None or rest is None or not y.ndim == k.ndim == 4:
+        return None
+    (_, o, h, w), (kernel_o, _, kh, kw) = y.shape, k.shape
+    step = steps[0]
+    if steps[1] != step or o != kernel_o or not 0 <= min(rest) <= max(rest) < step:
+        return None
+    in_h = (h - 1) * step - 2 * pads[0] + kh + rest[0]
+    in_w = (w - 1) * step - 2 * pads[1] + kw + rest[1]
+    if min(in_h, in_w) < 1:
+        return None
+    return Convolution(step, pads, (kh, kw), (in_h, in_w), (h, w))
+
+
+def _pair(value: Any) -> tuple[int, int] | None:
+    """An argument as PyTorch's convolutions take it, for height and width."""
+    if isinstance(value, int):
+        return value, value
+    if isinstance(value, (tuple, list)) and len(value) in (1, 2):
+        first, last = value[0], value[-1]
+        if isinstance(first, int) and isinstance(last, int):
+            return first, last
+    return None
+
+
+def _is_one(dilation: Any) -> bool:
+    return dilation == 1 or _pair(dilation) == (1, 1)
