@@ -531,7 +531,7 @@ def test_training_step_compares_checkouts(tmp_path):
 
 
 def test_training_step_refuses_versions_that_compute_something_else():
-    training_step.check_same({"Loss/scores/fake": 2.0}, {"Loss/scores/fake": 2.001})
+    training_step.check_same({"Loss/scores/fake": 2.0}, {"Loss/scores/fake": 2.001}, 1e-3)
     for other in (2.1, float("nan")):
         with pytest.raises(MachineError, match=r"Loss/scores/fake .* is .*, before 2"):
-            training_step.check_same({"Loss/scores/fake": 2.0}, {"Loss/scores/fake": other})
+            training_step.check_same({"Loss/scores/fake": 2.0}, {"Loss/scores/fake": other}, 1e-3)
