@@ -47,12 +47,12 @@ def is_fast(
     most, pixels = max(k_channels), call.out_size[0] * call.out_size[1]
     if dtype == torch.bfloat16:
         return n * pixels >= most  # else the time goes into the layout of the kernels
+    if role == KERNEL:
+        return most <= 32 or pixels >= 1024
+    if call.stride == 1:  # PyTorch's kernels fill whole vectors of 16 channels only
+        return most <= 32 and any(channels % 16 for channels in k_channels)
     if most <= 32:
         return True
-    if role == KERNEL:
-        return pixels >= 1024
-    if call.stride == 1:
-        return False
     return most <= 128 if role == INPUT else min(k_channels) <= 32
 
 
