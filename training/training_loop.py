@@ -159,8 +159,8 @@ class Trainer(Run):
     @torch.no_grad()
     def _step(self, phase: Phase) -> None:
         """Average the gradients over the processes, make them finite, update the weights."""
-        # A single process on the CPU knows at once whether gradients need to be replaced; mostly none
-        # do, and all can stay where they are.
+        # A single process on the CPU knows at once whether it must replace gradients; if not, as in
+        # nearly all steps, they stay where they are.
         is_alone = self.worker.size == 1 and self.device.type == "cpu"
         if is_alone and gradients.are_finite(phase.module):
             self.health.count_finite(phase.name)
