@@ -114,8 +114,12 @@ class FullyConnectedLayer(torch.nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `x` `[N, in_features]` to `[N, out_features]`, in the dtype of `x`."""
-        weight = self.weight.to(x.dtype) * self.weight_gain
-        bias = None if self.bias is None else self.bias.to(x.dtype) * self.bias_gain
+        # There are fewer inputs than weights, so they take the gain.
+        x = x * self.weight_gain
+        weight = self.weight.to(x.dtype)
+        bias = None if self.bias is None else self.bias.to(x.dtype)
+        if bias is not None and self.bias_gain != 1:
+            bias = bias * self.bias_gain
         if self.activation == "linear":
             return torch.nn.functional.linear(x, weight, bias)
         return bias_act(x @ weight.t(), bias, act=self.activation)

@@ -1,7 +1,19 @@
 """All gradients of a network as one tensor, so that a few operations treat them together."""
 
+import math
+
 import torch
 from torch import Tensor
+
+
+def are_finite(module: torch.nn.Module) -> bool:
+    """Whether a network has gradients, and these are surely finite. Waits for the device.
+
+    The answer for gradients of more than 1e18 may be no, because squares overflow.
+    """
+    grads = [param.grad for param in module.parameters() if param.grad is not None]
+    # Norms read each number once, and store none.
+    return bool(grads) and math.isfinite(torch.stack(torch._foreach_norm(grads)).sum().item())
 
 
 def join(module: torch.nn.Module) -> Tensor | None:

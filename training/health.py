@@ -57,6 +57,11 @@ class Health:
         self._last_good[phase_name].masked_fill_(is_good, self._num_steps[phase_name])
         return finite
 
+    def count_finite(self, phase_name: str) -> None:
+        """Count a step of a phase whose gradients were all finite, as `make_finite` would."""
+        self._num_steps[phase_name] += 1
+        self._last_good[phase_name].fill_(self._num_steps[phase_name])
+
     def take_num_replaced(self) -> int:
         """Number of gradients replaced since the last call. Waits for the device."""
         num = int(self._num_replaced)

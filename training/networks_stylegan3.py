@@ -290,12 +290,13 @@ class SynthesisInput(torch.nn.Module):
             / self.sampling_rate
             for size in self.size
         )
-        arg_x = freqs[:, None, None, :, 0] * coords_x[None, None, :, None]  # [N, 1, W, C]
-        arg_y = freqs[:, None, None, :, 1] * coords_y[None, :, None, None]  # [N, H, 1, C]
-        x = torch.sin((arg_x + arg_y + phases[:, None, None]) * (2 * np.pi))
-        x = x * amplitudes[:, None, None]  # [N, H, W, C]
-        x = x @ (self.weight / np.sqrt(self.channels)).t()
-        return x.permute(0, 3, 1, 2).contiguous()
+        # Numbers [N, C] and their products with coordinates are few: they take all that they can.
+        freqs, phases = freqs * (2 * np.pi), phases * (2 * np.pi)
+        arg_x = freqs[:, :, None, 0] * coords_x + phases[:, :, None]  # [N, C, W]
+        arg_y = freqs[:, :, None, 1] * coords_y  # [N, C, H]
+        x = torch.sin(arg_y[:, :, :, None] + arg_x[:, :, None])  # [N, C, H, W]
+        weight = amplitudes[:, None] * (self.weight / np.sqrt(self.channels))  # [N, C, C]
+        return torch.bmm(weight, x.flatten(2)).view(x.shape)
 
     def _transform_of_style(self, w: Tensor) -> Tensor:
         t = self.affine(w)  # r_c, r_s, t_x, t_y
@@ -569,15 +570,17 @@ def _conv2d_before_scale(
     out_scale = None
     if demodulate:
         squares = w.square().flatten(1)  # [O, I * kh * kw]
-        w_norm = squares.sum(dim=1).rsqrt()  # of kernels to unit norm, [O]
         s = s * s.square().mean().rsqrt()
-        # One matrix product, because sums over the few numbers of a kernel are slow.
-        norm = s.square().repeat_interleave(w[0, 0].numel(), dim=1) @ squares.t()  # [N, O]
-        out_scale = (norm * w_norm.square() + 1e-8 / w[0].numel()).rsqrt()
+        # One matrix product, because sums over the few numbers of a kernel are slow. As the kernels
+        # are not of unit norm, the small number that keeps the sums above zero takes their scale.
+        factors = s.square() + 1e-8 / w[0].numel()
+        factors = factors.repeat_interleave(w[0, 0].numel(), dim=1)
+        out_scale = (factors @ squares.t()).rsqrt()  # [N, O]
         if x.dtype == torch.float16:
-            # The sums of the convolution stay in range. (Bfloat16 has the range of float32.)
-            w = w * w_norm[:, None, None, None]
-        else:
+            # Kernels of unit norm keep the sums of the convolution in range. (Bfloat16 has the
+            # range of float32.)
+            w_norm = squares.sum(dim=1).sqrt()  # [O]
+            w = w / w_norm[:, None, None, None]
             out_scale = out_scale * w_norm
     if input_gain is not None:
         s = s * input_gain
@@ -594,8 +597,6 @@ def _conv2d_before_scale(
 
 def _mean_square(x: Tensor, dtype: torch.dtype) -> Tensor:
     """Mean of the squares of features `[N, C, H, W]`, computed in `dtype`."""
-    if x.dtype not in (torch.float16, torch.bfloat16):
-        return x.to(dtype).square().mean()
     # The norm converts numbers as it reads them, and stores neither these nor their squares. That
     # of each channel sums few enough squares to be exact without summing in pairs.
     norms = torch.linalg.vector_norm(x, dim=[2, 3], dtype=dtype)

@@ -159,12 +159,18 @@ class Trainer(Run):
     @torch.no_grad()
     def _step(self, phase: Phase) -> None:
         """Average the gradients over the processes, make them finite, update the weights."""
-        grads = gradients.join(phase.module)
-        if grads is None:
-            return  # a phase whose weight is zero
-        collectives.average_one(self.worker, grads)
-        gradients.replace(phase.module, self.health.make_finite(phase.name, grads))
-        del grads  # frees the memory of the copy
+        # A single process on the CPU knows at once whether it must replace gradients; if not, as in
+        # nearly all steps, they stay where they are.
+        is_alone = self.worker.size == 1 and self.device.type == "cpu"
+        if is_alone and gradients.are_finite(phase.module):
+            self.health.count_finite(phase.name)
+        else:
+            grads = gradients.join(phase.module)
+            if grads is None:
+                return  # a phase whose weight is zero
+            collectives.average_one(self.worker, grads)
+            gradients.replace(phase.module, self.health.make_finite(phase.name, grads))
+            del grads  # frees the memory of the copy
         phase.optimizer.step()
         if phase.name in ("Dmain", "Dboth"):
             # Each process has updated the generator's moving averages (w_avg, magnitude_ema) from

@@ -51,3 +51,13 @@ def test_memory_of_the_single_gradients_is_freed_once_they_are_joined():
     assert flat.tolist() == [1] * 8
     assert [ref() for ref in single] == [None, None]
     assert net.weight.grad.data_ptr() == flat.data_ptr()
+
+
+def test_gradients_are_finite_only_if_there_are_some_and_all_are():
+    net = torch.nn.Linear(3, 2)
+    assert not gradients.are_finite(net)
+    net.bias.grad = torch.ones(2)
+    assert gradients.are_finite(net)
+    for value in (float("nan"), float("inf"), -float("inf")):
+        net.weight.grad = torch.full([2, 3], value)
+        assert not gradients.are_finite(net)

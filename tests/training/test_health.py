@@ -58,3 +58,11 @@ def test_one_good_step_starts_the_count_again(health, network):
         step(health, "Dmain", 1, 1)
     health.check({"D": network})
     assert health.is_sound()
+
+
+def test_steps_known_to_be_finite_count_as_good(health, network):
+    for _ in range(2):
+        step(health, "Dmain", NAN, NAN)
+    health.count_finite("Dmain")
+    assert health.is_sound()
+    assert health.take_num_replaced() == 2 * 2
