@@ -132,7 +132,8 @@ def compare(
             settings["setup"] = dataclasses.asdict(of_side)
             sides.append(checkout.Side(where, settings, WORKER))
             losses.append(sides[-1].wait_until_ready()["losses"])
-        check_same(*losses, MAX_DIFFERENCE[precision])
+        before, after = losses
+        check_same(before, after, MAX_DIFFERENCE[precision])
         for _ in range(rounds):
             for side, seconds in zip(sides, found, strict=True):
                 seconds.append(side.measure()[0])

@@ -4,6 +4,8 @@
 #include "convolution_rows.h"
 #include "transpose.h"
 
+#if defined(VEC_AVX512)
+
 struct FloatEngine {
     using Sample = float;
     using Word = float;    // a sample, as it is copied
@@ -125,3 +127,4 @@ struct FloatEngine {
             }
     }
 };
+#endif

@@ -3,6 +3,7 @@
 import ctypes
 import hashlib
 import os
+import platform
 import shutil
 import signal
 import subprocess
@@ -38,6 +39,19 @@ folder = Path(sys.argv[1])
 compiler.SOURCES, compiler.HEADERS = sorted(folder.glob("*.cpp")), sorted(folder.glob("*.h"))
 print(compiler.library().two())
 """
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="of x86 processors")
+@pytest.mark.parametrize("source", compiler.SOURCES, ids=lambda path: path.name)
+@pytest.mark.parametrize("processor", ["x86-64", "haswell", "skylake-avx512", "sapphirerapids"])
+def test_kernels_compile_for_other_processors(processor, source):
+    """A machine compiles only its own branches: vectors of 16, 32 or 64 bytes, and tiles."""
+    assert GXX is not None
+    flags = [*toolchain.FLAGS, f"-march={processor}", "-fopenmp", "-fsyntax-only"]
+    result = subprocess.run([GXX, *flags, source], capture_output=True, text=True, timeout=120)
+    if "bad value" in result.stderr:
+        pytest.skip(f"this g++ does not know {processor}")
+    assert result.returncode == 0, result.stderr
 
 
 @pytest.fixture
