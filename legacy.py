@@ -32,7 +32,7 @@ __all__ = [
     "save_networks",
 ]
 
-PARTS = (*NETWORKS, "augment_pipe")
+STORABLE = (*NETWORKS, "augment_pipe")
 UNTRUSTED_VARIABLE = trust.VARIABLE
 __getattr__ = moved.names_of("legacy")  # not of "__main__"
 
@@ -68,7 +68,7 @@ __getattr__ = moved.names_of("legacy")  # not of "__main__"
 @click.option(
     "--networks",
     "names",
-    type=cli.NameList(PARTS),
+    type=cli.NameList(STORABLE),
     metavar="NAME,NAME",
     help="Networks to write. G_ema makes images; --resume needs D, too.  [default: all]",
 )
@@ -144,11 +144,11 @@ def leave_out(content: dict[str, Any], names: Sequence[str]) -> list[str]:
         click.BadParameter: If a wanted network is missing.
     """
     if missing := [name for name in names if content[name] is None]:
-        found = ", ".join(name for name in PARTS if content[name] is not None)
+        found = ", ".join(name for name in STORABLE if content[name] is not None)
         raise click.BadParameter(
             f"there is no {missing[0]} in the file, but {found}", param_hint="'--networks'"
         )
-    left_out = [name for name in PARTS if name not in names and content[name] is not None]
+    left_out = [name for name in STORABLE if name not in names and content[name] is not None]
     content.update(dict.fromkeys(left_out))
     return left_out
 

@@ -319,6 +319,8 @@ def test_controls_follow_the_scale(open_window, folder, ui_scale):
     person = open_window(size=(1400, 1400), ui_scale=ui_scale)
     person.application.load(str(folder / "t.pkl"))
     person.check()
+    person.items.clear()  # those of the first screen
+    person.pump()
     _, top, _, bottom = person.items["Load"]
     assert bottom - top == pytest.approx(21 * ui_scale, abs=2 * ui_scale)
     left = person.items["picture"][0]
