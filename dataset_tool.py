@@ -98,7 +98,7 @@ common folder in front of all, or the suffix, if only one image can be meant.
 
 
 class Colour(click.ParamType):
-    """A colour, as `data.conversion.background.parse` reads it."""
+    """A colour, as `data.conversion.background.parse_colour` reads it."""
 
     name = "colour"
 

@@ -26,7 +26,7 @@ __getattr__ = moved.names_of(__name__)
 @click.option(
     "--class",
     "classes",
-    type=cli.SeedRange(),
+    type=cli.ClassRange(),
     metavar="LIST",
     help="Class, for conditional networks; several, such as 0-5, take turns.",
 )
@@ -75,7 +75,7 @@ def main(
       python gen_images.py --network=net.pkl --seeds=0-7 --trunc=0.7 --outdir=out
       # A contact sheet of class 3
       python gen_images.py --network=net.pkl --seeds=0-7 --grid=4x2 --class=3 --outdir=out
-      # A row for each seed, a column for each of six classes
+      # Six columns, one for each class
       python gen_images.py --network=net.pkl --seeds=0-23 --grid=6x4 --class=0-5 --outdir=out
       # Rotated by 30 degrees
       python gen_images.py --network=r.pkl --seeds=2 --rotate=30 --outdir=out

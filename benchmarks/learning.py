@@ -35,7 +35,7 @@ from benchmarks.shape_judge import (
 from data.dataset import ImageFolderDataset
 from dnnlib import cli, strict_json
 from dnnlib.errors import InputError
-from dnnlib.options import allow_untrusted_option, count_option, seed_option
+from dnnlib.options import NETWORK_METAVAR, allow_untrusted_option, count_option, seed_option
 from dnnlib.util import make_cache_dir_path
 from generation import figures
 from network_files.load import load_network
@@ -101,9 +101,9 @@ class Origin:
 @click.option(
     "--network",
     "networks",
-    type=cli.Address(),
+    type=cli.NetworkAddress(),
     multiple=True,
-    metavar="PATH|URL",
+    metavar=NETWORK_METAVAR,
     help="Network to measure, instead of a run; give the option again for more.",
 )
 @count_option("--every", "Measure every n-th snapshot of the run, and the last.", default=1)

@@ -16,6 +16,7 @@ from dnnlib.param_types import LARGEST_FLOAT32 as LARGEST_FLOAT32
 from dnnlib.param_types import MAX_NUM_SEEDS as MAX_NUM_SEEDS
 from dnnlib.param_types import MAX_SEED as MAX_SEED
 from dnnlib.param_types import Address as Address
+from dnnlib.param_types import ClassRange as ClassRange
 from dnnlib.param_types import FiniteFloat as FiniteFloat
 from dnnlib.param_types import LocalPath as LocalPath
 from dnnlib.param_types import NameList as NameList

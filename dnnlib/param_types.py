@@ -95,11 +95,17 @@ class SeedRange(click.ParamType):
             if len(numbers) == 0:
                 self.fail(f"the range {piece.strip()!r} runs backwards", param, ctx)
             if numbers[0] < 0 or numbers[-1] > MAX_SEED:
-                self.fail(f"{piece.strip()!r}: seeds go from 0 to {MAX_SEED}", param, ctx)
+                self.fail(f"{piece.strip()!r}: {self.name} go from 0 to {MAX_SEED}", param, ctx)
             if len(seeds) + len(numbers) > MAX_NUM_SEEDS:
-                self.fail(f"more than {MAX_NUM_SEEDS} seeds", param, ctx)
+                self.fail(f"more than {MAX_NUM_SEEDS} {self.name}", param, ctx)
             seeds.extend(numbers)
         return seeds
+
+
+class ClassRange(SeedRange):
+    """Classes of a conditional network, written as seeds are; the network knows which exist."""
+
+    name = "classes"
 
 
 class WholeNumber(click.IntRange):

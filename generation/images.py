@@ -138,6 +138,8 @@ def check_class(G: Generator, class_idx: int | Sequence[int] | None) -> None:
         ValueError: If the class is missing or does not exist.
     """
     c_dim = getattr(G, "c_dim", 0)
+    if isinstance(class_idx, Sequence) and len(class_idx) == 0:
+        raise InputError("generate_images: `class_idx` is an empty list; give a class, or None")
     for idx in class_idx if isinstance(class_idx, Sequence) else [class_idx]:
         latents.label_from_class(idx, c_dim)
     if class_idx is not None and c_dim == 0:
@@ -156,6 +158,12 @@ def _styles(
     if seeds is None:
         raise InputError("generate_images: give either `seeds` or `ws`")
     check_class(G, options.class_idx)
+    if isinstance(options.class_idx, Sequence) and len(seeds) < len(options.class_idx):
+        warnings.warn(
+            f"--class: {len(seeds)} images show only the first {len(seeds)} of "
+            f"{len(options.class_idx)} classes; give more --seeds",
+            stacklevel=3,
+        )
     names = [f"seed{seed:04d}.png" for seed in seeds]
     return _map_batches(G, seeds, options), names, [f"seed {seed}" for seed in seeds]
 

@@ -103,6 +103,13 @@ def test_several_classes_take_turns_across_batches(run, folder, tmp_path):
         np.testing.assert_allclose(found, expected.astype(int), atol=1)
 
 
+def test_classes_that_no_seed_shows_are_counted(run, tmp_path):
+    result = run("cond", "--seeds=0,1,1", "--class=0-2")
+    assert result.exit_code == 0
+    assert "Warning: --class: 2 images show only the first 2 of 3 classes" in result.output
+    assert len(written(tmp_path)) == 2
+
+
 @pytest.mark.parametrize(("network", "mode"), [("gray", "L"), ("rgba", "RGBA")])
 def test_png_mode_follows_the_channels(run, tmp_path, network, mode):
     assert run(network, "--seeds=0").exit_code == 0

@@ -62,6 +62,7 @@ def test_parse_names(text, names):
         (cli.SeedRange(), "1,x,3", "'x' is not a number or a range"),
         (cli.SeedRange(), "1,7-3", "'7-3' runs backwards"),
         (cli.SeedRange(), "-1", "'-1': seeds go from 0"),
+        (cli.ClassRange(), "-1", "'-1': classes go from 0"),
         (cli.SeedRange(), "0,4294967296", "seeds go from 0 to 4294967295"),
         (cli.SeedRange(), "0-99999999999999", "seeds go from 0 to 4294967295"),
         (cli.Vec2(), "1", "'1' is not a pair of numbers like 0.3,1"),
