@@ -180,8 +180,9 @@ def find_network(outdir: Path, name: str, kimg: int) -> Path | None:
 
 def layers_of(network: str) -> list[str]:
     """The options of train.py that give a run the layers of a network."""
-    G = load_network(network, option="--network")["G_ema"]
-    return [f"{option}={value}" for option, value in transfer.options_of(G).items()]
+    data = load_network(network, option="--network")
+    options = transfer.options_of(data["G_ema"]) | transfer.options_of(data["D"])
+    return [f"{option}={value}" for option, value in options.items()]
 
 
 def draw_last_sheet(data: Path, networks: dict[str, Path]) -> np.ndarray:

@@ -13,6 +13,7 @@ import dataset_tool
 import demo
 from generation.layout import GAP
 from tests.small_networks import stylegan3
+from training.networks_stylegan2 import Discriminator
 
 
 class Steps:
@@ -50,7 +51,8 @@ class Steps:
 @pytest.fixture
 def steps(monkeypatch, tmp_path) -> Steps:
     network = tmp_path / "network.pkl"
-    network.write_bytes(pickle.dumps({"G_ema": stylegan3(c_dim=6)}))
+    D = Discriminator(6, 32, 3, channel_base=128, channel_max=16)
+    network.write_bytes(pickle.dumps({"G_ema": stylegan3(c_dim=6), "D": D}))
     monkeypatch.setattr(demo, "NETWORK", str(network))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(demo, "run", steps := Steps())
@@ -74,6 +76,7 @@ def test_a_trained_network_draws_first_and_trainings_differ_in_their_start_and_r
     assert scratch["kimg"] == "2" and scratch["cond"] == "1"
     # The layers are those of the network in the box.
     assert (scratch["cfg"], scratch["cbase"], scratch["cmax"]) == ("stylegan3-t", "64", "8")
+    assert (scratch["d-cbase"], scratch["d-cmax"]) == ("128", "16")
     assert scratch["map-depth"] == "1"
     assert steps.scripts() == [
         "gen_images", "dataset_tool", "train", "train", "gen_images", "gen_images", "gen_video",

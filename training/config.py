@@ -263,8 +263,8 @@ def _discriminator_kwargs(options: TrainOptions) -> dict[str, Any]:
         block_kwargs=dict(freeze_layers=options.freezed),
         mapping_kwargs={},
         epilogue_kwargs=dict(mbstd_group_size=options.mbstd_group),
-        channel_base=options.cbase,
-        channel_max=options.cmax,
+        channel_base=options.d_cbase or options.cbase,
+        channel_max=options.d_cmax or options.cmax,
         **_precision_kwargs(options),
     )
 

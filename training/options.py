@@ -112,6 +112,12 @@ class TrainOptions:
     )
     cbase: int = _option(_FROM_1, "Capacity multiplier.", default=32768)
     cmax: int = _option(_FROM_1, "Largest number of feature maps.", default=512)
+    d_cbase: int | None = _option(
+        _FROM_1, "Capacity multiplier of D alone.  [default: that of --cbase]", default=None
+    )
+    d_cmax: int | None = _option(
+        _FROM_1, "Largest number of feature maps of D.  [default: that of --cmax]", default=None
+    )
     glr: float | None = _option(
         _NOT_NEGATIVE,
         "Learning rate of G.  [default: 0.002 for stylegan2, else 0.0025]",

@@ -134,17 +134,21 @@ def table(title: str, network: torch.nn.Module, leftovers: list[Leftover]) -> st
 
 
 def options_of(net: Any) -> dict[str, Any]:
-    """The options of `train.py` that determine the layers of a persistent network."""
+    """The options of `train.py` that determine the layers of a persistent network.
+
+    Those of a discriminator are its own: `--d-cbase` and `--d-cmax`.
+    """
     kwargs = net.init_kwargs
     options: dict[str, Any] = {}
-    factor = 1
+    prefix, factor = "--d-", 1
     if hasattr(net, "synthesis"):
+        prefix = "--"
         options["--cfg"] = "stylegan2"
         if hasattr(net.synthesis, "input"):
             is_rotation = kwargs.get("conv_kernel", 3) == 1
             factor = 2 if is_rotation else 1  # of the capacity, see `config.make_config`
             options["--cfg"] = "stylegan3-r" if is_rotation else "stylegan3-t"
         options["--map-depth"] = net.mapping.num_layers
-    options["--cbase"] = kwargs.get("channel_base", 32768) // factor
-    options["--cmax"] = kwargs.get("channel_max", 512) // factor
+    options[f"{prefix}cbase"] = kwargs.get("channel_base", 32768) // factor
+    options[f"{prefix}cmax"] = kwargs.get("channel_max", 512) // factor
     return options

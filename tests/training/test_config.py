@@ -1,6 +1,7 @@
 """Command lines of `train.py` and the resulting configurations, from golden dry runs."""
 
 import copy
+import dataclasses
 import json
 import os
 import shutil
@@ -210,6 +211,21 @@ def test_learning_rate_zero_is_kept():
     options = TrainOptions(cfg="stylegan2", gpus=1, batch=4, gamma=1, glr=0.0, dlr=0.0)
     config = make_config(options, {})
     assert config.G_opt_kwargs["lr"] == config.D_opt_kwargs["lr"] == 0
+
+
+@pytest.mark.parametrize("cfg", ["stylegan2", "stylegan3-t", "stylegan3-r"])
+def test_discriminator_has_the_capacity_of_the_run_or_its_own(cfg):
+    options = TrainOptions(cfg=cfg, gpus=1, batch=4, gamma=1, cbase=1024, cmax=32)
+
+    def capacities(**changes):
+        config = make_config(dataclasses.replace(options, **changes), {})
+        kwargs = (config.G_kwargs, config.D_kwargs)
+        return [(net["channel_base"], net["channel_max"]) for net in kwargs]
+
+    G = capacities()[0]
+    assert capacities() == [G, (1024, 32)]
+    assert capacities(d_cbase=2048, d_cmax=64) == [G, (2048, 64)]
+    assert capacities(d_cmax=8) == [G, (1024, 8)]
 
 
 @pytest.mark.parametrize(("given", "expected"), [(None, 1.25), (0.25, 0.25), (0.0, 0)])

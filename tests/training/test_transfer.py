@@ -60,8 +60,10 @@ def test_other_options_are_named(cfg, other, named):
 
 
 def test_other_capacity_of_the_discriminator_is_named():
-    with pytest.raises(ValueError, match="trained with --cbase=64; use the same"):
-        transfer.check(network("D", cbase=64), network("D"))
+    with pytest.raises(ValueError, match="trained with --d-cbase=64 --d-cmax=4; use the same"):
+        transfer.check(network("D", cbase=64, cmax=4), network("D"))
+    found = network("D", cbase=64, cmax=4)
+    transfer.check(found, network("D", d_cbase=64, d_cmax=4))
 
 
 @pytest.mark.parametrize("cfg", ["stylegan2", "stylegan3-t"])
