@@ -37,7 +37,7 @@ from torch_utils import devices, images, latents
 from torch_utils.networks import Generator
 from training import transfer
 
-NETWORKS = ("pretrained:shapes-t",)
+NETWORKS = ("pretrained:shapes-t", "pretrained:faces-stylegan2")
 SHEET = (12, 6)  # columns and rows of the sheet of each network
 SHEET_SCALE = 2
 
