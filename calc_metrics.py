@@ -20,9 +20,10 @@ from data import fingerprint, notes
 from data.dataset import ImageFolderDataset
 from dnnlib import cli, errors, options
 from dnnlib.errors import InputError, MachineError
-from dnnlib.paths import HomeError
 from dnnlib.text import one_line
-from metrics import detectors, metric_main
+from metrics import metric_main
+from metrics.detector_option import DetectorSource as DetectorSource
+from metrics.detector_option import detector_option
 from metrics.metric_utils import ProgressMonitor
 from network_files.load import load_network
 from torch_utils import devices, distributed
@@ -67,22 +68,6 @@ put the files into a folder and name it in the environment variable STYLEGAN3_DE
 """
 
 
-class DetectorSource(click.ParamType):
-    """A feature network and its file: `inception=PATH`."""
-
-    name = "name=path|url"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[str, str]:
-        if isinstance(value, tuple):
-            return value
-        try:
-            return detectors.parse(value)
-        except (ValueError, HomeError) as error:
-            self.fail(str(error), param, ctx)
-
-
 @click.command(cls=cli.Command, help=HELP)
 @options.network_option
 @options.value_option(
@@ -108,15 +93,7 @@ class DetectorSource(click.ParamType):
 @options.count_option(
     "--num", "Number of samples, instead of 50000; the result is then not comparable."
 )
-@click.option(
-    "--detector",
-    "replacements",
-    type=DetectorSource(),
-    metavar="NAME=PATH|URL",
-    multiple=True,
-    help="Use another feature network: inception=... or vgg16=...; pickles and TorchScript need "
-    "--allow-untrusted.",
-)
+@detector_option
 @options.count_option(
     "--batch-gen",
     "Images to generate at once; fewer need less memory.  [default: depends on the device]",

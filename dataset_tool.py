@@ -16,7 +16,8 @@ from click.core import ParameterSource
 
 from data import listing, notes
 from data.conversion import inspection_report, sources
-from data.conversion.background import Background, parse_colour
+from data.conversion.background import Background
+from data.conversion.background_option import background_option
 from data.conversion.classes import describe_labels
 from data.conversion.convert import COLOURS, MAX_DEFAULT_WORKERS, Summary, convert_dataset
 from data.conversion.decode import DecodeOptions
@@ -97,22 +98,6 @@ common folder in front of all, or the suffix, if only one image can be meant.
 """
 
 
-class Colour(click.ParamType):
-    """A colour, as `data.conversion.background.parse_colour` reads it."""
-
-    name = "colour"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> Background:
-        if isinstance(value, Background):
-            return value
-        try:
-            return parse_colour(value)
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
-
-
 def _not_empty(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
     if value == "":
         raise click.BadParameter("an empty name", ctx, param)
@@ -190,12 +175,7 @@ def _address_option(name: str, metavar: str, help_text: str) -> Callable[[Callab
     is_flag=True,
     help="Keep pixel values instead of converting them to sRGB by the image's colour profile.",
 )
-@click.option(
-    "--background",
-    type=Colour(),
-    help="Put transparent images on this colour (white, skyblue, #87ceeb, ...) before anything"
-    " else.  [default: transparent images are refused]",
-)
+@background_option
 @version_option
 @click.pass_context
 def main(

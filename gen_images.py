@@ -12,7 +12,8 @@ from typing import Literal
 import click
 
 from dnnlib import cli, moved, options
-from generation.images import generate_images, load_ws
+from generation import latent_files
+from generation.images import generate_images
 from network_files.load import load_network
 from torch_utils import devices
 
@@ -21,7 +22,7 @@ __getattr__ = moved.names_of(__name__)
 
 @click.command(cls=cli.Command)
 @options.network_option
-@options.seeds_option("Random seeds, e.g. 0,1,4-7; required without --projected-w.")
+@options.seeds_option("Random seeds, e.g. 0,1,4-7; required without --latents.")
 @options.trunc_option
 @click.option(
     "--class",
@@ -39,10 +40,12 @@ __getattr__ = moved.names_of(__name__)
 )
 @options.size_option("--grid", "Write one contact sheet, grid.png, instead.")
 @click.option(
+    "--latents",
     "--projected-w",
+    "latents",
     metavar="FILE.npz",
     type=cli.LocalPath(exists=True, dir_okay=False, path_type=Path),
-    help="Take the styles `w` from a file instead of seeds.",
+    help="Take latents from a file instead of seeds: styles `w`, and what else is in it.",
 )
 @options.allow_untrusted_option
 @options.device_option
@@ -58,7 +61,7 @@ def main(
     outdir: Path,
     batch: int,
     grid: tuple[int, int] | None,
-    projected_w: Path | None,
+    latents: Path | None,
     allow_untrusted: bool,
     device: str,
 ) -> None:
@@ -80,21 +83,21 @@ def main(
       # Rotated by 30 degrees
       python gen_images.py --network=r.pkl --seeds=2 --rotate=30 --outdir=out
       # From projected styles
-      python gen_images.py --network=net.pkl --projected-w=projected_w.npz --outdir=out
+      python gen_images.py --network=net.pkl --latents=projected_w.npz --outdir=out
     """
-    if seeds is None and projected_w is None:
-        raise click.UsageError("Missing option '--seeds' (or '--projected-w').")
-    if projected_w is not None and (seeds is not None or classes is not None or trunc != 1):
-        warnings.warn(
-            "--seeds, --class and --trunc have no effect with --projected-w", stacklevel=1
-        )
+    if seeds is None and latents is None:
+        raise click.UsageError("Missing option '--seeds' (or '--latents').")
+    if latents is not None and (seeds is not None or classes is not None or trunc != 1):
+        warnings.warn("--seeds, --class and --trunc have no effect with --latents", stacklevel=1)
     torch_device = devices.resolve_device(device)
     devices.configure_backends(torch_device)
-    styles = None if projected_w is None else load_ws(projected_w)
+    loaded = None if latents is None else latent_files.load(latents)
 
     click.echo(f"Loading {network} ...")
     networks = load_network(network, option="--network", allow_untrusted=allow_untrusted)
     G = networks["G_ema"].to(torch_device)
+    if loaded is not None:
+        latent_files.check(loaded, G, "--latents")
     written = generate_images(
         G,
         seeds,
@@ -106,7 +109,8 @@ def main(
         rotate=rotate,
         batch=batch,
         grid=grid,
-        ws=styles,
+        ws=None if loaded is None else loaded.ws,
+        transforms=None if loaded is None else loaded.transforms,
     )
     what = "1 file" if len(written) == 1 else f"{len(written)} files"
     click.echo(f"Wrote {what} to {outdir}")

@@ -1,5 +1,7 @@
 """Images of seeds or of given styles, as PNG files."""
 
+import dataclasses
+import itertools
 import os
 import tempfile
 import warnings
@@ -14,7 +16,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from dnnlib.errors import InputError
-from torch_utils import images, latents, npz
+from generation import latent_files
+from torch_utils import images, latents
 from torch_utils.networks import Generator, device_of
 
 
@@ -48,6 +51,7 @@ def generate_images(
     *,
     grid: tuple[int, int] | None = None,
     ws: Tensor | None = None,
+    transforms: np.ndarray | None = None,
     **settings: Any,
 ) -> list[Path]:
     """Write one PNG per seed, `seed0000.png` and so on, or all images on one sheet.
@@ -64,6 +68,8 @@ def generate_images(
         grid: `(width, height)`: write `grid.png` instead, row by row. Unused cells at the end are
             black.
         ws: Styles to draw in place of seeds, `[N, num_ws, w_dim]`; gives `proj00.png` and so on.
+        transforms: Transform of the content of each style of `ws`, `[N, 3, 3]`, which comes before
+            `translate` and `rotate`; the images are drawn one by one.
         **settings: Fields of `Settings`.
 
     Returns:
@@ -78,18 +84,20 @@ def generate_images(
         raise InputError(f"generate_images: `batch` must be at least 1, got {options.batch}")
     if seeds is not None and ws is None and grid is None:
         seeds = list(dict.fromkeys(seeds))  # one file each
+    if transforms is not None:
+        options = dataclasses.replace(options, batch=1)
     batches, names, origins = _styles(G, seeds, ws, options)
     if len(names) == 0:
         raise InputError("generate_images: no images were asked for")
     if grid is not None and len(names) > grid[0] * grid[1]:
         raise InputError(f"--grid {grid[0]}x{grid[1]} is too small for {len(names)} images")
     matrix = _content_matrix(G, options)
+    matrices = itertools.repeat(matrix) if transforms is None else matrix @ transforms
     outdir = prepare_outdir(outdir)
-    with latents.content_transform(G, matrix):
-        pixels = _draw(G, batches, origins, options.noise_mode)
-        if grid is None:
-            return _save_each(pixels, [outdir / name for name in names])
-        return [_save_sheet(pixels, grid, outdir / "grid.png")]
+    pixels = _draw(G, zip(batches, matrices, strict=False), origins, options.noise_mode)
+    if grid is None:
+        return _save_each(pixels, [outdir / name for name in names])
+    return [_save_sheet(pixels, grid, outdir / "grid.png")]
 
 
 def map_seeds(
@@ -107,16 +115,8 @@ def map_seeds(
 
 
 def load_ws(path: str | os.PathLike) -> Tensor:
-    """Load the array `w` of an NPZ file as `[N, num_ws, w_dim]`; the axis N may be missing."""
-    try:
-        ws = torch.from_numpy(npz.read_array(path, "w"))
-    except (ValueError, TypeError) as error:
-        raise InputError(f"{path} is not an NPZ file with an array 'w' of numbers") from error
-    if not ws.is_floating_point():
-        raise InputError(f"{path}: 'w' must hold floating-point numbers, not {ws.dtype}")
-    if not ws.isfinite().all():
-        raise InputError(f"{path}: 'w' holds NaN or infinite values, which cannot be drawn")
-    return ws[None] if ws.ndim == 2 else ws
+    """The styles of a file of latents, `[N, num_ws, w_dim]`; see `generation.latent_files`."""
+    return latent_files.load(path).ws
 
 
 def prepare_outdir(outdir: str | os.PathLike) -> Path:
@@ -153,7 +153,7 @@ def _styles(
     if ws is not None:
         _check_ws(G, ws)
         names = [f"proj{i:02d}.png" for i in range(len(ws))]
-        origins = [f"style {i} of --projected-w" for i in range(len(ws))]
+        origins = [f"style {i} of --latents" for i in range(len(ws))]
         return ws.split(options.batch), names, origins
     if seeds is None:
         raise InputError("generate_images: give either `seeds` or `ws`")
@@ -171,7 +171,7 @@ def _styles(
 def _check_ws(G: Generator, ws: Tensor) -> None:
     if ws.ndim != 3 or tuple(ws.shape[1:]) != (G.num_ws, G.w_dim):
         raise InputError(
-            f"styles (--projected-w) have shape {list(ws.shape)}, "
+            f"styles (--latents) have shape {list(ws.shape)}, "
             f"but this network takes [N, {G.num_ws}, {G.w_dim}]"
         )
 
@@ -197,13 +197,20 @@ def _map_batches(G: Generator, seeds: Sequence[int], options: Settings) -> Itera
 
 
 def _draw(
-    G: Generator, batches: Iterable[Tensor], origins: Sequence[str], noise_mode: str
+    G: Generator,
+    batches: Iterable[tuple[Tensor, np.ndarray]],
+    origins: Sequence[str],
+    noise_mode: str,
 ) -> Iterator[Tensor]:
-    """Images of styles one by one, with a progress bar: uint8 `[C, H, W]` on the CPU."""
+    """Images of styles one by one, with a progress bar: uint8 `[C, H, W]` on the CPU.
+
+    A batch is styles and the transform of the content in all of its images.
+    """
     device, num_done = device_of(G), 0
     with tqdm(total=len(origins), disable=None) as progress:
-        for ws in batches:
-            img = G.synthesis(ws.to(device, torch.float32), noise_mode=noise_mode)
+        for ws, matrix in batches:
+            with latents.content_transform(G, matrix):
+                img = G.synthesis(ws.to(device, torch.float32), noise_mode=noise_mode)
             images.check_finite(img, origins[num_done:])
             num_done += len(img)
             for pixels in images.to_uint8(img).cpu():

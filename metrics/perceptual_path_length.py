@@ -142,10 +142,21 @@ class PPLSampler(torch.nn.Module):
         if self.crop:
             size = img.shape[2]
             img = img[:, :, size * 3 // 8 : size * 7 // 8, size * 2 // 8 : size * 6 // 8]
-        factor = self.G.img_resolution // VGG_RESOLUTION
-        if factor > 1:
-            img = F.avg_pool2d(img, factor)
-        return metric_utils.to_rgb((img + 1) * (255 / 2))
+        return for_vgg16(img, self.G.img_resolution // VGG_RESOLUTION)
+
+
+def for_vgg16(img: Tensor, factor: int | None = None) -> Tensor:
+    """Prepare images for the feature network: levels 0 to 255, three channels.
+
+    Args:
+        img: Images in [-1, 1], `[N, C, H, W]`.
+        factor: Pixels that are averaged in each direction; `None` for what makes 256 of them.
+    """
+    if factor is None:
+        factor = img.shape[-1] // VGG_RESOLUTION
+    if factor > 1:
+        img = F.avg_pool2d(img, factor)
+    return metric_utils.to_rgb((img + 1) * (255 / 2))
 
 
 def _check_finite(dist: np.ndarray | Tensor) -> None:

@@ -20,6 +20,7 @@ FLOORS = (
     "network_files",
     "training",
     "generation",
+    "editing",
     "gui_utils",
     "viz",
 )

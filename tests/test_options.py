@@ -14,6 +14,7 @@ import dataset_tool
 import gen_video
 import legacy
 import train
+from data.conversion import background_option
 from dnnlib import cli
 from metrics import detectors
 from training import precompile
@@ -31,7 +32,7 @@ NO_PATH_TYPES = (  # types that make no paths
     cli.Vec2,
     cli.WholeNumber,
     gen_video.Bitrate,
-    dataset_tool.Colour,
+    background_option.Colour,
     precompile.Resolutions,
 )
 

@@ -17,6 +17,20 @@ _HEADERS = {
 }
 
 
+def names(path: str | os.PathLike) -> set[str]:
+    """Names of the arrays in a file.
+
+    Raises:
+        OSError: If the file cannot be read.
+        InputError: If the file is damaged.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return {name.removesuffix(".npy") for name in archive.namelist()}
+    except zipfile.BadZipFile as error:
+        raise InputError(f"{path} is not an NPZ file") from error
+
+
 def read_array(path: str | os.PathLike, name: str) -> np.ndarray:
     """Read one array of numbers or texts; nothing in the file is executed.
 
