@@ -6,18 +6,40 @@ if __name__ == "__main__":  # Ctrl-C ends the script quietly even during the oth
     interrupts.end_quietly()
 
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import click
+from torch import Tensor
 
 from dnnlib import cli, moved, options
+from editing import directions
 from generation import latent_files
 from generation.images import generate_images
 from network_files.load import load_network
 from torch_utils import devices
+from torch_utils.networks import Generator
 
 __getattr__ = moved.names_of(__name__)
+
+
+class DirectionAmount(click.ParamType):
+    """A file of directions, the name of one, and how far to go: `pca.npz:pc0=-2.5`."""
+
+    name = "file:name=amount"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[Path, str, float]:
+        if isinstance(value, tuple):
+            return value
+        place, _, amount = value.rpartition("=")
+        file, _, name = place.rpartition(":")
+        if not (file and name):
+            self.fail(f"{value!r} is not FILE:NAME=AMOUNT, such as pca.npz:pc0=2", param, ctx)
+        path = cli.LocalPath(exists=True, dir_okay=False, path_type=Path)
+        return path.convert(file, param, ctx), name, cli.FiniteFloat().convert(amount, param, ctx)
 
 
 @click.command(cls=cli.Command)
@@ -47,6 +69,14 @@ __getattr__ = moved.names_of(__name__)
     type=cli.LocalPath(exists=True, dir_okay=False, path_type=Path),
     help="Take latents from a file instead of seeds: styles `w`, and what else is in it.",
 )
+@click.option(
+    "--direction",
+    "moves",
+    type=DirectionAmount(),
+    multiple=True,
+    metavar="FILE:NAME=AMOUNT",
+    help="Go along a direction that directions.py has found, in deviations of W; several add up.",
+)
 @options.allow_untrusted_option
 @options.device_option
 @options.version_option
@@ -62,6 +92,7 @@ def main(
     batch: int,
     grid: tuple[int, int] | None,
     latents: Path | None,
+    moves: tuple[tuple[Path, str, float], ...],
     allow_untrusted: bool,
     device: str,
 ) -> None:
@@ -82,6 +113,9 @@ def main(
       python gen_images.py --network=net.pkl --seeds=0-23 --grid=6x4 --class=0-5 --outdir=out
       # Rotated by 30 degrees
       python gen_images.py --network=r.pkl --seeds=2 --rotate=30 --outdir=out
+      # Along a direction of directions.py, with another one added
+      python gen_images.py --network=net.pkl --seeds=0-7 --direction=pca.npz:pc0=2 \\
+          --direction=pca.npz:pc3=-1 --outdir=out
       # From projected styles
       python gen_images.py --network=net.pkl --latents=projected_w.npz --outdir=out
     """
@@ -111,9 +145,22 @@ def main(
         grid=grid,
         ws=None if loaded is None else loaded.ws,
         transforms=None if loaded is None else loaded.transforms,
+        offset=_offset(G, moves),
     )
     what = "1 file" if len(written) == 1 else f"{len(written)} files"
     click.echo(f"Wrote {what} to {outdir}")
+
+
+def _offset(G: Generator, moves: Sequence[tuple[Path, str, float]]) -> Tensor | None:
+    """What the directions of the command line add to all styles together."""
+    total = None
+    for path, name, amount in moves:
+        with cli.blame("--direction"):
+            found = directions.load(path)
+            directions.check(found, G, str(path))
+            offset = found.offset(name, amount, G.num_ws)
+        total = offset if total is None else total + offset
+    return total
 
 
 if __name__ == "__main__":

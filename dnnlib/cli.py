@@ -18,6 +18,7 @@ from dnnlib.param_types import MAX_SEED as MAX_SEED
 from dnnlib.param_types import Address as Address
 from dnnlib.param_types import ClassRange as ClassRange
 from dnnlib.param_types import FiniteFloat as FiniteFloat
+from dnnlib.param_types import LayerRange as LayerRange
 from dnnlib.param_types import LocalPath as LocalPath
 from dnnlib.param_types import NameList as NameList
 from dnnlib.param_types import NetworkAddress as NetworkAddress

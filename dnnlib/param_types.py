@@ -108,6 +108,18 @@ class ClassRange(SeedRange):
     name = "classes"
 
 
+class LayerRange(SeedRange):
+    """Layers, written as seeds are, or one of some names."""
+
+    name = "layers"
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self.names = tuple(names)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return value if value in self.names else super().convert(value, param, ctx)
+
+
 class WholeNumber(click.IntRange):
     """A whole number, perhaps within limits; errors say in plain words what is expected."""
 

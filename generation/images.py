@@ -52,6 +52,7 @@ def generate_images(
     grid: tuple[int, int] | None = None,
     ws: Tensor | None = None,
     transforms: np.ndarray | None = None,
+    offset: Tensor | None = None,
     **settings: Any,
 ) -> list[Path]:
     """Write one PNG per seed, `seed0000.png` and so on, or all images on one sheet.
@@ -70,6 +71,7 @@ def generate_images(
         ws: Styles to draw in place of seeds, `[N, num_ws, w_dim]`; gives `proj00.png` and so on.
         transforms: Transform of the content of each style of `ws`, `[N, 3, 3]`, which comes before
             `translate` and `rotate`; the images are drawn one by one.
+        offset: Added to the styles of all images, `[num_ws, w_dim]`, such as a direction.
         **settings: Fields of `Settings`.
 
     Returns:
@@ -89,6 +91,9 @@ def generate_images(
     batches, names, origins = _styles(G, seeds, ws, options)
     if len(names) == 0:
         raise InputError("generate_images: no images were asked for")
+    if offset is not None:
+        moved = offset.to(device_of(G), torch.float32)
+        batches = (styles.to(moved) + moved for styles in batches)
     if grid is not None and len(names) > grid[0] * grid[1]:
         raise InputError(f"--grid {grid[0]}x{grid[1]} is too small for {len(names)} images")
     matrix = _content_matrix(G, options)
@@ -98,6 +103,30 @@ def generate_images(
     if grid is None:
         return _save_each(pixels, [outdir / name for name in names])
     return [_save_sheet(pixels, grid, outdir / "grid.png")]
+
+
+@torch.no_grad()
+def draw_styles(
+    G: Generator,
+    ws: Tensor,
+    names: Sequence[str],
+    noise_mode: Literal["const", "random", "none"] = "const",
+    batch: int = 1,
+) -> Iterator[Tensor]:
+    """Draw styles `[N, num_ws, w_dim]` one by one, with a progress bar: uint8 `[C, H, W]`.
+
+    Args:
+        G: A generator, on the device to use.
+        ws: The styles.
+        names: What the styles are, for messages.
+        noise_mode: As for `Settings`.
+        batch: Images per pass.
+
+    Raises:
+        ValueError: If an image is not finite; the message has its name.
+    """
+    batches = zip(ws.split(batch), itertools.repeat(np.eye(3)), strict=False)
+    yield from _draw(G, batches, names, noise_mode)
 
 
 def map_seeds(

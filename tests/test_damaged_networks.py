@@ -193,7 +193,7 @@ def test_single_bad_image_is_named_and_not_written(value, batch, written, tmp_pa
 
 def test_single_bad_projection_is_named(tmp_path):
     G = Failing({1: NAN})
-    with pytest.raises(ValueError, match=r"^style 1 of --projected-w: 1 of 768"):
+    with pytest.raises(ValueError, match=r"^style 1 of --latents: 1 of 768"):
         gen_images.generate_images(G, None, tmp_path, ws=torch.zeros(2, G.num_ws, G.w_dim))
 
 

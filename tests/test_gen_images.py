@@ -183,7 +183,7 @@ def test_bad_requests_end_in_one_error_line(run, tmp_path, network, args, exit_c
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
-        ({"w": np.zeros([1, 3, 8])}, "styles (--projected-w) have shape [1, 3, 8]"),
+        ({"w": np.zeros([1, 3, 8])}, "styles (--latents) have shape [1, 3, 8]"),
         ({"v": np.zeros([1])}, "not an NPZ file with an array 'w'"),
         ({"w": np.zeros([1, 3, 8], dtype=int)}, "must hold floating-point numbers"),
         ({"w": np.array([{}], dtype=object)}, "not an NPZ file with an array 'w'"),

@@ -11,6 +11,7 @@ from click.testing import CliRunner
 
 import calc_metrics
 import dataset_tool
+import gen_images
 import gen_video
 import legacy
 import train
@@ -33,6 +34,8 @@ NO_PATH_TYPES = (  # types that make no paths
     cli.WholeNumber,
     gen_video.Bitrate,
     background_option.Colour,
+    click.types.StringParamType,  # directions pictures --name
+    gen_images.DirectionAmount,
     precompile.Resolutions,
 )
 
@@ -234,7 +237,7 @@ def test_a_network_may_be_named_with_a_tilde(monkeypatch, tmp_path):
     assert "./~x.pkl: this is not a network pickle" in result.stderr
 
 
-@pytest.mark.parametrize("name", sorted(PATHS.keys() - {"calc_metrics --detector"}))
+@pytest.mark.parametrize("name", sorted(name for name in PATHS if "--detector" not in name))
 def test_names_that_no_file_system_takes_are_refused_at_once(name):
     param = PATHS[name]
     for text, size in (("n" * 256, 256), (f"missing/{'数' * 86}.mp4", 262)):
