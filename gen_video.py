@@ -14,6 +14,7 @@ from typing import Any, Literal
 import click
 
 from dnnlib import cli, moved, options
+from generation import latent_files
 from generation.trajectories import assign_seeds
 from generation.videos import gen_interp_video
 from network_files.load import load_network
@@ -54,7 +55,13 @@ class VideoFile(cli.LocalPath):
 
 @click.command(cls=cli.Command)
 @options.network_option
-@options.seeds_option("Random seeds of the keyframes, e.g. 0,1,4-7.", required=True)
+@options.seeds_option("Random seeds of the keyframes, e.g. 0,1,4-7; required without --latents.")
+@click.option(
+    "--latents",
+    metavar="FILE.npz",
+    type=cli.LocalPath(exists=True, dir_okay=False, path_type=Path),
+    help="Take keyframes from a file, after those of the seeds.",
+)
 @options.value_option(
     "--shuffle-seed",
     cli.WholeNumber(0, cli.MAX_SEED),
@@ -91,7 +98,8 @@ class VideoFile(cli.LocalPath):
 @options.version_option
 def main(
     network: str,
-    seeds: list[int],
+    seeds: list[int] | None,
+    latents: Path | None,
     shuffle_seed: int | None,
     grid: tuple[int, int],
     num_keyframes: int | None,
@@ -121,18 +129,28 @@ def main(
       # 4x2 images, ten keyframes each, from any number of seeds in random order
       python gen_video.py --network=net.pkl --seeds=0-31 --shuffle-seed=1 --grid=4x2 \\
           --num-keyframes=10 --output=grid.mp4
+      # From a projected picture to two seeds and back
+      python gen_video.py --network=net.pkl --latents=projected_w.npz --seeds=0,1 --output=me.mp4
       # A small animation for a web page
       python gen_video.py --network=net.pkl --seeds=0-3 --w-frames=25 --fps=25 --output=lerp.gif
     """
     writer_settings = _writer_settings(output.suffix.lower(), fps, bitrate)
+    if not seeds and latents is None:
+        raise click.UsageError("Missing option '--seeds' (or '--latents').")
+    loaded = None if latents is None else latent_files.load(latents)
+    num = len(seeds or []) + (0 if loaded is None else len(loaded))
     with cli.blame("--seeds"):
-        assign_seeds(seeds, grid, num_keyframes, shuffle_seed)  # before the network is loaded
+        assign_seeds(range(num), grid, num_keyframes, shuffle_seed)  # before the network is loaded
+    if loaded is not None and loaded.transforms is not None:
+        warnings.warn(f"{latents}: videos leave the transforms out", stacklevel=1)
     videos.require_ffmpeg()
     torch_device = devices.resolve_device(device)
     devices.configure_backends(torch_device)
 
     click.echo(f"Loading {network} ...")
     G = load_network(network, option="--network", allow_untrusted=allow_untrusted)["G_ema"]
+    if loaded is not None:
+        latent_files.check(loaded, G, "--latents")
     with cli.exit_when_terminated():
         gen_interp_video(
             G.to(torch_device),
@@ -147,6 +165,7 @@ def main(
             class_idx=class_idx,
             noise_mode=noise_mode,
             batch=batch or (8 if torch_device.type == "cuda" else 1),
+            ws=None if loaded is None else loaded.ws,
             **writer_settings,
         )
     click.echo(f"Wrote {output}")

@@ -20,7 +20,7 @@ from torch_utils.networks import Generator, device_of
 def gen_interp_video(
     G: Generator,
     mp4: str | os.PathLike,
-    seeds: Sequence[int],
+    seeds: Sequence[int] | None,
     shuffle_seed: int | None = None,
     w_frames: int = 240,
     kind: str = "cubic",
@@ -33,6 +33,7 @@ def gen_interp_video(
     class_idx: int | None = None,
     noise_mode: Literal["const", "random", "none"] = "const",
     batch: int = 1,
+    ws: Tensor | None = None,
     **video_kwargs: Any,
 ) -> None:
     """Write a video of `num_keyframes * w_frames` frames; it appears complete or not at all.
@@ -42,7 +43,8 @@ def gen_interp_video(
     Args:
         G: A generator.
         mp4: The file. Its extension decides the format: .mp4, .gif, .webp.
-        seeds: Random seeds of the keyframes, see `generation.trajectories.assign_seeds`.
+        seeds: Random seeds of the keyframes, see `generation.trajectories.assign_seeds`; `None` for
+            those of `ws` alone.
         shuffle_seed: Decides how seeds are shuffled; `None` keeps their order.
         w_frames: Frames from one keyframe to the next.
         kind: Kind of interpolation between styles, see `scipy.interpolate.interp1d`.
@@ -55,6 +57,7 @@ def gen_interp_video(
         class_idx: Class to draw. Conditional networks need it; others ignore it and warn.
         noise_mode: Per-pixel noise of StyleGAN2: as stored, fresh for each image, or none.
         batch: Images per pass. More than 1 can change pixels by a rounding error.
+        ws: Styles of more keyframes, after those of the seeds, `[N, num_ws, w_dim]`.
         video_kwargs: Keyword arguments of `imageio.get_writer`, such as `fps`, `bitrate`, `codec`.
             Unless `macro_block_size` is given, imageio scales MP4 to multiples of 16 pixels.
 
@@ -66,17 +69,38 @@ def gen_interp_video(
     """
     if min(w_frames, batch, wraps) < 1:
         raise InputError("gen_interp_video: `w_frames`, `batch` and `wraps` must be at least 1")
-    seed_table = assign_seeds(seeds, grid_dims, num_keyframes, shuffle_seed)
+    seeds = [] if seeds is None else list(seeds)
+    num = len(seeds) + (0 if ws is None else len(ws))
+    table = assign_seeds(range(num), grid_dims, num_keyframes, shuffle_seed)
+    names = [f"seed {seed}" for seed in seeds] + [f"style {i}" for i in range(num - len(seeds))]
     videos.require_ffmpeg()
     device = device_of(G) if device is None else torch.device(device)
-    keyframes = map_keyframes(G, seed_table, psi, class_idx, device)
+    keyframes = _styles(G, seeds, ws, psi, class_idx, device)[table]
     trajectory = interpolate(keyframes, kind, wraps)
 
     G.synthesis(to_device(keyframes[0].reshape(-1, *keyframes.shape[3:])[:1], device))  # warm-up
     times = np.arange(len(keyframes) * w_frames) / w_frames
-    frames = render_frames(G, trajectory, times, grid_dims, noise_mode, batch, device, seed_table)
+    frames = render_frames(
+        G, trajectory, times, grid_dims, noise_mode, batch, device, np.array(names)[table]
+    )
     settings = videos.writer_settings(Path(mp4).suffix.lower()) | video_kwargs
     _write(mp4, frames, len(times), settings)
+
+
+def _styles(
+    G: Generator,
+    seeds: Sequence[int],
+    ws: Tensor | None,
+    psi: float,
+    class_idx: int | None,
+    device: torch.device,
+) -> np.ndarray:
+    """Styles of the seeds, then the given ones, `[N, num_ws, w_dim]`."""
+    parts = [] if ws is None else [ws.cpu().numpy()]
+    if seeds:
+        table = np.asarray(seeds, np.int64)[:, None, None]
+        parts.insert(0, map_keyframes(G, table, psi, class_idx, device)[:, 0, 0])
+    return np.concatenate(parts)
 
 
 def render_frames(
@@ -87,14 +111,15 @@ def render_frames(
     noise_mode: str,
     batch: int,
     device: torch.device,
-    seed_table: np.ndarray | None = None,
+    keyframe_names: np.ndarray | None = None,
 ) -> Iterator[np.ndarray]:
     """Compute frames one after the other, uint8 `[height * H, width * W, C]`.
 
     A batch may hold a part of a frame, or several frames.
 
     Raises:
-        ValueError: If an image is not finite; the message names the seeds of `seed_table`.
+        ValueError: If an image is not finite; the message has the names of the keyframes around it,
+            from `keyframe_names` `[K, height, width]`.
     """
     width, height = grid_dims
     cells = width * height
@@ -102,13 +127,13 @@ def render_frames(
     def origin(idx: int) -> str:
         """Name of an image for messages; images are counted over all frames and cells."""
         frame, cell = divmod(idx, cells)
-        if seed_table is None:
+        if keyframe_names is None:
             return f"frame {frame}"
         keyframe = int(times[frame])
         first, second = (
-            seed_table[k % len(seed_table)].flat[cell] for k in (keyframe, keyframe + 1)
+            keyframe_names[k % len(keyframe_names)].flat[cell] for k in (keyframe, keyframe + 1)
         )
-        return f"frame {frame}, between the seeds {first} and {second}"
+        return f"frame {frame}, between {first} and {second}"
 
     done: list[Tensor] = []
     for start in range(0, len(times) * cells, batch):

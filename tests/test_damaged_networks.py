@@ -212,17 +212,17 @@ def test_no_video_is_written(name, network, extension, tmp_path):
     out = tmp_path / "videos"
     options = ["--seeds=3,4", "--w-frames=2", "--device=cpu", f"--output={out}/x.{extension}"]
     error = refused(gen_video.main, f"--network={network}", *options)
-    assert error.startswith("Error: frame 0, between the seeds 3 and 4: ") and SEEN in error
+    assert error.startswith("Error: frame 0, between seed 3 and seed 4: ") and SEEN in error
     assert list(out.iterdir()) == []
 
 
 @pytest.mark.parametrize(
     ("bad", "grid", "message"),
     [
-        (1, (1, 1), "frame 0, between the seeds 5 and 6"),  # image 0 is the warm-up
-        (4, (1, 1), "frame 3, between the seeds 6 and 7"),
-        (6, (1, 1), "frame 5, between the seeds 7 and 5"),
-        (6, (2, 1), "frame 2, between the seeds 9 and 10"),
+        (1, (1, 1), "frame 0, between seed 5 and seed 6"),  # image 0 is the warm-up
+        (4, (1, 1), "frame 3, between seed 6 and seed 7"),
+        (6, (1, 1), "frame 5, between seed 7 and seed 5"),
+        (6, (2, 1), "frame 2, between seed 9 and seed 10"),
     ],
 )
 def test_bad_frame_is_named(bad, grid, message, tmp_path):

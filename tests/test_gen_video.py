@@ -225,3 +225,27 @@ def test_signals_leave_nothing(number, code, folder, tmp_path):
     assert process.returncode == code, stderr
     assert stderr == ("Aborted\n" if number == signal.SIGINT else "")
     assert not list(tmp_path.iterdir())
+
+
+def test_keyframes_of_a_file_follow_those_of_seeds(run, folder, tmp_path, writers):  # noqa: F811
+    G = load(folder, "t")
+    with torch.no_grad():
+        ws = G.mapping(latents.z_from_seeds([7, 8], G.z_dim).float(), torch.zeros([2, 0]))
+    np.savez(tmp_path / "w.npz", w=ws.numpy(), transform=np.stack([np.eye(3)] * 2))
+    result = run("t", f"--latents={tmp_path / 'w.npz'}", "--seeds=3", "--w-frames=1")
+    assert result.exit_code == 0, result.output
+    assert "w.npz: videos leave the transforms out" in result.stderr
+    assert run("t", "--seeds=3,7,8", "--w-frames=1").exit_code == 0
+    first, second = (np.stack(writer.frames).astype(int) for writer in writers)
+    assert len(first) == 3 and len(np.unique(first, axis=0)) == 3
+    np.testing.assert_allclose(first, second, atol=1)
+    assert run("t", f"--latents={tmp_path / 'w.npz'}", "--w-frames=1").exit_code == 0
+    np.testing.assert_allclose(np.stack(writers[2].frames).astype(int), second[1:], atol=1)
+
+
+def test_keyframes_of_another_network_are_refused(run, tmp_path):
+    np.savez(tmp_path / "w.npz", w=np.zeros([1, 2, 8]))
+    result = run("t", f"--latents={tmp_path / 'w.npz'}")
+    assert result.exit_code == 1
+    assert "styles (--latents) have shape [1, 2, 8], but this network takes" in result.stderr
+    assert not (tmp_path / "out.mp4").exists()
