@@ -6,6 +6,7 @@ if __name__ == "__main__":  # Ctrl-C ends the script quietly even during the oth
     interrupts.end_quietly()
 
 import csv
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -102,7 +103,9 @@ def weights(num: int, layers: Any, **common: Any) -> None:
     def find(G: Generator) -> Directions:
         with cli.blame("--layers"):
             chosen = None if layers is None else mixing.layers_of(layers, G)
-        return found_directions.find_weights(G, num, chosen, common["seed"])
+        return found_directions.find_weights(
+            G, num, chosen, class_idx=common["class_idx"], seed=common["seed"]
+        )
 
     _run(common, find)
 
@@ -127,19 +130,14 @@ def labels(table: Path | None, **common: Any) -> None:
     _run(common, find)
 
 
-def _latents_option(name: str, parameter: str, help: str) -> options.Decorator:
-    file = cli.LocalPath(exists=True, dir_okay=False, path_type=Path)
-    return click.option(name, parameter, type=file, metavar="FILE.npz", required=True, help=help)
-
-
 @main.command()
 @_common_options
-@_latents_option("--without", "without", "Latents of pictures that lack something.")
-@_latents_option("--with", "with_", "Latents of pictures that have it.")
+@options.latents_option("--without", "Latents of pictures that lack something.", required=True)
+@options.latents_option("--with", "Latents of pictures that have it.", required=True)
 @options.value_option("--name", click.STRING, "Name of the direction.", default="difference")
-def pictures(without: Path, with_: Path, name: str, **common: Any) -> None:
+def pictures(without: Path, name: str, **common: Any) -> None:
     """From the mean of some projected pictures to the mean of others."""
-    loaded = [latent_files.load(path) for path in (without, with_)]
+    loaded = [latent_files.load(path) for path in (without, common["with"])]
 
     def find(G: Generator) -> Directions:
         for latents, option in zip(loaded, ("--without", "--with"), strict=True):
@@ -151,6 +149,10 @@ def pictures(without: Path, with_: Path, name: str, **common: Any) -> None:
 
 def _run(common: dict[str, Any], find: Callable[[Generator], Directions]) -> None:
     network, dest, class_idx = common["network"], common["dest"], common["class_idx"]
+    if dest.suffix != ".npz" or not dest.parent.is_dir():
+        raise click.BadParameter(
+            f"{str(dest)!r} must end in .npz, and its folder must exist", param_hint="--dest"
+        )
     device = devices.resolve_device(common["device"])
     devices.configure_backends(device)
     click.echo(f"Loading {network} ...")
@@ -164,7 +166,9 @@ def _run(common: dict[str, Any], find: Callable[[Generator], Directions]) -> Non
     if common["sheet"]:
         path = dest.with_suffix(".png")
         images.save_png(_draw_sheet(G, found, common["seed"], class_idx).transpose(2, 0, 1), path)
-        click.echo(f"Wrote {path}: -3 to 3 deviations along each, seed {common['seed']}")
+        click.echo(
+            f"Wrote {path}: amounts from {-found.reach:g} to {found.reach:g}, seed {common['seed']}"
+        )
 
 
 def _draw_sheet(G: Generator, found: Directions, seed: int, class_idx: int | None) -> np.ndarray:
@@ -172,41 +176,42 @@ def _draw_sheet(G: Generator, found: Directions, seed: int, class_idx: int | Non
     first = class_idx if class_idx is not None or G.c_dim == 0 else 0
     with torch.no_grad():
         ws = map_seeds(G, [seed], first).cpu()
-    amounts = np.linspace(-3, 3, STEPS)
+    amounts = np.linspace(-found.reach, found.reach, STEPS)
     offsets = [found.offset(name, a, G.num_ws) for name in found.names for a in amounts]
     names = [f"{name}={a:g}" for name in found.names for a in amounts]
     cells = draw_styles(G, ws + torch.stack(offsets), names)
     factor = -(-64 // G.img_resolution)
     rows = []
     for name in found.names:
-        row = torch.cat([next(cells) for _ in amounts], dim=2).permute(1, 2, 0).numpy()
-        row = layout.enlarge(np.broadcast_to(row, (*row.shape[:2], 3)), factor)
+        row = torch.cat([next(cells) for _ in amounts], dim=2).numpy()
+        row = layout.enlarge(layout.as_rgb(row), factor)
         rows.append(layout.beneath(layout.text(name, row.shape[1]), row))
     return layout.beneath(*rows)
 
 
 def _read_table(path: Path) -> dict[int, str]:
     """Labels by seed; rows without a label are left out, and counted."""
-    with path.open(newline="", encoding="utf-8-sig") as f:
-        reader = csv.DictReader(f)
-        if not {"seed", "label"} <= set(reader.fieldnames or ()):
-            raise InputError(f"--table: {path} must begin with a line that names seed and label")
-        found: dict[int, str] = {}
-        num_empty = 0
-        for row in reader:
-            label = (row["label"] or "").strip()
-            if not label:
-                num_empty += 1
-                continue
-            try:
-                seed = int(row["seed"])
-            except ValueError:
-                seed = -1
-            if not 0 <= seed <= cli.MAX_SEED:
-                raise InputError(
-                    f"--table: {path}, line {reader.line_num}: {row['seed']!r} is no seed"
-                )
-            found[seed] = label
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise InputError(f"--table: {path} is not UTF-8; save it as CSV UTF-8") from error
+    rows = csv.DictReader(lines)
+    rows.fieldnames = [name.strip() for name in rows.fieldnames or []]
+    if not {"seed", "label"} <= set(rows.fieldnames):
+        raise InputError(f"--table: {path} must begin with a line that names seed and label")
+    found: dict[int, str] = {}
+    num_empty = 0
+    for row in rows:
+        label, text = ((row[name] or "").strip() for name in ("label", "seed"))
+        if not label:
+            num_empty += 1
+            continue
+        seed = int(text) if re.fullmatch(r"[0-9]{1,10}", text) else -1
+        where = f"--table: {path}, line {rows.line_num}"
+        if not 0 <= seed <= cli.MAX_SEED:
+            raise InputError(f"{where}: {text!r} is no seed")
+        if found.setdefault(seed, label) != label:
+            raise InputError(f"{where}: seed {seed} has two labels, {found[seed]!r} and {label!r}")
     if num_empty:
         click.echo(f"Left out: {num_empty} rows of {path} without a label")
     return found

@@ -75,7 +75,7 @@ class DirectionAmount(click.ParamType):
     type=DirectionAmount(),
     multiple=True,
     metavar="FILE:NAME=AMOUNT",
-    help="Go along a direction that directions.py has found, in deviations of W; several add up.",
+    help="Go along a direction that directions.py has found, in its scales; several add up.",
 )
 @options.allow_untrusted_option
 @options.device_option

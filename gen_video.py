@@ -56,12 +56,7 @@ class VideoFile(cli.LocalPath):
 @click.command(cls=cli.Command)
 @options.network_option
 @options.seeds_option("Random seeds of the keyframes, e.g. 0,1,4-7; required without --latents.")
-@click.option(
-    "--latents",
-    metavar="FILE.npz",
-    type=cli.LocalPath(exists=True, dir_okay=False, path_type=Path),
-    help="Take keyframes from a file, after those of the seeds.",
-)
+@options.latents_option("--latents", "Take keyframes from a file, after those of the seeds.")
 @options.value_option(
     "--shuffle-seed",
     cli.WholeNumber(0, cli.MAX_SEED),

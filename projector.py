@@ -13,7 +13,6 @@ import click
 from data.conversion.background import Background
 from data.conversion.background_option import background_option
 from data.conversion.decode import DecodeOptions
-from data.conversion.transform import Crop
 from dnnlib import cli, options
 from editing import features as feature_spaces
 from editing import projection_files, targets
@@ -50,7 +49,7 @@ LPIPS_STOP = 0.06  # Roich et al. 2021; other features have other scales
     "--restarts", "Styles to start from, of which the best is followed.", default=1
 )
 @click.option("--pti", is_flag=True, help="Tune the network to draw the picture exactly, too.")
-@options.count_option("--pti-steps", "Steps of --pti, at most.", default=350)
+@options.count_option("--pti-steps", "Steps of --pti, at most.  [default: 350]")
 @options.value_option(
     "--locality",
     cli.FiniteFloat(min=0),
@@ -67,7 +66,7 @@ LPIPS_STOP = 0.06  # Roich et al. 2021; other features have other scales
 @options.class_option
 @options.value_option(
     "--transform",
-    click.Choice(["center-crop", "center-crop-wide", "stretch"]),
+    click.Choice(["center-crop", "stretch"]),
     "How a picture becomes a square.",
     default="center-crop",
 )
@@ -93,11 +92,11 @@ def main(
     steps: int,
     restarts: int,
     pti: bool,
-    pti_steps: int,
+    pti_steps: int | None,
     locality: float,
     features: Kind,
     class_idx: int | None,
-    transform: Literal["center-crop", "center-crop-wide", "stretch"],
+    transform: Literal["center-crop", "stretch"],
     background: Background | None,
     move: bool | None,
     save_video: bool,
@@ -114,7 +113,7 @@ def main(
     projected_w.npz holds all of them.
 
     The pictures should be like those that the network was trained with, and cropped as they were.
-    Ctrl-C ends the optimisation and keeps the best so far.
+    Ctrl-C ends the optimisation and keeps what was reached.
 
     \b
     Examples:
@@ -127,8 +126,8 @@ def main(
       # A folder, with a style for each layer
       python projector.py --network=net.pkl --target=faces/ --space=w+ --outdir=out
     """
-    if locality and not pti:
-        raise click.UsageError("--locality has an effect with --pti only; add --pti.")
+    if (locality or pti_steps is not None) and not pti:
+        raise click.UsageError("--locality and --pti-steps have an effect with --pti only; add it.")
     if save_video:
         videos.require_ffmpeg()
     torch_device = devices.resolve_device(device)
@@ -149,16 +148,19 @@ def main(
         features, data, torch_device, dict(replacements), allow_untrusted
     )
     click.echo(chosen.sentence)
-    crop: Crop | None = None if transform == "stretch" else transform
     pictures = []
     for path in paths:
+        if path.parent.resolve() == outdir.resolve() and path.name in projection_files.WRITTEN:
+            raise click.UsageError(f"--outdir: {path} would be overwritten; choose another folder.")
         with cli.blame("--target"):
-            picture = targets.read(path, G, crop, DecodeOptions(background=background))
+            picture = targets.read(
+                path, G, transform == "center-crop", DecodeOptions(background=background)
+            )
         if picture.changes:
             click.echo(f"{path}: {', '.join(picture.changes)}")
         pictures.append(picture)
     tuning = TuningSettings(
-        num_steps=pti_steps,
+        num_steps=pti_steps or TuningSettings.num_steps,
         stop_distance=LPIPS_STOP if chosen.kind == "vgg16" else 0,
         locality_weight=locality,
         seed=seed,
@@ -175,7 +177,7 @@ def main(
         job, pictures, prepare_outdir(outdir), target.is_dir(), _report
     )
     if not is_complete:
-        click.echo("Interrupted: what was found so far is kept", err=True)
+        click.echo("Interrupted: what was reached is kept", err=True)
     click.echo(f"Wrote {outdir}")
 
 

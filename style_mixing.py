@@ -5,6 +5,7 @@ if __name__ == "__main__":  # Ctrl-C ends the script quietly even during the oth
 
     interrupts.end_quietly()
 
+import re
 import warnings
 from pathlib import Path
 from typing import Any, Literal
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor
 
 from dnnlib import cli, options
+from dnnlib.errors import InputError
 from editing import mixing
 from generation import latent_files
 from generation.images import check_class, draw_styles, map_seeds, prepare_outdir
@@ -22,17 +24,12 @@ from torch_utils import devices, images
 from torch_utils.networks import Generator
 
 
-def _latents_option(name: str, what: str) -> options.Decorator:
-    file = cli.LocalPath(exists=True, dir_okay=False, path_type=Path)
-    return options.value_option(name, file, f"Latents of {what}, after the seeds.", metavar="FILE")
-
-
 @click.command(cls=cli.Command)
 @options.network_option
 @options.value_option("--rows", cli.SeedRange(), "Seeds of the rows, e.g. 0,1,4-7.", metavar="LIST")
 @options.value_option("--cols", cli.SeedRange(), "Seeds of the columns.", metavar="LIST")
-@_latents_option("--row-latents", "rows")
-@_latents_option("--col-latents", "columns")
+@options.latents_option("--row-latents", "Latents of rows, after the seeds.")
+@options.latents_option("--col-latents", "Latents of columns, after the seeds.")
 @options.value_option(
     "--col-styles",
     cli.LayerRange(mixing.PARTS),
@@ -93,8 +90,10 @@ def main(
     G = G.to(torch_device)
     with cli.blame("--col-styles"):
         layers = mixing.layers_of(col_styles, G)
-    if rows or cols:
+    if rows or cols or class_idx is not None:
         check_class(G, class_idx)
+    if not (rows or cols) and (trunc != 1 or class_idx is not None):
+        warnings.warn("--trunc and --class have no effect on latents", stacklevel=1)
     row_ws, row_names = _styles(G, rows, row_latents, "--row-latents", trunc, class_idx)
     col_ws, col_names = _styles(G, cols, col_latents, "--col-latents", trunc, class_idx)
 
@@ -104,6 +103,9 @@ def main(
     whole = torch.cat([first_column, torch.cat([first_row, table])], dim=1)  # [1 + R, 1 + C, ...]
     names = [f"{row}-{col}" for row in ["", *row_names] for col in ["", *col_names]]
     names = [name.strip("-") for name in names]
+    if no_sheet and len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise InputError(f"--no-sheet: two images would be called {twice}.png; rename the latents")
     outdir = prepare_outdir(outdir)
     pixels = draw_styles(G, whole.flatten(0, 1)[1:], names[1:], noise_mode, batch)
     if no_sheet:
@@ -139,7 +141,9 @@ def _styles(
         if found.transforms is not None:
             warnings.warn(f"{path}: mixing leaves the transforms out", stacklevel=2)
         ws.append(found.ws)
-        names += found.names or [f"latent{i}" for i in range(len(found))]
+        axis = option.removeprefix("--").removesuffix("-latents")
+        given = found.names or [f"{axis}{i}" for i in range(len(found))]
+        names += [re.sub(r"[^\w.]", "_", name).strip(".") for name in given]  # become file names
     return torch.cat(ws), names
 
 

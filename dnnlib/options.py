@@ -54,6 +54,12 @@ def file_option(name: str, help: str, *, metavar: str, required: bool = False) -
     return value_option(name, file, help, metavar=metavar, required=required)
 
 
+def latents_option(name: str, help: str, *, required: bool = False) -> Decorator:
+    """An option that takes a file of latents to read, as a `Path`."""
+    file = cli.LocalPath(exists=True, dir_okay=False, path_type=Path)
+    return value_option(name, file, help, metavar="FILE.npz", required=required)
+
+
 def seeds_option(help: str, *, required: bool = False) -> Decorator:
     """The option --seeds, a list."""
     return value_option("--seeds", cli.SeedRange(), help, metavar="LIST", required=required)

@@ -1,1 +1,1 @@
-"""From a picture into the latent space, and back: projection, tuning."""
+"""From a picture into the latent space, and back: projection, tuning, mixing, directions."""

@@ -1,7 +1,7 @@
 """Directions in W along which images change in one respect, and the file format of directions.
 
-A file is `.npz` with `directions` `[K, 1 or num_ws, w_dim]` (length 1), `scales` `[K]` (standard
-deviation of W along each), `names` `[K]`, and `method`, a sentence.
+A file is `.npz` with `directions` `[K, 1 or num_ws, w_dim]` (length 1), `scales` `[K]` (how far an
+amount of 1 goes), `names` `[K]`, `method`, a sentence, and `reach`, the amount that a sheet shows.
 """
 
 import os
@@ -20,6 +20,7 @@ from torch_utils.networks import Generator, device_of
 
 BATCH = 10_000  # styles at once
 NUM_FOR_SCALES = 10_000
+NUM_DEVIATIONS = 3.0  # of W, which a sheet shows to both sides
 
 
 @dataclass(frozen=True)
@@ -29,21 +30,35 @@ class Directions:
     Attributes:
         vectors: Directions of length 1, `[K, 1 or num_ws, w_dim]`, float32; with `num_ws` styles,
             layers that a direction leaves alone are zero, and the length is that of one layer.
-        scales: Standard deviation of W along each direction, `[K]`.
-        names: A name for each direction.
+        scales: How far an amount of 1 goes, `[K]`: a standard deviation of W along the direction,
+            or the whole way from one mean to another.
+        names: A name for each direction; scripts take `FILE:NAME=AMOUNT`.
         method: How the directions were found, for people.
+        reach: Amounts to both sides that are worth a look.
+
+    Raises:
+        InputError: If names are empty, not different, or hold `:` or `=`.
     """
 
     vectors: np.ndarray
     scales: np.ndarray
     names: tuple[str, ...]
     method: str
+    reach: float = NUM_DEVIATIONS
+
+    def __post_init__(self) -> None:
+        for name in self.names:
+            if not name or ":" in name or "=" in name or self.names.count(name) > 1:
+                raise InputError(
+                    f"{name!r} cannot name a direction: names differ from one another, and have "
+                    "neither ':' nor '='"
+                )
 
     def __len__(self) -> int:
         return len(self.vectors)
 
     def offset(self, name: str, amount: float, num_ws: int) -> Tensor:
-        """What to add to styles to go `amount` standard deviations along a direction.
+        """What to add to styles to go `amount` scales along a direction.
 
         Returns:
             Float32 `[num_ws, w_dim]`.
@@ -79,10 +94,15 @@ def load(path: str | os.PathLike) -> Directions:
     texts = npz.read_array(path, "names") if "names" in names else np.arange(num)
     if scales.shape != (num,) or texts.shape != (num,):
         raise InputError(f"{path}: 'scales' and 'names' must be as many as the {num} directions")
+    if scales.dtype.kind not in "fiu" or not np.isfinite(scales).all():
+        raise InputError(f"{path}: 'scales' must be finite numbers")
     method = str(npz.read_array(path, "method")) if "method" in names else ""
-    return Directions(
-        vectors.astype(np.float32), scales.astype(np.float64), tuple(map(str, texts)), method
-    )
+    reach = float(npz.read_array(path, "reach")) if "reach" in names else NUM_DEVIATIONS
+    given = vectors.astype(np.float32), scales.astype(np.float64), tuple(map(str, texts))
+    try:
+        return Directions(*given, method, reach)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
 
 
 def save(path: str | os.PathLike, found: Directions) -> None:
@@ -94,6 +114,7 @@ def save(path: str | os.PathLike, found: Directions) -> None:
             scales=found.scales,
             names=np.array(found.names),
             method=np.array(found.method),
+            reach=np.array(found.reach),
         )
 
 
@@ -122,9 +143,10 @@ def find_pca(
         class_idx: Class of the styles; `None` draws classes at random.
         seed: Random seed.
     """
+    _check_num(num, G)
     covariance, _ = _moments(G, num_samples, class_idx, seed)
     values, vectors = np.linalg.eigh(covariance)
-    order = np.argsort(-values)[: _checked_num(num, G)]
+    order = np.argsort(-values)[:num]
     return Directions(
         _oriented(vectors[:, order].T)[:, None].astype(np.float32),
         np.sqrt(values[order].clip(min=0)),
@@ -134,7 +156,12 @@ def find_pca(
 
 
 def find_weights(
-    G: Generator, num: int, layers: Sequence[int] | None = None, seed: int = 0
+    G: Generator,
+    num: int,
+    layers: Sequence[int] | None = None,
+    *,
+    class_idx: int | None = None,
+    seed: int = 0,
 ) -> Directions:
     """Directions to which the weights respond most (Shen & Zhou 2021, "SeFa", Eq. 7).
 
@@ -145,20 +172,27 @@ def find_weights(
         G: The generator.
         num: Number of directions.
         layers: Layers whose weights count, and which the directions change; `None` for all.
-        seed: Random seed of the styles from which the scales are estimated.
+        class_idx: Class of the styles from which the scales are estimated.
+        seed: Random seed of these styles.
     """
+    _check_num(num, G)
     by_layer = affine_weights(G)
     chosen = range(G.num_ws) if layers is None else layers
     rows = [weight for layer in chosen for weight in by_layer[layer]]
-    A = torch.cat(rows).double().cpu().numpy()
+    if not rows:
+        raise InputError(
+            "the chosen layers have no weights that styles go into; layer 0 of StyleGAN3 is "
+            "its input"
+        )
+    A = torch.cat(rows).cpu().double().numpy()
     A /= np.linalg.norm(A, axis=1, keepdims=True).clip(min=1e-12)
     values, vectors = np.linalg.eigh(A.T @ A)
-    order = np.argsort(-values)[: _checked_num(num, G)]
+    order = np.argsort(-values)[:num]
     found = _oriented(vectors[:, order].T)
     which = "all layers" if layers is None else f"layers {', '.join(map(str, layers))}"
     return Directions(
         _in_layers(found, G, layers),
-        _scales(G, found, None, seed),
+        _scales(G, found, class_idx, seed),
         tuple(f"weights{i}" for i in range(len(order))),
         f"eigenvectors of the style affines of {which}",
     )
@@ -174,7 +208,8 @@ def find_classes(G: Generator, num_samples: int, seed: int = 0) -> Directions:
     """
     if G.c_dim == 0:
         raise InputError("the network has no classes; give a table of labels, or use pca")
-    means = np.stack([_moments(G, num_samples, idx, seed)[1] for idx in range(G.c_dim)])
+    classes = tqdm(range(G.c_dim), unit="class", disable=None)
+    means = np.stack([_moments(G, num_samples, idx, seed)[1] for idx in classes])
     names = [f"class{idx}" for idx in range(G.c_dim)]
     differences = means - means.mean(axis=0)
     return _from_differences(differences, names, f"means of {num_samples} styles of each class")
@@ -209,8 +244,7 @@ def find_labels(
     for kind in kinds:
         is_kind = np.array([label == kind for label in labels.values()])
         model = LogisticRegression(C=0.1, max_iter=1000).fit((ws - mean) / deviation, is_kind)
-        # In units of W, the steepest way through the scaled space.
-        vectors.append(model.coef_[0] * deviation)
+        vectors.append(model.coef_[0] / deviation)  # normal of the plane in W
     found = np.stack(vectors)
     found /= np.linalg.norm(found, axis=1, keepdims=True).clip(min=1e-12)
     return Directions(
@@ -228,7 +262,12 @@ def find_difference(without: Tensor, with_: Tensor, name: str = "difference") ->
         without: Styles `[N, num_ws, w_dim]`.
         with_: Styles of images that show what the others do not, `[M, num_ws, w_dim]`.
         name: Name of the direction.
+
+    Raises:
+        InputError: If there are no styles, or the means are equal.
     """
+    if min(len(without), len(with_)) == 0:
+        raise InputError("a mean takes at least one style")
     difference = (with_.mean(dim=0) - without.mean(dim=0)).double().numpy()  # [num_ws, w_dim]
     if np.allclose(difference, difference[:1]):
         difference = difference[:1]
@@ -261,10 +300,10 @@ def _from_differences(differences: np.ndarray, names: Sequence[str], method: str
         differences = differences[:, None]
     # The length of one layer: a direction that moves some layers moves each as far.
     lengths = np.linalg.norm(differences, axis=2).max(axis=1)
-    if (lengths < 1e-8).any():
+    if not (lengths >= 1e-8).all():
         raise InputError("two means are equal, so there is no direction between them")
     vectors = (differences / lengths[:, None, None]).astype(np.float32)
-    return Directions(vectors, lengths, tuple(names), method)
+    return Directions(vectors, lengths, tuple(names), method, reach=1)
 
 
 def _moments(
@@ -297,14 +336,14 @@ def _sample(G: Generator, num: int, class_idx: int | None, seed: int) -> Iterato
             c = torch.eye(G.c_dim, device=device)[rng.randint(G.c_dim, size=size)]
         else:
             c = latents.label_from_class(class_idx, G.c_dim, size, device)
-        yield G.mapping(z, c)[:, 0].double().cpu().numpy()
+        yield G.mapping(z, c)[:, 0].cpu().double().numpy()
 
 
 @torch.no_grad()
 def _styles_of_seeds(G: Generator, seeds: Sequence[int], class_idx: int | None) -> np.ndarray:
     z = latents.z_from_seeds(seeds, G.z_dim).to(torch.float32).to(device_of(G))
     c = latents.label_from_class(class_idx, G.c_dim, len(seeds), device_of(G))
-    return G.mapping(z, c)[:, 0].double().cpu().numpy()
+    return G.mapping(z, c)[:, 0].cpu().double().numpy()
 
 
 def _scales(G: Generator, vectors: np.ndarray, class_idx: int | None, seed: int) -> np.ndarray:
@@ -326,7 +365,6 @@ def _oriented(vectors: np.ndarray) -> np.ndarray:
     return vectors * np.sign(vectors[np.arange(len(vectors)), largest])[:, None]
 
 
-def _checked_num(num: int, G: Generator) -> int:
+def _check_num(num: int, G: Generator) -> None:
     if not 1 <= num <= G.w_dim:
-        raise InputError(f"{num} directions: choose 1 to {G.w_dim}, the size of a style")
-    return num
+        raise InputError(f"--num {num}: choose 1 to {G.w_dim} directions, the size of a style")

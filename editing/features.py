@@ -100,19 +100,20 @@ def choose(
             source = detectors.find(detectors.URLS["vgg16"], replacements)
             vgg16 = detectors.load(source, device, allow_untrusted)
         except (MachineError, InputError) as error:
-            if kind == "vgg16" or replacements:
+            if kind == "vgg16" or "vgg16" in (replacements or {}):
                 raise
             why = f" (no VGG16: {_first_clause(error)})"
         else:
             return Choice(of_vgg16(vgg16), "vgg16", "Features: LPIPS of VGG16")
     if kind in ("auto", "D"):
         D = data.get("D")
-        if D is not None and D.img_resolution == data["G_ema"].img_resolution:
+        problem = _problem_of(D, data["G_ema"].img_resolution)
+        if D is not None and problem is None:
             sentence = f"Features: those of the discriminator{why}"
             return Choice(of_discriminator(D.to(device)), "D", sentence)
         if kind == "D":
-            raise InputError("--features=D: the file has no discriminator; try --features=pixels")
-        why += " (no discriminator in the file)"
+            raise InputError(f"--features=D: {problem}; try --features=pixels")
+        why += f" ({problem})"
     return Choice(pixels, "pixels", f"Features: pixels only{why}")
 
 
@@ -125,6 +126,17 @@ def psnr(img: Tensor, target: Tensor) -> Tensor:
     """Peak signal-to-noise ratio in dB of images in [-1, 1], after clamping: `[N]`."""
     error = (img.clamp(-1, 1) - target.clamp(-1, 1)).square().flatten(1).mean(dim=1)
     return -10 * (error / 4).clamp(min=1e-10).log10()
+
+
+def _problem_of(D: Any, resolution: int) -> str | None:
+    """Why a discriminator cannot compare images; `None` if it can."""
+    if D is None:
+        return "the file has no discriminator"
+    if not hasattr(D, "block_resolutions"):
+        return "the discriminator is of another kind"
+    if D.img_resolution != resolution:
+        return f"the discriminator is for images of {D.img_resolution}x{D.img_resolution}"
+    return None
 
 
 def _first_clause(error: Exception) -> str:

@@ -1,5 +1,6 @@
 """What a projection changes besides the style: the transform of the content, and noise maps."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,7 +25,7 @@ class Placement(torch.nn.Module):
     def __init__(self, can_turn: bool, angle: float, device: torch.device) -> None:
         super().__init__()
         self.translate = torch.nn.Parameter(torch.zeros([2], device=device))
-        self.turn = torch.nn.Parameter(torch.tensor(np.deg2rad(angle), device=device).float())
+        self.turn = torch.nn.Parameter(torch.tensor(math.radians(angle), device=device))
         self.turn.requires_grad_(can_turn)
 
     def inverse(self) -> Tensor:
@@ -37,7 +38,7 @@ class Placement(torch.nn.Module):
 
     def matrix(self) -> np.ndarray:
         """The transform, float64 `[3, 3]`; see `torch_utils.latents.make_transform`."""
-        tx, ty = self.translate.detach().double().cpu().tolist()
+        tx, ty = self.translate.detach().cpu().double().tolist()
         return latents.make_transform((tx, ty), float(np.rad2deg(self.turn.item())))
 
 

@@ -21,6 +21,7 @@ from editing import features as feature_spaces
 from editing import parts
 from editing.features import Features
 from editing.parts import Abilities, Placement
+from torch_utils import latents
 from torch_utils.networks import Generator, device_of
 
 Space = Literal["w", "w+"]
@@ -41,7 +42,7 @@ class Settings:
         rampup: Share of the steps during which the learning rate rises.
         rampdown: Share of the steps at the end during which it falls.
         num_samples: Styles to take mean and deviation of W from.
-        noise: Noise on the style at the start, in deviations of W.
+        noise: Noise on each component of the style at the start, in deviations of W.
         noise_end: Share of the steps after which there is no noise any more.
         noise_map_weight: Weight of the regularisation of StyleGAN2's noise maps.
         spread_weight: Weight of the spread of styles between layers, in W+.
@@ -129,8 +130,8 @@ def project(
 ) -> Projection:
     """Project a picture into the latent space of a network.
 
-    The same arguments give the same result on the CPU. `KeyboardInterrupt` in `on_step` ends the
-    optimisation early, with the best so far.
+    The same arguments give the same result on the CPU. `KeyboardInterrupt` ends the optimisation
+    early; the result is what was reached.
 
     Args:
         G: The generator, on the device to use; it is not changed.
@@ -174,21 +175,20 @@ class _Run:
             self.styles = self._sample_styles(label)
         self.num_done = 0
         self.num_steps = self._count_steps()
+        self.reached: _Trajectory | None = None  # the result, if the user interrupts
 
     def project(self) -> Projection:
-        best: _Trajectory | None = None
-        is_complete = False
         try:
-            best = self._choose_start()
-            self._optimize(best, self.settings.num_steps)
+            trajectory = self._choose_start()
+            self._optimize(trajectory, self.settings.num_steps)
             if self.settings.space == "w+":
-                best.w = best.w.detach().repeat(1, self.G.num_ws, 1).requires_grad_()
-                self._optimize(best, self.settings.num_steps)
-            is_complete = True
+                trajectory.w = trajectory.w.detach().repeat(1, self.G.num_ws, 1).requires_grad_()
+                self._optimize(trajectory, self.settings.num_steps)
         except KeyboardInterrupt:
-            if best is None:
+            if self.reached is None:
                 raise
-        return self._result(best, is_complete)
+            return self._result(self.reached, is_complete=False)
+        return self._result(trajectory, is_complete=True)
 
     def _count_steps(self) -> int:
         num = self.settings.num_steps * (2 if self.settings.space == "w+" else 1)
@@ -210,7 +210,8 @@ class _Run:
         ws = G.mapping(z.to(device), label)[:, :1]  # [N, 1, w_dim]
         mean = ws.mean(dim=0, keepdim=True)
         std = (ws - mean).square().sum(dim=2).mean().sqrt()  # length of a difference
-        chosen = ws[: NUM_CANDIDATES if self.settings.restarts > 1 else 0]
+        restarts = self.settings.restarts
+        chosen = ws[: max(NUM_CANDIDATES, restarts) if restarts > 1 else 0]
         distances = [self._distance_of(w[None]).item() for w in chosen]
         return _Styles(mean, std.item(), chosen[np.argsort(distances, kind="stable").copy()])
 
@@ -225,17 +226,23 @@ class _Run:
         return [(w, 360 / num_angles * k) for w in styles for k in range(num_angles)]
 
     def _choose_start(self) -> _Trajectory:
-        """Optimise each start a little, and return the best one, as it began."""
+        """Optimise each start a little, and return the best one, as far as it has come."""
         starts = self._starts()
         if len(starts) == 1:
-            return self._new_trajectory(*starts[0])
-        distances, ends = [], []
+            self.reached = self._new_trajectory(*starts[0])
+            return self.reached
+        best: tuple[float, _Trajectory] | None = None
         for start in starts:
             trajectory = self._new_trajectory(*start)
+            self.reached = trajectory if best is None else best[1]
             self._optimize(trajectory, self._trial_steps())
-            distances.append(self._evaluate(trajectory)[1].item())
-            ends.append(trajectory)
-        return ends[int(np.argmin(distances))]
+            with torch.no_grad():
+                distance = self._evaluate(trajectory)[1].item()
+            if best is None or distance < best[0]:
+                best = distance, trajectory
+        assert best is not None  # there are starts
+        self.reached = best[1]
+        return best[1]
 
     def _new_trajectory(self, w: Tensor, angle: float) -> _Trajectory:
         placement = None
@@ -257,8 +264,13 @@ class _Run:
                 group["lr"] = group["base_lr"] * learning_rate_factor(t, settings)
             jitter = self.styles.std * settings.noise
             jitter *= max(0.0, 1 - t / settings.noise_end) ** 2
-            img, loss = self._evaluate(trajectory, jitter / self.G.w_dim**0.5)
+            img, loss = self._evaluate(trajectory, jitter)
             distance = loss.item()
+            if not math.isfinite(distance):
+                raise InputError(
+                    "the projection became NaN or infinite: the network is damaged (use an earlier "
+                    "snapshot), or the learning rate too high"
+                )
             for noise_map in noise:
                 loss = loss + settings.noise_map_weight * parts.noise_regularization(noise_map)
             if trajectory.w.shape[1] > 1:
@@ -280,8 +292,12 @@ class _Run:
             values = self.rng.randn(1, 1, self.G.w_dim) * jitter
             w = w + torch.from_numpy(values).to(w)
         replaced = dict(trajectory.noise)
-        if trajectory.placement is not None:
-            replaced["input.transform"] = trajectory.placement.inverse()
+        buffer = latents.transform_buffer(self.G)
+        if buffer is not None:
+            # As every script draws: a transform in the network's file does not count.
+            placement = trajectory.placement
+            inverse = torch.eye(3) if placement is None else placement.inverse()
+            replaced["input.transform"] = inverse.to(buffer)
         img = torch.func.functional_call(
             self.G.synthesis,
             replaced,
@@ -296,9 +312,9 @@ class _Run:
         img, distance = self._evaluate(trajectory)
         placement = trajectory.placement
         return Projection(
-            ws=trajectory.w.detach().expand(-1, self.G.num_ws, -1).cpu().contiguous(),
+            ws=trajectory.w.detach().expand(-1, self.G.num_ws, -1).cpu().float().contiguous(),
             transform=None if placement is None else placement.matrix(),
-            img=img[0].cpu(),
+            img=img[0].cpu().float(),
             distance=distance.item(),
             psnr=feature_spaces.psnr(img, self.target).item(),
             is_complete=is_complete,

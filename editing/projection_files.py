@@ -1,5 +1,6 @@
 """Project pictures, and write what was found: latents, images, sheets, videos, tuned networks."""
 
+import copy
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from dnnlib.atomic_file import open_atomic
 from editing.features import Features
 from editing.projection import Progress, Projection, Settings, project
 from editing.targets import Target
@@ -22,6 +24,9 @@ from network_files.save import save_networks
 from torch_utils import images, videos
 
 LATENTS, LOG, SHEET = "projected_w.npz", "projections.jsonl", "sheet.png"
+NETWORK, TUNED, VIDEO = "network.pkl", "tuned.png", "optimization.mp4"
+OPTIONAL_FILES = (NETWORK, TUNED, VIDEO)
+WRITTEN = (LATENTS, LOG, SHEET, "target.png", "proj.png", *OPTIONAL_FILES)
 MIN_SHEET_SIDE = 128  # pixels: smaller images are enlarged on sheets
 VIDEO_FPS = 30
 MAX_VIDEO_FRAMES = 300  # of each optimisation, evenly spread
@@ -69,29 +74,38 @@ def project_all(
     """
     network = latent_files.network_hash(job.data["G_ema"])
     done: list[Projection] = []
-    (outdir / LOG).write_text("")
+    log = ""
     for picture in pictures:
         folder = outdir / picture.name if has_folders else outdir
         folder.mkdir(exist_ok=True)
-        found, tuned = _project(job, picture, folder)
+        frames: list[np.ndarray] = []
+        found, tuned = _project(job, picture, frames)
+        for name in OPTIONAL_FILES:  # of an earlier call
+            (folder / name).unlink(missing_ok=True)
         done.append(found)
         _write_images(folder, picture, found, tuned)
+        if frames:
+            _write_video(folder / VIDEO, picture, frames)
         if tuned is not None:
-            _write_network(folder / "network.pkl", job.data, tuned)
+            _write_network(folder / NETWORK, job.data, tuned)
         names = [target.name for target in pictures[: len(done)]]
-        _write_latents(outdir / LATENTS, done, names, None if tuned else network)
+        # Tuned networks have hashes of their own.
+        _write_latents(outdir / LATENTS, job, done, names, None if job.tuning else network)
         errors = _errors(picture, found, tuned)
-        with (outdir / LOG).open("a") as log:
-            log.write(json.dumps(errors) + "\n")
+        log += json.dumps(errors) + "\n"
+        with open_atomic(outdir / LOG, "w") as f:
+            f.write(log)
         report(errors)
         if not found.is_complete or (tuned is not None and not tuned.is_complete):
             return False
     return True
 
 
-def _project(job: Job, picture: Target, folder: Path) -> tuple[Projection, Tuned | None]:
+def _project(
+    job: Job, picture: Target, frames: list[np.ndarray]
+) -> tuple[Projection, Tuned | None]:
+    """Project one picture, and tune; `frames` takes the frames of a video."""
     G, target = job.data["G_ema"], picture.image()
-    frames: list[np.ndarray] = []
     with _progress_bar(picture.name, frames if job.save_video else None) as on_step:
         found = project(G, target, job.features, job.settings, label=job.label, on_step=on_step)
     tuned = None
@@ -107,8 +121,6 @@ def _project(job: Job, picture: Target, folder: Path) -> tuple[Projection, Tuned
                 label=job.label,
                 on_step=on_step,
             )
-    if frames:
-        _write_video(folder / "optimization.mp4", picture, frames)
     return found, tuned
 
 
@@ -137,12 +149,11 @@ def _write_images(folder: Path, picture: Target, found: Projection, tuned: Tuned
     images.save_png(columns["target"], folder / "target.png")
     images.save_png(columns["projection"], folder / "proj.png")
     if tuned is not None:
-        images.save_png(columns["tuned"], folder / "tuned.png")
+        images.save_png(columns["tuned"], folder / TUNED)
     factor = -(-MIN_SHEET_SIDE // picture.pixels.shape[1])
     cells = []
     for caption, pixels in columns.items():
-        rgb = np.broadcast_to(pixels, (3, *pixels.shape[1:])).transpose(1, 2, 0)
-        cell = layout.enlarge(rgb, factor)
+        cell = layout.enlarge(layout.as_rgb(pixels), factor)
         cells.append(layout.beneath(layout.text(caption, cell.shape[1]), cell))
     images.save_png(layout.beside(*cells).transpose(2, 0, 1), folder / SHEET)
 
@@ -152,7 +163,7 @@ def _pixels(img: Tensor) -> np.ndarray:
 
 
 def _write_latents(
-    path: Path, done: Sequence[Projection], names: Sequence[str], network: str | None
+    path: Path, job: Job, done: Sequence[Projection], names: Sequence[str], network: str | None
 ) -> None:
     transforms = [found.transform for found in done if found.transform is not None]
     latent_files.save(
@@ -160,15 +171,18 @@ def _write_latents(
         Latents(
             torch.cat([found.ws for found in done]),
             np.stack(transforms) if transforms else None,
-            names=names,
-            network=network,
+            None if job.label is None else job.label.expand(len(done), -1),
+            names,
+            network,
         ),
     )
 
 
 def _write_network(path: Path, data: Mapping[str, Any], tuned: Tuned) -> None:
     """A file of networks in which the tuned one takes the place of `G_ema`."""
-    save_networks(path, {**data, "G": None, "G_ema": tuned.G.cpu(), "augment_pipe": None})
+    D = data.get("D")
+    networks = dict(G=None, D=None if D is None else copy.deepcopy(D).cpu(), G_ema=tuned.G.cpu())
+    save_networks(path, {**data, **networks, "augment_pipe": None})
 
 
 def _errors(picture: Target, found: Projection, tuned: Tuned | None) -> dict[str, Any]:

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import PIL.Image
 import torch
 from torch import Tensor
 
-from data import formats, reading
+from data import formats, listing, reading
 from data.conversion import decode
 from data.conversion.decode import DecodeOptions
-from data.conversion.transform import Crop, Transform
+from data.conversion.transform import crop_centre
 from dnnlib.errors import InputError
 from torch_utils.networks import Generator
 
@@ -47,7 +48,11 @@ def find(path: str | os.PathLike) -> tuple[list[Path], int]:
     path = Path(path)
     if not path.is_dir():
         return [path], 0
-    files = sorted(entry for entry in path.iterdir() if entry.is_file())
+    files = sorted(
+        entry
+        for entry in path.iterdir()
+        if entry.is_file() and not listing.is_left_behind(entry.name)
+    )
     found = [f for f in files if formats.extension_of(f.name) in formats.image_extensions()]
     if not found:
         raise InputError(f"{path} has no pictures")
@@ -58,17 +63,14 @@ def find(path: str | os.PathLike) -> tuple[list[Path], int]:
 
 
 def read(
-    path: Path,
-    G: Generator,
-    crop: Crop | None = "center-crop",
-    options: DecodeOptions | None = None,
+    path: Path, G: Generator, crops: bool = True, options: DecodeOptions | None = None
 ) -> Target:
     """Read a picture, and give it the size and the colours of a network's images.
 
     Args:
         path: The file; EXIF orientation and colour profiles are heeded.
         G: The generator.
-        crop: How a picture becomes a square, see `data.conversion.transform`; `None` stretches it.
+        crops: Whether the centre of a picture becomes the square; otherwise it is stretched.
         options: Background of transparent pictures.
 
     Raises:
@@ -87,15 +89,14 @@ def read(
         changes.append(f"{image.mode} made {mode}")
         image = image.convert(mode)
     size = (G.img_resolution, G.img_resolution)
+    if image.width != image.height:
+        side = min(image.size)
+        how = "cropped" if crops else "stretched"
+        changes.append(f"{image.width}x{image.height} {how} to a square")
+        image = crop_centre(image, side, side) if crops else image
     if image.size != size:
-        how = "stretched" if crop is None else crop
-        is_square = image.width == image.height
-        changes.append(
-            f"{image.width}x{image.height} {'resized' if is_square else how} to {size[0]}x{size[1]}"
-        )
-    resized = Transform(crop, size)(image)
-    if resized is None:
-        raise InputError(f"{path} is smaller than {size[0]}x{size[1]}, too small for {crop}")
-    pixels = np.asarray(resized)
+        changes.append(f"resized to {size[0]}x{size[1]}")
+        image = image.resize(size, PIL.Image.Resampling.LANCZOS)
+    pixels = np.asarray(image)
     pixels = pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
     return Target(path.stem, np.ascontiguousarray(pixels), tuple(changes))

@@ -78,7 +78,7 @@ def tune(
 ) -> Tuned:
     """Tune the synthesis of a copy of a network; the style of the picture, its pivot, stays.
 
-    `KeyboardInterrupt` in `on_step` ends the tuning early.
+    `KeyboardInterrupt` ends the tuning early.
 
     Args:
         G: The generator, on the device to use; it is not changed.
@@ -101,7 +101,8 @@ def tune(
     optimizer = torch.optim.Adam(tuned.synthesis.parameters(), lr=settings.lr)
     rng = np.random.RandomState(settings.seed)
     num_done, is_complete = 0, False
-    with latents.content_transform(tuned, np.eye(3) if transform is None else transform):
+    matrix = np.eye(3) if transform is None else transform
+    with latents.content_transform(tuned, matrix), latents.content_transform(G, matrix):
         with torch.no_grad():
             target_features = features(target)
 
@@ -131,7 +132,7 @@ def tune(
         with torch.no_grad():
             img, distance = evaluate()
     return Tuned(
-        G=tuned.requires_grad_(True),
+        G=tuned.requires_grad_(False),
         img=img[0].cpu(),
         distance=distance.item(),
         psnr=feature_spaces.psnr(img, target).item(),

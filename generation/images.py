@@ -87,6 +87,11 @@ def generate_images(
     if seeds is not None and ws is None and grid is None:
         seeds = list(dict.fromkeys(seeds))  # one file each
     if transforms is not None:
+        if ws is None or transforms.shape != (len(ws), 3, 3):
+            raise InputError(
+                f"generate_images: `transforms` have shape {list(transforms.shape)}, not one for "
+                "each style of `ws`"
+            )
         options = dataclasses.replace(options, batch=1)
     batches, names, origins = _styles(G, seeds, ws, options)
     if len(names) == 0:
@@ -113,7 +118,7 @@ def draw_styles(
     noise_mode: Literal["const", "random", "none"] = "const",
     batch: int = 1,
 ) -> Iterator[Tensor]:
-    """Draw styles `[N, num_ws, w_dim]` one by one, with a progress bar: uint8 `[C, H, W]`.
+    """Draw styles `[N, num_ws, w_dim]`, with a progress bar: images uint8 `[C, H, W]`, in order.
 
     Args:
         G: A generator, on the device to use.
@@ -180,7 +185,7 @@ def _styles(
 ) -> tuple[Iterable[Tensor], list[str], list[str]]:
     """Batches of styles; for each style the name of its file, and its name in messages."""
     if ws is not None:
-        _check_ws(G, ws)
+        latent_files.check_shape(ws, G, "--latents")
         names = [f"proj{i:02d}.png" for i in range(len(ws))]
         origins = [f"style {i} of --latents" for i in range(len(ws))]
         return ws.split(options.batch), names, origins
@@ -195,14 +200,6 @@ def _styles(
         )
     names = [f"seed{seed:04d}.png" for seed in seeds]
     return _map_batches(G, seeds, options), names, [f"seed {seed}" for seed in seeds]
-
-
-def _check_ws(G: Generator, ws: Tensor) -> None:
-    if ws.ndim != 3 or tuple(ws.shape[1:]) != (G.num_ws, G.w_dim):
-        raise InputError(
-            f"styles (--latents) have shape {list(ws.shape)}, "
-            f"but this network takes [N, {G.num_ws}, {G.w_dim}]"
-        )
 
 
 def _content_matrix(G: Generator, options: Settings) -> np.ndarray:

@@ -25,6 +25,7 @@ from torch import Tensor
 from dnnlib.atomic_file import open_atomic
 from dnnlib.errors import InputError
 from torch_utils import npz
+from torch_utils.latents import transform_buffer
 from torch_utils.networks import Generator
 
 KEYS = ("w", "transform", "c", "names", "network")
@@ -75,12 +76,18 @@ def load(path: str | os.PathLike) -> Latents:
     if ws.ndim != 3:
         raise InputError(f"{path}: 'w' has shape {list(ws.shape)}, but must be [N, num_ws, w_dim]")
     num = len(ws)
+    if num == 0:
+        raise InputError(
+            f"{path}: 'w' has shape {list(ws.shape)}: there are no latents in the file"
+        )
     found: dict[str, Any] = {}
     if "transform" in names:
         transforms = _floats(path, "transform", npz.read_array(path, "transform"))
         found["transforms"] = _checked_transforms(path, transforms, num)
     if "c" in names:
-        labels = _floats(path, "c", npz.read_array(path, "c"))
+        labels = npz.read_array(path, "c")
+        if labels.dtype.kind not in "biu":
+            labels = _floats(path, "c", labels)
         if labels.ndim != 2 or len(labels) != num:
             raise InputError(
                 f"{path}: 'c' has shape {list(labels.shape)}, but must be [{num}, c_dim]"
@@ -91,7 +98,7 @@ def load(path: str | os.PathLike) -> Latents:
         if len(found["names"]) != num:
             raise InputError(f"{path}: {len(found['names'])} 'names' do not fit {num} images")
     if "network" in names:
-        found["network"] = str(npz.read_array(path, "network").ravel()[0])
+        found["network"] = "".join(map(str, npz.read_array(path, "network").ravel()[:1])) or None
     return Latents(torch.from_numpy(ws.astype(np.float32)), **found)
 
 
@@ -114,7 +121,9 @@ def save(path: str | os.PathLike, latents: Latents) -> None:
 
 
 def check(latents: Latents, G: Generator, origin: str) -> None:
-    """Refuse latents that a network cannot draw; warn if they belong to another network.
+    """Refuse latents that a network cannot draw.
+
+    Warns if the latents belong to another network, or have transforms that this network lacks.
 
     Args:
         latents: The latents.
@@ -124,14 +133,28 @@ def check(latents: Latents, G: Generator, origin: str) -> None:
     Raises:
         InputError: If the shapes differ.
     """
-    if tuple(latents.ws.shape[1:]) != (G.num_ws, G.w_dim):
-        raise InputError(
-            f"styles ({origin}) have shape {list(latents.ws.shape)}, "
-            f"but this network takes [N, {G.num_ws}, {G.w_dim}]"
+    check_shape(latents.ws, G, origin)
+    if latents.transforms is not None and transform_buffer(G) is None:
+        warnings.warn(
+            f"{origin}: the transforms have no effect: the network has no input transform",
+            stacklevel=3,
         )
     if latents.network is not None and latents.network != network_hash(G):
         warnings.warn(
             f"{origin}: these latents belong to another network; images will differ", stacklevel=3
+        )
+
+
+def check_shape(ws: Tensor, G: Generator, origin: str) -> None:
+    """Refuse styles of another shape than `[N, num_ws, w_dim]`.
+
+    Raises:
+        InputError: If the shape is wrong.
+    """
+    if ws.ndim != 3 or tuple(ws.shape[1:]) != (G.num_ws, G.w_dim):
+        raise InputError(
+            f"styles ({origin}) have shape {list(ws.shape)}, "
+            f"but this network takes [N, {G.num_ws}, {G.w_dim}]"
         )
 
 
@@ -164,6 +187,7 @@ def _checked_transforms(path: str | os.PathLike, matrices: np.ndarray, num: int)
         raise InputError(
             f"{path}: 'transform' has shape {list(matrices.shape)}, but must be [{num}, 3, 3]"
         )
+    matrices = matrices.astype(np.float64)
     if (np.abs(np.linalg.det(matrices)) < 1e-6).any():
         raise InputError(f"{path}: 'transform' has a matrix without inverse")
-    return matrices.astype(np.float64)
+    return matrices

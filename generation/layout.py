@@ -18,6 +18,15 @@ def text(caption: str, width: int) -> np.ndarray:
     return np.array(line)
 
 
+def as_rgb(pixels: np.ndarray) -> np.ndarray:
+    """Pixels of a network, uint8 `[C, H, W]`, as `[H, W, 3]`; transparent ones are put on white."""
+    if len(pixels) in (2, 4):
+        alpha = pixels[-1:].astype(np.uint16)
+        blended = (pixels[:-1] * alpha + 255 * (255 - alpha) + 127) // 255
+        pixels = blended.astype(np.uint8)
+    return np.broadcast_to(pixels, (3, *pixels.shape[1:])).transpose(1, 2, 0)
+
+
 def enlarge(image: np.ndarray, factor: int) -> np.ndarray:
     """Repeat every pixel, so that its square stays visible."""
     return image.repeat(factor, axis=0).repeat(factor, axis=1)

@@ -86,9 +86,14 @@ def test_pictures_lead_from_the_ones_to_the_others(run, folder):
     ("args", "message"),
     [
         (["labels", "sg2"], "the network has no classes"),
-        (["pca", "sg2", "--num=9"], "9 directions: choose 1 to 8"),
+        (["pca", "sg2", "--num=9"], "--num 9: choose 1 to 8 directions"),
         (["weights", "sg2", "--layers=77"], "--layers: layer 77 does not exist"),
         (["labels", "sg2", "--table=bad.csv"], "bad.csv, line 2: 'x' is no seed"),
+        (["labels", "sg2", "--table=twice.csv"], "line 4: seed 1 has two labels, 'a' and 'b'"),
+        (["labels", "sg2", "--table=latin.csv"], "latin.csv is not UTF-8"),
+        (["weights", "t", "--layers=0"], "the chosen layers have no weights"),
+        (["pca", "sg2", "--dest=d.png"], "'d.png' must end in .npz"),
+        (["pca", "sg2", "--dest=no/d.npz"], "its folder must exist"),
         (["labels", "sg2", "--table=none.csv"], "must begin with a line that names seed and label"),
         (["pictures", "sg2", "--without=w.npz", "--with=w.npz"], "two means are equal"),
     ],
@@ -96,6 +101,8 @@ def test_pictures_lead_from_the_ones_to_the_others(run, folder):
 def test_bad_requests_end_in_one_error_line(run, folder, tmp_path, args, message):
     (tmp_path / "bad.csv").write_text("seed,label\nx,1\n")
     (tmp_path / "none.csv").write_text("1,2\n")
+    (tmp_path / "twice.csv").write_text("label, seed\na,1\nb,2\nb,1\n")
+    (tmp_path / "latin.csv").write_bytes("seed,label\n1,fröhlich\n".encode("latin-1"))
     G = load(folder, "sg2")
     np.savez(tmp_path / "w.npz", w=np.zeros([1, G.num_ws, 8]))
     result = run(*args)
@@ -121,3 +128,10 @@ def test_bad_directions_of_images_are_refused(folder, tmp_path, monkeypatch, val
     result = CliRunner().invoke(gen_images.main, args)
     assert result.exit_code != 0 and message in result.stderr, result.output
     assert not Path("out").exists()
+
+
+def test_sheets_of_networks_with_other_colours(run):
+    for name in ("gray", "rgba"):
+        assert run("pca", name, "--num=1", "--samples=100").exit_code == 0
+        with PIL.Image.open("d.png") as sheet:
+            assert sheet.mode == "RGB"

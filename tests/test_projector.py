@@ -104,7 +104,7 @@ def test_each_picture_of_a_folder_gets_a_folder(run, folder, tmp_path):
     ("name", "args", "message"),
     [
         ("t", ["--target=nowhere.png"], "'--target'"),
-        ("t", ["--locality=1"], "--locality has an effect with --pti only"),
+        ("t", ["--locality=1"], "--locality and --pti-steps have an effect with --pti only"),
         ("cond", ["--class=3"], "--class 3 does not exist"),
         ("cond", ["--move=1"], "its content cannot move"),
     ],
@@ -115,3 +115,10 @@ def test_bad_requests_end_in_one_error_line(run, folder, name, args, message):
     assert message in result.stderr and "Traceback" not in result.stderr
     assert result.stderr.splitlines()[-1].startswith("Error: ")
     assert not Path("out/proj.png").exists()
+
+
+def test_the_picture_itself_is_not_overwritten(run, folder):
+    Path("out").mkdir()
+    shutil.copy(folder / "t.png", "out/target.png")
+    result = run("t", "--target=out/target.png")
+    assert result.exit_code == 2 and "out/target.png would be overwritten" in result.stderr

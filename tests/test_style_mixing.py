@@ -82,3 +82,14 @@ def test_bad_requests_end_in_one_error_line(run, args, message):
     result = run("sg2", *args)
     assert result.exit_code != 0 and message in result.stderr
     assert result.stderr.splitlines()[-1].startswith("Error: ") and not Path("out").exists()
+
+
+def test_images_that_would_share_a_file_are_refused(run, folder, tmp_path):
+    G = load(folder, "t")
+    for name in ("a", "b"):
+        ws = map_seeds(G, [7], None).detach().numpy()
+        np.savez(tmp_path / f"{name}.npz", w=ws, names=np.array(["faces/me"]))
+    args = ["--row-latents=a.npz", "--col-latents=b.npz", "--no-sheet"]
+    result = run("t", *args)
+    assert "two images would be called faces_me.png; rename the latents" in result.stderr
+    assert not Path("out").exists()

@@ -61,12 +61,12 @@ class Transform:
             return image
         if self.crop == "center-crop":
             side = min(image.size)
-            image = _crop_centre(image, side, side)
+            image = crop_centre(image, side, side)
         elif self.crop == "center-crop-wide":
             num_rows = round(self.size[0] * image.height / image.width)
             if image.width < self.size[0] or num_rows < self.size[1]:
                 return None
-            image = _crop_centre(image, image.width, num_rows)
+            image = crop_centre(image, image.width, num_rows)
         if image.size != self.size:
             image = image.resize(self.size, PIL.Image.Resampling.LANCZOS)
         return _letterbox(image) if self.crop == "center-crop-wide" else image
@@ -100,7 +100,8 @@ def _suggest_wide_size(width: int, height: int) -> str:
     return f"{power}x{max(round(height * power / width), 1)}"
 
 
-def _crop_centre(image: PIL.Image.Image, width: int, height: int) -> PIL.Image.Image:
+def crop_centre(image: PIL.Image.Image, width: int, height: int) -> PIL.Image.Image:
+    """The middle of an image."""
     left, top = (image.width - width) // 2, (image.height - height) // 2
     return image.crop((left, top, left + width, top + height))
 

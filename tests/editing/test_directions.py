@@ -160,3 +160,9 @@ def test_files_come_back_and_bad_ones_are_refused(tmp_path):
         np.savez(tmp_path / "d.npz", **arrays)
         with pytest.raises(InputError, match=message):
             directions.load(tmp_path / "d.npz")
+
+
+@pytest.mark.parametrize("names", [("a", "a"), ("",), ("a:b",), ("a=1",)])
+def test_names_that_no_option_can_name_are_refused(names):
+    with pytest.raises(InputError, match="cannot name a direction"):
+        Directions(np.ones([len(names), 1, 4]), np.ones(len(names)), names, "")

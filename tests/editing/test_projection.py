@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from dnnlib.errors import InputError
-from editing import features, projection
+from editing import features, projection, tuning
 from editing.projection import Settings, project
 from editing.tuning import TuningSettings, tune
 from tests.small_networks import stylegan2, stylegan3
@@ -177,6 +177,52 @@ def test_tuning_ends_when_the_picture_is_close_enough():
     target = picture(G, 3)
     tuned = tune(G, ws, target, features.pixels, TuningSettings(stop_distance=100))
     assert tuned.num_steps == 0 and tuned.is_complete
+
+
+def test_locality_costs_nothing_before_the_first_step(monkeypatch):
+    """The images of the network and of its copy are equal, with their content in the same place."""
+    G = network("t")
+    costs = []
+    difference = tuning._difference
+
+    def record(*args):
+        costs.append(difference(*args))
+        return costs[-1]
+
+    monkeypatch.setattr(tuning, "_difference", record)
+    ws = G.mapping(torch.zeros([1, G.z_dim]), torch.zeros([1, 0])).detach()
+    settings = TuningSettings(num_steps=1, locality_weight=1)
+    moved = latents.make_transform((0.3, 0), 0)
+    tune(G, ws, picture(G, 3), features.pixels, settings, transform=moved)
+    assert costs[0].item() < 1e-6
+    assert torch.equal(G.synthesis.input.transform, torch.eye(3))
+
+
+def test_a_damaged_network_is_said_at_once():
+    G = network("sg2")
+    target = picture(G, 3)
+    with torch.no_grad():
+        G.synthesis.b16.conv1.weight[0, 0, 0, 0] = np.nan
+    with pytest.raises(InputError, match="the projection became NaN or infinite"):
+        project(G, target, features.pixels, dataclasses.replace(SHORT, num_steps=2))
+
+
+def test_an_interruption_among_the_starts_keeps_the_best_of_them():
+    G = network("r")
+
+    def stop(progress: projection.Progress) -> None:
+        if progress.step == 25:  # in the third of twelve starts
+            raise KeyboardInterrupt
+
+    found = project(G, picture(G, 3), features.pixels, SHORT, on_step=stop)
+    assert not found.is_complete and found.transform is not None
+
+
+def test_networks_in_double_precision_are_projected():
+    G = network("t").double()
+    target = torch.zeros([3, 16, 16])
+    found = project(G, target, features.pixels, dataclasses.replace(SHORT, num_steps=2))
+    assert found.ws.dtype == found.img.dtype == torch.float32
 
 
 def test_locality_keeps_other_images():

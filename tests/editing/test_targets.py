@@ -31,9 +31,12 @@ def test_crops_sizes_colours_and_orientation_are_heeded_and_said(tmp_path):
     wide = np.zeros([32, 64, 3], np.uint8)
     wide[:, 16:48] = 200
     found = targets.read(save(tmp_path / "w.png", wide), stylegan2())
-    assert (found.pixels == 200).all() and found.changes == ("64x32 center-crop to 16x16",)
-    stretched = targets.read(tmp_path / "w.png", stylegan2(), crop=None)
-    assert stretched.pixels.min() == 0 and stretched.changes == ("64x32 stretched to 16x16",)
+    assert (found.pixels == 200).all() and found.changes == (
+        "64x32 cropped to a square",
+        "resized to 16x16",
+    )
+    stretched = targets.read(tmp_path / "w.png", stylegan2(), crops=False)
+    assert stretched.pixels.min() == 0 and stretched.changes[0] == "64x32 stretched to a square"
     grey = targets.read(tmp_path / "w.png", stylegan2(img_channels=1))
     assert grey.pixels.shape == (1, 16, 16) and grey.changes[0] == "RGB made L"
     exif = PIL.Image.Exif()
@@ -56,6 +59,7 @@ def test_a_folder_lists_its_pictures(tmp_path):
     for name in ("b.png", "a.jpg"):
         save(tmp_path / name)
     (tmp_path / "notes.txt").touch()
+    (tmp_path / "._a.jpg").touch()  # macOS leaves such files behind
     paths, num_others = targets.find(tmp_path)
     assert ([path.name for path in paths], num_others) == (["a.jpg", "b.png"], 1)
     save(tmp_path / "a.png")

@@ -37,6 +37,7 @@ def test_files_of_other_programs_are_read(tmp_path, w):
     [
         (dict(v=WS), "not an NPZ file with an array 'w'"),
         (dict(w=WS[0, 0]), r"'w' has shape \[8\], but must be \[N, num_ws, w_dim\]"),
+        (dict(w=WS[:0]), r"'w' has shape \[0, 5, 8\]: there are no latents in the file"),
         (dict(w=WS[None]), r"'w' has shape \[1, 2, 5, 8\]"),
         (dict(w=WS.astype(int)), "'w' must hold floating-point numbers, not int64"),
         (dict(w=WS * np.nan), "'w' holds NaN or infinite values"),
@@ -52,6 +53,21 @@ def test_malformed_files_are_refused_in_one_line(tmp_path, arrays, message):
     with pytest.raises(InputError, match=message) as refused:
         latent_files.load(tmp_path / "w.npz")
     assert str(tmp_path / "w.npz") in str(refused.value)
+
+
+def test_any_number_type_will_do_for_what_is_optional(tmp_path):
+    transform = np.stack([np.eye(3, dtype=np.float16)] * 2)
+    np.savez(tmp_path / "w.npz", w=WS, transform=transform, c=np.eye(2, dtype=int), network=[])
+    found = latent_files.load(tmp_path / "w.npz")
+    assert found.transforms.dtype == np.float64 and found.network is None
+    assert torch.equal(found.labels, torch.eye(2))
+
+
+def test_transforms_without_effect_are_said():
+    G = stylegan2()
+    given = Latents(torch.zeros([1, G.num_ws, G.w_dim]), np.eye(3)[None])
+    with pytest.warns(UserWarning, match="the transforms have no effect"):
+        latent_files.check(given, G, "--latents")
 
 
 def test_arrays_that_are_ignored_are_named(tmp_path):
