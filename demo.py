@@ -38,7 +38,7 @@ FLOWER = 3  # class in the video
 # crescents; four times as much collapses. From a trained network, the defaults: twice as much blurs
 # classes. With the default of --ema-kimg, 1.25, the average after 2000 drawings still holds a third
 # of the old network.
-KIMG = 6  # length of each training, in thousands of images
+KIMG = 3  # length of each training, in thousands of images
 SETTINGS = ["--batch=4", "--gamma=0.5", "--ema-kimg=0.25"]
 FROM_SCRATCH = ["--glr=0.005", "--dlr=0.004"]
 QUICK_SETTINGS = ["--cfg=stylegan3-t", "--batch=8", "--gamma=0.1", "--cbase=128", "--cmax=8"]
