@@ -83,7 +83,7 @@ def test_content_that_was_moved_is_found_where_it_is():
     assert free.transform[0, 1] == 0  # config T does not turn
 
 
-def test_content_that_was_turned_is_turned_back():
+def test_content_that_was_turned_is_found():
     G = network("r")
     target = picture(G, 3, latents.make_transform((0, 0), 140))
     found = project(G, target, features.pixels, SHORT)
@@ -91,7 +91,7 @@ def test_content_that_was_turned_is_turned_back():
     assert found.psnr > baseline(G, target) + 6
 
 
-def test_the_best_start_is_followed(monkeypatch):
+def test_every_start_is_tried_before_one_is_followed():
     G = network("sg2")
     target = picture(G, 3)
     steps = []
