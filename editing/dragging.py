@@ -100,6 +100,8 @@ class Dragging:
         InputError: If an argument does not fit the network or the others.
     """
 
+    @torch.inference_mode(False)
+    @torch.enable_grad()
     def __init__(
         self,
         G: Generator,
@@ -124,7 +126,7 @@ class Dragging:
         device = device_of(G)
         self.points = torch.tensor(points, dtype=torch.float32, device=device)
         self.targets = torch.tensor(targets, dtype=torch.float32, device=device)
-        self.replaced = _replaced(G, transform)
+        self.overrides = _overrides(G, transform)
 
         share = math.ceil(G.num_ws * LAYER_SHARE)
         num_layers = share if self.settings.num_layers is None else self.settings.num_layers
@@ -136,42 +138,40 @@ class Dragging:
             r_2 = max(TRACKING_RADIUS * size, MIN_TRACKING_RADIUS)
         self.patch, self.search = square(r_1).to(device), square(r_2).to(device)
 
-        with torch.inference_mode(False), torch.no_grad():
-            ws = ws.to(device, torch.float32, copy=True)
-            self.moving, self.fixed = ws[:, :num_layers].clone(), ws[:, num_layers:]
-            self.moving.requires_grad_()
-            self.start = self._features()
-            self.start_at_points = self.start.at(self.points)
-            self.outside = None if mask is None else _outside(mask, points, self.start)
-            rate = self.settings.learning_rate * _deviation_of_w(G)
+        ws = ws.to(device, torch.float32, copy=True)
+        self.moving = ws[:, :num_layers].clone().requires_grad_()
+        self.fixed = ws[:, num_layers:]
+        self.features = self._features()  # those of the present styles, with gradients
+        self.start = self.features.detach()
+        self.start_at_points = self.start.at(self.points)
+        self.outside = None if mask is None else _outside(mask, points, self.start)
+        rate = self.settings.learning_rate * _deviation_of_w(G)
         self.optimizer = torch.optim.Adam([self.moving], lr=rate)
 
+    @torch.inference_mode(False)
+    @torch.enable_grad()
     def step(self) -> DragState:
         """Move the content once, and find the points again.
 
         Raises:
-            InputError: If the features become NaN or infinite.
+            InputError: If the styles become NaN or infinite.
         """
-        with torch.inference_mode(False):
-            with torch.enable_grad():
-                features = self._features()
-                loss = motion_supervision(features, self.points, self.targets, self.patch)
-                if self.outside is not None:
-                    change = masked_change(features, self.start, self.outside)
-                    loss = loss + self.settings.mask_weight * change
-                self.optimizer.zero_grad()
-                loss.backward()
-            self.optimizer.step()
-            with torch.no_grad():
-                self.points = track(
-                    self._features(), self.start_at_points, self.points, self.search
-                )
-        self.num_steps += 1
-        if not (self.points.isfinite().all() and self.moving.isfinite().all()):
+        loss = motion_supervision(self.features, self.points, self.targets, self.patch)
+        if self.outside is not None:
+            change = masked_change(self.features, self.start, self.outside)
+            loss = loss + self.settings.mask_weight * change
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        if not self.moving.isfinite().all():
             raise InputError(
                 "the drag became NaN or infinite: the network is damaged, or the learning rate "
                 "too high"
             )
+        self.features = self._features()  # serve the tracking, and the next step
+        found = self.features.detach()
+        self.points = track(found, self.start_at_points, self.points, self.search)
+        self.num_steps += 1
         return self.state
 
     @property
@@ -191,7 +191,7 @@ class Dragging:
 
     def _features(self) -> MiddleFeatures:
         return middle_features.compute(
-            self.G, self.layer, self._ws(), self.noise_mode, self.replaced
+            self.G, self.layer, self._ws(), self.noise_mode, self.overrides
         )
 
 
@@ -288,6 +288,7 @@ def square(radius: float) -> Tensor:
     return torch.stack(torch.meshgrid(axis, axis, indexing="xy"), dim=-1).view(-1, 2)
 
 
+@torch.no_grad()
 def _deviation_of_w(G: Generator) -> float:
     """Standard deviation of the components of W, over all classes."""
     seeds = range(NUM_STYLES)
@@ -295,18 +296,18 @@ def _deviation_of_w(G: Generator) -> float:
     return float((w - w.mean(dim=0)).square().mean().sqrt())
 
 
-def _replaced(G: Generator, transform: np.ndarray | None) -> dict[str, Tensor]:
+def _overrides(G: Generator, transform: np.ndarray | None) -> dict[str, Tensor]:
     """Parameters without gradients, and the transform of the content."""
-    replaced = {name: p.detach() for name, p in G.synthesis.named_parameters()}
+    overrides = {name: p.detach() for name, p in G.synthesis.named_parameters()}
     matrix = np.eye(3) if transform is None else transform
     buffer = latents.transform_buffer(G)
     if buffer is not None:
         # As every script draws: a transform in the network's file does not count.
         inverse = np.linalg.inv(matrix)
-        replaced["input.transform"] = torch.tensor(inverse, dtype=buffer.dtype).to(buffer.device)
+        overrides["input.transform"] = torch.tensor(inverse, dtype=buffer.dtype).to(buffer.device)
     elif not np.array_equal(matrix, np.eye(3)):
         raise InputError("this network has no input transform, so its content cannot move")
-    return replaced
+    return overrides
 
 
 def _outside(

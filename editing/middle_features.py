@@ -6,7 +6,7 @@ first pixel, and (img_resolution, img_resolution) its bottom right corner.
 
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -49,6 +49,10 @@ class MiddleFeatures:
         sampled = F.grid_sample(self.x, grid, padding_mode="border", align_corners=False)
         return sampled[0, :, 0].t().reshape(*points.shape[:-1], -1)
 
+    def detach(self) -> "MiddleFeatures":
+        """The same features, without gradients."""
+        return replace(self, x=self.x.detach())
+
     def pixel_centres(self) -> Tensor:
         """Positions of the pixels of `x` in the image, `[H, W, 2]`; those of margins lie beyond."""
         pixel = self.img_resolution / self.content_width  # pixels of the image
@@ -86,7 +90,7 @@ def compute(
     layer: str,
     ws: Tensor,
     noise_mode: NoiseMode = "const",
-    replaced: Mapping[str, Tensor] | None = None,
+    overrides: Mapping[str, Tensor] | None = None,
 ) -> MiddleFeatures:
     """Run the synthesis in float32 up to a layer.
 
@@ -95,7 +99,7 @@ def compute(
         layer: Name of a layer or block, for example from `choose_layer`.
         ws: Styles `[1, num_ws, w_dim]`.
         noise_mode: Noise of StyleGAN2: the network's own, or none.
-        replaced: Parameters and buffers of the synthesis to use in place of its own.
+        overrides: Parameters and buffers of the synthesis to use in place of its own.
     """
     found: list[Tensor] = []
 
@@ -108,7 +112,7 @@ def compute(
     kwargs = dict(noise_mode=noise_mode, force_fp32=True)
     try:
         with suppress(_EarlyStop):
-            torch.func.functional_call(G.synthesis, dict(replaced or {}), (ws,), kwargs)
+            torch.func.functional_call(G.synthesis, dict(overrides or {}), (ws,), kwargs)
     finally:
         handle.remove()
     (x,) = found

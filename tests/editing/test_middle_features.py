@@ -122,7 +122,7 @@ def test_tracked_points_follow_a_transform_of_the_content(kind, translate, angle
     inverse = torch.from_numpy(np.linalg.inv(matrix)).float()
     with torch.no_grad():
         start = middle_features.compute(G, layer, ws)
-        moved = middle_features.compute(G, layer, ws, replaced={"input.transform": inverse})
+        moved = middle_features.compute(G, layer, ws, overrides={"input.transform": inverse})
     points = torch.tensor([[6.0, 7.5], [8.5, 9.0]])
     centred = torch.cat([points / 16 - 0.5, torch.ones([2, 1])], dim=1)
     expected = ((centred @ torch.from_numpy(matrix).float().t())[:, :2] + 0.5) * 16
@@ -135,8 +135,8 @@ def test_the_synthesis_ends_at_the_layer_and_stays_as_it_was():
     G = network("sg2")
     before = dict(G.synthesis.named_parameters())
     G.synthesis.b16.register_forward_pre_hook(lambda module, args: pytest.fail("ran too far"))
-    replaced = {name: p.detach() for name, p in before.items()}
-    features = middle_features.compute(G, "b8", styles(G), replaced=replaced)
+    overrides = {name: p.detach() for name, p in before.items()}
+    features = middle_features.compute(G, "b8", styles(G), overrides=overrides)
     assert features.x.shape == (1, 8, 8, 8) and features.content_width == 8
     assert all(p is before[name] for name, p in G.synthesis.named_parameters())
     assert not G.synthesis.b8._forward_hooks
