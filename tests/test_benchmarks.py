@@ -17,6 +17,7 @@ from benchmarks import (
     convolutions,
     correctness,
     dataset,
+    dragging,
     gpu_report,
     host_time,
     memory,
@@ -65,6 +66,18 @@ def test_synthesis_prints_a_row_per_config():
         sec, bare_sec, ratio = float(row[2]), float(row[4]), float(row[6])
         assert ratio == pytest.approx(sec / bare_sec, rel=0.1, abs=0.01)
         assert row[10] == "1+1"
+
+
+def test_dragging_prints_a_row_per_network_and_size():
+    args = ["--resolutions=32", *TINY[1:]]
+    result = CliRunner().invoke(dragging.main, args)
+    assert result.exit_code == 0, result.output
+    header, _, *rows = result.stdout.splitlines()[3:]
+    assert " ".join(header.split()) == " ".join(dragging.HEADER)
+    assert [row.split()[:3] for row in rows] == [
+        ["stylegan2", "32x32", "b32"],
+        ["stylegan3-t", "32x32", "L12_52_8"],
+    ]
 
 
 @pytest.mark.parametrize(

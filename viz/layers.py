@@ -108,13 +108,5 @@ def _watching(
             handle.remove()
 
 
-def content_width(module: torch.nn.Module | None, x: Tensor) -> float:
-    """Width of the image in the output of a layer, in pixels; layers of StyleGAN3 have margins."""
-    for name in ("out_sampling_rate", "sampling_rate"):
-        if hasattr(module, name):
-            return float(getattr(module, name))
-    return float(x.shape[-1])
-
-
 class _EarlyStop(Exception):
     """Ends synthesis once the layer to show has been computed."""

@@ -21,12 +21,13 @@ from dnnlib import cli, errors
 from dnnlib.errors import InputError
 from dnnlib.paths import expand_home
 from dnnlib.text import printable
+from editing.middle_features import content_width
 from generation.images import map_seeds
 from network_files.load import load_network
 from torch_utils import devices, latents
 from torch_utils.networks import Generator
 from viz.class_names import find_class_names
-from viz.layers import content_width, synthesize
+from viz.layers import synthesize
 from viz.pixels import spectrum, to_pixels, untransform
 from viz.render_keywords import NOTHING, Given, translate
 from viz.view import LayerInfo, NetworkInfo, Result, Stats, View

@@ -86,7 +86,13 @@ def test_other_networks_are_refused():
 
 @pytest.mark.parametrize(
     ("kind", "layer"),
-    [("sg2", "b8.conv1"), ("sg2", "b16.conv1"), ("t", "L0_36_8"), ("t", "L2_36_4"), ("r", "L2_36_4")],
+    [
+        ("sg2", "b8.conv1"),
+        ("sg2", "b16.conv1"),
+        ("t", "L0_36_8"),
+        ("t", "L2_36_4"),
+        ("r", "L2_36_4"),
+    ],
 )
 @torch.no_grad()
 def test_a_change_of_the_features_changes_the_image_at_their_position(kind, layer):
