@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 @options.seed_option("Start with this seed.")
 @options.trunc_option
 @options.class_option
+@options.latents_option("--latents", "Start with latents of a file in place of a seed.")
+@options.latents_option("--directions", "Start with directions that directions.py has found.")
 @click.option("--layer", metavar="NAME", help="Start with a layer; the window lists their names.")
 @click.option("--fft", is_flag=True, help="Start with the power spectrum.")
 @options.translate_option
@@ -59,6 +61,8 @@ def main(
     seed: int,
     trunc: float,
     class_idx: int | None,
+    latents: Path | None,
+    directions: Path | None,
     layer: str | None,
     fft: bool,
     translate: tuple[float, float],
@@ -93,6 +97,8 @@ def main(
         x=seed,
         class_idx=class_idx or 0,
         truncation_psi=trunc,
+        latents=None if latents is None else str(latents),
+        directions=None if directions is None else str(directions),
         layer=layer,
         fft=fft,
         translate=translate,

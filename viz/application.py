@@ -10,15 +10,18 @@ import click
 import numpy as np
 from imgui_bundle import imgui
 
-from dnnlib import moved
+from dnnlib import errors, moved
+from dnnlib.paths import expand_home
 from gui_utils import controls
 from gui_utils.keys import KeyPress
 from gui_utils.placement import Zoom
 from gui_utils.window import SETTLE_FRAMES, Window
+from torch_utils import npz
 from viz import browse
 from viz.async_renderer import AsyncRenderer, InlineRenderer
 from viz.capture_widget import CaptureWidget
 from viz.dialogs import Dialogs
+from viz.directions_widget import DirectionsWidget
 from viz.equivariance_widget import EquivarianceWidget
 from viz.history import History
 from viz.latent_widget import LatentWidget
@@ -27,6 +30,7 @@ from viz.mixing_widget import MixingWidget
 from viz.network_widget import NetworkWidget
 from viz.performance_widget import PerformanceWidget
 from viz.picture_pane import PicturePane
+from viz.points_widget import PointsWidget
 from viz.renderer import Result, View
 from viz.settings import Settings
 from viz.truncation_widget import TruncationWidget
@@ -99,6 +103,8 @@ class Application:
         self.network = NetworkWidget(settings, browse_dirs)
         self.latent = LatentWidget()
         self.mixing = MixingWidget()
+        self.directions = DirectionsWidget()
+        self.points = PointsWidget()
         self.truncation = TruncationWidget()
         self.layers = LayerWidget()
         self.equivariance = EquivarianceWidget()
@@ -106,7 +112,31 @@ class Application:
         self.performance.state.is_async = is_async
         self.capture = CaptureWidget(capture_dir)
         self.renderer = self._new_renderer()
-        window.on_drop = lambda paths: self.load(paths[0])
+        window.on_drop = lambda paths: self.open(paths[0])
+
+    def open(self, path: str) -> None:
+        """Show another network, or latents or directions from a file.
+
+        Args:
+            path: See `load`; NPZ files hold latents or directions.
+        """
+        if not path.lower().endswith(".npz"):
+            self.load(path)
+            return
+        try:
+            is_directions = "directions" in npz.names(expand_home(path))
+        except (OSError, ValueError) as error:
+            self._note = (self.view, f"not opened: {errors.message_of(error)}")
+            click.echo(f"Error: {errors.message_of(error)}", err=True)
+            return
+        if is_directions:
+            self.view = replace(self.view, directions=path, amounts=(), direction_layers=None)
+        else:
+            self.view = replace(self.view, latents=path, latent_idx=0)
+        widget = self.directions if is_directions else self.latent
+        if widget.title in self.settings.folded:
+            self.settings.folded.remove(widget.title)
+        self.window.request_frame()
 
     def load(self, network: str) -> None:
         """Show another network; the controls stay unchanged.
@@ -121,6 +151,8 @@ class Application:
                 self._layer_idx = names.index(self.view.layer)
                 before, self.view = self.view, replace(self.view, layer=None)
                 self._history.amend(before, self.view)
+        if network != self.view.network:
+            self.view = replace(self.view, drag=None)  # its points belong to another picture
         self.view = replace(self.view, network=network)
         self._submitted = None  # try the same file again, too
         self.window.request_frame()
@@ -150,8 +182,11 @@ class Application:
         imgui.begin("picture", None, FIXED | flags)
         imgui.pop_style_color()
         self.picture.begin()
-        if not self._is_blank:
+        if self.points.takes_mouse:
+            self.view = self.points.handle(self.view, self.result, self.picture.pointer)
+        elif not self._is_blank:
             self.view = self.latent.drag(self.view, *self.picture.drag)
+        self.view = self.points.follow(self.view)
         self._submit()
         self._draw_picture()
         imgui.end()
@@ -220,7 +255,7 @@ class Application:
         self._is_animated = False
         if self._section(self.network.title):
             chosen = self.network.draw(view, result)
-        for widget in (self.latent, self.mixing, self.truncation):
+        for widget in (self.latent, self.mixing, self.directions, self.points, self.truncation):
             if self._section(widget.title):
                 with controls.blank(self._is_blank):
                     view = widget.draw(view, result, elapsed_sec)
@@ -245,7 +280,7 @@ class Application:
         imgui.end()
         self.view = view
         if chosen is not None:
-            self.load(chosen)
+            self.open(chosen)
 
     def _section(self, title: str) -> bool:
         """Draw the header of a pane, and return whether the pane is open."""
@@ -287,7 +322,7 @@ class Application:
         elif result is None or (self._is_late and result.view.network != network):
             self.picture.say(self.renderer.status or f"Loading {network} …")
         else:
-            self.picture.show(result)
+            self.picture.show(result, self.latent.target(result))
         self.picture.draw_status(self._status())
 
     def _submit(self) -> None:
@@ -326,6 +361,8 @@ class Application:
                 click.echo(f"Error: {result.details or result.error}", err=True)
         elif result.error is None and result.view.network is not None:
             self.settings.add_recent(result.view.network)
+            for path in filter(None, (result.view.latents, result.view.directions)):
+                self.settings.add_recent_file(path)
         if result.notice is not None and (self.result is None or not self.result.notice):
             click.echo(f"Warning: {result.notice}", err=True)
         if self.result is None or result.view.network != self.result.view.network:

@@ -21,11 +21,17 @@ def gen_images_command(view: View, info: NetworkInfo | None = None) -> tuple[str
         The line, for the shell of this system, and the names of settings that it cannot express.
     """
     x, y = int(np.rint(view.x)), int(np.rint(view.y))
-    args = [f"--network={view.network}", f"--seeds={(x + SEEDS_PER_ROW * y) % (MAX_SEED + 1)}"]
-    if view.truncation_psi != 1:
-        args.append(f"--trunc={_exact(view.truncation_psi)}")
-    if info is not None and info.c_dim > 0:
-        args.append(f"--class={view.class_idx}")
+    args = [f"--network={view.network}"]
+    if view.latents is not None:
+        args.append(f"--latents={view.latents}")  # the image is one of those of the file
+    else:
+        args.append(f"--seeds={(x + SEEDS_PER_ROW * y) % (MAX_SEED + 1)}")
+        if view.truncation_psi != 1:
+            args.append(f"--trunc={_exact(view.truncation_psi)}")
+        if info is not None and info.c_dim > 0:
+            args.append(f"--class={view.class_idx}")
+    for name, amount in view.amounts:
+        args.append(f"--direction={view.directions}:{name}={_exact(amount)}")
     if view.noise_mode != "const" and (info is None or info.has_noise):
         args.append(f"--noise-mode={view.noise_mode}")
     if info is None or info.has_transform:
@@ -45,10 +51,17 @@ def _exact(value: float) -> str:
 
 
 def _left_out(view: View) -> list[str]:
+    is_seed = view.latents is None
     parts = {
-        "the place between seeds": view.x != np.rint(view.x) or view.y != np.rint(view.y),
+        "the place between seeds": is_seed
+        and (view.x != np.rint(view.x) or view.y != np.rint(view.y)),
         "style mixing": bool(view.mix_layers),
-        "the cutoff of truncation": view.truncation_cutoff is not None and view.truncation_psi != 1,
+        "the layers of directions": bool(view.amounts) and view.direction_layers is not None,
+        "dragged points (Save latent)": view.drag is not None
+        and (view.drag.num_steps > 0 or view.drag.start is not None),
+        "the cutoff of truncation": is_seed
+        and view.truncation_cutoff is not None
+        and view.truncation_psi != 1,
         "the seed of the noise": view.noise_mode == "random",
         "Untransform": view.untransform,
         "the layer": view.layer is not None,

@@ -5,11 +5,11 @@ from imgui_bundle import imgui
 from gui_utils import controls
 
 KEYS = (
-    ("Drag in the picture", "move through the latents"),
+    ("Drag in the picture", "move through the latents, or set points"),
     ("Wheel in the picture", "zoom"),
     ("Drag with the right button", "move the enlarged picture"),
     ("Ctrl + 0", "the whole picture"),
-    ("Drop a file", "load a network"),
+    ("Drop a file", "load a network, latents, directions"),
     ("Ctrl + S", "save the picture"),
     ("Ctrl + Shift + C", "copy the gen_images.py command"),
     ("Ctrl + Z, Ctrl + Y", "undo, redo changes of the view"),

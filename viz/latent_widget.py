@@ -5,8 +5,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from imgui_bundle import imgui
 
-from gui_utils import controls
+from gui_utils import controls, text
+from viz.file_row import FileRow
 from viz.renderer import SEEDS_PER_ROW, Result, View
+from viz.target_picture import TargetPicture
 
 MAX_NAMES = 200  # class names in the list
 MAX_SPEED = 4  # seeds per second
@@ -15,11 +17,19 @@ SEEDS_PER_EM = 0.1  # dragging by ten times the font size leads to the next seed
 
 @dataclass
 class LatentState:
-    """The animation and its speed in seeds per second; the searched text among class names."""
+    """Memory of the pane.
+
+    Attributes:
+        is_animated: Whether the point moves.
+        speed: Its speed, in seeds per second.
+        searched: The searched text among class names.
+        shows_target: Whether to show the projected picture beside the image.
+    """
 
     is_animated: bool = False
     speed: float = 0.25
     searched: str = ""
+    shows_target: bool = False
 
 
 class LatentWidget:
@@ -29,14 +39,52 @@ class LatentWidget:
 
     def __init__(self) -> None:
         self.state = LatentState()
+        self._row = FileRow(
+            "File", "Latents of projector.py, or of other programs", "latents.npz in place of seeds"
+        )
+        self._is_possible = True
+        self._target = TargetPicture()
 
     @property
     def is_animated(self) -> bool:
         """Whether the pane needs continuous frames."""
-        return self.state.is_animated
+        return self._is_possible and self.state.is_animated
 
     def draw(self, view: View, result: Result | None, elapsed_sec: float) -> View:
         """Draw the pane, and return the view to render now."""
+        path = self._row.draw(view.latents)
+        if path != view.latents:
+            view = replace(view, latents=path, latent_idx=0)
+        self._is_possible = view.latents is None
+        if view.latents is None:
+            return self._draw_plane(view, result, elapsed_sec)
+        return self._draw_file(view, result)
+
+    def target(self, result: Result) -> np.ndarray | None:
+        """The picture to show beside the image, uint8 `[H, W, 4]`; None for no picture."""
+        info = result.latents
+        if info is None or info.target is None or not self.state.shows_target:
+            return None
+        return self._target.pixels(info.target)
+
+    def _draw_file(self, view: View, result: Result | None) -> View:
+        """Draw the controls of a file of latents."""
+        info = result.latents if result is not None else None
+        if info is None:
+            imgui.text_disabled("no latents of this file are shown")
+            return view
+        controls.label("Image", "Number of the image in the file")
+        controls.fill_width()
+        form = text.drawable(info.name).replace("%", "%%")
+        last = info.num - 1
+        _, idx = controls.slider_int("##latent idx", view.latent_idx, 0, last, f"%d  {form}")
+        controls.label("Target", "The picture that was projected, as projector.py has written it")
+        with controls.disabled(info.target is None, "there is no target.png beside the file"):
+            _, self.state.shows_target = imgui.checkbox("Show##target", self.state.shows_target)
+        return replace(view, latent_idx=min(max(idx, 0), last))
+
+    def _draw_plane(self, view: View, result: Result | None, elapsed_sec: float) -> View:
+        """Draw the controls of the plane of latents."""
         state = self.state
         if state.is_animated:
             view = replace(view, x=view.x + state.speed * elapsed_sec)
@@ -74,7 +122,7 @@ class LatentWidget:
 
     def drag(self, view: View, dx: float, dy: float) -> View:
         """Move the point by a movement of the mouse in font sizes."""
-        if dx == dy == 0:
+        if dx == dy == 0 or view.latents is not None:
             return view
         return replace(view, x=view.x + dx * SEEDS_PER_EM, y=view.y + dy * SEEDS_PER_EM)
 

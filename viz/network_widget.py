@@ -38,7 +38,7 @@ class NetworkWidget:
         self.state = NetworkState()
 
     def draw(self, view: View, result: Result | None) -> str | None:
-        """Draw the pane, and return the network to load now, perhaps the same again."""
+        """Draw the pane, and return the file to open now, perhaps the same again."""
         state = self.state
         if view.network != state.shown:
             state.typed, state.shown = text.drawable(view.network or ""), view.network
@@ -52,7 +52,8 @@ class NetworkWidget:
         controls.hint(state.typed)
         chosen = state.typed.strip().strip("\"'") if entered else None
         third = (imgui.get_content_region_avail().x / controls.em() - 1.2) / 3
-        with controls.disabled(not self.settings.recent, "nothing has been loaded yet"):
+        has_recent = bool(self.settings.recent or self.settings.recent_files)
+        with controls.disabled(not has_recent, "nothing has been loaded yet"):
             if controls.button("Recent", third):
                 controls.open_popup_below("recent")
             chosen = self._recent_popup() or chosen
@@ -82,11 +83,10 @@ class NetworkWidget:
     def _recent_popup(self) -> str | None:
         chosen = None
         if imgui.begin_popup("recent"):
-            for name in self.settings.recent:
-                shown = text.shorten(name, controls.em(40))
-                clicked, _ = imgui.menu_item(text.drawable(f"{shown}##{name}"), "", False)
-                if clicked:
-                    chosen = name
+            chosen = _menu(self.settings.recent)
+            if self.settings.recent_files:
+                imgui.separator_text("Latents and directions")
+                chosen = _menu(self.settings.recent_files) or chosen
             imgui.end_popup()
         return chosen
 
@@ -130,3 +130,14 @@ class NetworkWidget:
                 chosen = self._folder(child) or chosen
                 imgui.tree_pop()
         return chosen
+
+
+def _menu(paths: Sequence[str]) -> str | None:
+    """Draw a list of paths, and return the clicked one."""
+    chosen = None
+    for path in paths:
+        shown = text.shorten(path, controls.em(40))
+        clicked, _ = imgui.menu_item(text.drawable(f"{shown}##{path}"), "", False)
+        if clicked:
+            chosen = path
+    return chosen

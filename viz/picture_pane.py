@@ -1,12 +1,17 @@
 """The right part of the window: the picture, or an error in its place, and a status line."""
 
+from dataclasses import dataclass
+
+import numpy as np
 from imgui_bundle import imgui
 
 from gui_utils import controls, text
 from gui_utils.placement import Area, Zoom, panned, scaled, zoomed
 from gui_utils.texture import Texture
 from viz import spectrum_axes
+from viz.points_overlay import PointsOverlay
 from viz.renderer import Result
+from viz.view import Point
 
 ERROR_COLOR = (1, 0.45, 0.4)
 NOTICE_BACKGROUND = (0.1, 0.05, 0.05, 0.9)  # readable on any picture
@@ -16,6 +21,26 @@ BUTTONS = (
     | imgui.ButtonFlags_.mouse_button_right
     | imgui.ButtonFlags_.mouse_button_middle
 )
+
+
+GRIP_EMS = 0.8  # distance at which the mouse takes hold of a point
+
+
+@dataclass(frozen=True)
+class Pointer:
+    """The left mouse button in the picture.
+
+    Attributes:
+        position: Place in pixels of the image, inside the image.
+        reach: Distance at which the mouse takes hold of a point, in pixels of the image.
+        is_pressed: Whether the button went down in this frame.
+        is_held: Whether the button is down since it went down in the picture.
+    """
+
+    position: Point
+    reach: float
+    is_pressed: bool
+    is_held: bool
 
 
 class PicturePane:
@@ -34,6 +59,21 @@ class PicturePane:
         self.whole: Area = (0, 0, 0, 0)
         self.drag = (0.0, 0.0)
         self._texture = Texture()
+        self._target_texture = Texture()
+        self._overlay = PointsOverlay()
+        self._size = (1, 1)  # of the shown image
+        self._is_pressed = self._is_held = False
+
+    @property
+    def pointer(self) -> Pointer:
+        """The mouse in the picture as it was last drawn."""
+        left, top, right, _ = self.whole
+        mouse, (width, height) = imgui.get_io().mouse_pos, self._size
+        scale = max((right - left) / width, 1e-6)
+        x, y = (mouse.x - left) / scale, (mouse.y - top) / scale
+        position = (min(max(x, 0.0), float(width)), min(max(y, 0.0), float(height)))
+        reach = controls.em(GRIP_EMS) / scale
+        return Pointer(position, reach, self._is_pressed, self._is_held)
 
     def begin(self) -> None:
         """Take the remaining area of the current window, and mouse input in it."""
@@ -44,23 +84,44 @@ class PicturePane:
         imgui.set_next_item_allow_overlap()  # the lists of the first screen lie on top
         imgui.invisible_button("picture", (max(room.x, 1), max(room.y - status_height, 1)), BUTTONS)
         self.drag = controls.drag_delta()
+        self._is_held = imgui.is_item_active() and imgui.is_mouse_down(imgui.MouseButton_.left)
+        self._is_pressed = self._is_held and imgui.is_mouse_clicked(imgui.MouseButton_.left)
 
-    def show(self, result: Result) -> None:
-        """Draw a result."""
+    def show(self, result: Result, target: np.ndarray | None = None) -> None:
+        """Draw a result, at the right of the picture that it was made from if there is one.
+
+        Args:
+            result: The result.
+            target: The other picture, uint8 `[H, W, C]`.
+        """
         if result.error is not None:
             text.draw_centered(f"No picture: {result.error}", self.area, ERROR_COLOR)
             return
         assert result.image is not None
-        area = spectrum_axes.inner_area(self.area) if result.view.fft else self.area
+        area = self.area
+        if target is not None:
+            area = self._show_target(target)
+        if result.view.fft:
+            area = spectrum_axes.inner_area(area)
         height, width, _ = result.image.shape
+        self._size = (width, height)
         self._follow_mouse((width, height), area)
         self.whole = self._texture.draw(result.image, area, self.zoom)
+        if (drag := result.view.drag) is not None and result.drag is not None:
+            self._overlay.draw(drag, result.drag.points, self._size, area, self.whole, self.zoom)
         if result.view.fft:
             spectrum_axes.draw(area, self.whole, (width, height), result.content_width, result.view)
         if result.notice is not None:
             left, _, right, bottom = self.area
             low = (left, bottom - controls.em(NOTICE_EMS), right, bottom)
             text.draw_centered(result.notice, low, ERROR_COLOR, NOTICE_BACKGROUND)
+
+    def _show_target(self, target: np.ndarray) -> Area:
+        """Draw the target in the left half, and return the right half."""
+        left, top, right, bottom = self.area
+        middle = (left + right) / 2
+        self._target_texture.draw(target, (left, top, middle - controls.em(0.2), bottom))
+        return (middle + controls.em(0.2), top, right, bottom)
 
     def say(self, message: str) -> None:
         """Draw a message in place of a picture."""

@@ -17,22 +17,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dnnlib import cli, errors
+from dnnlib import errors
 from dnnlib.errors import InputError
 from dnnlib.paths import expand_home
 from dnnlib.text import printable
 from editing.middle_features import content_width
-from generation.images import map_seeds
+from generation.latent_files import network_hash
 from network_files.load import load_network
 from torch_utils import devices, latents
 from torch_utils.networks import Generator
 from viz.class_names import find_class_names
 from viz.layers import synthesize
 from viz.pixels import spectrum, to_pixels, untransform
-from viz.render_keywords import NOTHING, Given, translate
+from viz.render_keywords import NOTHING, translate
+from viz.styles import SEEDS_PER_ROW, Styles, ViewStyles
 from viz.view import LayerInfo, NetworkInfo, Result, Stats, View
 
-SEEDS_PER_ROW = 100  # in the plane of latents
 VISIBLE = 0.01  # smallest share of a pixel that counts
 
 __all__ = [
@@ -47,7 +47,7 @@ __all__ = [
 
 
 class Renderer:
-    """Renders views. It keeps the last network, but no other state that changes results.
+    """Renders views. It keeps the last network and files, but no state that changes results.
 
     Args:
         device: Where to compute, a value of `--device`.
@@ -65,6 +65,7 @@ class Renderer:
         self.allow_untrusted = allow_untrusted
         self._tell = tell
         self._loaded: _LoadedNetwork | None = None
+        self._styles = ViewStyles()
 
     def render(self, view: View | None = None, **keywords: Any) -> Result:
         """Render one picture. An error in the view or in a file becomes a part of the result.
@@ -90,7 +91,8 @@ class Renderer:
                 loaded = self._load(view.network)
             is_first = view.force_fp32 not in loaded.layers
             start = time.perf_counter()
-            result = replace(_render(loaded, view, given), is_first=is_first)
+            styles = self._styles.of(loaded.G, loaded.info, view, given)
+            result = replace(_render(loaded, view, styles), is_first=is_first)
         except Exception as error:
             reason, details = self._explain(error)
             result = Result(view, error=reason, details=details)
@@ -184,12 +186,9 @@ class _LoadedNetwork:
 
 
 @torch.no_grad()
-def _render(loaded: _LoadedNetwork, view: View, given: Given) -> Result:
-    G = loaded.G
-    ws = _styles(G, view, given)
-    matrix = latents.make_transform(view.translate, view.rotate)
-    matrix = matrix if given.transform is None else given.transform
-    with latents.content_transform(G, matrix), _noise_seed(view, ws.device):
+def _render(loaded: _LoadedNetwork, view: View, styles: Styles) -> Result:
+    G, ws, matrix = loaded.G, styles.ws, styles.moved
+    with latents.content_transform(G, styles.transform), _noise_seed(view, ws.device):
         img, module = synthesize(G.synthesis, ws, view, loaded.layers)
     x = img[0]
     if view.layer is None:
@@ -199,10 +198,12 @@ def _render(loaded: _LoadedNetwork, view: View, given: Given) -> Result:
         first = min(max(view.channel, 0), len(x) - num_channels)
         shown = x[first : first + num_channels]
     stats, selected_stats, num_nonfinite = _stats(x, shown)
-    notice, is_black = None, None
+    notices, is_black = list(styles.notices), None
     if num_nonfinite > 0:
         what = "image" if view.layer is None else f"output of {view.layer}"
-        notice = f"{num_nonfinite} of {x.numel()} values of the {what} are NaN or infinite (black)"
+        notices.append(
+            f"{num_nonfinite} of {x.numel()} values of the {what} are NaN or infinite (black)"
+        )
         is_black = shown.isfinite().logical_not()
         x, shown = (values.nan_to_num(nan=0, posinf=0, neginf=0) for values in (x, shown))
 
@@ -225,48 +226,15 @@ def _render(loaded: _LoadedNetwork, view: View, given: Given) -> Result:
     return Result(
         view,
         image,
-        notice=notice,
+        notice="; ".join(notices) or None,
+        ws=ws[0].cpu().numpy(),
+        transform=styles.transform if loaded.info.has_transform else None,
+        latents=styles.latents,
+        directions=styles.directions,
+        drag=styles.drag,
         stats=stats,
         selected_stats=selected_stats,
         content_width=width,
-    )
-
-
-def _styles(G: Generator, view: View, given: Given) -> Tensor:
-    """Styles `[1, num_ws, w_dim]`: interpolated, truncated, mixed."""
-    ws = given.styles(G, lambda seeds: _map_seeds(G, seeds, view))
-    ws = _interpolated(G, view) if ws is None else ws
-    mixed = [layer for layer in view.mix_layers if layer < ws.shape[1]]
-    if mixed:
-        ws = ws.clone()
-        ws[:, mixed] = _map_seeds(G, [view.mix_seed], view)[:, mixed]
-    return ws
-
-
-def _interpolated(G: Generator, view: View) -> Tensor:
-    """Styles of the point in the plane of latents."""
-    x, y = int(np.floor(view.x)), int(np.floor(view.y))
-    weights_x = {x: x + 1 - view.x, x + 1: view.x - x}
-    weights_y = {y: y + 1 - view.y, y + 1: view.y - y}
-    weights = {
-        (col + SEEDS_PER_ROW * row) % (cli.MAX_SEED + 1): weight_x * weight_y
-        for row, weight_y in weights_y.items()
-        for col, weight_x in weights_x.items()
-        if weight_x * weight_y > 0
-    }
-    ws = _map_seeds(G, list(weights), view)
-    if len(weights) > 1:
-        ws = (ws * ws.new_tensor(list(weights.values()))[:, None, None]).sum(0, keepdim=True)
-    return ws
-
-
-def _map_seeds(G: Generator, seeds: list[int], view: View) -> Tensor:
-    return map_seeds(
-        G,
-        seeds,
-        view.class_idx,
-        truncation_psi=view.truncation_psi,
-        truncation_cutoff=view.truncation_cutoff,
     )
 
 
@@ -303,6 +271,7 @@ def _network_info(G: Generator, class_names: tuple[str, ...]) -> NetworkInfo:
         has_transform=latents.transform_buffer(G) is not None,
         has_noise=any(name.endswith("noise_const") for name, _ in G.synthesis.named_buffers()),
         class_names=class_names,
+        hash=network_hash(G),
     )
 
 

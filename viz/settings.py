@@ -11,6 +11,7 @@ from dnnlib.util import make_cache_dir_path, open_atomic
 
 __getattr__ = moved.names_of(__name__)
 MAX_RECENT = 20
+FOLDED = ("Directions", "Points", "Performance", "Capture")  # panes that are folded at first
 MIN_SIDE, MAX_SIDE = 200, 16384  # sides of the window; graphics cards draw no larger pictures
 
 
@@ -20,20 +21,25 @@ class Settings:
 
     Attributes:
         recent: Networks that were loaded, the latest first.
+        recent_files: Files of latents and of directions, likewise.
         window_size: Width and height in screen coordinates.
         ui_scale: Size of the controls.
         folded: Titles of the panes that are folded.
     """
 
     recent: list[str] = field(default_factory=list)
+    recent_files: list[str] = field(default_factory=list)
     window_size: tuple[int, int] = (1280, 800)
     ui_scale: float = 1.0
-    folded: list[str] = field(default_factory=lambda: ["Performance", "Capture"])
+    folded: list[str] = field(default_factory=lambda: [*FOLDED])
 
     def add_recent(self, network: str) -> None:
         """Put a network to the front of the recent ones."""
-        others = [name for name in self.recent if name != network]
-        self.recent = [network, *others][:MAX_RECENT]
+        self.recent = _with_first(self.recent, network)
+
+    def add_recent_file(self, path: str) -> None:
+        """Put a file of latents or directions to the front of the recent ones."""
+        self.recent_files = _with_first(self.recent_files, path)
 
     def save(self) -> None:
         """Write the file. If it cannot be written, nothing is remembered."""
@@ -54,9 +60,8 @@ def load_settings() -> Settings:
         return Settings()
     data = data if isinstance(data, dict) else {}
     settings = Settings()
-    recent = data.get("recent")
-    if isinstance(recent, list):
-        settings.recent = [name for name in recent if isinstance(name, str)][:MAX_RECENT]
+    settings.recent = _texts(data.get("recent"))
+    settings.recent_files = _texts(data.get("recent_files"))
     size = data.get("window_size")
     if isinstance(size, list) and len(size) == 2 and is_window_size(*size):
         settings.window_size = (int(size[0]), int(size[1]))
@@ -64,7 +69,7 @@ def load_settings() -> Settings:
         settings.ui_scale = float(data["ui_scale"])
     folded = data.get("folded")
     if isinstance(folded, list):
-        settings.folded = [title for title in folded if isinstance(title, str)][:MAX_RECENT]
+        settings.folded = _texts(folded)
     return settings
 
 
@@ -76,6 +81,19 @@ def is_window_size(width: Any, height: Any) -> bool:
 def settings_path() -> Path:
     """Path of the file."""
     return Path(os.path.join(make_cache_dir_path(), "visualizer.json"))
+
+
+def _with_first(paths: list[str], first: str) -> list[str]:
+    return [first, *(path for path in paths if path != first)][:MAX_RECENT]
+
+
+def _texts(items: Any) -> list[str]:
+    """The texts among the first items; none if there is no list."""
+    return (
+        [item for item in items if isinstance(item, str)][:MAX_RECENT]
+        if isinstance(items, list)
+        else []
+    )
 
 
 def _is_within(value: Any, low: float, high: float) -> bool:

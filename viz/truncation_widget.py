@@ -31,7 +31,11 @@ class TruncationWidget:
     def draw(self, view: View, result: Result | None, elapsed_sec: float) -> View:
         """Draw the pane, and return the view to render now."""
         info = result.network if result is not None else None
-        num_ws = info.num_ws if info is not None else 0
+        with controls.disabled(view.latents is not None, "latents of a file are not truncated"):
+            view = self._draw_truncation(view, info.num_ws if info is not None else 0)
+        return self._draw_noise(view, info is not None and info.has_noise, elapsed_sec)
+
+    def _draw_truncation(self, view: View, num_ws: int) -> View:
         controls.label("Psi", "1: full variety; 0: the average image")
         controls.fill_width(4.6)
         psi = controls.slider("##psi", view.truncation_psi, -1, 2)
@@ -48,7 +52,7 @@ class TruncationWidget:
             changed, cutoff = controls.slider_int("##cutoff", cutoff, 0, max(num_ws, 1), form)
         if changed:
             view = replace(view, truncation_cutoff=None if cutoff >= num_ws else max(cutoff, 0))
-        return self._draw_noise(view, info is not None and info.has_noise, elapsed_sec)
+        return view
 
     def _draw_noise(self, view: View, has_noise: bool, elapsed_sec: float) -> View:
         state, self._is_possible = self.state, has_noise

@@ -6,8 +6,33 @@ from typing import Literal
 import numpy as np
 
 from viz.color_maps import GREY
+from viz.frozen_array import FrozenArray
 
 NoiseMode = Literal["const", "random", "none"]
+Point = tuple[float, float]  # (x, y) in pixels of the image; the first pixel is from 0 to 1
+
+
+@dataclass(frozen=True)
+class Drag:
+    """Points of an image that are on their way to other places, see `editing.dragging`.
+
+    The result depends on nothing else: some steps from a start always end in the same image.
+
+    Attributes:
+        base: The view that the points belong to, see `base_of`.
+        points: Where the points are at the start.
+        targets: Where the points shall go, one for each.
+        mask: bool `[H, W]`, true where the image may change; None to let all of it change.
+        start: Styles `[num_ws, w_dim]` to start from; None for those of the view.
+        num_steps: Steps from the start.
+    """
+
+    base: "View"
+    points: tuple[Point, ...] = ()
+    targets: tuple[Point, ...] = ()
+    mask: FrozenArray | None = None
+    start: FrozenArray | None = None
+    num_steps: int = 0
 
 
 @dataclass(frozen=True)
@@ -20,6 +45,13 @@ class View:
             `x + 100 * y`; between these points, styles are interpolated.
         y: Vertical position.
         class_idx: Class; networks without classes ignore it.
+        latents: File of latents that replaces the plane, see `generation.latent_files`. Its styles
+            are not truncated.
+        latent_idx: Number of the image in this file.
+        directions: File of directions, see `editing.directions`.
+        amounts: How far to go along directions: names, and amounts in scales of the directions.
+        direction_layers: First and last layer that directions change; None for all.
+        drag: Points to drag.
         mix_seed: Seed of the styles that replace others.
         mix_layers: Indices of the replaced styles, below the `num_ws` of the network.
         truncation_psi: 1 for the full variety, 0 for the average image.
@@ -50,6 +82,12 @@ class View:
     x: float = 0
     y: float = 0
     class_idx: int = 0
+    latents: str | None = None
+    latent_idx: int = 0
+    directions: str | None = None
+    amounts: tuple[tuple[str, float], ...] = ()
+    direction_layers: tuple[int, int] | None = None
+    drag: Drag | None = None
     mix_seed: int = 1
     mix_layers: tuple[int, ...] = ()
     truncation_psi: float = 1
@@ -74,9 +112,29 @@ class View:
     force_fp32: bool = False
 
 
+def base_of(view: View) -> View:
+    """What decides the image before points are dragged; the rest of the view is as by default."""
+    return View(
+        **{field: getattr(view, field) for field in _BASE},
+        noise_mode="none" if view.noise_mode == "none" else "const",
+    )
+
+
+_BASE = (
+    *("network", "x", "y", "class_idx", "latents", "latent_idx"),
+    *("directions", "amounts", "direction_layers", "mix_seed", "mix_layers"),
+    *("truncation_psi", "truncation_cutoff", "translate", "rotate"),
+)
+
+
 @dataclass(frozen=True)
 class NetworkInfo:
-    """Sizes and abilities of a network; `class_names` is empty if the names are unknown."""
+    """Sizes and abilities of a network.
+
+    Attributes:
+        class_names: Names of the classes; empty if they are unknown.
+        hash: See `generation.latent_files.network_hash`.
+    """
 
     img_resolution: int
     img_channels: int
@@ -86,6 +144,46 @@ class NetworkInfo:
     has_transform: bool
     has_noise: bool
     class_names: tuple[str, ...] = ()
+    hash: str = ""
+
+
+@dataclass(frozen=True)
+class LatentsInfo:
+    """Facts about the file of latents.
+
+    Attributes:
+        num: Number of images.
+        name: Name of the shown image; empty if the file has no names.
+        target: Path of the picture that was projected, if it lies beside the file.
+    """
+
+    num: int
+    name: str = ""
+    target: str | None = None
+
+
+@dataclass(frozen=True)
+class DirectionsInfo:
+    """Names of the directions, amounts that are worth a look, and how the directions were found."""
+
+    names: tuple[str, ...]
+    reach: float
+    method: str
+
+
+@dataclass(frozen=True)
+class DragProgress:
+    """Where the dragged points are after the steps of a view.
+
+    Attributes:
+        points: Places in the image.
+        distance: How far the point that is furthest from its target has to go, in pixels.
+        is_done: Whether all points have arrived.
+    """
+
+    points: tuple[Point, ...]
+    distance: float
+    is_done: bool
 
 
 @dataclass(frozen=True)
@@ -118,6 +216,12 @@ class Result:
         notice: One line for the user about a misleading picture.
         network: Facts about the network, once it has been loaded.
         layers: Layers of the network, once it has run.
+        ws: The styles on screen, float32 `[num_ws, w_dim]`.
+        transform: Transform of the content that the network made, `[3, 3]`; None if the network has
+            no transforms.
+        latents: Facts about the file of latents.
+        directions: Facts about the file of directions.
+        drag: Where the dragged points are.
         stats: Statistics of the whole layer, or of the image.
         selected_stats: Statistics of the shown channels.
         render_sec: Time of rendering, without loading.
@@ -135,6 +239,11 @@ class Result:
     notice: str | None = None
     network: NetworkInfo | None = None
     layers: tuple[LayerInfo, ...] = ()
+    ws: np.ndarray | None = None
+    transform: np.ndarray | None = None
+    latents: LatentsInfo | None = None
+    directions: DirectionsInfo | None = None
+    drag: DragProgress | None = None
     stats: Stats | None = None
     selected_stats: Stats | None = None
     render_sec: float = 0

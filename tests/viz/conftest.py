@@ -13,7 +13,7 @@ from tests.viz import networks
 from viz.renderer import Renderer
 
 ITEMS = """
-    button checkbox slider_float slider_int slider_float2 drag_float drag_float2
+    button checkbox slider_float slider_int slider_int2 slider_float2 drag_float drag_float2
     input_double input_text input_text_with_hint begin_combo combo selectable radio_button
     invisible_button menu_item
     collapsing_header tree_node_ex
@@ -99,7 +99,7 @@ class Person:
     def window_is_animated(self) -> bool:
         """Whether the window changes all the time."""
         app = self.application
-        widgets = (app.latent, app.mixing, app.truncation, app.equivariance)
+        widgets = (app.latent, app.mixing, app.points, app.truncation, app.equivariance)
         return any(widget.is_animated for widget in widgets)
 
     def drag(self, name: str, dx: int, dy: int = 0, x: float = 0.5, y: float = 0.5) -> None:

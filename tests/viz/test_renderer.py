@@ -154,7 +154,8 @@ def test_every_field_of_a_view_is_tested():
     tested |= {"mix_seed", "truncation_psi", "truncation_cutoff", "translate", "rotate", "layer"}
     tested |= {"channel", "num_channels", "normalize", "gain_db", "noise_mode", "noise_seed"}
     tested |= {"level", "window", "color_map", "fft", "fft_beta", "fft_range_db", "fft_all"}
-    assert tested == {field.name for field in fields(View)}
+    tested |= {"latents", "latent_idx", "directions", "amounts", "direction_layers", "drag"}
+    assert tested == {field.name for field in fields(View)}  # the last ones in test_styles.py
 
 
 def test_fraction_interpolates_styles(folder, render):
