@@ -121,6 +121,8 @@ def weights(num: int, layers: Any, **common: Any) -> None:
 def labels(table: Path | None, **common: Any) -> None:
     """Towards each class of a conditional network, or each label of a table of seeds."""
     given = None if table is None else _read_table(table)
+    if given is None:
+        _note_class(common)
 
     def find(G: Generator) -> Directions:
         if given is None:
@@ -138,6 +140,7 @@ def labels(table: Path | None, **common: Any) -> None:
 def pictures(without: Path, name: str, **common: Any) -> None:
     """From the mean of some projected pictures to the mean of others."""
     loaded = [latent_files.load(path) for path in (without, common["with"])]
+    _note_class(common)
 
     def find(G: Generator) -> Directions:
         for latents, option in zip(loaded, ("--without", "--with"), strict=True):
@@ -145,6 +148,13 @@ def pictures(without: Path, name: str, **common: Any) -> None:
         return found_directions.find_difference(loaded[0].ws, loaded[1].ws, name)
 
     _run(common, find)
+
+
+def _note_class(common: dict[str, Any]) -> None:
+    """Say that the class does not decide what is found."""
+    if common["class_idx"] is not None:
+        where = "on the sheet only" if common["sheet"] else "here"
+        click.echo(f"Note: --class has {'an' if common['sheet'] else 'no'} effect {where}")
 
 
 def _run(common: dict[str, Any], find: Callable[[Generator], Directions]) -> None:

@@ -79,6 +79,8 @@ def main(
     \b
     Examples:
       python visualizer.py pretrained:shapes-t
+      # A projected picture, to be changed along directions and by dragging points
+      python visualizer.py --latents=out/projected_w.npz --directions=pca.npz net.pkl
       # Without a network: choose one in the window
       python visualizer.py --browse-dir=training-runs
       # The newest snapshot of a run

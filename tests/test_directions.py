@@ -72,6 +72,15 @@ def test_labels_are_classes_or_those_of_a_table(run):
     assert found_directions.load("d.npz").names == ("left", "right")
 
 
+def test_class_that_decides_nothing_is_said(run):
+    result = run("labels", "cond", "--class=1")
+    assert "Note: --class has an effect on the sheet only" in result.output
+    result = run("labels", "cond", "--class=1", "--sheet=0")
+    assert "Note: --class has no effect here" in result.output
+    assert "Note" not in run("labels", "cond", "--sheet=0").output
+    assert "Note" not in run("pca", "cond", "--class=1", "--samples=500", "--sheet=0").output
+
+
 def test_pictures_lead_from_the_ones_to_the_others(run, folder):
     G = load(folder, "sg2")
     for name, seeds in (("a", [0, 1]), ("b", [2, 3, 4])):

@@ -7,6 +7,7 @@ import torch
 from dnnlib.errors import InputError
 from editing import directions
 from editing.directions import Directions
+from network_files.load import load_network
 from tests.small_networks import stylegan2, stylegan3
 from torch_utils import latents
 
@@ -166,3 +167,34 @@ def test_files_come_back_and_bad_ones_are_refused(tmp_path):
 def test_names_that_no_option_can_name_are_refused(names):
     with pytest.raises(InputError, match="cannot name a direction"):
         Directions(np.ones([len(names), 1, 4]), np.ones(len(names)), names, "")
+
+
+def test_class_directions_change_the_class_of_drawn_shapes():
+    """A classifier that was trained on the network's classes sees the class that was asked for."""
+    linear_model = pytest.importorskip("sklearn.linear_model")
+    G = load_network("pretrained:shapes-t")["G_ema"]
+    num, each = 30, torch.eye(G.c_dim)
+
+    def pictures(ws: torch.Tensor) -> np.ndarray:
+        with torch.no_grad():
+            img = torch.cat([G.synthesis(part) for part in ws.split(30)])
+        return torch.nn.functional.avg_pool2d(img, 2).flatten(1).numpy()
+
+    def ws_of(class_idx: int, seeds: range) -> torch.Tensor:
+        z = latents.z_from_seeds(seeds, G.z_dim).float()
+        with torch.no_grad():
+            return G.mapping(z, each[class_idx].expand(len(z), -1))
+
+    examples = np.concatenate([pictures(ws_of(k, range(num))) for k in range(G.c_dim)])
+    classifier = linear_model.LogisticRegression(max_iter=300)
+    classifier.fit(examples, np.repeat(np.arange(G.c_dim), num))
+    found = directions.find_classes(G, 2000)
+    for before, after in ((0, 4), (4, 3), (3, 0)):  # disc, star, ring
+        ws = ws_of(before, range(1000, 1012))
+        way = found.offset(f"class{after}", 1, G.num_ws) - found.offset(
+            f"class{before}", 1, G.num_ws
+        )
+        share = (classifier.predict(pictures(ws)) == after).mean()
+        changed = (classifier.predict(pictures(ws + way)) == after).mean()
+        assert share < 0.3
+        assert changed > 0.7
