@@ -8,7 +8,7 @@ if __name__ == "__main__":  # Ctrl-C ends the script quietly even during the oth
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import click
 from torch import Tensor
@@ -22,24 +22,6 @@ from torch_utils import devices
 from torch_utils.networks import Generator
 
 __getattr__ = moved.names_of(__name__)
-
-
-class DirectionAmount(click.ParamType):
-    """A file of directions, the name of one, and how far to go: `pca.npz:pc0=-2.5`."""
-
-    name = "file:name=amount"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[Path, str, float]:
-        if isinstance(value, tuple):
-            return value
-        place, _, amount = value.rpartition("=")
-        file, _, name = place.rpartition(":")
-        if not (file and name):
-            self.fail(f"{value!r} is not FILE:NAME=AMOUNT, such as pca.npz:pc0=2", param, ctx)
-        path = cli.LocalPath(exists=True, dir_okay=False, path_type=Path)
-        return path.convert(file, param, ctx), name, cli.FiniteFloat().convert(amount, param, ctx)
 
 
 @click.command(cls=cli.Command)
@@ -72,7 +54,7 @@ class DirectionAmount(click.ParamType):
 @click.option(
     "--direction",
     "moves",
-    type=DirectionAmount(),
+    type=cli.DirectionAmount(),
     multiple=True,
     metavar="FILE:NAME=AMOUNT",
     help="Go along a direction that directions.py has found, in its scales; several add up.",
@@ -156,9 +138,7 @@ def _offset(G: Generator, moves: Sequence[tuple[Path, str, float]]) -> Tensor | 
     total = None
     for path, name, amount in moves:
         with cli.blame("--direction"):
-            found = directions.load(path)
-            directions.check(found, G, str(path))
-            offset = found.offset(name, amount, G.num_ws)
+            offset = directions.load_offset(path, name, amount, G)
         total = offset if total is None else total + offset
     return total
 

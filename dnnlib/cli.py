@@ -17,6 +17,7 @@ from dnnlib.param_types import MAX_NUM_SEEDS as MAX_NUM_SEEDS
 from dnnlib.param_types import MAX_SEED as MAX_SEED
 from dnnlib.param_types import Address as Address
 from dnnlib.param_types import ClassRange as ClassRange
+from dnnlib.param_types import DirectionAmount as DirectionAmount
 from dnnlib.param_types import FiniteFloat as FiniteFloat
 from dnnlib.param_types import LayerRange as LayerRange
 from dnnlib.param_types import LocalPath as LocalPath

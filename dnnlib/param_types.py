@@ -8,6 +8,7 @@ import math
 import os
 import re
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -222,6 +223,27 @@ class Size(click.ParamType):
         if min(size) < 1:
             self.fail(f"{value!r}: width and height must be at least 1", param, ctx)
         return size
+
+
+class DirectionAmount(click.ParamType):
+    """A file of directions, the name of one, and how far to go: `pca.npz:pc0=-2.5`."""
+
+    name = "file:name=amount"
+
+    def __init__(self, amount: click.ParamType | None = None) -> None:
+        self.amount = FiniteFloat() if amount is None else amount
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[Path, str, Any]:
+        if isinstance(value, tuple):
+            return value
+        place, _, amount = value.rpartition("=")
+        file, _, name = place.rpartition(":")
+        if not (file and name):
+            self.fail(f"{value!r} is not FILE:NAME=AMOUNT, such as pca.npz:pc0=2", param, ctx)
+        path = LocalPath(exists=True, dir_okay=False, path_type=Path)
+        return path.convert(file, param, ctx), name, self.amount.convert(amount, param, ctx)
 
 
 class NameList(click.ParamType):

@@ -131,6 +131,18 @@ def check(found: Directions, G: Generator, origin: str) -> None:
         )
 
 
+def load_offset(path: str | os.PathLike, name: str, amount: float, G: Generator) -> Tensor:
+    """What to add to styles to go `amount` scales along a direction of a file, `[num_ws, w_dim]`.
+
+    Raises:
+        OSError: If the file cannot be read.
+        InputError: If the file does not fit the network, or has no such direction.
+    """
+    found = load(path)
+    check(found, G, str(path))
+    return found.offset(name, amount, G.num_ws)
+
+
 def find_pca(
     G: Generator, num: int, num_samples: int, *, class_idx: int | None = None, seed: int = 0
 ) -> Directions:
