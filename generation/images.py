@@ -153,7 +153,7 @@ def load_ws(path: str | os.PathLike) -> Tensor:
     return latent_files.load(path).ws
 
 
-def prepare_outdir(outdir: str | os.PathLike) -> Path:
+def prepare_outdir(outdir: str | os.PathLike, option: str = "--outdir") -> Path:
     """Create the folder if it does not exist, and make sure that files can be written there."""
     path = Path(outdir)
     try:
@@ -161,7 +161,7 @@ def prepare_outdir(outdir: str | os.PathLike) -> Path:
         with tempfile.TemporaryFile(dir=path):
             pass
     except OSError as error:
-        raise OSError(f"--outdir {outdir} cannot be written: {error.strerror}") from error
+        raise OSError(f"{option} {outdir} cannot be written: {error.strerror}") from error
     return path
 
 

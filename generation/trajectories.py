@@ -9,8 +9,12 @@ from torch import Tensor
 
 from dnnlib.errors import InputError
 from generation.images import check_class
+from generation.tracks import Curve, Track
 from torch_utils import latents
 from torch_utils.networks import Generator
+
+Trajectory = Callable[[np.ndarray], np.ndarray]
+"""From times `[N]` in keyframes to styles `[N, height, width, num_ws, w_dim]`, or to transforms."""
 
 
 def assign_seeds(
@@ -66,12 +70,13 @@ def map_keyframes(
     return ws.reshape(*seed_table.shape, *ws.shape[1:])
 
 
-def interpolate(keyframes: np.ndarray, kind: str, wraps: int) -> Callable[[np.ndarray], np.ndarray]:
+def interpolate(keyframes: np.ndarray, kind: str, wraps: int) -> Trajectory:
     """A closed path through K keyframes, float64: keyframe k at time k, the first also at K.
 
     Args:
         keyframes: `[K, height, width, num_ws, w_dim]`.
-        kind: Kind of interpolation, see `scipy.interpolate.interp1d`.
+        kind: `smooth` for straight lines along which the path starts and stops softly at each
+            keyframe, `spline` for `cubic`, or another kind of `scipy.interpolate.interp1d`.
         wraps: Repetitions of the keyframes on each side. The path is endless, but the interpolating
             polynomials need ends; far away, their ends do not matter.
 
@@ -81,9 +86,7 @@ def interpolate(keyframes: np.ndarray, kind: str, wraps: int) -> Callable[[np.nd
     num_ws = keyframes.shape[3]
     if (keyframes == keyframes[..., :1, :]).all():
         keyframes = keyframes[..., :1, :]  # one style for all layers
-    repeated = np.concatenate([keyframes] * (2 * wraps + 1)).astype(np.float64)
-    times = np.arange(len(repeated)) - wraps * len(keyframes)
-    path = scipy.interpolate.interp1d(times, repeated, kind=kind, axis=0)
+    path = _closed_path(np.concatenate([keyframes] * (2 * wraps + 1)), kind, wraps)
 
     def styles(t: np.ndarray) -> np.ndarray:
         ws = path(t)
@@ -92,7 +95,122 @@ def interpolate(keyframes: np.ndarray, kind: str, wraps: int) -> Callable[[np.nd
     return styles
 
 
+def interpolate_transforms(transforms: np.ndarray, kind: str, wraps: int) -> Trajectory:
+    """A closed path through transforms of image content, float64.
+
+    Shifts and angles are interpolated, angles along the shorter way. If one of the transforms does
+    more than to shift and turn, the entries of all matrices are interpolated instead.
+
+    Args:
+        transforms: `[K, height, width, 3, 3]`, see `torch_utils.latents.make_transform`.
+        kind: See `interpolate`.
+        wraps: See `interpolate`.
+
+    Returns:
+        Function from times `[N]` to transforms `[N, height, width, 3, 3]`.
+    """
+    repeated = np.concatenate([transforms] * (2 * wraps + 1))
+    angles = np.arctan2(repeated[..., 0, 1], repeated[..., 0, 0])
+    rigid = _rigid(angles, repeated[..., :2, 2])
+    if not np.allclose(rigid, repeated, atol=1e-5):
+        return _closed_path(repeated, kind, wraps)
+    angle_at = _closed_path(np.unwrap(angles, axis=0), kind, wraps)
+    shift_at = _closed_path(repeated[..., :2, 2], kind, wraps)
+    return lambda t: _rigid(angle_at(t), shift_at(t))
+
+
+def truncate(average: Trajectory, full: Trajectory, psi: Curve, num_keyframes: int) -> Trajectory:
+    """Truncation that changes along the way.
+
+    Args:
+        average: Trajectory of the styles with a psi of 0.
+        full: The same with a psi of 1.
+        psi: Truncation by the time in the video, 0 to 1.
+        num_keyframes: K, where the video ends.
+    """
+
+    def styles(t: np.ndarray) -> np.ndarray:
+        low = average(t)
+        return low + _per_frame(psi(t / num_keyframes)) * (full(t) - low)
+
+    return styles
+
+
+def blend_classes(
+    path_of: Callable[[int], Trajectory], classes: Track, num_keyframes: int
+) -> Trajectory:
+    """From class to class: between two keys of the track, styles of the two classes are blended.
+
+    The styles of both belong to the same latents. Classes with numbers in between do not occur.
+
+    Args:
+        path_of: Trajectory of the styles of a class.
+        classes: Classes by the time in the video, 0 to 1.
+        num_keyframes: K, where the video ends.
+    """
+    paths = {idx: path_of(idx) for idx in dict.fromkeys(classes.values)}
+
+    def styles(t: np.ndarray) -> np.ndarray:
+        shares = classes.weights(t / num_keyframes)
+        used = [k for k in range(shares.shape[1]) if shares[:, k].any()]
+        parts = [_per_frame(shares[:, k]) * paths[classes.values[k]](t) for k in used]
+        return np.sum(parts, axis=0)
+
+    return styles
+
+
+def move_along(
+    path: Trajectory, directions: Sequence[tuple[np.ndarray, Curve]], num_keyframes: int
+) -> Trajectory:
+    """A path with directions added.
+
+    Args:
+        path: The path.
+        directions: For each direction, what an amount of 1 adds, `[num_ws, w_dim]`, and the amount
+            by the time in the video, 0 to 1.
+        num_keyframes: K, where the video ends.
+    """
+
+    def styles(t: np.ndarray) -> np.ndarray:
+        amounts = [_per_frame(amount(t / num_keyframes)) for _, amount in directions]
+        offsets = [offset for offset, _ in directions]
+        return path(t) + sum(a * offset for a, offset in zip(amounts, offsets, strict=True))
+
+    return styles
+
+
 def to_device(array: np.ndarray, device: torch.device) -> Tensor:
     """Copy to a device, in double precision (as published networks expect) if the device has it."""
     x = torch.from_numpy(np.ascontiguousarray(array))
     return x.to(torch.float32).to(device) if device.type == "mps" else x.to(device)
+
+
+def _closed_path(repeated: np.ndarray, kind: str, wraps: int) -> Trajectory:
+    """The path of `interpolate`, through keyframes `[K * (2 * wraps + 1), ...]`."""
+    times = np.arange(len(repeated)) - wraps * (len(repeated) // (2 * wraps + 1))
+    in_scipy = {"smooth": "linear", "spline": "cubic"}.get(kind, kind)
+    path = scipy.interpolate.interp1d(times, repeated.astype(np.float64), kind=in_scipy, axis=0)
+    return path if kind != "smooth" else lambda t: path(_rest_at_whole_numbers(t))
+
+
+def _rest_at_whole_numbers(t: np.ndarray) -> np.ndarray:
+    """Times that pass whole numbers softly: 3 x^2 - 2 x^3 of the way from one to the next."""
+    whole = np.floor(t)
+    x = t - whole
+    return whole + x * x * (3 - 2 * x)
+
+
+def _rigid(angles: np.ndarray, shifts: np.ndarray) -> np.ndarray:
+    """Matrices `[..., 3, 3]` that turn by `angles` `[...]`, in radians, and shift by `[..., 2]`."""
+    matrices = np.zeros([*angles.shape, 3, 3])
+    matrices[..., 0, 0] = matrices[..., 1, 1] = np.cos(angles)
+    matrices[..., 0, 1] = np.sin(angles)
+    matrices[..., 1, 0] = -np.sin(angles)
+    matrices[..., :2, 2] = shifts
+    matrices[..., 2, 2] = 1
+    return matrices
+
+
+def _per_frame(numbers: np.ndarray) -> np.ndarray:
+    """Numbers `[N]` that multiply styles `[N, height, width, num_ws, w_dim]`."""
+    return numbers[:, None, None, None, None]

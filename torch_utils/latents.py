@@ -78,3 +78,34 @@ def content_transform(G: torch.nn.Module, matrix: np.ndarray) -> Iterator[None]:
         yield
     finally:
         buffer.copy_(original)
+
+
+@contextmanager
+def mean_input_transform(G: torch.nn.Module) -> Iterator[None]:
+    """Inside the context, the input of StyleGAN3 is moved by the mean style in place of its own.
+
+    Each style shifts and turns the Fourier features (Karras et al. 2021, Sec. 3.2). With the
+    transform of the mean style, content stays in its place while styles change.
+
+    Raises:
+        InputError: If the network has no such transform, or no mean style.
+    """
+    affine = getattr(getattr(G.synthesis, "input", None), "affine", None)
+    w_avg = getattr(G.mapping, "w_avg", None)
+    if affine is None or w_avg is None:
+        raise InputError(
+            "--stabilize is for StyleGAN3: this network has no input transform that depends on "
+            "styles, or no mean style"
+        )
+    with torch.no_grad():
+        mean = affine(w_avg[None])  # [1, 4]
+
+    def replace(module: torch.nn.Module, args: tuple[Tensor], output: Tensor) -> Tensor:
+        return mean.to(output).expand_as(output)
+
+    # A hook leaves the parameters alone, and serves networks that bring their own code as well.
+    hook = affine.register_forward_hook(replace)
+    try:
+        yield
+    finally:
+        hook.remove()

@@ -1,5 +1,6 @@
 """Writes videos: MP4, GIF, WebP. A file appears complete or not at all."""
 
+import itertools
 import os
 import queue
 import shutil
@@ -15,6 +16,7 @@ import numpy as np
 
 from dnnlib.errors import InputError, MachineError
 from dnnlib.paths import shorten_name
+from torch_utils import images
 
 try:
     import imageio
@@ -78,6 +80,15 @@ def writer_settings(
     }
 
 
+def audio_settings(path: str | os.PathLike, duration_sec: float) -> dict[str, Any]:
+    """More keyword arguments of `imageio.get_writer`: sound for an MP4 of a certain length."""
+    return {
+        "audio_path": os.path.abspath(path),
+        "audio_codec": "aac",
+        "output_params": ["-t", f"{duration_sec:.6f}"],
+    }
+
+
 @contextmanager
 def write_video(
     path: str | os.PathLike, num_frames: int, settings: dict[str, Any]
@@ -123,6 +134,36 @@ def write_video(
         raise
 
 
+def refuse_old_frames(folder: str | os.PathLike) -> None:
+    """Refuse a folder with frames: an old sequence that is longer would continue the new one.
+
+    Raises:
+        InputError: If the folder has files that are named like frames.
+    """
+    old = sorted(path.name for path in Path(folder).glob("frame*.png"))
+    if old:
+        raise InputError(
+            f"{folder} has frames already, from {old[0]} to {old[-1]}; give another folder, or "
+            "remove them"
+        )
+
+
+@contextmanager
+def write_frames(folder: Path) -> Iterator[Callable[[np.ndarray], None]]:
+    """Give the `with` block a function that writes frames as frame000000.png and so on.
+
+    Frames are uint8 `[H, W, C]` with 1 (grayscale), 3 (RGB) or 4 (RGBA) channels. Each file appears
+    complete; after an exception the files that are complete remain.
+    """
+    numbers = itertools.count()
+
+    def save(frame: np.ndarray) -> None:
+        images.save_png(frame.transpose(2, 0, 1), folder / f"frame{next(numbers):06d}.png")
+
+    with _in_background(save) as write:
+        yield write
+
+
 def _prepare(frame: np.ndarray, extension: str) -> np.ndarray:
     """Convert a frame for the encoders: three or four channels; for MP4, an even size."""
     channels = frame.shape[2]
@@ -157,7 +198,7 @@ def _is_complete(path: Path, num_frames: int) -> bool:
         return False
     # ffmpeg prints one line for each frame, without decoding it.
     command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "quiet", "-i", str(path)]
-    command += ["-c", "copy", "-f", "framecrc", "-"]
+    command += ["-map", "0:v:0", "-c", "copy", "-f", "framecrc", "-"]
     listed = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
     frames = [line for line in listed.stdout.splitlines() if not line.startswith(b"#")]
     return listed.returncode == 0 and len(frames) == num_frames
