@@ -8,13 +8,18 @@ if __name__ == "__main__":  # Ctrl-C ends the script quietly even during the oth
 import re
 import tempfile
 import warnings
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import click
 
 from dnnlib import cli, moved, options
-from generation import latent_files
+from editing import directions
+from generation import latent_files, tracks
+from generation.sound import Reaction, Sound, react, read_wav
+from generation.track_options import ReactionType, TrackType, check_reactions
+from generation.tracks import Curve, Track
 from generation.trajectories import assign_seeds
 from generation.videos import gen_interp_video
 from network_files.load import load_network
@@ -69,15 +74,88 @@ class VideoFile(cli.LocalPath):
     "[default: the number of seeds / (W * H)]",
 )
 @options.count_option("--w-frames", "Frames from one keyframe to the next.", default=120)
-@options.trunc_option
-@options.class_option
+@click.option(
+    "--easing",
+    type=click.Choice(["linear", "smooth", "spline"]),
+    default="spline",
+    show_default=True,
+    help="Way between keyframes: straight, straight with a rest at each keyframe, or curved.",
+)
+@options.value_option(
+    "--trunc", TrackType(cli.FiniteFloat()), "Truncation psi.", default="1", metavar="TRACK"
+)
+@click.option(
+    "--class",
+    "class_idx",
+    type=TrackType(cli.WholeNumber(min=0)),
+    metavar="TRACK",
+    help="Class, for conditional networks; 0..5 blends from class 0 to class 5.",
+)
 @options.noise_mode_option
+@options.value_option(
+    "--translate",
+    TrackType(cli.Vec2()),
+    "Shift the content, in fractions of the image, such as 0,0..0.5,0 (StyleGAN3).",
+    metavar="TRACK",
+)
+@options.value_option(
+    "--rotate",
+    TrackType(cli.FiniteFloat()),
+    "Rotate the content by degrees, such as 0..360 (StyleGAN3).",
+    metavar="TRACK",
+)
+@options.value_option(
+    "--zoom",
+    TrackType(cli.FiniteFloat(min=0, min_open=True)),
+    "Enlarge the content about the centre, such as 1..2 (StyleGAN3).",
+    metavar="TRACK",
+)
+@click.option(
+    "--direction",
+    "moves",
+    type=cli.DirectionAmount(TrackType(cli.FiniteFloat())),
+    multiple=True,
+    metavar="FILE:NAME=TRACK",
+    help="Go along a direction that directions.py has found, in its scales; several add up.",
+)
+@click.option(
+    "--stabilize",
+    is_flag=True,
+    help="Keep the content in its place: each style moves it as the mean style does (StyleGAN3).",
+)
+@click.option(
+    "--layer",
+    metavar="NAME",
+    help="Show channels of a layer, from mean - 3 to mean + 3 deviations over the keyframes.",
+)
 @options.value_option(
     "--output",
     VideoFile(),
     "The video to write; .gif and .webp make animations.",
     metavar="FILE.mp4",
-    required=True,
+)
+@click.option(
+    "--frames",
+    type=cli.LocalPath(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Write frames as PNG files, with transparency; beside --output or without it.",
+)
+@click.option(
+    "--audio",
+    type=cli.LocalPath(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE.wav",
+    help="Sound of the .mp4; it starts with the video and ends with it at the latest.",
+)
+@click.option(
+    "--react",
+    "reactions",
+    type=ReactionType(),
+    multiple=True,
+    callback=check_reactions,
+    metavar="BAND:TRACK=LOW..HIGH",
+    help="Change a track with the loudness of bass (20-250 Hz), mid (250-2000 Hz) or treble "
+    "(2-16 kHz): LOW in silence, HIGH at the loudest. It multiplies zoom and trunc, and adds to "
+    "rotate and a --direction's name. Up to three.",
 )
 @options.value_option(
     "--fps",
@@ -99,10 +177,20 @@ def main(
     grid: tuple[int, int],
     num_keyframes: int | None,
     w_frames: int,
-    trunc: float,
-    class_idx: int | None,
+    easing: str,
+    trunc: Track,
+    class_idx: Track | None,
     noise_mode: Literal["const", "random", "none"],
-    output: Path,
+    translate: Track | None,
+    rotate: Track | None,
+    zoom: Track | None,
+    moves: tuple[tuple[Path, str, Track], ...],
+    stabilize: bool,
+    layer: str | None,
+    output: Path | None,
+    frames: Path | None,
+    audio: Path | None,
+    reactions: tuple[Reaction, ...],
     fps: float | None,
     bitrate: str | None,
     batch: int | None,
@@ -115,6 +203,9 @@ def main(
     play in a loop. The seeds fill the grid row by row; the keyframes of an image are consecutive
     seeds.
 
+    A TRACK is a number, FROM..TO over the whole video, or keys TIME:VALUE,TIME:VALUE with straight
+    lines between them, where time goes from 0 to 1. At time 1 a loop starts over.
+
     \b
     Examples:
       # Four seeds, two seconds from each to the next
@@ -126,19 +217,49 @@ def main(
           --num-keyframes=10 --output=grid.mp4
       # From a projected picture to two seeds and back
       python gen_video.py --network=net.pkl --latents=projected_w.npz --seeds=0,1 --output=me.mp4
+      # The content moves to the right, then to the left, and grows in between
+      python gen_video.py --network=pretrained:shapes-t --class=3 --seeds=0-3 --stabilize \\
+          --translate=0:0,0,0.25:0.2,0,0.75:-0.2,0,1:0,0 --zoom=0:1,0.5:1.4,1:1 --output=move.mp4
+      # From class 0 to class 3 and back, with a rest at each seed
+      python gen_video.py --network=pretrained:shapes-t --class=0:0,0.5:3,1:0 --seeds=0-3 \\
+          --easing=smooth --output=classes.mp4
+      # One seed along a direction of directions.py and back
+      python gen_video.py --network=net.pkl --seeds=7 --direction=pca.npz:pc0=0:-2,0.5:2,1:-2 \\
+          --output=pc0.mp4
+      # The picture follows the music
+      python gen_video.py --network=pretrained:shapes-t --class=3 --seeds=0-7 --audio=song.wav \\
+          --react=bass:zoom=1..1.3 --react=treble:rotate=0..10 --output=song.mp4
+      # PNG files of a layer
+      python gen_video.py --network=net.pkl --seeds=0,1 --layer=L3_52_128 --frames=frames
       # A small animation for a web page
       python gen_video.py --network=net.pkl --seeds=0-3 --w-frames=25 --fps=25 --output=lerp.gif
     """
-    writer_settings = _writer_settings(output.suffix.lower(), fps, bitrate)
     if not seeds and latents is None:
         raise click.UsageError("Missing option '--seeds' (or '--latents').")
+    _check_outputs(output, frames, fps, bitrate, audio, reactions)
     loaded = None if latents is None else latent_files.load(latents)
     num = len(seeds or []) + (0 if loaded is None else len(loaded))
-    with cli.blame("--seeds"):
-        assign_seeds(range(num), grid, num_keyframes, shuffle_seed)  # before the network is loaded
-    if loaded is not None and loaded.transforms is not None:
-        warnings.warn(f"{latents}: videos leave the transforms out", stacklevel=1)
-    videos.require_ffmpeg()
+    with cli.blame("--seeds"):  # before the network is loaded
+        num_frames = w_frames * len(assign_seeds(range(num), grid, num_keyframes, shuffle_seed))
+    settings = {} if output is None else _writer_settings(output.suffix.lower(), fps, bitrate)
+    named: dict[str, Curve] = {
+        "trunc": trunc,
+        "rotate": rotate or tracks.constant(0),
+        "zoom": zoom or tracks.constant(1),
+    }
+    amounts: list[Curve] = [amount for _, _, amount in moves]
+    if audio is not None:
+        rate = settings.get("fps", fps or 60)
+        sound = read_wav(audio)
+        if output is not None:
+            _tell_lengths(sound, num_frames / rate)
+            settings |= _audio_settings(audio, num_frames / rate, settings)
+        if reactions:
+            named |= {name: amount for _, name, amount in moves}
+            _check_names(named, moves)
+            with cli.blame("--react"):
+                named = react(named, reactions, sound, num_frames, rate)
+            amounts = [named[name] for _, name, _ in moves]
     torch_device = devices.resolve_device(device)
     devices.configure_backends(torch_device)
 
@@ -146,6 +267,8 @@ def main(
     G = load_network(network, option="--network", allow_untrusted=allow_untrusted)["G_ema"]
     if loaded is not None:
         latent_files.check(loaded, G, "--latents")
+    with cli.blame("--direction"):
+        offsets = [directions.load_offset(path, name, 1, G) for path, name, _ in moves]
     with cli.exit_when_terminated():
         gen_interp_video(
             G.to(torch_device),
@@ -153,17 +276,56 @@ def main(
             seeds,
             shuffle_seed,
             w_frames,
+            kind=easing,
             grid_dims=grid,
             num_keyframes=num_keyframes,
-            psi=trunc,
+            psi=named["trunc"],
             device=torch_device,
             class_idx=class_idx,
             noise_mode=noise_mode,
             batch=batch or (8 if torch_device.type == "cuda" else 1),
             ws=None if loaded is None else loaded.ws,
-            **writer_settings,
+            transforms=None if loaded is None else loaded.transforms,
+            directions=list(zip(offsets, amounts, strict=True)),
+            content=tracks.content_matrices(translate, named["rotate"], named["zoom"]),
+            stabilize=stabilize,
+            layer=layer,
+            frames=frames,
+            **settings,
         )
-    click.echo(f"Wrote {output}")
+    click.echo(f"Wrote {' and '.join(str(path) for path in (output, frames) if path is not None)}")
+
+
+def _check_outputs(
+    output: Path | None,
+    frames: Path | None,
+    fps: float | None,
+    bitrate: str | None,
+    audio: Path | None,
+    reactions: Sequence[Reaction],
+) -> None:
+    """Refuse options that do not fit together; warn of those without effect."""
+    if output is None and frames is None:
+        raise click.UsageError("Missing option '--output' (or '--frames').")
+    if reactions and audio is None:
+        raise click.UsageError("--react takes the sound of --audio: give both.")
+    if audio is not None and output is not None and output.suffix.lower() != ".mp4":
+        raise click.BadParameter(
+            f"{output.suffix} files have no sound; write an .mp4", param_hint="--audio"
+        )
+    if audio is not None and output is None and not reactions:
+        raise click.BadParameter(
+            "PNG files have no sound; give --output, or let --react use it", param_hint="--audio"
+        )
+    if output is None and bitrate is not None:
+        warnings.warn("--bitrate has no effect without --output", stacklevel=2)
+    if output is None and fps is not None and not reactions:
+        warnings.warn("--fps has no effect without --output or --react", stacklevel=2)
+    if output is not None:
+        videos.require_ffmpeg()
+    if frames is not None:
+        with cli.blame("--frames"):
+            videos.refuse_old_frames(frames)
 
 
 def _writer_settings(extension: str, fps: float | None, bitrate: str | None) -> dict[str, Any]:
@@ -184,6 +346,31 @@ def _writer_settings(extension: str, fps: float | None, bitrate: str | None) -> 
         "output_params": [*videos.BT709],
         "ffmpeg_log_level": "quiet",
     }
+
+
+def _audio_settings(path: Path, video_sec: float, settings: dict[str, Any]) -> dict[str, Any]:
+    """Arguments of the video writer for sound, which replace some of `settings`."""
+    more = videos.audio_settings(path, video_sec)
+    return more | {"output_params": [*settings["output_params"], *more["output_params"]]}
+
+
+def _tell_lengths(sound: Sound, video_sec: float) -> None:
+    """Warn if sound and video differ in length by more than a tenth of a second."""
+    lengths = f"the sound takes {sound.duration_sec:.1f} s and the video {video_sec:.1f} s"
+    if sound.duration_sec > video_sec + 0.1:
+        warnings.warn(f"--audio: {lengths}; the rest of the sound is cut off", stacklevel=2)
+    elif sound.duration_sec < video_sec - 0.1:
+        warnings.warn(f"--audio: {lengths}; the video ends in silence", stacklevel=2)
+
+
+def _check_names(named: Mapping[str, Curve], moves: Sequence[tuple[Path, str, Track]]) -> None:
+    """Refuse directions whose names stand for another track already."""
+    if len(named) < 3 + len(moves):
+        raise click.BadParameter(
+            "with --react, the names of directions must differ from one another and from trunc, "
+            "rotate and zoom",
+            param_hint="--direction",
+        )
 
 
 if __name__ == "__main__":

@@ -42,7 +42,7 @@ def test_commands_in_docs_parse(command, tmp_path, monkeypatch):
     script, args = re.search(r"(\w+)\.py (.*)", command).groups()
     args, main = shlex.split(args), import_module(script).main
     monkeypatch.chdir(tmp_path)
-    for name in re.findall(r"[^\s=:]+\.(?:npz|png|csv)", command):
+    for name in re.findall(r"[^\s=:]+\.(?:npz|png|csv|wav)", command):
         Path(name).parent.mkdir(parents=True, exist_ok=True)
         Path(name).touch()  # arguments that are files must exist
     if isinstance(main, click.Group):

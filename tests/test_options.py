@@ -11,21 +11,24 @@ from click.testing import CliRunner
 
 import calc_metrics
 import dataset_tool
-import gen_images
 import gen_video
 import legacy
 import train
 from data.conversion import background_option
 from dnnlib import cli
+from generation import track_options
 from metrics import detectors
 from training import precompile
 
 ROOT = Path(__file__).parent.parent
-NO_PATHS = ("train --desc", "visualizer --layer")  # texts that are no paths
+NO_PATHS = ("train --desc", "gen_video --layer", "visualizer --layer")  # texts that are no paths
 NO_PATH_TYPES = (  # types that make no paths
     click.Choice,
     click.types.BoolParamType,
     click.types.UnprocessedParamType,  # --help, --version
+    cli.DirectionAmount,
+    track_options.ReactionType,
+    track_options.TrackType,
     cli.FiniteFloat,
     cli.NameList,
     cli.SeedRange,
@@ -35,7 +38,6 @@ NO_PATH_TYPES = (  # types that make no paths
     gen_video.Bitrate,
     background_option.Colour,
     click.types.StringParamType,  # directions pictures --name
-    gen_images.DirectionAmount,
     precompile.Resolutions,
 )
 
