@@ -236,6 +236,8 @@ def main(
     """
     if not seeds and latents is None:
         raise click.UsageError("Missing option '--seeds' (or '--latents').")
+    if not seeds and (class_idx is not None or trunc != tracks.constant(1)):
+        warnings.warn("--trunc and --class have no effect without --seeds", stacklevel=1)
     _check_outputs(output, frames, fps, bitrate, audio, reactions)
     loaded = None if latents is None else latent_files.load(latents)
     num = len(seeds or []) + (0 if loaded is None else len(loaded))

@@ -87,7 +87,9 @@ def test_content_that_was_turned_is_found():
     G = network("r")
     target = picture(G, 3, latents.make_transform((0, 0), 140))
     found = project(G, target, features.pixels, SHORT)
-    assert found.transform[0, 1] != 0
+    sin, cos = found.transform[0, 1], found.transform[0, 0]
+    angle = np.rad2deg(np.arctan2(sin, cos))
+    assert abs(angle - 140) < 2
     assert found.psnr > baseline(G, target) + 6
 
 
@@ -99,6 +101,25 @@ def test_every_start_is_tried_before_one_is_followed():
     project(G, target, features.pixels, settings, on_step=steps.append)
     assert [progress.step for progress in steps] == list(range(1, 20 + 3 * 2 + 1))
     assert {progress.num_steps for progress in steps} == {26}
+
+
+def test_the_best_start_is_followed(monkeypatch):
+    G = network("r")
+    target = picture(G, 3)
+    optimize, tried = projection._Run._optimize, []
+
+    def watched(run, trajectory, num_steps):
+        optimize(run, trajectory, num_steps)
+        with torch.no_grad():
+            tried.append((run._evaluate(trajectory)[1].item(), trajectory))
+
+    monkeypatch.setattr(projection._Run, "_optimize", watched)
+    project(G, target, features.pixels, dataclasses.replace(SHORT, num_steps=20))
+    *starts, (_, followed) = tried
+    assert len(starts) == projection.NUM_ANGLES
+    distances = [distance for distance, _ in starts]
+    assert starts[int(np.argmin(distances))][1] is followed
+    assert min(distances) < sorted(distances)[1]  # the others are worse
 
 
 def test_classes_are_averaged_unless_one_is_given():
