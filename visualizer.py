@@ -106,6 +106,8 @@ def main(
         translate=translate,
         rotate=rotate,
     )
+    if latents is not None and (seed != 0 or trunc != 1 or class_idx is not None):
+        warnings.warn("--seed, --class and --trunc have no effect with --latents", stacklevel=1)
     if screenshot is not None and not paths and view != View():
         raise click.UsageError("Name the network that --screenshot is to show.")
     start = dict(

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dnnlib.errors import InputError
+from generation import layers
 from torch_utils.networks import Generator
 
 NoiseMode = Literal["const", "none"]
@@ -79,8 +80,8 @@ def choose_layer(G: Generator) -> str:
         return f"b{max(res for res in synthesis.block_resolutions if res <= highest)}"
     if hasattr(synthesis, "layer_names"):
         # The last two layers, of which one is ToRGB, have no margins.
-        layers = {name: getattr(synthesis, name) for name in synthesis.layer_names[:-2]}
-        fitting = [name for name, layer in layers.items() if layer.out_sampling_rate <= highest]
+        rates = {name: getattr(synthesis, name).out_sampling_rate for name in synthesis.layer_names}
+        fitting = [name for name in synthesis.layer_names[:-2] if rates[name] <= highest]
         return fitting[-1]
     raise InputError("this network has neither the blocks of StyleGAN2 nor the layers of StyleGAN3")
 
@@ -103,20 +104,15 @@ def compute(
     """
     found: list[Tensor] = []
 
-    def keep_and_stop(module: torch.nn.Module, args: Any, output: Any) -> None:
-        found.append(output[0] if isinstance(output, tuple) else output)  # a block returns an image
+    def keep_and_stop(name: str, output: Tensor) -> None:
+        found.append(output)  # of a block, whose second output is an image, the first one
         raise _EarlyStop
 
-    module = G.synthesis.get_submodule(layer)
-    handle = module.register_forward_hook(keep_and_stop)
     kwargs = dict(noise_mode=noise_mode, force_fp32=True)
-    try:
-        with suppress(_EarlyStop):
-            torch.func.functional_call(G.synthesis, dict(overrides or {}), (ws,), kwargs)
-    finally:
-        handle.remove()
+    with suppress(_EarlyStop), layers.watching(G.synthesis, keep_and_stop, layer):
+        torch.func.functional_call(G.synthesis, dict(overrides or {}), (ws,), kwargs)
     (x,) = found
-    return MiddleFeatures(x, content_width(module, x), G.img_resolution)
+    return MiddleFeatures(x, content_width(G.synthesis.get_submodule(layer), x), G.img_resolution)
 
 
 def content_width(module: torch.nn.Module | None, x: Tensor) -> float:

@@ -34,6 +34,7 @@ from viz.points_widget import PointsWidget
 from viz.renderer import Result, View
 from viz.settings import Settings
 from viz.truncation_widget import TruncationWidget
+from viz.view import rendered
 from viz.welcome import Welcome
 
 PANE_EMS = 27  # width of the panes
@@ -112,6 +113,8 @@ class Application:
         self.performance.state.is_async = is_async
         self.capture = CaptureWidget(capture_dir)
         self.renderer = self._new_renderer()
+        if self.view.directions is not None:
+            self._unfold(self.directions.title)
         window.on_drop = lambda paths: self.open(paths[0])
 
     def open(self, path: str) -> None:
@@ -134,8 +137,8 @@ class Application:
         else:
             self.view = replace(self.view, latents=path, latent_idx=0)
         widget = self.directions if is_directions else self.latent
-        if widget.title in self.settings.folded:
-            self.settings.folded.remove(widget.title)
+        self._unfold(widget.title)
+        self._submitted = None  # read the same file again, too
         self.window.request_frame()
 
     def load(self, network: str) -> None:
@@ -160,7 +163,7 @@ class Application:
     @property
     def is_settled(self) -> bool:
         """Whether the picture shows the current view."""
-        is_rendered = self.view == self._submitted and not self.renderer.is_busy
+        is_rendered = rendered(self.view) == self._submitted and not self.renderer.is_busy
         return is_rendered or self.view.network is None
 
     def draw(self) -> None:
@@ -186,7 +189,13 @@ class Application:
             self.view = self.points.handle(self.view, self.result, self.picture.pointer)
         elif not self._is_blank:
             self.view = self.latent.drag(self.view, *self.picture.drag)
-        self.view = self.points.follow(self.view)
+        followed = self.points.follow(self.view)
+        if followed is not self.view:
+            self.view = followed
+            self._note = (
+                followed,
+                "the image has changed, so dragging begins anew",
+            )
         self._submit()
         self._draw_picture()
         imgui.end()
@@ -221,6 +230,8 @@ class Application:
             self.window.ui_scale *= 1.1 if key.name in LARGER else 1 / 1.1
         elif key.name in "ZY" and not imgui.get_io().want_text_input:
             is_redo = key.name == "Y" or key.shift
+            self.points.stop()
+            self._history.note(self.view, is_changing=False)  # the steps so far are one step
             step = self._history.redo if is_redo else self._history.undo
             self.view = step(self.view) or self.view
         elif key.is_repeat:
@@ -253,6 +264,7 @@ class Application:
         view, result = self.view, self.result
         chosen = None
         self._is_animated = False
+        self.points.is_folded = True
         if self._section(self.network.title):
             chosen = self.network.draw(view, result)
         for widget in (self.latent, self.mixing, self.directions, self.points, self.truncation):
@@ -260,6 +272,9 @@ class Application:
                 with controls.blank(self._is_blank):
                     view = widget.draw(view, result, elapsed_sec)
                 self._is_animated |= widget.is_animated
+        for widget in (self.latent, self.directions):
+            if widget.take_entry():
+                self._submitted = None  # read the same file again, too
         self.layers.is_folded = not self._section(self.layers.title)
         if not self.layers.is_folded:
             with controls.blank(self._is_blank):
@@ -293,6 +308,10 @@ class Application:
             self.settings.folded.append(title)
         return is_open
 
+    def _unfold(self, title: str) -> None:
+        if title in self.settings.folded:
+            self.settings.folded.remove(title)
+
     def _apply_settings(self) -> None:
         state = self.performance.state
         self.window.fps_limit = state.fps_limit
@@ -322,19 +341,21 @@ class Application:
         elif result is None or (self._is_late and result.view.network != network):
             self.picture.say(self.renderer.status or f"Loading {network} …")
         else:
-            self.picture.show(result, self.latent.target(result))
+            drag = self.points.shown(self.view, result)
+            self.picture.show(result, self.latent.target(result), drag)
         self.picture.draw_status(self._status())
 
     def _submit(self) -> None:
         """Request a picture if the view has changed."""
         self._inline_sec = 0.0
-        if self.view.network is None or self.view == self._submitted:
+        wanted = rendered(self.view)
+        if self.view.network is None or wanted == self._submitted:
             return
         start_sec = time.perf_counter()
         if not self.renderer.is_busy:
             self._expect_result(start_sec)
-        self.renderer.submit(self.view)
-        self._submitted = self.view
+        self.renderer.submit(wanted)
+        self._submitted = wanted
         self._inline_sec = time.perf_counter() - start_sec
         if not self.renderer.is_busy:
             self._take_result()

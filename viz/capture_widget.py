@@ -68,7 +68,9 @@ class CaptureWidget:
         if result is None or result.network is None:
             self.state.message = "nothing to copy: there is no picture"
             return
-        command, left_out = gen_images_command(result.view, result.network)
+        command, left_out = gen_images_command(
+            result.view, result.network, result.latents.num if result.latents else 1
+        )
         command = text.drawable(command)
         imgui.set_clipboard_text(command)
         click.echo(command)  # there may be no clipboard, over SSH for example

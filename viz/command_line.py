@@ -10,12 +10,15 @@ from dnnlib.cli import MAX_SEED
 from viz.renderer import SEEDS_PER_ROW, NetworkInfo, View
 
 
-def gen_images_command(view: View, info: NetworkInfo | None = None) -> tuple[str, list[str]]:
+def gen_images_command(
+    view: View, info: NetworkInfo | None = None, num_latents: int = 1
+) -> tuple[str, list[str]]:
     """The `gen_images.py` line for a view.
 
     Args:
         view: The view; it must have a network.
         info: Facts about the network. Options that do not affect it are left out.
+        num_latents: Number of images in the file of latents.
 
     Returns:
         The line, for the shell of this system, and the names of settings that it cannot express.
@@ -23,7 +26,7 @@ def gen_images_command(view: View, info: NetworkInfo | None = None) -> tuple[str
     x, y = int(np.rint(view.x)), int(np.rint(view.y))
     args = [f"--network={view.network}"]
     if view.latents is not None:
-        args.append(f"--latents={view.latents}")  # the image is one of those of the file
+        args.append(f"--latents={view.latents}")
     else:
         args.append(f"--seeds={(x + SEEDS_PER_ROW * y) % (MAX_SEED + 1)}")
         if view.truncation_psi != 1:
@@ -41,7 +44,7 @@ def gen_images_command(view: View, info: NetworkInfo | None = None) -> tuple[str
             args.append(f"--rotate={_exact(view.rotate)}")
     args.append("--outdir=out")
     join = subprocess.list2cmdline if os.name == "nt" else shlex.join
-    return join(["python", "gen_images.py", *args]), _left_out(view)
+    return join(["python", "gen_images.py", *args]), _left_out(view, num_latents)
 
 
 def _exact(value: float) -> str:
@@ -50,9 +53,10 @@ def _exact(value: float) -> str:
     return short if float(short) == value else repr(float(value))
 
 
-def _left_out(view: View) -> list[str]:
+def _left_out(view: View, num_latents: int) -> list[str]:
     is_seed = view.latents is None
     parts = {
+        "the choice of the image (Save latent)": not is_seed and num_latents > 1,
         "the place between seeds": is_seed
         and (view.x != np.rint(view.x) or view.y != np.rint(view.y)),
         "style mixing": bool(view.mix_layers),

@@ -23,15 +23,21 @@ class DirectionsWidget:
             "File", "A file that directions.py has written", "directions.npz, or drop it here"
         )
 
+    def take_entry(self) -> bool:
+        """Whether the path of a file was entered since the last call, perhaps the same again."""
+        return self._row.take_entry()
+
     def draw(self, view: View, result: Result | None, elapsed_sec: float) -> View:
         """Draw the pane, and return the view to render now."""
         path = self._row.draw(view.directions)
         if path != view.directions:
             return replace(view, directions=path, amounts=(), direction_layers=None)
-        info = result.directions if result is not None else None
-        if info is None or view.directions is None:
+        if view.directions is None or result is None or result.view.directions != view.directions:
             return view
-        assert result is not None and result.network is not None
+        info = result.directions
+        if info is None or result.network is None:
+            imgui.text_disabled("no directions of this file are used")
+            return view
         view = self._draw_layers(view, result.network.num_ws)
         imgui.same_line()
         if controls.button("Reset##directions", 4, "No direction, all layers"):
@@ -41,9 +47,10 @@ class DirectionsWidget:
     def _draw_layers(self, view: View, num_ws: int) -> View:
         controls.label("Layers", "The first and the last layer that the directions change")
         controls.fill_width(4.6)
-        before = view.direction_layers or (0, num_ws - 1)
+        first, last = view.direction_layers or (0, num_ws - 1)
+        before = (min(first, num_ws - 1), min(last, num_ws - 1))
         _, layers = imgui.slider_int2("##direction layers", list(before), 0, num_ws - 1)
-        if tuple(layers) == before:
+        if tuple(layers) == before and before == (first, last):
             return view
         first, last = (min(max(layer, 0), num_ws - 1) for layer in layers)
         if first > last:  # the slider that was moved takes the other one along

@@ -1,29 +1,43 @@
 """Point dragging for the renderer, which asks for the state after a number of steps."""
 
 import math
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from editing.dragging import Dragging, DragState
+from editing.dragging import Dragging
 from generation.latent_files import check_shape
 from torch_utils.networks import Generator
 from viz.view import Drag, DragProgress
 
-MAX_STATES = 2000  # states kept for undo; later steps replace the oldest
+MAX_STATES = 4000  # states kept for undo, of all drags; new ones replace the oldest
 
 
 class DragSteps:
-    """Remembers the states of the last drag, so that a step more is a step's work."""
+    """Remembers states of drags, so that one step more is the work of one step, and undo is none.
+
+    After a return to an earlier state of another drag, the window begins a new drag there; only a
+    view that somebody kept needs all of its steps again.
+    """
 
     def __init__(self) -> None:
-        self._key: tuple | None = None
+        self._key: tuple | None = None  # of the drag that can go on
         self._dragging: Dragging | None = None
-        self._states: dict[int, DragState] = {}
+        self._states: dict[tuple, tuple[Tensor, DragProgress]] = {}  # by key and number of steps
+
+    def forget(self) -> None:
+        """Let go of the network and all states."""
+        self.__init__()  # type: ignore[misc]
 
     def state(
-        self, G: Generator, ws: Tensor, drag: Drag, transform: np.ndarray | None, noise_mode: str
+        self,
+        G: Generator,
+        ws: Tensor,
+        drag: Drag,
+        transform: np.ndarray | None,
+        noise_mode: Literal["const", "none"],
     ) -> tuple[Tensor, DragProgress]:
         """The styles `[1, num_ws, w_dim]` and the points after the steps of a drag.
 
@@ -32,7 +46,7 @@ class DragSteps:
             ws: Styles of the view, where a drag without a start of its own begins.
             drag: The drag.
             transform: Transform of the content, `[3, 3]`; None if the network has none.
-            noise_mode: Noise of the image: `const` or `none`.
+            noise_mode: Noise of the image.
 
         Raises:
             InputError: If the points, the mask or the start do not fit the network.
@@ -45,29 +59,27 @@ class DragSteps:
         placement = None if transform is None else transform.tobytes()
         what = (drag.points, drag.targets, drag.mask, noise_mode, placement)
         key = (id(G), ws.cpu().numpy().tobytes(), *what)
-        if key != self._key or self._is_lost(drag.num_steps):
-            mask = None if drag.mask is None else drag.mask.array().copy()
-            self._dragging = Dragging(
-                G,
-                ws,
-                drag.points,
-                drag.targets,
-                mask=mask,
-                noise_mode="none" if noise_mode == "none" else "const",
-                transform=transform,
-            )
-            self._key, self._states = key, {}
-        assert self._dragging is not None
-        while drag.num_steps not in self._states:
-            state = self._dragging.step()
-            self._states[state.num_steps] = state
-            self._states.pop(state.num_steps - MAX_STATES, None)
-        state = self._states[drag.num_steps]
-        return state.ws, DragProgress(state.points, max(state.distances), state.is_done)
-
-    def _is_lost(self, num_steps: int) -> bool:
-        """Whether only a new start leads to a state."""
-        return num_steps not in self._states and num_steps < max(self._states, default=0)
+        if (key, drag.num_steps) not in self._states:
+            dragging = self._dragging
+            if key != self._key or dragging is None or dragging.num_steps > drag.num_steps:
+                mask = None if drag.mask is None else drag.mask.array().copy()
+                dragging = Dragging(
+                    G,
+                    ws,
+                    drag.points,
+                    drag.targets,
+                    mask=mask,
+                    noise_mode=noise_mode,
+                    transform=transform,
+                )
+            self._key, self._dragging = key, dragging
+            while dragging.num_steps < drag.num_steps:
+                state = dragging.step()
+                progress = DragProgress(state.points, max(state.distances), state.is_done)
+                self._states[key, state.num_steps] = state.ws, progress
+            for oldest in list(self._states)[:-MAX_STATES]:
+                del self._states[oldest]
+        return self._states[key, drag.num_steps]
 
 
 def _distance(drag: Drag) -> float:

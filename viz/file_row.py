@@ -22,6 +22,7 @@ class FileRow:
         self._placeholder = placeholder
         self._typed = ""
         self._shown: str | None = None  # the path that `_typed` was set from
+        self._is_entered = False
 
     def draw(self, path: str | None) -> str | None:
         """Draw the row, and return the path now; None if there is no file."""
@@ -30,7 +31,7 @@ class FileRow:
         controls.label(self._name, self._tooltip)
         controls.fill_width(4.6)
         key = f"##{self._tooltip}"
-        entered, self._typed = imgui.input_text_with_hint(
+        is_entered, self._typed = imgui.input_text_with_hint(
             key,
             self._placeholder,
             self._typed,
@@ -45,4 +46,10 @@ class FileRow:
         if is_closed:
             return None
         typed = self._typed.strip().strip("\"'")
-        return (typed or None) if entered else path
+        self._is_entered |= is_entered
+        return (typed or None) if is_entered else path
+
+    def take_entry(self) -> bool:
+        """Whether a path was entered since the last call, perhaps the same one again."""
+        is_entered, self._is_entered = self._is_entered, False
+        return is_entered

@@ -58,7 +58,12 @@ class LatentWidget:
         self._is_possible = view.latents is None
         if view.latents is None:
             return self._draw_plane(view, result, elapsed_sec)
-        return self._draw_file(view, result)
+        view = self._draw_file(view, result)
+        return self._draw_class(view, result) if view.mix_layers else view
+
+    def take_entry(self) -> bool:
+        """Whether the path of a file was entered since the last call, perhaps the same again."""
+        return self._row.take_entry()
 
     def target(self, result: Result) -> np.ndarray | None:
         """The picture to show beside the image, uint8 `[H, W, 4]`; None for no picture."""
@@ -70,8 +75,12 @@ class LatentWidget:
     def _draw_file(self, view: View, result: Result | None) -> View:
         """Draw the controls of a file of latents."""
         info = result.latents if result is not None else None
-        if info is None:
+        if result is None or info is None or result.view.latents != view.latents:
             imgui.text_disabled("no latents of this file are shown")
+            if view.latent_idx > 0:
+                imgui.same_line()
+                if controls.button("First image", 7):
+                    view = replace(view, latent_idx=0)
             return view
         controls.label("Image", "Number of the image in the file")
         controls.fill_width()

@@ -11,7 +11,7 @@ from gui_utils.texture import Texture
 from viz import spectrum_axes
 from viz.points_overlay import PointsOverlay
 from viz.renderer import Result
-from viz.view import Point
+from viz.view import Drag, Point
 
 ERROR_COLOR = (1, 0.45, 0.4)
 NOTICE_BACKGROUND = (0.1, 0.05, 0.05, 0.9)  # readable on any picture
@@ -33,8 +33,8 @@ class Pointer:
     Attributes:
         position: Place in pixels of the image, inside the image.
         reach: Distance at which the mouse takes hold of a point, in pixels of the image.
-        is_pressed: Whether the button went down in this frame.
-        is_held: Whether the button is down since it went down in the picture.
+        is_pressed: Whether the button went down on the image in this frame.
+        is_held: Whether the button is down since it went down on the image.
     """
 
     position: Point
@@ -62,6 +62,7 @@ class PicturePane:
         self._target_texture = Texture()
         self._overlay = PointsOverlay()
         self._size = (1, 1)  # of the shown image
+        self._image_area: Area = (0, 0, 0, 0)  # where the image may be drawn
         self._is_pressed = self._is_held = False
 
     @property
@@ -75,6 +76,14 @@ class PicturePane:
         reach = controls.em(GRIP_EMS) / scale
         return Pointer(position, reach, self._is_pressed, self._is_held)
 
+    def _is_on_image(self) -> bool:
+        """Whether the mouse is on the visible part of the image as it was last drawn."""
+        mouse = imgui.get_io().mouse_pos
+        return all(
+            left <= mouse.x < right and top <= mouse.y < bottom
+            for left, top, right, bottom in (self.whole, self._image_area)
+        )
+
     def begin(self) -> None:
         """Take the remaining area of the current window, and mouse input in it."""
         left, top = imgui.get_cursor_screen_pos()
@@ -84,15 +93,20 @@ class PicturePane:
         imgui.set_next_item_allow_overlap()  # the lists of the first screen lie on top
         imgui.invisible_button("picture", (max(room.x, 1), max(room.y - status_height, 1)), BUTTONS)
         self.drag = controls.drag_delta()
-        self._is_held = imgui.is_item_active() and imgui.is_mouse_down(imgui.MouseButton_.left)
-        self._is_pressed = self._is_held and imgui.is_mouse_clicked(imgui.MouseButton_.left)
+        is_down = imgui.is_item_active() and imgui.is_mouse_down(imgui.MouseButton_.left)
+        was_pressed = is_down and imgui.is_mouse_clicked(imgui.MouseButton_.left)
+        self._is_pressed = was_pressed and self._is_on_image()
+        self._is_held = self._is_pressed or (is_down and not was_pressed and self._is_held)
 
-    def show(self, result: Result, target: np.ndarray | None = None) -> None:
+    def show(
+        self, result: Result, target: np.ndarray | None = None, drag: Drag | None = None
+    ) -> None:
         """Draw a result, at the right of the picture that it was made from if there is one.
 
         Args:
             result: The result.
             target: The other picture, uint8 `[H, W, C]`.
+            drag: Points, where they are now, and a mask to draw over the image.
         """
         if result.error is not None:
             text.draw_centered(f"No picture: {result.error}", self.area, ERROR_COLOR)
@@ -104,11 +118,11 @@ class PicturePane:
         if result.view.fft:
             area = spectrum_axes.inner_area(area)
         height, width, _ = result.image.shape
-        self._size = (width, height)
+        self._size, self._image_area = (width, height), area
         self._follow_mouse((width, height), area)
         self.whole = self._texture.draw(result.image, area, self.zoom)
-        if (drag := result.view.drag) is not None and result.drag is not None:
-            self._overlay.draw(drag, result.drag.points, self._size, area, self.whole, self.zoom)
+        if drag is not None:
+            self._overlay.draw(drag, self._size, area, self.whole, self.zoom)
         if result.view.fft:
             spectrum_axes.draw(area, self.whole, (width, height), result.content_width, result.view)
         if result.notice is not None:

@@ -26,7 +26,6 @@ class PointsOverlay:
     def draw(
         self,
         drag: Drag,
-        points: tuple[Point, ...],
         size: tuple[int, int],
         area: Area,
         whole: Area,
@@ -35,8 +34,7 @@ class PointsOverlay:
         """Draw the points of a drag.
 
         Args:
-            drag: Targets and mask.
-            points: Where the points are now.
+            drag: Points, targets and mask.
             size: Width and height of the image.
             area: Where the picture may be drawn, in screen coordinates.
             whole: Place of the whole picture.
@@ -54,7 +52,7 @@ class PointsOverlay:
 
         draw_list = imgui.get_window_draw_list()
         draw_list.push_clip_rect(area[:2], area[2:], True)
-        for point, target in zip(points, drag.targets, strict=True):
+        for point, target in zip(drag.points, drag.targets, strict=True):
             here, there = on_screen(point), on_screen(target)
             for color, thickness in ((EDGE, 0.22), (WAY, 0.1)):
                 draw_list.add_line(here, there, _packed(color), controls.em(thickness))
@@ -64,7 +62,7 @@ class PointsOverlay:
         draw_list.pop_clip_rect()
 
     def _draw_mask(self, mask: FrozenArray, area: Area, zoom: Zoom) -> None:
-        if mask is not self._mask:
+        if mask != self._mask:
             may_change = mask.array()
             self._shade = np.zeros([*may_change.shape, 4], np.uint8)
             self._shade[..., 3] = np.where(may_change, 0, SHADE)

@@ -142,6 +142,7 @@ class Renderer:
     def _read(self, network: str, version: tuple[int, int] | None) -> "_LoadedNetwork":
         if os.path.isdir(network):
             raise InputError(f"{network} is a folder; choose a network in it, such as a .pkl file")
+        self._styles.forget_drag()  # holds the network as it was
         self._tell(f"loading {network} …")
         try:
             data = load_network(network, allow_untrusted=self.allow_untrusted)

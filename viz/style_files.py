@@ -63,6 +63,9 @@ class StyleFiles:
             total += found.offset(name, amount, G.num_ws)
         if view.direction_layers is not None:
             first, last = view.direction_layers
+            if first >= G.num_ws:
+                where = f"layers 0 to {G.num_ws - 1}"
+                notices = [*notices, f"the directions change no layer: this network has {where}"]
             total[:first] = 0
             total[last + 1 :] = 0
         return total, DirectionsInfo(found.names, found.reach, found.method), notices

@@ -54,6 +54,10 @@ class ViewStyles:
         self._files = StyleFiles()
         self._drag_steps = DragSteps()
 
+    def forget_drag(self) -> None:
+        """Let go of the network whose points were dragged."""
+        self._drag_steps.forget()
+
     @torch.no_grad()
     def of(self, G: Generator, info: NetworkInfo, view: View, given: Given) -> Styles:
         """The styles of a view.
@@ -88,6 +92,8 @@ class ViewStyles:
         check_shape(found.ws, G, view.latents)
         ws = found.ws[view.latent_idx : view.latent_idx + 1].to(device_of(G))
         own = transform_of(found, view.latent_idx)
+        if found.transforms is not None and not info.has_transform:
+            notices = [*notices, "the file's transforms have no effect on this network"]
         return Styles(ws, moved, own, latents=facts, notices=[*notices])
 
 

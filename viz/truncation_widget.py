@@ -31,7 +31,9 @@ class TruncationWidget:
     def draw(self, view: View, result: Result | None, elapsed_sec: float) -> View:
         """Draw the pane, and return the view to render now."""
         info = result.network if result is not None else None
-        with controls.disabled(view.latents is not None, "latents of a file are not truncated"):
+        # Layers that are mixed in come from a seed, and are truncated.
+        is_from_file = view.latents is not None and not view.mix_layers
+        with controls.disabled(is_from_file, "latents of a file are not truncated"):
             view = self._draw_truncation(view, info.num_ws if info is not None else 0)
         return self._draw_noise(view, info is not None and info.has_noise, elapsed_sec)
 

@@ -1,6 +1,6 @@
 """A view to render, and the result; this module needs neither PyTorch nor a window."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -16,7 +16,7 @@ Point = tuple[float, float]  # (x, y) in pixels of the image; the first pixel is
 class Drag:
     """Points of an image that are on their way to other places, see `editing.dragging`.
 
-    The result depends on nothing else: some steps from a start always end in the same image.
+    It is a value, not a process: the same steps from the same start always end in the same image.
 
     Attributes:
         base: The view that the points belong to, see `base_of`.
@@ -118,6 +118,16 @@ def base_of(view: View) -> View:
         **{field: getattr(view, field) for field in _BASE},
         noise_mode="none" if view.noise_mode == "none" else "const",
     )
+
+
+def rendered(view: View) -> View:
+    """The part of a view that decides its picture: points that have not moved yet do not."""
+    drag = view.drag
+    if drag is None or drag.num_steps > 0:
+        return view
+    if drag.start is None:
+        return replace(view, drag=None)
+    return replace(view, drag=Drag(drag.base, start=drag.start))
 
 
 _BASE = (

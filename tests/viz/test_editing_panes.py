@@ -1,18 +1,25 @@
 """Latents, directions and points in the real window: mouse and keyboard in, pixels out."""
 
 import pickle
+import shlex
+from dataclasses import replace
 
 import numpy as np
 import PIL.Image
 import pytest
 import torch
+from click.testing import CliRunner
 
+import gen_images
 from editing import directions
 from editing.directions import Directions
 from generation import latent_files
 from generation.latent_files import Latents
+from viz import points_widget
+from viz.command_line import gen_images_command
+from viz.frozen_array import FrozenArray
 from viz.renderer import View
-from viz.settings import FOLDED, Settings
+from viz.settings import Settings, load_settings
 from viz.view import Drag, base_of
 
 pytestmark = pytest.mark.slow
@@ -248,21 +255,153 @@ def test_the_latent_on_screen_is_saved_and_loaded_again(person, styles):
     assert person.application.result.notice is None
 
 
-def test_the_command_draws_the_same_picture(person, styles):
-    from viz.command_line import gen_images_command
-
-    path = str(styles / "w.npz")
-    view = View("net.pkl", latents=path, directions="d.npz", amounts=(("age", 0.5),))
-    command, left_out = gen_images_command(view)
-    assert f"--latents={path}" in command
-    assert "--direction=d.npz:age=0.5" in command
-    assert "--seeds" not in command
+def test_the_command_draws_the_same_picture(person, styles, tmp_path, monkeypatch):
+    latent_files.save(tmp_path / "one.npz", Latents(latent_files.load(styles / "w.npz").ws[1:]))
+    person.window.on_drop([str(tmp_path / "one.npz")])
+    person.window.on_drop([str(styles / "d.npz")])
+    person.enter_number("##age", "2")
+    shown = person.check()
+    result = person.application.result
+    command, left_out = gen_images_command(result.view, result.network)
     assert left_out == []
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(gen_images.main, shlex.split(command)[2:])
+    assert result.exit_code == 0, result.output
+    np.testing.assert_array_equal(np.array(PIL.Image.open("out/proj00.png")), shown)
 
 
-def test_settings_of_earlier_versions_and_new_ones():
-    assert Settings().folded == list(FOLDED)
+def test_the_command_says_that_it_draws_all_images_of_a_file(person, styles):
+    person.window.on_drop([str(styles / "w.npz")])
+    person.settle()
+    person.application.capture.copy_command(person.application.result)
+    assert "without the choice of the image" in person.application.capture.state.message
+
+
+def a_drag(person, num_steps: int = 0, **changes) -> View:
+    view = View(network=person.application.view.network)
+    points, targets = ((5.5, 8.5), (10.5, 4.5)), ((9.5, 8.5), (10.5, 8.5))
+    return View(
+        network=view.network,
+        drag=Drag(base_of(view), points, targets, num_steps=num_steps, **changes),
+    )
+
+
+def test_undo_ends_a_run_and_takes_back_its_steps_only(person):
+    person.application.view = a_drag(person)
+    person.settle()
+    person.click_without_settling("Start##points")
+    while person.application.view.drag.num_steps < 3:
+        person.pump(1)
+    person.do("key", "ctrl+z")
+    person.settle()
+    assert not person.application.points.is_animated
+    assert person.application.view == a_drag(person)
+
+
+def test_a_folded_pane_leaves_the_mouse_alone(person):
+    person.application.view = a_drag(person)
+    person.click("Set points")
+    person.click_without_settling("Start##points")
+    person.click_without_settling("Points", x=0.02)  # folds
+    person.settle()
+    assert not person.application.points.is_animated
+    person.drag("picture", 100, 0)
+    assert person.application.view.x > 0
+    assert len(person.application.view.drag.points) == 2
+
+
+def test_points_are_shown_on_the_image_alone(person):
+    person.application.view = a_drag(person, 2)
+    person.settle()
+    app = person.application
+    assert app.points.shown(app.view, app.result).points == app.result.drag.points
+    for changes in ({"fft": True}, {"layer": "L1_36_8"}, {"untransform": True}):
+        app.view = replace(a_drag(person, 2), **changes)
+        person.settle()
+        assert app.points.shown(app.view, app.result) is None
+        pull(person, (4, 4), (8, 8))
+        assert len(app.view.drag.points) == 2
+
+
+def test_a_press_beside_the_picture_sets_no_point(person):
+    person.click("Set points")
+    left, top, _, _ = person.items["picture"]
+    assert person.application.picture.whole[1] > top + 10
+    person.do("mousemove", round(left) + 5, round(top) + 5)
+    person.do("mousedown", 1)
+    person.do("mousemove", 600, 700)
+    person.do("mouseup", 1)
+    person.settle()
+    assert person.application.view.drag is None
+
+
+def test_a_drag_that_fails_can_be_reset(person, capfd):
+    before = person.picture()
+    mask = FrozenArray.of(np.ones([3, 3], bool))
+    person.application.view = a_drag(person, 1, mask=mask)
+    person.settle()
+    assert "mask" in person.application.result.error
+    assert "mask" in capfd.readouterr().err
+    person.click("Reset##points")
+    np.testing.assert_array_equal(person.check(drag=None), before)
+
+
+def test_points_outside_the_mask_cannot_start(person):
+    mask = np.zeros([16, 16], bool)
+    mask[6:12, 2:12] = True
+    person.application.view = a_drag(person, mask=FrozenArray.of(mask))
+    person.click("Start##points")
+    assert person.application.view.drag.num_steps == 0
+    assert not person.application.points.is_animated
+    mask[:] = True
+    person.application.view = a_drag(person, mask=FrozenArray.of(mask))
+    person.click_without_settling("Start##points")
+    assert person.application.points.is_animated
+
+
+def test_points_of_another_network_do_not_come_back(person, folder):
+    network = person.application.view.network
+    person.application.view = a_drag(person, 2)
+    person.settle()
+    person.application.load(str(folder / "gray.pkl"))
+    person.settle()
+    person.do("key", "ctrl+z")
+    person.check(network=str(folder / "gray.pkl"), drag=None)
+    assert network != str(folder / "gray.pkl")
+
+
+def test_a_file_that_has_changed_is_dropped_again(person, styles):
+    path = styles / "w.npz"
+    person.window.on_drop([str(path)])
+    before = person.check()
+    content = latent_files.load(path)
+    latent_files.save(path, Latents(-content.ws, names=content.names))
+    person.window.on_drop([str(path)])
+    after = person.check(latents=str(path))
+    assert not np.array_equal(before, after)
+    latent_files.save(path, content)
+    person.enter("##Latents of projector.py, or of other programs", str(path))
+    np.testing.assert_array_equal(person.check(), before)
+
+
+def test_results_of_another_drag_are_not_taken_for_this_one(person):
+    person.application.view = a_drag(person, 3)
+    person.settle()
+    result = person.application.result
+    drag = person.application.view.drag
+    assert points_widget._settled(drag, result).points == result.drag.points
+    other = replace(drag, points=drag.points[:1], targets=drag.targets[:1])
+    assert points_widget._settled(other, result) is None
+    assert (
+        points_widget._changed(replace(person.application.view, drag=other), result).drag == other
+    )
+
+
+def test_recent_files_are_remembered(tmp_path, monkeypatch):
+    monkeypatch.setenv("DNNLIB_CACHE_DIR", str(tmp_path))
     settings = Settings()
     for path in ("a.npz", "b.npz", "a.npz"):
         settings.add_recent_file(path)
-    assert settings.recent_files == ["a.npz", "b.npz"]
+    settings.save()
+    assert load_settings().recent_files == ["a.npz", "b.npz"]
+    assert {"Directions", "Points"} <= set(load_settings().folded)

@@ -14,6 +14,7 @@ from editing.dragging import Dragging
 from generation import latent_files
 from generation.latent_files import Latents, network_hash
 from torch_utils import images, latents
+from viz import drag_steps
 from viz.frozen_array import FrozenArray
 from viz.renderer import Renderer, View
 from viz.view import Drag, base_of
@@ -200,6 +201,42 @@ def test_steps_of_a_drag_do_not_depend_on_the_way_to_them(folder):
             assert result.drag == expected[num].drag
     np.testing.assert_array_equal(whole.render(view).image, expected[0].image)
     assert not np.array_equal(expected[4].image, expected[0].image)
+
+
+def test_states_of_earlier_drags_are_kept_until_another_network_comes(folder, monkeypatch):
+    started = []
+
+    class Counted(Dragging):
+        def __init__(self, *args, **kwargs):
+            started.append(args)
+            super().__init__(*args, **kwargs)
+
+    monkeypatch.setattr(drag_steps, "Dragging", Counted)
+    renderer, view = Renderer("cpu"), View(str(folder / "t.pkl"), x=2)
+    first = renderer.render(a_drag(view, 3))
+    other = replace(view, x=5.0)
+    renderer.render(a_drag(other, 2))
+    again = renderer.render(a_drag(view, 3))
+    np.testing.assert_array_equal(again.image, first.image)
+    assert len(started) == 2
+    renderer.render(View(str(folder / "sg2.pkl")))
+    renderer.render(a_drag(view, 1))
+    assert len(started) == 3
+
+
+def test_transforms_that_have_no_effect_are_said(folder, some):
+    _, content = some
+    renderer, view = Renderer("cpu"), View(str(folder / "sg2.pkl"))
+    ws = torch.from_numpy(renderer.render(view).ws)[None]
+    path = folder / "sg2.npz"
+    latent_files.save(path, Latents(ws, content.transforms[:1]))
+    result = renderer.render(replace(view, latents=str(path)))
+    assert "the file's transforms have no effect on this network" in result.notice
+
+
+def test_layers_that_the_network_lacks_are_said(render, two):
+    layers = dict(amounts=(("age", 1.0),), direction_layers=(50, 60))
+    assert "the directions change no layer" in render(directions=str(two[0]), **layers).notice
 
 
 def test_a_drag_goes_on_from_given_styles(folder):
