@@ -12,13 +12,17 @@ import numpy as np
 
 from dnnlib import cli
 from dnnlib.util import open_url
+from editing import directions
 from generation.layout import beside
 from gui_utils.window import Window
+from network_files.load import load_network
 from torch_utils import images
 from viz.application import Application
+from viz.frozen_array import FrozenArray
 from viz.renderer import View
 from viz.screenshot import take_screenshot
 from viz.settings import Settings
+from viz.view import Drag, base_of
 
 START = View(x=3.4, y=0.2, truncation_psi=0.9)
 MOVED = (0.15, -0.1)
@@ -48,6 +52,7 @@ def main(network: str, outdir: Path, size: tuple[int, int], ui_scale: float = 1)
     app.close()
     window.close()
     save("equivariance", equivariance(network))
+    save("points", points("pretrained:faces-stylegan2", size, ui_scale))
 
 
 def equivariance(network: str) -> np.ndarray:
@@ -64,6 +69,27 @@ def equivariance(network: str) -> np.ndarray:
     app.close()
     window.close()
     return beside(*panels)
+
+
+def points(network: str, size: tuple[int, int], ui_scale: float) -> np.ndarray:
+    """A picture along a direction, with points on their way and a mask."""
+    found = directions.find_pca(load_network(network)["G_ema"], 8, 20_000)
+    settings = Settings(folded=["Style mixing", "Equivariance", "Performance", "Capture"])
+    with tempfile.TemporaryDirectory() as folder:
+        path = f"{folder}/pca.npz"
+        directions.save(path, found)
+        window = Window("Visualizer", size, is_offscreen=True, ui_scale=ui_scale)
+        view = View(network=network, x=3, directions=path, amounts=(("pc1", -1.0),))
+        rows, columns = np.ogrid[0.5:32, 0.5:32]
+        mask = (columns - 14) ** 2 + (rows - 12) ** 2 < 11**2
+        drag = Drag(base_of(view), ((12.5, 8.5),), ((17.5, 5.5),), FrozenArray.of(mask))
+        view = replace(view, drag=replace(drag, num_steps=12))
+        app = Application(window, settings, view=view, device="cpu", is_async=False)
+        app.points.state.mode = "points"
+        pixels = take_screenshot(app)
+        app.close()
+        window.close()
+    return pixels
 
 
 if __name__ == "__main__":
