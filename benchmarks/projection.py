@@ -23,6 +23,7 @@ from tqdm import tqdm
 from benchmarks import options, timing
 from data.dataset import ImageFolderDataset
 from dnnlib import cli
+from dnnlib.errors import InputError
 from dnnlib.options import (
     allow_untrusted_option,
     count_option,
@@ -102,9 +103,13 @@ def main(
       python -m benchmarks.projection --network=r.pkl --move
       python -m benchmarks.projection --network=pretrained:shapes-t --data=held-out.zip --pti
     """
+    if data is not None and (move or seed != 0):
+        raise click.UsageError("--move and --seed are for the network's own pictures: leave --data")
     torch_device = options.start(device, threads)
     contents = load_network(network, option="--network", allow_untrusted=allow_untrusted)
     G = contents["G_ema"].to(torch_device).eval().requires_grad_(False)
+    if move and not parts.abilities_of(G).can_move:
+        raise InputError("--move: this network has no input transform, so its content cannot move")
     chosen = feature_spaces.choose(features, contents, torch_device)
     settings = Settings(num_steps=num_steps, restarts=1)
     if data is None:
@@ -185,7 +190,11 @@ def left_to_do(G: Generator, found: Projection, img: Tensor) -> tuple[float, flo
 
     for factor in (1, 1, 0.25):  # from coarse to fine, one number after the other
         for axis, offsets in ((0, angles), (1, SHIFTS), (2, SHIFTS)):
-            tried = [(*step[:axis], step[axis] + o * factor, *step[axis + 1 :]) for o in offsets]
+            smallest_first = sorted(offsets, key=abs)  # no step, where none makes a difference
+            tried = [
+                (*step[:axis], step[axis] + offset * factor, *step[axis + 1 :])
+                for offset in smallest_first
+            ]
             step = min(tried, key=lambda candidate: error(*candidate))
     return abs(step[0]), max(abs(step[1]), abs(step[2]))
 
