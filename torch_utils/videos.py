@@ -107,7 +107,7 @@ def write_video(
     suffix = ".mp4" if extension in (".gif", ".webp") else target.suffix
     temp = target.with_name(f".{shorten_name(target.stem, 100)}.{uuid.uuid4().hex}.tmp{suffix}")
     target.parent.mkdir(parents=True, exist_ok=True)
-    writer = imageio.get_writer(str(temp), **settings)
+    writer = imageio.get_writer(str(temp), **_with_exact_rate(settings))
 
     def append(frame: np.ndarray) -> None:
         try:
@@ -140,7 +140,7 @@ def refuse_old_frames(folder: str | os.PathLike) -> None:
     Raises:
         InputError: If the folder has files that are named like frames.
     """
-    old = sorted(path.name for path in Path(folder).glob("frame*.png"))
+    old = sorted(path.name for path in Path(folder).glob("frame[0-9]*.png"))
     if old:
         raise InputError(
             f"{folder} has frames already, from {old[0]} to {old[-1]}; give another folder, or "
@@ -162,6 +162,15 @@ def write_frames(folder: Path) -> Iterator[Callable[[np.ndarray], None]]:
 
     with _in_background(save) as write:
         yield write
+
+
+def _with_exact_rate(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings whose `fps` ffmpeg gets exactly: imageio writes two decimals, 23.98 for 23.976."""
+    fps = settings.get("fps")
+    if fps is None or float(fps) == float(f"{fps:.02f}"):
+        return settings
+    rate = ["-r", str(float(fps))]  # follows that of imageio, and the last one counts
+    return settings | {"input_params": [*rate, *(settings.get("input_params") or [])]}
 
 
 def _prepare(frame: np.ndarray, extension: str) -> np.ndarray:

@@ -1,6 +1,9 @@
 """Video files out of frames, as an independent reader finds them."""
 
+import re
+import subprocess
 import time
+from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -8,7 +11,9 @@ import imageio_ffmpeg
 import numpy as np
 import PIL.Image
 import pytest
+import scipy.io.wavfile
 
+from dnnlib.errors import InputError
 from torch_utils import videos
 
 
@@ -25,6 +30,43 @@ def probe(path: Path) -> SimpleNamespace:
         fps=meta["fps"],
         frames=np.stack(frames),
     )
+
+
+def duration_sec(path: Path) -> float:
+    """When the last frame of a file ends, in seconds, by its time stamps."""
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "quiet", "-i", str(path)]
+    command += ["-map", "0:v:0", "-c", "copy", "-f", "framecrc", "-"]
+    text = subprocess.run(command, capture_output=True, check=True, text=True).stdout
+    unit = Fraction(re.search(r"^#tb 0: (.*)$", text, re.MULTILINE)[1])
+    packets = [line.split(",") for line in text.splitlines() if not line.startswith("#")]
+    return float(unit * max(int(pts) + int(length) for _, _, pts, length, *_ in packets))
+
+
+@pytest.mark.parametrize("fps", [1.004, 23.976, 25, 24000 / 1001])
+def test_sound_and_video_have_the_exact_frame_rate(fps, tmp_path):
+    """imageio passes two decimals to ffmpeg, so that 1.004 became 1.00."""
+    scipy.io.wavfile.write(tmp_path / "x.wav", 8000, np.zeros(8000, np.int16))
+    settings = videos.writer_settings(".mp4", fps)
+    settings |= videos.audio_settings(tmp_path / "x.wav", 300 / fps)
+    with videos.write_video(tmp_path / "x.mp4", 300, settings) as write:
+        for _ in range(300):
+            write(np.zeros([16, 16, 3], np.uint8))
+    assert duration_sec(tmp_path / "x.mp4") == pytest.approx(300 / fps, abs=1e-4)
+
+
+def test_own_input_options_come_after_the_exact_rate():
+    settings = {"fps": 23.976, "input_params": ["-re"]}
+    assert videos._with_exact_rate(settings)["input_params"] == ["-r", "23.976", "-re"]
+    assert videos._with_exact_rate({"fps": 60}) == {"fps": 60}
+
+
+@pytest.mark.parametrize("name", ["frames.png", "frame_old.png"])
+def test_pictures_that_are_no_frames_stay_beside_them(name, tmp_path):
+    (tmp_path / name).touch()
+    videos.refuse_old_frames(tmp_path)
+    (tmp_path / "frame000007.png").touch()
+    with pytest.raises(InputError, match=r"from frame000007\.png to frame000007\.png"):
+        videos.refuse_old_frames(tmp_path)
 
 
 def test_frames_of_odd_sizes_are_padded(tmp_path):
