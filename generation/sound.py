@@ -81,20 +81,20 @@ def read_wav(path: str | os.PathLike) -> Sound:
             warnings.simplefilter("error", scipy.io.wavfile.WavFileWarning)  # the file ends early
             warnings.filterwarnings("ignore", "Chunk", scipy.io.wavfile.WavFileWarning)  # no sound
             rate, samples = scipy.io.wavfile.read(path)
-    except (ValueError, EOFError, TypeError, scipy.io.wavfile.WavFileWarning) as error:
+    except OSError:
+        raise
+    except Exception as error:  # damaged bytes can make the reader raise anything
+        is_told = isinstance(error, (ValueError, scipy.io.wavfile.WavFileWarning)) and str(error)
         raise InputError(
-            f"{path} cannot be read as a WAV file ({error}); ffmpeg -i {path} new.wav may mend it"
+            f"{path} cannot be read as a WAV file ({error if is_told else 'it is damaged'}); "
+            f"ffmpeg -i {path} new.wav may mend it"
         ) from error
     if samples.size == 0 or rate <= 0:
         raise InputError(f"{path} has no sound")
-    x = samples.astype(np.float32)
-    if samples.dtype.kind == "u":
-        x = (x - 128) / 128  # WAV: only 8 bits are unsigned
-    elif samples.dtype.kind == "i":
-        x /= -float(np.iinfo(samples.dtype).min)
+    x = _one_channel(samples)
     if not np.isfinite(x).all():
         raise InputError(f"{path} has samples that are NaN or infinite")
-    return Sound(x if x.ndim == 1 else x.mean(axis=1), int(rate))
+    return Sound(x, int(rate))
 
 
 def loudness(sound: Sound, band: str, num_frames: int, fps: float) -> np.ndarray:
@@ -150,6 +150,17 @@ def react(
         level = loudness(sound, reaction.band, num_frames, fps)
         found[reaction.track] = reaction.applied(found[reaction.track], level)
     return found
+
+
+def _one_channel(samples: np.ndarray) -> np.ndarray:
+    """Average the channels of samples as scipy reads them, `[N]` or `[N, C]`: float32 `[N]`."""
+    with np.errstate(over="ignore"):  # what is too large becomes infinite
+        x = samples.astype(np.float32)
+        if samples.dtype.kind == "u":
+            x = (x - 128) / 128  # WAV: only 8 bits are unsigned
+        elif samples.dtype.kind == "i":
+            x /= -float(np.iinfo(samples.dtype).min)
+        return x if x.ndim == 1 else x.mean(axis=1)
 
 
 def _cut_out(sound: Sound, band: str) -> np.ndarray:

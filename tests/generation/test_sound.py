@@ -88,6 +88,54 @@ def test_files_that_are_no_sound_are_refused(tmp_path):
         sound.read_wav(tmp_path / "nowhere.wav")
 
 
+@pytest.mark.parametrize(
+    "content", [b"RIFFab", b"RIFFxxxxWAVEfmt ", b"RIFFxxxxWAVEdata\4\0\0\0abcd"]
+)
+def test_pieces_of_headers_are_refused_in_one_line(content, tmp_path):
+    (tmp_path / "x.wav").write_bytes(content)
+    with pytest.raises(InputError, match=r"x\.wav cannot be read as a WAV file \(.+\); ffmpeg") as e:
+        sound.read_wav(tmp_path / "x.wav")
+    assert "\n" not in str(e.value) and "local variable" not in str(e.value)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.float32])
+def test_damaged_headers_end_in_one_line_or_in_finite_samples(dtype, tmp_path):
+    """Every cut of the header, then random bytes in it."""
+    path, rng = tmp_path / "x.wav", np.random.RandomState(0)
+    scipy.io.wavfile.write(path, RATE, np.ones([50, 2], dtype))
+    whole = path.read_bytes()
+    damaged = [whole[:size] for size in range(60)]
+    for _ in range(300):
+        content = bytearray(whole)
+        for position in rng.randint(60, size=rng.randint(1, 4)):
+            content[position] = rng.choice([0, 1, 255, rng.randint(256)])
+        damaged.append(bytes(content))
+    num_refused = 0
+    for content in damaged:
+        path.write_bytes(content)
+        try:
+            got = sound.read_wav(path)
+        except InputError as error:
+            assert "x.wav" in str(error) and "\n" not in str(error)
+            num_refused += 1
+        else:
+            assert got.rate > 0 and got.samples.ndim == 1 and np.isfinite(got.samples).all()
+            assert got.samples.dtype == np.float32
+    assert num_refused > 100
+
+
+@pytest.mark.filterwarnings("error")
+def test_samples_too_large_for_an_average_are_refused(tmp_path):
+    """The sum of the channels has to be finite as well."""
+    scipy.io.wavfile.write(tmp_path / "x.wav", RATE, np.full([10, 2], 3e38, np.float32))
+    with pytest.raises(InputError, match="NaN or infinite"):
+        sound.read_wav(tmp_path / "x.wav")
+    scipy.io.wavfile.write(tmp_path / "x.wav", RATE, np.full(10, 1e300))
+    with pytest.raises(InputError, match="NaN or infinite"):
+        sound.read_wav(tmp_path / "x.wav")
+
+
 def test_zoom_is_multiplied_and_rotation_added_to():
     level, t = np.array([0, 0.5, 1, 0.5]), np.arange(4) / 4
     zoom = sound.Reaction("bass", "zoom", 1, 1.4).applied(tracks.constant(2), level)
