@@ -126,7 +126,8 @@ class VideoFile(cli.LocalPath):
 @click.option(
     "--layer",
     metavar="NAME",
-    help="Show channels of a layer, from mean - 3 to mean + 3 deviations over the keyframes.",
+    help="Show channels of a layer. Grey is the mean over up to 32 frames, spread over the video; "
+    "black and white are three standard deviations from the mean.",
 )
 @options.value_option(
     "--output",

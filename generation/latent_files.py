@@ -25,7 +25,7 @@ from torch import Tensor
 from dnnlib.atomic_file import open_atomic
 from dnnlib.errors import InputError
 from torch_utils import npz
-from torch_utils.latents import transform_buffer
+from torch_utils.latents import have_inverse, transform_buffer
 from torch_utils.networks import Generator
 
 KEYS = ("w", "transform", "c", "names", "network")
@@ -188,6 +188,6 @@ def _checked_transforms(path: str | os.PathLike, matrices: np.ndarray, num: int)
             f"{path}: 'transform' has shape {list(matrices.shape)}, but must be [{num}, 3, 3]"
         )
     matrices = matrices.astype(np.float64)
-    if (np.abs(np.linalg.det(matrices)) < 1e-6).any():
+    if not have_inverse(matrices).all():
         raise InputError(f"{path}: 'transform' has a matrix without inverse")
     return matrices

@@ -15,6 +15,8 @@ import numpy as np
 from dnnlib.errors import InputError
 from torch_utils import latents
 
+MIN_ZOOM = 0.001  # where the transform has no inverse any more, see `latents.have_inverse`
+
 Curve = Callable[[np.ndarray], np.ndarray]
 """From times `[N]` to values `[N]` or `[N, D]`; a `Track`, or what is made from tracks."""
 
@@ -72,10 +74,15 @@ def parse(text: str, convert: Callable[[str], Any] = float) -> Track:
         convert: Reads one value.
 
     Raises:
-        InputError: If a key has no value, or a time is no number or out of order.
+        InputError: If a key has no value, a time is no number or out of order, or `..` and keys are
+            mixed.
         Exception: What `convert` raises.
     """
     if ".." in text:
+        if ":" in text:
+            raise InputError(
+                f"{text!r} mixes FROM..TO with keys; write keys as TIME:VALUE,TIME:VALUE alone"
+            )
         first, _, last = text.partition("..")
         return Track((0.0, 1.0), (convert(first), convert(last)))
     if ":" not in text:
@@ -95,7 +102,7 @@ def content_matrices(
 
     The content is scaled about the centre by `zoom`, turned by `rotate` degrees, then shifted by
     `translate`, in fractions of the image; see `torch_utils.latents.make_transform`. The function
-    raises `InputError` at a zoom that is not above 0.
+    raises `InputError` at a zoom that is not above `MIN_ZOOM`.
     """
 
     if _stays(translate, (0, 0)) and _stays(rotate, 0) and _stays(zoom, 1):
@@ -105,8 +112,10 @@ def content_matrices(
         shifts = np.zeros([len(t), 2]) if translate is None else translate(t)
         angles = np.zeros(len(t)) if rotate is None else rotate(t)
         scales = np.ones(len(t)) if zoom is None else zoom(t)
-        if not (scales > 0).all():
-            raise InputError(f"a zoom must be above 0, but it reaches {scales.min():g}")
+        if not (scales > MIN_ZOOM).all():
+            raise InputError(
+                f"--zoom: a zoom must stay above {MIN_ZOOM:g}, but it reaches {scales.min():g}"
+            )
         found = np.stack(
             [
                 latents.make_transform((x, y), angle)

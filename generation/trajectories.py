@@ -98,8 +98,10 @@ def interpolate(keyframes: np.ndarray, kind: str, wraps: int) -> Trajectory:
 def interpolate_transforms(transforms: np.ndarray, kind: str, wraps: int) -> Trajectory:
     """A closed path through transforms of image content, float64.
 
-    Shifts and angles are interpolated, angles along the shorter way. If one of the transforms does
-    more than to shift and turn, the entries of all matrices are interpolated instead.
+    Between transforms that scale, turn and shift, the logarithm of the scale, the angle (along the
+    shorter way) and the shift are interpolated. If one of the transforms does more, such as to
+    mirror, the entries of all matrices are interpolated instead; in between, matrices may have no
+    inverse.
 
     Args:
         transforms: `[K, height, width, 3, 3]`, see `torch_utils.latents.make_transform`.
@@ -110,13 +112,16 @@ def interpolate_transforms(transforms: np.ndarray, kind: str, wraps: int) -> Tra
         Function from times `[N]` to transforms `[N, height, width, 3, 3]`.
     """
     repeated = np.concatenate([transforms] * (2 * wraps + 1))
+    scales = np.hypot(repeated[..., 0, 0], repeated[..., 0, 1])
     angles = np.arctan2(repeated[..., 0, 1], repeated[..., 0, 0])
-    rigid = _rigid(angles, repeated[..., :2, 2])
-    if not np.allclose(rigid, repeated, atol=1e-5):
+    similar = _similarities(scales, angles, repeated[..., :2, 2])
+    is_close = np.abs(similar - repeated) <= 1e-5 * scales[..., None, None]
+    if not (is_close.all() and scales.all()):
         return _closed_path(repeated, kind, wraps)
+    log_scale_at = _closed_path(np.log(scales), kind, wraps)
     angle_at = _closed_path(np.unwrap(angles, axis=0), kind, wraps)
     shift_at = _closed_path(repeated[..., :2, 2], kind, wraps)
-    return lambda t: _rigid(angle_at(t), shift_at(t))
+    return lambda t: _similarities(np.exp(log_scale_at(t)), angle_at(t), shift_at(t))
 
 
 def truncate(average: Trajectory, full: Trajectory, psi: Curve, num_keyframes: int) -> Trajectory:
@@ -200,12 +205,15 @@ def _rest_at_whole_numbers(t: np.ndarray) -> np.ndarray:
     return whole + x * x * (3 - 2 * x)
 
 
-def _rigid(angles: np.ndarray, shifts: np.ndarray) -> np.ndarray:
-    """Matrices `[..., 3, 3]` that turn by `angles` `[...]`, in radians, and shift by `[..., 2]`."""
+def _similarities(scales: np.ndarray, angles: np.ndarray, shifts: np.ndarray) -> np.ndarray:
+    """Matrices `[..., 3, 3]` that scale by `scales` `[...]`, turn by `angles` `[...]`, then shift.
+
+    Angles are in radians, and `shifts` are `[..., 2]`.
+    """
     matrices = np.zeros([*angles.shape, 3, 3])
-    matrices[..., 0, 0] = matrices[..., 1, 1] = np.cos(angles)
-    matrices[..., 0, 1] = np.sin(angles)
-    matrices[..., 1, 0] = -np.sin(angles)
+    matrices[..., 0, 0] = matrices[..., 1, 1] = scales * np.cos(angles)
+    matrices[..., 0, 1] = scales * np.sin(angles)
+    matrices[..., 1, 0] = -matrices[..., 0, 1]
     matrices[..., :2, 2] = shifts
     matrices[..., 2, 2] = 1
     return matrices

@@ -32,7 +32,8 @@ from generation.trajectories import (
 from torch_utils import images, latents, videos
 from torch_utils.networks import Generator, device_of
 
-MAX_MEASURED = 32  # keyframes from which the scale of a layer is found
+MAX_MEASURED = 32  # frames from which the scale of a layer is found
+NUM_CHECKED = 1000  # frames whose transforms are in memory at once
 
 
 @torch.no_grad()
@@ -97,8 +98,9 @@ def gen_interp_video(
         stabilize: Keep the content of StyleGAN3 in its place, see
             `torch_utils.latents.mean_input_transform`.
         layer: Show the first three channels of this layer, or the first one if there are fewer. In
-            each channel, medium grey is the mean over the keyframes, and black and white are three
-            standard deviations away. Pixels are repeated up to the size of the network's images.
+            each channel, medium grey is the mean over up to 32 frames, which are spread evenly over
+            the video, and black and white are three standard deviations from the mean. Pixels are
+            repeated up to the size of the network's images.
         frames: Folder for the frames as PNG files, frame000000.png and so on, which keep
             transparency. It may not have such files before.
         video_kwargs: Keyword arguments of `imageio.get_writer`, such as `fps`, `bitrate`, `codec`.
@@ -136,8 +138,8 @@ def gen_interp_video(
     first = trajectory(np.zeros(1))[0, 0, [0]]  # [1, num_ws, w_dim]
     _warm_up(G, to_device(first, device), layer)
     times = np.arange(len(table) * w_frames) / w_frames
-    if content is not None:
-        content(times / len(table))  # refuses numbers out of range before the first frame
+    if matrices is not None:
+        _check_matrices(matrices, times, np.array(names)[table])
     with latents.mean_input_transform(G) if stabilize else contextlib.nullcontext():
         pictures = render_frames(
             G,
@@ -226,6 +228,20 @@ def _everywhere(matrices: np.ndarray) -> np.ndarray:
     return matrices[:, None, None]
 
 
+def _check_matrices(matrices: Trajectory, times: np.ndarray, keyframe_names: np.ndarray) -> None:
+    """Refuse transforms of the content that cannot be drawn, before the first frame."""
+    for start in range(0, len(times), NUM_CHECKED):
+        found = matrices(times[start : start + NUM_CHECKED])
+        bad = np.argwhere(~latents.have_inverse(found.reshape(len(found), -1, 3, 3)))
+        if len(bad):
+            frame, cell = bad[0].tolist()
+            origin = _origin(start + frame, times[start + frame], cell, keyframe_names)
+            raise InputError(
+                f"{origin}: the transform of the content has no inverse; change the array "
+                "'transform' of --latents, or --zoom"
+            )
+
+
 def _warm_up(G: Generator, ws: Tensor, layer: str | None) -> None:
     """Draw one image; refuse layers that the network does not have."""
     if layer is None:
@@ -270,15 +286,16 @@ def render_frames(
     """
     width, height = grid_dims
     cells = width * height
-    scene = _Scene(G, trajectory, matrices, cells, batch, device, keyframe_names)
+    scene = _Scene(G, trajectory, matrices, times, cells, batch, device, keyframe_names)
     draw = partial(_draw_image, G, noise_mode=noise_mode)
     if layer is not None:
         draw = partial(layers.output_of, G.synthesis, layer, noise_mode=noise_mode)
-        keyframe_times = np.unique(np.floor(times))[:MAX_MEASURED]
-        scale = layers.measure(scene.images(keyframe_times, draw))
+        num = min(len(times), MAX_MEASURED)
+        measured = np.arange(num) * len(times) // num  # spread evenly
+        scale = layers.measure(scene.images(measured, draw))
         draw = partial(_draw_layer, draw, scale, G.img_resolution)
     done: list[Tensor] = []
-    for img in scene.images(times, draw):
+    for img in scene.images(np.arange(len(times)), draw):
         done.extend(images.to_uint8(img).cpu())
         while len(done) >= cells:
             frame = images.make_grid(torch.stack(done[:cells]), grid_dims)
@@ -306,59 +323,55 @@ class _Scene:
     G: Generator
     trajectory: Trajectory
     matrices: Trajectory | None
+    times: np.ndarray
     cells: int
     batch: int
     device: torch.device
     keyframe_names: np.ndarray | None
 
-    def images(self, times: np.ndarray, draw: Callable[[Tensor], Tensor]) -> Iterator[Tensor]:
-        """Batches of what `draw` makes of styles, over all cells of the frames in turn."""
-        for start in range(0, len(times) * self.cells, self.batch):
-            idx = np.arange(start, min(start + self.batch, len(times) * self.cells))
-            names = [self._origin(times, i) for i in idx.tolist()]
-            ws = to_device(self._of_images(self.trajectory, times, idx), self.device)
+    def images(self, frames: np.ndarray, draw: Callable[[Tensor], Tensor]) -> Iterator[Tensor]:
+        """Batches of what `draw` makes of styles, over all cells of some frames in turn."""
+        for start in range(0, len(frames) * self.cells, self.batch):
+            idx = np.arange(start, min(start + self.batch, len(frames) * self.cells))
+            ws = to_device(self._of_images(self.trajectory, frames, idx), self.device)
             if self.matrices is None:
                 img = draw(ws)
             else:
-                matrices = self._of_images(self.matrices, times, idx)
-                img = _draw_moved(self.G, draw, ws, matrices, names)
-            images.check_finite(img, names)
+                img = _draw_moved(self.G, draw, ws, self._of_images(self.matrices, frames, idx))
+            images.check_finite(img, [self._name(frames, i) for i in idx.tolist()])
             yield img
 
-    def _of_images(self, path: Trajectory, times: np.ndarray, idx: np.ndarray) -> np.ndarray:
+    def _of_images(self, path: Trajectory, frames: np.ndarray, idx: np.ndarray) -> np.ndarray:
         """What a path has for some images, which are counted over all frames and cells."""
         first, last = idx[[0, -1]] // self.cells
-        found = path(times[first : last + 1])  # [frames, height or 1, width or 1, ...]
+        found = path(self.times[frames[first : last + 1]])  # [frames, height or 1, width or 1, ...]
         shape = found.shape[3:]
         found = np.broadcast_to(
             found.reshape(len(found), -1, *shape), (len(found), self.cells, *shape)
         )
         return found.reshape(-1, *shape)[idx - first * self.cells]
 
-    def _origin(self, times: np.ndarray, idx: int) -> str:
+    def _name(self, frames: np.ndarray, idx: int) -> str:
         """Name of an image for messages."""
-        frame, cell = divmod(idx, self.cells)
-        if self.keyframe_names is None:
-            return f"frame {frame}"
-        keyframe = int(times[frame])
-        first, second = (
-            self.keyframe_names[k % len(self.keyframe_names)].flat[cell]
-            for k in (keyframe, keyframe + 1)
-        )
-        return f"frame {frame}, between {first} and {second}"
+        place, cell = divmod(idx, self.cells)
+        frame = int(frames[place])
+        return _origin(frame, self.times[frame], cell, self.keyframe_names)
+
+
+def _origin(frame: int, time: float, cell: int, keyframe_names: np.ndarray | None) -> str:
+    """Where an image of a frame comes from, for messages; `keyframe_names` `[K, height, width]`."""
+    if keyframe_names is None:
+        return f"frame {frame}"
+    first, second = (
+        keyframe_names[k % len(keyframe_names)].flat[cell] for k in (int(time), int(time) + 1)
+    )
+    return f"frame {frame}, between {first} and {second}"
 
 
 def _draw_moved(
-    G: Generator,
-    draw: Callable[[Tensor], Tensor],
-    ws: Tensor,
-    matrices: np.ndarray,
-    names: Sequence[str],
+    G: Generator, draw: Callable[[Tensor], Tensor], ws: Tensor, matrices: np.ndarray
 ) -> Tensor:
     """Draw images with content transforms `[N, 3, 3]`, in one pass where these are equal."""
-    for matrix, name in zip(matrices, names, strict=True):
-        if abs(np.linalg.det(matrix)) < 1e-6:
-            raise InputError(f"{name}: the transform of the content has no inverse")
     parts = []
     for _, group in itertools.groupby(range(len(ws)), key=lambda i: matrices[i].tobytes()):
         same = list(group)

@@ -60,6 +60,14 @@ def make_transform(translate: tuple[float, float], angle: float) -> np.ndarray:
     return np.array([[cos, sin, tx], [-sin, cos, ty], [0, 0, 1]], dtype=np.float64)
 
 
+def have_inverse(matrices: np.ndarray) -> np.ndarray:
+    """Which transforms `[..., 3, 3]` can be inverted: booleans `[...]`.
+
+    Content that shrinks to a thousandth cannot.
+    """
+    return np.abs(np.linalg.det(matrices)) >= 1e-6
+
+
 def transform_buffer(G: torch.nn.Module) -> Tensor | None:
     """The buffer of `G` with the inverse of the content's transform; `None` if it has none."""
     return getattr(getattr(G.synthesis, "input", None), "transform", None)

@@ -6,6 +6,7 @@ import pytest
 from dnnlib.errors import InputError
 from generation import tracks
 from generation.tracks import Track
+from torch_utils import latents
 
 TIMES = np.array([0, 0.25, 0.5, 0.75])
 
@@ -39,6 +40,8 @@ def test_values_may_have_commas(text):
     [
         ("x:1,1:2", "'x' in 'x:1,1:2' is not a time; write keys as TIME:VALUE"),
         ("nan:1", "is not a time"),
+        ("0:0.5..1", r"'0:0\.5\.\.1' mixes FROM\.\.TO with keys; write keys as TIME:VALUE"),
+        ("0..1:2", r"mixes FROM\.\.TO with keys"),
         ("0:1,2:3", r"time 2 is not from 0 \(the start\) to 1"),
         ("-0.5:1", "time -0.5 is not from 0"),
         ("0:1,0.5:2,0.5:3", "time 0.5 comes after 0.5; times must increase"),
@@ -81,7 +84,13 @@ def test_content_that_stays_has_no_matrices():
     assert tracks.content_matrices() is None
 
 
-def test_a_zoom_through_zero_is_refused():
-    matrices = tracks.content_matrices(zoom=lambda t: 1 - 2 * t)
-    with pytest.raises(InputError, match=r"a zoom must be above 0, but it reaches -0\.5"):
-        matrices(TIMES)
+@pytest.mark.parametrize(
+    ("zoom", "least"), [(lambda t: 1 - 2 * t, "-1"), (tracks.parse("1..0.0005"), "0.000[4-9]")]
+)
+def test_zooms_too_small_to_invert_are_refused(zoom, least):
+    matrices = tracks.content_matrices(zoom=zoom)
+    message = f"--zoom: a zoom must stay above 0.001, but it reaches {least}"
+    with pytest.raises(InputError, match=message):
+        matrices(np.array([0, 0.75, 1 - 1e-9]))
+    smallest = tracks.content_matrices(zoom=tracks.constant(tracks.MIN_ZOOM * (1 + 1e-6)))
+    assert latents.have_inverse(smallest(TIMES)).all()

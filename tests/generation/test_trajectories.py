@@ -81,6 +81,20 @@ def test_content_that_turns_on_and_on_has_no_jump():
     np.testing.assert_allclose(path(np.array([2.5]))[0], transforms_of(((0, 0), 300))[0], atol=1e-6)
 
 
+@pytest.mark.parametrize("kind", ["linear", "smooth", "spline"])
+def test_content_that_turns_and_grows_keeps_its_shape(kind):
+    """Between 1 and a half turn at 1.44, entry by entry, matrices pass through zero."""
+    half_turn = latents.make_transform((0.4, 0), 180)
+    half_turn[:2, :2] *= 1.44
+    matrices = np.stack([np.eye(3), half_turn])[:, None, None]
+    path = trajectories.interpolate_transforms(matrices, kind, wraps=2)
+    np.testing.assert_allclose(path(np.arange(2)), matrices, atol=1e-12)
+    got = path(np.array([0.5]))[0, 0, 0]
+    np.testing.assert_allclose(got[:2, :2] @ got[:2, :2].T, 1.44 * np.eye(2), atol=1e-6)
+    np.testing.assert_allclose(got[:, 2], [0.2, 0, 1], atol=1e-12)
+    np.testing.assert_allclose(np.abs(got[0, 1]), 1.2, atol=1e-6)  # a quarter turn
+
+
 def test_other_transforms_are_interpolated_entry_by_entry():
     matrices = np.stack([np.diag([1.0, 1, 1]), np.diag([3.0, 2, 1])])[:, None, None]
     path = trajectories.interpolate_transforms(matrices, "linear", wraps=2)

@@ -133,17 +133,51 @@ def test_stabilized_content_has_the_transform_of_the_mean_style(G, tmp_path):
 
 
 def test_layers_are_scaled_alike_in_all_frames(G, tmp_path):
-    """Grey is the mean over both keyframes, and 127 levels are three deviations."""
+    """Grey is the mean over all four frames, and 127 levels are three deviations."""
     name = G.synthesis.layer_names[1]
     got = frames_of(G, tmp_path / "f", class_idx=0, layer=name)
     ws = [styles(G, seed, 0) for seed in (0, 1)]
+    ws = [ws[0], (ws[0] + ws[1]) / 2, ws[1], (ws[0] + ws[1]) / 2]
     x = torch.cat([layers.output_of(G.synthesis, name, style) for style in ws])[:, :3].double()
     mean, deviation = x.mean((0, 2, 3)), x.std((0, 2, 3), correction=0)
     expected = (x.permute(0, 2, 3, 1) - mean) / (3 * deviation) * 127.5 + 128
     factor = max(16 // x.shape[-1], 1)
-    shown = got[[0, 2], ::factor, ::factor]
+    shown = got[:, ::factor, ::factor]
     np.testing.assert_allclose(shown, expected.clamp(0, 255).int().numpy(), atol=1)
     assert got.shape[1] == x.shape[-1] * factor
+
+
+def test_scale_of_a_layer_is_that_of_frames_all_over_the_video(G, tmp_path, monkeypatch):
+    """Of 80 frames, 32 are measured; all are different, though there is one keyframe."""
+    measured = []
+
+    def measure(outputs):
+        measured.extend(outputs)
+        return layers.Scale(torch.zeros(1, 3, 1, 1), torch.ones(1, 3, 1, 1))
+
+    monkeypatch.setattr(layers, "measure", measure)
+    name, psi = G.synthesis.layer_names[1], tracks.parse("0..1")
+    frames_of(G, tmp_path / "f", seeds=[7], w_frames=80, class_idx=0, psi=psi, layer=name)
+    ws = [styles(G, 7, 0, psi=float(int(i * 80 / 32)) / 80) for i in range(32)]
+    expected = torch.cat([layers.output_of(G.synthesis, name, style) for style in ws])
+    torch.testing.assert_close(torch.cat(measured), expected, atol=1e-3, rtol=1e-3)
+
+
+def test_damage_is_found_at_the_right_frame_while_a_layer_is_measured(G, tmp_path):
+    """The third frame that is measured is frame 5 of 80."""
+    name = G.synthesis.layer_names[1]
+    amount = lambda t: np.where(t < 5 / 80, 0, np.inf)  # noqa: E731
+    offset = torch.ones([G.num_ws, G.w_dim])
+    with pytest.raises(InputError, match="frame 5, between seed 7 and seed 7"):
+        frames_of(
+            G,
+            tmp_path / "f",
+            seeds=[7],
+            w_frames=80,
+            class_idx=0,
+            directions=[(offset, amount)],
+            layer=name,
+        )
 
 
 def test_transparency_stays_in_png_files_beside_a_video(tmp_path, writers):
@@ -167,11 +201,32 @@ def test_old_frames_are_kept_and_refused(G, tmp_path):
     assert before == {path: path.read_bytes() for path in (tmp_path / "f").iterdir()}
 
 
-def test_zooms_through_zero_are_refused_before_the_first_frame(G, tmp_path):
-    content = tracks.content_matrices(zoom=lambda t: 1 - 2 * t)
-    with pytest.raises(InputError, match="a zoom must be above 0"):
-        frames_of(G, tmp_path / "f", class_idx=0, content=content)
-    assert not (tmp_path / "f").exists()
+def passes_of(G) -> list[int]:
+    """A list that gets one entry for each pass of `G`."""
+    passes: list[int] = []
+    G.synthesis.register_forward_hook(lambda *args: passes.append(1))
+    return passes
+
+
+@pytest.mark.parametrize("zoom", [lambda t: 1 - 2 * t, tracks.parse("1..0.0005")])
+def test_zooms_too_small_are_refused_before_the_first_frame(zoom, G, tmp_path):
+    passes = passes_of(G)
+    content = tracks.content_matrices(zoom=zoom)
+    with pytest.raises(InputError, match="--zoom: a zoom must stay above 0.001"):
+        frames_of(G, tmp_path / "f", seeds=[0], w_frames=4000, class_idx=0, content=content)
+    assert not (tmp_path / "f").exists() and len(passes) == 1  # the warm-up
+
+
+def test_mirrored_keyframes_are_refused_before_the_first_frame(G, tmp_path):
+    """Half way to a mirrored picture there is none; a frame there would have no content."""
+    passes = passes_of(G)
+    mirrored = np.diag([-1.0, 1, 1])[None]
+    message = "frame 1, between seed 0 and style 0: the transform .* change the array 'transform'"
+    with pytest.raises(InputError, match=message):
+        frames_of(
+            G, tmp_path / "f", seeds=[0], class_idx=0, ws=styles(G, 1, 0), transforms=mirrored
+        )
+    assert not (tmp_path / "f").exists() and len(passes) == 1
 
 
 def test_classes_of_an_unconditional_network_only_warn(tmp_path):
