@@ -97,12 +97,21 @@ def load(path: str | os.PathLike) -> Directions:
     if scales.dtype.kind not in "fiu" or not np.isfinite(scales).all():
         raise InputError(f"{path}: 'scales' must be finite numbers")
     method = str(npz.read_array(path, "method")) if "method" in names else ""
-    reach = float(npz.read_array(path, "reach")) if "reach" in names else NUM_DEVIATIONS
+    reach = _read_reach(path) if "reach" in names else NUM_DEVIATIONS
     given = vectors.astype(np.float32), scales.astype(np.float64), tuple(map(str, texts))
     try:
         return Directions(*given, method, reach)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
+
+
+def _read_reach(path: str | os.PathLike) -> float:
+    reach = npz.read_array(path, "reach")
+    if reach.dtype.kind not in "fiu" or reach.size != 1 or not 0 < reach.item() < np.inf:
+        raise InputError(
+            f"{path}: 'reach' must be one finite number above 0, not {reach.ravel()[:3].tolist()}"
+        )
+    return float(reach.item())
 
 
 def save(path: str | os.PathLike, found: Directions) -> None:

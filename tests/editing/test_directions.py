@@ -163,6 +163,15 @@ def test_files_come_back_and_bad_ones_are_refused(tmp_path):
             directions.load(tmp_path / "d.npz")
 
 
+@pytest.mark.parametrize("reach", [[1.0, 2.0], np.nan, np.inf, 0, -1, "far", []])
+def test_a_reach_that_is_no_length_is_refused(reach, tmp_path):
+    np.savez(tmp_path / "d.npz", directions=np.eye(4)[None], reach=np.array(reach))
+    with pytest.raises(InputError, match=r"d\.npz: 'reach' must be one finite number above 0"):
+        directions.load(tmp_path / "d.npz")
+    np.savez(tmp_path / "d.npz", directions=np.eye(4)[None], reach=np.array(2))
+    assert directions.load(tmp_path / "d.npz").reach == 2
+
+
 @pytest.mark.parametrize("names", [("a", "a"), ("",), ("a:b",), ("a=1",)])
 def test_names_that_no_option_can_name_are_refused(names):
     with pytest.raises(InputError, match="cannot name a direction"):
