@@ -155,7 +155,7 @@ def react(
 def _one_channel(samples: np.ndarray) -> np.ndarray:
     """Average the channels of samples as scipy reads them, `[N]` or `[N, C]`: float32 `[N]`."""
     with np.errstate(over="ignore"):  # what is too large becomes infinite
-        x = samples.astype(np.float32)
+        x: np.ndarray = samples.astype(np.float32)
         if samples.dtype.kind == "u":
             x = (x - 128) / 128  # WAV: only 8 bits are unsigned
         elif samples.dtype.kind == "i":

@@ -93,7 +93,7 @@ def test_files_that_are_no_sound_are_refused(tmp_path):
 )
 def test_pieces_of_headers_are_refused_in_one_line(content, tmp_path):
     (tmp_path / "x.wav").write_bytes(content)
-    with pytest.raises(InputError, match=r"x\.wav cannot be read as a WAV file \(.+\); ffmpeg") as e:
+    with pytest.raises(InputError, match=r"x\.wav cannot be read as a WAV file \(.+\); ") as e:
         sound.read_wav(tmp_path / "x.wav")
     assert "\n" not in str(e.value) and "local variable" not in str(e.value)
 

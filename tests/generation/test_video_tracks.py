@@ -212,7 +212,7 @@ def passes_of(G) -> list[int]:
 def test_zooms_too_small_are_refused_before_the_first_frame(zoom, G, tmp_path):
     passes = passes_of(G)
     content = tracks.content_matrices(zoom=zoom)
-    with pytest.raises(InputError, match="--zoom: a zoom must stay above 0.001"):
+    with pytest.raises(InputError, match=r"--zoom: a zoom must stay above 0\.001"):
         frames_of(G, tmp_path / "f", seeds=[0], w_frames=4000, class_idx=0, content=content)
     assert not (tmp_path / "f").exists() and len(passes) == 1  # the warm-up
 
