@@ -153,10 +153,10 @@ class VideoFile(cli.LocalPath):
     type=ReactionType(),
     multiple=True,
     callback=check_reactions,
-    metavar="BAND:TRACK=LOW..HIGH",
+    metavar="BAND:NAME=LOW..HIGH",
     help="Change a track with the loudness of bass (20-250 Hz), mid (250-2000 Hz) or treble "
-    "(2-16 kHz): LOW in silence, HIGH at the loudest. It multiplies zoom and trunc, and adds to "
-    "rotate and a --direction's name. Up to three.",
+    "(2-16 kHz): LOW in silence, HIGH at the loudest. It multiplies the tracks zoom and trunc, and "
+    "adds to rotate and to a --direction, by its NAME. Up to three.",
 )
 @options.value_option(
     "--fps",
@@ -237,8 +237,8 @@ def main(
     """
     if not seeds and latents is None:
         raise click.UsageError("Missing option '--seeds' (or '--latents').")
-    if not seeds and (class_idx is not None or trunc != tracks.constant(1)):
-        warnings.warn("--trunc and --class have no effect without --seeds", stacklevel=1)
+    if not seeds:
+        _tell_of_seeds(trunc, class_idx, reactions)
     _check_outputs(output, frames, fps, bitrate, audio, reactions)
     loaded = None if latents is None else latent_files.load(latents)
     num = len(seeds or []) + (0 if loaded is None else len(loaded))
@@ -254,8 +254,8 @@ def main(
     if audio is not None:
         rate = settings.get("fps", fps or 60)
         sound = read_wav(audio)
+        _tell_lengths(sound, num_frames / rate, has_video=output is not None)
         if output is not None:
-            _tell_lengths(sound, num_frames / rate)
             settings |= _audio_settings(audio, num_frames / rate, settings)
         if reactions:
             named |= {name: amount for _, name, amount in moves}
@@ -297,6 +297,17 @@ def main(
             **settings,
         )
     click.echo(f"Wrote {' and '.join(str(path) for path in (output, frames) if path is not None)}")
+
+
+def _tell_of_seeds(trunc: Track, class_idx: Track | None, reactions: Sequence[Reaction]) -> None:
+    """Warn of what only changes seeds."""
+    options = {
+        "--trunc": trunc != tracks.constant(1),
+        "--class": class_idx is not None,
+        "--react of trunc": any(reaction.track == "trunc" for reaction in reactions),
+    }
+    for option in (option for option, is_given in options.items() if is_given):
+        warnings.warn(f"{option} has no effect without --seeds", stacklevel=2)
 
 
 def _check_outputs(
@@ -357,13 +368,15 @@ def _audio_settings(path: Path, video_sec: float, settings: dict[str, Any]) -> d
     return more | {"output_params": [*settings["output_params"], *more["output_params"]]}
 
 
-def _tell_lengths(sound: Sound, video_sec: float) -> None:
+def _tell_lengths(sound: Sound, video_sec: float, has_video: bool) -> None:
     """Warn if sound and video differ in length by more than a tenth of a second."""
     lengths = f"the sound takes {sound.duration_sec:.1f} s and the video {video_sec:.1f} s"
     if sound.duration_sec > video_sec + 0.1:
-        warnings.warn(f"--audio: {lengths}; the rest of the sound is cut off", stacklevel=2)
+        end = "the rest of the sound is cut off" if has_video else "nothing reacts to the rest"
+        warnings.warn(f"--audio: {lengths}; {end}", stacklevel=2)
     elif sound.duration_sec < video_sec - 0.1:
-        warnings.warn(f"--audio: {lengths}; the video ends in silence", stacklevel=2)
+        end = "the video ends in silence" if has_video else "the last frames react to silence"
+        warnings.warn(f"--audio: {lengths}; {end}", stacklevel=2)
 
 
 def _check_names(named: Mapping[str, Curve], moves: Sequence[tuple[Path, str, Track]]) -> None:

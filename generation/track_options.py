@@ -31,9 +31,9 @@ class TrackType(click.ParamType):
 
 
 class ReactionType(click.ParamType):
-    """A band, the track that reacts to it, and how: `bass:zoom=1..1.2`."""
+    """A band, the name of the track that reacts to it, and how: `bass:zoom=1..1.2`."""
 
-    name = "band:track=low..high"
+    name = "band:name=low..high"
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
@@ -44,9 +44,7 @@ class ReactionType(click.ParamType):
         band, _, track = place.partition(":")
         low, dots, high = ends.partition("..")
         if not (track and dots):
-            self.fail(
-                f"{value!r} is not BAND:TRACK=LOW..HIGH, such as bass:zoom=1..1.2", param, ctx
-            )
+            self.fail(f"{value!r} is not BAND:NAME=LOW..HIGH, such as bass:zoom=1..1.2", param, ctx)
         if band not in sound.BANDS:
             self.fail(f"{band!r} is no band; choose from {', '.join(sound.BANDS)}", param, ctx)
         number = cli.FiniteFloat()

@@ -7,12 +7,15 @@ import numpy as np
 import PIL.Image
 import pytest
 import scipy.io.wavfile
+import torch
 from click.testing import CliRunner
+from scipy.interpolate import CubicSpline
 
 import gen_video
 from editing import directions
 from tests.small_networks import load, write_pickles
 from tests.torch_utils.test_videos import probe
+from torch_utils import images, latents
 
 RATE = 16000
 
@@ -59,14 +62,25 @@ def test_frames_alone_are_those_of_the_video(run, tmp_path):
     assert (tmp_path / "x.webp").exists()
 
 
-def test_defaults_are_the_video_of_before(run, tmp_path):
-    """The default easing and constant tracks change nothing."""
-    args = ["--seeds=0-2", "--w-frames=2", "--class=2"]
-    assert run("cond", *args, "--frames=a").exit_code == 0
-    explicit = ["--easing=spline", "--trunc=1..1", "--rotate=0", "--zoom=1", "--translate=0,0"]
-    result = run("cond", *args[:2], "--class=2..2", *explicit, "--frames=b")
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["--class=2"],
+        ["--class=2..2", "--easing=spline", "--trunc=1..1", "--rotate=0", "--zoom=1",
+         "--translate=0,0"],
+    ],
+)  # fmt: skip
+def test_defaults_and_tracks_that_stay_are_a_periodic_spline(args, run, folder, tmp_path):
+    result = run("cond", "--seeds=0-2", "--w-frames=2", *args, "--frames=f")
     assert result.exit_code == 0, result.output
-    np.testing.assert_array_equal(frames(tmp_path / "a"), frames(tmp_path / "b"))
+    G = load(folder, "cond")
+    z = latents.z_from_seeds([0, 1, 2], G.z_dim).float()
+    with torch.no_grad():
+        ws = G.mapping(z, latents.label_from_class(2, G.c_dim, 3)).double()
+        spline = CubicSpline(range(4), ws[[0, 1, 2, 0]], bc_type="periodic")
+        img = G.synthesis(torch.from_numpy(spline(np.arange(6) / 2)), noise_mode="const")
+    expected = images.to_uint8(img).permute(0, 2, 3, 1).numpy()
+    np.testing.assert_allclose(frames(tmp_path / "f").astype(int), expected.astype(int), atol=1)
 
 
 def test_everything_at_once(run, folder, song, tmp_path):
@@ -116,6 +130,21 @@ def test_video_keeps_its_length_whatever_the_sound_has(w_frames, warning, run, s
     assert abs(loud - 20000 / 2**0.5) < 3000
 
 
+@pytest.mark.parametrize(
+    ("w_frames", "warning"),
+    [
+        (30, None),
+        (15, "the sound takes 1.0 s and the video 0.5 s; nothing reacts to the rest"),
+        (60, "the sound takes 1.0 s and the video 2.0 s; the last frames react to silence"),
+    ],
+)
+def test_lengths_are_compared_for_frames_alone(w_frames, warning, run, song):
+    args = ["--seeds=0", "--fps=30", "--audio=song.wav", "--react=bass:zoom=1..2", "--frames=f"]
+    result = run("t", f"--w-frames={w_frames}", *args)
+    assert result.exit_code == 0, result.output
+    assert (warning or "") in result.stderr and ("Warning" in result.stderr) == bool(warning)
+
+
 def decoded_sound(path) -> np.ndarray:
     command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "quiet", "-i", str(path)]
     command += ["-f", "s16le", "-ar", str(RATE), "-ac", "1", "-"]
@@ -136,7 +165,7 @@ def test_layer_goes_into_videos(run, tmp_path):
         ("t", ["--frames=f", "--react=bass:zoom=1..2"], "--react takes the sound of --audio"),
         ("t", ["--frames=f", "--audio=song.wav"], "PNG files have no sound; give --output"),
         ("t", ["--output=x.gif", "--audio=song.wav"], ".gif files have no sound; write an .mp4"),
-        ("t", ["--frames=f", "--react=zoom=1..2"], "is not BAND:TRACK=LOW..HIGH, such as bass"),
+        ("t", ["--frames=f", "--react=zoom=1..2"], "is not BAND:NAME=LOW..HIGH, such as bass"),
         ("t", ["--frames=f", "--react=high:zoom=1..2"], "'high' is no band; choose from bass"),
         ("t", ["--frames=f", *["--react=mid:zoom=1..2"] * 4], "4 reactions are too many"),
         ("t", ["--frames=f", "--zoom=0..1"], "'0' is not a number above 0"),
@@ -164,8 +193,12 @@ def test_bad_options_are_usage_errors(network, args, message, run, song, tmp_pat
         ("sg2", ["--stabilize"], "--stabilize is for StyleGAN3"),
         ("sg2", ["--layer=b99"], "--layer: this network has no layer 'b99'; there are: b4.conv1,"),
         ("cond", ["--class=0..3"], "--class 3 does not exist: choose one from 0 to 2"),
-        ("t", ["--audio=song.wav", "--react=bass:size=1..2"], "--react: there is no track 'size'"),
-        ("t", ["--audio=song.wav", "--react=treble:zoom=1..2"], "has no treble"),
+        (
+            "t",
+            ["--audio=song.wav", "--fps=1", "--react=bass:size=1..2"],
+            "--react: there is no track 'size'",
+        ),
+        ("t", ["--audio=song.wav", "--fps=1", "--react=treble:zoom=1..2"], "has no treble"),
     ],
 )
 def test_requests_that_do_not_suit_the_network_end_in_one_line(
@@ -192,6 +225,27 @@ def test_options_without_effect_are_named(run):
     assert result.exit_code == 0
     assert "--bitrate has no effect without --output" in result.stderr
     assert "--fps has no effect without --output or --react" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("args", "idle"),
+    [
+        ([], []),
+        (["--trunc=0.5"], ["--trunc"]),
+        (["--class=1"], ["--class"]),
+        (["--react=bass:trunc=0.5..1", "--react=bass:zoom=1..2"], ["--react of trunc"]),
+        (["--trunc=0..1", "--class=1", "--react=mid:trunc=0..1"],
+         ["--trunc", "--class", "--react of trunc"]),
+    ],
+)  # fmt: skip
+def test_what_only_changes_seeds_is_named(args, idle, run, folder, song):
+    G = load(folder, "t")
+    np.savez("w.npz", w=np.zeros([1, G.num_ws, G.w_dim]))
+    audio = ["--audio=song.wav"] if any("react" in arg for arg in args) else []
+    result = run("t", "--latents=w.npz", "--w-frames=1", *args, *audio, "--frames=f")
+    assert result.exit_code == 0, result.output
+    told = [line for line in result.stderr.splitlines() if "without --seeds" in line]
+    assert told == [f"Warning: {option} has no effect without --seeds" for option in idle]
 
 
 def test_directions_that_share_a_name_cannot_react(run, folder, song):
