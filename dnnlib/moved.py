@@ -117,6 +117,7 @@ NAMES = {
     "training.stop_request": {
         "dnnlib.interrupts": "ignore_signals",
     },
+    "viz.layers": {"editing.middle_features": "content_width"},
     "viz.application": {
         "viz.screenshot": "STILL_FRAMES take_screenshot",
     },

@@ -5,9 +5,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dnnlib import moved
 from dnnlib.errors import InputError
 from generation import layers
 from viz.view import LayerInfo, View
+
+__getattr__ = moved.names_of(__name__)
 
 
 def synthesize(
