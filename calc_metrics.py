@@ -48,6 +48,8 @@ Recommended metrics                                          better is
 Metrics of older papers
   fid50k, kid50k, pr50k3   against 50000 real images only
   is50k                    inception score
+Further metrics
+  dc50k5_full    density and coverage                        more
 
 \b
 Examples:

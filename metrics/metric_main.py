@@ -16,6 +16,7 @@ from dnnlib import strict_json
 from dnnlib.errors import InputError, MachineError, UserError, message_of
 from dnnlib.util import EasyDict
 from metrics import (
+    density_coverage,
     detectors,
     equivariance,
     frechet_inception_distance,
@@ -279,6 +280,24 @@ def is50k(opts: MetricOptions) -> dict[str, float]:
     _use_all_images(opts)
     mean, std = inception_score.compute_is(opts, num_gen=_num(opts), num_splits=10)
     return dict(is50k_mean=mean, is50k_std=std)
+
+
+# Metrics of other papers, which the published program lacks.
+
+
+@register_metric(detectors=["vgg16"], uses_dataset=True)
+def dc50k5_full(opts: MetricOptions) -> dict[str, float]:
+    """Density and coverage against up to 200 000 real images, five neighbours."""
+    _use_all_images(opts)
+    density, coverage = density_coverage.compute_dc(
+        opts,
+        max_real=200000,
+        num_gen=_num(opts),
+        nhood_size=5,
+        row_batch_size=5000,
+        col_batch_size=5000,
+    )
+    return dict(dc50k5_full_density=density, dc50k5_full_coverage=coverage)
 
 
 def _check_weights(G: torch.nn.Module | None) -> None:

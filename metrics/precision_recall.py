@@ -5,14 +5,13 @@ assessing generative models").
 
 import math
 import warnings
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from dnnlib.errors import InputError
-from metrics import detectors, distances, lockstep, metric_utils
+from metrics import detectors, distances, lockstep, metric_utils, neighbours
 from metrics.metric_utils import MetricOptions
 
 MAX_ROUNDING = 0.1  # share of the distance of neighbours; it changes distances by 1%
@@ -94,7 +93,7 @@ def compute_distances(
     if rank != 0:
         return None
     center = distances.middle(col_features)
-    chunks = _distance_chunks(row_features, col_features, col_batch_size, center)
+    chunks = neighbours.chunks(row_features, col_features, col_batch_size, center, torch.float16)
     return torch.cat([chunk for _, chunk in chunks], dim=1)
 
 
@@ -110,18 +109,9 @@ def _share_inside(
     manifold, probes = rounded_manifold.features, rounded_probes.features
     center = distances.middle(manifold)
 
-    def radii_of(idx: int) -> Tensor:
-        rows = manifold[idx * row_batch_size :][:row_batch_size].to(opts.device)
-        nearest = torch.zeros([len(rows), 0], device=opts.device)
-        for _, chunk in _distance_chunks(rows, manifold, col_batch_size, center):
-            nearest = torch.cat([nearest, chunk.to(torch.float32)], dim=1)
-            count = min(nhood_size + 1, nearest.shape[1])  # a point is its own first neighbour
-            nearest = nearest.topk(count, dim=1, largest=False).values
-        return nearest[:, -1:]
-
-    num_batches = math.ceil(len(manifold) / row_batch_size)
-    radii = torch.cat(list(lockstep.run_batches(opts.worker, num_batches, radii_of)))
-    radii = radii.to(torch.float16).squeeze(1).to(opts.device)
+    radii = neighbours.radii(
+        opts.worker, manifold, nhood_size, row_batch_size, col_batch_size, torch.float16
+    ).to(torch.float16)
     if not radii.isfinite().all():
         raise InputError(
             "precision and recall: the features of neighbours are further apart than float16 can "
@@ -141,23 +131,14 @@ def _share_inside(
     def is_inside(idx: int) -> Tensor:
         rows = probes[idx * row_batch_size :][:row_batch_size].to(opts.device)
         inside = torch.zeros([len(rows)], dtype=torch.bool, device=opts.device)
-        for columns, chunk in _distance_chunks(rows, manifold, col_batch_size, center):
+        for columns, chunk in neighbours.chunks(
+            rows, manifold, col_batch_size, center, torch.float16
+        ):
             inside |= (chunk <= radii[columns]).any(dim=1)
         return inside[:, None].to(torch.float32)
 
     num_batches = math.ceil(len(probes) / row_batch_size)
     return float(torch.cat(list(lockstep.run_batches(opts.worker, num_batches, is_inside))).mean())
-
-
-def _distance_chunks(
-    rows: Tensor, columns: Tensor, col_batch_size: int, center: Tensor
-) -> Iterator[tuple[slice, Tensor]]:
-    """Distances of some rows to all columns, in parts: the columns, and `[rows, part]`."""
-    rows, center = rows.to(torch.float32), center.to(rows.device)
-    for start in range(0, len(columns), col_batch_size):
-        part = slice(start, start + col_batch_size)
-        chunk = columns[part].to(rows.device).to(torch.float32)
-        yield part, distances.pairwise(rows, chunk, center).to(torch.float16)
 
 
 @dataclass(frozen=True)
