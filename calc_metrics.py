@@ -185,6 +185,7 @@ def evaluate(worker: Worker, job: Job) -> None:
                 job.network, option="--network", allow_untrusted=job.options["allow_untrusted"]
             )["G_ema"]
     run_dir = find_run_dir(job.network)
+    passes = metric_main.plan(job.metrics, G=G, worker=worker, **job.options)
     for metric in job.metrics:
         if job.verbose and worker.is_main:
             click.echo(f"Calculating {metric} ...", err=True)
@@ -193,6 +194,7 @@ def evaluate(worker: Worker, job: Job) -> None:
             G=G,
             worker=worker,
             progress=ProgressMonitor(verbose=job.verbose),
+            passes=passes,
             **job.options,
         )
         if worker.is_main:

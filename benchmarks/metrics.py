@@ -5,6 +5,8 @@ the statistics accumulate the features. The benchmark times each stage alone, an
 together, as in calc_metrics.py.
 The feature network has random weights, since speed does not depend on the weights. It is
 InceptionV3; with --quick, it is a stand-in with as many features.
+With --num, the benchmark also times FID, KID, precision and recall, and the inception score of so
+many images, each alone and all in one call, which makes the images once.
 """
 
 if __name__ == "__main__":  # Ctrl-C ends the script quietly even during the other imports
@@ -22,7 +24,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmarks import options, timing
+from benchmarks import options, shared_passes, timing
 from benchmarks.networks import build_generator
 from dnnlib import cli
 from metrics import detectors, metric_utils
@@ -54,6 +56,9 @@ HEADER = ("stage", "images/s", "ms/image", "spread", "runs")
     "--batch", "Images per batch of the feature network.  [default: as calc_metrics.py]"
 )
 @options.number("--features", "Features that the distance is of.", NUM_FEATURES, minimum=2)
+@options.number(
+    "--num", "Images of metrics in one call and alone.  [default: do not compare them]", minimum=10
+)
 @options.repeat("each stage")
 @click.option("--quick", is_flag=True, help="A tiny network and one run, as a test.")
 @options.machine
@@ -64,6 +69,7 @@ def main(
     cmax: int,
     batch: int | None,
     features: int,
+    num: int | None,
     repeat: int | None,
     quick: bool,
     threads: int | None,
@@ -79,6 +85,8 @@ def main(
     Examples:
       # StyleGAN3-T at 256x256
       python -m benchmarks.metrics
+      # FID, KID, precision and recall, and IS in one call, beside each of them alone
+      python -m benchmarks.metrics --num=16 --repeat=1
       # A GPU, with larger images
       python -m benchmarks.metrics --device=cuda --resolution=1024
     """
@@ -101,6 +109,12 @@ def main(
         f"distance of {features}-dimensional Gaussians: {distance.median_sec:.3g} s "
         f"(spread {distance.spread:.0%}, {len(distance.runs_sec)} runs)"
     )
+    if num is not None:
+        shared = shared_passes.measure(G, torch_device, num, repeat, is_small=quick)
+        click.echo()
+        click.echo(timing.format_table(shared_passes.HEADER, shared.rows()))
+        click.echo()
+        click.echo(f"{num} images; together / longest alone: {shared.ratio:.3g}")
 
 
 @dataclass(frozen=True)

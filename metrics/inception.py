@@ -132,8 +132,10 @@ class InceptionV3(nn.Module):
         x = self.Mixed_6e(self.Mixed_6d(self.Mixed_6c(self.Mixed_6b(x))))
         x = self.Mixed_7c(self.Mixed_7b(self.Mixed_7a(x)))
         features = x.mean([2, 3])
-        if return_features:
-            return features
+        return features if return_features else self.classify(features, no_output_bias)
+
+    def classify(self, features: Tensor, no_output_bias: bool = False) -> Tensor:
+        """Probabilities `[N, 1008]` of images with these features `[N, 2048]`."""
         bias = None if no_output_bias else self.fc.bias
         return F.linear(features, self.fc.weight, bias).softmax(dim=1)
 

@@ -26,7 +26,7 @@ def in_step(worker: Worker) -> Iterator[None]:
     try:
         yield
     except Exception as err:
-        if worker.size == 1 or _is_known(err):
+        if worker.size == 1 or is_known_to_all(err):
             raise
         error = err
     if worker.size > 1:
@@ -75,6 +75,11 @@ def run_batches(
             yield rows[:num_rows]
 
 
+def is_known_to_all(error: Exception) -> bool:
+    """Whether all processes have raised because of this error, and may go on together."""
+    return getattr(error, "is_known_to_all", False)
+
+
 def all_agree(worker: Worker, value: bool) -> bool:
     """Whether the value is true in every process."""
     if worker.size == 1:
@@ -119,7 +124,3 @@ def _describe(error: Exception) -> str:
     if errors.is_for_users(error):
         return errors.message_of(error)
     return f"{type(error).__name__}: {error}"
-
-
-def _is_known(error: Exception) -> bool:
-    return getattr(error, "is_known_to_all", False)

@@ -28,6 +28,7 @@ from metrics import (
     samples,
 )
 from metrics.metric_utils import MetricOptions
+from metrics.shared_passes import SharedPasses
 from torch_utils import misc
 
 NUM_SAMPLES = 50000
@@ -35,18 +36,23 @@ NUM_SAMPLES = 50000
 
 @dataclass(frozen=True)
 class Metric:
-    """A registered metric: its function, its feature networks, and whether it needs the dataset."""
+    """A registered metric; see `register_metric`."""
 
     function: Callable[[MetricOptions], dict[str, float]]
     detectors: tuple[str, ...]
     uses_dataset: bool
+    shares_images: bool
 
 
 _metrics: dict[str, Metric] = {}
 
 
 def register_metric(
-    function: Callable | None = None, *, detectors: Iterable[str] = (), uses_dataset: bool = False
+    function: Callable | None = None,
+    *,
+    detectors: Iterable[str] = (),
+    uses_dataset: bool = False,
+    shares_images: bool = False,
 ) -> Callable:
     """Decorator: make a function a metric under its own name.
 
@@ -56,10 +62,14 @@ def register_metric(
         function: The function, if the decorator has no arguments.
         detectors: Names of the feature networks that the metric uses.
         uses_dataset: Whether the metric looks at real images.
+        shares_images: Whether the metric shares its images with other metrics, see `plan`. Its
+            function must ask `metric_utils` for all its features at once, before any other work.
     """
 
     def register(function: Callable) -> Callable:
-        _metrics[function.__name__] = Metric(function, tuple(detectors), uses_dataset)
+        _metrics[function.__name__] = Metric(
+            function, tuple(detectors), uses_dataset, shares_images
+        )
         return function
 
     return register if function is None else register(function)
@@ -100,6 +110,30 @@ def find_missing(
             if (reason := reasons[name]) is not None:
                 missing[metric] = reason
     return missing
+
+
+def plan(metrics: Iterable[str], **kwargs: Any) -> SharedPasses:
+    """Plan several metrics of one network, so that they share passes over the same images.
+
+    The values are those of separate calls. Features that several metrics need stay in memory until
+    the last of them is computed.
+
+    Args:
+        metrics: Names of the metrics that will be computed, in any order.
+        **kwargs: Arguments of `MetricOptions`, the same as of all calls of `calc_metric`.
+
+    Returns:
+        The argument `passes` of those calls.
+    """
+    passes = SharedPasses()
+    if kwargs.get("seed", 0) is None:
+        return passes  # each metric draws images of its own
+    for metric in metrics:
+        if get_metric(metric).shares_images:
+            opts = MetricOptions(**{"seed": 0, **kwargs, "passes": passes})
+            with passes.planning():
+                get_metric(metric).function(opts)
+    return passes
 
 
 def calc_metric(metric: str, **kwargs: Any) -> EasyDict:
@@ -196,21 +230,21 @@ def report_metric(
 # The recommended metrics: all real images, without mirrored copies.
 
 
-@register_metric(detectors=["inception"], uses_dataset=True)
+@register_metric(detectors=["inception"], uses_dataset=True, shares_images=True)
 def fid50k_full(opts: MetricOptions) -> dict[str, float]:
     """FID to all real images."""
     _use_all_images(opts)
     return _fid("fid50k_full", opts, max_real=None)
 
 
-@register_metric(detectors=["inception"], uses_dataset=True)
+@register_metric(detectors=["inception"], uses_dataset=True, shares_images=True)
 def kid50k_full(opts: MetricOptions) -> dict[str, float]:
     """KID to all real images."""
     _use_all_images(opts)
     return _kid("kid50k_full", opts, max_real=1000000)
 
 
-@register_metric(detectors=["vgg16"], uses_dataset=True)
+@register_metric(detectors=["vgg16"], uses_dataset=True, shares_images=True)
 def pr50k3_full(opts: MetricOptions) -> dict[str, float]:
     """Precision and recall against up to 200 000 real images, three neighbours."""
     _use_all_images(opts)
@@ -253,28 +287,28 @@ def eqr50k(opts: MetricOptions) -> dict[str, float]:
 # Metrics of older papers.
 
 
-@register_metric(detectors=["inception"], uses_dataset=True)
+@register_metric(detectors=["inception"], uses_dataset=True, shares_images=True)
 def fid50k(opts: MetricOptions) -> dict[str, float]:
     """FID to equally many real images."""
     opts.dataset_kwargs.update(max_size=None)
     return _fid("fid50k", opts, max_real=_num(opts))
 
 
-@register_metric(detectors=["inception"], uses_dataset=True)
+@register_metric(detectors=["inception"], uses_dataset=True, shares_images=True)
 def kid50k(opts: MetricOptions) -> dict[str, float]:
     """KID to equally many real images."""
     opts.dataset_kwargs.update(max_size=None)
     return _kid("kid50k", opts, max_real=_num(opts))
 
 
-@register_metric(detectors=["vgg16"], uses_dataset=True)
+@register_metric(detectors=["vgg16"], uses_dataset=True, shares_images=True)
 def pr50k3(opts: MetricOptions) -> dict[str, float]:
     """Precision and recall against equally many real images, three neighbours."""
     opts.dataset_kwargs.update(max_size=None)
     return _pr("pr50k3", opts, max_real=_num(opts))
 
 
-@register_metric(detectors=["inception"])
+@register_metric(detectors=["inception"], shares_images=True)
 def is50k(opts: MetricOptions) -> dict[str, float]:
     """Inception score in ten parts."""
     _use_all_images(opts)
@@ -285,7 +319,7 @@ def is50k(opts: MetricOptions) -> dict[str, float]:
 # Metrics of other papers, which the published program lacks.
 
 
-@register_metric(detectors=["vgg16"], uses_dataset=True)
+@register_metric(detectors=["vgg16"], uses_dataset=True, shares_images=True)
 def dc50k5_full(opts: MetricOptions) -> dict[str, float]:
     """Density and coverage against up to 200 000 real images, five neighbours."""
     _use_all_images(opts)

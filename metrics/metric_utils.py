@@ -4,6 +4,7 @@ import contextlib
 import copy
 import math
 import os
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,14 +13,17 @@ import torch
 from torch import Tensor
 
 from data.loader import BatchLoader
+from dnnlib import errors
 from dnnlib.errors import InputError
-from metrics import detectors, feature_cache, lockstep, samples
+from metrics import detectors, feature_cache, lockstep, samples, shared_passes
 from metrics.dataset import RandomLabels as RandomLabels
 from metrics.dataset import iterate_random_labels as iterate_random_labels
 from metrics.dataset import open_dataset as open_dataset
 from metrics.feature_stats import FeatureStats as FeatureStats
+from metrics.inception import InceptionV3
 from metrics.options import MetricOptions as MetricOptions
 from metrics.progress import ProgressMonitor as ProgressMonitor
+from metrics.shared_passes import Items, Request
 from torch_utils import images, misc
 from torch_utils.networks import Generator
 
@@ -89,10 +93,16 @@ def compute_both_feature_stats(
     **stats_kwargs: Any,
 ) -> tuple[FeatureStats, FeatureStats]:
     """Features of real images, at most `max_real`, and of `num_gen` generated images."""
+    detector_kwargs = dict(return_features=True)
+    if opts.passes.is_planning:
+        opts.passes.note(
+            _real_request(opts, detector_url, detector_kwargs, max_real, stats_kwargs),
+            _generated_request(opts, detector_url, detector_kwargs, num_gen, stats_kwargs),
+        )
     common: dict[str, Any] = {
         "opts": opts,
         "detector_url": detector_url,
-        "detector_kwargs": dict(return_features=True),
+        "detector_kwargs": detector_kwargs,
         **stats_kwargs,
     }
     # Features of real images are often cached, so the progress bar belongs to generated images.
@@ -114,6 +124,8 @@ def compute_feature_stats_for_dataset(
 ) -> FeatureStats:
     """Features of the real images, from the cache if it holds them.
 
+    If not, features that later metrics need of the same images are computed and cached, too.
+
     Args:
         opts: Options of the metric.
         detector_url: Published address of the feature network.
@@ -125,16 +137,19 @@ def compute_feature_stats_for_dataset(
         max_items: Use the first images only.
         **stats_kwargs: For `FeatureStats`.
     """
+    request = _real_request(
+        opts, detector_url, detector_kwargs, max_items, stats_kwargs, batch_size
+    )
+    if opts.passes.is_planning:
+        opts.passes.note(request)
+    opts.passes.take(request)  # it waits no more
     with lockstep.in_step(opts.worker):
         dataset = open_dataset(opts)
         files = feature_cache.describe_files(dataset) if opts.cache else None
-    num_items = len(dataset) if max_items is None else min(len(dataset), max_items)
-    path = None
+    num_items = _limit(len(dataset), max_items)
     if opts.cache:
         with lockstep.in_step(opts.worker):
-            source = detectors.find(detector_url, opts.detectors)
-            path = _cache_file(opts, dataset, num_items, source, detector_kwargs, stats_kwargs)
-            cached = feature_cache.load(path, num_items, files)
+            cached = feature_cache.load(_cache_file(opts, dataset, request), num_items, files)
         if lockstep.all_agree(opts.worker, cached is not None):
             assert cached is not None
             progress = opts.progress.sub("cached features", num_items, num_items, rel_lo, rel_hi)
@@ -142,24 +157,31 @@ def compute_feature_stats_for_dataset(
             dataset.close()
             return cached
 
-    progress = opts.progress.sub(
-        "dataset features", num_items=num_items, rel_lo=rel_lo, rel_hi=rel_hi
-    )
-    batch_size = batch_size or BATCH_SIZE[opts.device.type]
-    with lockstep.in_step(opts.worker):
-        detector = load_detector(opts, detector_url)
-        batches = _load_batches(opts, dataset, num_items, batch_size, data_loader_kwargs)
+    companions = _missing_in_cache(opts, dataset, request) if opts.cache else []
+    opts.passes.drop(companions)  # from now on they are in the cache, or cannot be kept
 
-    def compute(_: int) -> Tensor:
-        return detect(detector, next(batches), detector_kwargs)
+    def make_pass(requests: list[Request]) -> list[FeatureStats]:
+        progress = opts.progress.sub(
+            "dataset features", num_items=num_items, rel_lo=rel_lo, rel_hi=rel_hi
+        )
+        size = batch_size or BATCH_SIZE[opts.device.type]
+        with lockstep.in_step(opts.worker):
+            calls = _Calls(opts, requests)
+            batches = _load_batches(opts, dataset, num_items, size, data_loader_kwargs)
+        num_batches = math.ceil(num_items / size)
+        features = lockstep.run_batches(
+            opts.worker, num_batches, lambda _: calls.detect(next(batches))
+        )
+        all_stats = [request.new_stats(num_items) for request in requests]
+        _collect(all_stats, calls.split(features), progress, "real")
+        return all_stats
 
-    stats = FeatureStats(max_items=num_items, **stats_kwargs)
-    num_batches = math.ceil(num_items / batch_size)
-    _collect(stats, lockstep.run_batches(opts.worker, num_batches, compute), progress, "real")
+    all_stats = _share_pass(opts, [request, *companions], make_pass)
+    if opts.cache and opts.rank == 0:
+        for one, stats in all_stats.items():
+            feature_cache.save(_cache_file(opts, dataset, one), stats, dataset, files)
     dataset.close()
-    if path is not None and opts.rank == 0:
-        feature_cache.save(path, stats, dataset, files)
-    return stats
+    return all_stats[request]
 
 
 def compute_feature_stats_for_generator(
@@ -175,7 +197,8 @@ def compute_feature_stats_for_generator(
     """Features of generated images; needs `max_items`.
 
     The latent and the label of an image depend on its number and `opts.seed` only, and images of
-    one pass stay together, so the number of processes does not matter.
+    one pass stay together, so the number of processes does not matter. Features that later metrics
+    need of the same images are computed in the same pass, and kept in `opts.passes`.
 
     Args:
         opts: Options of the metric.
@@ -187,42 +210,72 @@ def compute_feature_stats_for_generator(
         batch_gen: Images that are generated at once.
         **stats_kwargs: For `FeatureStats`.
     """
-    stats = FeatureStats(**stats_kwargs)
-    num_items = stats.max_items
+    num_items = stats_kwargs.pop("max_items", None)
     if num_items is None:
         raise InputError("compute_feature_stats_for_generator: `max_items` is missing")
-    progress = opts.progress.sub(
-        "generator features", num_items=num_items, rel_lo=rel_lo, rel_hi=rel_hi
+    request = _generated_request(
+        opts, detector_url, detector_kwargs, num_items, stats_kwargs, batch_size, batch_gen
     )
-    size = batch_size or BATCH_SIZE[opts.device.type]
-    with lockstep.in_step(opts.worker):
-        G = prepare_generator(opts)
-        labels = RandomLabels(opts)
-        detector = load_detector(opts, detector_url)
-    batch_gen = batch_gen or opts.batch_gen or default_batch_gen(G.img_resolution, opts.device)
-    step = min(batch_gen, size)
+    if opts.passes.is_planning:
+        opts.passes.note(request)
+    if (ready := opts.passes.take(request)) is not None:
+        opts.progress.sub("shared features", num_items, num_items, rel_lo, rel_hi).update(num_items)
+        return ready
+    size, step = _batch_sizes(opts, batch_size, batch_gen)
 
-    def compute(idx: int) -> Tensor:
-        start, end = idx * size, min((idx + 1) * size, num_items)
-        made, is_sound = [], []
-        for first in range(start, end, step):
-            stop = min(first + step, end)
-            z = _draw_latents(opts, first, stop, G.z_dim)
-            img = G(z=z, c=labels.get(first, stop), **opts.G_kwargs)
-            is_sound.append(misc.are_finite(img))
-            made.append(images.to_uint8(img))
-        features = detect(detector, torch.cat(made), detector_kwargs)
-        # 8 bits cannot show NaN, so NaN is marked here, without waiting for a GPU.
-        return torch.where(torch.cat(is_sound)[:, None], features, torch.nan)
+    def make_pass(requests: list[Request]) -> list[FeatureStats]:
+        progress = opts.progress.sub(
+            "generator features", num_items=num_items, rel_lo=rel_lo, rel_hi=rel_hi
+        )
+        with lockstep.in_step(opts.worker):
+            G = prepare_generator(opts)
+            labels = RandomLabels(opts)
+            calls = _Calls(opts, requests)
 
-    num_batches = math.ceil(num_items / size)
-    _collect(stats, run_batches(opts, num_batches, compute), progress, "generated")
-    return stats
+        def compute(idx: int) -> Tensor:
+            start, end = idx * size, min((idx + 1) * size, num_items)
+            made, is_sound = [], []
+            for first in range(start, end, step):
+                stop = min(first + step, end)
+                z = _draw_latents(opts, first, stop, G.z_dim)
+                img = G(z=z, c=labels.get(first, stop), **opts.G_kwargs)
+                is_sound.append(misc.are_finite(img))
+                made.append(images.to_uint8(img))
+            features = calls.detect(torch.cat(made))
+            # 8 bits cannot show NaN, so NaN is marked here, without waiting for a GPU.
+            return torch.where(torch.cat(is_sound)[:, None], features, torch.nan)
+
+        features = run_batches(opts, math.ceil(num_items / size), compute)
+        all_stats = [request.new_stats() for request in requests]
+        _collect(all_stats, calls.split(features), progress, "generated")
+        return all_stats
+
+    requests = [
+        request,
+        *(other for other in opts.passes.companions(request) if other.max_items == num_items),
+    ]
+    all_stats = _share_pass(opts, requests, make_pass)
+    for one, stats in all_stats.items():
+        opts.passes.keep(one, stats)
+    return all_stats[request]
 
 
 def detect(detector: torch.nn.Module, img: Tensor, detector_kwargs: Mapping[str, Any]) -> Tensor:
     """Features `[N, num_features]` of uint8 images `[N, C, H, W]` with 1, 3 or 4 channels."""
     return detector(to_rgb(img), **detector_kwargs)
+
+
+def detect_all(detector: torch.nn.Module, img: Tensor, calls: list[dict[str, Any]]) -> list[Tensor]:
+    """Results of several calls, as `detect` gives them; `InceptionV3` looks at the images once."""
+    if len(calls) == 1 or not isinstance(detector, InceptionV3):
+        return [detect(detector, img, kwargs) for kwargs in calls]
+    features = detect(detector, img, dict(return_features=True))
+    return [
+        features
+        if kwargs.get("return_features")
+        else detector.classify(features, kwargs.get("no_output_bias", False))
+        for kwargs in calls
+    ]
 
 
 def to_rgb(img: Tensor) -> Tensor:
@@ -237,36 +290,168 @@ def default_batch_gen(resolution: int, device: torch.device | str) -> int:
     return max(4, min(64, MAX_BATCH_PIXELS // resolution**2))
 
 
-@torch.no_grad()
-def _collect(
-    stats: FeatureStats, batches: Iterator[Tensor], progress: ProgressMonitor, kind: str
-) -> None:
-    """Collect the features of all batches; refuse features that are not finite."""
-    for features in batches:
-        is_first = stats.num_items == 0
-        stats.append(features)
-        if is_first:
-            stats.check_finite(kind)  # an error now saves hours
-        progress.update(stats.num_items)
-    stats.check_finite(kind)
+class _Calls:
+    """Calls of feature networks for requests, each once, side by side in one tensor.
+
+    Args:
+        opts: Options of the metric.
+        requests: What the features are for.
+    """
+
+    def __init__(self, opts: MetricOptions, requests: list[Request]) -> None:
+        self.worker = opts.worker
+        self.calls = list(dict.fromkeys(request.call for request in requests))
+        self.positions = [self.calls.index(request.call) for request in requests]
+        self.detectors = {
+            url: load_detector(opts, url) for url in dict.fromkeys(url for url, _ in self.calls)
+        }
+        self.widths: list[int] = [0] * len(self.calls)
+
+    def detect(self, img: Tensor) -> Tensor:
+        """Features of uint8 images `[N, C, H, W]` of all calls: `[N, sum of num_features]`."""
+        found: dict[tuple[str, Items], Tensor] = {}
+        for url, detector in self.detectors.items():
+            calls = [call for call in self.calls if call[0] == url]
+            features = detect_all(detector, img, [dict(kwargs) for _, kwargs in calls])
+            found.update(zip(calls, features, strict=True))
+        self.widths = [found[call].shape[1] for call in self.calls]
+        return torch.cat([found[call].to(torch.float32) for call in self.calls], dim=1)
+
+    def split(self, batches: Iterator[Tensor]) -> Iterator[list[Tensor]]:
+        """Divide batches that `detect` made, in any process: the features of each request."""
+        widths = None
+        for features in batches:
+            if widths is None:  # a process without batches of its own does not know them
+                known = lockstep.broadcast_floats(self.worker, [float(x) for x in self.widths])
+                widths = [int(width) for width in known]
+            parts = [part.contiguous() for part in features.split(widths, dim=1)]
+            yield [parts[position] for position in self.positions]
 
 
-def _cache_file(
+def _share_pass(
     opts: MetricOptions,
-    dataset: Any,
-    num_items: int,
-    source: detectors.Source,
+    requests: list[Request],
+    make_pass: Callable[[list[Request]], list[FeatureStats]],
+) -> dict[Request, FeatureStats]:
+    """Answer the first request, and others with it if they are sound.
+
+    If the others are in the way, such as by a feature network that does not fit into the memory,
+    the pass is made for the first request alone.
+    """
+    try:
+        with torch.no_grad():
+            answers = dict(zip(requests, make_pass(requests), strict=True))
+    except Exception as error:
+        if len(requests) == 1 or not (opts.num_gpus == 1 or lockstep.is_known_to_all(error)):
+            raise
+        reason = errors.message_of(error)
+    else:
+        return {
+            request: stats
+            for request, stats in answers.items()
+            if request is requests[0] or stats.num_nonfinite == 0
+        }
+    opts.passes.drop(requests[1:])
+    if opts.rank == 0:
+        warnings.warn(
+            f"metrics cannot share their images ({reason}); each makes its own", stacklevel=3
+        )
+    return _share_pass(opts, requests[:1], make_pass)
+
+
+def _collect(
+    all_stats: list[FeatureStats],
+    batches: Iterator[list[Tensor]],
+    progress: ProgressMonitor,
+    kind: str,
+) -> None:
+    """Collect the features of all batches; refuse features of the first kind that are not finite.
+
+    Features of other kinds belong to other metrics, which refuse them for themselves.
+    """
+    first = all_stats[0]
+    for features in batches:
+        is_start = first.num_items == 0
+        for stats, x in zip(all_stats, features, strict=True):
+            stats.append(x)
+        if is_start:
+            first.check_finite(kind)  # an error now saves hours
+        progress.update(first.num_items)
+    first.check_finite(kind)
+
+
+def _real_request(
+    opts: MetricOptions,
+    detector_url: str,
     detector_kwargs: Mapping[str, Any],
+    max_items: int | None,
     stats_kwargs: Mapping[str, Any],
-) -> Path:
-    """The file that keeps the features of the first `num_items` real images."""
-    identity = detectors.identity(source)
+    batch_size: int | None = None,
+) -> Request:
+    described = shared_passes.describe(dataset=opts.dataset_kwargs, batch_size=batch_size)
+    kwargs = shared_passes.items(detector_kwargs), shared_passes.items(stats_kwargs)
+    return Request(f"real {described}", max_items, detector_url, *kwargs)
+
+
+def _generated_request(
+    opts: MetricOptions,
+    detector_url: str,
+    detector_kwargs: Mapping[str, Any],
+    num_items: int,
+    stats_kwargs: Mapping[str, Any],
+    batch_size: int | None = None,
+    batch_gen: int | None = None,
+) -> Request:
+    described = shared_passes.describe(
+        G_kwargs=opts.G_kwargs,
+        labels=opts.dataset_kwargs if opts.generator.c_dim > 0 else None,
+        seed=opts.seed,
+        batch_sizes=_batch_sizes(opts, batch_size, batch_gen),
+    )
+    kwargs = shared_passes.items(detector_kwargs), shared_passes.items(stats_kwargs)
+    return Request(f"generated {described}", num_items, detector_url, *kwargs)
+
+
+def _batch_sizes(
+    opts: MetricOptions, batch_size: int | None, batch_gen: int | None
+) -> tuple[int, int]:
+    """Images that a feature network sees at once, and images that are generated at once."""
+    size = batch_size or BATCH_SIZE[opts.device.type]
+    default = default_batch_gen(opts.generator.img_resolution, opts.device)
+    return size, min(batch_gen or opts.batch_gen or default, size)
+
+
+def _limit(num_items: int, max_items: int | None) -> int:
+    return num_items if max_items is None else min(num_items, max_items)
+
+
+def _missing_in_cache(opts: MetricOptions, dataset: Any, request: Request) -> list[Request]:
+    """Other requests for features of the same real images that the cache has no file of."""
+    num_items = _limit(len(dataset), request.max_items)
+    missing = []
+    for other in opts.passes.companions(request):
+        if _limit(len(dataset), other.max_items) == num_items:
+            with lockstep.in_step(opts.worker):
+                is_missing = not _cache_file(opts, dataset, other).is_file()
+            if lockstep.all_agree(opts.worker, is_missing):
+                missing.append(other)
+    return missing
+
+
+def _cache_file(opts: MetricOptions, dataset: Any, request: Request) -> Path:
+    """The file that keeps the features of a request for real images."""
+    identity = detectors.identity(detectors.find(request.detector_url, opts.detectors))
     dataset_kwargs = dict(opts.dataset_kwargs)
     if "path" in dataset_kwargs:  # a relative path depends on the current folder
         dataset_kwargs["path"] = os.path.abspath(dataset_kwargs["path"])
     tag = feature_cache.cache_tag(
-        dataset.name, dataset_kwargs, identity, detector_kwargs, stats_kwargs
+        dataset.name,
+        dataset_kwargs,
+        identity,
+        dict(request.detector_kwargs),
+        dict(request.stats_kwargs),
     )
+    num_items = _limit(len(dataset), request.max_items)
     return feature_cache.cache_file(tag, num_items if num_items < len(dataset) else None)
 
 

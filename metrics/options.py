@@ -8,6 +8,7 @@ import torch
 from dnnlib.errors import InputError
 from dnnlib.util import EasyDict
 from metrics.progress import ProgressMonitor
+from metrics.shared_passes import SharedPasses
 from torch_utils import devices
 from torch_utils.distributed import Worker
 from torch_utils.networks import Generator
@@ -33,6 +34,7 @@ class MetricOptions:
         detectors: Name of a feature network -> path or URL to use instead.
         allow_untrusted: Load feature networks from pickles of any origin.
         dataset_fingerprint: Refuse a dataset with another fingerprint, see `data.fingerprint`.
+        passes: Passes over images that other metrics share, see `metric_main.plan`.
         worker: This process; published programs give `num_gpus`, `rank` and `device` instead.
     """
 
@@ -52,6 +54,7 @@ class MetricOptions:
         detectors: Mapping[str, str] | None = None,
         allow_untrusted: bool = False,
         dataset_fingerprint: Mapping[str, Any] | None = None,
+        passes: SharedPasses | None = None,
         *,
         worker: Worker | None = None,
     ) -> None:
@@ -72,6 +75,7 @@ class MetricOptions:
         self.detectors = dict(detectors or {})
         self.allow_untrusted = allow_untrusted
         self.dataset_fingerprint = dataset_fingerprint
+        self.passes = SharedPasses() if passes is None else passes
 
     @property
     def generator(self) -> Generator:

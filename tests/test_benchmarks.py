@@ -24,6 +24,7 @@ from benchmarks import (
     metrics,
     op_calls,
     ops,
+    shared_passes,
     synthesis,
     timing,
     training,
@@ -480,6 +481,16 @@ def test_metrics_prints_a_row_per_stage():
     for row in rows[:-1]:
         assert float(row[1]) * float(row[2]) == pytest.approx(1e3, rel=0.01)
     assert "distance of 256-dimensional Gaussians" in result.stdout
+
+
+@pytest.mark.slow
+def test_metrics_in_one_call_are_compared_with_each_alone():
+    arguments = ["--quick", "--batch=6", "--num=10", "--device=cpu"]
+    result = CliRunner().invoke(metrics.main, arguments)
+    assert result.exit_code == 0, result.output
+    rows = [line.split() for line in result.stdout.splitlines() if "%" in line]
+    assert [row[0] for row in rows[5:]] == [*shared_passes.NAMES, "together"]
+    assert float(result.stdout.split()[-1]) > 0
 
 
 def test_metrics_checks_the_distance_before_it_is_timed(monkeypatch):

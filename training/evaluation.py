@@ -1,6 +1,7 @@
 """Metrics during training: evaluated at snapshots; a failure does not end the run."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -55,12 +56,20 @@ class SnapshotMetrics:
             Values by name.
         """
         values = {}
+        options = dict(
+            G=G_ema,
+            dataset_kwargs=self.config.training_set_kwargs,
+            worker=self.worker,
+            allow_untrusted=self.config.allow_untrusted,
+            dataset_fingerprint=self.config.dataset_fingerprint,
+        )
+        options["passes"] = metric_main.plan(self.names, **options)
         for name in self.names:
             if self.worker.is_main:
                 print(f"Evaluating {name} ...")
             try:
                 with devices.using_tf32(False):
-                    values.update(self._evaluate(name, G_ema, snapshot_pkl))
+                    values.update(self._evaluate(name, options, snapshot_pkl))
             except Exception as error:  # no failure of a metric may end the run
                 if self.worker.is_main:
                     _warn_of_failure(name, error, snapshot_pkl)
@@ -68,16 +77,8 @@ class SnapshotMetrics:
                 torch.cuda.empty_cache()  # training needs blocks of other sizes
         return values
 
-    def _evaluate(self, name: str, G_ema: torch.nn.Module, snapshot_pkl: Path) -> dict[str, float]:
-        result = metric_main.calc_metric(
-            name,
-            G=G_ema,
-            dataset_kwargs=self.config.training_set_kwargs,
-            worker=self.worker,
-            progress=ProgressMonitor(verbose=True),
-            allow_untrusted=self.config.allow_untrusted,
-            dataset_fingerprint=self.config.dataset_fingerprint,
-        )
+    def _evaluate(self, name: str, options: dict[str, Any], snapshot_pkl: Path) -> dict[str, float]:
+        result = metric_main.calc_metric(name, progress=ProgressMonitor(verbose=True), **options)
         if self.worker.is_main:
             metric_main.report_metric(
                 result, run_dir=self.config.run_dir, snapshot_pkl=snapshot_pkl
