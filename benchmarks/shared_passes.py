@@ -67,6 +67,8 @@ def measure(
     Raises:
         RuntimeError: If metrics in one call differ from the same metrics alone.
     """
+    with torch.no_grad():  # compiles kernels, which stay in the usual cache
+        G(torch.zeros([1, G.z_dim], device=device), torch.zeros([1, G.c_dim], device=device))
     with tempfile.TemporaryDirectory() as folder, _cache_in(Path(folder)):
         options = _options(Path(folder), G, device, num, is_small)
         expected = _evaluate(NAMES, options)  # fills the cache, loads the feature networks
