@@ -1,13 +1,13 @@
-"""Evaluate a trained network: FID, KID, precision and recall, path length, equivariance."""
+"""Evaluate a network or images: FID, KID, precision and recall, path length, equivariance."""
 
 if __name__ == "__main__":  # Ctrl-C ends the script quietly even during the other imports
     from dnnlib import interrupts
 
     interrupts.end_quietly()
 
+import dataclasses
 import os
 import warnings
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,12 +16,11 @@ from typing import Any
 import click
 import torch
 
-from data import fingerprint, notes
-from data.dataset import ImageFolderDataset
-from dnnlib import cli, errors, options
+from dnnlib import cli, options
 from dnnlib.errors import InputError, MachineError
-from dnnlib.text import one_line
-from metrics import metric_main
+from dnnlib.text import format_table, printable
+from metrics import dataset_checks, image_sets, metric_main
+from metrics.class_subsets import ClassRequest, ClassSubset
 from metrics.detector_option import DetectorSource as DetectorSource
 from metrics.detector_option import detector_option
 from metrics.metric_utils import ProgressMonitor
@@ -30,21 +29,25 @@ from torch_utils import devices, distributed
 from torch_utils.distributed import Worker
 
 HELP = """\
-Compute metrics of a trained network.
+Compute metrics of a trained network, or of images of any origin.
 
-Prints each result as one line of JSON. If the network lies in the folder of a training run, the
-line is also appended to metric-NAME.jsonl there. The same seed gives the same value, with any
-number of processes.
+Prints each result as one line of JSON. If the network, or the folder or ZIP of images, lies in the
+folder of a training run, the line is also appended to metric-NAME.jsonl there. The same seed gives
+the same value, with any number of processes.
+
+--images takes folders and ZIPs of any generator, or two datasets to compare: square images of one
+size, below the folder or in the ZIP, in the order of their names. They must have the size of the
+real images. All are used, up to 50000; the record says how many (num).
 
 \b
-Recommended metrics                                          better is
+Recommended metrics (those with a * need --network)          better is
   fid50k_full    Frechet inception distance                  less
   kid50k_full    kernel inception distance                   less
   pr50k3_full    precision and recall                        more
-  ppl2_wend      perceptual path length in W                 less
-  eqt50k_int     equivariance to shifts by whole pixels, dB  more
-  eqt50k_frac    equivariance to any shifts, dB              more
-  eqr50k         equivariance to rotation, dB                more
+  ppl2_wend    * perceptual path length in W                 less
+  eqt50k_int   * equivariance to shifts by whole pixels, dB  more
+  eqt50k_frac  * equivariance to any shifts, dB              more
+  eqr50k       * equivariance to rotation, dB                more
 Metrics of older papers
   fid50k, kid50k, pr50k3   against 50000 real images only
   is50k                    inception score
@@ -58,6 +61,12 @@ Examples:
   # Several metrics on eight GPUs, against a dataset that has moved
   python calc_metrics.py --network=net.pkl --metrics=fid50k_full,pr50k3_full,eqt50k_int \\
       --data=photos-256x256.zip --gpus=8
+  # Images of two generators against the same real images, as a table
+  python calc_metrics.py --images=ours/ --images=theirs.zip --data=photos-256x256.zip \\
+      --metrics=fid50k_full,kid50k_full,pr50k3_full
+  # One class of a conditional network against the real images of this class; and all classes
+  python calc_metrics.py --network=net.pkl --subset=3
+  python calc_metrics.py --network=net.pkl --per-class --num=5000
   # A quick look, not to be compared with published values
   python calc_metrics.py --network=net.pkl --metrics=fid50k --num=2000
   # Without internet access: a feature network that was copied to this machine
@@ -71,7 +80,19 @@ put the files into a folder and name it in the environment variable STYLEGAN3_DE
 
 
 @click.command(cls=cli.Command, help=HELP)
-@options.network_option
+@options.value_option(
+    "--network",
+    cli.NetworkAddress(),
+    "Trained network; pretrained:NAME is one in the box.",
+    metavar=options.NETWORK_METAVAR,
+)
+@click.option(
+    "--images",
+    type=cli.Address(),
+    multiple=True,
+    metavar="DIR|ZIP",
+    help="Instead of a network: images of any origin. Several --images give a table.",
+)
 @options.value_option(
     "--metrics",
     cli.NameList(metric_main.list_valid_metrics()),
@@ -82,7 +103,7 @@ put the files into a folder and name it in the environment variable STYLEGAN3_DE
 @options.value_option(
     "--data",
     cli.Address(),
-    "Real images.  [default: the images that the network was trained with]",
+    "Real images; --images needs them.  [default: those that the network was trained with]",
     metavar="ZIP|DIR",
 )
 @options.value_option(
@@ -90,10 +111,19 @@ put the files into a folder and name it in the environment variable STYLEGAN3_DE
     click.BOOL,
     "Add x-flipped images (fid50k, kid50k, pr50k3).  [default: as in training]",
 )
+@options.value_option(
+    "--subset",
+    click.STRING,
+    "Only one class: its number, or its name in dataset.json.",
+    metavar="CLASS",
+)
+@click.option(
+    "--per-class", is_flag=True, help="Every class by itself; gives a table with a row for each."
+)
 @options.count_option("--gpus", "Processes, one on each GPU.", default=1)
 @options.value_option("--verbose", click.BOOL, "Show progress.", default=True)
 @options.count_option(
-    "--num", "Number of samples, instead of 50000; the result is then not comparable."
+    "--num", "Number of generated images, instead of 50000; the result is then not comparable."
 )
 @detector_option
 @options.count_option(
@@ -105,10 +135,13 @@ put the files into a folder and name it in the environment variable STYLEGAN3_DE
 @options.device_option
 @options.version_option
 def main(
-    network: str,
+    network: str | None,
+    images: tuple[str, ...],
     metrics: list[str],
     data: str | None,
     mirror: bool | None,
+    subset: str | None,
+    per_class: bool,
     gpus: int,
     verbose: bool,
     num: int | None,
@@ -118,209 +151,232 @@ def main(
     allow_untrusted: bool,
     device: str,
 ) -> None:
-    """Compute metrics of a trained network; `HELP` is the help text."""
+    """Compute metrics of a trained network or of images; `HELP` is the help text."""
     if not metrics:
         raise click.BadParameter("name at least one metric", param_hint="--metrics")
+    if network is None and not images:
+        ctx = click.get_current_context()
+        (param,) = [param for param in ctx.command.params if param.name == "network"]
+        raise click.MissingParameter("--images evaluates images without one.", ctx, param)
+    if network is not None and images:
+        raise click.UsageError("--images takes the place of --network: leave one of them out")
+    if batch_gen is not None and images:
+        raise click.UsageError("--batch-gen: --images generates nothing; leave it out")
+    classes = ClassRequest(subset, per_class)
     distributed.check_devices(gpus, device)
-    is_main = distributed.is_main_process()
-    if is_main and verbose:
-        click.echo(f"Loading {network} ...", err=True)
-    networks = load_network(network, option="--network", allow_untrusted=allow_untrusted)
-    G = networks["G_ema"]
-    dataset_kwargs = choose_dataset(G, networks["training_set_kwargs"], data, mirror)
-    identity = check_dataset(metrics, G, dataset_kwargs, data)
-    note = compare_dataset(networks, dataset_kwargs, identity, data)
-    if is_main and note is not None:
-        click.echo(note, err=True)
-    if is_main:
+    common = dict(
+        seed=seed,
+        batch_gen=batch_gen,
+        detectors=dict(replacements),
+        allow_untrusted=allow_untrusted,
+    )
+    request = Request(metrics, verbose, data, mirror, num, classes, common)
+    job = images_job(images, request) if network is None else network_job(network, request)
+    if distributed.is_main_process():
         missing = metric_main.find_missing(metrics, dict(replacements), allow_untrusted)
         if missing:
             names = ", ".join(missing)
             raise MachineError(f"cannot compute {names}: {next(iter(missing.values()))}")
-    job = Job(
-        network=network,
-        metrics=metrics,
-        verbose=verbose,
-        options=dict(
-            dataset_kwargs=dataset_kwargs,
-            seed=seed,
-            num=num,
-            batch_gen=batch_gen,
-            detectors=dict(replacements),
-            allow_untrusted=allow_untrusted,
-            dataset_fingerprint=identity,
-        ),
-        G=G if gpus == 1 or distributed.is_torchrun() else None,
-    )
+    if gpus > 1 and not distributed.is_torchrun():
+        job = dataclasses.replace(job, G=None)  # each process loads its own
     distributed.launch(evaluate, gpus, device, job)
 
 
 @dataclass(frozen=True)
-class Job:
-    """A network and the metrics to compute.
+class Request:
+    """Options that networks and images share.
 
     Attributes:
-        network: Path or URL of the network.
-        metrics: Names of the metrics.
-        verbose: Whether to show progress.
-        options: Keyword arguments of `MetricOptions` for all metrics.
+        metrics, verbose, data, mirror, num: As on the command line.
+        classes: The classes to evaluate one by one.
+        common: Keyword arguments of `MetricOptions` that need no check.
+    """
+
+    metrics: list[str]
+    verbose: bool
+    data: str | None
+    mirror: bool | None
+    num: int | None
+    classes: ClassRequest
+    common: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Row:
+    """What is evaluated: a network or images, or one class of them.
+
+    Attributes:
+        path: Path or URL.
+        options: Keyword arguments of `MetricOptions` for this row alone.
+        subset: The class; `None` for all images.
+        num_real: Number of real images of the class, if a metric looks at them.
+    """
+
+    path: str
+    options: dict[str, Any]
+    subset: ClassSubset | None = None
+    num_real: int | None = None
+
+    def __str__(self) -> str:
+        return self.path if self.subset is None else f"class {self.subset} of {self.path}"
+
+    def merged(self, common: Mapping[str, Any]) -> dict[str, Any]:
+        """Keyword arguments of `MetricOptions`, of which `common` are those of all rows."""
+        options = {**common, **self.options}
+        if self.subset is not None and "dataset_kwargs" in options:
+            # A network gets the labels of random real images, and these are all of this class.
+            options["dataset_kwargs"] = {
+                **options["dataset_kwargs"],
+                "class_idx": self.subset.idx,
+            }
+        return options
+
+    def facts(self, uses_dataset: bool) -> dict[str, Any]:
+        """What the record of a metric says about the class."""
+        facts = {} if self.subset is None else dict(subset=self.subset.idx)
+        if self.num_real is not None and uses_dataset:
+            facts["num_real"] = self.num_real
+        return facts
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to evaluate, and the metrics to compute.
+
+    Attributes:
+        request: Metrics and options.
+        rows: What to evaluate, one after the other.
+        options: Keyword arguments of `MetricOptions` for all rows and metrics.
+        network: Path or URL of the network; `None` without one.
         G: The generator; `None` if each process loads its own.
     """
 
-    network: str
-    metrics: list[str]
-    verbose: bool
+    request: Request
+    rows: list[Row]
     options: dict[str, Any]
+    network: str | None = None
     G: torch.nn.Module | None = None
+
+
+def network_job(network: str, request: Request) -> Job:
+    """Load a network, check the dataset, and say on stderr what is to know about the dataset."""
+    is_main, data = distributed.is_main_process(), request.data
+    if is_main and request.verbose:
+        click.echo(f"Loading {network} ...", err=True)
+    allow_untrusted = request.common["allow_untrusted"]
+    networks = load_network(network, option="--network", allow_untrusted=allow_untrusted)
+    G = networks["G_ema"]
+    if request.classes and G.c_dim == 0:
+        raise InputError(f"{request.classes.option}: {network} knows no classes; leave it out")
+    kwargs = dataset_checks.choose_dataset(G, networks["training_set_kwargs"], data, request.mirror)
+    real = dataset_checks.check_dataset(request.metrics, G, kwargs, data)
+    identity = None if real is None else real.fingerprint
+    notes = [dataset_checks.compare_dataset(networks, kwargs, identity, data)]
+    own = dict(num=request.num)
+    rows = [Row(network, own)]
+    if request.classes:
+        assert real is not None  # because the network is conditional
+        classes, class_notes = request.classes.choose([real])
+        notes += class_notes
+        rows = [Row(network, own, subset, subset.sizes[0]) for subset in classes]
+    if is_main:
+        for note in filter(None, notes):
+            click.echo(note, err=True)
+    options = dict(**request.common, dataset_kwargs=kwargs, dataset_fingerprint=identity)
+    return Job(request, rows, options, network, G)
+
+
+def images_job(paths: Sequence[str], request: Request) -> Job:
+    """Check the images and the real images, and say on stderr how many of them are used."""
+    image_sets.check_metrics(request.metrics)
+    use_labels = bool(request.classes)
+    options = dict(request.common)
+    real = None
+    if dataset_checks.uses_dataset(request.metrics):
+        if request.data is None:
+            raise InputError("--data is missing: the real images to compare --images with")
+        real = dataset_checks.open_checked("--data", request.data, use_labels=use_labels)
+        kwargs = dataset_checks.dataset_kwargs(real, request.mirror, use_labels)
+        options |= dict(dataset_kwargs=kwargs, dataset_fingerprint=real.fingerprint)
+    chosen: list[image_sets.ImageSet] = []
+    notes: list[str] = []
+    for path in paths:
+        checked = image_sets.open_images(path, real, use_labels)
+        subsets: list[ClassSubset | None] = [None]
+        if request.classes:
+            classes, class_notes = request.classes.choose([checked] + ([real] if real else []))
+            subsets, notes = [*classes], notes + class_notes
+        chosen += [image_sets.choose_images(checked, request.num, subset) for subset in subsets]
+    rows = [
+        Row(
+            image_set.path,
+            image_set.options(request.common["seed"]),
+            image_set.subset,
+            image_set.subset.sizes[1] if image_set.subset is not None and real else None,
+        )
+        for image_set in chosen
+    ]
+    if distributed.is_main_process():
+        for note in [*notes, *image_sets.notes(chosen, real)]:
+            click.echo(note, err=True)
+    return Job(request, rows, options)
 
 
 def evaluate(worker: Worker, job: Job) -> None:
     """Compute and report all metrics of a job; every process calls this."""
     devices.configure_backends(worker.device, cudnn_benchmark=True)
     G = job.G
-    if G is None:
+    if G is None and job.network is not None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the starting process has warned already
             G = load_network(
                 job.network, option="--network", allow_untrusted=job.options["allow_untrusted"]
             )["G_ema"]
-    run_dir = find_run_dir(job.network)
-    passes = metric_main.plan(job.metrics, G=G, worker=worker, **job.options)
-    for metric in job.metrics:
-        if job.verbose and worker.is_main:
-            click.echo(f"Calculating {metric} ...", err=True)
-        result = metric_main.calc_metric(
-            metric,
-            G=G,
-            worker=worker,
-            progress=ProgressMonitor(verbose=job.verbose),
-            passes=passes,
-            **job.options,
-        )
-        if worker.is_main:
-            metric_main.report_metric(result, run_dir=run_dir, snapshot_pkl=job.network)
+    results: list[list[Mapping[str, Any]]] = []
+    for row in job.rows:
+        results.append([])
+        options = row.merged(job.options)
+        passes = metric_main.plan(job.request.metrics, G=G, worker=worker, **options)
+        for metric in job.request.metrics:
+            if job.request.verbose and worker.is_main:
+                of_which = f" of {row}" if len(job.rows) > 1 else ""
+                click.echo(f"Calculating {metric}{of_which} ...", err=True)
+            result = metric_main.calc_metric(
+                metric,
+                G=G,
+                worker=worker,
+                progress=ProgressMonitor(verbose=job.request.verbose),
+                passes=passes,
+                **options,
+            )
+            result.update(row.facts(metric_main.get_metric(metric).uses_dataset))
+            results[-1].append(result)
+            if worker.is_main:
+                metric_main.report_metric(result, find_run_dir(row.path), job.network)
+    if worker.is_main and len(job.rows) > 1:
+        click.echo(describe_rows(job.rows, results), err=True)
 
 
-def choose_dataset(
-    G: torch.nn.Module,
-    training_set_kwargs: Mapping[str, Any] | None,
-    data: str | None,
-    mirror: bool | None,
-) -> dict[str, Any]:
-    """Keyword arguments of the dataset, from `--data` or the network; empty if unknown."""
-    if data is not None:
-        kwargs = dict(
-            class_name="training.dataset.ImageFolderDataset",
-            path=data,
-            resolution=G.img_resolution,
-            use_labels=G.c_dim != 0,
-        )
-    else:
-        kwargs = dict(training_set_kwargs or {})
-    if mirror is not None and kwargs:
-        kwargs["xflip"] = mirror
-    return kwargs
+def describe_rows(rows: Sequence[Row], results: Sequence[Sequence[Mapping[str, Any]]]) -> str:
+    """A table of several rows, with a column for every value."""
+    lines = []
+    for row, line in zip(rows, results, strict=True):
+        kind = "images" if "images_kwargs" in row.options else "network"
+        cells = {kind: printable(row.path)}
+        if row.subset is not None:
+            cells["class"] = str(row.subset)
+        cells["num"] = str(row.options["num"] or metric_main.NUM_SAMPLES)
+        if row.num_real is not None:
+            cells["real"] = str(row.num_real)
+        values = [item for result in line for item in result["results"].items()]
+        lines.append({**cells, **{name: f"{value:.5g}" for name, value in values}})
+    return format_table(list(lines[0]), [list(line.values()) for line in lines])
 
 
-def check_dataset(
-    metrics: list[str], G: torch.nn.Module, kwargs: Mapping[str, Any], data: str | None
-) -> dict[str, Any] | None:
-    """If a dataset is needed, refuse a dataset that cannot be opened or does not suit the network.
-
-    Returns:
-        The fingerprint of the dataset, see `data.fingerprint`; `None` if no dataset is needed.
-
-    Raises:
-        ValueError: The message names `--data`.
-    """
-    uses_dataset = any(metric_main.get_metric(metric).uses_dataset for metric in metrics)
-    if not uses_dataset and G.c_dim == 0:
-        return None
-    if not kwargs:
-        raise InputError("--data is missing: the network does not name its training data")
-    path = kwargs.get("path")
-    hint = "" if data is not None else "; the network was trained with it, name another"
-    try:
-        if not isinstance(path, str | os.PathLike):
-            raise InputError(f"{path!r} is not a path")
-        known = {key: kwargs[key] for key in ("resolution", "use_labels") if key in kwargs}
-        dataset = ImageFolderDataset(path, **known)
-        label_dim = dataset.label_dim
-        label_notes = dataset.label_notes()
-        identity = dataset.fingerprint()
-        found = dataset.check_images() if distributed.is_main_process() else None
-    except (OSError, ValueError, TypeError) as error:  # a network file can hold options of any type
-        message = one_line(errors.message_of(error))  # the path can come from the network
-        raise InputError(f"--data: {message}{hint}") from error
-    if found is not None:
-        _report_dataset(one_line(str(path)), dataset, found, label_notes)
-    if dataset.resolution != G.img_resolution:
-        raise InputError(
-            f"--data: {path} has images of {dataset.resolution}x{dataset.resolution}, the network "
-            f"makes {G.img_resolution}x{G.img_resolution}"
-        )
-    if label_dim != G.c_dim:
-        raise InputError(
-            f"--data: the labels of {path} are {label_dim} numbers, the network takes {G.c_dim}"
-            + "".join(f"; {note}" for note in label_notes)
-        )
-    return identity
-
-
-def _report_dataset(
-    path: str, dataset: ImageFolderDataset, found: Counter[str], label_notes: Sequence[str]
-) -> None:
-    for title, text in notes.describe(found, dataset.left_out).items():
-        click.echo(f"{title} in {path}: {text}", err=True)
-    for note in label_notes:
-        click.echo(f"Note: {note}", err=True)
-
-
-def compare_dataset(
-    networks: Mapping[str, Any],
-    kwargs: Mapping[str, Any],
-    identity: Mapping[str, Any] | None,
-    data: str | None,
-) -> str | None:
-    """Refuse a dataset that has changed since the training, unless `--data` names it.
-
-    Args:
-        networks: Result of `network_files.load.load_network`.
-        kwargs: Keyword arguments of the dataset.
-        identity: The fingerprint of the dataset; `None` if no metric needs it.
-        data: The option.
-
-    Returns:
-        A note for the user about the dataset, if there is one.
-
-    Raises:
-        ValueError: The message names `--data`.
-    """
-    if identity is None:
-        return None
-    saved, path = networks.get("dataset_fingerprint"), kwargs["path"]
-    differences = " and ".join(fingerprint.differences(saved, identity))
-    if data is not None:
-        if not differences:
-            return None
-        return f"Note: {path} is not what the network was trained with: it has {differences}."
-    if differences:
-        raise InputError(
-            f"--data: {path} is not what the network was trained with any more: it has "
-            f"{differences}; --data=PATH names the real images to compare with"
-        )
-    if fingerprint.is_unknown(saved):
-        return (
-            f"Note: the real images are what is now in {Path(path).absolute()}; the network does "
-            "not tell whether it was trained with them, --data=PATH names others."
-        )
-    return None
-
-
-def find_run_dir(network: str) -> str | None:
-    """The folder of the training run that holds a network; `None` for other folders."""
-    folder = Path(network).absolute().parent
-    is_run = os.path.isfile(network) and (folder / "training_options.json").is_file()
+def find_run_dir(path: str) -> str | None:
+    """The folder of the training run that holds a network or images; `None` for other folders."""
+    folder = Path(path).absolute().parent
+    is_run = os.path.exists(path) and (folder / "training_options.json").is_file()
     return str(folder) if is_run else None
 
 

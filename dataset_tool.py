@@ -14,7 +14,7 @@ from typing import Any, Literal
 import click
 from click.core import ParameterSource
 
-from data import listing, notes
+from data import dataset_info, listing, notes
 from data.conversion import inspection_report, sources
 from data.conversion.background import Background
 from data.conversion.background_option import background_option
@@ -22,7 +22,7 @@ from data.conversion.classes import describe_labels
 from data.conversion.convert import COLOURS, MAX_DEFAULT_WORKERS, Summary, convert_dataset
 from data.conversion.decode import DecodeOptions
 from data.conversion.inspection import inspect_source
-from data.conversion.transform import Crop, Transform
+from data.conversion.transform import RESIZE_FILTERS, Crop, ResizeFilter, Transform
 from data.conversion.writer import check_destination
 from dnnlib import cli, paths, util
 from dnnlib.errors import InputError
@@ -33,9 +33,10 @@ from training import advice
 HELP = """\
 Convert images into a dataset that training reads.
 
-The dataset is an uncompressed ZIP (or a folder) of uncompressed PNGs and a dataset.json with
-the labels. All images must become square, of one power-of-two size, and all RGB or all grey.
-The first image that does not fit stops the conversion; the message names an option that helps.
+The dataset is an uncompressed ZIP (or a folder) of uncompressed PNGs, a dataset.json with the
+labels, and a dataset-info.json that says how the dataset was made. All images must become square,
+of one power-of-two size, and all RGB or all grey. The first image that does not fit stops the
+conversion; the message names an option that helps.
 
 Turned photos are set upright (EXIF), palettes expanded, 16-bit and 1-bit grey made 8-bit grey,
 colours converted to sRGB by the image's profile (Display P3, Adobe RGB, ...). CMYK images are
@@ -143,8 +144,15 @@ def _address_option(name: str, metavar: str, help_text: str) -> Callable[[Callab
 @click.option(
     "--resolution",
     type=cli.Size(),
-    help="Width and height to resize to (Lanczos), such as 256x256.  [default: as they are;"
+    help="Width and height to resize to, such as 256x256.  [default: as they are;"
     f" {sources.SYNTHETIC_RESOLUTION}x{sources.SYNTHETIC_RESOLUTION} for synthetic ones]",
+)
+@click.option(
+    "--resize-filter",
+    type=click.Choice(RESIZE_FILTERS),
+    default="lanczos",
+    show_default=True,
+    help="How --resolution resizes, always with antialiasing. Metrics see the difference.",
 )
 @_address_option(
     "--labels",
@@ -186,6 +194,7 @@ def main(
     max_images: int | None,
     transform: Crop | None,
     resolution: tuple[int, int] | None,
+    resize_filter: ResizeFilter,
     labels: str | None,
     on_error: Literal["stop", "skip"],
     workers: int | None,
@@ -210,7 +219,11 @@ def main(
         )
     if sources.is_synthetic(source) and transform is not None:
         raise click.UsageError("--transform: synthetic images need none; leave it out")
-    fit = Transform(transform, resolution)
+    if is_given(ctx, "resize_filter") and (resolution is None or sources.is_synthetic(source)):
+        raise click.UsageError(
+            "--resize-filter: only --resolution resizes, and never synthetic images; leave it out"
+        )
+    fit = Transform(transform, resolution, resize_filter)
     decode_options = DecodeOptions(keep_profile_values, background)
     images = sources.open_source(source, max_images, resolution, seed, labels, decode_options)
     summary = convert_dataset(images, Path(dest), fit, max_images, on_error, workers)
@@ -223,13 +236,18 @@ def main(
 
 def refuse_options_of_conversion(ctx: click.Context) -> None:
     """Refuse options that do nothing together with `--inspect`."""
-    names = ("source", "transform", "resolution", "on_error", "seed")
+    names = ("source", "transform", "resolution", "resize_filter", "on_error", "seed")
     for name in (*names, "keep_profile_values", "background"):
-        if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+        if is_given(ctx, name):
             option = f"--{name.replace('_', '-')}"
             raise click.UsageError(
                 f"{option}: --inspect converts nothing; leave out {option} or --inspect"
             )
+
+
+def is_given(ctx: click.Context, name: str) -> bool:
+    """Whether an option is on the command line."""
+    return ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
 
 
 def inspect_dataset(
@@ -239,12 +257,13 @@ def inspect_dataset(
     sheet_path = choose_sheet(path, sheet)
     source = sources.open_source(path, max_images, labels=labels)
     inspection = inspect_source(source, max_images, workers)
+    made_by = dataset_info.find(path)
 
     # PyTorch takes seconds to import: conversion and its worker processes do without it.
     from torch_utils import devices
 
     advise = functools.partial(advice.describe_training, num_gpus=devices.num_gpus())
-    for line in inspection_report.describe(inspection, path, advise, labels):
+    for line in inspection_report.describe(inspection, path, advise, labels, made_by):
         click.echo(util.printable(line))
     if inspection.sheet is not None:
         with util.open_atomic(sheet_path) as file:

@@ -10,6 +10,7 @@ from typing import Generic, TypeVar
 
 import torch
 
+from dnnlib.text import format_table as format_table
 from torch_utils import devices
 
 MIN_RUNS, MAX_RUNS = 2, 100
@@ -120,17 +121,6 @@ def describe_machine(device: torch.device) -> str:
         f"{device.type}: {name}; {torch.get_num_threads()} CPU threads; torch {torch.__version__}"
         f"{cuda}, Python {platform.python_version()}"
     )
-
-
-def format_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Align columns: the first to the left, the others to the right."""
-    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-    lines = []
-    for row in (header, ["-" * width for width in widths], *rows):
-        first, *others = zip(row, widths, strict=True)
-        cells = [first[0].ljust(first[1]), *(cell.rjust(width) for cell, width in others)]
-        lines.append("  ".join(cells).rstrip())
-    return "\n".join(lines)
 
 
 def format_markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

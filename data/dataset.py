@@ -8,7 +8,16 @@ from typing import Literal
 import numpy as np
 from tqdm import tqdm
 
-from data import dataset_json, decoding, file_states, fingerprint, image_cache, listing, reading
+from data import (
+    dataset_info,
+    dataset_json,
+    decoding,
+    file_states,
+    fingerprint,
+    image_cache,
+    listing,
+    reading,
+)
 from data.dataset_base import Dataset as Dataset
 from data.dataset_json import parse_labels
 from data.image_cache import ImageCache
@@ -29,15 +38,15 @@ class ImageFolderDataset(Dataset):
     Args:
         path: Folder or `.zip`.
         resolution: Refuse images that are not `resolution` pixels high and wide.
-        max_size, use_labels, xflip, random_seed: See `Dataset`.
+        max_size, use_labels, xflip, random_seed, class_idx: See `Dataset`.
         cache: Keep images in memory once they are decoded; see `image_cache.choose`.
 
     Raises:
         OSError: If `path` is neither a folder nor a ZIP, or holds no image, or its first image has
             another resolution.
         MemoryError: If `cache` is `"ram"`, and the images do not fit.
-        ValueError: On the first access to labels, if an image has none, or if `dataset.json` is
-            malformed.
+        ValueError: If no image is of the class `class_idx`. On the first access to labels, if an
+            image has none, or if `dataset.json` is malformed.
     """
 
     def __init__(
@@ -49,6 +58,7 @@ class ImageFolderDataset(Dataset):
         xflip: bool = False,
         random_seed: int = 0,
         cache: Literal["none", "ram", "auto"] = "none",
+        class_idx: int | None = None,
     ) -> None:
         self._path = Path(path)
         self._archive: ZipArchive | None = None
@@ -67,6 +77,7 @@ class ImageFolderDataset(Dataset):
         self._num_repeated = files.num_repeated
         metadata = dataset_json.sort_by_depth(files.metadata)
         self._has_metadata = listing.METADATA in metadata
+        self._has_info = dataset_info.FILE_NAME in files.infos
         self._other_metadata = metadata[1:] if self._has_metadata else metadata
         self._label_notes: list[str] = []
         self._image_fnames = sorted(files.images)
@@ -94,6 +105,7 @@ class ImageFolderDataset(Dataset):
             use_labels=use_labels,
             xflip=xflip,
             random_seed=random_seed,
+            class_idx=class_idx,
         )
         if image_cache.choose(cache, self.decoded_bytes) == "ram":
             self._cache = ImageCache(self._raw_shape)
@@ -133,9 +145,12 @@ class ImageFolderDataset(Dataset):
         """
         labels = self._get_raw_labels() if self._use_labels else None
         if self._archive is None:
-            return fingerprint.of_folder(self._path, self._image_fnames, labels)
-        sizes, crcs = self._archive.sizes[self._members], self._archive.crcs[self._members]
-        return fingerprint.of_archive(self._image_fnames, sizes, crcs, labels)
+            found = fingerprint.of_folder(self._path, self._image_fnames, labels)
+        else:
+            sizes, crcs = self._archive.sizes[self._members], self._archive.crcs[self._members]
+            found = fingerprint.of_archive(self._image_fnames, sizes, crcs, labels)
+        pixels = self._recorded_pixels(fingerprint.short(found))
+        return found if pixels is None else {**found, "pixels": pixels}
 
     def file_states(self) -> str:
         """A digest of the states of the image files: see `data.file_states`.
@@ -181,6 +196,16 @@ class ImageFolderDataset(Dataset):
             )
         return notes
 
+    def class_names(self) -> list[str]:
+        """Names of the classes, in their order; empty if they are unknown.
+
+        Raises:
+            ValueError: If `dataset.json` is malformed.
+        """
+        if not self._has_metadata:
+            return []
+        return dataset_json.parse_class_names(self._read_file(listing.METADATA)) or []
+
     def close(self) -> None:
         if self._archive is not None:
             self._archive.close()
@@ -188,6 +213,16 @@ class ImageFolderDataset(Dataset):
     def __getstate__(self) -> dict:
         # Only forked processes can share the cache; others read the files.
         return {**super().__getstate__(), "_cache": None}
+
+    def _recorded_pixels(self, images: str | None) -> str | None:
+        """The digest in `dataset-info.json`, if the file is about exactly these image files."""
+        if not self._has_info:
+            return None
+        try:
+            info = dataset_info.parse(self._read_file(dataset_info.FILE_NAME))
+        except (OSError, UserError):  # `dataset_tool.py --inspect` says so
+            return None
+        return info.pixels if info.images == images else None
 
     def _probe(self, raw_idx: int, notes: Counter[str]) -> decoding.Probe | None:
         """Properties of an image by the first bytes of its file."""

@@ -25,6 +25,11 @@ class Dataset(torch.utils.data.Dataset):
         use_labels: Read the labels; otherwise every label is an empty vector.
         xflip: Append a mirrored copy of every image, after all unmirrored ones.
         random_seed: Seed for the choice of images by `max_size`.
+        class_idx: Use the images of this class only; `max_size` chooses among them. Labels keep
+            their size.
+
+    Raises:
+        ValueError: If no image is of the class `class_idx`.
     """
 
     def __init__(
@@ -35,6 +40,7 @@ class Dataset(torch.utils.data.Dataset):
         use_labels: bool = False,
         xflip: bool = False,
         random_seed: int = 0,
+        class_idx: int | None = None,
     ) -> None:
         self._name = name
         self._raw_shape = list(raw_shape)
@@ -43,6 +49,8 @@ class Dataset(torch.utils.data.Dataset):
         self._label_shape: list[int] | None = None
 
         self._raw_idx: np.ndarray = np.arange(self._raw_shape[0], dtype=np.int64)
+        if class_idx is not None:
+            self._raw_idx = self._images_of(class_idx)
         if max_size is not None and max_size < self._raw_idx.size:
             np.random.RandomState(random_seed).shuffle(self._raw_idx)
             self._raw_idx = np.sort(self._raw_idx[:max_size])
@@ -140,6 +148,19 @@ class Dataset(torch.utils.data.Dataset):
     def has_onehot_labels(self) -> bool:
         return self._get_raw_labels().dtype == np.int64
 
+    def class_sizes(self) -> dict[int, int]:
+        """Number of images in use by class, for all classes that have some, in their order.
+
+        Raises:
+            ValueError: If the labels are not used, or are no class numbers.
+        """
+        labels = self._get_raw_labels()
+        if labels.dtype != np.int64:
+            what = "labels that are vectors" if labels.shape[1] else "no labels"
+            raise InputError(f"{self.name}: there are {what}, and so no classes")
+        classes, sizes = np.unique(labels[self._raw_idx], return_counts=True)
+        return dict(zip(classes.tolist(), sizes.tolist(), strict=True))
+
     def fingerprint(self) -> fingerprint.Fingerprint | None:
         """A fingerprint that identifies the data wherever they lie; `None` if unknown."""
         return None
@@ -180,6 +201,12 @@ class Dataset(torch.utils.data.Dataset):
 
     def _describe_image(self, raw_idx: int) -> str:
         return f"{self.name}: image {raw_idx}"
+
+    def _images_of(self, class_idx: int) -> np.ndarray:
+        """The positions of all images of a class."""
+        if class_idx not in self.class_sizes():
+            raise InputError(f"{self.name}: no image is of class {class_idx}")
+        return np.flatnonzero(self._get_raw_labels() == class_idx)
 
     def _get_raw_labels(self) -> np.ndarray:
         if self._raw_labels is None:

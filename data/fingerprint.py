@@ -9,6 +9,7 @@ A fingerprint is a small dictionary that JSON, pickles and training states can h
     sample      digest of the CRC-32s of up to 256 image files, evenly spread over the sorted names
     contents    digest of the CRC-32s of all image files; `None` for a folder, which has no index
     labels      digest of the labels; `None` if they are not used
+    pixels      digest of the pixels, see `data.dataset_info`; missing if it is unknown
 
 A dataset keeps its fingerprint when it is moved, copied, touched, zipped, unpacked, or zipped again
 with other compression. A replaced image is always noticed in a ZIP, whose index has the checksums
@@ -99,6 +100,12 @@ def short(fingerprint: Mapping[str, Any] | None) -> str | None:
         return None
     parts = [str(fingerprint[key]) for key in ("num_images", "names", "sizes", "sample")]
     return _digest(" ".join(parts).encode())[:12]
+
+
+def pixels(fingerprint: Mapping[str, Any] | None) -> str | None:
+    """Twelve digits for records, equal for equal pixels in any files; `None` if unknown."""
+    found = None if fingerprint is None else fingerprint.get("pixels")
+    return found[:12] if isinstance(found, str) else None
 
 
 def is_unknown(fingerprint: Any) -> bool:

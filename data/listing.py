@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from data import formats
+from data import dataset_info, formats
 from dnnlib.errors import InputError
 from dnnlib.util import printable
 
@@ -48,6 +48,7 @@ class Listing:
 
     images: list[str] = field(default_factory=list)  # as found, not sorted
     metadata: list[str] = field(default_factory=list)  # every dataset.json, at any depth
+    infos: list[str] = field(default_factory=list)  # every dataset-info.json, at any depth
     others: Counter[str] = field(default_factory=Counter)  # files of other kinds, by extension
     left_behind: Counter[str] = field(default_factory=Counter)  # hidden or of programs, by name
     num_loops: int = 0  # links to folders that contain them
@@ -61,6 +62,8 @@ class Listing:
             self.images.append(name)
         elif name.rpartition("/")[2] == METADATA:
             self.metadata.append(name)
+        elif name.rpartition("/")[2] == dataset_info.FILE_NAME:
+            self.infos.append(name)
         else:
             self.others[extension] += 1
 

@@ -1,4 +1,6 @@
-"""Make text from files safe to print on a terminal."""
+"""Make text from files safe to print on a terminal, and lay out tables."""
+
+from collections.abc import Sequence
 
 MAX_CHARACTERS = 600  # in a message
 
@@ -17,3 +19,14 @@ def one_line(text: str, max_characters: int = MAX_CHARACTERS) -> str:
     if len(text) > max_characters:
         text = f"{text[:max_characters]} ..."
     return printable(text)
+
+
+def format_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Align columns: the first to the left, the others to the right."""
+    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+    lines = []
+    for row in (header, ["-" * width for width in widths], *rows):
+        first, *others = zip(row, widths, strict=True)
+        cells = [first[0].ljust(first[1]), *(cell.rjust(width) for cell, width in others)]
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)

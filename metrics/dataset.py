@@ -1,7 +1,8 @@
-"""The dataset of a metric: opens it, and draws labels of random training images."""
+"""Image files of a metric: opens them, and draws labels of random training images."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,28 +17,63 @@ from metrics import samples
 from metrics.options import MetricOptions
 
 
-def open_dataset(opts: MetricOptions) -> Any:
-    """Construct the dataset.
+@dataclass(frozen=True)
+class ImageFiles:
+    """Image files that a metric reads.
 
-    Raises:
-        RuntimeError: If the dataset cannot be opened, or its fingerprint differs from the options.
+    Attributes:
+        kwargs: How to construct their dataset.
+        fingerprint: Their fingerprint at the start; `None` if it is unknown.
+        kind: What they are, in messages.
+        option: The option that names them.
     """
-    if "class_name" not in opts.dataset_kwargs:
-        raise MachineError("this metric needs the dataset; name it with --data")
-    found: list[str] = []
-    try:
-        dataset = construct_class_by_name(**opts.dataset_kwargs)
-        if opts.dataset_fingerprint is not None:
-            found = fingerprint.differences(opts.dataset_fingerprint, dataset.fingerprint())
-    except (UserError, OSError) as error:
-        message = errors.message_of(error)
-        raise MachineError(f"cannot open the dataset; --data names another: {message}") from error
-    if found:
-        raise MachineError(
-            f"the dataset {opts.dataset_kwargs.get('path')} has changed since the start: it has "
-            f"{' and '.join(found)}"
-        )
-    return dataset
+
+    kwargs: Mapping[str, Any]
+    fingerprint: Mapping[str, Any] | None
+    kind: str
+    option: str
+
+    def open(self) -> Any:
+        """Construct the dataset.
+
+        Raises:
+            RuntimeError: If the files cannot be opened, or have changed since the start.
+        """
+        if "class_name" not in self.kwargs:
+            raise MachineError(f"this metric needs the {self.kind}; name it with {self.option}")
+        found: list[str] = []
+        try:
+            dataset = construct_class_by_name(**self.kwargs)
+            if self.fingerprint is not None:
+                found = fingerprint.differences(self.fingerprint, dataset.fingerprint())
+        except (UserError, OSError) as error:
+            message = errors.message_of(error)
+            raise MachineError(
+                f"cannot open the {self.kind}; {self.option} names another: {message}"
+            ) from error
+        if found:
+            raise MachineError(
+                f"the {self.kind} {self.kwargs.get('path')} has changed since the start: it has "
+                f"{' and '.join(found)}"
+            )
+        return dataset
+
+
+def real_images(opts: MetricOptions) -> ImageFiles:
+    """The real images that generated images are compared with."""
+    return ImageFiles(opts.dataset_kwargs, opts.dataset_fingerprint, "dataset", "--data")
+
+
+def evaluated_images(opts: MetricOptions) -> ImageFiles | None:
+    """The images that take the place of a generator's; `None` if there is a generator."""
+    if opts.images_kwargs is None:
+        return None
+    return ImageFiles(opts.images_kwargs, opts.images_fingerprint, "set of images", "--images")
+
+
+def open_dataset(opts: MetricOptions) -> Any:
+    """Construct the dataset of the real images; see `ImageFiles.open`."""
+    return real_images(opts).open()
 
 
 class RandomLabels:

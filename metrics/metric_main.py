@@ -36,12 +36,21 @@ NUM_SAMPLES = 50000
 
 @dataclass(frozen=True)
 class Metric:
-    """A registered metric; see `register_metric`."""
+    """A registered metric.
+
+    Attributes:
+        function: Takes `MetricOptions` and returns values by name.
+        detectors: Names of the feature networks.
+        uses_dataset: Whether the metric looks at real images.
+        shares_images: Whether the metric shares its images with other metrics, see `plan`.
+        needs_generator: Whether images alone, without their generator, are not enough.
+    """
 
     function: Callable[[MetricOptions], dict[str, float]]
     detectors: tuple[str, ...]
     uses_dataset: bool
-    shares_images: bool
+    shares_images: bool = False
+    needs_generator: bool = False
 
 
 _metrics: dict[str, Metric] = {}
@@ -53,6 +62,7 @@ def register_metric(
     detectors: Iterable[str] = (),
     uses_dataset: bool = False,
     shares_images: bool = False,
+    needs_generator: bool = False,
 ) -> Callable:
     """Decorator: make a function a metric under its own name.
 
@@ -64,11 +74,12 @@ def register_metric(
         uses_dataset: Whether the metric looks at real images.
         shares_images: Whether the metric shares its images with other metrics, see `plan`. Its
             function must ask `metric_utils` for all its features at once, before any other work.
+        needs_generator: Whether images alone, without their generator, are not enough.
     """
 
     def register(function: Callable) -> Callable:
         _metrics[function.__name__] = Metric(
-            function, tuple(detectors), uses_dataset, shares_images
+            function, tuple(detectors), uses_dataset, shares_images, needs_generator
         )
         return function
 
@@ -148,7 +159,10 @@ def calc_metric(metric: str, **kwargs: Any) -> EasyDict:
     Returns:
         `results` (values by name), `metric`, `total_time` in seconds, `total_time_str`, `num_gpus`,
         and, if they differ from the defaults, `num`, `seed` and `detectors`. If the metric uses
-        real images, `dataset` identifies them, see `data.fingerprint.short`.
+        real images, `dataset` identifies their files (`data.fingerprint.short`), and
+        `dataset_pixels` their pixels (`data.fingerprint.pixels`), if a `dataset-info.json` tells.
+        If images take the place of a generator, `images` is their path, and `images_dataset` and
+        `images_pixels` are like those.
 
     Raises:
         RuntimeError: If the metric cannot be computed, in every process, or is not finite.
@@ -189,6 +203,13 @@ def calc_metric(metric: str, **kwargs: Any) -> EasyDict:
     dataset = fingerprint.short(opts.dataset_fingerprint)
     if dataset is not None and get_metric(metric).uses_dataset:
         record.dataset = dataset
+        if (pixels := fingerprint.pixels(opts.dataset_fingerprint)) is not None:
+            record.dataset_pixels = pixels
+    if opts.images_kwargs is not None:
+        record.images = opts.images_kwargs.get("path")
+        record.images_dataset = fingerprint.short(opts.images_fingerprint)
+        if (pixels := fingerprint.pixels(opts.images_fingerprint)) is not None:
+            record.images_pixels = pixels
     return record
 
 
@@ -251,7 +272,7 @@ def pr50k3_full(opts: MetricOptions) -> dict[str, float]:
     return _pr("pr50k3_full", opts, max_real=200000)
 
 
-@register_metric(detectors=["vgg16"])
+@register_metric(detectors=["vgg16"], needs_generator=True)
 def ppl2_wend(opts: MetricOptions) -> dict[str, float]:
     """Perceptual path length in W, at the end points of paths."""
     value = perceptual_path_length.compute_ppl(
@@ -266,19 +287,19 @@ def ppl2_wend(opts: MetricOptions) -> dict[str, float]:
     return dict(ppl2_wend=value)
 
 
-@register_metric
+@register_metric(needs_generator=True)
 def eqt50k_int(opts: MetricOptions) -> dict[str, float]:
     """Equivariance to translation by whole pixels, in decibels."""
     return dict(eqt50k_int=_equivariance(opts, compute_eqt_int=True))
 
 
-@register_metric
+@register_metric(needs_generator=True)
 def eqt50k_frac(opts: MetricOptions) -> dict[str, float]:
     """Equivariance to translation by fractions of a pixel, in decibels."""
     return dict(eqt50k_frac=_equivariance(opts, compute_eqt_frac=True))
 
 
-@register_metric
+@register_metric(needs_generator=True)
 def eqr50k(opts: MetricOptions) -> dict[str, float]:
     """Equivariance to rotation, in decibels."""
     return dict(eqr50k=_equivariance(opts, compute_eqr=True))

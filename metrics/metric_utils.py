@@ -16,6 +16,7 @@ from data.loader import BatchLoader
 from dnnlib import errors
 from dnnlib.errors import InputError
 from metrics import detectors, feature_cache, lockstep, samples, shared_passes
+from metrics.dataset import ImageFiles, evaluated_images
 from metrics.dataset import RandomLabels as RandomLabels
 from metrics.dataset import iterate_random_labels as iterate_random_labels
 from metrics.dataset import open_dataset as open_dataset
@@ -92,7 +93,10 @@ def compute_both_feature_stats(
     num_gen: int,
     **stats_kwargs: Any,
 ) -> tuple[FeatureStats, FeatureStats]:
-    """Features of real images, at most `max_real`, and of `num_gen` generated images."""
+    """Features of real images, at most `max_real`, and of `num_gen` generated images.
+
+    See `compute_feature_stats_for_generator` for the images that count as generated.
+    """
     detector_kwargs = dict(return_features=True)
     if opts.passes.is_planning:
         opts.passes.note(
@@ -164,16 +168,10 @@ def compute_feature_stats_for_dataset(
         progress = opts.progress.sub(
             "dataset features", num_items=num_items, rel_lo=rel_lo, rel_hi=rel_hi
         )
-        size = batch_size or BATCH_SIZE[opts.device.type]
-        with lockstep.in_step(opts.worker):
-            calls = _Calls(opts, requests)
-            batches = _load_batches(opts, dataset, num_items, size, data_loader_kwargs)
-        num_batches = math.ceil(num_items / size)
-        features = lockstep.run_batches(
-            opts.worker, num_batches, lambda _: calls.detect(next(batches))
-        )
         all_stats = [request.new_stats(num_items) for request in requests]
-        _collect(all_stats, calls.split(features), progress, "real")
+        _collect_files(
+            opts, dataset, requests, all_stats, progress, "real", batch_size, data_loader_kwargs
+        )
         return all_stats
 
     all_stats = _share_pass(opts, [request, *companions], make_pass)
@@ -194,7 +192,10 @@ def compute_feature_stats_for_generator(
     batch_gen: int | None = None,
     **stats_kwargs: Any,
 ) -> FeatureStats:
-    """Features of generated images; needs `max_items`.
+    """Features of generated images, or of the images that the options name; needs `max_items`.
+
+    Images that the options name in place of a generator are read in the order of their dataset, and
+    batches are as large as those of a generator: PNG files of its images give the same features.
 
     The latent and the label of an image depend on its number and `opts.seed` only, and images of
     one pass stay together, so the number of processes does not matter. Features that later metrics
@@ -221,33 +222,18 @@ def compute_feature_stats_for_generator(
     if (ready := opts.passes.take(request)) is not None:
         opts.progress.sub("shared features", num_items, num_items, rel_lo, rel_hi).update(num_items)
         return ready
-    size, step = _batch_sizes(opts, batch_size, batch_gen)
 
     def make_pass(requests: list[Request]) -> list[FeatureStats]:
-        progress = opts.progress.sub(
-            "generator features", num_items=num_items, rel_lo=rel_lo, rel_hi=rel_hi
-        )
-        with lockstep.in_step(opts.worker):
-            G = prepare_generator(opts)
-            labels = RandomLabels(opts)
-            calls = _Calls(opts, requests)
-
-        def compute(idx: int) -> Tensor:
-            start, end = idx * size, min((idx + 1) * size, num_items)
-            made, is_sound = [], []
-            for first in range(start, end, step):
-                stop = min(first + step, end)
-                z = _draw_latents(opts, first, stop, G.z_dim)
-                img = G(z=z, c=labels.get(first, stop), **opts.G_kwargs)
-                is_sound.append(misc.are_finite(img))
-                made.append(images.to_uint8(img))
-            features = calls.detect(torch.cat(made))
-            # 8 bits cannot show NaN, so NaN is marked here, without waiting for a GPU.
-            return torch.where(torch.cat(is_sound)[:, None], features, torch.nan)
-
-        features = run_batches(opts, math.ceil(num_items / size), compute)
         all_stats = [request.new_stats() for request in requests]
-        _collect(all_stats, calls.split(features), progress, "generated")
+        if (files := evaluated_images(opts)) is not None:
+            progress = opts.progress.sub("image features", num_items, rel_lo=rel_lo, rel_hi=rel_hi)
+            _collect_evaluated(opts, files, requests, all_stats, progress, batch_size)
+        else:
+            progress = opts.progress.sub(
+                "generator features", num_items, rel_lo=rel_lo, rel_hi=rel_hi
+            )
+            sizes = _batch_sizes(opts, batch_size, batch_gen)
+            _collect_generated(opts, requests, all_stats, progress, *sizes)
         return all_stats
 
     requests = [
@@ -258,6 +244,87 @@ def compute_feature_stats_for_generator(
     for one, stats in all_stats.items():
         opts.passes.keep(one, stats)
     return all_stats[request]
+
+
+def _collect_generated(
+    opts: MetricOptions,
+    requests: list[Request],
+    all_stats: list[FeatureStats],
+    progress: ProgressMonitor,
+    size: int,
+    step: int,
+) -> None:
+    """Collect the features of generated images, `size` of them at once, made in steps."""
+    num_items = all_stats[0].max_items
+    assert num_items is not None
+    with lockstep.in_step(opts.worker):
+        G = prepare_generator(opts)
+        labels = RandomLabels(opts)
+        calls = _Calls(opts, requests)
+
+    def compute(idx: int) -> Tensor:
+        start, end = idx * size, min((idx + 1) * size, num_items)
+        made, is_sound = [], []
+        for first in range(start, end, step):
+            stop = min(first + step, end)
+            z = _draw_latents(opts, first, stop, G.z_dim)
+            img = G(z=z, c=labels.get(first, stop), **opts.G_kwargs)
+            is_sound.append(misc.are_finite(img))
+            made.append(images.to_uint8(img))
+        features = calls.detect(torch.cat(made))
+        # 8 bits cannot show NaN, so NaN is marked here, without waiting for a GPU.
+        return torch.where(torch.cat(is_sound)[:, None], features, torch.nan)
+
+    features = run_batches(opts, math.ceil(num_items / size), compute)
+    _collect(all_stats, calls.split(features), progress, "generated")
+
+
+def _collect_evaluated(
+    opts: MetricOptions,
+    files: ImageFiles,
+    requests: list[Request],
+    all_stats: list[FeatureStats],
+    progress: ProgressMonitor,
+    batch_size: int | None,
+) -> None:
+    """Collect the features of the first images to evaluate, without the cache.
+
+    Raises:
+        ValueError: If there are fewer images.
+    """
+    num_items = all_stats[0].max_items
+    assert num_items is not None
+    with lockstep.in_step(opts.worker):
+        dataset = files.open()
+        if len(dataset) < num_items:
+            raise InputError(
+                f"the {files.kind} {dataset.name} has {len(dataset)} images, and the metric uses "
+                f"{num_items}; choose a smaller `num`"
+            )
+    _collect_files(opts, dataset, requests, all_stats, progress, "evaluated", batch_size)
+    dataset.close()
+
+
+def _collect_files(
+    opts: MetricOptions,
+    dataset: Any,
+    requests: list[Request],
+    all_stats: list[FeatureStats],
+    progress: ProgressMonitor,
+    kind: str,
+    batch_size: int | None = None,
+    data_loader_kwargs: Mapping[str, Any] | None = None,
+) -> None:
+    """Collect the features of the first images of a dataset."""
+    num_items = all_stats[0].max_items
+    assert num_items is not None
+    size = batch_size or BATCH_SIZE[opts.device.type]
+    with lockstep.in_step(opts.worker):
+        calls = _Calls(opts, requests)
+        batches = _load_batches(opts, dataset, num_items, size, data_loader_kwargs)
+    num_batches = math.ceil(num_items / size)
+    features = lockstep.run_batches(opts.worker, num_batches, lambda _: calls.detect(next(batches)))
+    _collect(all_stats, calls.split(features), progress, kind)
 
 
 def detect(detector: torch.nn.Module, img: Tensor, detector_kwargs: Mapping[str, Any]) -> Tensor:
@@ -402,12 +469,15 @@ def _generated_request(
     batch_size: int | None = None,
     batch_gen: int | None = None,
 ) -> Request:
-    described = shared_passes.describe(
-        G_kwargs=opts.G_kwargs,
-        labels=opts.dataset_kwargs if opts.generator.c_dim > 0 else None,
-        seed=opts.seed,
-        batch_sizes=_batch_sizes(opts, batch_size, batch_gen),
-    )
+    if opts.images_kwargs is not None:
+        described = shared_passes.describe(images=opts.images_kwargs, batch_size=batch_size)
+    else:
+        described = shared_passes.describe(
+            G_kwargs=opts.G_kwargs,
+            labels=opts.dataset_kwargs if opts.generator.c_dim > 0 else None,
+            seed=opts.seed,
+            batch_sizes=_batch_sizes(opts, batch_size, batch_gen),
+        )
     kwargs = shared_passes.items(detector_kwargs), shared_passes.items(stats_kwargs)
     return Request(f"generated {described}", num_items, detector_url, *kwargs)
 

@@ -35,6 +35,9 @@ class MetricOptions:
         allow_untrusted: Load feature networks from pickles of any origin.
         dataset_fingerprint: Refuse a dataset with another fingerprint, see `data.fingerprint`.
         passes: Passes over images that other metrics share, see `metric_main.plan`.
+        images_kwargs: How to construct a dataset of images to evaluate in place of the generator's;
+            copied.
+        images_fingerprint: Refuse such images with another fingerprint.
         worker: This process; published programs give `num_gpus`, `rank` and `device` instead.
     """
 
@@ -56,6 +59,8 @@ class MetricOptions:
         dataset_fingerprint: Mapping[str, Any] | None = None,
         passes: SharedPasses | None = None,
         *,
+        images_kwargs: Mapping[str, Any] | None = None,
+        images_fingerprint: Mapping[str, Any] | None = None,
         worker: Worker | None = None,
     ) -> None:
         if worker is None:
@@ -76,6 +81,8 @@ class MetricOptions:
         self.allow_untrusted = allow_untrusted
         self.dataset_fingerprint = dataset_fingerprint
         self.passes = SharedPasses() if passes is None else passes
+        self.images_kwargs = None if images_kwargs is None else EasyDict(images_kwargs)
+        self.images_fingerprint = images_fingerprint
 
     @property
     def generator(self) -> Generator:

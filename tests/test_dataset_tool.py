@@ -93,10 +93,11 @@ def test_matches_golden_values(name, inputs, tmp_path):
     if dest.suffix == ".zip":
         images = read_archive(dest)
         with zipfile.ZipFile(dest) as archive:
-            assert archive.namelist() == meta["members"]
+            assert archive.namelist() == [*meta["members"], "dataset-info.json"]
             text = archive.read("dataset.json").decode()
     else:
         files = sorted(path for path in dest.rglob("*") if path.is_file())
+        assert files.pop(-2).name == "dataset-info.json"
         assert [path.relative_to(dest).as_posix() for path in files] == meta["members"]
         images = {path.name: np.array(PIL.Image.open(path)) for path in files[:-1]}
         text = files[-1].read_text()
@@ -452,7 +453,11 @@ def test_existing_empty_folder_is_filled(tmp_path):
     (tmp_path / "out").mkdir()
     inode = (tmp_path / "out").stat().st_ino
     run(f"--source={tmp_path / 'src'}", f"--dest={tmp_path / 'out'}")
-    assert sorted(os.listdir(tmp_path / "out")) == ["00000", "dataset.json"]
+    assert sorted(os.listdir(tmp_path / "out")) == [
+        "00000",
+        "dataset-info.json",
+        "dataset.json",
+    ]
     assert (tmp_path / "out").stat().st_ino == inode
 
 

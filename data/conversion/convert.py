@@ -4,6 +4,7 @@ import contextlib
 import itertools
 import os
 import sys
+import zlib
 from collections import Counter
 from dataclasses import dataclass, field
 from functools import partial
@@ -12,7 +13,8 @@ from typing import Any, Literal
 
 from tqdm import tqdm
 
-from data import plain_png
+from data import dataset_info, plain_png
+from data.conversion.info_recorder import InfoRecorder
 from data.conversion.source import Source, SourceImage, refuse_unlabelled
 from data.conversion.transform import Transform, explain_misfit
 from data.conversion.worker_processes import map_ordered
@@ -87,7 +89,9 @@ def convert_dataset(
         left_out=source.left_out,
         notes=note_repeated(source.num_repeated),
     )
-    job = partial(_convert_image, transform or Transform())
+    transform = transform or Transform()
+    recorder = InfoRecorder(transform)
+    job, num_read = partial(_convert_image, transform), 0
     with (
         source.reading(),
         open_destination(dest) as write,
@@ -95,12 +99,18 @@ def convert_dataset(
         tqdm(results, total=count, unit="img", disable=None) as progress,
     ):
         for index, result in enumerate(progress):
-            _keep_or_drop(result, index, summary, write, on_error)
+            name = _keep_or_drop(result, index, summary, write, on_error)
+            if name is not None:
+                recorder.add(name, len(result.png), result.crc, result.pixel_digest)
+            num_read = index + 1
         if summary.num_kept == 0:
             raise InputError(_describe_nothing(summary))
         if summary.num_unlabelled > 0:
             summary.labels = None
         write("dataset.json", strict_json.dumps(_metadata(summary)).encode())
+        assert summary.size is not None and summary.mode is not None  # an image was kept
+        info = recorder.info(num_read, summary.size, COLOURS[summary.mode])
+        write(dataset_info.FILE_NAME, info.to_json())
     return summary
 
 
@@ -125,6 +135,8 @@ class _Result:
 
     name: str
     png: bytes = b""
+    crc: int = 0  # of the PNG file
+    pixel_digest: bytes = b""
     size: tuple[int, int] = (0, 0)
     mode: str = ""
     label: Label | None = None
@@ -154,8 +166,10 @@ def _convert_image(transform: Transform, source_image: SourceImage) -> _Result:
     if problem := explain_misfit(picture.size):
         return _Result(name, problem=problem)
     # The file gets pixels only, and no metadata of the source (colour profile, text).
-    png = plain_png.encode(picture.pixels)
-    return _Result(name, png, picture.size, picture.mode, label, notes=notes)
+    png, digest = plain_png.encode(picture.pixels), dataset_info.digest_of(picture.pixels)
+    return _Result(
+        name, png, zlib.crc32(png), digest, picture.size, picture.mode, label, notes=notes
+    )
 
 
 def _find_mismatch(result: _Result, summary: Summary) -> str | None:
@@ -182,11 +196,12 @@ def _keep_or_drop(
     summary: Summary,
     write: Write,
     on_error: Literal["stop", "skip"],
-) -> None:
+) -> str | None:
+    """Write a usable image, and count the others; the name of the file, if there is one."""
     problem = result.problem or _find_mismatch(result, summary)
     if problem is None:
-        _keep(result, index, summary, write)
-    elif result.is_too_small:
+        return _keep(result, index, summary, write)
+    if result.is_too_small:
         summary.dropped["too small for --resolution"] += 1
     elif on_error == "skip":
         reason = printable(problem.partition(";")[0])
@@ -194,10 +209,11 @@ def _keep_or_drop(
         summary.dropped["unusable"] += 1
     else:
         raise InputError(f"{result.name} {printable(problem)}")
+    return None
 
 
-def _keep(result: _Result, index: int, summary: Summary, write: Write) -> None:
-    """Write an image under its number in the source, so dropped images leave gaps."""
+def _keep(result: _Result, index: int, summary: Summary, write: Write) -> str:
+    """Write an image under its number in the source, so dropped images leave gaps; its name."""
     number = f"{index:08d}"
     name = f"{number[:5]}/img{number}.png"
     write(name, result.png)
@@ -209,3 +225,4 @@ def _keep(result: _Result, index: int, summary: Summary, write: Write) -> None:
     else:
         assert summary.labels is not None  # until the end
         summary.labels.append((name, result.label))
+    return name

@@ -1,19 +1,18 @@
 """Inspect a source: counts, sizes, labels, problems, and a sheet of some of its images."""
 
 import contextlib
-import hashlib
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
-import numpy as np
 import PIL.Image
 from tqdm import tqdm
 
 from data.conversion.convert import MAX_DEFAULT_WORKERS
 from data.conversion.source import Source, SourceImage
 from data.conversion.worker_processes import map_ordered
+from data.dataset_info import PixelDigest, digest_of
 from data.dataset_json import Label
 from data.listing import note_repeated
 from dnnlib import moved
@@ -43,6 +42,7 @@ class Inspection:
     are_labels_in_place: bool = True  # whether training finds them
     unusable: list[str] = field(default_factory=list)  # "<name> <problem>"
     num_duplicates: int = 0
+    pixels: str | None = None  # see `PixelDigest`; `None` if not all images were read
     notes: Counter[str] = field(default_factory=Counter)  # number of images by change in loading
     left_out: str | None = None  # files that are no images, for people
     sheet: PIL.Image.Image | None = None
@@ -83,6 +83,7 @@ def inspect_source(
         are_labels_in_place=source.labels.are_in_place or not source.labels.by_name,
     )
     digests: set[bytes] = set()
+    pixels = PixelDigest()
     thumbnails = []
     with (
         source.reading(),
@@ -100,8 +101,11 @@ def inspect_source(
             inspection.notes.update(image.notes)
             inspection.num_duplicates += image.digest in digests
             digests.add(image.digest)
+            pixels.add(image.digest)
             if image.thumbnail is not None:
                 thumbnails.append(image.thumbnail)
+    if inspection.num_images == source.count and not inspection.unusable:
+        inspection.pixels = pixels.text()
     inspection.sheet = make_sheet(thumbnails)
     return inspection
 
@@ -161,8 +165,7 @@ def _look_at(job: tuple[SourceImage, bool]) -> _Found:
         picture, found_notes = load()
     except (OSError, ValueError) as error:
         return _Found(name, label, problem=str(error))
-    pixels = np.ascontiguousarray(picture.pixels)
-    digest = hashlib.blake2b(pixels.data, digest_size=16, key=picture.mode.encode()).digest()
+    digest = digest_of(picture.pixels)
     found = _Found(name, label, None, picture.size, picture.mode, digest, notes=found_notes)
     if is_shown:
         image = picture.image

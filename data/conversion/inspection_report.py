@@ -8,13 +8,18 @@ from data.conversion.classes import describe_labels
 from data.conversion.convert import COLOURS
 from data.conversion.inspection import MAX_LISTED, MAX_SUGGESTED_SIZE, Inspection, find_problems
 from data.conversion.transform import suggest_size
+from data.dataset_info import FILE_NAME, DatasetInfo
 from dnnlib.util import is_power_of_two
 
 Advice = Callable[[str, int, bool], Iterable[str]]
 
 
 def describe(
-    inspection: Inspection, path: str, advise: Advice, labels: str | None = None
+    inspection: Inspection,
+    path: str,
+    advise: Advice,
+    labels: str | None = None,
+    made_by: DatasetInfo | str | None = None,
 ) -> Iterator[str]:
     """The findings, line by line: facts, problems, and what to do next.
 
@@ -24,6 +29,7 @@ def describe(
         advise: Returns commands that train on a dataset, for its path, its resolution, and whether
             its images have labels.
         labels: Value of `--labels`.
+        made_by: Result of `dataset_info.find`.
     """
     if inspection.num_images == 0:
         yield f"There is no image in {path}"
@@ -37,16 +43,31 @@ def describe(
     yield f"Colours:  {_list_counts({f'{c} ({channels[c]})': n for c, n in colours.items()})}"
     for title, text in notes.describe(inspection.notes, inspection.left_out).items():
         yield f"{title + ':':9} {text}"
+    if isinstance(made_by, DatasetInfo):
+        yield f"Made of:  {made_by}"
+    if inspection.pixels is not None:
+        yield f"Pixels:   {inspection.pixels[:12]}"
     values = [label for label in inspection.labels if label is not None]
     labels_found, *classes = describe_labels(values, inspection.class_names)
     yield f"Labels:   {labels_found}"
     yield from classes
     yield from (f"Note: {note}" for note in inspection.label_notes)
-    problems = list(find_problems(inspection))
+    problems = [*find_problems(inspection), *_find_doubts(inspection, made_by)]
     yield "Problems:" + ("" if problems else " none")
     yield from (f"  - {problem}" for problem in problems)
     if inspection.sizes:
         yield from _describe_next(inspection, path, advise, labels)
+
+
+def _find_doubts(inspection: Inspection, made_by: DatasetInfo | str | None) -> Iterator[str]:
+    """Describe why `dataset-info.json` does not tell how these images were made."""
+    if isinstance(made_by, str):
+        yield made_by
+    elif made_by is not None and inspection.pixels not in (None, made_by.pixels):
+        yield (
+            f"{FILE_NAME} is about other pixels ({made_by.pixels[:12]}): images were added, removed"
+            " or changed after the conversion"
+        )
 
 
 def _describe_next(

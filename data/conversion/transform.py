@@ -1,7 +1,7 @@
 """Crop and resize images to one square power-of-two size."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import PIL.Image
 
@@ -9,11 +9,13 @@ from dnnlib.errors import InputError
 from dnnlib.util import is_power_of_two, nearest_power_of_two
 
 Crop = Literal["center-crop", "center-crop-wide"]
+ResizeFilter = Literal["lanczos", "box", "bicubic", "hamming"]
+RESIZE_FILTERS: tuple[ResizeFilter, ...] = get_args(ResizeFilter)
 
 
 @dataclass(frozen=True)
 class Transform:
-    """An optional crop of every image, then an optional Lanczos resize.
+    """An optional crop of every image, then an optional resize with antialiasing.
 
     - No crop: resize to `size`, ignoring the aspect ratio. Images of this size are not changed.
     - `center-crop`: the largest centred square, resized to `size`.
@@ -27,6 +29,7 @@ class Transform:
 
     crop: Crop | None = None
     size: tuple[int, int] | None = None  # width, height
+    resize_filter: ResizeFilter = "lanczos"
 
     def __post_init__(self) -> None:
         if self.size is None:
@@ -68,7 +71,7 @@ class Transform:
                 return None
             image = crop_centre(image, image.width, num_rows)
         if image.size != self.size:
-            image = image.resize(self.size, PIL.Image.Resampling.LANCZOS)
+            image = image.resize(self.size, PIL.Image.Resampling[self.resize_filter.upper()])
         return _letterbox(image) if self.crop == "center-crop-wide" else image
 
 

@@ -446,3 +446,31 @@ def test_names_in_zips_are_read_in_the_encoding_that_they_have(encoding, is_flag
         struct.pack_into("<H", data, data.index(signature) + offset, is_flagged << 11)
     path.write_bytes(data)
     assert ZipArchive(path).names == ["kätze/1.png"]
+
+
+def test_one_class_of_a_dataset_keeps_order_and_size_of_labels(tmp_path):
+    labels = [2, 0, 2, 5, 0, 2]
+    entries = [[f"{idx}.png", label] for idx, label in enumerate(labels)]
+    for idx in range(6):
+        PIL.Image.fromarray(np.full([8, 8], idx, np.uint8)).save(tmp_path / f"{idx}.png")
+    metadata = {"labels": entries, "class_names": ["a", "b", "c", "d", "e", "f"]}
+    (tmp_path / "dataset.json").write_text(json.dumps(metadata))
+
+    def values(**kwargs) -> list[int]:
+        dataset = ImageFolderDataset(tmp_path, use_labels=True, **kwargs)
+        assert dataset.label_dim == 6 and dataset.class_names() == metadata["class_names"]
+        return [int(img.flat[0]) for img, _ in dataset]
+
+    assert values() == list(range(6))
+    assert values(class_idx=2) == [0, 2, 5]
+    assert values(class_idx=2, xflip=True) == [0, 2, 5] * 2
+    chosen = values(class_idx=2, max_size=2)
+    assert len(chosen) == 2 and set(chosen) < {0, 2, 5}
+    dataset = ImageFolderDataset(tmp_path, use_labels=True)
+    assert dataset.class_sizes() == {0: 2, 2: 3, 5: 1}
+    whole = dataset.fingerprint()
+    assert ImageFolderDataset(tmp_path, use_labels=True, class_idx=2).fingerprint() == whole
+    with pytest.raises(ValueError, match="no image is of class 1"):
+        values(class_idx=1)
+    with pytest.raises(ValueError, match="there are no labels, and so no classes"):
+        ImageFolderDataset(tmp_path, class_idx=2)

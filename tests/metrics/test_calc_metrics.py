@@ -84,7 +84,8 @@ def test_metrics_with_networks_from_a_server(network, detector_files, serve, dat
     assert all(len(set(requests)) == len(requests) == 4 for _ in records)
     for record in records:
         uses_dataset = metric_main.get_metric(record["metric"]).uses_dataset
-        assert list(record) == [*KEYS, "num", "detectors", *["dataset"] * uses_dataset]
+        identity = ["dataset", "dataset_pixels"] if uses_dataset else []
+        assert list(record) == [*KEYS, "num", "detectors", *identity]
         assert record.get("dataset", dataset) == dataset
         assert record["num"] == 40 and record["num_gpus"] == 1
         assert record["snapshot_pkl"] == network.name
