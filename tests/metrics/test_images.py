@@ -19,7 +19,10 @@ from metrics import metric_main, metric_utils
 from tests.metrics import stand_ins
 from tests.metrics.test_calc_metrics import compute, files, refuse, run
 
-WORKING = ["fid50k_full", "kid50k_full", "pr50k3_full", "fid50k", "kid50k", "pr50k3", "is50k"]
+WORKING = [
+    *("fid50k_full", "kid50k_full", "pr50k3_full", "fid50k", "kid50k", "pr50k3", "is50k"),
+    "dc50k5_full",
+]
 METRICS = f"--metrics={','.join(WORKING)}"
 
 files = files  # the fixture

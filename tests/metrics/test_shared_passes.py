@@ -192,3 +192,15 @@ def test_passes_of_no_plan_keep_nothing(options):
     passes = SharedPasses()
     metric_main.calc_metric("is50k", passes=passes, **options)
     assert not passes._ready and not passes._waiting
+
+
+def test_images_of_a_folder_are_looked_at_once(options, fresh_cache, counts):
+    options |= dict(G=None, images_kwargs=options["dataset_kwargs"] | dict(max_size=NUM))
+    expected = separately(NAMES, options)
+    fresh_cache()
+    counts.update(batches=0)
+    assert together(NAMES, options) == expected
+    assert counts["images"] == 0  # no latents
+    num_real, num_images = (-(-num // BATCH) for num in (NUM_REAL, NUM))
+    # As for a generator: see above.
+    assert counts["batches"] == 2 * num_real + num_images + 3 * num_images
