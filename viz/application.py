@@ -21,7 +21,7 @@ from viz import browse
 from viz.async_renderer import AsyncRenderer, InlineRenderer
 from viz.capture_widget import CaptureWidget
 from viz.dialogs import Dialogs
-from viz.directions_widget import DirectionsWidget
+from viz.editing_widget import EditingWidget
 from viz.equivariance_widget import EquivarianceWidget
 from viz.history import History
 from viz.latent_widget import LatentWidget
@@ -30,7 +30,6 @@ from viz.mixing_widget import MixingWidget
 from viz.network_widget import NetworkWidget
 from viz.performance_widget import PerformanceWidget
 from viz.picture_pane import PicturePane
-from viz.points_widget import PointsWidget
 from viz.renderer import Result, View
 from viz.settings import Settings
 from viz.truncation_widget import TruncationWidget
@@ -104,8 +103,8 @@ class Application:
         self.network = NetworkWidget(settings, browse_dirs)
         self.latent = LatentWidget()
         self.mixing = MixingWidget()
-        self.directions = DirectionsWidget()
-        self.points = PointsWidget()
+        self.editing = EditingWidget()
+        self.points = self.editing.points
         self.truncation = TruncationWidget()
         self.layers = LayerWidget()
         self.equivariance = EquivarianceWidget()
@@ -114,7 +113,7 @@ class Application:
         self.capture = CaptureWidget(capture_dir)
         self.renderer = self._new_renderer()
         if self.view.directions is not None:
-            self._unfold(self.directions.title)
+            self._unfold(self.editing.title)
         window.on_drop = lambda paths: self.open(paths[0])
 
     def open(self, path: str) -> None:
@@ -136,8 +135,7 @@ class Application:
             self.view = replace(self.view, directions=path, amounts=(), direction_layers=None)
         else:
             self.view = replace(self.view, latents=path, latent_idx=0)
-        widget = self.directions if is_directions else self.latent
-        self._unfold(widget.title)
+        self._unfold(self.editing.title if is_directions else self.latent.title)
         self._submitted = None  # read the same file again, too
         self.window.request_frame()
 
@@ -267,13 +265,13 @@ class Application:
         self.points.is_folded = True
         if self._section(self.network.title):
             chosen = self.network.draw(view, result)
-        for widget in (self.latent, self.mixing, self.directions, self.points, self.truncation):
+        for widget in (self.latent, self.mixing, self.editing, self.truncation):
             if self._section(widget.title):
                 with controls.blank(self._is_blank):
                     view = widget.draw(view, result, elapsed_sec)
                 self._is_animated |= widget.is_animated
-        for widget in (self.latent, self.directions):
-            if widget.take_entry():
+        for pane in (self.latent, self.editing.directions):
+            if pane.take_entry():
                 self._submitted = None  # read the same file again, too
         self.layers.is_folded = not self._section(self.layers.title)
         if not self.layers.is_folded:

@@ -60,7 +60,7 @@ class CaptureWidget:
             if controls.button("Save latent", 7, "What is on screen, for --latents of all scripts"):
                 self.save_latent(result)
             imgui.same_line()
-            if controls.button("Copy command", 7, "Ctrl+Shift+C; a line for gen_images.py"):
+            if controls.button("Copy as command", 8, "Ctrl+Shift+C; a line for gen_images.py"):
                 self.copy_command(result)
 
     def copy_command(self, result: Result | None) -> None:

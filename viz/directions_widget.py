@@ -13,10 +13,7 @@ MAX_ROWS = 8  # sliders without a scroll bar
 
 
 class DirectionsWidget:
-    """The pane "Directions"."""
-
-    title = "Directions"
-    is_animated = False
+    """The upper half of the pane "Directions & points"."""
 
     def __init__(self) -> None:
         self._row = FileRow(
@@ -27,8 +24,8 @@ class DirectionsWidget:
         """Whether the path of a file was entered since the last call, perhaps the same again."""
         return self._row.take_entry()
 
-    def draw(self, view: View, result: Result | None, elapsed_sec: float) -> View:
-        """Draw the pane, and return the view to render now."""
+    def draw(self, view: View, result: Result | None) -> View:
+        """Draw the controls, and return the view to render now."""
         path = self._row.draw(view.directions)
         if path != view.directions:
             return replace(view, directions=path, amounts=(), direction_layers=None)

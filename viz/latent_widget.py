@@ -52,12 +52,12 @@ class LatentWidget:
 
     def draw(self, view: View, result: Result | None, elapsed_sec: float) -> View:
         """Draw the pane, and return the view to render now."""
-        path = self._row.draw(view.latents)
-        if path != view.latents:
-            view = replace(view, latents=path, latent_idx=0)
         self._is_possible = view.latents is None
         if view.latents is None:
             return self._draw_plane(view, result, elapsed_sec)
+        path = self._row.draw(view.latents)
+        if path != view.latents:
+            return replace(view, latents=path, latent_idx=0)
         view = self._draw_file(view, result)
         return self._draw_class(view, result) if view.mix_layers else view
 

@@ -10,7 +10,7 @@ from viz.renderer import LayerInfo, Result, Stats, View
 
 COLORS_EMS = 7  # width of the list of colour maps
 MAX_DB = 120  # limit of the range of spectra, above and below zero
-MIN_ROWS = 3  # visible rows of the list, even in a low window
+MIN_ROWS = 2  # visible rows of the list, even in a low window
 
 
 class LayerWidget:

@@ -45,7 +45,7 @@ class NetworkWidget:
         controls.fill_width()
         entered, state.typed = imgui.input_text_with_hint(
             "##network",
-            "path, URL or pretrained:NAME",
+            "path, URL or pretrained:NAME; or latents",
             state.typed,
             imgui.InputTextFlags_.enter_returns_true | imgui.InputTextFlags_.auto_select_all,
         )

@@ -35,13 +35,11 @@ class PointsState:
 
 
 class PointsWidget:
-    """The pane "Points".
+    """The lower half of the pane "Directions & points".
 
     Attributes:
         is_folded: Whether the pane is folded; then it does nothing.
     """
-
-    title = "Points"
 
     def __init__(self) -> None:
         self.state = PointsState()
@@ -85,8 +83,8 @@ class PointsWidget:
             return replace(drag, points=progress.points)
         return drag
 
-    def draw(self, view: View, result: Result | None, elapsed_sec: float) -> View:
-        """Draw the pane, and return the view to render now."""
+    def draw(self, view: View, result: Result | None) -> View:
+        """Draw the controls, and return the view to render now."""
         self.is_folded = False
         reason = _obstacle(view, result)
         self._draw_mouse(reason)

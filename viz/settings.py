@@ -11,7 +11,7 @@ from dnnlib.util import make_cache_dir_path, open_atomic
 
 __getattr__ = moved.names_of(__name__)
 MAX_RECENT = 20
-FOLDED = ("Directions", "Points", "Performance", "Capture")  # panes that are folded at first
+FOLDED = ("Directions & points", "Performance", "Capture")  # panes that are folded at first
 MIN_SIDE, MAX_SIDE = 200, 16384  # sides of the window; graphics cards draw no larger pictures
 
 

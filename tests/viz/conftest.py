@@ -99,7 +99,7 @@ class Person:
     def window_is_animated(self) -> bool:
         """Whether the window changes all the time."""
         app = self.application
-        widgets = (app.latent, app.mixing, app.points, app.truncation, app.equivariance)
+        widgets = (app.latent, app.mixing, app.editing, app.truncation, app.equivariance)
         return any(widget.is_animated for widget in widgets)
 
     def drag(self, name: str, dx: int, dy: int = 0, x: float = 0.5, y: float = 0.5) -> None:

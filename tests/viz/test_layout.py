@@ -120,12 +120,12 @@ def test_popups_open_below_their_buttons(open_window, folder, tmp_path, monkeypa
 def test_panes_remember_whether_they_are_folded(open_window, folder):
     settings = Settings()
     person = open_window(size=LAPTOP, settings=settings)
-    assert settings.folded == ["Performance", "Capture"]
+    assert settings.folded == ["Directions & points", "Performance", "Capture"]
     person.click("Capture")
-    assert settings.folded == ["Performance"]
+    assert settings.folded == ["Directions & points", "Performance"]
     assert "Save image" in person.items
     person.click("Latent")
-    assert settings.folded == ["Performance", "Latent"]
+    assert settings.folded == ["Directions & points", "Performance", "Latent"]
     person.items.clear()
     person.pump()
     assert "##seed" not in person.items and "##mix seed" in person.items
@@ -135,7 +135,7 @@ def test_panes_remember_whether_they_are_folded(open_window, folder):
 
     from viz.settings import load_settings
 
-    assert load_settings().folded == ["Performance", "Latent"]
+    assert load_settings().folded == ["Directions & points", "Performance", "Latent"]
 
 
 def test_folded_panes_stay_folded_in_the_next_window(open_window):
@@ -161,6 +161,7 @@ def test_controls_are_blank_and_do_nothing_before_there_is_a_network(open_window
     assert np.ptp(slider, axis=(0, 1)).max() <= 2
     person.application.load(str(folder / "t.pkl"))
     person.check()
+    left, top, right, bottom = (int(edge) for edge in person.items["##psi"])  # panes have grown
     slider = person.pixels()[top + 4 : bottom - 4, left + 6 : right - 6].astype(int)
     assert np.ptp(slider, axis=(0, 1)).max() > 100
 
