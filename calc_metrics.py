@@ -16,7 +16,7 @@ from typing import Any
 import click
 import torch
 
-from dnnlib import cli, options
+from dnnlib import cli, moved, options
 from dnnlib.errors import InputError, MachineError
 from dnnlib.text import format_table, printable
 from metrics import dataset_checks, image_sets, metric_main
@@ -27,6 +27,8 @@ from metrics.metric_utils import ProgressMonitor
 from network_files.load import load_network
 from torch_utils import devices, distributed
 from torch_utils.distributed import Worker
+
+__getattr__ = moved.names_of(__name__)
 
 HELP = """\
 Compute metrics of a trained network, or of images of any origin.

@@ -117,6 +117,7 @@ NAMES = {
     "training.stop_request": {
         "dnnlib.interrupts": "ignore_signals",
     },
+    "calc_metrics": {"metrics.dataset_checks": "check_dataset choose_dataset compare_dataset"},
     "viz.layers": {"editing.middle_features": "content_width"},
     "viz.application": {
         "viz.screenshot": "STILL_FRAMES take_screenshot",
