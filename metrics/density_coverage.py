@@ -1,6 +1,6 @@
-"""Density and coverage (Naeem et al. 2020, "Reliable fidelity and diversity metrics for generative
+"""Density and coverage of the features of generated images.
 
-models", Sec. 3.2).
+Naeem et al. 2020, "Reliable Fidelity and Diversity Metrics for Generative Models", Sec. 3.2.
 """
 
 import math

@@ -29,7 +29,8 @@ class DragSteps:
 
     def forget(self) -> None:
         """Let go of the network and all states."""
-        self.__init__()  # type: ignore[misc]
+        self._key = self._dragging = None
+        self._states.clear()
 
     def state(
         self,
