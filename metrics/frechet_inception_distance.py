@@ -3,6 +3,9 @@
 converge to a local Nash equilibrium").
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 import scipy.linalg
 
@@ -10,16 +13,29 @@ from metrics import detectors, metric_utils
 from metrics.metric_utils import MetricOptions
 
 
-def compute_fid(opts: MetricOptions, max_real: int | None, num_gen: int) -> float:
-    """Distance between Gaussians fitted to Inception features; NaN except on rank 0.
+def compute_fid(
+    opts: MetricOptions,
+    max_real: int | None,
+    num_gen: int,
+    detector: str = "inception",
+    detector_kwargs: Mapping[str, Any] = metric_utils.FEATURES,
+) -> float:
+    """Distance between Gaussians fitted to features; NaN except on rank 0.
 
     Args:
         opts: Options of the metric.
         max_real: Largest number of real images.
         num_gen: Number of generated images.
+        detector: Name of the feature network.
+        detector_kwargs: How the feature network is called.
     """
     real, gen = metric_utils.compute_both_feature_stats(
-        opts, detectors.URLS["inception"], max_real, num_gen, capture_mean_cov=True
+        opts,
+        detectors.URLS[detector],
+        max_real,
+        num_gen,
+        detector_kwargs,
+        capture_mean_cov=True,
     )
     if opts.rank != 0:
         return float("nan")

@@ -1,5 +1,8 @@
 """Kernel Inception Distance (Binkowski et al. 2018, "Demystifying MMD GANs")."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -10,9 +13,15 @@ from metrics.metric_utils import MetricOptions
 
 
 def compute_kid(
-    opts: MetricOptions, max_real: int | None, num_gen: int, num_subsets: int, max_subset_size: int
+    opts: MetricOptions,
+    max_real: int | None,
+    num_gen: int,
+    num_subsets: int,
+    max_subset_size: int,
+    detector: str = "inception",
+    detector_kwargs: Mapping[str, Any] = metric_utils.FEATURES,
 ) -> float:
-    """Squared maximum mean discrepancy of Inception features; NaN except on rank 0.
+    """Squared maximum mean discrepancy of features; NaN except on rank 0.
 
     Args:
         opts: Options of the metric.
@@ -20,9 +29,11 @@ def compute_kid(
         num_gen: Number of generated images.
         num_subsets: Number of random subsets to average over.
         max_subset_size: Images of each kind in a subset.
+        detector: Name of the feature network.
+        detector_kwargs: How the feature network is called.
     """
     real_stats, gen_stats = metric_utils.compute_both_feature_stats(
-        opts, detectors.URLS["inception"], max_real, num_gen, capture_all=True
+        opts, detectors.URLS[detector], max_real, num_gen, detector_kwargs, capture_all=True
     )
     real, gen = real_stats.get_all_torch(), gen_stats.get_all_torch()
     if opts.rank != 0:

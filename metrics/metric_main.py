@@ -162,7 +162,7 @@ def calc_metric(metric: str, **kwargs: Any) -> EasyDict:
         real images, `dataset` identifies their files (`data.fingerprint.short`), and
         `dataset_pixels` their pixels (`data.fingerprint.pixels`), if a `dataset-info.json` tells.
         If images take the place of a generator, `images` is their path, and `images_dataset` and
-        `images_pixels` are like those.
+        `images_pixels` are like those. A metric may add fields (`MetricOptions.details`).
 
     Raises:
         RuntimeError: If the metric cannot be computed, in every process, or is not finite.
@@ -189,6 +189,7 @@ def calc_metric(metric: str, **kwargs: Any) -> EasyDict:
         total_time_str=dnnlib.util.format_time(total_time),
         num_gpus=opts.num_gpus,
     )
+    record.update((key, value) for key, value in opts.details.items() if key not in record)
     if opts.num is not None:
         record.num = opts.num
     if opts.seed not in (None, 0):

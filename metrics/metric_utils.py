@@ -7,6 +7,7 @@ import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -31,6 +32,7 @@ from torch_utils.networks import Generator
 BATCH_SIZE = {"cuda": 64, "mps": 32, "cpu": 16}  # images that a detector sees at once
 MAX_BATCH_PIXELS = 4 * 1024**2  # of images that a GPU generates at once
 MAX_WORKERS = 3  # processes that load real images
+FEATURES = MappingProxyType(dict(return_features=True))  # asks a feature network for features
 MIN_BATCHES = 16  # of real images; for fewer, starting processes takes too long
 
 
@@ -91,13 +93,13 @@ def compute_both_feature_stats(
     detector_url: str,
     max_real: int | None,
     num_gen: int,
+    detector_kwargs: Mapping[str, Any] = FEATURES,
     **stats_kwargs: Any,
 ) -> tuple[FeatureStats, FeatureStats]:
     """Features of real images, at most `max_real`, and of `num_gen` generated images.
 
     See `compute_feature_stats_for_generator` for the images that count as generated.
     """
-    detector_kwargs = dict(return_features=True)
     if opts.passes.is_planning:
         opts.passes.note(
             _real_request(opts, detector_url, detector_kwargs, max_real, stats_kwargs),

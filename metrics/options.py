@@ -39,6 +39,10 @@ class MetricOptions:
             copied.
         images_fingerprint: Refuse such images with another fingerprint.
         worker: This process; published programs give `num_gpus`, `rank` and `device` instead.
+
+    Attributes:
+        details: Facts beside the values, by the name of their field in the record. A metric adds
+            them; numbers, texts, and lists and dictionaries of these. Those of rank 0 count.
     """
 
     def __init__(
@@ -83,6 +87,7 @@ class MetricOptions:
         self.passes = SharedPasses() if passes is None else passes
         self.images_kwargs = None if images_kwargs is None else EasyDict(images_kwargs)
         self.images_fingerprint = images_fingerprint
+        self.details: dict[str, Any] = {}
 
     @property
     def generator(self) -> Generator:
