@@ -261,7 +261,7 @@ def _discriminator_kwargs(options: TrainOptions) -> dict[str, Any]:
     return dict(
         class_name="training.networks_stylegan2.Discriminator",
         block_kwargs=dict(freeze_layers=options.freezed),
-        mapping_kwargs={},
+        mapping_kwargs=dict(num_layers=options.d_map_depth) if options.d_map_depth else {},
         epilogue_kwargs=dict(mbstd_group_size=options.mbstd_group),
         channel_base=options.d_cbase or options.cbase,
         channel_max=options.d_cmax or options.cmax,

@@ -135,6 +135,11 @@ class TrainOptions:
     map_depth: int | None = _option(
         _FROM_1, "Layers of the mapping network.  [default: 8 for stylegan2, else 2]", default=None
     )
+    d_map_depth: int | None = _option(
+        _FROM_1,
+        "Layers that map labels in D; with 2, short runs learn classes sooner.  [default: 8]",
+        default=None,
+    )
     mbstd_group: int = _option(
         _FROM_1, "Group size of the minibatch standard deviation.", default=4
     )

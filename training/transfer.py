@@ -1,8 +1,9 @@
 """Start a run from trained weights: copies the tensors that fit, and lists the others.
 
-Networks for other labels or colours differ in a few layers, which then start from scratch. Networks
-of another configuration, capacity or resolution share too few tensors with the run. They are
-refused, and the message names the options that would fit.
+Networks for other labels or colours differ in a few layers, which then start from scratch, and so
+do discriminators with more or fewer layers for labels (`--d-map-depth`). Networks of another
+configuration, capacity or resolution share too few tensors with the run. They are refused, and the
+message names the options that would fit.
 """
 
 from dataclasses import dataclass
@@ -64,7 +65,7 @@ def check(found: torch.nn.Module, network: torch.nn.Module) -> None:
         raise InputError(
             f"--resume: this network was trained with {' '.join(wrong)}; use the same here"
         )
-    if (found.c_dim, found.img_channels) == (network.c_dim, network.img_channels):
+    if _what_may_differ(found) == _what_may_differ(network):
         first = leftovers[0]
         raise InputError(
             f"--resume: {len(leftovers)} tensors do not fit: {first.name} is "
@@ -152,3 +153,9 @@ def options_of(net: Any) -> dict[str, Any]:
     options[f"{prefix}cbase"] = kwargs.get("channel_base", 32768) // factor
     options[f"{prefix}cmax"] = kwargs.get("channel_max", 512) // factor
     return options
+
+
+def _what_may_differ(net: Any) -> tuple[int, ...]:
+    """Settings whose layers may start from scratch; those of G's mapping must fit."""
+    is_conditional_D = net.c_dim > 0 and not hasattr(net, "synthesis")
+    return net.c_dim, net.img_channels, net.mapping.num_layers if is_conditional_D else 0

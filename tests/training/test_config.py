@@ -228,6 +228,14 @@ def test_discriminator_has_the_capacity_of_the_run_or_its_own(cfg):
     assert capacities(d_cmax=8) == [G, (1024, 8)]
 
 
+def test_depth_of_the_label_mapping_is_that_of_the_discriminator_alone():
+    options = TrainOptions(cfg="stylegan3-t", gpus=1, batch=4, gamma=1)
+    assert make_config(options, {}).D_kwargs["mapping_kwargs"] == {}  # 8, as published
+    shallow = make_config(dataclasses.replace(options, d_map_depth=2), {})
+    assert shallow.D_kwargs["mapping_kwargs"] == {"num_layers": 2}
+    assert shallow.G_kwargs["mapping_kwargs"] == {"num_layers": 2}  # of StyleGAN3
+
+
 @pytest.mark.parametrize(("given", "expected"), [(None, 1.25), (0.25, 0.25), (0.0, 0)])
 def test_averaging_follows_the_batch_or_the_option(given, expected):
     options = TrainOptions(cfg="stylegan3-t", gpus=1, batch=4, gamma=1, ema_kimg=given)

@@ -31,5 +31,5 @@ def test_continued_run_may_change_what_does_not_make_it_another_run():
     settled = set(options.NAMES) - options.CHANGEABLE
     assert settled == {
         *("cfg", "batch", "mirror", "aug", "resume", "freezed", "cbase", "cmax", "map_depth"),
-        *("d_cbase", "d_cmax", "mbstd_group", "seed", "fp32", "precision"),
+        *("d_cbase", "d_cmax", "d_map_depth", "mbstd_group", "seed", "fp32", "precision"),
     }

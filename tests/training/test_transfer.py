@@ -99,6 +99,16 @@ def test_labels_leave_the_embedding_out():
     }
 
 
+def test_another_depth_of_the_label_mapping_leaves_its_other_layers_out():
+    got = leftovers("D", dict(c_dim=3, d_map_depth=4), dict(c_dim=3, d_map_depth=2))
+    layers = [f"mapping.fc{idx}.{name}" for idx in (2, 3) for name in ("bias", "weight")]
+    assert got == {name: ([8, 8] if name.endswith("weight") else [8], None) for name in layers}
+    assert set(leftovers("D", dict(c_dim=3), dict(c_dim=3, d_map_depth=7))) == {
+        "mapping.fc7.weight",
+        "mapping.fc7.bias",
+    }
+
+
 def test_colours_leave_the_layers_of_images_out():
     got = leftovers("G", dict(channels=3), dict(channels=1))
     assert set(got) == {
