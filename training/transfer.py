@@ -14,9 +14,11 @@ import torch
 from dnnlib.errors import InputError
 from network_files.load import load_network
 from torch_utils import misc
+from torch_utils.layers import MappedGenerator
 from training.config import TrainConfig
 
 NOTHING = "-"
+LATENT_LAYER = "mapping.fc0.weight"  # of a generator; its input is a latent, then a label if any
 
 
 @dataclass(frozen=True)
@@ -104,13 +106,20 @@ def compare(found: torch.nn.Module, network: torch.nn.Module) -> list[Leftover]:
 
 @torch.no_grad()
 def copy(found: torch.nn.Module, network: torch.nn.Module) -> list[Leftover]:
-    """Copy the tensors of the same name and shape; return the others."""
+    """Copy the tensors of the same name and shape; return the others.
+
+    If one of two generators has labels and the other has none, the first layer of the mapping
+    network keeps its weights for latents, so that a new conditional generator starts with all the
+    variety of the unconditional one.
+    """
     leftovers = compare(found, network)
     source = dict(misc.named_params_and_buffers(found))
     left_out = {leftover.name for leftover in leftovers}
     for name, tensor in misc.named_params_and_buffers(network):
         if name not in left_out:
             tensor.copy_(source[name])
+        elif name == LATENT_LAYER and isinstance(network, MappedGenerator):
+            _copy_latent_columns(source[name], tensor, network.z_dim)
     return leftovers
 
 
@@ -124,6 +133,8 @@ def table(title: str, network: torch.nn.Module, leftovers: list[Leftover]) -> st
     for leftover in leftovers:
         shapes = [str(shape or NOTHING) for shape in (leftover.in_file, leftover.in_run)]
         fate = "left out" if leftover.in_run is None else "starts from scratch"
+        if leftover.name == LATENT_LAYER and isinstance(network, MappedGenerator):
+            fate = "copied for latents"
         rows.append((leftover.name, *shapes, fate))
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = [
@@ -153,6 +164,16 @@ def options_of(net: Any) -> dict[str, Any]:
     options[f"{prefix}cbase"] = kwargs.get("channel_base", 32768) // factor
     options[f"{prefix}cmax"] = kwargs.get("channel_max", 512) // factor
     return options
+
+
+def _copy_latent_columns(source: torch.Tensor, target: torch.Tensor, z_dim: int) -> None:
+    """Copy the weights for latents between layers of another number of inputs.
+
+    A layer divides its weights by the root of this number (`FullyConnectedLayer`): they are scaled
+    so that they have the effect that they had.
+    """
+    scale = (target.shape[1] / source.shape[1]) ** 0.5
+    target[:, :z_dim] = source[:, :z_dim] * scale
 
 
 def _what_may_differ(net: Any) -> tuple[int, ...]:

@@ -80,6 +80,8 @@ def leftovers(key: str, found: dict, run: dict, cfg: str = "stylegan2") -> dict:
     rows = transfer.copy(source, net)
     names = {row.name for row in rows}
     for name, tensor in net.state_dict().items():
+        if key == "G" and name == transfer.LATENT_LAYER and name in names:
+            continue  # see test_latents_have_the_same_effect_with_and_without_labels
         expected = before if name in names else source.state_dict()
         assert torch.equal(tensor, expected[name])
     return {row.name: (row.in_file, row.in_run) for row in rows}
@@ -97,6 +99,20 @@ def test_labels_leave_the_embedding_out():
     assert leftovers("D", dict(c_dim=3), dict(c_dim=5)) == {
         "mapping.embed.weight": ([8, 3], [8, 5])
     }
+
+
+@pytest.mark.parametrize(("found_c", "run_c"), [(0, 5), (5, 0)])
+def test_latents_have_the_same_effect_with_and_without_labels(found_c, run_c):
+    found, net = network(c_dim=found_c), network(c_dim=run_c)
+    before = net.mapping.fc0.weight.clone()
+    transfer.copy(found, net)
+    z = torch.randn([3, 512])
+    effects = [
+        (z * layer.weight_gain) @ layer.weight[:, :512].t()
+        for layer in (found.mapping.fc0, net.mapping.fc0)
+    ]
+    torch.testing.assert_close(*effects)
+    assert torch.equal(net.mapping.fc0.weight[:, 512:], before[:, 512:])  # for labels: as drawn
 
 
 def test_another_depth_of_the_label_mapping_leaves_its_other_layers_out():
@@ -130,7 +146,7 @@ def test_table_shows_what_was_left_out():
         "  not copied            in the file  in this run",
         "  mapping.embed.weight  -            [512, 5]     starts from scratch",
         "  mapping.embed.bias    -            [512]        starts from scratch",
-        "  mapping.fc0.weight    [512, 512]   [512, 1024]  starts from scratch",
+        "  mapping.fc0.weight    [512, 512]   [512, 1024]  copied for latents",
     ]
 
 
