@@ -19,11 +19,11 @@ from dnnlib import addresses, cli, strict_json, util
 from dnnlib.errors import InputError
 from dnnlib.options import device_option, version_option
 from torch_utils import devices, distributed
+from training import advice, minibatch_groups, preflight, presets, resume, run_dirs
 from training import config as training_config
-from training import minibatch_groups, preflight, resume, run_dirs
 from training import options as run_options
 from training.config import TrainConfig
-from training.options import TrainOptions
+from training.options import Aug, TrainOptions
 from training.resume import Continuation
 from training.training_loop import training_loop
 
@@ -34,6 +34,13 @@ from training.training_loop import training_loop
     type=cli.Address(),
     metavar="DIR",
     help="Where the run creates its folder.  [required]",
+)
+@click.option(
+    "--preset",
+    type=click.Choice(list(presets.PRESETS)),
+    metavar="NAME",
+    help="Start from a row of the tables in docs/configs.md, such as stylegan3-t-256-gpus8; other "
+    "options on the command line come first.",
 )
 @run_options.click_options("cfg")
 @click.option("--data", type=cli.Address(), metavar="ZIP|DIR", help="Training images.  [required]")
@@ -63,6 +70,9 @@ def main(device: str, dry_run: bool, **options: Any) -> None:
       # StyleGAN3-T on 8 GPUs, 256x256
       python train.py --outdir=training-runs --cfg=stylegan3-t --data=photos-256x256.zip \\
           --gpus=8 --batch=32 --gamma=2 --cbase=16384 --mirror=1
+      # The same, with the options of a preset; a wrong name lists all presets
+      python train.py --outdir=training-runs --preset=stylegan3-t-256-gpus8 \\
+          --data=photos-256x256.zip --mirror=1
       # One GPU: the same batch in four passes
       python train.py --outdir=training-runs --cfg=stylegan3-t --data=photos-256x256.zip \\
           --gpus=1 --batch=32 --batch-gpu=8 --gamma=2 --cbase=16384 --mirror=1
@@ -95,6 +105,7 @@ def main(device: str, dry_run: bool, **options: Any) -> None:
     num_processes = distributed.num_torchrun_processes()
     if options["gpus"] is None:
         options["gpus"] = num_processes
+    options = _with_preset(options)
     if distributed.is_main_process():
         _train(device, dry_run, options)
     elif not dry_run:
@@ -165,7 +176,8 @@ def find_run(options: dict[str, Any]) -> Continuation | None:
         # The command continues a run, so the run must be in another folder.
         raise click.UsageError(
             f"--resume=latest: no run in {outdir} has saved a state yet; is this the --outdir of "
-            "the run? A new run needs --cfg, --data, --gpus, --batch and --gamma, too."
+            "the run? A new run needs --cfg, --data, --gpus, --batch and --gamma, too, or --data "
+            "and --preset."
         )
     launch_id = distributed.launch_id()
     if run is None and launch_id is not None and outdir is not None:
@@ -179,10 +191,18 @@ def find_run(options: dict[str, Any]) -> Continuation | None:
 def new_run(options: dict[str, Any]) -> tuple[TrainConfig, ImageFolderDataset]:
     """The new run that the options describe, and its dataset."""
     _require(options, "outdir", "cfg", "data", "gpus", "batch", "gamma")
+    given = _given(options)
+    training_set = _open_training_set(options)
+    if options["preset"] is not None:
+        preset = presets.PRESETS[options["preset"]]
+        click.echo(presets.describe(preset, given))
+        if (note := presets.check(preset, given, training_set.resolution)) is not None:
+            click.echo(f"Note: {note}")
+    if options["gamma"] == run_options.AUTO:
+        options = _with_gamma(options, training_set)
+        click.echo(advice.on_automatic_gamma(options["gamma"]))
+    _note_options_without_effect(options["aug"], given)
     train_options = _train_options(options)
-    training_set = preflight.open_training_set(
-        options["data"], use_labels=options["cond"], aug=train_options.aug
-    )
     config = training_config.make_config(
         train_options,
         training_set_kwargs(
@@ -202,7 +222,7 @@ def new_run(options: dict[str, Any]) -> tuple[TrainConfig, ImageFolderDataset]:
     config = dataclasses.replace(
         config,
         run_dir=str(run_dir),
-        given={name: options[name] for name in ("outdir", "data", "resume")},
+        given={name: options[name] for name in ("outdir", "data", "preset", "resume")},
         dataset_fingerprint=_fingerprint(training_set),
     )
     return config, training_set
@@ -212,15 +232,13 @@ def continued_run(
     run: Continuation, options: dict[str, Any]
 ) -> tuple[TrainConfig, ImageFolderDataset]:
     """The run as it was started, with the changes on the command line, and its dataset."""
-    context = click.get_current_context()
-    given = {
-        name: value
-        for name, value in options.items()
-        if context.get_parameter_source(name) is not ParameterSource.DEFAULT
-    }
-    if (num_processes := distributed.num_torchrun_processes()) is not None:
-        given["gpus"] = num_processes
+    given = _given(options)
+    is_automatic = given.get("gamma") == run_options.AUTO
+    if is_automatic:
+        del given["gamma"]
     _check_saved_options(run)
+    saved_preset = run.state.get("given", {}).get("preset")
+    resume.check_unchanged("--preset", saved_preset, given.get("preset", saved_preset))
     train_options = resume.combine(run.state["options"], given)
     if run.state["options"].get("allow_untrusted") and not train_options.allow_untrusted:
         click.echo("Note: --allow-untrusted is not taken over from the state; give it again.")
@@ -239,7 +257,9 @@ def continued_run(
             f"--data: the run was trained on {data}, which no longer exists; --data=PATH names "
             "its new place"
         )
-    training_set = preflight.open_training_set(data, use_labels, train_options.aug)
+    training_set = preflight.open_training_set(
+        data, use_labels, train_options.aug, train_options.augpipe
+    )
     kwargs = training_set_kwargs(
         training_set, data, use_labels, train_options.mirror, train_options.seed
     )
@@ -247,6 +267,13 @@ def continued_run(
     given_before = run.state.get("given", {}).get("data", saved["path"])
     old, new = run.state.get("dataset_fingerprint"), _fingerprint(training_set)
     resume.check_training_set(saved, kwargs, old, new, options["allow_other_data"])
+    if is_automatic:
+        gamma = advice.rounded_gamma(
+            train_options.cfg, training_set.resolution, train_options.batch
+        )
+        train_options = dataclasses.replace(train_options, gamma=gamma)
+        click.echo(advice.on_automatic_gamma(gamma))
+    _note_options_without_effect(train_options.aug, given)
     config = dataclasses.replace(
         training_config.make_config(train_options, kwargs, started_with),
         run_dir=str(run.run_dir.absolute()),
@@ -262,6 +289,41 @@ def continued_run(
     elif differences := fingerprint.differences(old, new):
         click.echo(f"Note: from here on the run has {' and '.join(differences)}.")
     return config, training_set
+
+
+def _given(options: dict[str, Any]) -> dict[str, Any]:
+    """The options on the command line; torchrun gives `gpus`."""
+    context = click.get_current_context()
+    given = {
+        name: value
+        for name, value in options.items()
+        if context.get_parameter_source(name) is not ParameterSource.DEFAULT
+    }
+    if (num_processes := distributed.num_torchrun_processes()) is not None:
+        given["gpus"] = num_processes
+    return given
+
+
+def _with_preset(options: dict[str, Any]) -> dict[str, Any]:
+    """The options; those of `--preset` take the places of options that are not given."""
+    if options["preset"] is None:
+        return options
+    context = click.get_current_context()
+    params = {param.name: param for param in context.command.params}
+    missing = presets.missing_options(presets.PRESETS[options["preset"]], _given(options))
+    values = {name: params[name].type_cast_value(context, text) for name, text in missing.items()}
+    return {**options, **values}
+
+
+def _with_gamma(options: dict[str, Any], training_set: ImageFolderDataset) -> dict[str, Any]:
+    """The options, with a number in place of `--gamma=auto`."""
+    size = training_set.resolution
+    return {**options, "gamma": advice.rounded_gamma(options["cfg"], size, options["batch"])}
+
+
+def _note_options_without_effect(aug: Aug, given: dict[str, Any]) -> None:
+    for flag in training_config.options_without_effect(aug, given):
+        click.echo(f"Note: {flag} has no effect with --aug={aug}.")
 
 
 def _check_saved_options(run: Continuation) -> None:
@@ -302,6 +364,12 @@ def prepare_run(
     return config
 
 
+def _open_training_set(options: dict[str, Any]) -> ImageFolderDataset:
+    return preflight.open_training_set(
+        options["data"], options["cond"], options["aug"], options["augpipe"]
+    )
+
+
 def _train_options(options: dict[str, Any]) -> TrainOptions:
     train_options = run_options.make(options)
     resume_from = train_options.resume
@@ -313,6 +381,8 @@ def _train_options(options: dict[str, Any]) -> TrainOptions:
 def _description(options: dict[str, Any]) -> str:
     """The name of the run's folder, after the number."""
     _require(options, "cfg", "data", "gpus", "batch", "gamma")
+    if options["gamma"] == run_options.AUTO:
+        options = _with_gamma(options, _open_training_set(options))
     name = Path(options["data"]).absolute().stem
     return training_config.run_description(_train_options(options), name, options["desc"])
 

@@ -1,18 +1,11 @@
-"""Writes the starting points of training/advice.py into docs/configs.md: `make help-texts`."""
+"""Writes the presets of training/presets.py into docs/configs.md: `make help-texts`."""
 
 import re
 from pathlib import Path
 
-from training import advice
-from training.config import Cfg
+from training import advice, presets
 
 PAGE = Path(__file__).parent / "configs.md"
-# Resolution and number of GPUs in each row.
-ROWS: dict[Cfg, list[tuple[int, int]]] = {
-    "stylegan3-t": [(128, 1), (256, 1), (256, 8), (512, 1), (512, 8), (1024, 1), (1024, 8)],
-    "stylegan3-r": [(128, 1), (256, 1), (256, 8), (512, 1), (512, 8), (1024, 8), (1024, 16)],
-    "stylegan2": [(128, 1), (256, 1), (256, 8), (512, 1), (512, 8), (1024, 8)],
-}
 NO_GPU = "without a GPU"
 MARKED = re.compile(
     r"(<!-- `make help-texts` writes this: ([\w -]+) -->\n).*?(<!-- end -->)", re.DOTALL
@@ -22,12 +15,14 @@ MARKED = re.compile(
 def text_of(title: str) -> str:
     """The text between the marks of a title: a configuration, or `NO_GPU`."""
     if title == NO_GPU:
-        return f"`{advice.as_arguments(advice.starting_point('stylegan3-t', 32, gpus=0))}`"
-    lines = [f"| images | GPUs | {title} |", "| --- | --- | --- |"]
-    cfg = next(cfg for cfg in ROWS if cfg == title)
-    for resolution, gpus in ROWS[cfg]:
-        arguments = advice.as_arguments(advice.starting_point(cfg, resolution, gpus))
-        lines.append(f"| {resolution}x{resolution} | {gpus} | `{arguments}` |")
+        return f"`--preset={presets.CPU.name}` sets\n`{advice.as_arguments(presets.CPU.options)}`"
+    lines = ["| images | GPUs | `--preset` | sets |", "| --- | --- | --- | --- |"]
+    lines += [
+        f"| {preset.resolution}x{preset.resolution} | {preset.gpus} | `{preset.name}` | "
+        f"`{advice.as_arguments(preset.options)}` |"
+        for preset in presets.PRESETS.values()
+        if preset.cfg == title and preset != presets.CPU
+    ]
     return "\n".join(lines)
 
 

@@ -168,7 +168,12 @@ def test_paths_are_absolute_beside_what_was_given(name, started):
         assert holder["training_set_kwargs"]["path"] == str(data)
         assert holder["dataset_fingerprint"] == expected
     for holder in (options, state):
-        assert holder["given"] == {"data": "data.zip", "outdir": "../runs", "resume": None}
+        assert holder["given"] == {
+            "data": "data.zip",
+            "outdir": "../runs",
+            "preset": None,
+            "resume": None,
+        }
     assert "dataset_fingerprint" not in networks["training_set_kwargs"]
 
 
@@ -195,7 +200,12 @@ def test_run_continued_from_another_folder_keeps_its_data(runs):
     state = checkpoint.load_newest(run_dir)[1]
     assert state["cur_nimg"] == 2000
     assert state["training_set_kwargs"]["path"] == str(runs / "a" / "data.zip")
-    assert state["given"] == {"data": "data.zip", "outdir": "../runs", "resume": None}
+    assert state["given"] == {
+        "data": "data.zip",
+        "outdir": "../runs",
+        "preset": None,
+        "resume": None,
+    }
 
 
 @pytest.mark.slow
@@ -290,7 +300,12 @@ def test_run_goes_on_with_other_data_if_asked(runs):
     state = checkpoint.load_newest(run_dir)[1]
     other = ImageFolderDataset(runs / "b/data.zip").fingerprint()
     assert state["dataset_fingerprint"] == other
-    assert state["given"] == {"data": "data.zip", "outdir": "../runs", "resume": None}
+    assert state["given"] == {
+        "data": "data.zip",
+        "outdir": "../runs",
+        "preset": None,
+        "resume": None,
+    }
     networks = legacy.load_network(run_dir / "network-snapshot-000002.pkl")
     assert networks["dataset_fingerprint"] == other
     assert str(runs / "b/data.zip") in continue_run(runs, f"--resume={run_dir}", "--dry-run")

@@ -14,15 +14,22 @@ class AdaptiveAugment:
         target: Target value of the heuristic r_t.
         interval: Batches from one adjustment to the next.
         kimg: Thousands of images that it takes to change the strength by one.
+        max_p: Largest strength; `None` for no limit, as published.
     """
 
     def __init__(
-        self, augment_pipe: AugmentPipe, target: float, interval: int, kimg: float
+        self,
+        augment_pipe: AugmentPipe,
+        target: float,
+        interval: int,
+        kimg: float,
+        max_p: float | None = None,
     ) -> None:
         self.augment_pipe = augment_pipe
         self.target = target
         self.interval = interval
         self.kimg = kimg
+        self.max_p = max_p
         self.signs = training_stats.Collector(regex="Loss/signs/real")
 
     def after_batch(self, batch_idx: int, batch_size: int) -> None:
@@ -34,7 +41,7 @@ class AdaptiveAugment:
             self.signs["Loss/signs/real"], self.target, batch_size * self.interval, self.kimg
         )
         p = self.augment_pipe.p
-        p.copy_((p + step).clamp(min=0))
+        p.copy_((p + step).clamp(min=0, max=self.max_p))
 
 
 def ada_step(mean_sign_real: float, target: float, num_images: int, ada_kimg: float) -> float:

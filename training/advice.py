@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dnnlib.util import nearest_power_of_two
 from training import minibatch_groups
 from training.config import CFGS, Cfg, TrainConfig, suggest_gamma
+from training.options import flag_of
 
 # Samples per GPU and pass: cautious guesses for GPUs of 16 GB and more, not measured.
 # Smaller images count as 128x128, larger ones as 1024x1024.
@@ -20,9 +21,11 @@ SAMPLES_PER_PASS: dict[Cfg, dict[int, int]] = {
 BATCH = 32  # as in the published configurations
 MAX_STYLEGAN2_BATCH = 64
 MBSTD_GROUP = 4  # the default of --mbstd-group
+GAMMA_RULE = "0.001 * resolution^2 / batch for StyleGAN3, a fifth of it for StyleGAN2"
 TICKS_PER_SNAPSHOT = {512: 20, 1024: 10}  # where one GPU would take days with the default
 
-# Options with which two CPU cores train in minutes at 32x32.
+# Options with which two CPU cores train in minutes.
+CPU_RESOLUTION = 32
 CPU_BATCH = 4
 CPU_MIN_GAMMA = 1.0  # four times the heuristic at 32x32, and steadier in so short a run
 CPU_OPTIONS: dict[str, str | int] = {
@@ -49,9 +52,22 @@ def starting_point(cfg: Cfg, resolution: int, gpus: int) -> dict[str, str]:
     return {name.replace("_", "-"): str(value) for name, value in options.items()}
 
 
+def rounded_gamma(cfg: Cfg, resolution: int, batch: int) -> float:
+    """`suggest_gamma` in two digits: the heuristic is no more precise."""
+    return float(f"{suggest_gamma(cfg, resolution, batch):.2g}")
+
+
+def on_automatic_gamma(gamma: float) -> str:
+    """A line on the value that `--gamma=auto` has chosen."""
+    return (
+        f"--gamma=auto: {gamma:g} ({GAMMA_RULE}). This is a starting point, and no option matters "
+        "more: also try a third and three times as much."
+    )
+
+
 def as_arguments(options: dict[str, str]) -> str:
-    """The options as they are written on a command line."""
-    return " ".join(f"--{name}={value}" for name, value in options.items())
+    """The options as they are written on a command line; names may be those of fields."""
+    return " ".join(f"{flag_of(name)}={value}" for name, value in options.items())
 
 
 def describe_training(
@@ -87,8 +103,8 @@ def describe_training(
     for cfg in CFGS:
         yield command(cfg, gpus)
     yield (
-        "--gamma is a starting point: 0.001 * resolution^2 / batch for StyleGAN3, a fifth of it for"
-        " StyleGAN2. Try a third and three times as much. docs/configs.md says what else to change."
+        f"--gamma is a starting point: {GAMMA_RULE}. Try a third and three times as much. "
+        "docs/configs.md says what else to change."
     )
 
 
@@ -120,7 +136,7 @@ def _on_gpus(cfg: Cfg, resolution: int, gpus: int) -> dict[str, str | int]:
         options["batch_gpu"] = samples
     if per_gpu < MBSTD_GROUP:
         options["mbstd_group"] = per_gpu
-    options["gamma"] = _gamma(suggest_gamma(cfg, resolution, batch))
+    options["gamma"] = f"{rounded_gamma(cfg, resolution, batch):g}"
     if resolution <= 256:
         options["cbase"] = 16384
     if is_stylegan2:
@@ -133,11 +149,6 @@ def _on_gpus(cfg: Cfg, resolution: int, gpus: int) -> dict[str, str | int]:
 
 
 def _on_cpu(cfg: Cfg, resolution: int) -> dict[str, str | int]:
-    gamma = max(suggest_gamma(cfg, resolution, CPU_BATCH), CPU_MIN_GAMMA)
-    options: dict[str, str | int] = dict(cfg=cfg, gpus=1, batch=CPU_BATCH, gamma=_gamma(gamma))
+    gamma = max(rounded_gamma(cfg, resolution, CPU_BATCH), CPU_MIN_GAMMA)
+    options: dict[str, str | int] = dict(cfg=cfg, gpus=1, batch=CPU_BATCH, gamma=f"{gamma:g}")
     return options | CPU_OPTIONS | ({"map_depth": 2} if cfg == "stylegan2" else {})
-
-
-def _gamma(gamma: float) -> str:
-    """Round to two digits: the heuristic is no more precise."""
-    return f"{float(f'{gamma:.2g}'):g}"

@@ -6,9 +6,11 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import os
 import re
 import warnings
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any, get_args
 
@@ -17,7 +19,7 @@ from dnnlib.errors import InputError
 from dnnlib.paths import MAX_NAME_BYTES, shorten_name
 from training import minibatch_groups
 from training.options import Aug as Aug
-from training.options import Cache, Cfg, TrainOptions
+from training.options import AugPipe, Cache, Cfg, TrainOptions, flag_of
 
 # The name of a run's folder is the number of the run, and a description.
 MAX_DESCRIPTION_BYTES = MAX_NAME_BYTES - len("0000000000-")
@@ -25,21 +27,29 @@ MIN_DATASET_BYTES = 16  # of the dataset's name in the description
 
 CFGS: tuple[Cfg, ...] = get_args(Cfg)
 
-# Augmentations "bgc" of Karras et al. 2020, "Training GANs with limited data", Sec. 2.3.
-AUGMENTATIONS = (
-    "xflip",
-    "rotate90",
-    "xint",
-    "scale",
-    "rotate",
-    "aniso",
-    "xfrac",
-    "brightness",
-    "contrast",
-    "lumaflip",
-    "hue",
-    "saturation",
-)
+# Augmentations by --augpipe: the groups of Karras et al. 2020, "Training GANs with limited data",
+# App. B, under the names of StyleGAN2-ADA; `bgc` and the like are unions of the first groups.
+_GROUPS: dict[AugPipe, tuple[str, ...]] = {
+    "blit": ("xflip", "rotate90", "xint"),
+    "geom": ("scale", "rotate", "aniso", "xfrac"),
+    "color": ("brightness", "contrast", "lumaflip", "hue", "saturation"),
+    "filter": ("imgfilter",),
+    "noise": ("noise",),
+    "cutout": ("cutout",),
+}
+_UNIONS: dict[AugPipe, int] = {"bg": 2, "bgc": 3, "bgcf": 4, "bgcfn": 5, "bgcfnc": 6}
+AUGMENTATIONS: dict[AugPipe, tuple[str, ...]] = _GROUPS | {
+    name: tuple(itertools.chain(*list(_GROUPS.values())[:num])) for name, num in _UNIONS.items()
+}
+COLOUR_CHANGES = frozenset(AUGMENTATIONS["color"])
+
+# Options of augmentation, and the values of --aug with which they have an effect.
+AUG_OPTIONS: dict[str, tuple[Aug, ...]] = {
+    "augpipe": ("ada", "fixed"),
+    "p": ("fixed",),
+    "target": ("ada",),
+    "aug_max": ("ada",),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +86,7 @@ class TrainConfig:
     ada_target: float | None = None
     ada_interval: int = 4
     ada_kimg: float = 500
+    ada_max: float | None = None
     resume_pkl: str | None = None
     allow_untrusted: bool
     ema_rampup: float | None = 0.05
@@ -174,6 +185,13 @@ def suggest_gamma(cfg: Cfg, resolution: int, batch: int) -> float:
     of 32.
     """
     return (0.0002 if cfg == "stylegan2" else 0.001) * resolution**2 / batch
+
+
+def options_without_effect(aug: Aug, given: Collection[str]) -> list[str]:
+    """The flags of given options that `aug` leaves unused; `given` has names of fields."""
+    return [
+        flag_of(name) for name, augs in AUG_OPTIONS.items() if name in given and aug not in augs
+    ]
 
 
 def run_description(options: TrainOptions, dataset_name: str, desc: str | None = None) -> str:
@@ -296,10 +314,13 @@ def _loss_kwargs(options: TrainOptions) -> dict[str, Any]:
 def _augmentation_fields(options: TrainOptions) -> dict[str, Any]:
     if options.aug == "noaug":
         return {}
-    kwargs = dict(class_name="training.augment.AugmentPipe", **dict.fromkeys(AUGMENTATIONS, 1))
+    multipliers = dict.fromkeys(AUGMENTATIONS[options.augpipe], 1)
     strength = (
-        dict(ada_target=options.target) if options.aug == "ada" else dict(augment_p=options.p)
+        dict(ada_target=options.target, ada_max=options.aug_max)
+        if options.aug == "ada"
+        else dict(augment_p=options.p)
     )
+    kwargs = dict(class_name="training.augment.AugmentPipe", **multipliers)
     return dict(augment_kwargs=kwargs, **strength)
 
 

@@ -18,8 +18,13 @@ from dnnlib.options import allow_untrusted_option
 
 Cfg = Literal["stylegan3-t", "stylegan3-r", "stylegan2"]
 Aug = Literal["noaug", "ada", "fixed"]
+AugPipe = Literal[
+    "blit", "geom", "color", "filter", "noise", "cutout", "bg", "bgc", "bgcf", "bgcfn", "bgcfnc"
+]
 Cache = Literal["none", "ram", "auto"]
 Precision = Literal["fp32", "fp16", "bf16"]
+
+AUTO = "auto"  # a value to choose when the dataset is open
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -34,6 +39,18 @@ class MetricNames(cli.NameList):
 
         self.choices = metric_main.list_valid_metrics()
         return super().convert(value, param, ctx)
+
+
+class Gamma(cli.FiniteFloat):
+    """A weight of R1, or `AUTO`."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == AUTO:
+            return value
+        try:
+            return super().convert(value, param, ctx)
+        except click.BadParameter as error:
+            self.fail(f"{error.message}; {AUTO} chooses one for the dataset", param, ctx)
 
 
 def _option(
@@ -73,8 +90,10 @@ _NOT_NEGATIVE, _SHARE = cli.FiniteFloat(min=0), cli.FiniteFloat(min=0, max=1)
 class TrainOptions:
     """The options that shape a run, in the order of `--help`.
 
-    Learning rates, averaging, `gamma`, and the strength of augmentation may change: a user who
+    Learning rates, averaging, `gamma`, and kind and strength of augmentation may change: a user who
     gives one of them wants to change the training from here on.
+
+    `gamma` is a number here: `train.py` replaces `AUTO` when it knows the dataset.
 
     `fp32` and `precision` are two options for the same, see `completed`.
     """
@@ -88,9 +107,20 @@ class TrainOptions:
         may_change=True,
     )
     batch: int = _option(_FROM_1, "Total batch size.  [required]")
-    gamma: float = _option(_NOT_NEGATIVE, "R1 weight.  [required]", may_change=True)
+    gamma: float = _option(
+        Gamma(min=0),
+        "R1 weight; auto computes it from cfg, image size and batch.  [required]",
+        may_change=True,
+        metavar="NUMBER|auto",
+    )
     mirror: bool = _option(bool, "Add x-flipped images.", default=False)
     aug: Aug = _option(_choice(Aug), "Augmentation.", default="ada")
+    augpipe: AugPipe = _option(
+        _choice(AugPipe),
+        "What augmentation changes; bgc is blit, geom and color, and so on.",
+        default="bgc",
+        may_change=True,
+    )
     resume: str | None = _option(
         cli.Address(),
         "Start from trained networks, or continue a run: its folder, or the latest in --outdir.",
@@ -104,6 +134,13 @@ class TrainOptions:
     freezed: int = _option(_FROM_0, "How many of the first layers of D to freeze.", default=0)
     p: float = _option(_SHARE, "Probability for --aug=fixed.", default=0.2, may_change=True)
     target: float = _option(_SHARE, "Target for --aug=ada.", default=0.6, may_change=True)
+    aug_max: float | None = _option(
+        cli.FiniteFloat(min=0, max=1, min_open=True),
+        "Largest strength for --aug=ada; beyond 0.8, augmentations leak into the images."
+        "  [default: no limit]",
+        default=None,
+        may_change=True,
+    )
     batch_gpu: int | None = _option(
         _FROM_1,
         "Samples per process and pass; gradients accumulate.  [default: batch / gpus]",

@@ -20,7 +20,8 @@ from dnnlib import cli, errors, file_lock, paths, strict_json
 from dnnlib.errors import InputError, MachineError, UserError
 from torch_utils import local_processes
 from training import build, checkpoint, run_dirs, transfer
-from training.config import TrainConfig
+from training.config import AUGMENTATIONS, COLOUR_CHANGES, TrainConfig
+from training.options import Aug, AugPipe
 
 LOCK_NAME = ".training.lock"
 FILES_OF_A_RUN = re.compile(
@@ -29,7 +30,9 @@ FILES_OF_A_RUN = re.compile(
 PATIENCE_SEC = 60  # time for a stopping process to save its state
 
 
-def open_training_set(data: str, use_labels: bool, aug: str) -> ImageFolderDataset:
+def open_training_set(
+    data: str, use_labels: bool, aug: Aug, augpipe: AugPipe = "bgc"
+) -> ImageFolderDataset:
     """Open the dataset of `--data`, and check that a run with these options can use it."""
     try:
         training_set = ImageFolderDataset(data, use_labels=use_labels)
@@ -55,10 +58,11 @@ def open_training_set(data: str, use_labels: bool, aug: str) -> ImageFolderDatas
             f"--data: {data}: the images have {num_channels} channels, but must be grayscale, RGB "
             "or RGBA; dataset_tool.py converts them"
         )
-    if num_channels == 4 and aug != "noaug":
+    if num_channels == 4 and aug != "noaug" and COLOUR_CHANGES & {*AUGMENTATIONS[augpipe]}:
         raise InputError(
-            f"--aug={aug}: the augmentations take no alpha channel; use --aug=noaug for {data}, or "
-            "put its images on a background with dataset_tool.py --background=white"
+            f"--aug={aug}: the changes of colour in --augpipe={augpipe} take no alpha channel; use "
+            f"--augpipe=bg or --aug=noaug for {data}, or put its images on a background with "
+            "dataset_tool.py --background=white"
         )
     return training_set
 

@@ -236,9 +236,14 @@ class Run:
         elif config.ada_target is None:
             self.say(f"Augmentation: fixed, probability {config.augment_p:g}")
         else:
-            self.say(f"Augmentation: adaptive, target {config.ada_target:g}")
+            limit = "" if config.ada_max is None else f", strength up to {config.ada_max:g}"
+            self.say(f"Augmentation: adaptive, target {config.ada_target:g}{limit}")
             self.ada = AdaptiveAugment(
-                self.augment_pipe, config.ada_target, config.ada_interval, config.ada_kimg
+                self.augment_pipe,
+                config.ada_target,
+                config.ada_interval,
+                config.ada_kimg,
+                config.ada_max,
             )
 
     def _set_up_phases(self) -> None:

@@ -87,7 +87,7 @@ def test_options_match_reference(line, dry_run):
     expected = copy.deepcopy(GOLDEN["runs"][line]["options"])
     # The reference stores paths as they were given; ours are absolute, beside what was given.
     given = {"data": expected["training_set_kwargs"]["path"], "resume": expected.get("resume_pkl")}
-    assert options.pop("given") == {"outdir": "training-runs", **given}
+    assert options.pop("given") == {"outdir": "training-runs", "preset": None, **given}
     expected["training_set_kwargs"]["path"] = os.path.abspath(given["data"])
     if given["resume"] is not None:
         expected["resume_pkl"] = os.path.abspath(given["resume"])
@@ -106,6 +106,7 @@ def test_options_match_reference(line, dry_run):
         ada_target=None,
         ada_interval=4,
         ada_kimg=500,
+        ada_max=None,
         resume_pkl=None,
         allow_untrusted=False,
         ema_rampup=0.05,

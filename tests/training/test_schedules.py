@@ -67,6 +67,17 @@ def test_augmentation_follows_the_signs_reported_since_the_last_adjustment():
     assert strengths == pytest.approx([0.5, 0.52, 0.52, 0.5, 0.5, 0.48])
 
 
+@pytest.mark.parametrize(
+    ("start", "max_p", "expected"), [(0.5, 0.505, 0.505), (0.9, 0.3, 0.3), (1, None, 1.02)]
+)
+def test_augmentation_strength_stays_below_a_limit(start, max_p, expected):
+    pipe = Pipe(start)
+    adaptive = ada.AdaptiveAugment(pipe, target=0.6, interval=2, kimg=1, max_p=max_p)
+    adaptive.signs = Signs({"Loss/signs/real": 1.0})
+    adaptive.after_batch(2, batch_size=10)
+    assert float(pipe.p) == pytest.approx(expected)
+
+
 @pytest.mark.parametrize("case", GOLDEN["ema"])
 def test_ema_beta_matches_reference(case):
     beta = ema.ema_beta(case["batch_size"], case["cur_nimg"], case["ema_kimg"], case["ema_rampup"])
