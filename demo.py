@@ -22,8 +22,8 @@ import PIL.Image
 
 from data.dataset import ImageFolderDataset
 from dnnlib import cli, options
-from generation import layout
 from network_files.load import load_network
+from torch_utils import layout
 from torch_utils.images import make_grid, save_png
 from training import transfer
 

@@ -26,6 +26,7 @@ MODULES = {
     "dataset_conversion.sources": "data.conversion.sources",
     "dataset_conversion.transform": "data.conversion.transform",
     "dataset_conversion.writer": "data.conversion.writer",
+    "generation.layout": "torch_utils.layout",
     "metrics.parallel": "metrics.lockstep",
     "network_files.state_file": "torch_utils.state_file",
     "torch_utils.ops.cuda.precompile": "training.precompile",

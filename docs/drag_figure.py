@@ -18,9 +18,9 @@ from torch import Tensor
 from dnnlib import cli, options
 from editing.dragging import Point, drag
 from generation.images import map_seeds
-from generation.layout import as_rgb, beneath, beside, enlarge, text
 from network_files.load import load_network
 from torch_utils import images
+from torch_utils.layout import as_rgb, beneath, beside, enlarge, text
 from torch_utils.networks import Generator
 
 SCALE = 6

@@ -28,12 +28,12 @@ from dnnlib.errors import InputError
 from dnnlib.util import open_atomic
 from generation import sources, spectra
 from generation.images import map_seeds
-from generation.layout import beneath as beneath
-from generation.layout import beside as beside
-from generation.layout import enlarge
-from generation.layout import text as text
 from network_files.load import load_network
 from torch_utils import devices, images, latents
+from torch_utils.layout import beneath as beneath
+from torch_utils.layout import beside as beside
+from torch_utils.layout import enlarge
+from torch_utils.layout import text as text
 from torch_utils.networks import Generator
 from training import transfer
 

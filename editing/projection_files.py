@@ -18,10 +18,10 @@ from editing.features import Features
 from editing.projection import Progress, Projection, Settings, project
 from editing.targets import Target
 from editing.tuning import Tuned, TuningSettings, tune
-from generation import latent_files, layout
+from generation import latent_files
 from generation.latent_files import Latents
 from network_files.save import save_networks
-from torch_utils import images, videos
+from torch_utils import images, layout, videos
 
 LATENTS, LOG, SHEET = "projected_w.npz", "projections.jsonl", "sheet.png"
 NETWORK, TUNED, VIDEO = "network.pkl", "tuned.png", "optimization.mp4"

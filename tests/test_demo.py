@@ -11,8 +11,8 @@ from click.testing import CliRunner
 
 import dataset_tool
 import demo
-from generation.layout import GAP
 from tests.small_networks import stylegan3
+from torch_utils.layout import GAP
 from training.networks_stylegan2 import Discriminator
 
 

@@ -13,10 +13,10 @@ import numpy as np
 from dnnlib import cli
 from dnnlib.util import open_url
 from editing import directions
-from generation.layout import beside
 from gui_utils.window import Window
 from network_files.load import load_network
 from torch_utils import images
+from torch_utils.layout import beside
 from viz.application import Application
 from viz.frozen_array import FrozenArray
 from viz.renderer import View

@@ -1,5 +1,7 @@
 """Lays out figures: captions, and parts beside or beneath each other, all uint8 `[H, W, 3]`."""
 
+from collections.abc import Callable
+
 import numpy as np
 import PIL.Image
 import PIL.ImageDraw
@@ -11,10 +13,11 @@ BACKGROUND, INK = 255, (60, 60, 60)
 
 
 def text(caption: str, width: int) -> np.ndarray:
-    """A line of text, `[.., width, 3]`."""
+    """A line of text, `[.., width, 3]`; dots replace the middle of a caption that is too long."""
     line = PIL.Image.new("RGB", (width, FONT_SIZE + GAP), (BACKGROUND,) * 3)
     font = PIL.ImageFont.load_default(FONT_SIZE)
-    PIL.ImageDraw.Draw(line).text((0, 0), caption, fill=INK, font=font)
+    shown = _shorten(caption, lambda part: font.getlength(part) <= width, width)
+    PIL.ImageDraw.Draw(line).text((0, 0), shown, fill=INK, font=font)
     return np.array(line)
 
 
@@ -47,3 +50,14 @@ def beneath(*parts: np.ndarray) -> np.ndarray:
 def _fill(part: np.ndarray, height: int, width: int) -> np.ndarray:
     missing = [(0, height - part.shape[0]), (0, width - part.shape[1]), (0, 0)]
     return np.pad(part, missing, constant_values=BACKGROUND)
+
+
+def _shorten(caption: str, fits: Callable[[str], bool], max_characters: int) -> str:
+    if fits(caption):
+        return caption
+    for num_kept in range(min(len(caption) - 1, max_characters), 0, -1):
+        end = len(caption) - (num_kept - num_kept // 2)
+        shown = f"{caption[: num_kept // 2]}...{caption[end:]}"
+        if fits(shown):
+            return shown
+    return ""
