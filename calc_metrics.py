@@ -55,6 +55,7 @@ Metrics of older papers
   is50k                    inception score
 Further metrics
   dc50k5_full    density and coverage                        more
+  memo           images that repeat no training image, %     more
 
 \b
 Examples:
@@ -69,6 +70,8 @@ Examples:
   # One class of a conditional network against the real images of this class; and all classes
   python calc_metrics.py --network=net.pkl --subset=3
   python calc_metrics.py --network=net.pkl --per-class --num=5000
+  # Does the network repeat its training images? The 20 most suspicious pairs, side by side
+  python calc_metrics.py --network=net.pkl --metrics=memo --memo-sheet=closest.png
   # A quick look, not to be compared with published values
   python calc_metrics.py --network=net.pkl --metrics=fid50k --num=2000
   # Without internet access: a feature network that was copied to this machine
@@ -111,7 +114,7 @@ put the files into a folder and name it in the environment variable STYLEGAN3_DE
 @options.value_option(
     "--mirror",
     click.BOOL,
-    "Add x-flipped images (fid50k, kid50k, pr50k3).  [default: as in training]",
+    "Add x-flipped images (fid50k, kid50k, pr50k3, memo).  [default: as in training]",
 )
 @options.value_option(
     "--subset",
@@ -121,6 +124,11 @@ put the files into a folder and name it in the environment variable STYLEGAN3_DE
 )
 @click.option(
     "--per-class", is_flag=True, help="Every class by itself; gives a table with a row for each."
+)
+@options.file_option(
+    "--memo-sheet",
+    "Draw the 20 closest pairs of generated and training images (memo).",
+    metavar="FILE.png",
 )
 @options.count_option("--gpus", "Processes, one on each GPU.", default=1)
 @options.value_option("--verbose", click.BOOL, "Show progress.", default=True)
@@ -144,6 +152,7 @@ def main(
     mirror: bool | None,
     subset: str | None,
     per_class: bool,
+    memo_sheet: Path | None,
     gpus: int,
     verbose: bool,
     num: int | None,
@@ -164,6 +173,8 @@ def main(
         raise click.UsageError("--images takes the place of --network: leave one of them out")
     if batch_gen is not None and images:
         raise click.UsageError("--batch-gen: --images generates nothing; leave it out")
+    if memo_sheet is not None:
+        check_sheet(memo_sheet, metrics)
     classes = ClassRequest(subset, per_class)
     distributed.check_devices(gpus, device)
     common = dict(
@@ -171,9 +182,12 @@ def main(
         batch_gen=batch_gen,
         detectors=dict(replacements),
         allow_untrusted=allow_untrusted,
+        memo_sheet=memo_sheet,
     )
     request = Request(metrics, verbose, data, mirror, num, classes, common)
     job = images_job(images, request) if network is None else network_job(network, request)
+    if memo_sheet is not None:
+        prepare_sheet(memo_sheet, job.rows)
     if distributed.is_main_process():
         missing = metric_main.find_missing(metrics, dict(replacements), allow_untrusted)
         if missing:
@@ -258,6 +272,30 @@ class Job:
     options: dict[str, Any]
     network: str | None = None
     G: torch.nn.Module | None = None
+
+
+def check_sheet(path: Path, metrics: Sequence[str]) -> None:
+    """Refuse a sheet that no metric draws, or that is no PNG."""
+    if "memo" not in metrics:
+        raise click.UsageError("--memo-sheet needs the metric memo: add it to --metrics")
+    if path.suffix.lower() != ".png":
+        raise click.BadParameter(f"{path} is no .png", param_hint="--memo-sheet")
+
+
+def prepare_sheet(path: Path, rows: Sequence[Row]) -> None:
+    """Make the folder of a sheet.
+
+    Raises:
+        ValueError: If there are several rows.
+        ClickException: If the folder cannot be made.
+    """
+    if len(rows) > 1:
+        raise InputError(
+            f"--memo-sheet shows one set of images, and there are {len(rows)}: name one of "
+            "--images, or a class with --subset"
+        )
+    with cli.blame("--memo-sheet"):
+        path.parent.mkdir(parents=True, exist_ok=True)
 
 
 def network_job(network: str, request: Request) -> Job:

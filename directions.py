@@ -20,10 +20,10 @@ from dnnlib.errors import InputError
 from editing import directions as found_directions
 from editing import mixing
 from editing.directions import Directions
-from generation import latent_files, layout
+from generation import latent_files
 from generation.images import check_class, draw_styles, map_seeds
 from network_files.load import load_network
-from torch_utils import devices, images
+from torch_utils import devices, images, layout
 from torch_utils.networks import Generator
 
 STEPS = 7  # images of each direction on the sheet

@@ -290,6 +290,9 @@ class ImageFolderDataset(Dataset):
             " with dataset_tool.py --on-error=skip"
         )
 
+    def _name_raw_image(self, raw_idx: int) -> str:
+        return self._image_fnames[raw_idx]
+
     def _load_raw_labels(self) -> np.ndarray | None:
         self._label_notes = []
         labels = self._parse_labels() if self._has_metadata else None

@@ -103,6 +103,10 @@ class Dataset(torch.utils.data.Dataset):
             raw_label=self._get_raw_labels()[raw_idx].copy(),
         )
 
+    def name_of(self, idx: int) -> str:
+        """Name of the image `idx`, the same for its mirrored copy; its number if it has no name."""
+        return self._name_raw_image(int(self._raw_idx[idx]))
+
     @property
     def name(self) -> str:
         return self._name
@@ -179,6 +183,9 @@ class Dataset(torch.utils.data.Dataset):
         """The image `[C, H, W]` before mirroring. The caller must not change it."""
         raise NotImplementedError
 
+    def _name_raw_image(self, raw_idx: int) -> str:
+        return f"image {raw_idx}"
+
     def _load_raw_labels(self) -> np.ndarray | None:
         """Classes, int64 `[N]`, or vectors, float32 `[N, label_dim]`; `None` without labels."""
         raise NotImplementedError
@@ -200,7 +207,7 @@ class Dataset(torch.utils.data.Dataset):
             )
 
     def _describe_image(self, raw_idx: int) -> str:
-        return f"{self.name}: image {raw_idx}"
+        return f"{self.name}: {self._name_raw_image(raw_idx)}"
 
     def _images_of(self, class_idx: int) -> np.ndarray:
         """The positions of all images of a class."""

@@ -23,6 +23,7 @@ from metrics import (
     inception_score,
     kernel_inception_distance,
     lockstep,
+    memorization,
     perceptual_path_length,
     precision_recall,
     samples,
@@ -354,6 +355,17 @@ def dc50k5_full(opts: MetricOptions) -> dict[str, float]:
         col_batch_size=5000,
     )
     return dict(dc50k5_full_density=density, dc50k5_full_coverage=coverage)
+
+
+@register_metric(detectors=["vgg16"], uses_dataset=True, shares_images=True)
+def memo(opts: MetricOptions) -> dict[str, float]:
+    """Percentage of images that repeat none of up to 200 000 training images, and of copies."""
+    is_mirrored = bool(opts.dataset_kwargs.get("xflip"))  # then mirrored images are copies, too
+    opts.dataset_kwargs.update(max_size=None, xflip=is_mirrored)
+    authentic, copies = memorization.compute_memo(
+        opts, max_real=200000, num_gen=_num(opts), row_batch_size=5000, col_batch_size=5000
+    )
+    return dict(memo_authpct=authentic, memo_copypct=copies)
 
 
 def _check_weights(G: torch.nn.Module | None) -> None:

@@ -234,8 +234,7 @@ def compute_feature_stats_for_generator(
             progress = opts.progress.sub(
                 "generator features", num_items, rel_lo=rel_lo, rel_hi=rel_hi
             )
-            sizes = _batch_sizes(opts, batch_size, batch_gen)
-            _collect_generated(opts, requests, all_stats, progress, *sizes)
+            _collect_generated(opts, requests, all_stats, progress, batch_size, batch_gen)
         return all_stats
 
     requests = [
@@ -248,36 +247,72 @@ def compute_feature_stats_for_generator(
     return all_stats[request]
 
 
+class GeneratedBatches:
+    """Batches of generated images: the same whenever they are made, in any process.
+
+    Args:
+        opts: Options of the metric.
+        num_items: Number of images in all batches.
+        batch_size: Images in a batch, which a feature network sees at once.
+        batch_gen: Images that are generated at once.
+
+    Attributes:
+        size: Images in a batch; the last one may have fewer.
+    """
+
+    def __init__(
+        self,
+        opts: MetricOptions,
+        num_items: int,
+        batch_size: int | None = None,
+        batch_gen: int | None = None,
+    ) -> None:
+        self.opts, self.num_items = opts, num_items
+        self.size, self.step = _batch_sizes(opts, batch_size, batch_gen)
+        self.G = prepare_generator(opts)
+        self.labels = RandomLabels(opts)
+
+    def __len__(self) -> int:
+        return math.ceil(self.num_items / self.size)
+
+    def make(self, idx: int) -> tuple[Tensor, Tensor]:
+        """Images of a batch, uint8 `[N, C, H, W]`, and which of them are finite, bool `[N]`.
+
+        Seeds PyTorch's generators with the number of the batch.
+        """
+        samples.seed_torch(self.opts.seed, idx)
+        start, end = idx * self.size, min((idx + 1) * self.size, self.num_items)
+        made, is_sound = [], []
+        for first in range(start, end, self.step):
+            stop = min(first + self.step, end)
+            z = _draw_latents(self.opts, first, stop, self.G.z_dim)
+            img = self.G(z=z, c=self.labels.get(first, stop), **self.opts.G_kwargs)
+            is_sound.append(misc.are_finite(img))
+            made.append(images.to_uint8(img))
+        return torch.cat(made), torch.cat(is_sound)
+
+
 def _collect_generated(
     opts: MetricOptions,
     requests: list[Request],
     all_stats: list[FeatureStats],
     progress: ProgressMonitor,
-    size: int,
-    step: int,
+    batch_size: int | None,
+    batch_gen: int | None,
 ) -> None:
-    """Collect the features of generated images, `size` of them at once, made in steps."""
+    """Collect the features of generated images."""
     num_items = all_stats[0].max_items
     assert num_items is not None
     with lockstep.in_step(opts.worker):
-        G = prepare_generator(opts)
-        labels = RandomLabels(opts)
+        batches = GeneratedBatches(opts, num_items, batch_size, batch_gen)
         calls = _Calls(opts, requests)
 
     def compute(idx: int) -> Tensor:
-        start, end = idx * size, min((idx + 1) * size, num_items)
-        made, is_sound = [], []
-        for first in range(start, end, step):
-            stop = min(first + step, end)
-            z = _draw_latents(opts, first, stop, G.z_dim)
-            img = G(z=z, c=labels.get(first, stop), **opts.G_kwargs)
-            is_sound.append(misc.are_finite(img))
-            made.append(images.to_uint8(img))
-        features = calls.detect(torch.cat(made))
+        img, is_sound = batches.make(idx)
         # 8 bits cannot show NaN, so NaN is marked here, without waiting for a GPU.
-        return torch.where(torch.cat(is_sound)[:, None], features, torch.nan)
+        return torch.where(is_sound[:, None], calls.detect(img), torch.nan)
 
-    features = run_batches(opts, math.ceil(num_items / size), compute)
+    features = lockstep.run_batches(opts.worker, len(batches), compute)
     _collect(all_stats, calls.split(features), progress, "generated")
 
 

@@ -1,6 +1,7 @@
 """Options of a metric."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -38,6 +39,7 @@ class MetricOptions:
         images_kwargs: How to construct a dataset of images to evaluate in place of the generator's;
             copied.
         images_fingerprint: Refuse such images with another fingerprint.
+        memo_sheet: Where the metric `memo` draws its closest pairs; a PNG in a folder that exists.
         worker: This process; published programs give `num_gpus`, `rank` and `device` instead.
 
     Attributes:
@@ -65,6 +67,7 @@ class MetricOptions:
         *,
         images_kwargs: Mapping[str, Any] | None = None,
         images_fingerprint: Mapping[str, Any] | None = None,
+        memo_sheet: Path | None = None,
         worker: Worker | None = None,
     ) -> None:
         if worker is None:
@@ -87,6 +90,7 @@ class MetricOptions:
         self.passes = SharedPasses() if passes is None else passes
         self.images_kwargs = None if images_kwargs is None else EasyDict(images_kwargs)
         self.images_fingerprint = images_fingerprint
+        self.memo_sheet = memo_sheet
         self.details: dict[str, Any] = {}
 
     @property

@@ -21,7 +21,7 @@ from tests.metrics.test_calc_metrics import compute, files, refuse, run
 
 WORKING = [
     *("fid50k_full", "kid50k_full", "pr50k3_full", "fid50k", "kid50k", "pr50k3", "is50k"),
-    "dc50k5_full",
+    *("dc50k5_full", "memo"),
 ]
 METRICS = f"--metrics={','.join(WORKING)}"
 
