@@ -31,14 +31,15 @@ from dnnlib.options import (
     seed_option,
 )
 from generation.sources import dataset_images, generated_images
-from metrics import distances
+from metrics.nearest import compare_training, find_nearest
 from network_files.load import load_network
+from torch_utils.distributed import Worker
 from torch_utils.images import make_grid, save_png
 
 HEADER = ("nearest training image of", "5%", "25%", "median", "75%")
 QUANTILES = (0.05, 0.25, 0.5, 0.75)
 COLUMNS = 16
-ROWS_AT_ONCE = 100  # pictures that are compared at a time
+BLOCK = (100, 10000)  # pictures that are compared with images at a time
 
 
 @click.command(cls=cli.Command)
@@ -74,8 +75,9 @@ def main(
 
     Prints distances as root mean squares over all pixels, in levels of 8 bits: some quantiles over
     the generated pictures, and over the training images, each of which is compared with all
-    others. Images that are mirrored in training count in both directions. The sheet shows the
-    first 16 pictures, and below them the 16 pictures that are nearest to a training image.
+    others that differ from it. Images that are mirrored in training count in both directions. The
+    sheet shows the first 16 pictures, and below them the 16 pictures that are nearest to a training
+    image.
 
     \b
     Example:
@@ -89,16 +91,17 @@ def main(
         shapes = dataset.image_shape, [G.img_channels, G.img_resolution, G.img_resolution]
         raise InputError("--data: images are {}, those of the network {}".format(*shapes))
     real = torch.cat(list(dataset_images(dataset, 100, torch_device)))
-    if len(real) < 2:
-        raise InputError("--data: there must be two images at least, to compare with each other")
-    mirrored = real.flip(3) if kwargs.get("xflip", False) else real[:0]
+    views = [real, real.flip(3)] if kwargs.get("xflip", False) else [real]
+    worker = Worker(device=torch_device)
+    with cli.blame("--data"):
+        training = compare_training(worker, [view.flatten(1) for view in views], *BLOCK)
 
     batches = generated_images(G, num, seed, batch, torch_device)
     progress = tqdm(batches, "Generating", math.ceil(num / batch), leave=False, disable=None)
     with cli.blame("--network"):
         pictures = torch.cat(list(progress))
-    found, nearest = find_nearest(pictures, torch.cat([real, mirrored]))
-    others, _ = find_nearest(real, torch.cat([real, mirrored]), skip_itself=True)
+    nearest = find_nearest(worker, pictures.flatten(1), training, *BLOCK)
+    found, others = (x / math.sqrt(real[0].numel()) for x in (nearest.distance, training.own))
     click.echo(f"{timing.describe_machine(torch_device)}\n")
     rows = [
         (f"{num} generated pictures", *_quantiles(found)),
@@ -112,7 +115,8 @@ def main(
     )
     if save is not None:
         save.parent.mkdir(parents=True, exist_ok=True)
-        save_png(make_sheet(pictures, torch.cat([real, mirrored]), found, nearest), save)
+        images = torch.stack(views)[nearest.view, nearest.idx]
+        save_png(make_sheet(pictures, images, found), save)
         click.echo(f"Wrote {save}")
 
 
@@ -129,59 +133,25 @@ def open_training_set(kwargs: dict[str, Any], data: Path | None) -> ImageFolderD
         return ImageFolderDataset(path, max_size=kwargs.get("max_size"))
 
 
-def find_nearest(x: Tensor, y: Tensor, skip_itself: bool = False) -> tuple[Tensor, Tensor]:
-    """For each picture of `x` the nearest of `y`, uint8 `[N, C, H, W]` and `[M, C, H, W]`.
-
-    Args:
-        x: Pictures.
-        y: Pictures to choose from.
-        skip_itself: `y` consists of `x`, and perhaps of mirrored copies of `x`. The picture itself
-            and its mirrored copy do not count.
-
-    Returns:
-        The distances, root mean squares in levels, float32 `[N]`, and indices into `y`, `[N]`.
-    """
-    y = y.flatten(1).to(torch.float32)
-    center = distances.middle(y)
-    found: list[Tensor] = []
-    for start in range(0, len(x), ROWS_AT_ONCE):
-        rows = x[start : start + ROWS_AT_ONCE].flatten(1).to(torch.float32)
-        distance = distances.pairwise(rows, y, center)
-        if skip_itself:
-            own = torch.arange(start, start + len(rows), device=x.device)
-            for first in range(0, len(y), len(x)):
-                distance[own - start, first + own] = torch.inf
-        found.append(torch.stack(torch.min(distance, dim=1)))
-    distance, idx = torch.cat(found, dim=1)
-    return distance / math.sqrt(y.shape[1]), idx.long()
-
-
-def make_sheet(pictures: Tensor, images: Tensor, distance: Tensor, nearest: Tensor) -> Tensor:
+def make_sheet(pictures: Tensor, images: Tensor, distance: Tensor) -> Tensor:
     """Four rows: some pictures and their nearest images; the nearest pictures and their images.
 
     Args:
         pictures: Generated pictures, uint8 `[N, C, H, W]`.
-        images: Training images, uint8 `[M, C, H, W]`.
-        distance: To the nearest image, `[N]`.
-        nearest: Indices into `images`, `[N]`.
+        images: The nearest training image of each, uint8 `[N, C, H, W]`.
+        distance: Distance between the two, `[N]`.
 
     Returns:
         uint8 `[C, 4 * H, columns * W]`.
     """
     columns = min(COLUMNS, len(pictures))
     closest = distance.argsort()[:columns]
-    rows = [
-        pictures[:columns],
-        images[nearest[:columns]],
-        pictures[closest],
-        images[nearest[closest]],
-    ]
+    rows = [pictures[:columns], images[:columns], pictures[closest], images[closest]]
     return make_grid(torch.cat(rows), (columns, len(rows)))
 
 
 def _quantiles(values: Tensor) -> list[str]:
-    levels = torch.tensor(QUANTILES, device=values.device)
-    return [f"{value:.1f}" for value in values.quantile(levels).tolist()]
+    return [f"{value:.1f}" for value in values.quantile(torch.tensor(QUANTILES)).tolist()]
 
 
 if __name__ == "__main__":

@@ -216,19 +216,6 @@ def test_datasets_of_drawn_shapes_of_any_seed_are_accepted(quick, tmp_path):
 # benchmarks.nearest
 
 
-def test_nearest_image_is_another_one():
-    torch.manual_seed(0)
-    x = torch.randint(256, [5, 3, 4, 4], dtype=torch.uint8)
-    y = torch.cat([x, x.flip(3)])
-    distance, idx = nearest.find_nearest(x.flip(3), y)
-    assert distance.tolist() == [0] * 5 and idx.tolist() == [5, 6, 7, 8, 9]
-    distance, idx = nearest.find_nearest(x, y, skip_itself=True)
-    pairs = (x[:, None].float() - y.float()).square().mean(dim=(2, 3, 4)).sqrt()
-    pairs[range(5), range(5)] = pairs[range(5), range(5, 10)] = torch.inf
-    torch.testing.assert_close(distance, pairs.amin(dim=1))
-    assert idx.tolist() == pairs.argmin(dim=1).tolist()
-
-
 def test_nearest_prints_both_distances_and_writes_a_sheet(shapes, tmp_path):
     network = write_network(tmp_path / "t.pkl", stylegan2(), shapes, xflip=True)
     sheet = tmp_path / "sheets" / "nearest.png"
