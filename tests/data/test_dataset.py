@@ -391,6 +391,20 @@ def test_subclass_needs_only_two_methods():
     dataset = Ramp("ramp", [5, 1, 2, 2], use_labels=True)
     assert dataset.label_dim == 3 and dataset.has_onehot_labels
     assert json.dumps(dataset.get_label(4).tolist()) == "[0.0, 1.0, 0.0]"
+    assert dataset.name_of(4) == "image 4"
+
+
+def test_images_are_named_by_their_files_however_they_are_chosen(tmp_path):
+    (tmp_path / "a").mkdir()
+    for name in ("a/1.png", "a/2.png", "b.png"):
+        (tmp_path / name).write_bytes(make_png(np.zeros([8, 8, 3], np.uint8)))
+    dataset = ImageFolderDataset(tmp_path, xflip=True)
+    names = ["a/1.png", "a/2.png", "b.png"]
+    assert [dataset.name_of(idx) for idx in range(6)] == names * 2
+    dataset = ImageFolderDataset(tmp_path, max_size=2)
+    assert [dataset.name_of(i) for i in range(2)] == [
+        names[dataset.get_details(i).raw_idx] for i in range(2)
+    ]
 
 
 def test_refuses_encrypted_and_exotic_archives(tmp_path):
