@@ -9,7 +9,7 @@ from metrics import detectors
 
 
 class DetectorSource(click.ParamType):
-    """A feature network and its file: `inception=PATH`."""
+    """A feature network and its file or folder: `inception=PATH`."""
 
     name = "name=path|url"
 
@@ -30,6 +30,6 @@ detector_option = click.option(
     type=DetectorSource(),
     metavar="NAME=PATH|URL",
     multiple=True,
-    help="Use another feature network: inception=... or vgg16=...; pickles and TorchScript need "
-    "--allow-untrusted.",
+    help="Use another feature network: inception=..., vgg16=..., dinov2=... or clip=...; pickles "
+    "and TorchScript need --allow-untrusted.",
 )

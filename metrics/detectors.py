@@ -7,31 +7,38 @@ internet. There are two kinds of files:
 - State dicts, from `torch.save` or as safetensors, are data and may come from anywhere.
 - Pickles and TorchScript (`torch.jit.save`) can run code, such as writing files. Without
   `--allow-untrusted` only our own downloads from the publisher are loaded (`metrics.published`).
+
+Vision transformers are data in a folder, or in a repository of a hub: see
+`metrics.vision_transformers`.
 """
 
 import contextlib
 import os
-import threading
 import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import requests
 import safetensors.torch
 import torch
 
 from dnnlib import downloads, errors, util
 from dnnlib.errors import InputError, MachineError
 from dnnlib.paths import expand_home, folder_from_environment
-from metrics import inception, published, state_dicts
+from metrics import inception, model_files, published, servers, state_dicts, vision_transformers
+from metrics.model_files import ModelFiles
 from torch_utils import trusted_pickle
 
 BASE_URL = (
     "https://api.ngc.nvidia.com/v2/models/nvidia/research/stylegan3/versions/1/files/metrics/"
 )
-URLS = {"inception": f"{BASE_URL}inception-2015-12-05.pkl", "vgg16": f"{BASE_URL}vgg16.pkl"}
+HUB_URL = "https://huggingface.co/"
+URLS = {
+    "inception": f"{BASE_URL}inception-2015-12-05.pkl",
+    "vgg16": f"{BASE_URL}vgg16.pkl",
+    **{name: HUB_URL + kind.repository for name, kind in vision_transformers.KINDS.items()},
+}
 FOLDER_VARIABLE = "STYLEGAN3_DETECTOR_DIR"
 FILE_NAMES = {  # in that folder; data files come before files that can run code
     "inception": (
@@ -41,6 +48,7 @@ FILE_NAMES = {  # in that folder; data files come before files that can run code
         "inception-2015-12-05.pkl",
     ),
     "vgg16": ("vgg16.pt", "vgg16.pkl"),
+    **{name: (name,) for name in vision_transformers.KINDS},  # folders
 }
 REPLACEMENTS = {  # files to use if the published ones cannot be downloaded
     "inception": (
@@ -49,7 +57,6 @@ REPLACEMENTS = {  # files to use if the published ones cannot be downloaded
     ),
     "vgg16": ("vgg16.pt", "a TorchScript file, which needs --allow-untrusted as well"),
 }
-PROBE_SEC = 4.0  # a server without an answer in this time counts as unreachable
 DATA = ("state dict", "safetensors file")  # kinds of files that cannot run code
 
 _loaded: dict[tuple[str, str], torch.nn.Module] = {}  # by identity and device
@@ -74,6 +81,11 @@ class Source:
         """Whether the location is a published address, whose file may be a pickle."""
         return self.location in URLS.values()
 
+    @property
+    def is_model(self) -> bool:
+        """Whether the detector is a vision transformer: a folder or repository, not a file."""
+        return _name_of(self.url) in vision_transformers.KINDS
+
 
 def parse(text: str) -> tuple[str, str]:
     """Split `NAME=PATH|URL`; `~` in the path is the home folder.
@@ -85,7 +97,7 @@ def parse(text: str) -> tuple[str, str]:
     name, equals, location = text.partition("=")
     if name not in URLS or not equals or not location:
         names = " or ".join(f"{name}=PATH" for name in URLS)
-        raise InputError(f"{text!r} is not {names} (a URL is fine, too)")
+        raise InputError(f"{text!r} is not {names} (for files a URL is fine, too)")
     return name, expand_home(location)
 
 
@@ -99,14 +111,14 @@ def find(url: str, replacements: Mapping[str, str] | None = None) -> Source:
 
     Args:
         url: Published address of the detector.
-        replacements: Name of a detector (`inception`, `vgg16`) -> path or URL to use instead.
+        replacements: Name of a detector, a key of `URLS` -> path or URL to use instead.
     """
     name = _name_of(url)
     if replacements and name in replacements:
         return Source(url, replacements[name], is_chosen=True)
     if folder := folder_from_environment(FOLDER_VARIABLE):
         for file_name in FILE_NAMES.get(name, (url.rpartition("/")[2],)):
-            if (Path(folder) / file_name).is_file():
+            if (Path(folder) / file_name).exists():
                 return Source(url, str(Path(folder) / file_name), is_chosen=True)
     return Source(url, url, is_chosen=False)
 
@@ -122,7 +134,7 @@ def fetch(source: Source) -> Path:
     location = source.location
     try:
         if util.is_url(location) and not published.cached_path(location).is_file():
-            _probe(location)
+            servers.probe(location)
         if source.is_published:
             path = published.fetch(location)
         else:
@@ -135,6 +147,20 @@ def fetch(source: Source) -> Path:
     return path
 
 
+def fetch_model(source: Source) -> ModelFiles:
+    """The files of a vision transformer, downloaded if necessary.
+
+    Raises:
+        RuntimeError: If there are no files, or the library is missing; the message says what to do.
+        ValueError: If the folder holds something else.
+    """
+    name = _name_of(source.url)
+    try:
+        return vision_transformers.find(name, source.location if source.is_chosen else None)
+    except OSError as error:
+        raise MachineError(_explain_missing(source, errors.message_of(error))) from error
+
+
 def check(source: Source, allow_untrusted: bool) -> tuple[Path, str]:
     """Fetch a detector and make sure that it may be loaded.
 
@@ -145,6 +171,8 @@ def check(source: Source, allow_untrusted: bool) -> tuple[Path, str]:
         RuntimeError: If there is no file.
         ValueError: If the file can run code and is not trusted.
     """
+    if source.is_model:
+        return fetch_model(source).weights, "model"
     path = fetch(source)
     with path.open("rb") as f:
         is_web_page = util.is_url(source.location) and downloads.is_web_page(f.read(200))
@@ -172,7 +200,9 @@ def check(source: Source, allow_untrusted: bool) -> tuple[Path, str]:
 
 
 def identity(source: Source) -> str:
-    """Identity of a detector: a hash of the file, and its name."""
+    """Identity of a detector: a hash of the file or files, and its name."""
+    if source.is_model:
+        return vision_transformers.identity(_name_of(source.url), fetch_model(source))
     digest = published.sha256_of(fetch(source))
     name = source.location.rpartition("/")[2].partition("#")[0].partition("?")[0]
     return f"sha256:{digest}/{name}"
@@ -188,7 +218,8 @@ def load(source: Source, device: torch.device, allow_untrusted: bool = False) ->
     path, kind = check(source, allow_untrusted)
     key = identity(source), str(device)
     if key not in _loaded:
-        _loaded[key] = _load_file(path, kind, source).eval().to(device)
+        module = _load_model(source) if source.is_model else _load_file(path, kind, source)
+        _loaded[key] = module.eval().to(device)
     return _loaded[key]
 
 
@@ -199,6 +230,8 @@ def _name_of(url: str) -> str:
 
 def _explain_missing(source: Source, reason: str) -> str:
     name, file_name = _name_of(source.url), source.url.rpartition("/")[2]
+    if source.is_model and not os.path.isdir(source.location):
+        return _explain_missing_model(name, source, reason)
     if source.is_chosen or name not in REPLACEMENTS:
         return f"the feature network {name!r} ({source.location}) cannot be opened: {reason}"
     other_file, other_kind = REPLACEMENTS[name]
@@ -211,26 +244,16 @@ def _explain_missing(source: Source, reason: str) -> str:
     )
 
 
-def _probe(url: str) -> None:
-    """Make sure that a server answers. Without this, looking up its address can take a minute.
-
-    Raises:
-        OSError: If the server does not answer within `PROBE_SEC`.
-    """
-    failures: list[str] = []
-
-    def ask() -> None:
-        try:
-            requests.head(url, timeout=PROBE_SEC).close()
-        except requests.exceptions.RequestException as error:
-            failures.append(type(error).__name__)
-
-    thread = threading.Thread(target=ask, daemon=True)
-    thread.start()
-    thread.join(PROBE_SEC)
-    if thread.is_alive() or failures:
-        reason = failures[0] if failures else f"nothing within {PROBE_SEC:g} s"
-        raise OSError(f"the server cannot be reached: {reason}")
+def _explain_missing_model(name: str, source: Source, reason: str) -> str:
+    repository = vision_transformers.repository(name, source.location if source.is_chosen else None)
+    return (
+        f"the feature network {name!r} is missing: {repository} is not in the cache of the library "
+        f"transformers, and cannot be downloaded ({reason}). Fetch {model_files.NEEDED} "
+        f"of {HUB_URL}{repository} elsewhere, and put the two files into one folder; name it with "
+        f"--detector {name}=FOLDER (calc_metrics.py), or let it be the folder {name} in the folder "
+        f"that the environment variable {FOLDER_VARIABLE} names. No published SHA-256 is known: "
+        f"the names and shapes of all weights are checked"
+    )
 
 
 def _kind(path: Path) -> str:
@@ -283,6 +306,10 @@ def _load_file(path: Path, kind: str, source: Source) -> torch.nn.Module:
             f"{source.location} holds no feature network: {reason}"
             f"{_drop(source, status) if is_damaged else ''}"
         ) from error
+
+
+def _load_model(source: Source) -> torch.nn.Module:
+    return vision_transformers.load(_name_of(source.url), fetch_model(source))
 
 
 def _load_state_dict(path: Path, kind: str, name: str) -> torch.nn.Module:

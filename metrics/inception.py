@@ -8,7 +8,7 @@ dict.
 """
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, BinaryIO
 
 import torch
@@ -16,12 +16,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dnnlib.errors import InputError
+from metrics.state_dicts import list_names
 
 INPUT_SIZE = 299
 NUM_FEATURES = 2048
 NUM_CLASSES = 1008
 BATCHNORM_EPS = 1e-3
-MAX_NAMES = 3  # parameters that an error message lists
 
 
 def load_inception(path_or_file: str | os.PathLike | BinaryIO) -> "InceptionV3":
@@ -67,9 +67,9 @@ def build(state_dict: Any, name: str) -> "InceptionV3":
         network = InceptionV3()
     expected = network.state_dict()
     differences = [
-        *_list_names("lacks", expected.keys() - state_dict.keys()),
-        *_list_names("has unknown", state_dict.keys() - expected.keys()),
-        *_list_names(
+        *list_names("lacks", expected.keys() - state_dict.keys()),
+        *list_names("has unknown", state_dict.keys() - expected.keys()),
+        *list_names(
             "has other shapes of",
             {
                 f"{key} {list(state_dict[key].shape)} instead of {list(value.shape)}"
@@ -375,11 +375,3 @@ def resize(x: Tensor, size: int) -> Tensor:
 def _first_sentence(error: Exception) -> str:
     """The reason, without PyTorch's advice to trust the file."""
     return str(error).strip().split("\n")[0].split(". ")[0] or type(error).__name__
-
-
-def _list_names(what: str, unsorted: Iterable[str]) -> list[str]:
-    names = sorted(unsorted)
-    if not names:
-        return []
-    more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
-    return [f"{what} {', '.join(names[:MAX_NAMES])}{more}"]

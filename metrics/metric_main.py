@@ -16,6 +16,7 @@ from dnnlib import strict_json
 from dnnlib.errors import InputError, MachineError, UserError, message_of
 from dnnlib.util import EasyDict
 from metrics import (
+    clip_mmd,
     density_coverage,
     detectors,
     equivariance,
@@ -24,6 +25,7 @@ from metrics import (
     kernel_inception_distance,
     lockstep,
     memorization,
+    metric_utils,
     perceptual_path_length,
     precision_recall,
     samples,
@@ -368,6 +370,46 @@ def memo(opts: MetricOptions) -> dict[str, float]:
     return dict(memo_authpct=authentic, memo_copypct=copies)
 
 
+# Distances of features of vision transformers.
+
+
+@register_metric(detectors=["dinov2"], uses_dataset=True, shares_images=True)
+def fd_dinov2(opts: MetricOptions) -> dict[str, float]:
+    """Fréchet distance of DINOv2 features to all real images (Stein et al. 2023)."""
+    _use_all_images(opts)
+    value = frechet_inception_distance.compute_fid(
+        opts, max_real=None, num_gen=_num(opts), detector="dinov2", detector_kwargs={}
+    )
+    _describe_detector(opts, "dinov2")
+    return dict(fd_dinov2=value)
+
+
+@register_metric(detectors=["dinov2"], uses_dataset=True, shares_images=True)
+def kd_dinov2(opts: MetricOptions) -> dict[str, float]:
+    """Kernel distance of DINOv2 features to all real images, as KID (Stein et al. 2023)."""
+    _use_all_images(opts)
+    value = kernel_inception_distance.compute_kid(
+        opts,
+        max_real=1000000,
+        num_gen=_num(opts),
+        num_subsets=100,
+        max_subset_size=1000,
+        detector="dinov2",
+        detector_kwargs={},
+    )
+    _describe_detector(opts, "dinov2")
+    return dict(kd_dinov2=value)
+
+
+@register_metric(detectors=["clip"], uses_dataset=True, shares_images=True)
+def cmmd(opts: MetricOptions) -> dict[str, float]:
+    """Maximum mean discrepancy of CLIP embeddings to all real images."""
+    _use_all_images(opts)
+    value = clip_mmd.compute_cmmd(opts, max_real=None, num_gen=_num(opts))
+    _describe_detector(opts, "clip")
+    return dict(cmmd=value)
+
+
 def _check_weights(G: torch.nn.Module | None) -> None:
     """Refuse a damaged network: clamped layers can hide the damage in its images."""
     if not isinstance(G, torch.nn.Module):
@@ -412,6 +454,12 @@ def _pr(name: str, opts: MetricOptions, max_real: int) -> dict[str, float]:
         col_batch_size=10000,
     )
     return {f"{name}_precision": precision, f"{name}_recall": recall}
+
+
+def _describe_detector(opts: MetricOptions, name: str) -> None:
+    """Let the record say which model gave the features, and the first digits of its hash."""
+    network = metric_utils.load_detector(opts, detectors.URLS[name])
+    opts.details["feature_network"] = network.description
 
 
 def _equivariance(opts: MetricOptions, **which: bool) -> float:

@@ -260,7 +260,9 @@ def pinned(path: Path) -> dict[str, str]:
     return dict(re.findall(r"^([\w-]+)(?:\[[\w,]+\])?==([\w.]+)", path.read_text(), re.MULTILINE))
 
 
-@pytest.mark.parametrize("name", ["requirements.txt", "requirements-dev.txt"])
+@pytest.mark.parametrize(
+    "name", ["requirements.txt", "requirements-metrics.txt", "requirements-dev.txt"]
+)
 def test_installed_packages_are_those_of_requirements(name):
     for package, version in pinned(ROOT / name).items():
         try:

@@ -16,6 +16,7 @@ SETTINGS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 PINS = {
     "requirements.txt": [],
     "requirements-gui.txt": ["gui"],
+    "requirements-metrics.txt": ["metrics"],
     "requirements-dev.txt": ["dev", "lsun"],
 }
 

@@ -13,7 +13,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from metrics import detectors, inception, metric_main, metric_utils, published
+from metrics import detectors, inception, metric_main, metric_utils, published, servers
 from tests.metrics import stand_ins
 
 CPU = torch.device("cpu")
@@ -461,15 +461,15 @@ def test_named_file_that_is_missing(tmp_path):
 
 
 def test_network_that_swallows_everything_is_noticed_in_time(monkeypatch):
-    monkeypatch.setattr(detectors, "PROBE_SEC", 0.2)
+    monkeypatch.setattr(servers, "PROBE_SEC", 0.2)
     is_over, gave_up = threading.Event(), []
 
     def wait(*args, **kwargs):
         if not is_over.wait(60):
             gave_up.append(args)
-        raise detectors.requests.exceptions.ConnectionError
+        raise servers.requests.exceptions.ConnectionError
 
-    monkeypatch.setattr(detectors.requests, "head", wait)
+    monkeypatch.setattr(servers.requests, "head", wait)
     missing = metric_main.find_missing(["fid50k_full", "kid50k_full"])
     is_over.set()
     assert not gave_up

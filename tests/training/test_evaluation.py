@@ -13,7 +13,7 @@ from click.testing import CliRunner
 import calc_metrics
 import legacy
 import train
-from metrics import detectors, metric_main
+from metrics import detectors, metric_main, servers
 from tests import golden
 from tests.metrics import stand_ins
 from torch_utils import distributed, training_stats
@@ -188,14 +188,14 @@ def test_metrics_are_looked_for_first_and_never_at_kimg_0(prepared, monkeypatch,
 
 def test_machine_without_a_network_trains_at_once(tmp_path, monkeypatch, capsys):
     """With the default metric, and even if no server ever answers."""
-    monkeypatch.setattr(detectors, "PROBE_SEC", 0.2)
+    monkeypatch.setattr(servers, "PROBE_SEC", 0.2)
     release = threading.Event()
 
     def wait(*args, **kwargs):
         release.wait(10)
-        raise detectors.requests.exceptions.ConnectionError
+        raise servers.requests.exceptions.ConnectionError
 
-    monkeypatch.setattr(detectors.requests, "head", wait)
+    monkeypatch.setattr(servers.requests, "head", wait)
     monkeypatch.delenv(detectors.FOLDER_VARIABLE, raising=False)
     config = make_run(tmp_path, ("fid50k_full", "kid50k"))
     metrics = evaluation.SnapshotMetrics(Worker(), config)
