@@ -56,6 +56,10 @@ Metrics of older papers
 Further metrics
   dc50k5_full    density and coverage                        more
   memo           images that repeat no training image, %     more
+  fd_dinov2      Frechet distance of DINOv2's features       less
+  kd_dinov2      kernel distance of DINOv2's features        less
+  cmmd           kernel distance of CLIP's embeddings        less
+  The last three need: pip install -r requirements-metrics.txt
 
 \b
 Examples:

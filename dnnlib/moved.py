@@ -84,6 +84,8 @@ NAMES = {
     "legacy": {
         "network_files.load": "NETWORKS NUM_NAMED PARTS",
     },
+    "metrics.detectors": {"metrics.servers": "PROBE_SEC"},
+    "metrics.inception": {"metrics.state_dicts": "MAX_NAMES"},
     "metrics.state_dicts": {
         "torch_utils.restricted_tensors": "NUM_OLD_PICKLES",
         "torch_utils.state_file": "OLD_MAGIC",

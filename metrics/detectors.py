@@ -23,13 +23,14 @@ from pathlib import Path
 import safetensors.torch
 import torch
 
-from dnnlib import downloads, errors, util
+from dnnlib import downloads, errors, moved, util
 from dnnlib.errors import InputError, MachineError
 from dnnlib.paths import expand_home, folder_from_environment
 from metrics import inception, model_files, published, servers, state_dicts, vision_transformers
 from metrics.model_files import ModelFiles
 from torch_utils import trusted_pickle
 
+__getattr__ = moved.names_of(__name__)
 BASE_URL = (
     "https://api.ngc.nvidia.com/v2/models/nvidia/research/stylegan3/versions/1/files/metrics/"
 )

@@ -15,9 +15,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dnnlib import moved
 from dnnlib.errors import InputError
 from metrics.state_dicts import list_names
 
+__getattr__ = moved.names_of(__name__)
 INPUT_SIZE = 299
 NUM_FEATURES = 2048
 NUM_CLASSES = 1008

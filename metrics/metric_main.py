@@ -165,7 +165,8 @@ def calc_metric(metric: str, **kwargs: Any) -> EasyDict:
         real images, `dataset` identifies their files (`data.fingerprint.short`), and
         `dataset_pixels` their pixels (`data.fingerprint.pixels`), if a `dataset-info.json` tells.
         If images take the place of a generator, `images` is their path, and `images_dataset` and
-        `images_pixels` are like those. A metric may add fields (`MetricOptions.details`).
+        `images_pixels` are like those. A metric may add fields (`MetricOptions.details`), such as
+        `feature_network`, the model that gave the features.
 
     Raises:
         RuntimeError: If the metric cannot be computed, in every process, or is not finite.
