@@ -19,7 +19,14 @@ import torch
 from dnnlib import cli, moved, options
 from dnnlib.errors import InputError, MachineError
 from dnnlib.text import format_table, printable
-from metrics import dataset_checks, image_sets, metric_main
+from metrics import (
+    dataset_checks,
+    image_sets,
+    metric_main,
+    stats_file,
+    stats_options,
+    stats_saving,
+)
 from metrics.class_subsets import ClassRequest, ClassSubset
 from metrics.detector_option import DetectorSource as DetectorSource
 from metrics.detector_option import detector_option
@@ -56,6 +63,8 @@ Metrics of older papers
 Further metrics
   dc50k5_full    density and coverage                        more
   memo           images that repeat no training image, %     more
+  fid50k_full_clean, kid50k_full_clean
+                 FID and KID, resized without aliasing       less
   fd_dinov2      Frechet distance of DINOv2's features       less
   kd_dinov2      kernel distance of DINOv2's features        less
   cmmd           kernel distance of CLIP's embeddings        less
@@ -76,6 +85,10 @@ Examples:
   python calc_metrics.py --network=net.pkl --per-class --num=5000
   # Does the network repeat its training images? The 20 most suspicious pairs, side by side
   python calc_metrics.py --network=net.pkl --metrics=memo --memo-sheet=closest.png
+  # The statistics of a benchmark's real images in a file, and an evaluation without the images
+  python calc_metrics.py --data=photos-256x256.zip --metrics=fid50k_full,kid50k_full \\
+      --save-stats=photos.stats
+  python calc_metrics.py --images=theirs.zip --data=photos.stats --metrics=fid50k_full,kid50k_full
   # A quick look, not to be compared with published values
   python calc_metrics.py --network=net.pkl --metrics=fid50k --num=2000
   # Without internet access: a feature network that was copied to this machine
@@ -113,7 +126,12 @@ put the files into a folder and name it in the environment variable STYLEGAN3_DE
     "--data",
     cli.Address(),
     "Real images; --images needs them.  [default: those that the network was trained with]",
-    metavar="ZIP|DIR",
+    metavar="ZIP|DIR|FILE.stats",
+)
+@options.file_option(
+    "--save-stats",
+    "Write the real images' statistics for these metrics; --data takes them for the images.",
+    metavar="FILE.stats",
 )
 @options.value_option(
     "--mirror",
@@ -153,6 +171,7 @@ def main(
     images: tuple[str, ...],
     metrics: list[str],
     data: str | None,
+    save_stats: Path | None,
     mirror: bool | None,
     subset: str | None,
     per_class: bool,
@@ -169,17 +188,18 @@ def main(
     """Compute metrics of a trained network or of images; `HELP` is the help text."""
     if not metrics:
         raise click.BadParameter("name at least one metric", param_hint="--metrics")
-    if network is None and not images:
+    if network is None and not images and save_stats is None:
         ctx = click.get_current_context()
         (param,) = [param for param in ctx.command.params if param.name == "network"]
         raise click.MissingParameter("--images evaluates images without one.", ctx, param)
     if network is not None and images:
         raise click.UsageError("--images takes the place of --network: leave one of them out")
-    if batch_gen is not None and images:
-        raise click.UsageError("--batch-gen: --images generates nothing; leave it out")
+    if batch_gen is not None and network is None:
+        raise click.UsageError("--batch-gen: without --network nothing is generated; leave it out")
     if memo_sheet is not None:
         check_sheet(memo_sheet, metrics)
     classes = ClassRequest(subset, per_class)
+    stats_options.check(metrics, data, save_stats, mirror, classes, bool(network or images))
     distributed.check_devices(gpus, device)
     common = dict(
         seed=seed,
@@ -188,7 +208,7 @@ def main(
         allow_untrusted=allow_untrusted,
         memo_sheet=memo_sheet,
     )
-    request = Request(metrics, verbose, data, mirror, num, classes, common)
+    request = Request(metrics, verbose, data, save_stats, mirror, num, classes, common)
     job = images_job(images, request) if network is None else network_job(network, request)
     if memo_sheet is not None:
         prepare_sheet(memo_sheet, job.rows)
@@ -197,6 +217,8 @@ def main(
         if missing:
             names = ", ".join(missing)
             raise MachineError(f"cannot compute {names}: {next(iter(missing.values()))}")
+        if stats_file.is_stats_file(data):
+            stats_saving.check_data(str(data), metrics, job.nums, dict(replacements))
     if gpus > 1 and not distributed.is_torchrun():
         job = dataclasses.replace(job, G=None)  # each process loads its own
     distributed.launch(evaluate, gpus, device, job)
@@ -207,7 +229,7 @@ class Request:
     """Options that networks and images share.
 
     Attributes:
-        metrics, verbose, data, mirror, num: As on the command line.
+        metrics, verbose, data, save_stats, mirror, num: As on the command line.
         classes: The classes to evaluate one by one.
         common: Keyword arguments of `MetricOptions` that need no check.
     """
@@ -215,6 +237,7 @@ class Request:
     metrics: list[str]
     verbose: bool
     data: str | None
+    save_stats: Path | None
     mirror: bool | None
     num: int | None
     classes: ClassRequest
@@ -276,6 +299,12 @@ class Job:
     options: dict[str, Any]
     network: str | None = None
     G: torch.nn.Module | None = None
+
+    @property
+    def nums(self) -> list[int | None]:
+        """The numbers of generated images, each once; `None` is the metric's own."""
+        nums = [row.options["num"] for row in self.rows] or [self.request.num]
+        return list(dict.fromkeys(nums))
 
 
 def check_sheet(path: Path, metrics: Sequence[str]) -> None:
@@ -376,6 +405,18 @@ def evaluate(worker: Worker, job: Job) -> None:
             G = load_network(
                 job.network, option="--network", allow_untrusted=job.options["allow_untrusted"]
             )["G_ema"]
+    if job.request.save_stats is not None:
+        progress = ProgressMonitor(verbose=job.request.verbose)
+        note = stats_saving.save(
+            job.request.save_stats,
+            job.request.metrics,
+            job.nums,
+            worker=worker,
+            progress=progress,
+            **job.options,
+        )
+        if worker.is_main:
+            click.echo(note, err=True)
     results: list[list[Mapping[str, Any]]] = []
     for row in job.rows:
         results.append([])

@@ -1,5 +1,6 @@
 """The base class of datasets: images of one shape with optional labels."""
 
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -31,6 +32,8 @@ class Dataset(torch.utils.data.Dataset):
     Raises:
         ValueError: If no image is of the class `class_idx`.
     """
+
+    left_out: str | None = None  # files that are not used, for people
 
     def __init__(
         self,
@@ -93,6 +96,13 @@ class Dataset(torch.utils.data.Dataset):
         onehot = np.zeros(self.label_shape, dtype=np.float32)
         onehot[label] = 1
         return onehot
+
+    def raw_labels(self) -> np.ndarray:
+        """Labels of all images, before `max_size` and `xflip`.
+
+        Classes, int64 `[N]`, or vectors, float32 `[N, label_dim]`; the caller must not change them.
+        """
+        return self._get_raw_labels()
 
     def get_details(self, idx: int) -> EasyDict:
         """`raw_idx` (position among all images), `xflip`, `raw_label` (class number or vector)."""
@@ -172,6 +182,18 @@ class Dataset(torch.utils.data.Dataset):
     def file_states(self) -> str | None:
         """A text that changes when a file of an image is written or replaced; `None` if unknown."""
         return None
+
+    def check_images(self) -> Counter[str]:
+        """Look at all images; returns the number of those that reading changes, for each change."""
+        return Counter()
+
+    def label_notes(self) -> list[str]:
+        """What is to say about the labels."""
+        return []
+
+    def class_names(self) -> list[str]:
+        """Names of the classes, in their order; empty if they are unknown."""
+        return []
 
     def close(self) -> None:
         """Release open files; the dataset remains usable."""

@@ -12,10 +12,13 @@ import torch
 
 from data import fingerprint, notes
 from data.dataset import ImageFolderDataset
+from data.dataset_base import Dataset
 from dnnlib import errors
 from dnnlib.errors import InputError
 from dnnlib.text import one_line
-from metrics import metric_main
+from metrics import metric_main, stats_file
+from metrics.stats_dataset import CLASS_NAME as STATS_CLASS
+from metrics.stats_dataset import StatsDataset
 from torch_utils import distributed
 
 DATASET_CLASS = "training.dataset.ImageFolderDataset"  # the name in network files
@@ -26,14 +29,14 @@ class CheckedDataset:
     """A dataset whose images all fit together.
 
     Attributes:
-        path: The folder or ZIP.
+        path: The folder or ZIP, or the file of statistics.
         dataset: The dataset itself.
         fingerprint: See `data.fingerprint`.
         label_notes: What is to say about its labels.
     """
 
     path: str
-    dataset: ImageFolderDataset
+    dataset: Dataset
     fingerprint: dict[str, Any]
     label_notes: list[str]
 
@@ -43,7 +46,7 @@ def open_checked(option: str, path: Any, hint: str = "", **kwargs: Any) -> Check
 
     Args:
         option: The option for messages, such as `"--data"`.
-        path: The folder or ZIP.
+        path: The folder or ZIP; for `--data` also a file of statistics.
         hint: The end of the message if the dataset cannot be used.
         **kwargs: For `ImageFolderDataset`.
 
@@ -53,7 +56,8 @@ def open_checked(option: str, path: Any, hint: str = "", **kwargs: Any) -> Check
     try:
         if not isinstance(path, str | os.PathLike):
             raise InputError(f"{path!r} is not a path")
-        dataset = ImageFolderDataset(path, **kwargs)
+        is_stats = option == "--data" and stats_file.is_stats_file(path)
+        dataset = (StatsDataset if is_stats else ImageFolderDataset)(path, **kwargs)
         dataset.label_dim  # noqa: B018 - reads the labels
         label_notes = dataset.label_notes()
         identity = dataset.fingerprint()
@@ -67,6 +71,11 @@ def open_checked(option: str, path: Any, hint: str = "", **kwargs: Any) -> Check
     return checked
 
 
+def class_name(path: str) -> str:
+    """The class that opens the real images, or a file of their statistics."""
+    return STATS_CLASS if stats_file.is_stats_file(path) else DATASET_CLASS
+
+
 def uses_dataset(metrics: Iterable[str]) -> bool:
     """Whether one of the metrics looks at real images."""
     return any(metric_main.get_metric(metric).uses_dataset for metric in metrics)
@@ -77,7 +86,7 @@ def dataset_kwargs(
 ) -> dict[str, Any]:
     """Keyword arguments of a dataset for `MetricOptions`."""
     kwargs = dict(
-        class_name=DATASET_CLASS,
+        class_name=class_name(checked.path),
         path=checked.path,
         resolution=checked.dataset.resolution,
         use_labels=use_labels,
@@ -94,7 +103,7 @@ def choose_dataset(
     """Keyword arguments of the dataset, from `--data` or the network; empty if unknown."""
     if data is not None:
         kwargs = dict(
-            class_name=DATASET_CLASS,
+            class_name=class_name(data),
             path=data,
             resolution=G.img_resolution,
             use_labels=G.c_dim != 0,

@@ -28,13 +28,14 @@ from metrics import (
     metric_utils,
     perceptual_path_length,
     precision_recall,
+    records,
     samples,
 )
 from metrics.metric_utils import MetricOptions
 from metrics.shared_passes import SharedPasses
 from torch_utils import misc
 
-NUM_SAMPLES = 50000
+NUM_SAMPLES = records.NUM_SAMPLES
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ class Metric:
         uses_dataset: Whether the metric looks at real images.
         shares_images: Whether the metric shares its images with other metrics, see `plan`.
         needs_generator: Whether images alone, without their generator, are not enough.
+        needs_real_images: Whether statistics of the real images are not enough.
     """
 
     function: Callable[[MetricOptions], dict[str, float]]
@@ -54,6 +56,7 @@ class Metric:
     uses_dataset: bool
     shares_images: bool = False
     needs_generator: bool = False
+    needs_real_images: bool = False
 
 
 _metrics: dict[str, Metric] = {}
@@ -66,6 +69,7 @@ def register_metric(
     uses_dataset: bool = False,
     shares_images: bool = False,
     needs_generator: bool = False,
+    needs_real_images: bool = False,
 ) -> Callable:
     """Decorator: make a function a metric under its own name.
 
@@ -78,11 +82,18 @@ def register_metric(
         shares_images: Whether the metric shares its images with other metrics, see `plan`. Its
             function must ask `metric_utils` for all its features at once, before any other work.
         needs_generator: Whether images alone, without their generator, are not enough.
+        needs_real_images: Whether statistics of the real images, of the features that the function
+            asks for at once, are not enough.
     """
 
     def register(function: Callable) -> Callable:
         _metrics[function.__name__] = Metric(
-            function, tuple(detectors), uses_dataset, shares_images, needs_generator
+            function,
+            tuple(detectors),
+            uses_dataset,
+            shares_images,
+            needs_generator,
+            needs_real_images,
         )
         return function
 
@@ -249,8 +260,7 @@ def report_metric(
     line = strict_json.dumps(record)
     print(line)
     if run_dir is not None and os.path.isdir(run_dir):
-        with (Path(run_dir) / f"metric-{metric}.jsonl").open("a", encoding="utf-8") as f:
-            f.write(line + "\n")
+        records.append(Path(run_dir) / f"metric-{metric}.jsonl", line)
 
 
 # The recommended metrics: all real images, without mirrored copies.
@@ -360,7 +370,7 @@ def dc50k5_full(opts: MetricOptions) -> dict[str, float]:
     return dict(dc50k5_full_density=density, dc50k5_full_coverage=coverage)
 
 
-@register_metric(detectors=["vgg16"], uses_dataset=True, shares_images=True)
+@register_metric(detectors=["vgg16"], uses_dataset=True, shares_images=True, needs_real_images=True)
 def memo(opts: MetricOptions) -> dict[str, float]:
     """Percentage of images that repeat none of up to 200 000 training images, and of copies."""
     is_mirrored = bool(opts.dataset_kwargs.get("xflip"))  # then mirrored images are copies, too
@@ -369,6 +379,31 @@ def memo(opts: MetricOptions) -> dict[str, float]:
         opts, max_real=200000, num_gen=_num(opts), row_batch_size=5000, col_batch_size=5000
     )
     return dict(memo_authpct=authentic, memo_copypct=copies)
+
+
+@register_metric(detectors=["inception"], uses_dataset=True, shares_images=True)
+def fid50k_full_clean(opts: MetricOptions) -> dict[str, float]:
+    """FID to all real images, resized without aliasing (Parmar et al. 2022)."""
+    _use_all_images(opts)
+    value = frechet_inception_distance.compute_fid(
+        opts, max_real=None, num_gen=_num(opts), detector_kwargs=metric_utils.CLEAN_FEATURES
+    )
+    return dict(fid50k_full_clean=value)
+
+
+@register_metric(detectors=["inception"], uses_dataset=True, shares_images=True)
+def kid50k_full_clean(opts: MetricOptions) -> dict[str, float]:
+    """KID to all real images, resized without aliasing (Parmar et al. 2022)."""
+    _use_all_images(opts)
+    value = kernel_inception_distance.compute_kid(
+        opts,
+        max_real=1000000,
+        num_gen=_num(opts),
+        num_subsets=100,
+        max_subset_size=1000,
+        detector_kwargs=metric_utils.CLEAN_FEATURES,
+    )
+    return dict(kid50k_full_clean=value)
 
 
 # Distances of features of vision transformers.

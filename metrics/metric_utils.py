@@ -16,16 +16,17 @@ from torch import Tensor
 from data.loader import BatchLoader
 from dnnlib import errors
 from dnnlib.errors import InputError
-from metrics import detectors, feature_cache, lockstep, samples, shared_passes
+from metrics import detectors, feature_cache, lockstep, pillow_resize, samples, shared_passes
 from metrics.dataset import ImageFiles, evaluated_images
 from metrics.dataset import RandomLabels as RandomLabels
 from metrics.dataset import iterate_random_labels as iterate_random_labels
 from metrics.dataset import open_dataset as open_dataset
 from metrics.feature_stats import FeatureStats as FeatureStats
-from metrics.inception import InceptionV3
+from metrics.inception import INPUT_SIZE, InceptionV3
 from metrics.options import MetricOptions as MetricOptions
 from metrics.progress import ProgressMonitor as ProgressMonitor
 from metrics.shared_passes import Items, Request
+from metrics.stats_dataset import StatsDataset
 from torch_utils import images, misc
 from torch_utils.networks import Generator
 
@@ -33,6 +34,8 @@ BATCH_SIZE = {"cuda": 64, "mps": 32, "cpu": 16}  # images that a detector sees a
 MAX_BATCH_PIXELS = 4 * 1024**2  # of images that a GPU generates at once
 MAX_WORKERS = 3  # processes that load real images
 FEATURES = MappingProxyType(dict(return_features=True))  # asks a feature network for features
+# The same for images that `detect` has resized as Pillow does.
+CLEAN_FEATURES = MappingProxyType(dict(return_features=True, clean=True))
 MIN_BATCHES = 16  # of real images; for fewer, starting processes takes too long
 
 
@@ -128,7 +131,7 @@ def compute_feature_stats_for_dataset(
     max_items: int | None = None,
     **stats_kwargs: Any,
 ) -> FeatureStats:
-    """Features of the real images, from the cache if it holds them.
+    """Features of the real images, from the cache if it holds them, or from a file of statistics.
 
     If not, features that later metrics need of the same images are computed and cached, too.
 
@@ -153,6 +156,12 @@ def compute_feature_stats_for_dataset(
         dataset = open_dataset(opts)
         files = feature_cache.describe_files(dataset) if opts.cache else None
     num_items = _limit(len(dataset), max_items)
+    if isinstance(dataset, StatsDataset):
+        with lockstep.in_step(opts.worker):
+            stored = dataset.content.load(request, opts.detectors)
+        progress = opts.progress.sub("stored features", num_items, num_items, rel_lo, rel_hi)
+        progress.update(num_items)
+        return stored
     if opts.cache:
         with lockstep.in_step(opts.worker):
             cached = feature_cache.load(_cache_file(opts, dataset, request), num_items, files)
@@ -365,19 +374,34 @@ def _collect_files(
 
 
 def detect(detector: torch.nn.Module, img: Tensor, detector_kwargs: Mapping[str, Any]) -> Tensor:
-    """Features `[N, num_features]` of uint8 images `[N, C, H, W]` with 1, 3 or 4 channels."""
-    return detector(to_rgb(img), **detector_kwargs)
+    """Features `[N, num_features]` of uint8 images `[N, C, H, W]` with 1, 3 or 4 channels.
+
+    The argument `clean` is not the feature network's: the images are first resized to the size of
+    Inception's input, with Pillow's filter. Values outside of 0 to 255 are clipped, as in the
+    authors' program (Parmar et al. 2022), but not rounded.
+    """
+    kwargs = dict(detector_kwargs)
+    x = to_rgb(img)
+    if kwargs.pop("clean", False):
+        x = pillow_resize.resize(x, INPUT_SIZE).clamp_(0, 255)
+    return detector(x, **kwargs)
 
 
 def detect_all(detector: torch.nn.Module, img: Tensor, calls: list[dict[str, Any]]) -> list[Tensor]:
-    """Results of several calls, as `detect` gives them; `InceptionV3` looks at the images once."""
+    """Results of several calls, as `detect` gives them.
+
+    `InceptionV3` looks at the images once, and once at images that `clean` has resized.
+    """
     if len(calls) == 1 or not isinstance(detector, InceptionV3):
         return [detect(detector, img, kwargs) for kwargs in calls]
-    features = detect(detector, img, dict(return_features=True))
+    sizes = dict.fromkeys(kwargs.get("clean", False) for kwargs in calls)
+    features = {clean: detect(detector, img, FEATURES | dict(clean=clean)) for clean in sizes}
     return [
-        features
+        features[kwargs.get("clean", False)]
         if kwargs.get("return_features")
-        else detector.classify(features, kwargs.get("no_output_bias", False))
+        else detector.classify(
+            features[kwargs.get("clean", False)], kwargs.get("no_output_bias", False)
+        )
         for kwargs in calls
     ]
 
@@ -494,7 +518,7 @@ def _real_request(
 ) -> Request:
     described = shared_passes.describe(dataset=opts.dataset_kwargs, batch_size=batch_size)
     kwargs = shared_passes.items(detector_kwargs), shared_passes.items(stats_kwargs)
-    return Request(f"real {described}", max_items, detector_url, *kwargs)
+    return Request(f"{shared_passes.REAL}{described}", max_items, detector_url, *kwargs)
 
 
 def _generated_request(

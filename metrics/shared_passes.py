@@ -14,6 +14,7 @@ from typing import Any
 from metrics.feature_stats import FeatureStats
 
 Items = tuple[tuple[str, Any], ...]  # of a dictionary, sorted
+REAL = "real "  # the beginning of the description of real images
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,11 @@ class Request:
     detector_url: str
     detector_kwargs: Items
     stats_kwargs: Items
+
+    @property
+    def is_real(self) -> bool:
+        """Whether the images are the real ones."""
+        return self.images.startswith(REAL)
 
     @property
     def call(self) -> tuple[str, Items]:
@@ -90,6 +96,10 @@ class SharedPasses:
             return self._ready.get(request)
         del self._waiting[request]
         return self._ready.pop(request, None)
+
+    def waiting(self) -> list[Request]:
+        """Requests of metrics that are not computed yet."""
+        return list(self._waiting)
 
     def companions(self, request: Request) -> list[Request]:
         """Other requests for features of the same images that have no answer."""

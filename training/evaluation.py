@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from dnnlib import errors
-from metrics import metric_main
+from metrics import metric_main, records
 from metrics.metric_utils import ProgressMonitor
 from torch_utils import collectives, devices
 from torch_utils.distributed import Worker
@@ -39,8 +39,7 @@ class SnapshotMetrics:
     def has_evaluated(self, snapshot_pkl: Path) -> bool:
         """Whether the run's folder has a value of every metric for this snapshot."""
         files = [Path(self.config.run_dir) / f"metric-{name}.jsonl" for name in self.names]
-        name = f'"{snapshot_pkl.name}"'
-        return all(path.is_file() and name in path.read_text("utf-8") for path in files)
+        return all(path.is_file() and _has_record(path, snapshot_pkl.name) for path in files)
 
     def evaluate(self, G_ema: torch.nn.Module, snapshot_pkl: Path) -> dict[str, float]:
         """Compute all metrics and report those that succeed; random generators stay unchanged.
@@ -84,6 +83,10 @@ class SnapshotMetrics:
                 result, run_dir=self.config.run_dir, snapshot_pkl=snapshot_pkl
             )
         return result.results
+
+
+def _has_record(path: Path, snapshot: str) -> bool:
+    return any(one.fields.get("snapshot_pkl") == snapshot for one in records.read(path).records)
 
 
 def _warn_of_missing(missing: dict[str, str]) -> None:

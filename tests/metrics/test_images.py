@@ -21,7 +21,7 @@ from tests.metrics.test_calc_metrics import compute, files, refuse, run
 
 WORKING = [
     *("fid50k_full", "kid50k_full", "pr50k3_full", "fid50k", "kid50k", "pr50k3", "is50k"),
-    *("dc50k5_full", "memo"),
+    *("dc50k5_full", "memo", "fid50k_full_clean", "kid50k_full_clean"),
 ]
 OTHERS = ["fd_dinov2", "kd_dinov2", "cmmd"]  # which work, and need a library
 METRICS = f"--metrics={','.join(WORKING)}"

@@ -219,6 +219,18 @@ def test_metrics_of_a_network(folders, dataset_zip, tmp_path):
         assert alone["results"][metric] == value
 
 
+def test_statistics_in_place_of_the_real_images(folders, dataset_zip, tmp_path):
+    chosen = [f"--detector={name}={folder}" for name, folder in folders.items()]
+    metrics, stats = f"--metrics={','.join(METRICS)}", tmp_path / "x.stats"
+    compute(f"--data={dataset_zip}", f"--save-stats={stats}", metrics, *chosen)
+    other = stand_ins.save_dataset(tmp_path / "other.zip", 30)
+    with_images, with_stats = (
+        compute(f"--images={other}", f"--data={data}", metrics, *chosen)[0]
+        for data in (dataset_zip, stats)
+    )
+    assert [one["results"] for one in with_stats] == [one["results"] for one in with_images]
+
+
 def test_metrics_of_images_beside_their_formulas(folders, dataset_zip, tmp_path, monkeypatch):
     """Features by the library and Pillow; the folder comes from the environment."""
     monkeypatch.setenv(detectors.FOLDER_VARIABLE, str(folders["clip"].parent))

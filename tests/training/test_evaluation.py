@@ -13,7 +13,7 @@ from click.testing import CliRunner
 import calc_metrics
 import legacy
 import train
-from metrics import detectors, metric_main, servers
+from metrics import detectors, metric_main, records, servers
 from tests import golden
 from tests.metrics import stand_ins
 from torch_utils import distributed, training_stats
@@ -249,7 +249,10 @@ def test_values_that_a_snapshot_has_are_found(tmp_path):
     snapshot = tmp_path / "run" / "network-snapshot-000001.pkl"
     for name in metrics.names:
         assert not metrics.has_evaluated(snapshot)
-        record = dict(metric=name, snapshot_pkl=snapshot.name)
-        (tmp_path / "run" / f"metric-{name}.jsonl").write_text(json.dumps(record) + "\n")
+        line = json.dumps(dict(results={}, metric=name, snapshot_pkl=snapshot.name))
+        path = tmp_path / "run" / f"metric-{name}.jsonl"
+        path.write_text(line[:-1])  # cut when the process was killed: it must be computed again
+        assert not metrics.has_evaluated(snapshot)
+        records.append(path, line)
     assert metrics.has_evaluated(snapshot)
     assert not metrics.has_evaluated(snapshot.with_name("network-snapshot-000002.pkl"))
