@@ -19,7 +19,15 @@ from dnnlib import addresses, cli, strict_json, util
 from dnnlib.errors import InputError
 from dnnlib.options import device_option, version_option
 from torch_utils import devices, distributed
-from training import advice, minibatch_groups, preflight, presets, resume, run_dirs
+from training import (
+    advice,
+    minibatch_groups,
+    preflight,
+    presets,
+    resume,
+    run_dirs,
+    wandb_log,
+)
 from training import config as training_config
 from training import options as run_options
 from training.config import TrainConfig
@@ -354,6 +362,8 @@ def prepare_run(
 ) -> TrainConfig:
     """Do the checks that take time, then write the options into the folder of the run."""
     distributed.check_devices(config.num_gpus, device)
+    if config.wandb is not None:
+        wandb_log.check_package()
     config = preflight.choose_cache(config, training_set)
     for line in preflight.check_images(training_set):
         click.echo(line)

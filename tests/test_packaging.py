@@ -17,6 +17,7 @@ PINS = {
     "requirements.txt": [],
     "requirements-gui.txt": ["gui"],
     "requirements-metrics.txt": ["metrics"],
+    "requirements-wandb.txt": ["wandb"],
     "requirements-dev.txt": ["dev", "lsun"],
 }
 

@@ -99,6 +99,7 @@ class TrainConfig:
     max_nan_steps: int
     skip_damaged_images: bool
     cache: Cache
+    wandb: str | None = None
     run_dir: str = ""
     given: dict[str, str | None] = field(default_factory=dict)
     dataset_fingerprint: dict[str, Any] | None = None
@@ -171,6 +172,7 @@ def make_config(
         keep_states=options.keep_states,
         max_nan_steps=options.max_nan_steps,
         skip_damaged_images=options.skip_damaged,
+        wandb=options.wandb,
         options=options,
         **_augmentation_fields(options),
         **_resume_fields(options),

@@ -1,27 +1,32 @@
-"""One record per tick: to the console, `training_stats.jsonl` and TensorBoard."""
+"""One record per tick: to the console, `training_stats.jsonl`, TensorBoard and its like."""
 
 import contextlib
 import errno
 import math
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import psutil
 import torch
 
 import dnnlib
-from dnnlib import strict_json
+from data import small_copies
+from data.reading import UnusableImage
+from dnnlib import errors, strict_json
 from torch_utils import training_stats
+from training.wandb_log import WandbLog
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
 GIB = 2**30
 NUM_NAMED = 4  # statistics that a notice names, at most
+SHEET_SIDE = 2048  # pixels of a sheet in TensorBoard's files, which keep every sheet
 
 
 class RunLog:
@@ -32,10 +37,15 @@ class RunLog:
         jsonl_bytes: Size of the JSON file when the state of a continued run was saved. The rest is
             removed, because the run will write it again.
         cur_nimg: Images that a continued run has seen, `None` for a new run.
+        wandb: Takes a copy of everything; `None` if nothing does.
     """
 
     def __init__(
-        self, run_dir: str | Path, jsonl_bytes: int = 0, cur_nimg: int | None = None
+        self,
+        run_dir: str | Path,
+        jsonl_bytes: int = 0,
+        cur_nimg: int | None = None,
+        wandb: WandbLog | None = None,
     ) -> None:
         # Unbuffered: a line that could not be written must not appear later.
         self._jsonl = (Path(run_dir) / "training_stats.jsonl").open("ab", buffering=0)
@@ -46,6 +56,7 @@ class RunLog:
         self._tensorboard = _open_tensorboard(
             run_dir, purge_step=None if cur_nimg is None else cur_nimg // 1000 + 1
         )
+        self._wandb = wandb
 
     def num_bytes(self) -> int:
         """Size of the JSON file."""
@@ -70,6 +81,24 @@ class RunLog:
         """Write metrics to TensorBoard as `Metrics/<name>`; they have JSON files of their own."""
         self._write_scalars({f"Metrics/{name}": x for name, x in metrics.items()}, cur_nimg)
 
+    def write_sheet(self, name: str, path: Path, cur_nimg: int) -> None:
+        """Copy a sheet to TensorBoard as `Sheets/<name>`, scaled down to `SHEET_SIDE` pixels."""
+        try:
+            image = small_copies.read(path)
+        except (OSError, UnusableImage) as error:
+            reason = errors.message_of(error).partition(";")[0]
+            print(f"Warning: {path.name} is missing in TensorBoard: {reason}")
+            return
+        small_copies.shrink(image, SHEET_SIDE)
+        if self._wandb is not None:
+            self._wandb.write({f"Sheets/{name}": image}, cur_nimg)
+        pixels = np.asarray(image)
+        self._write_tensorboard(
+            lambda writer: writer.add_image(
+                f"Sheets/{name}", pixels, global_step=cur_nimg // 1000, dataformats="HWC"
+            )
+        )
+
     def _append(self, line: bytes) -> None:
         """Append a line to the JSON file, whole or not at all; a full disk only gives a warning."""
         try:
@@ -83,13 +112,22 @@ class RunLog:
                 self._jsonl.truncate(self._num_bytes)
 
     def _write_scalars(self, scalars: Mapping[str, float], cur_nimg: int) -> None:
+        if self._wandb is not None:
+            self._wandb.write(scalars, cur_nimg)
+
+        def write(writer: "SummaryWriter") -> None:
+            for name, value in scalars.items():
+                writer.add_scalar(name, value, global_step=cur_nimg // 1000)
+
+        self._write_tensorboard(write)
+
+    def _write_tensorboard(self, write: Callable[["SummaryWriter"], None]) -> None:
         try:
             if self._is_failing:
                 self._tensorboard = _open_tensorboard(self._run_dir)
                 self._is_failing = False
             if self._tensorboard is not None:
-                for name, value in scalars.items():
-                    self._tensorboard.add_scalar(name, value, global_step=cur_nimg // 1000)
+                write(self._tensorboard)
                 self._tensorboard.flush()
         except OSError as error:
             # The error has ended the writer's thread: the next tick needs a new writer.
@@ -98,7 +136,7 @@ class RunLog:
 
     def close(self) -> None:
         """Close the files; a second call does nothing."""
-        for file in (self._jsonl, self._tensorboard):
+        for file in (self._jsonl, self._tensorboard, self._wandb):
             if file is not None:
                 with contextlib.suppress(OSError):  # there was a warning when it was written
                     file.close()

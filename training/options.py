@@ -15,6 +15,7 @@ import click
 from dnnlib import cli
 from dnnlib.errors import InputError
 from dnnlib.options import allow_untrusted_option
+from training import wandb_log
 
 Cfg = Literal["stylegan3-t", "stylegan3-r", "stylegan2"]
 Aug = Literal["noaug", "ada", "fixed"]
@@ -194,6 +195,13 @@ class TrainOptions:
         _FROM_1, "Thousands of images between two status lines.", default=4, may_change=True
     )
     snap: int = _option(_FROM_1, "Ticks per snapshot.", default=50, may_change=True)
+    wandb: str | None = _option(
+        wandb_log.Project(),
+        "Copy statistics, metrics and sheets to this project of Weights & Biases.",
+        default=None,
+        may_change=True,
+        metavar="[OWNER/]PROJECT|none",
+    )
     seed: int = _option(_FROM_0, "Random seed.", default=0)
     fp32: bool | None = _option(
         bool, "No mixed precision, as --precision=fp32.  [default: False]", default=None

@@ -28,6 +28,7 @@ from training.evaluation import SnapshotMetrics
 from training.health import Health
 from training.log import RunLog
 from training.progress import Progress
+from training.wandb_log import WandbLog
 
 
 class Run:
@@ -268,12 +269,19 @@ class Run:
         self.log: RunLog | None = None
         if self.worker.is_main:
             self.sheet = self._make_sheet(state)
+            wandb: WandbLog | None = None
+            if self.config.wandb is not None:
+                wandb = WandbLog(self.config.wandb, self.run_dir, self.config.to_dict())
             if state is None:
                 self.sheet.save_fakes(self.G_ema, self.run_dir / "fakes_init.png")
-                self.log = RunLog(self.run_dir)
+                self.log = RunLog(self.run_dir, wandb=wandb)
             else:
-                self.log = RunLog(self.run_dir, state["stats_jsonl_bytes"], state["cur_nimg"])
+                num_bytes, cur_nimg = state["stats_jsonl_bytes"], state["cur_nimg"]
+                self.log = RunLog(self.run_dir, num_bytes, cur_nimg, wandb)
             self._resources.callback(self.log.close)
+            if self.sheet.reals_path is not None:
+                start = 0 if state is None else state["cur_nimg"]
+                self.log.write_sheet("reals", self.sheet.reals_path, start)
         self.snapshots = snapshot.Snapshots(
             self.worker, self.config, self.networks(), self.metrics, self.sheet, self.log
         )

@@ -76,7 +76,9 @@ class Snapshots:
         """
         todo, self.missing = self.missing, []
         if SHEET in todo:
-            self._try_to_write(self.save_sheet, self.sheet_path(cur_nimg), is_last)
+            path = self.sheet_path(cur_nimg)
+            if self._try_to_write(self.save_sheet, path, is_last) and self.log is not None:
+                self.log.write_sheet("fakes", path, cur_nimg)
         path = self.network_path(cur_nimg)
         is_saved = True
         if NETWORKS in todo:
@@ -162,6 +164,7 @@ class SampleSheet:
         batch_gpu: int,
         device: torch.device,
     ) -> None:
+        self.reals_path = reals_path
         self.grid_size, real_images, labels = setup_snapshot_image_grid(training_set)
         if reals_path is not None:
             save_image_grid(real_images, reals_path, drange=(0, 255), grid_size=self.grid_size)

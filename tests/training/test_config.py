@@ -119,6 +119,7 @@ def test_options_match_reference(line, dry_run):
         max_nan_steps=200,
         skip_damaged_images=False,
         cache="none",
+        wandb=None,
     )
     beyond = {key: value for key, value in options.items() if key not in expected}
     assert beyond == {key: unlisted[key] for key in beyond}
