@@ -19,6 +19,7 @@ FLOORS = (
     "metrics",
     "network_files",
     "training",
+    "reports",
     "generation",
     "editing",
     "gui_utils",

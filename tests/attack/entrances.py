@@ -65,6 +65,11 @@ class Props:
         return self.folder / "spectrum.npz"
 
     @property
+    def statistics(self) -> Path:
+        """Of a run, by tick."""
+        return self.folder / "training_stats.jsonl"
+
+    @property
     def styles(self) -> Path:
         return self.folder / "styles.npz"
 
@@ -168,6 +173,21 @@ ENTRANCES = {
         lambda props: ["heatmap", "in/hostile.npz", "--save=out/heatmap.png", "--dpi=20"],
         lambda props: props.spectrum,
         lambda props: ["in/hostile.npz"],
+    ),
+    "report": Entrance(
+        "report",
+        lambda props: ["in/00000-run", "--out=out/report.html", "--max-mb=1"],
+        lambda props: props.statistics,
+        lambda props: [
+            f"in/00000-run/{name}"
+            for name in (
+                "training_stats.jsonl",
+                "training_options.json",
+                "log.txt",
+                "reals.png",
+                "metric-fid50k_full.jsonl",
+            )
+        ],
     ),
     "visualizer": Entrance(
         "visualizer",

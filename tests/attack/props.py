@@ -21,6 +21,7 @@ def build(folder: Path) -> None:
     stand_ins.save_dataset(props.dataset, 4)
     stand_ins.save_detectors(folder)
     torch.save(inception.InceptionV3().state_dict(), props.state_dict)
+    props.statistics.write_text('{"Progress/kimg": {"num": 1, "mean": 1.0, "std": 0.0}}\n')
     np.savez(props.spectrum, spectrum=np.ones([16, 16]), image_size=8)
 
     def save(trainer: Trainer, stop_request: object = None) -> None:

@@ -1,0 +1,1 @@
+"""Reports of training runs: what run folders hold, as one page for a browser."""
