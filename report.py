@@ -60,8 +60,10 @@ def main(runs: tuple[Path, ...], out: Path, max_mb: int) -> None:
     folders = [run_folder.read(path) for path in dict.fromkeys(run.resolve() for run in runs)]
     if len(folders) < len(runs):
         click.echo("Note: runs that are named twice are shown once.")
-    made = page.make(folders, max_mb * 1_000_000)
-    with open_atomic(out, "w") as file:
+    out.parent.mkdir(parents=True, exist_ok=True)
+    # Opened now, to refuse a file that cannot be written before the sheets are read.
+    with cli.exit_when_terminated(), open_atomic(out, "w") as file:
+        made = page.make(folders, max_mb * 1_000_000)
         file.write(made.html)
     for folder in folders:
         for problem in folder.problems:

@@ -33,7 +33,12 @@
       scales: { x: { time: false } },
       series: [{ label: "kimg", value: (_, value) => short(value) }, ...series],
       axes: [{ ...axis, size: 30 }, { ...axis, size: 56, values: (_, ticks) => ticks.map(short) }],
-      cursor: { y: false, dataIdx: nearest, sync: { key: "kimg" } },
+      cursor: {
+        y: false,
+        dataIdx: nearest,
+        points: { size: 8, fill: (_, i) => series[i - 1].stroke, stroke: card },
+        sync: { key: "kimg" },
+      },
     };
     const points = chart.curves.length ? uPlot.join(chart.curves.map((curve) => [curve.x, curve.y])) : [[]];
     plots.push({ plot: new uPlot(options, points, place), runs: chart.curves.map((curve) => curve.run), place });

@@ -12,6 +12,7 @@ from reports import json_lines
 NAMES = ("training_stats.jsonl", "stats.jsonl")  # the second is that of the published program
 KIMG, TOTAL_SEC = "Progress/kimg", "Timing/total_sec"
 MIN_PAUSE_SEC = 30  # a shorter one is no interruption
+MAX_TIME = 1e11  # seconds since 1970: the year 5138; later ones are damage
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,7 @@ def read(path: Path, problems: list[str]) -> Statistics:
     names = dict.fromkeys(name for tick in ticks for name in tick)
     means = {name: np.array([tick.get(name, np.nan) for tick in ticks]) for name in names}
     times = means.pop("timestamp", np.full(len(ticks), np.nan))
+    times[~((times >= 0) & (times < MAX_TIME))] = np.nan
     return Statistics(
         means.get(KIMG, np.empty(0)),
         {name: values for name, values in means.items() if not np.isnan(values).all()},

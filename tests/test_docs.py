@@ -45,6 +45,8 @@ def test_commands_in_docs_parse(command, tmp_path, monkeypatch):
     for name in re.findall(r"[^\s=:]+\.(?:npz|png|csv|wav)", command):
         Path(name).parent.mkdir(parents=True, exist_ok=True)
         Path(name).touch()  # arguments that are files must exist
+    for name in re.findall(r"report\.py (\S+)", command):
+        Path(name).mkdir(parents=True)  # and those that are folders
     if isinstance(main, click.Group):
         main, args = main.commands[args[0]], args[1:]
     context = main.make_context(script, args)
