@@ -10,7 +10,7 @@ from reports import json_lines
 
 SNAPSHOT = re.compile(r"network-snapshot-(\d{1,12})\.")
 # Fields of records whose values do not compare with those that training writes.
-OTHER_SETTINGS = ("num", "seed", "detectors", "images")
+OTHER_SETTINGS = ("num", "seed", "detectors", "images", "subset")
 
 
 def read(run_dir: Path, problems: list[str]) -> dict[str, dict[float, float]]:
@@ -34,7 +34,7 @@ def read(run_dir: Path, problems: list[str]) -> dict[str, dict[float, float]]:
                     if not math.isnan(number := json_lines.as_float(value)):
                         found.setdefault(name, {})[kimg] = number
         for num, reason in (
-            (num_other, "of other settings (--num, --seed, --detector, --images)"),
+            (num_other, "of other settings (--num, --seed, --detector, --images, --subset)"),
             (num_unknown, "without a snapshot of the run or without results"),
         ):
             if num:

@@ -87,14 +87,20 @@ def test_metrics_of_other_settings_are_left_out_and_counted(tmp_path):
         name = f"network-snapshot-{kimg:06d}.pkl"
         return json.dumps(dict(results=dict(fid50k_full=value), snapshot_pkl=name, **more)) + "\n"
 
-    lines = [record(200, 9), record(0, 300), record(200, 8), record(200, 70, num=1000)]
+    lines = [
+        record(200, 9),
+        record(0, 300),
+        record(200, 8),
+        record(200, 70, num=1000),
+        record(200, 60, subset=0),
+    ]
     lines.append('{"results": {"fid50k_full": 1}, "snapshot_pkl": "elsewhere.pkl"}\n')
     (tmp_path / "metric-fid50k_full.jsonl").write_text("".join(lines))
     problems = []
     assert metric_records.read(tmp_path, problems) == {"fid50k_full": {0: 300, 200: 8}}
     assert problems == [
-        "metric-fid50k_full.jsonl: 1 records of other settings (--num, --seed, --detector, "
-        "--images) are left out.",
+        "metric-fid50k_full.jsonl: 2 records of other settings (--num, --seed, --detector, "
+        "--images, --subset) are left out.",
         "metric-fid50k_full.jsonl: 1 records without a snapshot of the run or without results are "
         "left out.",
     ]
