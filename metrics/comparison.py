@@ -2,7 +2,6 @@
 
 import math
 import os
-import re
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -61,8 +60,7 @@ class Row:
     @property
     def snapshot(self) -> int | None:
         """The number of a snapshot of a run, thousands of images; `None` for other networks."""
-        found = re.fullmatch(r"network-snapshot-([0-9]{1,12})\.\w+", os.path.basename(self.name))
-        return None if found is None or self.is_of_images else int(found[1])
+        return next((record.snapshot for record in self.records.values()), None)
 
     @property
     def group(self) -> Hashable:

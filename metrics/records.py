@@ -7,6 +7,7 @@ import fnmatch
 import json
 import math
 import os
+import re
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -62,6 +63,12 @@ class Record:
         if self.folder is None or is_url(path):
             return path
         return os.path.normpath(self.folder / path)
+
+    @property
+    def snapshot(self) -> int | None:
+        """The number of a snapshot of a run, thousands of images; `None` for other networks."""
+        found = re.fullmatch(r"network-snapshot-([0-9]{1,12})\.\w+", Path(self.evaluated).name)
+        return None if found is None or self.is_of_images else int(found[1])
 
     @property
     def subset(self) -> int | None:

@@ -85,7 +85,9 @@ def test_thinning_averages_what_there_is():
 def test_metrics_of_other_settings_are_left_out_and_counted(tmp_path):
     def record(kimg, value, **more):
         name = f"network-snapshot-{kimg:06d}.pkl"
-        return json.dumps(dict(results=dict(fid50k_full=value), snapshot_pkl=name, **more)) + "\n"
+        results = dict(fid50k_full=value)
+        fields = dict(metric="fid50k_full", results=results, snapshot_pkl=name, **more)
+        return json.dumps(fields) + "\n"
 
     lines = [
         record(200, 9),
@@ -94,15 +96,16 @@ def test_metrics_of_other_settings_are_left_out_and_counted(tmp_path):
         record(200, 70, num=1000),
         record(200, 60, subset=0),
     ]
-    lines.append('{"results": {"fid50k_full": 1}, "snapshot_pkl": "elsewhere.pkl"}\n')
+    elsewhere = dict(metric="fid50k_full", results=dict(fid50k_full=1), snapshot_pkl="else.pkl")
+    lines += [record(400, 7, num=50000), json.dumps(elsewhere) + "\n", '{"metric": "fid50']
     (tmp_path / "metric-fid50k_full.jsonl").write_text("".join(lines))
     problems = []
-    assert metric_records.read(tmp_path, problems) == {"fid50k_full": {0: 300, 200: 8}}
+    assert metric_records.read(tmp_path, problems) == {"fid50k_full": {0: 300, 200: 8, 400: 7}}
     assert problems == [
+        f"Left out in {tmp_path / 'metric-fid50k_full.jsonl'}: 1 damaged (line 8).",
         "metric-fid50k_full.jsonl: 2 records of other settings (--num, --seed, --detector, "
         "--images, --subset) are left out.",
-        "metric-fid50k_full.jsonl: 1 records without a snapshot of the run or without results are "
-        "left out.",
+        "metric-fid50k_full.jsonl: 1 records without a snapshot of the run are left out.",
     ]
 
 
