@@ -26,6 +26,7 @@ from training import (
     presets,
     resume,
     run_dirs,
+    time_limit,
     wandb_log,
 )
 from training import config as training_config
@@ -33,7 +34,7 @@ from training import options as run_options
 from training.config import TrainConfig
 from training.options import Aug, TrainOptions
 from training.resume import Continuation
-from training.training_loop import training_loop
+from training.training_loop import Ending, training_loop
 
 
 @click.command(cls=cli.Command)
@@ -115,15 +116,18 @@ def main(device: str, dry_run: bool, **options: Any) -> None:
         options["gpus"] = num_processes
     options = _with_preset(options)
     if distributed.is_main_process():
-        _train(device, dry_run, options)
+        ending = _train(device, dry_run, options)
+        if ending == Ending.TIME and num_processes is None:  # torchrun would restart the processes
+            click.get_current_context().exit(time_limit.EXIT_CODE)
     elif not dry_run:
         # The main process reads the options, and sends the configuration to this one.
         assert num_processes is not None, "torchrun started this process"
         distributed.launch(training_loop, num_processes, device, None)
 
 
-def _train(device: str, dry_run: bool, options: dict[str, Any]) -> None:
-    """Check the options, print the configuration, and train."""
+def _train(device: str, dry_run: bool, options: dict[str, Any]) -> str | None:
+    """Check the options, print the configuration, and train; return why training ended."""
+    session_start = time_limit.session_start()
     run = find_run(options)
     if run is None and options["resume"] == "latest":
         click.echo(
@@ -146,7 +150,7 @@ def _train(device: str, dry_run: bool, options: dict[str, Any]) -> None:
             if (note := _note_on_dry_run(config, run)) is not None:
                 click.echo(note)
             click.echo("Dry run; exiting.")
-            return
+            return None
         if config.metrics and devices.resolve_device(device).type == "cpu":
             click.echo(
                 "Note: without a GPU every evaluation of a metric, at each snapshot, can take "
@@ -156,7 +160,9 @@ def _train(device: str, dry_run: bool, options: dict[str, Any]) -> None:
             stack.enter_context(preflight.sole_trainer(Path(config.run_dir)))
         state_path = None if run is None else run.state_path
         stack.enter_context(preflight.last_words(Path(config.run_dir)))
-        distributed.launch(training_loop, config.num_gpus, device, config, state_path)
+        return distributed.launch(
+            training_loop, config.num_gpus, device, config, state_path, session_start
+        )
 
 
 def _note_on_dry_run(config: TrainConfig, run: Continuation | None) -> str | None:

@@ -4,6 +4,7 @@ import contextlib
 import errno
 import os
 import re
+import shutil
 import stat
 import uuid
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import IO
 
 from dnnlib.errors import InputError
+from dnnlib.heartbeat import BeatingFile
 from dnnlib.paths import shorten_name
 
 _LEFTOVER = re.compile(r"\.(.+)\.[0-9a-f]{32}\.tmp")
@@ -33,7 +35,7 @@ def open_atomic(path: str | os.PathLike, mode: str = "wb") -> Iterator[IO]:
         with open(target, mode, encoding=encoding) as file:  # a folder raises IsADirectoryError
             yield file
         return
-    temp = target.with_name(f".{shorten_name(target.name, 100)}.{uuid.uuid4().hex}.tmp")
+    temp = _temporary(target)
     try:
         fd = os.open(temp, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
     except FileNotFoundError as err:
@@ -48,6 +50,31 @@ def open_atomic(path: str | os.PathLike, mode: str = "wb") -> Iterator[IO]:
         if old_mode is not None:
             os.chmod(temp, stat.S_IMODE(old_mode))
         os.replace(temp, target)
+    except BaseException:
+        temp.unlink(missing_ok=True)
+        raise
+
+
+def link_atomic(source: Path, path: Path) -> None:
+    """Give a file a second name: as a hard link, or as a copy where these are not possible.
+
+    Until the link or the copy is complete, `path` stays what it was.
+
+    Raises:
+        OSError: If `source` cannot be read, or `path` cannot be written.
+    """
+    if path.exists() and path.samefile(source):
+        return  # POSIX would replace nothing, and leave the temporary name
+    temp = _temporary(path)
+    try:
+        os.link(source, temp)
+    except OSError:
+        with source.open("rb") as file, open_atomic(path) as copy:
+            shutil.copyfileobj(file, BeatingFile(copy))
+        shutil.copystat(source, path)  # programs that look for the newest file go by its time
+        return
+    try:
+        os.replace(temp, path)
     except BaseException:
         temp.unlink(missing_ok=True)
         raise
@@ -75,3 +102,7 @@ def remove_leftovers(folder: Path, names: re.Pattern[str]) -> tuple[int, int]:
             num, num_bytes = num + 1, num_bytes + path.stat().st_size
             path.unlink()
     return num, num_bytes
+
+
+def _temporary(target: Path) -> Path:
+    return target.with_name(f".{shorten_name(target.name, 100)}.{uuid.uuid4().hex}.tmp")

@@ -49,6 +49,8 @@ class Metric:
         shares_images: Whether the metric shares its images with other metrics, see `plan`.
         needs_generator: Whether images alone, without their generator, are not enough.
         needs_real_images: Whether statistics of the real images are not enough.
+        higher_is_better: Whether the better of two networks has the higher values.
+        ranked_by: Ends of the names of the values that rank networks, see `metrics.ranking`.
     """
 
     function: Callable[[MetricOptions], dict[str, float]]
@@ -57,6 +59,8 @@ class Metric:
     shares_images: bool = False
     needs_generator: bool = False
     needs_real_images: bool = False
+    higher_is_better: bool = False
+    ranked_by: tuple[str, ...] = ("",)
 
 
 _metrics: dict[str, Metric] = {}
@@ -70,6 +74,8 @@ def register_metric(
     shares_images: bool = False,
     needs_generator: bool = False,
     needs_real_images: bool = False,
+    higher_is_better: bool = False,
+    ranked_by: Iterable[str] = ("",),
 ) -> Callable:
     """Decorator: make a function a metric under its own name.
 
@@ -84,6 +90,9 @@ def register_metric(
         needs_generator: Whether images alone, without their generator, are not enough.
         needs_real_images: Whether statistics of the real images, of the features that the function
             asks for at once, are not enough.
+        higher_is_better: Whether the better of two networks has the higher values.
+        ranked_by: Ends of the names of the values that rank networks, such as `["_recall"]` for the
+            value `pr50k3_recall`; by default the value with the name of the metric.
     """
 
     def register(function: Callable) -> Callable:
@@ -94,6 +103,8 @@ def register_metric(
             shares_images,
             needs_generator,
             needs_real_images,
+            higher_is_better,
+            tuple(ranked_by),
         )
         return function
 
@@ -280,7 +291,13 @@ def kid50k_full(opts: MetricOptions) -> dict[str, float]:
     return _kid("kid50k_full", opts, max_real=1000000)
 
 
-@register_metric(detectors=["vgg16"], uses_dataset=True, shares_images=True)
+@register_metric(
+    detectors=["vgg16"],
+    uses_dataset=True,
+    shares_images=True,
+    higher_is_better=True,
+    ranked_by=["_precision", "_recall"],
+)
 def pr50k3_full(opts: MetricOptions) -> dict[str, float]:
     """Precision and recall against up to 200 000 real images, three neighbours."""
     _use_all_images(opts)
@@ -302,19 +319,19 @@ def ppl2_wend(opts: MetricOptions) -> dict[str, float]:
     return dict(ppl2_wend=value)
 
 
-@register_metric(needs_generator=True)
+@register_metric(needs_generator=True, higher_is_better=True)
 def eqt50k_int(opts: MetricOptions) -> dict[str, float]:
     """Equivariance to translation by whole pixels, in decibels."""
     return dict(eqt50k_int=_equivariance(opts, compute_eqt_int=True))
 
 
-@register_metric(needs_generator=True)
+@register_metric(needs_generator=True, higher_is_better=True)
 def eqt50k_frac(opts: MetricOptions) -> dict[str, float]:
     """Equivariance to translation by fractions of a pixel, in decibels."""
     return dict(eqt50k_frac=_equivariance(opts, compute_eqt_frac=True))
 
 
-@register_metric(needs_generator=True)
+@register_metric(needs_generator=True, higher_is_better=True)
 def eqr50k(opts: MetricOptions) -> dict[str, float]:
     """Equivariance to rotation, in decibels."""
     return dict(eqr50k=_equivariance(opts, compute_eqr=True))
@@ -337,14 +354,22 @@ def kid50k(opts: MetricOptions) -> dict[str, float]:
     return _kid("kid50k", opts, max_real=_num(opts))
 
 
-@register_metric(detectors=["vgg16"], uses_dataset=True, shares_images=True)
+@register_metric(
+    detectors=["vgg16"],
+    uses_dataset=True,
+    shares_images=True,
+    higher_is_better=True,
+    ranked_by=["_precision", "_recall"],
+)
 def pr50k3(opts: MetricOptions) -> dict[str, float]:
     """Precision and recall against equally many real images, three neighbours."""
     opts.dataset_kwargs.update(max_size=None)
     return _pr("pr50k3", opts, max_real=_num(opts))
 
 
-@register_metric(detectors=["inception"], shares_images=True)
+@register_metric(
+    detectors=["inception"], shares_images=True, higher_is_better=True, ranked_by=["_mean"]
+)
 def is50k(opts: MetricOptions) -> dict[str, float]:
     """Inception score in ten parts."""
     _use_all_images(opts)
@@ -355,7 +380,13 @@ def is50k(opts: MetricOptions) -> dict[str, float]:
 # Metrics of other papers, which the published program lacks.
 
 
-@register_metric(detectors=["vgg16"], uses_dataset=True, shares_images=True)
+@register_metric(
+    detectors=["vgg16"],
+    uses_dataset=True,
+    shares_images=True,
+    higher_is_better=True,
+    ranked_by=["_density", "_coverage"],
+)
 def dc50k5_full(opts: MetricOptions) -> dict[str, float]:
     """Density and coverage against up to 200 000 real images, five neighbours."""
     _use_all_images(opts)
@@ -370,7 +401,14 @@ def dc50k5_full(opts: MetricOptions) -> dict[str, float]:
     return dict(dc50k5_full_density=density, dc50k5_full_coverage=coverage)
 
 
-@register_metric(detectors=["vgg16"], uses_dataset=True, shares_images=True, needs_real_images=True)
+@register_metric(
+    detectors=["vgg16"],
+    uses_dataset=True,
+    shares_images=True,
+    needs_real_images=True,
+    higher_is_better=True,
+    ranked_by=["_authpct"],
+)
 def memo(opts: MetricOptions) -> dict[str, float]:
     """Percentage of images that repeat none of up to 200 000 training images, and of copies."""
     is_mirrored = bool(opts.dataset_kwargs.get("xflip"))  # then mirrored images are copies, too

@@ -81,6 +81,13 @@ class Record:
         return self.fields.get("num", NUM_SAMPLES)
 
     @property
+    def has_usual_settings(self) -> bool:
+        """Whether its values compare with those that training writes."""
+        others = ("seed", "detectors", "images", "subset")
+        is_other = any(self.fields.get(name) is not None for name in others)
+        return self.num == NUM_SAMPLES and not is_other
+
+    @property
     def timestamp(self) -> float:
         """When it was written, in seconds since 1970; minus infinity if unknown."""
         return self.fields.get("timestamp", -math.inf)

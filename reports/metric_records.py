@@ -4,10 +4,6 @@ from pathlib import Path
 
 from dnnlib import errors
 from metrics import records
-from metrics.records import Record
-
-# Fields of records whose values do not compare with those that training writes.
-OTHER_SETTINGS = ("seed", "detectors", "images", "subset")
 
 
 def read(run_dir: Path, problems: list[str]) -> dict[str, dict[float, float]]:
@@ -28,7 +24,7 @@ def read(run_dir: Path, problems: list[str]) -> dict[str, dict[float, float]]:
             problems.append(f"{note}.")
         num_other = num_unknown = 0
         for record in reading.records:
-            if _is_of_other_settings(record):
+            if not record.has_usual_settings:
                 num_other += 1
             elif (kimg := record.snapshot) is None:
                 num_unknown += 1
@@ -42,8 +38,3 @@ def read(run_dir: Path, problems: list[str]) -> dict[str, dict[float, float]]:
             if num:
                 problems.append(f"{path.name}: {num} records {reason} are left out.")
     return {name: dict(sorted(values.items())) for name, values in found.items()}
-
-
-def _is_of_other_settings(record: Record) -> bool:
-    has_other_num = record.num != records.NUM_SAMPLES
-    return has_other_num or any(record.fields.get(name) is not None for name in OTHER_SETTINGS)

@@ -113,7 +113,9 @@ def check_devices(num_processes: int, device_name: str) -> None:
         )
 
 
-def launch(function: Callable[..., None], num_processes: int, device_name: str, *args: Any) -> None:
+def launch(
+    function: Callable[..., str | None], num_processes: int, device_name: str, *args: Any
+) -> str | None:
     """Run `function(worker, *args)` in every process of a run.
 
     Under `torchrun` this process is one of them. Otherwise `num_processes` local ones are started,
@@ -125,6 +127,10 @@ def launch(function: Callable[..., None], num_processes: int, device_name: str, 
         device_name: The value of `--device`.
         args: Further arguments of the function, which must pickle.
 
+    Returns:
+        What the function returned in the main process, or in this one under `torchrun`: a short
+        text or `None`.
+
     Raises:
         MachineError: If there are fewer GPUs than processes, or `torchrun` started another number
             of processes; also as `local_processes.run`.
@@ -134,21 +140,20 @@ def launch(function: Callable[..., None], num_processes: int, device_name: str, 
         device = resolve_device(device_name, _from_environment("LOCAL_RANK", default=0))
         worker = Worker(_from_environment("RANK"), num_processes, device)
         store = _store_of_torchrun(worker)
-        _run_in_group(function, worker, store, TextsInStore(store), args)
-    elif num_processes == 1:
-        function(Worker(device=resolve_device(device_name)), *args)
-    else:
-        with tempfile.TemporaryDirectory() as folder:
-            local_processes.run(
-                _run_locally,
-                num_processes,
-                num_processes,
-                device_name,
-                Path(folder),
-                TextsInMemory(num_processes, REPORT_BYTES),
-                function,
-                args,
-            )
+        return _run_in_group(function, worker, store, TextsInStore(store), args)
+    if num_processes == 1:
+        return function(Worker(device=resolve_device(device_name)), *args)
+    with tempfile.TemporaryDirectory() as folder:
+        return local_processes.run(
+            _run_locally,
+            num_processes,
+            num_processes,
+            device_name,
+            Path(folder),
+            TextsInMemory(num_processes, REPORT_BYTES),
+            function,
+            args,
+        )
 
 
 def _from_environment(name: str, default: int = -1) -> int:
@@ -164,16 +169,16 @@ def _run_locally(
     device_name: str,
     folder: Path,
     reports: TextsInMemory,
-    function: Callable[..., None],
+    function: Callable[..., str | None],
     args: tuple,
-) -> None:
+) -> str | None:
     worker = Worker(rank, size, resolve_device(device_name, rank if is_cuda(device_name) else 0))
     if worker.device.type == "cpu":
         # The processes share the cores instead of each claiming all of them.
         torch.set_num_threads(max(min(torch.get_num_threads(), (os.cpu_count() or 1) // size), 1))
     store = torch.distributed.FileStore(os.fspath(folder / "rendezvous"), size)
     store.set_timeout(COLLECTIVE_TIMEOUT)
-    _run_in_group(function, worker, store, reports, args)
+    return _run_in_group(function, worker, store, reports, args)
 
 
 def _store_of_torchrun(worker: Worker) -> torch.distributed.Store:
@@ -215,12 +220,12 @@ def agree_on_name(store: torch.distributed.Store, rank: int, size: int) -> str:
 
 
 def _run_in_group(
-    function: Callable[..., None],
+    function: Callable[..., str | None],
     worker: Worker,
     store: torch.distributed.Store,
     reports: TextsInMemory | TextsInStore,
     args: tuple,
-) -> None:
+) -> str | None:
     backend = "nccl" if worker.device.type == "cuda" and os.name != "nt" else "gloo"
     if worker.device.type == "cuda":
         torch.cuda.set_device(worker.device)
@@ -233,6 +238,6 @@ def _run_in_group(
     )
     try:
         control = torch.distributed.new_group(backend="gloo", timeout=COLLECTIVE_TIMEOUT)
-        function(dataclasses.replace(worker, control=control, reports=reports), *args)
+        return function(dataclasses.replace(worker, control=control, reports=reports), *args)
     finally:
         torch.distributed.destroy_process_group()

@@ -20,11 +20,11 @@ from dnnlib.interrupts import SIGNALS as STOP_SIGNALS
 from torch_utils.shared_texts import TextsInMemory
 
 MAX_WORDS = 16_000  # bytes of a message or traceback
-_MESSAGE, _TRACEBACK = "message\n", "traceback\n"
+_RESULT, _MESSAGE, _TRACEBACK = "result\n", "message\n", "traceback\n"
 GRACE_SEC = 2.0  # time for the other processes to end when one has failed
 
-# In a process that `run` started: the place for its message or traceback, which the parent reads.
-# The text begins with `_MESSAGE` or `_TRACEBACK`.
+# In a process that `run` started: the place for its result, message or traceback, which the parent
+# reads. The text begins with `_RESULT`, `_MESSAGE` or `_TRACEBACK`.
 _last_words: TextsInMemory | None = None
 _rank = 0
 
@@ -37,7 +37,7 @@ class ChildError(Exception):
     """A process raised an unexpected error; the message holds its traceback."""
 
 
-def run(function: Callable[..., None], num_processes: int, *args: Any) -> None:
+def run(function: Callable[..., str | None], num_processes: int, *args: Any) -> str | None:
     """Call `function(rank, *args)` in new processes, and wait until all have ended.
 
     When one fails, the others are killed, because they would wait for it. Each SIGTERM, SIGINT or
@@ -49,6 +49,9 @@ def run(function: Callable[..., None], num_processes: int, *args: Any) -> None:
         function: A module-level function, because other processes must find it by name.
         num_processes: How many.
         args: Further arguments, which must pickle.
+
+    Returns:
+        What the function returned in process 0, a short text or `None`.
 
     Raises:
         MachineError: If a process raised an error for users or called `fail`, with its message.
@@ -74,7 +77,8 @@ def run(function: Callable[..., None], num_processes: int, *args: Any) -> None:
             _end([process for process in processes if process.pid is not None])
             raise
     if failed is None:
-        return
+        words = last_words.read(0)
+        return None if words is None else words.removeprefix(_RESULT)
     texts = [last_words.read(rank) or "" for rank in (failed, *range(num_processes))]
     messages, tracebacks = (
         [text.removeprefix(kind) for text in texts if text.startswith(kind)]
@@ -189,7 +193,7 @@ def _passing_on_signals(processes: Sequence[BaseProcess]) -> Iterator[list[int]]
 
 
 def _run_one(
-    function: Callable[..., None], rank: int, last_words: TextsInMemory, args: tuple
+    function: Callable[..., str | None], rank: int, last_words: TextsInMemory, args: tuple
 ) -> None:
     global _last_words, _rank
     _last_words, _rank = last_words, rank
@@ -198,7 +202,9 @@ def _run_one(
             signal.signal(num, signal.SIG_IGN)  # see `run`
     end_with_parent()
     try:
-        function(rank, *args)
+        result = function(rank, *args)
+        if result is not None:
+            _leave(_RESULT, result)
     except KeyboardInterrupt:
         os._exit(130)
     except Exception as error:

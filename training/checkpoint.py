@@ -55,6 +55,13 @@ def path_of(run_dir: Path, cur_nimg: int) -> Path:
     return run_dir / f"training-state-{cur_nimg:09d}.pt"
 
 
+def nimg_of(path: Path) -> int:
+    """The images that the run had seen at a state, by the name of the file."""
+    match = FILE_NAME.fullmatch(path.name)
+    assert match is not None
+    return int(match[1])
+
+
 def states(run_dir: Path) -> list[Path]:
     """The state files of a run, newest (most images) first."""
     found = [

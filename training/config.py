@@ -73,10 +73,14 @@ class TrainConfig:
     batch_size: int
     batch_gpu: int
     metrics: list[str]
+    keep_best: str | None
+    patience: int
     total_kimg: int
+    max_minutes: float
     kimg_per_tick: int
     image_snapshot_ticks: int
     network_snapshot_ticks: int
+    keep_snapshots: int
     random_seed: int
     ema_kimg: float
     G_reg_interval: int | None
@@ -155,10 +159,14 @@ def make_config(
         batch_size=options.batch,
         batch_gpu=batch_gpu,
         metrics=list(options.metrics),
+        keep_best=_best_value(options),
+        patience=options.patience,
         total_kimg=options.kimg,
+        max_minutes=options.max_minutes,
         kimg_per_tick=options.tick,
         image_snapshot_ticks=options.snap,
         network_snapshot_ticks=options.snap,
+        keep_snapshots=options.keep_snapshots,
         random_seed=options.seed,
         ema_kimg=options.batch * 10 / 32 if options.ema_kimg is None else options.ema_kimg,
         G_reg_interval=4 if is_stylegan2 else None,  # path length; StyleGAN3 has none
@@ -251,6 +259,24 @@ def _check_batch(options: TrainOptions, started_with: TrainOptions | None) -> in
 
 def _batch_gpu(options: TrainOptions) -> int:
     return options.batch_gpu or options.batch // options.gpus
+
+
+def _best_value(options: TrainOptions) -> str | None:
+    """The value that `--keep-best` and `--patience` follow; `None` without one."""
+    from training import best_snapshot  # imports torch, which dataset_tool.py does not need
+
+    value_name = best_snapshot.choose(options.keep_best, options.metrics)
+    if options.patience == 1:
+        raise InputError(
+            "--patience=1: a single value can be worse by chance; use 2 or more, or 0 to never end "
+            "the run"
+        )
+    if options.patience and value_name is None:
+        raise InputError(
+            f"--patience={options.patience} needs a value to watch: --keep-best=NAME names one, "
+            "and --metrics=NAME its metric"
+        )
+    return value_name
 
 
 def _generator_kwargs(options: TrainOptions) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from data import fingerprint
 from dnnlib import errors
 from metrics import metric_main, records
 from metrics.metric_utils import ProgressMonitor
@@ -36,10 +37,36 @@ class SnapshotMetrics:
         if worker.is_main and missing:
             _warn_of_missing(missing)
 
-    def has_evaluated(self, snapshot_pkl: Path) -> bool:
-        """Whether the run's folder has a value of every metric for this snapshot."""
-        files = [Path(self.config.run_dir) / f"metric-{name}.jsonl" for name in self.names]
-        return all(path.is_file() and _has_record(path, snapshot_pkl.name) for path in files)
+    @property
+    def title(self) -> str:
+        """What an evaluation is called among other work, see `TimeLimit.measuring`."""
+        return f"metrics {','.join(self.names)}"
+
+    def recorded(self, snapshot_pkl: Path) -> dict[str, float] | None:
+        """Values of all metrics for a snapshot from the records in the run's folder.
+
+        Records that are older than the file speak of an earlier snapshot of this name.
+
+        Returns:
+            Values by name, as `evaluate` returned them; `None` if a metric has none.
+        """
+        values: dict[str, float] = {}
+        written_at = snapshot_pkl.stat().st_mtime
+        dataset = fingerprint.short(self.config.dataset_fingerprint)
+        for name in self.names:
+            path = snapshot_pkl.with_name(f"metric-{name}.jsonl")
+            found = [
+                record.results
+                for record in (records.read(path).records if path.is_file() else ())
+                if record.fields.get("snapshot_pkl") == snapshot_pkl.name
+                and record.timestamp >= written_at
+                and record.fields.get("dataset") in (None, dataset)
+                and record.has_usual_settings
+            ]
+            if not found:
+                return None
+            values.update(found[0])
+        return values
 
     def evaluate(self, G_ema: torch.nn.Module, snapshot_pkl: Path) -> dict[str, float]:
         """Compute all metrics and report those that succeed; random generators stay unchanged.
@@ -83,10 +110,6 @@ class SnapshotMetrics:
                 result, run_dir=self.config.run_dir, snapshot_pkl=snapshot_pkl
             )
         return result.results
-
-
-def _has_record(path: Path, snapshot: str) -> bool:
-    return any(one.fields.get("snapshot_pkl") == snapshot for one in records.read(path).records)
 
 
 def _warn_of_missing(missing: dict[str, str]) -> None:

@@ -188,8 +188,30 @@ class TrainOptions:
         may_change=True,
         metavar="NAME,NAME|none",
     )
+    keep_best: str | None = _option(
+        click.STRING,
+        "Keep the snapshot that is best by this metric, or value of a metric, as network-best.pkl."
+        "  [default: the first of --metrics that has a single value]",
+        default=None,
+        may_change=True,
+        metavar="NAME|none",
+    )
+    patience: int = _option(
+        _FROM_0,
+        "End the run after this many evaluations in a row without a better value, at least 2; 0 "
+        "never ends it.",
+        default=0,
+        may_change=True,
+    )
     kimg: int = _option(
         _FROM_1, "Length of the run, in thousands of images.", default=25000, may_change=True
+    )
+    max_minutes: float = _option(
+        _NOT_NEGATIVE,
+        "Save the state and stop in time for this limit, which counts from the start of the "
+        "process; exit code 3. 0 sets no limit.",
+        default=0,
+        may_change=True,
     )
     tick: int = _option(
         _FROM_1, "Thousands of images between two status lines.", default=4, may_change=True
@@ -201,6 +223,13 @@ class TrainOptions:
         default=None,
         may_change=True,
         metavar="[OWNER/]PROJECT|none",
+    )
+    keep_snapshots: int = _option(
+        _FROM_0,
+        "Number of network snapshots to keep: many new ones, few old ones, and the best; 0 keeps "
+        "all.",
+        default=0,
+        may_change=True,
     )
     seed: int = _option(_FROM_0, "Random seed.", default=0)
     fp32: bool | None = _option(

@@ -25,7 +25,7 @@ from training.options import Aug, AugPipe
 
 LOCK_NAME = ".training.lock"
 FILES_OF_A_RUN = re.compile(
-    r"training-state-.*\.pt|network-snapshot-.*\.pkl|(fakes|reals).*\.png|training_options\.json"
+    r"training-state-.*\.pt|network-(snapshot-.*|best)\.pkl|network-best\.json|(fakes|reals).*\.png|training_options\.json"
 )
 PATIENCE_SEC = 60  # time for a stopping process to save its state
 

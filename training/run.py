@@ -28,6 +28,7 @@ from training.evaluation import SnapshotMetrics
 from training.health import Health
 from training.log import RunLog
 from training.progress import Progress
+from training.time_limit import TimeLimit
 from training.wandb_log import WandbLog
 
 
@@ -38,13 +39,19 @@ class Run:
         worker: This process.
         config: The run.
         state: Result of `state_dict` in the main process, to continue from there.
+        limit: Time limit of the session; `None` for none.
     """
 
     def __init__(
-        self, worker: Worker, config: TrainConfig, state: dict[str, Any] | None = None
+        self,
+        worker: Worker,
+        config: TrainConfig,
+        state: dict[str, Any] | None = None,
+        limit: TimeLimit | None = None,
     ) -> None:
         self.worker = worker
         self.config = config
+        self.limit = TimeLimit() if limit is None else limit
         self.device = worker.device
         self.run_dir = Path(config.run_dir)
         self.start_time = time.monotonic()
@@ -114,8 +121,9 @@ class Run:
             stats=self.stats.state_dict(),
             ranks=ranks,
             sheet_z=torch.cat(self.sheet.z).cpu(),
-            missing=list(self.snapshots.missing),
             stats_jsonl_bytes=self.log.num_bytes(),
+            durations=dict(self.limit.durations),
+            **self.snapshots.state_dict(),
         )
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -141,7 +149,8 @@ class Run:
             self.ada.signs.load_state_dict(state["ada"])
         self.stats.load_state_dict(state["stats"])
         self._load_state_of_process(state["ranks"])
-        self.snapshots.missing = state.get("missing") or []
+        self.limit.durations = dict(state.get("durations") or {})
+        self.snapshots.load_state_dict(state, self._has_other_data(state))
         self.say(f"Continuing at {self.cur_nimg / 1000:.1f} kimg, tick {self.tick}.\n")
 
     def _load_state_of_process(self, ranks: list[dict[str, Any]]) -> None:
@@ -283,17 +292,26 @@ class Run:
                 start = 0 if state is None else state["cur_nimg"]
                 self.log.write_sheet("reals", self.sheet.reals_path, start)
         self.snapshots = snapshot.Snapshots(
-            self.worker, self.config, self.networks(), self.metrics, self.sheet, self.log
+            self.worker,
+            self.config,
+            self.networks(),
+            self.metrics,
+            self.sheet,
+            self.log,
+            self.limit,
         )
+
+    def _has_other_data(self, state: dict[str, Any]) -> bool:
+        """Whether the user chose to continue with other data than those of a state."""
+        saved = state.get("dataset_fingerprint")
+        return bool(fingerprint.differences(saved, self.config.dataset_fingerprint))
 
     def _make_sheet(self, state: dict[str, Any] | None) -> snapshot.SampleSheet:
         self.say("Exporting sample images...")
         reals_path: Path | None = self.run_dir / "reals.png"
-        if state is not None and (self.run_dir / "reals.png").exists():
-            # The file names the original data, unless the user chose to continue with other data.
-            saved = state.get("dataset_fingerprint")
-            if not fingerprint.differences(saved, self.config.dataset_fingerprint):
-                reals_path = None
+        has_reals = (self.run_dir / "reals.png").exists()
+        if state is not None and has_reals and not self._has_other_data(state):
+            reals_path = None  # the file shows the original data
         sheet = snapshot.SampleSheet(
             self.training_set, reals_path, self.G.z_dim, self.config.batch_gpu, self.device
         )

@@ -1,4 +1,7 @@
-"""The folders of runs: each gets a unique number, even if several runs start at once."""
+"""The folders of runs: each gets a unique number, even if several runs start at once.
+
+Also the names of the network pickles in these folders.
+"""
 
 import errno
 import re
@@ -36,6 +39,11 @@ def create_run_dir(outdir: Path, description: str) -> Path:
             hint = "; a shorter --outdir, --desc or name of the dataset helps"
         raise OSError(f"--outdir: cannot create {run_dir}: {error.strerror}{hint}") from error
     return run_dir
+
+
+def network_path(run_dir: Path, cur_nimg: int) -> Path:
+    """The network pickle after `cur_nimg` images."""
+    return run_dir / f"network-snapshot-{cur_nimg // 1000:06d}.pkl"
 
 
 def _create(run_dir: Path, claim: Path, number: int) -> bool:

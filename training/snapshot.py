@@ -13,16 +13,19 @@ from tqdm import tqdm
 from data.dataset import Dataset
 from dnnlib import errors, heartbeat
 from dnnlib.heartbeat import BeatingFile
-from dnnlib.util import open_atomic
+from dnnlib.util import format_time, open_atomic
 from torch_utils import collectives
 from torch_utils.distributed import Worker
 from torch_utils.images import save_image_grid
 from torch_utils.misc import are_finite, check_ddp_consistency, nonfinite_tensors
-from training import checkpoint
+from training import checkpoint, run_dirs
+from training.best_snapshot import BestSnapshot
 from training.config import TrainConfig
 from training.evaluation import SnapshotMetrics
 from training.log import RunLog
 from training.snapshot_grid import setup_snapshot_image_grid
+from training.thinning import KeptSnapshots
+from training.time_limit import TimeLimit
 
 # The parts of a snapshot, in the order in which they are made.
 SHEET, NETWORKS, METRICS = "sheet", "networks", "metrics"
@@ -38,6 +41,7 @@ class Snapshots:
         metrics: The metrics of the run.
         sheet: Sheet of images, in the main process.
         log: Log of the run, in the main process.
+        limit: Time limit of the session.
     """
 
     def __init__(
@@ -48,15 +52,20 @@ class Snapshots:
         metrics: SnapshotMetrics,
         sheet: "SampleSheet | None",
         log: RunLog | None,
+        limit: TimeLimit,
     ) -> None:
         self.worker = worker
         self.config = config
+        self.run_dir = Path(config.run_dir)
+        self.limit = limit
+        self.best = BestSnapshot(worker, self.run_dir, config.keep_best, metrics.names)
         self.networks = networks
         self.G_ema = networks["G_ema"]
         self.metrics = metrics
         self.sheet = sheet
         self.log = log
         self.missing: list[str] = []  # parts of the last snapshot that are still to be written
+        self.kept = KeptSnapshots(self.run_dir, config.keep_snapshots)
 
     def plan(self, tick: int, is_last: bool) -> bool:
         """Decide which parts are due at the end of a tick; return whether the networks are due."""
@@ -71,28 +80,82 @@ class Snapshots:
     def save(self, cur_nimg: int, is_last: bool) -> None:
         """Write the parts in `missing`; a failure ends the run only at its last snapshot.
 
+        Parts for which the session has no time stay in `missing`.
+
         Raises:
             OSError: If the last snapshot cannot be written.
         """
+        if self.missing and self._is_time_for(SHEET, NETWORKS):
+            self._save(cur_nimg, is_last)
+
+    def catch_up(self, cur_nimg: int, is_last: bool) -> None:
+        """The same for a run that was continued, which takes the time in any case.
+
+        Otherwise a run with a short time limit would never get any further. Parts that the run's
+        folder has already are not written again.
+        """
+        self._find_missing(cur_nimg)
+        self.best.restore(cur_nimg)
+        if self.worker.is_main:
+            self.kept.note_others()
+        self._save(cur_nimg, is_last)
+
+    def _save(self, cur_nimg: int, is_last: bool) -> None:
         todo, self.missing = self.missing, []
         if SHEET in todo:
             path = self.sheet_path(cur_nimg)
-            if self._try_to_write(self.save_sheet, path, is_last) and self.log is not None:
-                self.log.write_sheet("fakes", path, cur_nimg)
+            with self.limit.measuring(SHEET):
+                is_saved = self._try_to_write(self.save_sheet, path, is_last)
+                if is_saved and self.log is not None:
+                    self.log.write_sheet("fakes", path, cur_nimg)
         path = self.network_path(cur_nimg)
         is_saved = True
         if NETWORKS in todo:
-            is_saved = self._try_to_write(self.save_networks, path, is_last)
+            with self.limit.measuring(NETWORKS):
+                is_saved = self._try_to_write(self.save_networks, path, is_last)
+            if is_saved:
+                self.kept.add(cur_nimg)
         if METRICS in todo and is_saved:
-            metrics = self.metrics.evaluate(self.G_ema, path)
+            if not self._is_time_for(self.metrics.title):
+                self.missing = [METRICS]
+                self._drop_what_never_fits()
+                return
+            with self.limit.measuring(self.metrics.title):
+                metrics = self.metrics.evaluate(self.G_ema, path)
             if self.log is not None:
                 self.log.write_metrics(metrics, cur_nimg)
-
-    def find_missing(self, cur_nimg: int) -> None:
-        """Remove from `missing` the parts that the run's folder has; all processes take part."""
-        missing: list[str] = []
+            # The main process alone writes the values, and knows whether this has failed.
+            self.best.update(collectives.broadcast(self.worker, metrics), cur_nimg)
         if self.worker.is_main:
-            state_path = checkpoint.path_of(Path(self.config.run_dir), cur_nimg)
+            self.kept.delete_surplus(self.best.wanted)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a continued run needs to know about its snapshots."""
+        return dict(
+            missing=list(self.missing),
+            kept_kimg=list(self.kept.kimg),
+            best=self.best.state_dict(),
+        )
+
+    def load_state_dict(self, state: dict[str, Any], is_other_data: bool) -> None:
+        """Continue from a state of the run.
+
+        Args:
+            state: Contains the result of `state_dict`; states of older versions lack parts of it.
+            is_other_data: Whether the run goes on with other data than those of the state.
+        """
+        self.missing = state.get("missing") or []
+        self.kept.load(state.get("kept_kimg") or [])
+        self.best.load_state_dict(state.get("best"), is_other_data)
+
+    def _find_missing(self, cur_nimg: int) -> None:
+        """Remove from `missing` the parts that the run's folder has; all processes take part."""
+        if not self.missing:
+            return
+        missing: list[str] = []
+        recorded: dict[str, float] | None = None
+        if self.worker.is_main:
+            state_path = checkpoint.path_of(self.run_dir, cur_nimg)
             saved_at = state_path.stat().st_mtime_ns if state_path.exists() else 0
 
             def exists(path: Path) -> bool:
@@ -100,21 +163,46 @@ class Snapshots:
                 return path.exists() and path.stat().st_mtime_ns >= saved_at
 
             path = self.network_path(cur_nimg)
+            is_saved = exists(path)
+            if is_saved and METRICS in self.missing:
+                recorded = self.metrics.recorded(path)
             found = {
                 SHEET: exists(self.sheet_path(cur_nimg)),
-                NETWORKS: exists(path),
-                METRICS: exists(path) and self.metrics.has_evaluated(path),
+                NETWORKS: is_saved,
+                METRICS: recorded is not None,
             }
             missing = [part for part in self.missing if not found[part]]
-        self.missing = collectives.broadcast(self.worker, missing)
+            if NETWORKS in self.missing and is_saved:
+                self.kept.add(cur_nimg)
+        self.missing, recorded = collectives.broadcast(self.worker, (missing, recorded))
+        if recorded is not None:
+            self.best.update(recorded, cur_nimg)
+
+    def _is_time_for(self, *work: str) -> bool:
+        """Whether the session has time for work, as the main process sees it."""
+        if not self.limit.is_set:
+            return True
+        return collectives.broadcast(self.worker, self.limit.is_time_for(*work))
+
+    def _drop_what_never_fits(self) -> None:
+        """Leave out metrics for which the next session would not have the time, either."""
+        if collectives.broadcast(self.worker, self.limit.fits_into_a_session(self.metrics.title)):
+            return
+        self.missing = []
+        if self.worker.is_main:
+            duration = format_time(self.limit.durations[self.metrics.title])
+            print(
+                f"Warning: --max-minutes={self.limit.minutes:g} leaves no time for the metrics, "
+                f"which took {duration}; calc_metrics.py can compute them later."
+            )
 
     def sheet_path(self, cur_nimg: int) -> Path:
         """Path of the sheet after `cur_nimg` images."""
-        return Path(self.config.run_dir) / f"fakes{cur_nimg // 1000:06d}.png"
+        return self.run_dir / f"fakes{cur_nimg // 1000:06d}.png"
 
     def network_path(self, cur_nimg: int) -> Path:
         """Path of the network pickle after `cur_nimg` images."""
-        return Path(self.config.run_dir) / f"network-snapshot-{cur_nimg // 1000:06d}.pkl"
+        return run_dirs.network_path(self.run_dir, cur_nimg)
 
     def save_sheet(self, path: Path) -> None:
         """Write the sheet of images."""

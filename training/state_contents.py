@@ -77,9 +77,13 @@ def _is_count(value: Any) -> bool:
     return type(value) is int and 0 <= value <= MAX_COUNT
 
 
-def _is_duration(value: Any) -> bool:
+def _is_number(value: Any) -> bool:
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return is_number and abs(value) < MAX_COUNT and math.isfinite(value)
+    return is_number and math.isfinite(value)
+
+
+def _is_duration(value: Any) -> bool:
+    return _is_number(value) and abs(value) < MAX_COUNT
 
 
 def _is_tensor(num_dimensions: int) -> Callable[[Any], bool]:
@@ -176,6 +180,33 @@ def _are_names_or_none(value: Any) -> bool:
     return value is None or (isinstance(value, list) and all(isinstance(v, str) for v in value))
 
 
+def _are_counts_or_none(value: Any) -> bool:
+    return value is None or (isinstance(value, list) and all(map(_is_count, value)))
+
+
+def _is_best_or_none(value: Any) -> bool:
+    return value is None or (
+        isinstance(value, dict)
+        and value.keys() == {"value_name", "value", "nimg", "num_worse", "former"}
+        and isinstance(value["value_name"], str)
+        and (value["value"] is None or _is_number(value["value"]))
+        and _is_count(value["nimg"])
+        and _is_count(value["num_worse"])
+        and isinstance(value["former"], list)
+        and all(
+            isinstance(pair, list) and len(pair) == 2 and all(map(_is_count, pair))
+            for pair in value["former"]
+        )
+    )
+
+
+def _are_durations_or_none(value: Any) -> bool:
+    return value is None or (
+        isinstance(value, dict)
+        and all(isinstance(k, str) and _is_duration(v) for k, v in value.items())
+    )
+
+
 _PARTS: dict[str, Callable[[Any], bool]] = {
     "launch_id": _is_text_or_none,
     "options": _are_options,
@@ -198,4 +229,7 @@ _OPTIONAL_PARTS = {
     "dataset_fingerprint": _is_dict_or_none,
     "given": _is_dict_or_none,
     "missing": _are_names_or_none,
+    "kept_kimg": _are_counts_or_none,
+    "best": _is_best_or_none,
+    "durations": _are_durations_or_none,
 }

@@ -1,6 +1,7 @@
 """The training algorithm: alternating phases, weight averaging, augmentation, snapshots."""
 
 import contextlib
+import enum
 import math
 import time
 from pathlib import Path
@@ -14,7 +15,17 @@ from dnnlib.errors import MachineError
 from torch_utils import collectives, devices, training_stats, watchdog
 from torch_utils.distributed import Worker
 from torch_utils.images import save_image_grid as save_image_grid
-from training import advice, checkpoint, ema, gradients, health, log, resume, training_data
+from training import (
+    advice,
+    best_snapshot,
+    checkpoint,
+    ema,
+    gradients,
+    health,
+    log,
+    resume,
+    training_data,
+)
 from training.agreement import Agreement
 from training.build import network_kwargs as network_kwargs
 from training.config import TrainConfig
@@ -22,21 +33,37 @@ from training.phases import Phase
 from training.run import Run
 from training.snapshot_grid import setup_snapshot_image_grid as setup_snapshot_image_grid
 from training.stop_request import StopRequest
+from training.time_limit import STATE, TimeLimit
 
 STOP_SEC = 1  # most that several processes wait before they agree on a request to stop
 
 
+class Ending(str, enum.Enum):
+    """Why training ended."""
+
+    COMPLETE = "all images seen"
+    STOPPED = "asked to stop"
+    TIME = "no time left"
+    PATIENCE = "no better snapshot"
+
+
 def training_loop(
-    worker: Worker, config: TrainConfig | None, state_path: Path | None = None
-) -> None:
+    worker: Worker,
+    config: TrainConfig | None,
+    state_path: Path | None = None,
+    session_start: float | None = None,
+) -> Ending:
     """Train a generator and a discriminator; every process of a run calls this.
 
     Args:
         worker: This process.
         config: The run; its `run_dir` exists. All processes use the main process's configuration.
         state_path: Training state of the run to continue from; only the main process reads it.
+        session_start: When the time limit began to run, as `time.time()`; `None` for now.
     """
+    age_sec = 0.0 if session_start is None else max(time.time() - session_start, 0.0)
     config = collectives.broadcast(worker, config)
+    limit = TimeLimit(config.max_minutes, age_sec)
     log_file = Path(config.run_dir) / "log.txt" if worker.is_main else None
     with (
         dnnlib.util.Logger(log_file, file_mode="a"),
@@ -44,16 +71,16 @@ def training_loop(
         watchdog.watch(worker, config.watchdog_minutes * 60),
     ):
         state = checkpoint.load(state_path) if worker.is_main and state_path else None
-        trainer = Trainer(worker, config, collectives.broadcast(worker, state))
+        trainer = Trainer(worker, config, collectives.broadcast(worker, state), limit)
         with contextlib.closing(trainer):
-            trainer.train(stop_request)
+            return trainer.train(stop_request)
 
 
 class Trainer(Run):
     """Trains a run; arguments as for `Run`."""
 
-    def train(self, stop_request: StopRequest | None = None) -> None:
-        """Train until the run has seen all its images, or is asked to stop.
+    def train(self, stop_request: StopRequest | None = None) -> Ending:
+        """Train until the run has seen all its images, or ends earlier; return the reason.
 
         Raises:
             RuntimeError: If the device runs out of memory, or training has died; the message says
@@ -61,39 +88,56 @@ class Trainer(Run):
         """
         nothing_to_train = resume.nothing_to_train(self.cur_nimg, self.config.total_kimg)
         try:
-            is_done = self._train(stop_request)
+            ending = self._train(stop_request)
         except Exception as error:
             if not errors.is_out_of_memory(error):
                 raise
             raise MachineError(advice.on_memory(self.config)) from error
-        if nothing_to_train is not None:
+        if nothing_to_train is not None and ending == Ending.COMPLETE:
             self.say(nothing_to_train)
-        elif is_done and self.health.is_sound():
-            self.say("\nDone. The last snapshot is the trained network.")
-        elif is_done:
-            self.say("\nDone, but the last losses were not finite: take an earlier snapshot.")
         else:
-            self.say(
-                f"\nStopped at {self.cur_nimg / 1000:.1f} kimg. Continue with: "
-                f"python train.py --resume={self.run_dir}"
-            )
+            self.say(f"\n{self._last_line(ending)}")
+        return ending
 
-    def _train(self, stop_request: StopRequest | None) -> bool:
-        """Train; returns whether the run is complete."""
+    def _last_line(self, ending: Ending) -> str:
+        """What came out, and how to go on."""
+        if ending == Ending.COMPLETE:
+            if self.health.is_sound():
+                return "Done. The last snapshot is the trained network."
+            return "Done, but the last losses were not finite: take an earlier snapshot."
+        how = f"python train.py --resume={self.run_dir}"
+        where = f"at {self.cur_nimg / 1000:.1f} kimg"
+        if ending == Ending.PATIENCE:
+            return (
+                f"Ended {where} by --patience={self.config.patience}. "
+                f"{self.snapshots.best.describe()}: {best_snapshot.PICKLE}. The state is saved; go "
+                f"on with: {how} --patience=0"
+            )
+        if ending == Ending.TIME:
+            where += f" by --max-minutes={self.limit.minutes:g}"
+        return f"Stopped {where}. Continue with: {how}"
+
+    def _train(self, stop_request: StopRequest | None) -> Ending:
         total_nimg = self.config.total_kimg * 1000
-        if self.snapshots.missing:  # the run ended between a state and its snapshot
-            start_time = time.monotonic()
-            self.snapshots.find_missing(self.cur_nimg)
-            self.snapshots.save(self.cur_nimg, is_last=self.cur_nimg >= total_nimg)
+        start_time = time.monotonic()
+        self.limit.finish_setup()
+        if self.cur_nimg > 0:  # the run may have ended between a state and its snapshot
+            self.snapshots.catch_up(self.cur_nimg, is_last=self.cur_nimg >= total_nimg)
             self.tick_start_time += time.monotonic() - start_time
-        if self.cur_nimg >= total_nimg:
-            return True
+        if (ending := self._ending_after_snapshot(self.cur_nimg >= total_nimg)) is not None:
+            return ending
         state_sec = self.config.state_minutes * 60
         agreement = Agreement(self.worker, min(state_sec, STOP_SEC))
+        delay_sec = 0 if self.worker.size == 1 else 2 * STOP_SEC
+        if self.limit.is_set:
+            self.say(
+                f"Stops in time for --max-minutes={self.limit.minutes:g}, with its state saved."
+            )
         self.say(f"Training for {self.config.total_kimg} kimg...\n")
         with self.progress.shown(self.cur_nimg, self.tick_start_nimg):
             while True:
-                self._train_batch()
+                with self.limit.measuring_step():
+                    self._train_batch()
                 self.progress.update(self.cur_nimg)
                 is_done = self.cur_nimg >= total_nimg
                 tick_nimg = self.cur_nimg - self.tick_start_nimg
@@ -101,17 +145,33 @@ class Trainer(Run):
                 if is_done or self.tick == 0 or tick_nimg >= self.config.kimg_per_tick * 1000:
                     with self.progress.paused():
                         self._finish_tick(is_done)
-                is_stopping, is_state_due = agreement.any_of(
+                        if (ending := self._ending_after_snapshot(is_done)) is not None:
+                            return ending
+                is_stopping, is_time_up, is_state_due = agreement.any_of(
                     stop_request is not None and stop_request.is_set,
+                    self.worker.is_main and not self.limit.is_time_for_step(delay_sec),
                     time.monotonic() - self.state_time > state_sec,
                 )
-                if is_done:
-                    return True
-                if is_stopping or is_state_due:
+                is_ending = is_stopping or is_time_up
+                if is_ending or is_state_due:
                     with self.progress.paused():
-                        self._save_state(must_succeed=is_stopping)
-                if is_stopping:
-                    return False
+                        self._save_state(must_succeed=is_ending)
+                if is_ending:
+                    return Ending.STOPPED if is_stopping else Ending.TIME
+
+    def _ending_after_snapshot(self, is_done: bool) -> Ending | None:
+        """Whether training ends here, where a snapshot may just have been evaluated, and why."""
+        patience = self.config.patience
+        if self.snapshots.missing:
+            ending = Ending.TIME
+        elif is_done:
+            return Ending.COMPLETE
+        elif 0 < patience <= self.snapshots.best.standing.num_worse:
+            ending = Ending.PATIENCE
+        else:
+            return None
+        self._save_state(must_succeed=True)
+        return ending
 
     def _train_batch(self) -> None:
         """Run the phases that are due on one batch, then average weights and adapt augmentation."""
@@ -228,16 +288,17 @@ class Trainer(Run):
         if not self.health.is_sound():
             self.say("Note: the last losses were not finite; the state is not saved.")
             return
-        state = self.state_dict()
         failure = None
-        if state is not None:
-            try:
-                checkpoint.save(self.run_dir, state, self.cur_nimg, self.config.keep_states)
-            except OSError as error:
-                if must_succeed:
-                    raise
-                failure = errors.message_of(error)
-                self.say(f"Warning: the state was not saved: {failure}")
+        try:
+            with self.limit.measuring(STATE):
+                state = self.state_dict()
+                if state is not None:
+                    checkpoint.save(self.run_dir, state, self.cur_nimg, self.config.keep_states)
+        except OSError as error:
+            if must_succeed:
+                raise
+            failure = errors.message_of(error)
+            self.say(f"Warning: the state was not saved: {failure}")
         # All processes must agree, or some would wait for the others at the next attempt.
         if collectives.broadcast(self.worker, failure) is None:
             self.state_nimg = self.cur_nimg

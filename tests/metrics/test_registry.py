@@ -216,3 +216,11 @@ def test_options_take_a_worker_or_what_published_programs_give():
     for opts in (published, MetricOptions(worker=Worker(1, 3, device))):
         assert (opts.rank, opts.num_gpus, opts.device) == (1, 3, device)
         assert opts.worker == Worker(1, 3, device)
+
+
+def test_tables_prefer_the_values_that_training_prefers():
+    """`compare_metrics.py` must not import the metrics, so it knows the directions by itself."""
+    found = ranking.of_metrics(metric_main.list_valid_metrics())
+    for name, value in found.items():
+        signs = [sign for kind, sign in comparison.SIGNS.items() if name.startswith(kind)]
+        assert signs and signs[0] == (1 if value.higher_is_better else -1), name

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 import calc_metrics
 import legacy
 import train
-from metrics import detectors, metric_main, records, servers
+from metrics import detectors, metric_main, servers
 from tests import golden
 from tests.metrics import stand_ins
 from torch_utils import distributed, training_stats
@@ -247,12 +247,20 @@ def test_values_that_a_snapshot_has_are_found(tmp_path):
     metrics = evaluation.SnapshotMetrics(Worker(), make_run(tmp_path, ()))
     metrics.names = ["fid50k_full", "is50k"]
     snapshot = tmp_path / "run" / "network-snapshot-000001.pkl"
-    for name in metrics.names:
-        assert not metrics.has_evaluated(snapshot)
-        line = json.dumps(dict(results={}, metric=name, snapshot_pkl=snapshot.name))
-        path = tmp_path / "run" / f"metric-{name}.jsonl"
-        path.write_text(line[:-1])  # cut when the process was killed: it must be computed again
-        assert not metrics.has_evaluated(snapshot)
-        records.append(path, line)
-    assert metrics.has_evaluated(snapshot)
-    assert not metrics.has_evaluated(snapshot.with_name("network-snapshot-000002.pkl"))
+    snapshot.touch()
+    written_at = snapshot.stat().st_mtime
+
+    def record(name: str, value: float, **more) -> str:
+        fields = dict(metric=name, snapshot_pkl=snapshot.name, timestamp=written_at + 1)
+        return json.dumps({**fields, "results": {name: value}, **more}) + "\n"
+
+    for name, value in (("fid50k_full", 12.5), ("is50k", 0.1 + 0.2)):
+        assert metrics.recorded(snapshot) is None
+        with (tmp_path / "run" / f"metric-{name}.jsonl").open("w") as f:
+            f.write(record(name, 1, timestamp=written_at - 1))  # of a file that was overwritten
+            f.write(record(name, 2, snapshot_pkl="network-snapshot-000002.pkl"))
+            f.write(record(name, 3, num=10))  # by calc_metrics.py --num
+            f.write(record(name, 4, dataset="other"))
+            f.write(record(name, value))
+            f.write(record(name, 5)[:30])  # the disk was full
+    assert metrics.recorded(snapshot) == {"fid50k_full": 12.5, "is50k": 0.1 + 0.2}

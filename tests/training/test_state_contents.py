@@ -64,6 +64,12 @@ CONTENTS = {
         ranks=[{"loss": {}, "random": dict.fromkeys(("python", "numpy", "torch", "device"), "x")}]
     ),
     "latents of three dimensions": lambda: small_state(sheet_z=torch.zeros(1, 2, 3)),
+    "best without a value": lambda: small_state(best={"value_name": "fid50k_full"}),
+    "best of NaN": lambda: small_state(best={**BEST, "value": NOT_A_NUMBER}),
+    "best with more parts": lambda: small_state(best={**BEST, "x": 1}),
+    "best of texts": lambda: small_state(best={**BEST, "former": [["1", "2"]]}),
+    "snapshots of texts": lambda: small_state(kept_kimg=["../x"]),
+    "durations of texts": lambda: small_state(durations={"state": "1"}),
     "given that is a list": lambda: small_state(given=[1]),
     "deep": lambda: small_state(x=nested(50)),
     "tensors that share numbers": lambda: small_state(
@@ -75,6 +81,7 @@ CONTENTS = {
     "another kind of dictionary": lambda: small_state(x=torch.Size([3])),
 }
 OPTIONS = small_state()["options"]
+BEST = dict(value_name="fid50k_full", value=1.0, nimg=8, num_worse=0, former=[])
 SHARED = torch.zeros(1 << 16)
 
 
