@@ -9,6 +9,7 @@ import torch
 
 import dnnlib
 from metrics import (
+    comparison,
     equivariance,
     feature_cache,
     frechet_inception_distance,
@@ -18,6 +19,7 @@ from metrics import (
     metric_utils,
     perceptual_path_length,
     precision_recall,
+    ranking,
 )
 from metrics.metric_utils import MetricOptions, ProgressMonitor
 from tests import golden
