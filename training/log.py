@@ -99,6 +99,12 @@ class RunLog:
             )
         )
 
+    def write_warning(self, name: str, text: str, cur_nimg: int) -> None:
+        """Write a warning to TensorBoard as the text `Warning/<name>`."""
+        self._write_tensorboard(
+            lambda writer: writer.add_text(f"Warning/{name}", text, global_step=cur_nimg // 1000)
+        )
+
     def _append(self, line: bytes) -> None:
         """Append a line to the JSON file, whole or not at all; a full disk only gives a warning."""
         try:

@@ -30,6 +30,7 @@ from training.log import RunLog
 from training.progress import Progress
 from training.time_limit import TimeLimit
 from training.wandb_log import WandbLog
+from training.watch import Watch
 
 
 class Run:
@@ -97,7 +98,7 @@ class Run:
             self.worker,
             dict(random=random_state.capture(self.device), loss=self.loss.state_dict()),
         )
-        if self.log is None or self.sheet is None:
+        if self.log is None or self.sheet is None or self.watch is None:
             return None
         now = time.monotonic()
         return dict(
@@ -124,6 +125,7 @@ class Run:
             stats_jsonl_bytes=self.log.num_bytes(),
             durations=dict(self.limit.durations),
             **self.snapshots.state_dict(),
+            watch=self.watch.state_dict(),
         )
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -151,6 +153,8 @@ class Run:
         self._load_state_of_process(state["ranks"])
         self.limit.durations = dict(state.get("durations") or {})
         self.snapshots.load_state_dict(state, self._has_other_data(state))
+        if self.watch is not None:
+            self.watch.load_state_dict(state.get("watch"))
         self.say(f"Continuing at {self.cur_nimg / 1000:.1f} kimg, tick {self.tick}.\n")
 
     def _load_state_of_process(self, ranks: list[dict[str, Any]]) -> None:
@@ -276,6 +280,7 @@ class Run:
         self.stats = training_stats.Collector()
         self.sheet: snapshot.SampleSheet | None = None
         self.log: RunLog | None = None
+        self.watch: Watch | None = None
         if self.worker.is_main:
             self.sheet = self._make_sheet(state)
             wandb: WandbLog | None = None
@@ -291,6 +296,9 @@ class Run:
             if self.sheet.reals_path is not None:
                 start = 0 if state is None else state["cur_nimg"]
                 self.log.write_sheet("reals", self.sheet.reals_path, start)
+            self.watch = Watch(
+                self.config, self.metrics.names, self.networks(), self.sheet, self.log
+            )
         self.snapshots = snapshot.Snapshots(
             self.worker,
             self.config,

@@ -18,7 +18,7 @@ from torch_utils import collectives
 from torch_utils.distributed import Worker
 from torch_utils.images import save_image_grid
 from torch_utils.misc import are_finite, check_ddp_consistency, nonfinite_tensors
-from training import checkpoint, run_dirs
+from training import checkpoint, diversity, run_dirs
 from training.best_snapshot import BestSnapshot
 from training.config import TrainConfig
 from training.evaluation import SnapshotMetrics
@@ -258,6 +258,9 @@ class SampleSheet:
             save_image_grid(real_images, reals_path, drange=(0, 255), grid_size=self.grid_size)
         self.z = torch.randn([len(labels), z_dim], device=device).split(batch_gpu)
         self.c = torch.from_numpy(labels).to(device).split(batch_gpu)
+        # Positions whose images show how varied the whole is, and the real images there.
+        self.chosen = diversity.choose(*self.grid_size)
+        self.chosen_reals = torch.from_numpy(real_images[self.chosen])
 
     @torch.no_grad()
     def save_fakes(self, G_ema: torch.nn.Module, path: Path) -> None:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from dnnlib.errors import InputError
 from training.config import TrainOptions
+from training.symptoms import DURATIONS, Observation
 
 MAX_DEPTH = 20
 MAX_ITEMS = 2_000_000  # of all containers together
@@ -207,6 +208,27 @@ def _are_durations_or_none(value: Any) -> bool:
     )
 
 
+def _is_watch_or_none(value: Any) -> bool:
+    return value is None or (
+        isinstance(value, dict)
+        and value.keys() == {"history", "said"}
+        and isinstance(value["history"], list)
+        and all(_is_observation(tick) for tick in value["history"])
+        and _dict_of(list)(value["said"])
+        and all(len(pair) == 2 and all(map(_is_number, pair)) for pair in value["said"].values())
+    )
+
+
+def _is_observation(value: Any) -> bool:
+    names = {field.name for field in dataclasses.fields(Observation)} - {*DURATIONS}
+    return (
+        isinstance(value, dict)
+        and value.keys() <= names
+        and _is_number(value.get("kimg"))
+        and all(one is None or _is_number(one) for one in value.values())
+    )
+
+
 _PARTS: dict[str, Callable[[Any], bool]] = {
     "launch_id": _is_text_or_none,
     "options": _are_options,
@@ -232,4 +254,5 @@ _OPTIONAL_PARTS = {
     "kept_kimg": _are_counts_or_none,
     "best": _is_best_or_none,
     "durations": _are_durations_or_none,
+    "watch": _is_watch_or_none,
 }

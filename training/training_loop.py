@@ -260,8 +260,9 @@ class Trainer(Run):
             if phase.timer.ms is not None:
                 training_stats.report0(f"Timing/{phase.name}", phase.timer.ms)
         self.stats.update()
-        if self.log is not None:
-            self.log.write(self.stats.as_dict(), self.cur_nimg)
+        if self.log is not None and self.watch is not None:
+            self.watch.finish_tick(self.stats, self.cur_nimg)
+            self.log.write({**self.stats.as_dict(), **self.watch.stats()}, self.cur_nimg)
         self.tick += 1
         self.tick_start_nimg = self.cur_nimg
         self.tick_start_time = time.monotonic()
@@ -269,6 +270,8 @@ class Trainer(Run):
             # The state comes first: without it the run could not be continued.
             self._save_state(must_succeed=is_done)
         self.snapshots.save(self.cur_nimg, is_last=is_done)
+        if self.watch is not None:
+            self.watch.finish_snapshot(self.cur_nimg)
         self.tick_start_time = time.monotonic()
         self.maintenance_sec = self.tick_start_time - tick_end_time
 

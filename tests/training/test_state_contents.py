@@ -71,6 +71,14 @@ CONTENTS = {
     "snapshots of texts": lambda: small_state(kept_kimg=["../x"]),
     "durations of texts": lambda: small_state(durations={"state": "1"}),
     "given that is a list": lambda: small_state(given=[1]),
+    "watch without a history": lambda: small_state(watch={"said": {}}),
+    "watch of other fields": lambda: small_state(watch=watch(dict(kimg=1.0, x=1.0))),
+    "watch without images": lambda: small_state(watch=watch(dict(diversity=1.0))),
+    "watch of texts": lambda: small_state(watch=watch(dict(kimg=1.0, diversity="1"))),
+    "watch of NaN": lambda: small_state(watch=watch(dict(kimg=NOT_A_NUMBER))),
+    "watch of a list": lambda: small_state(watch=watch([1.0])),
+    "watch that has said texts": lambda: small_state(watch=watch(said={"disk": ["1", "2"]})),
+    "watch that has said one number": lambda: small_state(watch=watch(said={"disk": [1.0]})),
     "deep": lambda: small_state(x=nested(50)),
     "tensors that share numbers": lambda: small_state(
         x=[torch.zeros(1 << 16)[:] for _ in [0] * 3] + [SHARED[i:] for i in range(60)]
@@ -83,6 +91,10 @@ CONTENTS = {
 OPTIONS = small_state()["options"]
 BEST = dict(value_name="fid50k_full", value=1.0, nimg=8, num_worse=0, former=[])
 SHARED = torch.zeros(1 << 16)
+
+
+def watch(*history: object, said: dict | None = None) -> dict:
+    return {"history": list(history), "said": said or {}}
 
 
 def nested(depth: int) -> list:
@@ -108,6 +120,8 @@ def test_incomplete_and_wrong_states_are_refused_in_one_line(key, tmp_path):
 
 def test_the_small_state_is_complete(tmp_path):
     assert checkpoint.load(path_of(tmp_path, small_state()))["tick"] == 0
+    full = small_state(watch=watch(dict(kimg=1.0, diversity=None), said={"disk": [1.5, 2.0]}))
+    assert checkpoint.load(path_of(tmp_path, full))["watch"] == full["watch"]
 
 
 def test_the_state_before_an_incomplete_one_is_taken(tmp_path):
