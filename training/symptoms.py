@@ -68,6 +68,7 @@ IN_HISTORY = (
     "scores",
     "speed",
 )  # names of what `in_history` can find
+OF_MACHINE = ("speed", "disk")  # do not follow from the training alone
 
 
 @dataclass(frozen=True)

@@ -101,12 +101,13 @@ class Watch:
         return {k: dict(num=1, mean=v, std=0.0) for k, v in values.items() if v is not None}
 
     def state_dict(self) -> dict[str, Any]:
-        """History and warnings; without durations, which are of this machine."""
+        """History and warnings, as far as they follow from the training and not the machine."""
         saved = [dataclasses.asdict(tick) for tick in self.history]
         for tick in saved:
             for name in symptoms.DURATIONS:
                 del tick[name]
-        return dict(history=saved, said={k: list(pair) for k, pair in self._said.items()})
+        said = {k: list(v) for k, v in self._said.items() if k not in symptoms.OF_MACHINE}
+        return dict(history=saved, said=said)
 
     def load_state_dict(self, state: Mapping[str, Any] | None) -> None:
         """Continue from a state; `None` is that of an older version, which watched nothing."""
