@@ -271,7 +271,7 @@ def small_disk(
         f"{needed / gb:.3g} GB: {num_snapshots} snapshots of {snapshot_bytes / gb:.3g} GB, and "
         f"room for states of {state_bytes / gb:.3g} GB. It is full after {fitting} more snapshots. "
         "Make space, delete snapshots that you do not need, or stop the run and continue it with "
-        "a larger --snap.",
+        "--keep-snapshots=10 or a larger --snap.",
         num_snapshots / (fitting + 1),
     )
 

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from dnnlib import errors
+from metrics import ranking
 from torch_utils.training_stats import Collector
 from training import checkpoint, diversity, metric_history, symptoms
 from training.config import TrainConfig
@@ -82,7 +83,8 @@ class Watch:
         """Look at the metrics and at the disk, after a tick that may have written a snapshot."""
         run_dir = Path(self.config.run_dir)
         values = metric_history.read(run_dir, self.metrics, cur_nimg)
-        found = symptoms.worse_metrics(values, metric_history.higher_is_better)
+        rankings = ranking.of_metrics(self.metrics)
+        found = symptoms.worse_metrics(values, lambda name: rankings[name].higher_is_better)
         self._warn(found, {f"metric_{name}" for name in values}, cur_nimg)
         try:
             on_disk = self._look_at_disk(run_dir, cur_nimg)
@@ -165,13 +167,17 @@ class Watch:
         ]
         if not states or not all(snapshots):
             return None
+        num_snapshots = math.ceil(num_ticks / self.config.network_snapshot_ticks)
+        if self.config.keep_snapshots:  # one more is written before another is deleted
+            num_there = len(list(run_dir.glob("network-snapshot-*.pkl")))
+            num_snapshots = min(num_snapshots, max(self.config.keep_snapshots + 1 - num_there, 0))
         return symptoms.small_disk(
             free_bytes=shutil.disk_usage(run_dir).free,
             state_bytes=max(states),
             snapshot_bytes=sum(snapshots),
             # A state is written before the oldest is deleted.
             num_states=self.config.keep_states + 1 - len(states),
-            num_snapshots=math.ceil(num_ticks / self.config.network_snapshot_ticks),
+            num_snapshots=num_snapshots,
         )
 
 

@@ -1,5 +1,6 @@
 """Warnings of a run: in its log and statistics, once, and without an effect on training."""
 
+import dataclasses
 import json
 import shutil
 from collections import namedtuple
@@ -198,6 +199,15 @@ def write_metric(run_dir, values, **more):
             f.write(json.dumps(record) + "\n")
 
 
+def test_snapshots_that_will_be_deleted_need_no_room(trainer, monkeypatch, capsys):
+    for name in ("training-state-000000008.pt", "network-snapshot-000000.pkl", "fakes000000.png"):
+        (trainer.run_dir / name).write_bytes(bytes(10**6))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(10**9, 10**9, 10**7))
+    trainer.watch.config = dataclasses.replace(trainer.config, keep_snapshots=1)
+    run_ticks(trainer, 2)
+    assert "the disk of the run" not in capsys.readouterr().out
+
+
 def test_metrics_that_get_worse_are_noticed(trainer, capsys):
     trainer.watch.metrics = ["fid50k_full"]
     trainer.cur_nimg = 5000
@@ -217,18 +227,3 @@ def test_records_of_metrics_are_those_of_this_run(tmp_path):
     found = metric_history.read(tmp_path, ["fid50k_full", "kid50k_full"], 5000)
     assert found == {"fid50k_full": {1: 9, 2: 6, 4: 5}}
     assert list(found["fid50k_full"]) == [1, 2, 4]
-
-
-@pytest.mark.parametrize(
-    ("name", "expected"),
-    [
-        ("fid50k_full", False),
-        ("kid50k", False),
-        ("ppl2_wend", False),
-        ("pr50k3_full_recall", True),
-        ("dc50k5_full_coverage", True),
-        ("eqt50k_int", True),
-    ],
-)
-def test_metrics_have_a_direction(name, expected):
-    assert metric_history.higher_is_better(name) == expected
