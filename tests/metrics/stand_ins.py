@@ -126,9 +126,10 @@ def save_network(
     return path
 
 
-def save_dataset(path: Path, num_images: int = 100) -> Path:
-    """Draw a dataset of 16x16, in six classes."""
-    command = ["--source=synthetic", f"--dest={path}", "--resolution=16x16"]
+def save_dataset(path: Path, num_images: int = 100, resolution: int = 16) -> Path:
+    """Draw a dataset in six classes."""
+    size = f"{resolution}x{resolution}"
+    command = ["--source=synthetic", f"--dest={path}", f"--resolution={size}"]
     result = CliRunner().invoke(dataset_tool.main, [*command, f"--max-images={num_images}"])
     assert result.exit_code == 0, result.output
     return path
