@@ -91,9 +91,14 @@ Examples:
   python calc_metrics.py --images=theirs.zip --data=photos.stats --metrics=fid50k_full,kid50k_full
   # A quick look, not to be compared with published values
   python calc_metrics.py --network=net.pkl --metrics=fid50k --num=2000
+  # How large the FID of infinitely many generated images would be
+  python calc_metrics.py --network=net.pkl --metrics=fid50k_full --extrapolate
   # Without internet access: a feature network that was copied to this machine
   python calc_metrics.py --network=net.pkl \\
       --detector=inception=pt_inception-2015-12-05-6726825d.pth
+
+Records state how sure values are: standard errors of KID, 95% intervals of precision, recall,
+density and coverage, and with --extrapolate the FID of infinitely many generated images.
 
 \b
 Feature networks are downloaded once and cached. On machines without internet use --detector, or
@@ -157,6 +162,11 @@ put the files into a folder and name it in the environment variable STYLEGAN3_DE
 @options.count_option(
     "--num", "Number of generated images, instead of 50000; the result is then not comparable."
 )
+@click.option(
+    "--extrapolate",
+    is_flag=True,
+    help="Add to each FID its estimate for infinitely many generated images.",
+)
 @detector_option
 @options.count_option(
     "--batch-gen",
@@ -179,6 +189,7 @@ def main(
     gpus: int,
     verbose: bool,
     num: int | None,
+    extrapolate: bool,
     replacements: tuple[tuple[str, str], ...],
     batch_gen: int | None,
     seed: int,
@@ -198,6 +209,8 @@ def main(
         raise click.UsageError("--batch-gen: without --network nothing is generated; leave it out")
     if memo_sheet is not None:
         check_sheet(memo_sheet, metrics)
+    if extrapolate:
+        check_extrapolates(metrics)
     classes = ClassRequest(subset, per_class)
     stats_options.check(metrics, data, save_stats, mirror, classes, bool(network or images))
     distributed.check_devices(gpus, device)
@@ -207,6 +220,7 @@ def main(
         detectors=dict(replacements),
         allow_untrusted=allow_untrusted,
         memo_sheet=memo_sheet,
+        extrapolate=extrapolate,
     )
     request = Request(metrics, verbose, data, save_stats, mirror, num, classes, common)
     job = images_job(images, request) if network is None else network_job(network, request)
@@ -222,6 +236,24 @@ def main(
     if gpus > 1 and not distributed.is_torchrun():
         job = dataclasses.replace(job, G=None)  # each process loads its own
     distributed.launch(evaluate, gpus, device, job)
+
+
+def check_extrapolates(metrics: Sequence[str]) -> None:
+    """Refuse metrics of which none has a value for infinitely many images.
+
+    Raises:
+        click.BadParameter: The message names metrics that do.
+    """
+    can = [
+        name
+        for name in metric_main.list_valid_metrics()
+        if metric_main.get_metric(name).extrapolates
+    ]
+    if not set(can) & set(metrics):
+        raise click.BadParameter(
+            f"there is nothing to extrapolate: leave it out, or compute {' or '.join(can)}",
+            param_hint="--extrapolate",
+        )
 
 
 @dataclass(frozen=True)
@@ -274,12 +306,9 @@ class Row:
             }
         return options
 
-    def facts(self, uses_dataset: bool) -> dict[str, Any]:
+    def facts(self) -> dict[str, Any]:
         """What the record of a metric says about the class."""
-        facts = {} if self.subset is None else dict(subset=self.subset.idx)
-        if self.num_real is not None and uses_dataset:
-            facts["num_real"] = self.num_real
-        return facts
+        return {} if self.subset is None else dict(subset=self.subset.idx)
 
 
 @dataclass(frozen=True)
@@ -434,7 +463,7 @@ def evaluate(worker: Worker, job: Job) -> None:
                 passes=passes,
                 **options,
             )
-            result.update(row.facts(metric_main.get_metric(metric).uses_dataset))
+            result.update(row.facts())
             results[-1].append(result)
             if worker.is_main:
                 metric_main.report_metric(result, find_run_dir(row.path), job.network)
@@ -443,7 +472,7 @@ def evaluate(worker: Worker, job: Job) -> None:
 
 
 def describe_rows(rows: Sequence[Row], results: Sequence[Sequence[Mapping[str, Any]]]) -> str:
-    """A table of several rows, with a column for every value."""
+    """A table of several rows, with a column for every value; a dash where a row has none."""
     lines = []
     for row, line in zip(rows, results, strict=True):
         kind = "images" if "images_kwargs" in row.options else "network"
@@ -453,9 +482,13 @@ def describe_rows(rows: Sequence[Row], results: Sequence[Sequence[Mapping[str, A
         cells["num"] = str(row.options["num"] or metric_main.NUM_SAMPLES)
         if row.num_real is not None:
             cells["real"] = str(row.num_real)
-        values = [item for result in line for item in result["results"].items()]
-        lines.append({**cells, **{name: f"{value:.5g}" for name, value in values}})
-    return format_table(list(lines[0]), [list(line.values()) for line in lines])
+        for result in line:
+            cells |= {name: f"{value:.5g}" for name, value in result["results"].items()}
+            for name, value in result.get("extrapolated", {}).items():
+                cells[f"{name}_extrapolated"] = f"{value:.5g}"
+        lines.append(cells)
+    header = list(dict.fromkeys(name for cells in lines for name in cells))
+    return format_table(header, [[cells.get(name, "-") for name in header] for cells in lines])
 
 
 def find_run_dir(path: str) -> str | None:

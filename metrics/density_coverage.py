@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from dnnlib.errors import InputError
-from metrics import detectors, distances, lockstep, metric_utils, neighbours
+from metrics import bootstrap, distances, lockstep, neighbours
 from metrics.metric_utils import MetricOptions
+from metrics.value import Value
 
 
 def compute_dc(
@@ -24,7 +25,7 @@ def compute_dc(
     """Density and coverage of VGG16 features; NaN except on rank 0.
 
     At most `row_batch_size` times `col_batch_size` distances are in memory at a time. The processes
-    share the rows.
+    share the rows. The facts `intervals` hold the neighbourhoods fixed.
 
     Args:
         opts: Options of the metric.
@@ -34,18 +35,12 @@ def compute_dc(
         row_batch_size: Real images that are compared at a time.
         col_batch_size: Images on the other side of the comparison at a time.
     """
-    real, gen = metric_utils.compute_both_feature_stats(
-        opts, detectors.URLS["vgg16"], max_real, num_gen, capture_all=True
-    )
-    density, coverage = compute_dc_of_features(
-        opts,
-        real.get_all_torch(),
-        gen.get_all_torch(),
-        nhood_size,
-        row_batch_size,
-        col_batch_size,
-    )
-    return (density, coverage) if opts.rank == 0 else (float("nan"), float("nan"))
+
+    def compare(real: Tensor, gen: Tensor) -> tuple[float, float]:
+        sizes = nhood_size, row_batch_size, col_batch_size
+        return compute_dc_of_features(opts, real, gen, *sizes)
+
+    return neighbours.compare(opts, max_real, num_gen, compare)
 
 
 def compute_dc_of_features(
@@ -55,7 +50,7 @@ def compute_dc_of_features(
     nhood_size: int,
     row_batch_size: int,
     col_batch_size: int,
-) -> tuple[float, float]:
+) -> tuple[Value, Value]:
     """Density and coverage of the same features `[N, num_features]` in all processes.
 
     As in the authors' program, images exactly on the border of a neighbourhood are outside.
@@ -77,17 +72,29 @@ def compute_dc_of_features(
     radii = neighbours.radii(opts.worker, real, nhood_size, row_batch_size, col_batch_size)
     center = distances.middle(real)
 
-    def count_inside(idx: int) -> Tensor:
+    def find_inside(idx: int) -> Tensor:
+        """Of these real images: how many of their neighbourhoods hold each generated image; then,
+        for each real image, whether its neighbourhood holds any."""
         part = slice(idx * row_batch_size, (idx + 1) * row_batch_size)
         rows = real[part].to(opts.device)
-        counts = torch.zeros([len(rows)], dtype=torch.int64, device=opts.device)
-        for _, chunk in neighbours.chunks(rows, gen, col_batch_size, center):
-            counts += (chunk < radii[part, None]).sum(dim=1)
-        return counts[:, None]
+        counts = torch.zeros([len(gen)], dtype=torch.int64, device=opts.device)
+        is_covered = torch.zeros([len(rows)], dtype=torch.bool, device=opts.device)
+        for columns, chunk in neighbours.chunks(rows, gen, col_batch_size, center):
+            is_inside = chunk < radii[part, None]
+            counts[columns] = is_inside.sum(dim=0)
+            is_covered |= is_inside.any(dim=1)
+        return torch.cat([counts, is_covered])[:, None]
 
     num_batches = math.ceil(len(real) / row_batch_size)
-    batches = lockstep.run_batches(opts.worker, num_batches, count_inside, torch.int64)
-    counts = torch.cat(list(batches))  # generated images in the neighbourhood of each real image
+    counts = torch.zeros([len(gen)], dtype=torch.int64)  # neighbourhoods around a generated image
+    covered = []
+    for found in lockstep.run_batches(opts.worker, num_batches, find_inside, torch.int64):
+        counts += found[: len(gen), 0].cpu()
+        covered.append(found[len(gen) :, 0].cpu())
+    is_covered = torch.cat(covered)
     density = int(counts.sum()) / (nhood_size * len(gen))  # Eq. 3
-    coverage = int((counts > 0).sum()) / len(real)  # Eq. 4
-    return density, coverage
+    coverage = int(is_covered.sum()) / len(real)  # Eq. 4
+    return (
+        bootstrap.with_interval(density, counts.numpy() / nhood_size, opts.seed),
+        bootstrap.with_interval(coverage, is_covered.numpy(), opts.seed),
+    )

@@ -104,7 +104,8 @@ def read(path: str | os.PathLike, prefix: str = "") -> dict[str, Any]:
         prefix: The beginning of the names of the statistics.
 
     Returns:
-        The state for `FeatureStats.from_state`, and `more`.
+        The state for `FeatureStats.from_state`, and `more`. `whole` is the array that the parts of
+        `all_features` lie in, one after the other; `None` if there are none.
 
     Raises:
         OSError: If the file cannot be read.
@@ -123,6 +124,7 @@ def read(path: str | os.PathLike, prefix: str = "") -> dict[str, Any]:
     return {
         **{key: value for key, value in fields.items() if key not in ("version", "chunks")},
         "all_features": np.split(arrays["all_features"], bounds) if fields["chunks"] else [],
+        "whole": arrays.get("all_features"),
         "raw_mean": arrays.get("raw_mean", np.zeros([0])),
         "raw_cov": arrays.get("raw_cov", np.zeros([0, 0])),
     }

@@ -18,7 +18,8 @@ class FeatureStats:
     """Collects feature vectors that arrive in batches.
 
     Moments accumulate in float64 on the device of the features (on the CPU for MPS, which has no
-    float64). Kept features are copied to the CPU while a GPU goes on computing.
+    float64). Kept features are copied to the CPU while a GPU goes on computing. If `max_items` is
+    known, they lie in one array, and no vector is ever in memory twice.
 
     Args:
         capture_all: Keep every vector.
@@ -38,7 +39,8 @@ class FeatureStats:
         self.num_items = 0
         self.num_features: int | None = None  # known when the first features arrive
         self._chunks: list[np.ndarray] = []
-        self._arriving: tuple[Tensor, torch.cuda.Event] | None = None
+        self._whole: np.ndarray | None = None  # the array that all chunks are parts of, in order
+        self._arriving: tuple[Tensor, torch.cuda.Event, np.ndarray] | None = None
         self._sum: Tensor | None = None  # [num_features]
         self._outer_sum: Tensor | None = None  # [num_features, num_features]
         self._num_nonfinite: int | Tensor = 0  # counted on the device of the features
@@ -111,7 +113,7 @@ class FeatureStats:
         self.append(x)
 
     def get_all(self) -> np.ndarray:
-        """All vectors, float32 `[N, num_features]`.
+        """All vectors, float32 `[N, num_features]`: where possible, the kept ones and no copy.
 
         Raises:
             ValueError: If the vectors were not kept, or are not finite.
@@ -119,7 +121,8 @@ class FeatureStats:
         if not self.capture_all:
             raise InputError("FeatureStats: get_all() needs capture_all=True")
         self._refuse_nonfinite()
-        return np.concatenate(self.all_features)
+        chunks = self.all_features
+        return np.concatenate(chunks) if self._whole is None else self._whole[: self.num_items]
 
     def get_all_torch(self) -> Tensor:
         """All vectors as a tensor on the CPU."""
@@ -178,6 +181,7 @@ class FeatureStats:
         stats.num_items = state["num_items"]
         stats.num_features = state["num_features"]
         stats._chunks = list(state["all_features"])
+        stats._whole = state.get("whole")
         if stats.capture_mean_cov and stats.num_features is not None:
             stats._sum = torch.from_numpy(np.array(state["raw_mean"]))
             stats._outer_sum = torch.from_numpy(np.array(state["raw_cov"]))
@@ -189,21 +193,36 @@ class FeatureStats:
 
     def _keep(self, x: Tensor) -> None:
         self._finish_arrival()
+        chunk = self._new_chunk(len(x))
         if x.device.type != "cuda":
-            self._chunks.append(x.cpu().numpy().copy())
+            chunk[:] = x.cpu().numpy()
             return
         # The copy waits for this batch. We wait for the copy when the next batch is queued.
         host = torch.empty(x.shape, dtype=x.dtype, pin_memory=True)
         host.copy_(x, non_blocking=True)
         event = torch.cuda.Event()
         event.record(torch.cuda.current_stream(x.device))
-        self._arriving = host, event
+        self._arriving = host, event, chunk
+
+    def _new_chunk(self, num: int) -> np.ndarray:
+        """Memory for the last `num` vectors, `[num, num_features]`."""
+        start, width = self.num_items - num, self.num_features
+        assert width is not None
+        if self.max_items is not None and start == 0:
+            self._whole = np.empty([self.max_items, width], np.float32)
+        if self._whole is not None and self.num_items <= len(self._whole):
+            chunk = self._whole[start : self.num_items]
+        else:
+            self._whole = None  # if there was one, it was loaded, and is full
+            chunk = np.empty([num, width], np.float32)
+        self._chunks.append(chunk)
+        return chunk
 
     def _finish_arrival(self) -> None:
         if self._arriving is not None:
-            host, event = self._arriving
+            host, event, chunk = self._arriving
             event.synchronize()
-            self._chunks.append(host.numpy().copy())  # pinned memory is scarce
+            chunk[:] = host.numpy()  # pinned memory is scarce
             self._arriving = None
 
     def _accumulate(self, x: Tensor) -> None:

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import scipy.linalg
 
-from metrics import detectors, metric_utils
+from metrics import detectors, extrapolation, metric_utils
+from metrics.feature_stats import FeatureStats
 from metrics.metric_utils import MetricOptions
 
 
@@ -21,6 +22,8 @@ def compute_fid(
     detector_kwargs: Mapping[str, Any] = metric_utils.FEATURES,
 ) -> float:
     """Distance between Gaussians fitted to features; NaN except on rank 0.
+
+    If the options say so, it brings along its extrapolation, see `extrapolation.to_infinity`.
 
     Args:
         opts: Options of the metric.
@@ -35,11 +38,18 @@ def compute_fid(
         max_real,
         num_gen,
         detector_kwargs,
+        more_of_generated=dict(capture_all=True) if opts.extrapolate else {},
         capture_mean_cov=True,
     )
     if opts.rank != 0:
         return float("nan")
-    return frechet_distance(*real.get_mean_cov(), *gen.get_mean_cov())
+    real_moments = real.get_mean_cov()
+
+    def distance_of(gen: FeatureStats) -> float:
+        return frechet_distance(*real_moments, *gen.get_mean_cov())
+
+    value = distance_of(gen)
+    return extrapolation.to_infinity(opts, value, gen, distance_of) if opts.extrapolate else value
 
 
 def frechet_distance(

@@ -27,6 +27,7 @@ def compute_is(opts: MetricOptions, num_gen: int, num_splits: int) -> tuple[floa
         capture_all=True,
         max_items=num_gen,
     ).get_all()
+    opts.details["num"] = num_gen  # the score depends on it
     if opts.rank != 0:
         return float("nan"), float("nan")
     bounds = [idx * num_gen // num_splits for idx in range(num_splits + 1)]

@@ -1,5 +1,6 @@
 """Kernel Inception Distance (Binkowski et al. 2018, "Demystifying MMD GANs")."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,6 +11,7 @@ from torch import Tensor
 from dnnlib.errors import InputError
 from metrics import detectors, metric_utils
 from metrics.metric_utils import MetricOptions
+from metrics.value import Value
 
 
 def compute_kid(
@@ -38,17 +40,40 @@ def compute_kid(
     real, gen = real_stats.get_all_torch(), gen_stats.get_all_torch()
     if opts.rank != 0:
         return float("nan")
+    return compute_kid_of_features(opts, real, gen, num_subsets, max_subset_size)
 
+
+def compute_kid_of_features(
+    opts: MetricOptions, real: Tensor, gen: Tensor, num_subsets: int, max_subset_size: int
+) -> float:
+    """Squared maximum mean discrepancy of features `[N, num_features]` on the CPU.
+
+    The fact `standard_errors` is the standard error of the mean of the subsets. It is missing if
+    all subsets are the same images.
+
+    Args:
+        opts: Their seed draws the subsets, on their device.
+        real: Features of real images.
+        gen: Features of generated images.
+        num_subsets, max_subset_size: See `compute_kid`.
+
+    Raises:
+        ValueError: If there are fewer than two images of a kind.
+    """
     rng = np.random if opts.seed is None else np.random.RandomState(opts.seed)
     size = min(len(real), len(gen), max_subset_size)
     if size < 2:
         raise InputError("KID needs two images of each kind")
-    total = 0.0
+    values, total = [], 0.0
     for _ in range(num_subsets):
         x = gen[rng.choice(len(gen), size, replace=False)]
         y = real[rng.choice(len(real), size, replace=False)]
-        total += kernel_distance(x.to(opts.device), y.to(opts.device))
-    return total / num_subsets
+        values.append(kernel_distance(x.to(opts.device), y.to(opts.device)))
+        total += values[-1]
+    mean = total / num_subsets
+    if num_subsets == 1 or size == len(real) == len(gen):
+        return mean
+    return Value(mean, standard_errors=float(np.std(values, ddof=1)) / math.sqrt(num_subsets))
 
 
 def kernel_distance(x: Tensor, y: Tensor) -> float:

@@ -33,6 +33,7 @@ from metrics import (
 )
 from metrics.metric_utils import MetricOptions
 from metrics.shared_passes import SharedPasses
+from metrics.value import facts_by_field
 from torch_utils import misc
 
 NUM_SAMPLES = records.NUM_SAMPLES
@@ -51,6 +52,7 @@ class Metric:
         needs_real_images: Whether statistics of the real images are not enough.
         higher_is_better: Whether the better of two networks has the higher values.
         ranked_by: Ends of the names of the values that rank networks, see `metrics.ranking`.
+        extrapolates: Whether the metric knows `MetricOptions.extrapolate`.
     """
 
     function: Callable[[MetricOptions], dict[str, float]]
@@ -61,6 +63,7 @@ class Metric:
     needs_real_images: bool = False
     higher_is_better: bool = False
     ranked_by: tuple[str, ...] = ("",)
+    extrapolates: bool = False
 
 
 _metrics: dict[str, Metric] = {}
@@ -76,6 +79,7 @@ def register_metric(
     needs_real_images: bool = False,
     higher_is_better: bool = False,
     ranked_by: Iterable[str] = ("",),
+    extrapolates: bool = False,
 ) -> Callable:
     """Decorator: make a function a metric under its own name.
 
@@ -93,6 +97,7 @@ def register_metric(
         higher_is_better: Whether the better of two networks has the higher values.
         ranked_by: Ends of the names of the values that rank networks, such as `["_recall"]` for the
             value `pr50k3_recall`; by default the value with the name of the metric.
+        extrapolates: Whether the metric knows `MetricOptions.extrapolate`: it calls `compute_fid`.
     """
 
     def register(function: Callable) -> Callable:
@@ -105,6 +110,7 @@ def register_metric(
             needs_real_images,
             higher_is_better,
             tuple(ranked_by),
+            extrapolates,
         )
         return function
 
@@ -183,12 +189,14 @@ def calc_metric(metric: str, **kwargs: Any) -> EasyDict:
 
     Returns:
         `results` (values by name), `metric`, `total_time` in seconds, `total_time_str`, `num_gpus`,
-        and, if they differ from the defaults, `num`, `seed` and `detectors`. If the metric uses
+        and, if they differ from the defaults, `num`, `seed` and `detectors`. Metrics of features
+        always state `num` and, if they compare with real images, `num_real`. If the metric uses
         real images, `dataset` identifies their files (`data.fingerprint.short`), and
         `dataset_pixels` their pixels (`data.fingerprint.pixels`), if a `dataset-info.json` tells.
         If images take the place of a generator, `images` is their path, and `images_dataset` and
         `images_pixels` are like those. A metric may add fields (`MetricOptions.details`), such as
-        `feature_network`, the model that gave the features.
+        `feature_network`, the model that gave the features, and so may its values
+        (`metrics.value`).
 
     Raises:
         RuntimeError: If the metric cannot be computed, in every process, or is not finite.
@@ -215,7 +223,8 @@ def calc_metric(metric: str, **kwargs: Any) -> EasyDict:
         total_time_str=dnnlib.util.format_time(total_time),
         num_gpus=opts.num_gpus,
     )
-    record.update((key, value) for key, value in opts.details.items() if key not in record)
+    details = opts.details | facts_by_field(results)
+    record.update((key, value) for key, value in details.items() if key not in record)
     if opts.num is not None:
         record.num = opts.num
     if opts.seed not in (None, 0):
@@ -277,7 +286,7 @@ def report_metric(
 # The recommended metrics: all real images, without mirrored copies.
 
 
-@register_metric(detectors=["inception"], uses_dataset=True, shares_images=True)
+@register_metric(detectors=["inception"], uses_dataset=True, shares_images=True, extrapolates=True)
 def fid50k_full(opts: MetricOptions) -> dict[str, float]:
     """FID to all real images."""
     _use_all_images(opts)
@@ -340,7 +349,7 @@ def eqr50k(opts: MetricOptions) -> dict[str, float]:
 # Metrics of older papers.
 
 
-@register_metric(detectors=["inception"], uses_dataset=True, shares_images=True)
+@register_metric(detectors=["inception"], uses_dataset=True, shares_images=True, extrapolates=True)
 def fid50k(opts: MetricOptions) -> dict[str, float]:
     """FID to equally many real images."""
     opts.dataset_kwargs.update(max_size=None)
@@ -419,7 +428,7 @@ def memo(opts: MetricOptions) -> dict[str, float]:
     return dict(memo_authpct=authentic, memo_copypct=copies)
 
 
-@register_metric(detectors=["inception"], uses_dataset=True, shares_images=True)
+@register_metric(detectors=["inception"], uses_dataset=True, shares_images=True, extrapolates=True)
 def fid50k_full_clean(opts: MetricOptions) -> dict[str, float]:
     """FID to all real images, resized without aliasing (Parmar et al. 2022)."""
     _use_all_images(opts)
@@ -447,7 +456,7 @@ def kid50k_full_clean(opts: MetricOptions) -> dict[str, float]:
 # Distances of features of vision transformers.
 
 
-@register_metric(detectors=["dinov2"], uses_dataset=True, shares_images=True)
+@register_metric(detectors=["dinov2"], uses_dataset=True, shares_images=True, extrapolates=True)
 def fd_dinov2(opts: MetricOptions) -> dict[str, float]:
     """Fréchet distance of DINOv2 features to all real images (Stein et al. 2023)."""
     _use_all_images(opts)

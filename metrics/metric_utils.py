@@ -97,26 +97,42 @@ def compute_both_feature_stats(
     max_real: int | None,
     num_gen: int,
     detector_kwargs: Mapping[str, Any] = FEATURES,
+    more_of_generated: Mapping[str, Any] = MappingProxyType({}),
     **stats_kwargs: Any,
 ) -> tuple[FeatureStats, FeatureStats]:
     """Features of real images, at most `max_real`, and of `num_gen` generated images.
 
+    The record gets both numbers, which the values depend on.
     See `compute_feature_stats_for_generator` for the images that count as generated.
+
+    Args:
+        opts: Options of the metric.
+        detector_url: Published address of the feature network.
+        max_real: Largest number of real images.
+        num_gen: Number of generated images.
+        detector_kwargs: How to call the feature network.
+        more_of_generated: For `FeatureStats` of generated images only.
+        **stats_kwargs: For `FeatureStats` of both.
     """
+    gen_kwargs = {**stats_kwargs, **more_of_generated}
     if opts.passes.is_planning:
         opts.passes.note(
             _real_request(opts, detector_url, detector_kwargs, max_real, stats_kwargs),
-            _generated_request(opts, detector_url, detector_kwargs, num_gen, stats_kwargs),
+            _generated_request(opts, detector_url, detector_kwargs, num_gen, gen_kwargs),
         )
     common: dict[str, Any] = {
         "opts": opts,
         "detector_url": detector_url,
         "detector_kwargs": detector_kwargs,
-        **stats_kwargs,
     }
     # Features of real images are often cached, so the progress bar belongs to generated images.
-    real = compute_feature_stats_for_dataset(rel_lo=0, rel_hi=0, max_items=max_real, **common)
-    gen = compute_feature_stats_for_generator(rel_lo=0, rel_hi=1, max_items=num_gen, **common)
+    real = compute_feature_stats_for_dataset(
+        rel_lo=0, rel_hi=0, max_items=max_real, **common, **stats_kwargs
+    )
+    gen = compute_feature_stats_for_generator(
+        rel_lo=0, rel_hi=1, max_items=num_gen, **common, **gen_kwargs
+    )
+    opts.details.update(num=gen.num_items, num_real=real.num_items)
     return real, gen
 
 

@@ -40,11 +40,14 @@ class MetricOptions:
             copied.
         images_fingerprint: Refuse such images with another fingerprint.
         memo_sheet: Where the metric `memo` draws its closest pairs; a PNG in a folder that exists.
+        extrapolate: Add to each Fréchet distance its estimate for infinitely many generated images,
+            see `metrics.extrapolation`.
         worker: This process; published programs give `num_gpus`, `rank` and `device` instead.
 
     Attributes:
         details: Facts beside the values, by the name of their field in the record. A metric adds
-            them; numbers, texts, and lists and dictionaries of these. Those of rank 0 count.
+            them; numbers, texts, and lists and dictionaries of these. Those of rank 0 count. Facts
+            about one value travel with it, see `metrics.value`.
     """
 
     def __init__(
@@ -68,6 +71,7 @@ class MetricOptions:
         images_kwargs: Mapping[str, Any] | None = None,
         images_fingerprint: Mapping[str, Any] | None = None,
         memo_sheet: Path | None = None,
+        extrapolate: bool = False,
         worker: Worker | None = None,
     ) -> None:
         if worker is None:
@@ -91,6 +95,7 @@ class MetricOptions:
         self.images_kwargs = None if images_kwargs is None else EasyDict(images_kwargs)
         self.images_fingerprint = images_fingerprint
         self.memo_sheet = memo_sheet
+        self.extrapolate = extrapolate
         self.details: dict[str, Any] = {}
 
     @property

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from dnnlib.errors import InputError
-from metrics import detectors, distances, lockstep, metric_utils, neighbours
+from metrics import bootstrap, distances, lockstep, neighbours
 from metrics.metric_utils import MetricOptions
+from metrics.value import Value
 
 MAX_ROUNDING = 0.1  # share of the distance of neighbours; it changes distances by 1%
 
@@ -28,7 +29,7 @@ def compute_pr(
     """Share of generated images that look real, and of real images that the network covers.
 
     At most `row_batch_size` times `col_batch_size` distances are in memory at a time. The processes
-    share the rows. NaN except on rank 0.
+    share the rows. NaN except on rank 0. The facts `intervals` hold the neighbourhoods fixed.
 
     Args:
         opts: Options of the metric.
@@ -38,18 +39,12 @@ def compute_pr(
         row_batch_size: Images that are compared at a time.
         col_batch_size: Images on the other side of the comparison at a time.
     """
-    real, gen = metric_utils.compute_both_feature_stats(
-        opts, detectors.URLS["vgg16"], max_real, num_gen, capture_all=True
-    )
-    precision, recall = compute_pr_of_features(
-        opts,
-        real.get_all_torch(),
-        gen.get_all_torch(),
-        nhood_size,
-        row_batch_size,
-        col_batch_size,
-    )
-    return (precision, recall) if opts.rank == 0 else (float("nan"), float("nan"))
+
+    def compare(real: Tensor, gen: Tensor) -> tuple[float, float]:
+        sizes = nhood_size, row_batch_size, col_batch_size
+        return compute_pr_of_features(opts, real, gen, *sizes)
+
+    return neighbours.compare(opts, max_real, num_gen, compare)
 
 
 def compute_pr_of_features(
@@ -59,7 +54,7 @@ def compute_pr_of_features(
     nhood_size: int,
     row_batch_size: int,
     col_batch_size: int,
-) -> tuple[float, float]:
+) -> tuple[Value, Value]:
     """Precision and recall of the same features `[N, num_features]` in all processes.
 
     Args:
@@ -74,10 +69,10 @@ def compute_pr_of_features(
                 f"precision and recall compare {nhood_size} neighbours of each image: "
                 f"{len(features)} {kind} images are too few"
             )
-    rounded_real, rounded_gen = _in_half_precision(real), _in_half_precision(gen)
+    roundings = _rounding(real), _rounding(gen)
     precision, recall = (
-        _share_inside(opts, manifold, probes, nhood_size, row_batch_size, col_batch_size)
-        for manifold, probes in ((rounded_real, rounded_gen), (rounded_gen, rounded_real))
+        _share_inside(opts, *sets, rounding, nhood_size, row_batch_size, col_batch_size)
+        for sets, rounding in zip(((real, gen), (gen, real)), roundings, strict=True)
     )
     return precision, recall
 
@@ -99,14 +94,17 @@ def compute_distances(
 
 def _share_inside(
     opts: MetricOptions,
-    rounded_manifold: "_Rounded",
-    rounded_probes: "_Rounded",
+    manifold: Tensor,
+    probes: Tensor,
+    rounding: "_Rounding",
     nhood_size: int,
     row_batch_size: int,
     col_batch_size: int,
-) -> float:
-    """Share of the probes within the neighbourhood of any point of the manifold (Eq. 2)."""
-    manifold, probes = rounded_manifold.features, rounded_probes.features
+) -> Value:
+    """Share of the probes within the neighbourhood of any point of the manifold (Eq. 2).
+
+    Both are compared in float16, as published; `rounding` is what this does to the manifold.
+    """
     center = distances.middle(manifold)
 
     radii = neighbours.radii(
@@ -119,11 +117,11 @@ def _share_inside(
         )
     radius = float(radii.to(torch.float32).median())
     # Neighbours at distance 0 may be equal images rather than a result of rounding.
-    is_coarse = rounded_manifold.error > MAX_ROUNDING * radius
-    if opts.rank == 0 and is_coarse and (radius > 0 or rounded_manifold.is_merging):
+    is_coarse = rounding.error > MAX_ROUNDING * radius
+    if opts.rank == 0 and is_coarse and (radius > 0 or rounding.is_merging):
         warnings.warn(
             "precision and recall are not reliable: rounding features to float16, as published, "
-            f"moves them by {rounded_manifold.error:.2g}, and their neighbours are only "
+            f"moves them by {rounding.error:.2g}, and their neighbours are only "
             f"{radius:.2g} away",
             stacklevel=2,
         )
@@ -138,41 +136,39 @@ def _share_inside(
         return inside[:, None].to(torch.float32)
 
     num_batches = math.ceil(len(probes) / row_batch_size)
-    return float(torch.cat(list(lockstep.run_batches(opts.worker, num_batches, is_inside))).mean())
+    inside = torch.cat(list(lockstep.run_batches(opts.worker, num_batches, is_inside))).cpu()
+    return bootstrap.with_interval(float(inside.mean()), inside.numpy(), opts.seed)
 
 
 @dataclass(frozen=True)
-class _Rounded:
-    """Features in float16, which published metrics compare.
+class _Rounding:
+    """What float16 does to features.
 
     Attributes:
-        features: `[N, num_features]`.
         error: Median distance by which rounding has moved a vector.
         is_merging: Whether rounding has made different vectors equal.
     """
 
-    features: Tensor
     error: float
     is_merging: bool
 
 
-def _in_half_precision(features: Tensor) -> _Rounded:
-    """Round features.
+def _rounding(features: Tensor) -> _Rounding:
+    """See what float16 does to features `[N, num_features]`.
 
     Raises:
         ValueError: If they are too large for float16.
     """
-    half = features.to(torch.float16)
-    if not half.isfinite().all():
-        raise InputError(
-            f"precision and recall: features of up to {features.abs().max():g} are too large for "
-            "float16 (65504)"
-        )
     direction = torch.rand(features.shape[1], generator=torch.Generator().manual_seed(0)) + 0.5
     errors, shadows = [], []  # products with a random vector distinguish different features
     for x in features.split(1024):
         rounded = x.to(torch.float16).to(torch.float32)
+        if not rounded.isfinite().all():
+            raise InputError(
+                f"precision and recall: features of up to {x.abs().max():g} are too large for "
+                "float16 (65504)"
+            )
         errors.append((x - rounded).norm(dim=1))
         shadows.append(torch.stack([x, rounded]).to(torch.float64) @ direction.to(torch.float64))
     before, after = (len(values.unique()) for values in torch.cat(shadows, dim=1))
-    return _Rounded(half, float(torch.cat(errors).median()), is_merging=after < before)
+    return _Rounding(float(torch.cat(errors).median()), is_merging=after < before)

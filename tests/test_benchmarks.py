@@ -22,8 +22,10 @@ from benchmarks import (
     host_time,
     memory,
     metrics,
+    neighbours,
     op_calls,
     ops,
+    sample_size,
     shared_passes,
     synthesis,
     timing,
@@ -499,6 +501,39 @@ def test_metrics_checks_the_distance_before_it_is_timed(monkeypatch):
     monkeypatch.setattr(metrics, "frechet_distance", lambda *args: right(*args) * 1.01)
     with pytest.raises(RuntimeError, match=r"differs from SciPy's by 0\.01"):
         metrics.check_distance()
+
+
+# benchmarks.neighbours
+
+
+def test_neighbours_prints_the_memory_of_both_comparisons():
+    if memory.resident_bytes("VmRSS") is None:
+        pytest.skip("needs Linux")
+    arguments = ["--num=1000", "--features=64", "--threads=1", "--device=cpu"]
+    result = CliRunner().invoke(neighbours.main, arguments)
+    assert result.exit_code == 0, result.output
+    rows = [line.split() for line in result.stdout.splitlines()[-2:]]
+    assert [row[:3] for row in rows] == [
+        ["precision", "and", "recall"],
+        ["density", "and", "coverage"],
+    ]
+    for row in rows:
+        assert row[3:6] == ["1000", "64", "0.000512"]
+        assert 0 <= float(row[6]) < 0.3  # GB
+
+
+# benchmarks.sample_size
+
+
+def test_sample_size_prints_a_row_per_number():
+    arguments = ["--num-real=1000", "--largest=2000", "--features=8", "--threads=1", "--device=cpu"]
+    result = CliRunner().invoke(sample_size.main, arguments)
+    assert result.exit_code == 0, result.output
+    _, title, header, _, *rows = result.stdout.splitlines()
+    assert " ".join(header.split()) == " ".join(sample_size.HEADER)
+    assert title.startswith("8 features, 1000 real images; known FID 0.0")
+    assert [row.split()[0] for row in rows] == ["1000", "2000"]
+    assert all(len(row.split()) == len(sample_size.HEADER) for row in rows)
 
 
 # benchmarks.dataset

@@ -85,7 +85,10 @@ def test_metrics_with_networks_from_a_server(network, detector_files, serve, dat
     for record in records:
         uses_dataset = metric_main.get_metric(record["metric"]).uses_dataset
         identity = ["dataset", "dataset_pixels"] if uses_dataset else []
-        assert list(record) == [*KEYS, "num", "detectors", *identity]
+        num = ["num", "num_real"] if uses_dataset else ["num"]
+        sure = {"kid": ["standard_errors"], "pr5": ["intervals"], "dc5": ["intervals"]}
+        facts = [*num, *sure.get(record["metric"][:3], [])]
+        assert list(record) == [*KEYS, *facts, "detectors", *identity]
         assert record.get("dataset", dataset) == dataset
         assert record["num"] == 40 and record["num_gpus"] == 1
         assert record["snapshot_pkl"] == network.name

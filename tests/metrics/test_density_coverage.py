@@ -78,3 +78,7 @@ def test_no_more_distances_than_a_block_are_in_memory(monkeypatch):
     monkeypatch.setattr(neighbours.distances, "pairwise", pairwise)
     compute(draw_features(70, 8, 0), draw_features(90, 8, 1), 30, 20)
     assert max(sizes) == (30, 20) and len(sizes) == 3 * (4 + 5)
+    sizes.clear()
+    monkeypatch.setattr(neighbours, "MAX_DISTANCES", 200)
+    compute(draw_features(70, 8, 0), draw_features(90, 8, 1), 30, 20)
+    assert set(sizes[:12]) == {(30, 6), (30, 4)} and (10, 20) in sizes

@@ -363,6 +363,19 @@ def test_stats_refuse_what_they_did_not_keep():
         stats.append(np.zeros([2, 4]))
 
 
+def test_kept_features_are_in_memory_once(tmp_path):
+    batches = np.random.default_rng(0).normal(size=[3, 4, 5]).astype(np.float32)
+    stats = FeatureStats(capture_all=True, max_items=10)
+    for batch in batches:
+        stats.append(batch)
+    stats.save(tmp_path / "x.safetensors")
+    for one in (stats, FeatureStats.load(tmp_path / "x.safetensors")):
+        got = one.get_all()
+        np.testing.assert_array_equal(got, batches.reshape(12, 5)[:10])
+        assert all(np.shares_memory(got, chunk) for chunk in one.all_features)
+        assert np.shares_memory(got, one.get_all_torch().numpy())
+
+
 def test_no_warning_where_nothing_is_wrong(make_options):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
