@@ -43,7 +43,7 @@ def main(num_real: int, largest: int, features: int, threads: int | None, device
     \b
     Examples:
       python -m benchmarks.sample_size
-      # A minute
+      # Some minutes less
       python -m benchmarks.sample_size --num-real=5000 --largest=5000
     """
     torch_device = options.start(device, threads)
