@@ -98,8 +98,8 @@ def main(device: str, dry_run: bool, **options: Any) -> None:
 
     \b
     The processes share --batch, which must be a multiple of --gpus. If the part of a process does
-    not fit into memory, --batch-gpu divides it into passes. Under torchrun the processes exist
-    already, and --gpus is their number.
+    not fit into memory, --batch-gpu divides it into passes; --batch-gpu=auto finds the largest that
+    fit. Under torchrun the processes exist already, and --gpus is their number.
 
     \b
     The complete state of the run is saved with every snapshot, every --state-minutes, and when the
@@ -253,7 +253,9 @@ def continued_run(
     _check_saved_options(run)
     saved_preset = run.state.get("given", {}).get("preset")
     resume.check_unchanged("--preset", saved_preset, given.get("preset", saved_preset))
-    train_options = resume.combine(run.state["options"], given)
+    train_options, note = resume.fit_batch_gpu(resume.combine(run.state["options"], given), given)
+    if note is not None:
+        click.echo(note)
     if run.state["options"].get("allow_untrusted") and not train_options.allow_untrusted:
         click.echo("Note: --allow-untrusted is not taken over from the state; give it again.")
     if "outdir" in given and Path(given["outdir"]).resolve() != run.run_dir.resolve().parent:
@@ -460,6 +462,11 @@ def describe(
     )
     if about_groups is not None:
         lines.append(about_groups)
+    if config.options.batch_gpu == run_options.AUTO:
+        lines.append(
+            f"Note: --batch-gpu=auto tries, before training starts, whether {config.batch_gpu} "
+            "samples per process and pass fit into memory, or how many."
+        )
     return "\n".join(lines)
 
 

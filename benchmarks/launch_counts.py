@@ -285,7 +285,7 @@ def _places(counter: LaunchCounter) -> Iterator[None]:
     targets = [
         (torch.autograd, "grad", "backward"),
         (torch.Tensor, "backward", "backward"),
-        (trainer_class, "_step", "gradients"),
+        *((trainer_class, name, "gradients") for name in ("_join", "_share", "_step")),
         (torch.optim.Adam, "step", "optimizer"),
         (ema, "update_ema", "EMA"),
         (training_stats, "report", "statistics"),
@@ -293,6 +293,8 @@ def _places(counter: LaunchCounter) -> Iterator[None]:
     ]
     with contextlib.ExitStack() as stack:
         for owner, name, place in targets:
+            if not hasattr(owner, name):
+                continue  # an older version
             patch = mock.patch.object(owner, name, wrapped(getattr(owner, name), place))
             stack.enter_context(patch)
         stack.enter_context(mock.patch.object(trainer_class, "_run_phase", run_phase_counted))

@@ -21,6 +21,16 @@ class MachineError(UserError, RuntimeError):
     """The machine lacks something: a package, a device, a process that has died."""
 
 
+# Texts of PyTorch's errors of other classes: of CPUs, the CUDA driver, cuBLAS, cuDNN, Apple's GPUs.
+_NO_MEMORY = (
+    "DefaultCPUAllocator",
+    "CUDA error: out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+    "MPS backend out of memory",
+)
+
+
 def is_for_users(error: BaseException) -> bool:
     """Whether the message of an error is enough for a user.
 
@@ -35,11 +45,9 @@ def is_for_users(error: BaseException) -> bool:
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error says that the memory of the computer or of a GPU is used up."""
     # PyTorch's class is matched by name because this package does not import torch.
-    return (
-        isinstance(error, MemoryError)
-        or type(error).__name__ == "OutOfMemoryError"
-        or "DefaultCPUAllocator" in str(error)
-    )
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    return isinstance(error, RuntimeError) and any(text in str(error) for text in _NO_MEMORY)
 
 
 def message_of(error: BaseException) -> str:

@@ -1,6 +1,7 @@
 """The devices of this machine: the meaning of `--device`, and the setup of each device."""
 
 import contextlib
+import gc
 import os
 from collections.abc import Iterator
 
@@ -94,6 +95,18 @@ def _allow_tf32(in_cudnn: bool, in_products: bool) -> None:
     # mixed with them: versions that have both then refuse to tell what is set.
     torch.backends.cudnn.allow_tf32 = in_cudnn
     torch.backends.cuda.matmul.allow_tf32 = in_products
+
+
+def free_memory(device: torch.device) -> None:
+    """Return memory that no tensor uses to a device, for blocks of other sizes.
+
+    Tensors in frames of an error live as long as the error, so call this after its `except` block.
+    """
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    elif device.type == "mps":
+        torch.mps.empty_cache()
 
 
 def synchronize(device: torch.device) -> None:

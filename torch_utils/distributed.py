@@ -67,6 +67,11 @@ def num_torchrun_processes() -> int | None:
     return _from_environment("WORLD_SIZE") if is_torchrun() else None
 
 
+def num_local_processes(worker: Worker) -> int:
+    """Number of processes of the run on this machine."""
+    return _from_environment("LOCAL_WORLD_SIZE", worker.size) if is_torchrun() else worker.size
+
+
 def launch_id() -> str | None:
     """Name of the `torchrun` command that started this process; `None` without `torchrun`.
 

@@ -8,7 +8,7 @@ device only once in `MAX_UNCOLLECTED` reports that nobody collects.
 import contextlib
 import re
 import weakref
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,7 @@ _sync_device: torch.device | None = None  # where processes exchange sums; `None
 # Reports of this process that have not been exchanged yet.
 _new_nums: dict[str, int] = {}  # names in the order of their first report
 _new_sums: "dict[torch.device, _Sums]" = {}
+_held: list[tuple[str, torch.Tensor]] | None = None  # reports inside `held()`
 
 _agreed_names: list[str] = []  # the same on all processes
 _collectors: "weakref.WeakSet[Collector]" = weakref.WeakSet()
@@ -55,9 +56,11 @@ def report(name: str, value: Any) -> Any:
     elements = torch.as_tensor(value).detach()
     if elements.device.type == "meta":  # has no numbers
         return value
-    _new_nums[name] = _new_nums.get(name, 0) + elements.numel()
-    if elements.numel() > 0:
-        _new_sums.setdefault(elements.device, _Sums()).add(name, elements)
+    if _held is None:
+        _count(name, elements)
+    else:
+        # The value may change before it counts.
+        _held.append((name, elements.to(torch.float32, copy=True)))
     return value
 
 
@@ -65,6 +68,25 @@ def report0(name: str, value: Any) -> Any:
     """`report()` on rank 0; other ranks only register the name. Returns `value`, unchanged."""
     report(name, value if _rank == 0 else [])
     return value
+
+
+@contextlib.contextmanager
+def held() -> Iterator[list[tuple[str, torch.Tensor]]]:
+    """Hold the reports of a `with` block back; they count if it ends without an error.
+
+    Yields:
+        Names and elements of the reports. Whoever clears the list takes the reports back.
+    """
+    global _held
+    if _held is not None:
+        raise RuntimeError("training_stats.held: reports are already held")
+    reports = _held = []
+    try:
+        yield reports
+    finally:
+        _held = None
+    for name, elements in reports:
+        _count(name, elements, may_change=False)
 
 
 class Collector:
@@ -159,8 +181,8 @@ class _Sums:
         self._rows: list[tuple[Sequence[int], torch.Tensor]] = []
         self._totals: dict[str, np.ndarray] = {}  # the same on the host, over all reports of a name
 
-    def add(self, name: str, elements: torch.Tensor) -> None:
-        """Add the elements of a tensor, which may change afterwards."""
+    def add(self, name: str, elements: torch.Tensor, may_change: bool = True) -> None:
+        """Add the elements of a tensor, which may change afterwards or may not."""
         if len(self._names) == MAX_UNCOLLECTED:
             self._add_up()
         idx, num = len(self._names), elements.numel()
@@ -169,7 +191,7 @@ class _Sums:
             self._sum([idx], elements.to(torch.float32).reshape(1, -1))
             return
         waiting = self._waiting.setdefault(num, [])
-        waiting.append((idx, elements.to(torch.float32, copy=True).flatten()))
+        waiting.append((idx, elements.to(torch.float32, copy=may_change).flatten()))
         if len(waiting) == MAX_WAITING:
             self._sum_waiting()
 
@@ -199,6 +221,13 @@ class _Sums:
     def _sum(self, indices: Sequence[int], elements: torch.Tensor) -> None:
         sums = torch.stack([elements.sum(1), elements.square().sum(1)], dim=1)
         self._rows.append((indices, sums))
+
+
+def _count(name: str, elements: torch.Tensor, may_change: bool = True) -> None:
+    """Add the elements of a report to the sums of this process; `may_change` as in `_Sums.add`."""
+    _new_nums[name] = _new_nums.get(name, 0) + elements.numel()
+    if elements.numel() > 0:
+        _new_sums.setdefault(elements.device, _Sums()).add(name, elements, may_change)
 
 
 def _exchange() -> None:

@@ -7,7 +7,6 @@ module imports no torch.
 from collections.abc import Iterator
 
 from dnnlib.util import nearest_power_of_two
-from training import minibatch_groups
 from training.config import CFGS, Cfg, TrainConfig, suggest_gamma
 from training.options import flag_of
 
@@ -108,18 +107,22 @@ def describe_training(
     )
 
 
-def on_memory(config: TrainConfig) -> str:
-    """A message for a batch that does not fit into memory."""
-    group_size = config.D_kwargs["epilogue_kwargs"]["mbstd_group_size"]
-    smaller = minibatch_groups.smaller_batch_gpu(
-        config.batch_size // config.num_gpus, config.batch_gpu, group_size
-    )
+def on_memory(config: TrainConfig, started_with: int | None = None) -> str:
+    """A message for a batch that does not fit into memory.
+
+    Args:
+        config: The run.
+        started_with: Samples per process and pass before the run lowered their number.
+    """
+    smaller = config.smaller_batch_gpu
     way_out = (
         "no smaller --batch-gpu is possible; use a smaller --batch, --cbase or --mbstd-group"
         if smaller is None
         else f"use --batch-gpu={smaller} (the batch then goes through in more passes)"
     )
-    return f"out of memory with --batch-gpu={config.batch_gpu}: {way_out}"
+    is_lowered = started_with is not None and started_with > config.batch_gpu
+    lowered = f" (lowered from {started_with})" if is_lowered else ""
+    return f"out of memory with --batch-gpu={config.batch_gpu}{lowered}: {way_out}"
 
 
 def _on_gpus(cfg: Cfg, resolution: int, gpus: int) -> dict[str, str | int]:

@@ -18,8 +18,8 @@ from dnnlib.cli import MAX_SEED
 from dnnlib.errors import InputError
 from dnnlib.paths import MAX_NAME_BYTES, shorten_name
 from training import minibatch_groups
+from training.options import AUTO, AugPipe, Cache, Cfg, TrainOptions, flag_of
 from training.options import Aug as Aug
-from training.options import AugPipe, Cache, Cfg, TrainOptions, flag_of
 
 # The name of a run's folder is the number of the run, and a description.
 MAX_DESCRIPTION_BYTES = MAX_NAME_BYTES - len("0000000000-")
@@ -108,6 +108,22 @@ class TrainConfig:
     given: dict[str, str | None] = field(default_factory=dict)
     dataset_fingerprint: dict[str, Any] | None = None
     options: TrainOptions
+
+    @property
+    def mbstd_group(self) -> int:
+        """Group size of the minibatch standard deviation."""
+        return self.D_kwargs["epilogue_kwargs"]["mbstd_group_size"]
+
+    @property
+    def smaller_batch_gpu(self) -> int | None:
+        """The next smaller number of samples per process and pass, `None` if there is none."""
+        per_process = self.batch_size // self.num_gpus
+        return minibatch_groups.smaller_batch_gpu(per_process, self.batch_gpu, self.mbstd_group)
+
+    def with_batch_gpu(self, batch_gpu: int) -> TrainConfig:
+        """The same run with other passes, also if it is continued."""
+        options = dataclasses.replace(self.options, batch_gpu=batch_gpu)
+        return dataclasses.replace(self, batch_gpu=batch_gpu, options=options)
 
     @property
     def is_augmented(self) -> bool:
@@ -258,7 +274,13 @@ def _check_batch(options: TrainOptions, started_with: TrainOptions | None) -> in
 
 
 def _batch_gpu(options: TrainOptions) -> int:
-    return options.batch_gpu or options.batch // options.gpus
+    """Samples per process and pass; with `auto` the most, until the run has tried what fits."""
+    per_process = options.batch // options.gpus
+    if options.batch_gpu == AUTO:
+        return next(
+            iter(minibatch_groups.pass_sizes(per_process, options.mbstd_group)), per_process
+        )
+    return options.batch_gpu or per_process
 
 
 def _best_value(options: TrainOptions) -> str | None:

@@ -7,11 +7,14 @@ import torch
 
 from data import fingerprint
 from dnnlib import errors
-from metrics import metric_main, records
+from metrics import lockstep, metric_main, metric_utils, records
 from metrics.metric_utils import ProgressMonitor
 from torch_utils import collectives, devices
 from torch_utils.distributed import Worker
+from training import memory
 from training.config import TrainConfig
+
+SMALLER_BATCHES = 4  # factor by which batches of metrics shrink when memory has run out
 
 
 class SnapshotMetrics:
@@ -28,6 +31,7 @@ class SnapshotMetrics:
     def __init__(self, worker: Worker, config: TrainConfig) -> None:
         self.worker = worker
         self.config = config
+        self._is_memory_short = False  # whether a metric has run out of memory
         missing: dict[str, str] = {}
         if config.metrics and worker.is_main:
             print("Looking for the feature networks of the metrics...")
@@ -71,6 +75,9 @@ class SnapshotMetrics:
     def evaluate(self, G_ema: torch.nn.Module, snapshot_pkl: Path) -> dict[str, float]:
         """Compute all metrics and report those that succeed; random generators stay unchanged.
 
+        A metric that runs out of memory is tried once more with smaller batches, in which later
+        metrics of the run begin at once.
+
         Computes in float32 without TF32, as `calc_metrics.py` does, which shares the cache of
         features.
 
@@ -89,19 +96,56 @@ class SnapshotMetrics:
             allow_untrusted=self.config.allow_untrusted,
             dataset_fingerprint=self.config.dataset_fingerprint,
         )
-        options["passes"] = metric_main.plan(self.names, **options)
-        for name in self.names:
+        options = self._with_batches(options, self.names)
+        for idx, name in enumerate(self.names):
             if self.worker.is_main:
                 print(f"Evaluating {name} ...")
-            try:
-                with devices.using_tf32(False):
-                    values.update(self._evaluate(name, options, snapshot_pkl))
-            except Exception as error:  # no failure of a metric may end the run
+            results = self._try(name, options, snapshot_pkl, is_last_try=self._is_memory_short)
+            if results is None:
+                self._is_memory_short = True
+                options = self._with_batches(options, self.names[idx:])
                 if self.worker.is_main:
-                    _warn_of_failure(name, error, snapshot_pkl)
-            if self.worker.device.type == "cuda":
-                torch.cuda.empty_cache()  # training needs blocks of other sizes
+                    print(f"Note: memory ran out; {name} begins again with smaller batches.")
+                results = self._try(name, options, snapshot_pkl, is_last_try=True)
+            values.update(results or {})
         return values
+
+    def _with_batches(self, options: dict[str, Any], names: list[str]) -> dict[str, Any]:
+        """Options with a plan for these metrics, and with small batches if memory is short."""
+        options = dict(options, passes=None)
+        if self._is_memory_short:
+            resolution = options["G"].img_resolution
+            size = metric_utils.default_batch_gen(resolution, self.worker.device)
+            options["batch_gen"] = max(1, size // SMALLER_BATCHES)
+        options["passes"] = metric_main.plan(names, **options)
+        return options
+
+    def _try(
+        self, name: str, options: dict[str, Any], snapshot_pkl: Path, is_last_try: bool
+    ) -> dict[str, float] | None:
+        """Values of a metric, empty if it fails; `None` if it is worth another try."""
+        results: dict[str, float] | None = {}
+        if "batch_gen" in options and not metric_main.get_metric(name).shares_images:
+            options = {**options, "batch_gen": 1}  # these have small batches anyway
+        try:
+            with devices.using_tf32(False):
+                results = self._evaluate(name, options, snapshot_pkl)
+        except Exception as error:  # no failure of a metric may end the run
+            if not is_last_try and self._has_memory_run_out(error):
+                results = None
+            elif self.worker.is_main:
+                _warn_of_failure(name, error, snapshot_pkl)
+        devices.free_memory(self.worker.device)  # training needs blocks of other sizes
+        return results
+
+    def _has_memory_run_out(self, error: Exception) -> bool:
+        """Whether an error has this cause in one of the processes, which all have failed."""
+        is_short = errors.is_out_of_memory(error)
+        if self.worker.size == 1:
+            return is_short
+        # Another kind of error can be that of one process alone, while the others do not ask.
+        is_common = lockstep.is_known_to_all(error)
+        return is_common and memory.short_process(self.worker, is_short) is not None
 
     def _evaluate(self, name: str, options: dict[str, Any], snapshot_pkl: Path) -> dict[str, float]:
         result = metric_main.calc_metric(name, progress=ProgressMonitor(verbose=True), **options)

@@ -16,6 +16,11 @@ def are_finite(module: torch.nn.Module) -> bool:
     return bool(grads) and math.isfinite(torch.stack(torch._foreach_norm(grads)).sum().item())
 
 
+def exist(module: torch.nn.Module) -> bool:
+    """Whether a network has gradients."""
+    return any(param.grad is not None for param in module.parameters())
+
+
 def join(module: torch.nn.Module) -> Tensor | None:
     """All gradients of a network, `[number]`, in the order of its parameters, or `None`.
 

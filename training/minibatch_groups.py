@@ -50,6 +50,22 @@ def notice(batch: int, gpus: int, batch_gpu: int, wanted: int, is_continued: boo
     )
 
 
+def pass_sizes(per_process: int, wanted: int) -> list[int]:
+    """Numbers of samples per pass to choose from, the largest first, with the largest groups.
+
+    Args:
+        per_process: Samples per process, in one pass or several.
+        wanted: The requested group size.
+
+    Returns:
+        An empty list if every number has groups below the minimum, see `smaller_batch_gpu`.
+    """
+    sizes = [per_process + 1]
+    while (smaller := smaller_batch_gpu(per_process, sizes[-1], wanted)) is not None:
+        sizes.append(smaller)
+    return sizes[1:]
+
+
 def smaller_batch_gpu(per_process: int, batch_gpu: int, wanted: int) -> int | None:
     """The next smaller number of samples per pass, with the largest possible groups.
 

@@ -8,7 +8,7 @@ follow from the fields.
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, Final, Literal, TypeVar, get_args
 
 import click
 
@@ -25,7 +25,8 @@ AugPipe = Literal[
 Cache = Literal["none", "ram", "auto"]
 Precision = Literal["fp32", "fp16", "bf16"]
 
-AUTO = "auto"  # a value to choose when the dataset is open
+# A value to choose when the dataset is open, or the run is set up.
+AUTO: Final = "auto"
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -42,8 +43,10 @@ class MetricNames(cli.NameList):
         return super().convert(value, param, ctx)
 
 
-class Gamma(cli.FiniteFloat):
-    """A weight of R1, or `AUTO`."""
+class _OrAuto(click.ParamType):
+    """Adds `AUTO` to the values of the type that follows in the list of base classes."""
+
+    does: str  # what happens with `AUTO`
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if value == AUTO:
@@ -51,7 +54,19 @@ class Gamma(cli.FiniteFloat):
         try:
             return super().convert(value, param, ctx)
         except click.BadParameter as error:
-            self.fail(f"{error.message}; {AUTO} chooses one for the dataset", param, ctx)
+            self.fail(f"{error.message}; {AUTO} {self.does}", param, ctx)
+
+
+class Gamma(_OrAuto, cli.FiniteFloat):
+    """A weight of R1, or `AUTO`."""
+
+    does = "chooses one for the dataset"
+
+
+class PassSize(_OrAuto, cli.WholeNumber):
+    """A number of samples, or `AUTO`."""
+
+    does = "tries how many fit into memory"
 
 
 def _option(
@@ -142,11 +157,13 @@ class TrainOptions:
         default=None,
         may_change=True,
     )
-    batch_gpu: int | None = _option(
-        _FROM_1,
-        "Samples per process and pass; gradients accumulate.  [default: batch / gpus]",
+    batch_gpu: int | Literal["auto"] | None = _option(
+        PassSize(min=1),
+        "Samples per process and pass; gradients accumulate; auto tries how many fit into memory."
+        "  [default: batch / gpus]",
         default=None,
         may_change=True,
+        metavar="NUMBER|auto",
     )
     cbase: int = _option(_FROM_1, "Capacity multiplier.", default=32768)
     cmax: int = _option(_FROM_1, "Largest number of feature maps.", default=512)

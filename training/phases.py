@@ -10,8 +10,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from torch import Tensor
 
 import dnnlib
+from dnnlib import heartbeat
+from training.loss import StyleGAN2Loss
+
+# Real images, their labels, latents, and the labels of these.
+Batch = tuple[Tensor, Tensor, Tensor, Tensor]
 
 
 @dataclass
@@ -74,6 +80,24 @@ def lazy_optimizer_kwargs(opt_kwargs: dict[str, Any], reg_interval: int) -> dict
         "lr": opt_kwargs["lr"] * ratio,
         "betas": [beta**ratio for beta in opt_kwargs["betas"]],
     }
+
+
+def accumulate_gradients(
+    loss: StyleGAN2Loss, phase: Phase, batch: Batch, batch_gpu: int, cur_nimg: int
+) -> None:
+    """Add the gradients of a phase, averaged over passes of `batch_gpu` samples, to its network."""
+    passes = [tensor.split(batch_gpu) for tensor in batch]
+    for real_img, real_c, gen_z, gen_c in zip(*passes, strict=True):
+        loss.accumulate_gradients(
+            phase=phase.name,
+            real_img=real_img,
+            real_c=real_c,
+            gen_z=gen_z,
+            gen_c=gen_c,
+            gain=phase.interval / len(passes[0]),
+            cur_nimg=cur_nimg,
+        )
+        heartbeat.beat()
 
 
 def optimizers(phases: Iterable[Phase]) -> dict[str, torch.optim.Optimizer]:

@@ -23,8 +23,7 @@ def capture(device: torch.device) -> dict[str, Any]:
     return {
         "python": (version, torch.tensor(numbers, dtype=torch.int64), gauss_next),
         "numpy": (name, torch.from_numpy(keys.astype(np.int64)), position, has_gauss, gauss),
-        "torch": torch.get_rng_state(),
-        "device": _device_state(device),
+        **capture_torch(device),
     }
 
 
@@ -34,6 +33,16 @@ def restore(state: dict[str, Any], device: torch.device) -> None:
     random.setstate((version, tuple(numbers.tolist()), gauss_next))
     name, keys, position, has_gauss, gauss = state["numpy"]
     np.random.set_state((name, keys.numpy().astype(np.uint32), position, has_gauss, gauss))
+    restore_torch(state, device)
+
+
+def capture_torch(device: torch.device) -> dict[str, Any]:
+    """States of the generators of PyTorch and the device, in less than a microsecond on CPUs."""
+    return {"torch": torch.get_rng_state(), "device": _device_state(device)}
+
+
+def restore_torch(state: dict[str, Any], device: torch.device) -> None:
+    """Set these generators to states of `capture` or `capture_torch`, as `restore` does."""
     torch.set_rng_state(state["torch"])
     if state["device"] is not None and state["device"][0] == device.type:
         _set_device_state(device, state["device"][1])

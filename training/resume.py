@@ -11,7 +11,7 @@ from data import fingerprint
 from dnnlib.addresses import is_address
 from dnnlib.errors import InputError
 from dnnlib.text import printable
-from training import checkpoint, options
+from training import checkpoint, minibatch_groups, options
 from training.options import CHANGEABLE, TrainOptions
 
 
@@ -97,6 +97,36 @@ def combine(saved: Mapping[str, Any], given: Mapping[str, Any]) -> TrainOptions:
             check_unchanged(options.flag_of(name), getattr(completed, name), given[name])
     changes = {name: value for name, value in given.items() if name in CHANGEABLE}
     return dataclasses.replace(before, **changes)
+
+
+def fit_batch_gpu(
+    options: TrainOptions, given: Mapping[str, Any]
+) -> tuple[TrainOptions, str | None]:
+    """Change a saved `--batch-gpu` that does not suit another `--gpus`, and say so.
+
+    The run may have found the saved value itself, so the user need not know it.
+
+    Args:
+        options: The options of the continued run.
+        given: The options on the command line now.
+
+    Returns:
+        The options with the next smaller value that is possible, and a note; both are unchanged and
+        `None` if the value suits, or comes from the command line.
+    """
+    saved, per_process = options.batch_gpu, options.batch // options.gpus
+    is_fixed = "gpus" not in given or "batch_gpu" in given or options.batch % options.gpus != 0
+    if is_fixed or not isinstance(saved, int) or per_process % saved == 0:
+        return options, None
+    sizes = minibatch_groups.pass_sizes(per_process, options.mbstd_group)
+    batch_gpu = next((size for size in sizes if size <= saved), None)
+    if batch_gpu is None:
+        return options, None  # is refused
+    note = (
+        f"Note: --batch-gpu={saved} of the run does not suit --gpus={options.gpus}: from here on "
+        f"it is {batch_gpu}."
+    )
+    return dataclasses.replace(options, batch_gpu=batch_gpu), note
 
 
 def nothing_to_train(cur_nimg: int, total_kimg: int) -> str | None:

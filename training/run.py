@@ -15,8 +15,11 @@ from torch_utils.distributed import Worker
 from training import (
     build,
     kernels,
+    memory,
+    memory_trial,
     phases,
     precision,
+    preflight,
     random_state,
     snapshot,
     training_data,
@@ -27,6 +30,7 @@ from training.config import TrainConfig
 from training.evaluation import SnapshotMetrics
 from training.health import Health
 from training.log import RunLog
+from training.options import AUTO
 from training.progress import Progress
 from training.time_limit import TimeLimit
 from training.wandb_log import WandbLog
@@ -60,6 +64,8 @@ class Run:
         self.batch_idx = 0
         self.tick = 0
         self.tick_start_nimg = 0
+        self.begun_batch: memory.BegunBatch | None = None
+        self.num_lowered = 0  # times, since the program was started
         self.progress = Progress(
             config.total_kimg * 1000,
             config.kimg_per_tick * 1000,
@@ -96,7 +102,11 @@ class Run:
         self.stats.gather()
         ranks = collectives.gather(
             self.worker,
-            dict(random=random_state.capture(self.device), loss=self.loss.state_dict()),
+            dict(
+                random=random_state.capture(self.device),
+                loss=self.loss.state_dict(),
+                begun=None if self.begun_batch is None else dataclasses.asdict(self.begun_batch),
+            ),
         )
         if self.log is None or self.sheet is None or self.watch is None:
             return None
@@ -122,6 +132,7 @@ class Run:
             stats=self.stats.state_dict(),
             ranks=ranks,
             sheet_z=torch.cat(self.sheet.z).cpu(),
+            pass_sizes=list(self.pass_sizes),
             stats_jsonl_bytes=self.log.num_bytes(),
             durations=dict(self.limit.durations),
             **self.snapshots.state_dict(),
@@ -151,13 +162,26 @@ class Run:
             self.ada.signs.load_state_dict(state["ada"])
         self.stats.load_state_dict(state["stats"])
         self._load_state_of_process(state["ranks"])
+        self._load_pass_sizes(state.get("pass_sizes") or [])
         self.limit.durations = dict(state.get("durations") or {})
         self.snapshots.load_state_dict(state, self._has_other_data(state))
         if self.watch is not None:
             self.watch.load_state_dict(state.get("watch"))
         self.say(f"Continuing at {self.cur_nimg / 1000:.1f} kimg, tick {self.tick}.\n")
 
+    def _load_pass_sizes(self, pass_sizes: list[int]) -> None:
+        """Take over that the run has lowered `--batch-gpu`, unless another value was given now."""
+        if len(pass_sizes) < 2 or pass_sizes[-1] != self.config.batch_gpu:
+            return
+        self.pass_sizes = pass_sizes
+        self.say(
+            f"Note: memory was short, and the run has lowered --batch-gpu from {pass_sizes[0]} to "
+            f"{pass_sizes[-1]}; it goes on with this, unless --batch-gpu is given."
+        )
+
     def _load_state_of_process(self, ranks: list[dict[str, Any]]) -> None:
+        if ranks[0].get("begun") is not None:
+            self.begun_batch = memory.begun_batch([rank["begun"] for rank in ranks], self.worker)
         if len(ranks) == self.worker.size:
             rank_state = ranks[self.worker.rank]
             self.loss.load_state_dict(rank_state["loss"])
@@ -190,6 +214,11 @@ class Run:
         self.metrics = SnapshotMetrics(self.worker, self.config)
         images = build.network_kwargs(self.training_set)
         kernels.compile_ahead(self.config, self.device, **images)
+        if self.config.options.batch_gpu == AUTO:
+            self.config = memory_trial.choose(self.worker, self.config, images, self.say)
+            if self.worker.is_main:
+                preflight.save_options(self.config)
+        self.pass_sizes = [self.config.batch_gpu]  # grows when memory runs out
         self._set_up_networks(images, is_new=state is None)
         self._set_up_augmentation()
         self._set_up_phases()
@@ -267,6 +296,8 @@ class Run:
             *phases.make_phases("G", self.G, config.G_opt_kwargs, config.G_reg_interval),
             *phases.make_phases("D", self.D, config.D_opt_kwargs, config.D_reg_interval),
         ]
+        self.averages = [b for key, b in self.G.named_buffers() if key.endswith(("_avg", "_ema"))]
+        self.undo = memory.PhaseUndo([*self.averages, self.loss.pl_mean], self.device)
         self.health = Health(
             [phase.name for phase in self.phases], config.max_nan_steps, self.device
         )

@@ -1,5 +1,6 @@
 """Snapshots of a run: a sheet of generated images, a network pickle, and the metrics of both."""
 
+import contextlib
 import copy
 import pickle
 from collections.abc import Callable
@@ -14,11 +15,11 @@ from data.dataset import Dataset
 from dnnlib import errors, heartbeat
 from dnnlib.heartbeat import BeatingFile
 from dnnlib.util import format_time, open_atomic
-from torch_utils import collectives
+from torch_utils import collectives, devices
 from torch_utils.distributed import Worker
 from torch_utils.images import save_image_grid
 from torch_utils.misc import are_finite, check_ddp_consistency, nonfinite_tensors
-from training import checkpoint, diversity, run_dirs
+from training import checkpoint, diversity, memory, run_dirs
 from training.best_snapshot import BestSnapshot
 from training.config import TrainConfig
 from training.evaluation import SnapshotMetrics
@@ -262,21 +263,19 @@ class SampleSheet:
         self.chosen = diversity.choose(*self.grid_size)
         self.chosen_reals = torch.from_numpy(real_images[self.chosen])
 
-    @torch.no_grad()
     def save_fakes(self, G_ema: torch.nn.Module, path: Path) -> None:
         """Write the images that a generator makes of the latents, with constant noise.
 
-        A sheet can hold a thousand images, so a terminal shows a progress bar. Pixels that are not
-        finite become black, with a printed notice: a bad sheet does not end a run.
+        Pixels that are not finite become black, with a printed notice: a bad sheet does not end a
+        run. If memory runs out, this and all later sheets are made in smaller batches.
+
+        Raises:
+            OSError: If the file cannot be written, or memory is not enough for a single image.
         """
-        batches = tqdm(
-            zip(self.z, self.c, strict=True), path.name, len(self.z), leave=False, disable=None
-        )
-        parts: list[Tensor] = []
-        for z, c in batches:
-            parts.append(G_ema(z, c, noise_mode="const").cpu())
-            heartbeat.beat()  # otherwise the watchdog would consider this process stuck
-        img = torch.cat(parts)
+        while (img := self._generate(G_ema, path.name)) is None:
+            if len(self.z[0]) == 1:
+                raise memory.file_error(path)
+            self._halve_batches(path.name)
         if num_bad := len(img) - int(are_finite(img).count_nonzero()):
             print(
                 f"Note: {num_bad} of {len(img)} images of {path.name} hold NaN or infinite values, "
@@ -284,6 +283,35 @@ class SampleSheet:
             )
             img = img.nan_to_num(nan=-1, posinf=-1, neginf=-1)
         save_image_grid(img, path, drange=(-1, 1), grid_size=self.grid_size)
+
+    @torch.no_grad()
+    def _generate(self, G_ema: torch.nn.Module, name: str) -> Tensor | None:
+        """All images, on the CPU; `None` if memory runs out.
+
+        A sheet can hold a thousand images, so a terminal shows a progress bar.
+        """
+        batches = tqdm(
+            zip(self.z, self.c, strict=True), name, len(self.z), leave=False, disable=None
+        )
+        parts: list[Tensor] = []
+        try:
+            with contextlib.closing(batches):
+                for z, c in batches:
+                    parts.append(G_ema(z, c, noise_mode="const").cpu())
+                    heartbeat.beat()  # otherwise the watchdog would consider this process stuck
+            return torch.cat(parts)
+        except Exception as error:
+            if not errors.is_out_of_memory(error):
+                raise
+            return None
+
+    def _halve_batches(self, name: str) -> None:
+        devices.free_memory(self.z[0].device)
+        num = len(self.z[0]) // 2
+        self.z, self.c = torch.cat(self.z).split(num), torch.cat(self.c).split(num)
+        print(
+            f"Note: memory ran out for {name}; the images of sheets are now made {num} at a time."
+        )
 
 
 def save_network_pickle(
@@ -303,6 +331,7 @@ def save_network_pickle(
         dataset_fingerprint: Identifies the data, if it is known; see `data.fingerprint`.
 
     Raises:
+        OSError: If the file cannot be written, or memory is not enough even after a second try.
         RuntimeError: If the processes' networks differ.
     """
     if worker.size > 1:
@@ -311,10 +340,13 @@ def save_network_pickle(
                 check_ddp_consistency(module)
     if not worker.is_main:
         return
-    data: dict[str, Any] = {
-        name: None if module is None else copy.deepcopy(module).eval().requires_grad_(False).cpu()
-        for name, module in networks.items()
-    }
+    data: dict[str, Any] | None = _copy_to_cpu(networks)
+    if data is None:
+        print(f"Note: memory ran out for {path.name}; trying again with all that can be freed.")
+        devices.free_memory(worker.device)
+        data = _copy_to_cpu(networks)
+    if data is None:
+        raise memory.file_error(path)
     damaged = {
         name: len(tensors)
         for name, module in data.items()
@@ -329,3 +361,18 @@ def save_network_pickle(
         data["dataset_fingerprint"] = dict(dataset_fingerprint)
     with open_atomic(path) as f:
         pickle.dump(data, BeatingFile(f))
+
+
+def _copy_to_cpu(networks: dict[str, torch.nn.Module | None]) -> dict[str, Any] | None:
+    """Copies of networks, ready for use, on the CPU; `None` if memory runs out."""
+    try:
+        return {
+            name: None
+            if module is None
+            else copy.deepcopy(module).eval().requires_grad_(False).cpu()
+            for name, module in networks.items()
+        }
+    except Exception as error:
+        if not errors.is_out_of_memory(error):
+            raise
+        return None

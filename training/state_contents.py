@@ -145,9 +145,18 @@ def _are_ranks(value: Any) -> bool:
         and all(
             _has("random", "loss")(rank)
             and isinstance(rank["loss"], dict)
+            and _is_begun_or_none(rank.get("begun"))
             and _is_random_state(rank["random"])
             for rank in value
         )
+    )
+
+
+def _is_begun_or_none(value: Any) -> bool:
+    return value is None or (
+        _has("gen_z", "gen_c", "done")(value)
+        and all(_is_tensor(3)(value[name]) for name in ("gen_z", "gen_c"))
+        and isinstance(value["done"], list)
     )
 
 
@@ -251,6 +260,7 @@ _OPTIONAL_PARTS = {
     "dataset_fingerprint": _is_dict_or_none,
     "given": _is_dict_or_none,
     "missing": _are_names_or_none,
+    "pass_sizes": _are_counts_or_none,
     "kept_kimg": _are_counts_or_none,
     "best": _is_best_or_none,
     "durations": _are_durations_or_none,

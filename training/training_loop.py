@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 import dnnlib
-from dnnlib import errors, heartbeat
+from dnnlib import errors
 from dnnlib.errors import MachineError
 from torch_utils import collectives, devices, training_stats, watchdog
 from torch_utils.distributed import Worker
@@ -23,13 +23,15 @@ from training import (
     gradients,
     health,
     log,
+    memory,
+    phases,
     resume,
     training_data,
 )
 from training.agreement import Agreement
 from training.build import network_kwargs as network_kwargs
 from training.config import TrainConfig
-from training.phases import Phase
+from training.phases import Batch, Phase
 from training.run import Run
 from training.snapshot_grid import setup_snapshot_image_grid as setup_snapshot_image_grid
 from training.stop_request import StopRequest
@@ -89,6 +91,11 @@ class Trainer(Run):
         nothing_to_train = resume.nothing_to_train(self.cur_nimg, self.config.total_kimg)
         try:
             ending = self._train(stop_request)
+        except memory.ShortageError:
+            self._save_state(must_succeed=False)  # with the phases of this batch that have run
+            if self.state_nimg == self.cur_nimg:
+                self.say(f"The state is saved in {self.run_dir}, to continue from this phase.")
+            raise
         except Exception as error:
             if not errors.is_out_of_memory(error):
                 raise
@@ -176,13 +183,13 @@ class Trainer(Run):
     def _train_batch(self) -> None:
         """Run the phases that are due on one batch, then average weights and adapt augmentation."""
         real_img, real_c = training_data.load_batch(self.batches, self.device)
-        shape = [len(self.phases), len(real_img)]
-        gen_z = torch.randn([*shape, self.G.z_dim], device=self.device)
-        gen_c = training_data.draw_labels(self.training_set, math.prod(shape), self.device)
-        gen_c = gen_c.view(*shape, -1)
-        for phase, phase_z, phase_c in zip(self.phases, gen_z, gen_c, strict=True):
-            if self.batch_idx % phase.interval == 0:
-                self._run_phase(phase, real_img, real_c, phase_z, phase_c)
+        begun = self.begun_batch or self._begin_batch(len(real_img))
+        self.begun_batch = begun
+        for phase, gen_z, gen_c in zip(self.phases, begun.gen_z, begun.gen_c, strict=True):
+            if self.batch_idx % phase.interval == 0 and phase.name not in begun.done:
+                self._run_phase(phase, real_img, real_c, gen_z, gen_c)
+                begun.done.append(phase.name)
+        self.begun_batch = None
 
         beta = ema.ema_beta(
             self.config.batch_size, self.cur_nimg, self.config.ema_kimg, self.config.ema_rampup
@@ -195,48 +202,97 @@ class Trainer(Run):
         if self.batch_idx % health.CHECK_INTERVAL == 0:
             self.health.check(self.networks())
 
+    def _begin_batch(self, num_samples: int) -> memory.BegunBatch:
+        """Draw latents and labels for all phases of this process."""
+        shape = [len(self.phases), num_samples]
+        gen_z = torch.randn([*shape, self.G.z_dim], device=self.device)
+        gen_c = training_data.draw_labels(self.training_set, math.prod(shape), self.device)
+        return memory.BegunBatch(gen_z, gen_c.view(*shape, -1))
+
     def _run_phase(
         self, phase: Phase, real_img: Tensor, real_c: Tensor, gen_z: Tensor, gen_c: Tensor
     ) -> None:
         with torch.autograd.profiler.record_function(phase.name), phase.timer:
             phase.module.requires_grad_(True)
-            passes = [t.split(self.config.batch_gpu) for t in (real_img, real_c, gen_z, gen_c)]
-            for pass_real_img, pass_real_c, pass_gen_z, pass_gen_c in zip(*passes, strict=True):
-                self.loss.accumulate_gradients(
-                    phase=phase.name,
-                    real_img=pass_real_img,
-                    real_c=pass_real_c,
-                    gen_z=pass_gen_z,
-                    gen_c=pass_gen_c,
-                    gain=phase.interval / len(passes[0]),
-                    cur_nimg=self.cur_nimg,
-                )
-                heartbeat.beat()
+            self.undo.mark()
+            batch = (real_img, real_c, gen_z, gen_c)
+            while (short_process := self._accumulate(phase, batch)) is not None:
+                self.undo.restore(phase)
+                self._lower_batch_gpu(phase.name, short_process)
             phase.module.requires_grad_(False)
             self._step(phase)
             phase.optimizer.zero_grad(set_to_none=True)  # frees the memory for the other phases
 
+    def _accumulate(self, phase: Phase, batch: Batch) -> int | None:
+        """Compute the gradients of a phase; if memory runs out, return the rank of the process."""
+        with training_stats.held() as reports:
+            grads, is_short = None, False
+            try:
+                phases.accumulate_gradients(
+                    self.loss, phase, batch, self.config.batch_gpu, self.cur_nimg
+                )
+                grads = self._join(phase)
+            except Exception as error:
+                if not errors.is_out_of_memory(error):
+                    raise
+                is_short = True
+            # A process that lacks memory must tell the others before they exchange gradients.
+            short_process = memory.short_process(self.worker, is_short)
+            if short_process is not None:
+                reports.clear()
+                return short_process
+        self._share(phase, grads)
+        return None
+
+    def _lower_batch_gpu(self, phase_name: str, short_process: int) -> None:
+        """Make passes smaller, in all processes.
+
+        Raises:
+            ShortageError: If they cannot become smaller, or have become smaller too often.
+        """
+        devices.free_memory(self.device)
+        before, smaller = self.config.batch_gpu, self.config.smaller_batch_gpu
+        if smaller is None or self.num_lowered == memory.MAX_LOWERINGS:
+            raise memory.ShortageError(advice.on_memory(self.config, self.pass_sizes[0]))
+        self.num_lowered += 1
+        self.config = self.config.with_batch_gpu(smaller)
+        self.pass_sizes.append(smaller)
+        where = f" of process {short_process}" if self.worker.size > 1 else ""
+        with self.progress.paused():
+            self.say(
+                f"Note: the memory{where} was not enough for {phase_name}. --batch-gpu is lowered "
+                f"from {before} to {smaller}, and {phase_name} begins again; this is time "
+                f"{self.num_lowered} of at most {memory.MAX_LOWERINGS}."
+            )
+
     @torch.no_grad()
-    def _step(self, phase: Phase) -> None:
-        """Average the gradients over the processes, make them finite, update the weights."""
+    def _join(self, phase: Phase) -> Tensor | None:
+        """All gradients in one tensor; `None` if there are none, or they stay where they are."""
         # A single process on the CPU knows at once whether it must replace gradients; if not, as in
         # nearly all steps, they stay where they are.
         is_alone = self.worker.size == 1 and self.device.type == "cpu"
         if is_alone and gradients.are_finite(phase.module):
             self.health.count_finite(phase.name)
-        else:
-            grads = gradients.join(phase.module)
-            if grads is None:
-                return  # a phase whose weight is zero
+            return None
+        return gradients.join(phase.module)
+
+    @torch.no_grad()
+    def _share(self, phase: Phase, grads: Tensor | None) -> None:
+        """Average the gradients of `_join` over the processes, and make them finite."""
+        if grads is not None:
             collectives.average_one(self.worker, grads)
             gradients.replace(phase.module, self.health.make_finite(phase.name, grads))
-            del grads  # frees the memory of the copy
+
+    @torch.no_grad()
+    def _step(self, phase: Phase) -> None:
+        """Update the weights, and average what the processes have averaged on their own."""
+        if not gradients.exist(phase.module):
+            return  # a phase whose weight is zero
         phase.optimizer.step()
         if phase.name in ("Dmain", "Dboth"):
             # Each process has updated the generator's moving averages (w_avg, magnitude_ema) from
             # its own samples in this phase; their mean is the average over all samples.
-            averages = [b for key, b in self.G.named_buffers() if key.endswith(("_avg", "_ema"))]
-            collectives.average(self.worker, averages)
+            collectives.average(self.worker, self.averages)
 
     def _finish_tick(self, is_done: bool) -> None:
         """Print and log the tick that ends now; save snapshots when they are due."""
@@ -282,6 +338,8 @@ class Trainer(Run):
             self.say(f"Note: {num} gradients of this tick were not finite, and were replaced.")
         if num := self.batches.take_num_skipped():
             self.say(f"Note: {num} damaged images of this tick were skipped.")
+        if num := len(self.pass_sizes) - 1:
+            training_stats.report0("Progress/batch_gpu_lowered", num)
 
     def _save_state(self, must_succeed: bool) -> None:
         """Save the state, unless it was saved just now, or the losses have diverged."""

@@ -240,3 +240,42 @@ def test_two_processes_with_different_names_agree(tmp_path):
     }
     assert second["both"] == first["both"] and second["tick"].mean == 1.0
     assert last["only in the end"].num == 1
+
+
+def test_held_reports_count_after_the_block_in_their_order():
+    values = torch.arange(3.0)
+    collectors = [training_stats.Collector(), training_stats.Collector()]
+    with training_stats.held():
+        training_stats.report("b", values)
+        training_stats.report0("a", [])
+        values += 10  # a report is a copy
+        assert training_stats._new_nums == {}
+    collectors[0].update()
+    assert collectors[0].names() == ["b", "a"]
+    assert (collectors[0].mean("b"), collectors[0].num("b")) == (1, 3)
+
+
+@pytest.mark.parametrize("end", ["cleared", "error"])
+def test_held_reports_can_be_taken_back(end):
+    collector = training_stats.Collector()
+    training_stats.report("x", 1)
+    try:
+        with training_stats.held() as reports:
+            training_stats.report("x", 5)
+            training_stats.report("y", 5)
+            if end == "error":
+                raise KeyError
+            reports.clear()
+    except KeyError:
+        pass
+    training_stats.report("x", 2)
+    collector.update()
+    assert collector.names() == ["x"] and collector.mean("x") == 1.5
+
+
+def test_holding_twice_is_refused():
+    is_refused = pytest.raises(RuntimeError, match="already held")
+    with training_stats.held(), is_refused, training_stats.held():
+        pass
+    training_stats.report("x", 1)
+    assert training_stats._new_nums == {"x": 1}
