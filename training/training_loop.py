@@ -88,7 +88,9 @@ class Trainer(Run):
             RuntimeError: If the device runs out of memory, or training has died; the message says
                 what to do.
         """
-        nothing_to_train = resume.nothing_to_train(self.cur_nimg, self.config.total_kimg)
+        nothing_to_train = None
+        if not self.snapshots.missing:
+            nothing_to_train = resume.nothing_to_train(self.cur_nimg, self.config.total_kimg)
         try:
             ending = self._train(stop_request)
         except memory.ShortageError:

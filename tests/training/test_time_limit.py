@@ -148,6 +148,16 @@ def test_metrics_that_fit_into_no_session_are_left_out(tmp_path, monkeypatch, ca
     assert trainer.snapshots.network_path(8).exists()
 
 
+def test_session_that_only_writes_the_last_snapshot_says_done(tmp_path, monkeypatch, capsys):
+    _, trainer, evaluated = make_limited(tmp_path, TimeLimit(), monkeypatch)
+    trainer.cur_nimg = trainer.config.total_kimg * 1000
+    trainer.snapshots.missing = [SHEET, NETWORKS, METRICS]
+    assert trainer.train() == Ending.COMPLETE
+    trainer.close()
+    out = capsys.readouterr().out
+    assert len(evaluated) == 1 and "Done." in out and "nothing is trained" not in out
+
+
 def sessions(start, outdir, *options: str, num: int, script=PROJECT / "train.py") -> list[str]:
     """Sessions that stop because of the time; what they print."""
     outputs = []
