@@ -432,25 +432,14 @@ def memo(opts: MetricOptions) -> dict[str, float]:
 def fid50k_full_clean(opts: MetricOptions) -> dict[str, float]:
     """FID to all real images, resized without aliasing (Parmar et al. 2022)."""
     _use_all_images(opts)
-    value = frechet_inception_distance.compute_fid(
-        opts, max_real=None, num_gen=_num(opts), detector_kwargs=metric_utils.CLEAN_FEATURES
-    )
-    return dict(fid50k_full_clean=value)
+    return _fid("fid50k_full_clean", opts, None, detector_kwargs=metric_utils.CLEAN_FEATURES)
 
 
 @register_metric(detectors=["inception"], uses_dataset=True, shares_images=True)
 def kid50k_full_clean(opts: MetricOptions) -> dict[str, float]:
     """KID to all real images, resized without aliasing (Parmar et al. 2022)."""
     _use_all_images(opts)
-    value = kernel_inception_distance.compute_kid(
-        opts,
-        max_real=1000000,
-        num_gen=_num(opts),
-        num_subsets=100,
-        max_subset_size=1000,
-        detector_kwargs=metric_utils.CLEAN_FEATURES,
-    )
-    return dict(kid50k_full_clean=value)
+    return _kid("kid50k_full_clean", opts, 1000000, detector_kwargs=metric_utils.CLEAN_FEATURES)
 
 
 # Distances of features of vision transformers.
@@ -460,28 +449,18 @@ def kid50k_full_clean(opts: MetricOptions) -> dict[str, float]:
 def fd_dinov2(opts: MetricOptions) -> dict[str, float]:
     """Fréchet distance of DINOv2 features to all real images (Stein et al. 2023)."""
     _use_all_images(opts)
-    value = frechet_inception_distance.compute_fid(
-        opts, max_real=None, num_gen=_num(opts), detector="dinov2", detector_kwargs={}
-    )
+    result = _fid("fd_dinov2", opts, None, detector="dinov2", detector_kwargs={})
     _describe_detector(opts, "dinov2")
-    return dict(fd_dinov2=value)
+    return result
 
 
 @register_metric(detectors=["dinov2"], uses_dataset=True, shares_images=True)
 def kd_dinov2(opts: MetricOptions) -> dict[str, float]:
     """Kernel distance of DINOv2 features to all real images, as KID (Stein et al. 2023)."""
     _use_all_images(opts)
-    value = kernel_inception_distance.compute_kid(
-        opts,
-        max_real=1000000,
-        num_gen=_num(opts),
-        num_subsets=100,
-        max_subset_size=1000,
-        detector="dinov2",
-        detector_kwargs={},
-    )
+    result = _kid("kd_dinov2", opts, 1000000, detector="dinov2", detector_kwargs={})
     _describe_detector(opts, "dinov2")
-    return dict(kd_dinov2=value)
+    return result
 
 
 @register_metric(detectors=["clip"], uses_dataset=True, shares_images=True)
@@ -515,14 +494,19 @@ def _num(opts: MetricOptions) -> int:
     return opts.num or NUM_SAMPLES
 
 
-def _fid(name: str, opts: MetricOptions, max_real: int | None) -> dict[str, float]:
-    value = frechet_inception_distance.compute_fid(opts, max_real=max_real, num_gen=_num(opts))
+def _fid(name: str, opts: MetricOptions, max_real: int | None, **features: Any) -> dict[str, float]:
+    value = frechet_inception_distance.compute_fid(opts, max_real, _num(opts), **features)
     return {name: value}
 
 
-def _kid(name: str, opts: MetricOptions, max_real: int) -> dict[str, float]:
+def _kid(name: str, opts: MetricOptions, max_real: int, **features: Any) -> dict[str, float]:
     value = kernel_inception_distance.compute_kid(
-        opts, max_real=max_real, num_gen=_num(opts), num_subsets=100, max_subset_size=1000
+        opts,
+        max_real=max_real,
+        num_gen=_num(opts),
+        num_subsets=100,
+        max_subset_size=1000,
+        **features,
     )
     return {name: value}
 
