@@ -6,6 +6,7 @@ if __name__ == "__main__":  # Ctrl-C ends the script quietly even during the oth
     interrupts.end_quietly()
 
 import dataclasses
+import errno
 import os
 import warnings
 from collections.abc import Mapping, Sequence
@@ -358,6 +359,8 @@ def prepare_sheet(path: Path, rows: Sequence[Row]) -> None:
         )
     with cli.blame("--memo-sheet"):
         path.parent.mkdir(parents=True, exist_ok=True)
+        if not os.access(path.parent, os.W_OK | os.X_OK):  # an error now saves hours
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path.parent))
 
 
 def network_job(network: str, request: Request) -> Job:

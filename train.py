@@ -216,6 +216,8 @@ def new_run(options: dict[str, Any]) -> tuple[TrainConfig, ImageFolderDataset]:
         options = _with_gamma(options, training_set)
         click.echo(advice.on_automatic_gamma(options["gamma"]))
     _note_options_without_effect(options["aug"], given)
+    if options["d_map_depth"] is not None and not options["cond"]:
+        click.echo("Note: --d-map-depth has no effect without --cond=1: D then maps no labels.")
     train_options = _train_options(options)
     config = training_config.make_config(
         train_options,

@@ -22,7 +22,6 @@ SIGNS = {
     "pr": 1,
     "dc": 1,
     "is50k_mean": 1,
-    "memo_authpct": 1,
     "memo_copypct": -1,
     "ppl": -1,
     "eqt": 1,
@@ -65,8 +64,14 @@ class Row:
     @property
     def group(self) -> Hashable:
         """Equal for snapshots of one run."""
-        of = self.name if self.snapshot is None else os.path.dirname(self.name)
-        return of, self.subset, self.snapshot is None
+        return self.run, self.subset, self.snapshot is None
+
+    @property
+    def run(self) -> str:
+        """The folder of a snapshot, or the file of its record; for other rows, their name."""
+        if self.snapshot is None:
+            return self.name
+        return self.name.rpartition("network-snapshot-")[0].rstrip(f": {os.sep}") or os.curdir
 
 
 def make_rows(records: Iterable[Record]) -> tuple[list[Row], list[str]]:
@@ -141,7 +146,7 @@ def choose(rows: list[Row], show: Show, by: str | None = None) -> tuple[list[Row
     if num_lacking:
         notes.append(f"Note: {num_lacking} snapshots have no {by} and count as worse than others.")
     for group in groups.values():
-        where = printable(os.path.dirname(group[0].name))
+        where = printable(group[0].run)
         reasons = _reasons(group, by) if len(group) > 1 else []
         notes += [f"Warning: {by} of the snapshots in {where}: {why}" for why in reasons]
     return [max(group, key=lambda row: _rank(row, by)) for group in groups.values()], notes
@@ -224,7 +229,10 @@ def _real_images(records: Sequence[Record]) -> list[str | None]:
     return [p or of_files.get(d, d) for p, d in zip(pixels, datasets, strict=True)]
 
 
-def _describe_detectors(record: Record) -> str:
+def _describe_detectors(record: Record) -> str | None:
+    """The chosen files; `None` if the record states the network itself, wherever it came from."""
+    if "feature_network" in record.fields:
+        return None
     used = sorted((record.fields.get("detectors") or {}).items())
     return " and ".join(f"{name}={path}" for name, path in used) or "as published"
 

@@ -247,13 +247,14 @@ def _explain_missing(source: Source, reason: str) -> str:
 
 def _explain_missing_model(name: str, source: Source, reason: str) -> str:
     repository = vision_transformers.repository(name, source.location if source.is_chosen else None)
+    not_found = f"there is no folder {source.location}, and " if source.is_chosen else ""
     return (
-        f"the feature network {name!r} is missing: {repository} is not in the cache of the library "
-        f"transformers, and cannot be downloaded ({reason}). Fetch {model_files.NEEDED} "
-        f"of {HUB_URL}{repository} elsewhere, and put the two files into one folder; name it with "
-        f"--detector {name}=FOLDER (calc_metrics.py), or let it be the folder {name} in the folder "
-        f"that the environment variable {FOLDER_VARIABLE} names. No published SHA-256 is known: "
-        f"the names and shapes of all weights are checked"
+        f"the feature network {name!r} is missing: {not_found}{repository} is not in the cache of "
+        f"the library transformers, and cannot be downloaded ({reason}). Fetch "
+        f"{model_files.NEEDED} of {HUB_URL}{repository} elsewhere, and put the two files into one "
+        f"folder; name it with --detector {name}=FOLDER (calc_metrics.py), or let it be the folder "
+        f"{name} in the folder that the environment variable {FOLDER_VARIABLE} names. No published "
+        f"SHA-256 is known: the names and shapes of all weights are checked"
     )
 
 

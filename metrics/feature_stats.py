@@ -115,6 +115,8 @@ class FeatureStats:
     def get_all(self) -> np.ndarray:
         """All vectors, float32 `[N, num_features]`: where possible, the kept ones and no copy.
 
+        Other metrics may get the same array: nobody may change it.
+
         Raises:
             ValueError: If the vectors were not kept, or are not finite.
         """
@@ -236,4 +238,4 @@ class FeatureStats:
 
 
 def _to_numpy(moment: Tensor | None, shape: list[int]) -> np.ndarray:
-    return np.zeros(shape) if moment is None else moment.cpu().numpy()
+    return np.zeros(shape) if moment is None else moment.cpu().numpy().copy()

@@ -101,9 +101,11 @@ def compute_memo(
         capture_all=True,
     )
     views = real.get_all_torch().chunk(2 if is_mirrored else 1)  # mirrored images come last
+    views = tuple(view[:max_real] for view in views)
+    opts.details["num_real"] = len(views[0])  # copies do not count
     found = compare_features(
         opts,
-        [view[:max_real] for view in views],
+        views,
         gen.get_all_torch(),
         row_batch_size,
         col_batch_size,

@@ -96,7 +96,8 @@ def register_metric(
             asks for at once, are not enough.
         higher_is_better: Whether the better of two networks has the higher values.
         ranked_by: Ends of the names of the values that rank networks, such as `["_recall"]` for the
-            value `pr50k3_recall`; by default the value with the name of the metric.
+            value `pr50k3_recall`; by default the value with the name of the metric; none of them if
+            no value says which network is better.
         extrapolates: Whether the metric knows `MetricOptions.extrapolate`: it calls `compute_fid`.
     """
 
@@ -415,8 +416,7 @@ def dc50k5_full(opts: MetricOptions) -> dict[str, float]:
     uses_dataset=True,
     shares_images=True,
     needs_real_images=True,
-    higher_is_better=True,
-    ranked_by=["_authpct"],
+    ranked_by=[],  # images far from all training images are authentic, too
 )
 def memo(opts: MetricOptions) -> dict[str, float]:
     """Percentage of images that repeat none of up to 200 000 training images, and of copies."""
@@ -495,7 +495,9 @@ def _num(opts: MetricOptions) -> int:
 
 
 def _fid(name: str, opts: MetricOptions, max_real: int | None, **features: Any) -> dict[str, float]:
-    value = frechet_inception_distance.compute_fid(opts, max_real, _num(opts), **features)
+    value = frechet_inception_distance.compute_fid(
+        opts, max_real=max_real, num_gen=_num(opts), **features
+    )
     return {name: value}
 
 

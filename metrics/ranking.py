@@ -30,7 +30,7 @@ class Ranking:
 
 
 def of_metric(name: str) -> list[Ranking]:
-    """The values of a metric that rank networks, at least one."""
+    """The values of a metric that rank networks; there may be none."""
     metric = metric_main.get_metric(name)
     return [Ranking(name + end, name, metric.higher_is_better) for end in metric.ranked_by]
 

@@ -18,6 +18,7 @@ from dnnlib.errors import InputError
 from dnnlib.util import is_url
 
 FILE_PATTERN = "metric-*.jsonl"
+SNAPSHOT = re.compile(r"network-snapshot-([0-9]{1,12})\.\w+")
 NUM_SAMPLES = 50000  # generated images, if a record does not say
 
 
@@ -28,10 +29,12 @@ class Record:
     Attributes:
         fields: All of it; `metric_main.calc_metric` and `report_metric` say what there may be.
         folder: The run that keeps it; `None` for records in other files.
+        file: The file that it was read from.
     """
 
     fields: Mapping[str, Any]
     folder: Path | None = None
+    file: Path | None = None
 
     @property
     def metric(self) -> str:
@@ -55,11 +58,16 @@ class Record:
 
     @property
     def evaluated(self) -> str:
-        """Path or URL of the network or images that were evaluated."""
+        """Path or URL of the network or images that were evaluated.
+
+        A printed line names a snapshot of a run, but not the run; the line's file then comes first.
+        """
         path = self.fields.get("images")
         if path is not None:
             return path
         path = self.fields.get("snapshot_pkl") or "unknown"
+        if self.folder is None and self.file is not None and SNAPSHOT.fullmatch(path):
+            return f"{self.file}: {path}"
         if self.folder is None or is_url(path):
             return path
         return os.path.normpath(self.folder / path)
@@ -67,7 +75,7 @@ class Record:
     @property
     def snapshot(self) -> int | None:
         """The number of a snapshot of a run, thousands of images; `None` for other networks."""
-        found = re.fullmatch(r"network-snapshot-([0-9]{1,12})\.\w+", Path(self.evaluated).name)
+        found = SNAPSHOT.fullmatch(Path(self.fields.get("snapshot_pkl") or "").name)
         return None if found is None or self.is_of_images else int(found[1])
 
     @property
@@ -153,7 +161,7 @@ def read(path: str | os.PathLike) -> Reading:
             elif (fields := _parse(line)) is None:
                 damaged.append(number)
             else:
-                found.append(Record(fields, folder))
+                found.append(Record(fields, folder, path))
     return Reading(path, found, damaged, num_others)
 
 

@@ -168,7 +168,7 @@ def _galleries(runs: Sequence[RunFolder], room: int, left_out: list[str]) -> lis
                 left_out.append(
                     f"{run.name}: {len(files)} of {len(run.sheets)} sheets are here, evenly spaced."
                 )
-            share = room // num - 300  # for the markup around an image
+            share = max(room // num - 300, 0)  # for the markup around an image
             fakes = _copies(files, share, run.problems, progress)
             reals = [] if run.reals is None else [SheetFile(run.reals, 0, "real images")]
             real = _copies(reals, share, run.problems, progress)

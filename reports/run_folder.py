@@ -1,11 +1,14 @@
 """Read the folder of a training run; whatever is missing or damaged is counted and said."""
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from data import fingerprint
 from dnnlib import text
 from dnnlib.errors import InputError
-from reports import log_file, metric_records, options_table, sheets, statistics
+from reports import json_lines, log_file, metric_records, options_table, sheets, statistics
 from reports.log_file import Log
 from reports.sheets import SheetFile
 from reports.statistics import Statistics
@@ -70,7 +73,15 @@ def read(path: Path) -> RunFolder:
         stats = statistics.read(stats_path, problems)
         if not len(stats.kimg):
             problems.append(f"{stats_path.name} has no ticks yet: there are no curves.")
-    found = sheets.find(path)
+    # After a return to an older state, the folder holds what the run has not seen any more.
+    last_kimg = stats.kimg[-1] if len(stats.kimg) else math.inf
+    on_disk = sheets.find(path)
+    found = [sheet for sheet in on_disk if sheet.kimg <= last_kimg]
+    if len(found) < len(on_disk):
+        problems.append(
+            f"{len(on_disk) - len(found)} sheets of later images than the last tick are left out: "
+            "the run has gone back to an older state."
+        )
     if not found:
         problems.append("There are no sheets of generated images (fakes*.png).")
     reals = path / "reals.png"
@@ -79,12 +90,26 @@ def read(path: Path) -> RunFolder:
         options,
         options_table.total_kimg(options),
         stats,
-        metric_records.read(path, problems),
+        metric_records.read(path, last_kimg, _dataset(options), problems),
         found,
         reals if reals.is_file() else None,
         log_file.read(path / "log.txt", problems),
         problems,
     )
+
+
+def _dataset(options: Mapping[str, str]) -> str | None:
+    """Identity of the real images of a run, as in records of metrics; `None` if unknown."""
+    prefix = "dataset_fingerprint."
+    parts = {
+        name.removeprefix(prefix): json_lines.parse(value.encode())
+        for name, value in options.items()
+        if name.startswith(prefix)
+    }
+    try:
+        return fingerprint.short(parts) if parts else None
+    except KeyError:  # of another program
+        return None
 
 
 def _refusal(path: Path) -> str:

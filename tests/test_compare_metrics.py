@@ -223,3 +223,13 @@ def test_what_cannot_be_compared_is_refused(options, error, runs):
     own = [record(1, snapshot(i), "my_metric") for i in (1, 2)]
     Path("own.txt").write_text("".join(own))
     assert error in refuse(*options)
+
+
+def test_printed_lines_of_snapshots_with_the_same_name_stay_apart(runs):
+    for name, value in (("a.txt", 3), ("b.txt", 7)):
+        Path(name).write_text(record(value, snapshot(1)))
+    rows, _ = run("a.txt", "b.txt")
+    names = {" ".join(row[:-1]): row[-1] for row in rows[-2:]}
+    assert names == {
+        f"{name}: {snapshot(1)}": value for name, value in (("a.txt", "3"), ("b.txt", "7"))
+    }

@@ -47,6 +47,11 @@ def choose(keep_best: str | None, metrics: Sequence[str]) -> str | None:
         return keep_best
     if keep_best in metrics:
         values = ranking.of_metric(keep_best)
+        if not values:
+            raise InputError(
+                f"--keep-best={keep_best}: no value of this metric says which snapshot is better; "
+                "choose another one, or none"
+            )
         names = " or ".join(f"--keep-best={value.value_name}" for value in values)
         raise InputError(
             f"--keep-best={keep_best}: several values make up this metric; use {names}"

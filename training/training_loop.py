@@ -94,7 +94,8 @@ class Trainer(Run):
         try:
             ending = self._train(stop_request)
         except memory.ShortageError:
-            self._save_state(must_succeed=False)  # with the phases of this batch that have run
+            self.state_nimg = None  # a state of this moment lacks the phases that have run since
+            self._save_state(must_succeed=False)
             if self.state_nimg == self.cur_nimg:
                 self.say(f"The state is saved in {self.run_dir}, to continue from this phase.")
             raise

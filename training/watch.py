@@ -11,6 +11,7 @@ import torch
 
 from dnnlib import errors
 from metrics import ranking
+from torch_utils import devices
 from torch_utils.training_stats import Collector
 from training import checkpoint, diversity, metric_history, symptoms
 from training.config import TrainConfig
@@ -144,14 +145,15 @@ class Watch:
                 torch.cat(self.sheet.z)[chosen],
                 torch.cat(self.sheet.c)[chosen],
                 self.sheet.chosen_reals,
-                self.config.batch_gpu,
+                len(self.sheet.z[0]),  # the run makes these batches smaller when memory is short
             )
         except Exception as error:
             if not errors.is_out_of_memory(error):
                 raise
-            self._can_measure = False
-            print("Note: there is no memory to measure the diversity of images; it is left out.")
-            return diversity.Diversity()
+        self._can_measure = False
+        devices.free_memory(self.sheet.z[0].device)
+        print("Note: there is no memory to measure the diversity of images; it is left out.")
+        return diversity.Diversity()
 
     def _look_at_disk(self, run_dir: Path, cur_nimg: int) -> Finding | None:
         """Compare the free space with the files to come, once their sizes are known."""

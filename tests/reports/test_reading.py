@@ -97,15 +97,24 @@ def test_metrics_of_other_settings_are_left_out_and_counted(tmp_path):
         record(200, 60, subset=0),
     ]
     elsewhere = dict(metric="fid50k_full", results=dict(fid50k_full=1), snapshot_pkl="else.pkl")
-    lines += [record(400, 7, num=50000), json.dumps(elsewhere) + "\n", '{"metric": "fid50']
+    lines += [
+        record(400, 7, num=50000),
+        record(400, 9, dataset="other"),
+        record(600, 1),
+        json.dumps(elsewhere) + "\n",
+        '{"metric": "fid50',
+    ]
     (tmp_path / "metric-fid50k_full.jsonl").write_text("".join(lines))
     problems = []
-    assert metric_records.read(tmp_path, problems) == {"fid50k_full": {0: 300, 200: 8, 400: 7}}
+    assert metric_records.read(tmp_path, 400.0, "own", problems) == {
+        "fid50k_full": {0: 300, 200: 8, 400: 7}
+    }
     assert problems == [
-        f"Left out in {tmp_path / 'metric-fid50k_full.jsonl'}: 1 damaged (line 8).",
-        "metric-fid50k_full.jsonl: 2 records of other settings (--num, --seed, --detector, "
-        "--images, --subset) are left out.",
+        f"Left out in {tmp_path / 'metric-fid50k_full.jsonl'}: 1 damaged (line 10).",
+        "metric-fid50k_full.jsonl: 3 records of other settings (--data, --num, --seed, "
+        "--detector, --images, --subset) are left out.",
         "metric-fid50k_full.jsonl: 1 records without a snapshot of the run are left out.",
+        "metric-fid50k_full.jsonl: 1 records of later snapshots than the last tick are left out.",
     ]
 
 
