@@ -105,6 +105,8 @@ class BestSnapshot:
         self._worker = worker
         self._run_dir = run_dir
         self.standing = Standing()
+        # State of earlier sessions, handed on to later ones while nothing is followed.
+        self._unfollowed: Mapping[str, Any] | None = None
         self.ranking: Ranking | None = None
         if value_name is not None:
             self.ranking = ranking.of_metrics(available).get(value_name)
@@ -117,21 +119,23 @@ class BestSnapshot:
                 self._say(f"{PICKLE} will be the snapshot with {self.ranking.describe()}.")
 
     def state_dict(self) -> dict[str, Any] | None:
-        """What a continued run needs to know; `None` if nothing is followed."""
+        """What a continued run needs to know; `None` if nothing was ever followed."""
         if self.ranking is None:
-            return None
+            return copy.deepcopy(self._unfollowed)
         return dict(value_name=self.ranking.value_name, **dataclasses.asdict(self.standing))
 
     def load_state_dict(self, state: Mapping[str, Any] | None, is_other_data: bool) -> None:
         """Continue from a state; `restore` then sees to the file.
 
-        Values of another metric, or of other data, cannot be compared: they are forgotten.
+        Values of another metric, or of other data, cannot be compared: they are forgotten. If this
+        session follows no value, the state is kept for one that does.
 
         Args:
             state: Result of `state_dict`; `None` if the run has followed no value until now.
             is_other_data: Whether the run goes on with other data than those of the state.
         """
         if self.ranking is None:
+            self._unfollowed = None if is_other_data else copy.deepcopy(state)
             return
         if state is None:
             reason = "the run has not looked for it until now"
@@ -140,8 +144,7 @@ class BestSnapshot:
         elif is_other_data:
             reason = "values of other data cannot be compared"
         else:
-            values = {key: value for key, value in state.items() if key != "value_name"}
-            self.standing = copy.deepcopy(Standing(**values))
+            self.standing = _standing_in(state)
             return
         self._say(f"Note: the best snapshot is looked for from here on: {reason}.")
 
@@ -196,10 +199,12 @@ class BestSnapshot:
     def wanted(self, oldest_state: int) -> list[int]:
         """Snapshots that must stay, by their images: the best one, and those of older states.
 
+        The best of earlier sessions stays even if this session follows no value.
+
         Args:
             oldest_state: Images of the oldest state from which the run could continue.
         """
-        best = self.standing
+        best = self.standing if self._unfollowed is None else _standing_in(self._unfollowed)
         if best.value is None:
             return []
         # The state of a snapshot is saved before the snapshot is evaluated.
@@ -265,6 +270,12 @@ class BestSnapshot:
     def _say(self, text: str) -> None:
         if self._worker.is_main:
             print(text)
+
+
+def _standing_in(state: Mapping[str, Any]) -> Standing:
+    """The best so far of a state, see `BestSnapshot.state_dict`."""
+    values = {key: value for key, value in state.items() if key != "value_name"}
+    return copy.deepcopy(Standing(**values))
 
 
 def _size_and_time(path: Path) -> tuple[int, int]:

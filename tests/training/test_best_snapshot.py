@@ -125,6 +125,26 @@ def test_without_its_metric_nothing_is_followed(tmp_path, capsys):
     assert "Warning: without fid50k_full the best snapshot is unknown" in capsys.readouterr().out
 
 
+def test_session_without_the_metric_hands_the_best_on(tmp_path, capsys):
+    before = follow(tmp_path, 5.0, 3.0, 4.0)
+    state = before.state_dict()
+    without = BestSnapshot(Worker(), tmp_path, None, [])
+    without.load_state_dict(state, is_other_data=False)
+    without.restore(3000)
+    without.update({}, 4000)
+    assert without.standing.num_worse == 0  # --patience has no effect
+    assert without.wanted(oldest_state=2000) == before.wanted(oldest_state=2000) == [1000, 2000]
+    assert without.state_dict() == state
+    after = BestSnapshot(Worker(), tmp_path, FID, [FID])
+    after.load_state_dict(without.state_dict(), is_other_data=False)
+    after.restore(4000)
+    evaluate(after, tmp_path, 5, 3.5)
+    assert content(tmp_path) == "2: 3.0"
+    assert "from here on" not in capsys.readouterr().out
+    without.load_state_dict(state, is_other_data=True)
+    assert without.state_dict() is None and without.wanted(oldest_state=0) == []
+
+
 def test_full_disk_leaves_the_previous_best(tmp_path, monkeypatch, capsys):
     best = follow(tmp_path, 5.0)
     full = OSError(errno.ENOSPC, "No space left on device", "network-best.pkl")
