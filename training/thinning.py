@@ -55,7 +55,11 @@ class KeptSnapshots:
         """
         if not self._keep:
             return
-        states = checkpoint.states(self._run_dir)
+        try:
+            states = checkpoint.states(self._run_dir)
+        except OSError as error:
+            print(f"Warning: no old snapshot was deleted: {errors.message_of(error)}")
+            return
         oldest = checkpoint.nimg_of(states[-1]) if states else 0
         wanted = {nimg // 1000 for nimg in best(oldest)}
         deleted: list[str] = []

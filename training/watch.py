@@ -83,14 +83,14 @@ class Watch:
     def finish_snapshot(self, cur_nimg: int) -> None:
         """Look at the metrics and at the disk, after a tick that may have written a snapshot."""
         run_dir = Path(self.config.run_dir)
-        values = metric_history.read(run_dir, self.metrics, cur_nimg)
-        rankings = ranking.of_metrics(self.metrics)
-        found = symptoms.worse_metrics(values, lambda name: rankings[name].higher_is_better)
-        self._warn(found, {f"metric_{name}" for name in values}, cur_nimg)
         try:
+            values = metric_history.read(run_dir, self.metrics, cur_nimg)
             on_disk = self._look_at_disk(run_dir, cur_nimg)
         except OSError:  # the folder is gone; what cannot be written there has its own warnings
             return
+        rankings = ranking.of_metrics(self.metrics)
+        found = symptoms.worse_metrics(values, lambda name: rankings[name].higher_is_better)
+        self._warn(found, {f"metric_{name}" for name in values}, cur_nimg)
         self._warn([] if on_disk is None else [on_disk], {"disk"}, cur_nimg)
 
     def stats(self) -> dict[str, dict[str, float]]:

@@ -258,7 +258,8 @@ def test_full_disk_at_a_snapshot_does_not_end_the_run(start, tmp_path):
 
 def test_vanished_folder_does_not_end_the_run(start, tmp_path):
     """the disk with the run's folder is unmounted for a while"""
-    process = start(tmp_path / "runs", *LONG, "--gpus=1", "--state-minutes=0")
+    options = ("--gpus=1", "--state-minutes=0", "--keep-snapshots=3")
+    process = start(tmp_path / "runs", *LONG, *options)
     read_until(process, "tick 0 ")
     wait_for(lambda: list(tmp_path.glob("runs/*/network-snapshot-000000.pkl")), [process])
     (tmp_path / "runs").rename(tmp_path / "elsewhere")

@@ -104,6 +104,15 @@ def test_snapshots_that_older_states_need_stay(tmp_path):
     assert asked == [3000] and kept.kimg == [1, 2, 5]
 
 
+def test_vanished_folder_is_said_and_raises_nothing(tmp_path, capsys):
+    kept = KeptSnapshots(tmp_path / "gone", keep=1)
+    kept.add(1000)
+    kept.add(2000)
+    kept.delete_surplus(lambda oldest: [])
+    assert "Warning: no old snapshot was deleted: " in capsys.readouterr().out
+    assert kept.kimg == [1, 2]
+
+
 def test_snapshot_that_cannot_be_deleted_is_tried_again(tmp_path, capsys, monkeypatch):
     make_snapshots(tmp_path, range(3))
     kept = KeptSnapshots(tmp_path, keep=1)

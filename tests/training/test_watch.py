@@ -182,11 +182,12 @@ def test_small_disk_is_noticed_at_the_first_snapshot(trainer, monkeypatch, capsy
     ]
 
 
-def test_vanished_folder_is_no_trouble_of_the_watch(trainer, monkeypatch, capsys):
-    def vanish(_path):
+@pytest.mark.parametrize("call", [(checkpoint, "states"), (metric_history, "read")])
+def test_vanished_folder_is_no_trouble_of_the_watch(call, trainer, monkeypatch, capsys):
+    def vanish(*_args):
         raise FileNotFoundError(2, "No such file or directory")
 
-    monkeypatch.setattr(checkpoint, "states", vanish)
+    monkeypatch.setattr(*call, vanish)
     trainer.watch.finish_snapshot(1000)
     assert "Warning" not in capsys.readouterr().out
 
