@@ -23,6 +23,10 @@ class SnapshotMetrics:
     The constructor looks for the feature networks, and downloads missing ones. Metrics whose
     network is unavailable are left out, with a warning before training starts.
 
+    Attributes:
+        names: The metrics that can be evaluated.
+        has_failed: Whether the last evaluation lacks the values of a metric.
+
     Args:
         worker: This process.
         config: The run.
@@ -31,6 +35,7 @@ class SnapshotMetrics:
     def __init__(self, worker: Worker, config: TrainConfig) -> None:
         self.worker = worker
         self.config = config
+        self.has_failed = False
         self._is_memory_short = False  # whether a metric has run out of memory
         missing: dict[str, str] = {}
         if config.metrics and worker.is_main:
@@ -89,6 +94,7 @@ class SnapshotMetrics:
             Values by name.
         """
         values = {}
+        self.has_failed = False
         options = dict(
             G=G_ema,
             dataset_kwargs=self.config.training_set_kwargs,
@@ -108,6 +114,7 @@ class SnapshotMetrics:
                     print(f"Note: memory ran out; {name} begins again with smaller batches.")
                 results = self._try(name, options, snapshot_pkl, is_last_try=True)
             values.update(results or {})
+            self.has_failed |= not results
         return values
 
     def _with_batches(self, options: dict[str, Any], names: list[str]) -> dict[str, Any]:

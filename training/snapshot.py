@@ -105,15 +105,16 @@ class Snapshots:
         todo, self.missing = self.missing, []
         if SHEET in todo:
             path = self.sheet_path(cur_nimg)
-            with self.limit.measuring(SHEET):
-                is_saved = self._try_to_write(self.save_sheet, path, is_last)
-                if is_saved and self.log is not None:
+            with self.limit.measuring(SHEET) as attempt:
+                attempt.is_complete = self._try_to_write(self.save_sheet, path, is_last)
+                if attempt.is_complete and self.log is not None:
                     self.log.write_sheet("fakes", path, cur_nimg)
         path = self.network_path(cur_nimg)
         is_saved = True
         if NETWORKS in todo:
-            with self.limit.measuring(NETWORKS):
+            with self.limit.measuring(NETWORKS) as attempt:
                 is_saved = self._try_to_write(self.save_networks, path, is_last)
+                attempt.is_complete = is_saved
             if is_saved:
                 self.kept.add(cur_nimg)
         if METRICS in todo and is_saved:
@@ -121,8 +122,9 @@ class Snapshots:
                 self.missing = [METRICS]
                 self._drop_what_never_fits()
                 return
-            with self.limit.measuring(self.metrics.title):
+            with self.limit.measuring(self.metrics.title) as attempt:
                 metrics = self.metrics.evaluate(self.G_ema, path)
+                attempt.is_complete = not self.metrics.has_failed
             if self.log is not None:
                 self.log.write_metrics(metrics, cur_nimg)
             # The main process alone writes the values, and knows whether this has failed.

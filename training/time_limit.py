@@ -9,6 +9,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import psutil
 
@@ -20,6 +21,17 @@ CAUTION = 1.5  # work may take so many times as long as before
 ENDING_SEC, ENDING_SHARE = 10.0, 0.05
 NUM_STEPS = 64  # recent steps, of which the longest counts
 STATE = "state"
+
+
+@dataclass
+class Attempt:
+    """A piece of work that is being measured.
+
+    Attributes:
+        is_complete: False if a part has failed: the whole may take longer.
+    """
+
+    is_complete: bool = True
 
 
 class TimeLimit:
@@ -49,11 +61,18 @@ class TimeLimit:
         self._setup_sec = self._age_sec()
 
     @contextlib.contextmanager
-    def measuring(self, work: str) -> Iterator[None]:
-        """Measure a piece of work, if it does not fail."""
+    def measuring(self, work: str) -> Iterator[Attempt]:
+        """Measure a piece of work, unless it raises an error.
+
+        An incomplete attempt counts only if it has taken longer than the one before.
+        """
+        attempt = Attempt()
         start = time.monotonic()
-        yield
-        self.durations[work] = time.monotonic() - start
+        yield attempt
+        duration = time.monotonic() - start
+        if not attempt.is_complete:
+            duration = max(duration, self.durations.get(work, 0.0))
+        self.durations[work] = duration
 
     @contextlib.contextmanager
     def measuring_step(self) -> Iterator[None]:

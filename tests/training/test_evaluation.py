@@ -264,3 +264,16 @@ def test_values_that_a_snapshot_has_are_found(tmp_path):
             f.write(record(name, value))
             f.write(record(name, 5)[:30])  # the disk was full
     assert metrics.recorded(snapshot) == {"fid50k_full": 12.5, "is50k": 0.1 + 0.2}
+
+
+def test_evaluation_tells_whether_a_metric_has_failed(tmp_path, monkeypatch):
+    metrics = evaluation.SnapshotMetrics(Worker(), make_run(tmp_path, ()))
+    metrics.names = ["works", "fails"]
+    values = dict(works=dict(works=1.0), fails={})
+    monkeypatch.setattr(metrics, "_with_batches", lambda options, names: options)
+    monkeypatch.setattr(metrics, "_try", lambda name, *_args, **_kwargs: values[name])
+    assert metrics.evaluate(torch.nn.Identity(), tmp_path) == dict(works=1.0)
+    assert metrics.has_failed
+    values["fails"] = dict(fails=2.0)
+    assert metrics.evaluate(torch.nn.Identity(), tmp_path) == dict(works=1.0, fails=2.0)
+    assert not metrics.has_failed

@@ -75,6 +75,43 @@ def test_work_that_fails_is_not_measured(clock):
     assert limit.durations == {}
 
 
+@pytest.mark.parametrize(("failed_sec", "expected"), [(0.1, 1200), (1500, 1500)])
+def test_failure_within_the_work_never_shortens_its_duration(failed_sec, expected, clock):
+    limit = TimeLimit(minutes=60)
+    with limit.measuring("metrics"):
+        clock.now += 1200
+    with limit.measuring("metrics") as attempt:
+        clock.now += failed_sec
+        attempt.is_complete = False
+    assert limit.durations["metrics"] == pytest.approx(expected)
+
+
+def test_parts_of_a_snapshot_that_fail_at_once_keep_their_durations(tmp_path, monkeypatch, capsys):
+    limit = TimeLimit(minutes=600)
+    _, trainer, _ = make_limited(tmp_path, limit, monkeypatch)
+
+    def fail(*_args):
+        raise OSError("No space left on device")
+
+    def save(*parts):
+        limit.durations.update(dict.fromkeys([SHEET, NETWORKS, "metrics fid50k_full"], 1000.0))
+        trainer.snapshots.missing = list(parts)
+        trainer.snapshots.save(8, is_last=False)
+
+    trainer.snapshots.metrics.has_failed = True
+    save(METRICS)
+    assert limit.durations["metrics fid50k_full"] == 1000
+    trainer.snapshots.metrics.has_failed = False
+    save(METRICS)
+    assert limit.durations["metrics fid50k_full"] < 1000
+    monkeypatch.setattr(trainer.snapshots, "save_sheet", fail)
+    monkeypatch.setattr(trainer.snapshots, "save_networks", fail)
+    save(SHEET, NETWORKS)
+    trainer.close()
+    assert capsys.readouterr().out.count("was not saved, and training goes on") == 2
+    assert limit.durations[SHEET] == limit.durations[NETWORKS] == 1000
+
+
 def test_session_starts_with_this_process():
     code = "from training import time_limit; import time; print(time.time() - x)"
     code = code.replace("x", "time_limit.session_start()")
