@@ -57,8 +57,13 @@ class TimeLimit:
         return self.minutes > 0
 
     def finish_setup(self) -> None:
-        """Note that training begins; each session needs the time until now."""
+        """Note that training begins; each session needs the time until now.
+
+        If `torchrun` has restarted this process, the time before does not count.
+        """
         self._setup_sec = self._age_sec()
+        if distributed.is_torchrun():
+            self._setup_sec = min(self._setup_sec, time.time() - psutil.Process().create_time())
 
     @contextlib.contextmanager
     def measuring(self, work: str) -> Iterator[Attempt]:
@@ -100,7 +105,12 @@ class TimeLimit:
         return self._age_sec() + step_sec + self._needed_sec() <= self._limit_sec
 
     def fits_into_a_session(self, *work: str) -> bool:
-        """Whether another session, which begins with this work, has time for it."""
+        """Whether another session, which begins with this work, has time for it.
+
+        Work that has never been measured fits as far as anybody knows.
+        """
+        if not all(name in self.durations for name in work):
+            return True
         return self._setup_sec + self._needed_sec(*work) <= self._limit_sec
 
     def _age_sec(self) -> float:

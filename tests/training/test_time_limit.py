@@ -11,6 +11,7 @@ import pytest
 from tests.training.real_runs import COMMAND, PROJECT
 from tests.training.test_continuation import assert_same_state, make_run, make_trainer
 from tests.training.test_faults import finish
+from torch_utils import distributed
 from training import checkpoint, time_limit
 from training.snapshot import METRICS, NETWORKS, SHEET
 from training.time_limit import STATE, TimeLimit
@@ -59,6 +60,16 @@ def test_session_that_begins_with_the_work_has_more_time(clock):
     clock.now += 300
     assert not limit.is_time_for("short") and limit.fits_into_a_session("short")
     assert not limit.fits_into_a_session("long")
+
+
+def test_restart_by_torchrun_costs_the_next_session_nothing(clock, monkeypatch):
+    limit = TimeLimit(minutes=170, age_sec=100 * 60)
+    limit.durations["metrics"] = 55 * 60
+    limit.finish_setup()
+    assert not limit.fits_into_a_session("metrics")
+    monkeypatch.setattr(distributed, "is_torchrun", lambda: True)
+    limit.finish_setup()  # this process has just begun, and its `torchrun` 100 minutes ago
+    assert limit.fits_into_a_session("metrics")
 
 
 def test_there_is_always_time_without_a_limit(clock):
@@ -170,6 +181,16 @@ def test_snapshot_without_time_for_it_is_left_to_the_next_session(
     trainer.snapshots.catch_up(trainer.cur_nimg, is_last=False)
     trainer.close()
     assert trainer.snapshots.missing == [] and len(evaluated) == 1
+
+
+def test_metrics_of_unknown_duration_are_left_to_the_next_session(tmp_path, monkeypatch):
+    limit = TimeLimit(minutes=60)
+    _, trainer, evaluated = make_limited(tmp_path, limit, monkeypatch)
+    trainer.snapshots.missing = [METRICS]
+    limit.durations[STATE] = 4000.0  # more than a session has
+    trainer.snapshots._save(8, is_last=False)
+    trainer.close()
+    assert trainer.snapshots.missing == [METRICS] and evaluated == []
 
 
 def test_metrics_that_fit_into_no_session_are_left_out(tmp_path, monkeypatch, capsys):
