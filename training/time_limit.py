@@ -40,13 +40,15 @@ class TimeLimit:
     Args:
         minutes: The limit; 0 for none.
         age_sec: How long the session has been running.
+        closing_sec: What the end of the session may take beside ending the processes.
     """
 
-    def __init__(self, minutes: float = 0, age_sec: float = 0) -> None:
+    def __init__(self, minutes: float = 0, age_sec: float = 0, closing_sec: float = 0) -> None:
         self.minutes = minutes
         self.durations: dict[str, float] = {}  # seconds, by the name of the work
         self._started = time.monotonic() - age_sec
         self._limit_sec = minutes * 60 if minutes else math.inf
+        self._ending_sec = min(ENDING_SEC, ENDING_SHARE * self._limit_sec) + closing_sec
         self._setup_sec = 0.0
         self._steps: deque[float] = deque(maxlen=NUM_STEPS)
         self._is_first_step = True
@@ -118,7 +120,7 @@ class TimeLimit:
 
     def _needed_sec(self, *work: str) -> float:
         work_sec = sum(self.durations.get(name, 0.0) for name in (*work, STATE))
-        return CAUTION * work_sec + min(ENDING_SEC, ENDING_SHARE * self._limit_sec)
+        return CAUTION * work_sec + self._ending_sec
 
 
 def session_start() -> float:

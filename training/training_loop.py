@@ -27,6 +27,7 @@ from training import (
     phases,
     resume,
     training_data,
+    wandb_log,
 )
 from training.agreement import Agreement
 from training.build import network_kwargs as network_kwargs
@@ -65,7 +66,8 @@ def training_loop(
     """
     age_sec = 0.0 if session_start is None else max(time.time() - session_start, 0.0)
     config = collectives.broadcast(worker, config)
-    limit = TimeLimit(config.max_minutes, age_sec)
+    closing_sec = 0 if config.wandb is None else wandb_log.MAX_ENDING_SEC
+    limit = TimeLimit(config.max_minutes, age_sec, closing_sec)
     log_file = Path(config.run_dir) / "log.txt" if worker.is_main else None
     with (
         dnnlib.util.Logger(log_file, file_mode="a"),

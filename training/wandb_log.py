@@ -23,7 +23,8 @@ from dnnlib.util import open_atomic
 
 ID_FILE = "wandb-id.txt"  # in the run's folder: a continued run goes on under the same id
 START_SEC = 60  # most that the service may take to answer
-CLOSE_SEC = 30  # most that the end of a run waits for uploads
+CLOSE_SEC = 30  # most that the package waits for uploads at the end of a run
+MAX_ENDING_SEC = CLOSE_SEC + 5.0  # most that the end of a run waits for the package
 MAX_WAITING = 1000  # entries; more are dropped, which only a service that hangs leads to
 
 
@@ -66,6 +67,7 @@ class WandbLog:
     def __init__(self, project: str, run_dir: str | Path, options: Mapping[str, Any]) -> None:
         self._waiting: queue.Queue[dict[str, Any] | None] = queue.Queue(MAX_WAITING)
         self._is_on = True
+        self._is_closing = False
         self._thread = threading.Thread(
             target=self._work, args=(project, Path(run_dir), dict(options)), daemon=True
         )
@@ -80,13 +82,14 @@ class WandbLog:
 
     def close(self) -> None:
         """Wait for the uploads, but not for long; a second call does nothing."""
+        self._is_closing = True
         try:
             self._put(None)
         except queue.Full:
             self._end(f"{MAX_WAITING} entries are waiting")
-        self._thread.join(CLOSE_SEC + 5)
+        self._thread.join(MAX_ENDING_SEC)
         if self._thread.is_alive():
-            self._end(f"no answer within {CLOSE_SEC} seconds")
+            self._end(f"no answer within {MAX_ENDING_SEC:g} seconds")
 
     def _put(self, entry: dict[str, Any] | None) -> None:
         if self._is_on:
@@ -95,10 +98,10 @@ class WandbLog:
     def _end(self, reason: str) -> None:
         if self._is_on:
             self._is_on = False
-            print(
-                "Warning: training goes on, but nothing more is copied to Weights & Biases: "
-                f"{text.one_line(reason)}"
-            )
+            what = "training goes on, but nothing more is"
+            if self._is_closing:
+                what = "the last entries were not"
+            print(f"Warning: {what} copied to Weights & Biases: {text.one_line(reason)}")
 
     def _work(self, project: str, run_dir: Path, options: dict[str, Any]) -> None:
         """Copy entries until there are no more, or the package fails."""

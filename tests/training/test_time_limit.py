@@ -43,6 +43,14 @@ def test_work_that_was_measured_must_fit_before_the_limit(clock):
     assert not limit.is_time_for()
 
 
+def test_time_for_the_last_uploads_is_left(clock):
+    limit = TimeLimit(minutes=60, closing_sec=35)
+    clock.now += 3600 - 10 - 35
+    assert limit.is_time_for()
+    clock.now += 0.1
+    assert not limit.is_time_for()
+
+
 def test_longest_of_the_recent_steps_counts_but_not_the_first(clock):
     limit = TimeLimit(minutes=10)
     for seconds in (300, 2, 20, 1):

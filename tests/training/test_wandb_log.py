@@ -99,6 +99,7 @@ def test_failure_gives_one_warning_and_ends_the_copying(package, tmp_path, capsy
     log = WandbLog("faces", tmp_path, {})
     for kimg in range(5):
         log.write({"x": 1.0}, kimg * 1000)
+    log._thread.join(60)
     log.close()
     log.close()
     assert capsys.readouterr().out == (
@@ -106,8 +107,20 @@ def test_failure_gives_one_warning_and_ends_the_copying(package, tmp_path, capsy
     )
 
 
+def test_failure_at_the_end_does_not_say_that_training_goes_on(package, tmp_path, capsys):
+    def fail() -> None:
+        raise OSError("no network")
+
+    package.finish = fail
+    log = WandbLog("faces", tmp_path, {})
+    log.close()
+    assert capsys.readouterr().out == (
+        "Warning: the last entries were not copied to Weights & Biases: no network\n"
+    )
+
+
 def test_service_that_does_not_answer_delays_nothing(package, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(wandb_log, "CLOSE_SEC", -4.9)  # and 5 more
+    monkeypatch.setattr(wandb_log, "MAX_ENDING_SEC", 0.1)
     monkeypatch.setattr(wandb_log, "MAX_WAITING", 3)
     answer = threading.Event()
     package.init = lambda **options: answer.wait(60)
@@ -187,5 +200,5 @@ def test_run_without_a_login_goes_on(start, tmp_path, monkeypatch):
     process = start(tmp_path / "runs", *OPTIONS, "--wandb=faces", stdin=subprocess.DEVNULL)
     output, _ = process.communicate(timeout=120)
     assert process.returncode == 0
-    assert output.count("Warning: training goes on, but nothing more is copied") == 1
+    assert output.count(" copied to Weights & Biases: ") == 1
     assert "Done. The last snapshot is the trained network." in output
