@@ -327,9 +327,6 @@ class Run:
             if self.sheet.reals_path is not None:
                 start = 0 if state is None else state["cur_nimg"]
                 self.log.write_sheet("reals", self.sheet.reals_path, start)
-            self.watch = Watch(
-                self.config, self.metrics.names, self.networks(), self.sheet, self.log
-            )
         self.snapshots = snapshot.Snapshots(
             self.worker,
             self.config,
@@ -339,6 +336,15 @@ class Run:
             self.log,
             self.limit,
         )
+        if self.sheet is not None and self.log is not None:
+            self.watch = Watch(
+                self.config,
+                self.metrics.names,
+                self.networks(),
+                self.sheet,
+                self.log,
+                self.snapshots.kept,
+            )
 
     def _has_other_data(self, state: dict[str, Any]) -> bool:
         """Whether the user chose to continue with other data than those of a state."""

@@ -247,32 +247,39 @@ def worse_metrics(
 def small_disk(
     free_bytes: int,
     state_bytes: int,
-    snapshot_bytes: int,
+    pickle_bytes: int,
+    sheet_bytes: int,
     num_states: int,
-    num_snapshots: int,
+    num_pickles: int,
+    num_sheets: int,
 ) -> Finding | None:
     """A disk without room for the files that the run will write.
 
     Args:
         free_bytes: Room on the disk.
         state_bytes: Size of a training state.
-        snapshot_bytes: Size of a snapshot, above 0: network pickle and sheet.
+        pickle_bytes: Size of a network pickle.
+        sheet_bytes: Size of a sheet of images.
         num_states: States for which there must be room at once, beside those that exist.
-        num_snapshots: Snapshots to come.
+        num_pickles: Network pickles for which there must be room at once, likewise.
+        num_sheets: Sheets to come, all of which stay.
     """
-    needed = num_states * state_bytes + num_snapshots * snapshot_bytes
+    states_bytes = num_states * state_bytes
+    snapshots_bytes = num_pickles * pickle_bytes + num_sheets * sheet_bytes
+    needed = states_bytes + snapshots_bytes
     if needed <= free_bytes:
         return None
-    fitting = max(free_bytes - num_states * state_bytes, 0) // snapshot_bytes
+    fitting = max(free_bytes - states_bytes, 0) / max(snapshots_bytes, 1)
     gb = 1e9
     return Finding(
         "disk",
         f"the disk of the run has {free_bytes / gb:.3g} GB left, and the files to come need "
-        f"{needed / gb:.3g} GB: {num_snapshots} snapshots of {snapshot_bytes / gb:.3g} GB, and "
-        f"room for states of {state_bytes / gb:.3g} GB. It is full after {fitting} more snapshots. "
+        f"{needed / gb:.3g} GB: {num_pickles} network pickles of {pickle_bytes / gb:.3g} GB, "
+        f"{num_sheets} sheets of {sheet_bytes / gb:.3g} GB, and room for states of "
+        f"{state_bytes / gb:.3g} GB. It is full after {fitting:.0%} of the pickles and sheets. "
         "Make space, delete snapshots that you do not need, or stop the run and continue it with "
         "--keep-snapshots=10 or a larger --snap.",
-        num_snapshots / (fitting + 1),
+        needed / max(free_bytes, 1),
     )
 
 

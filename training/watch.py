@@ -19,6 +19,7 @@ from training.log import RunLog
 from training.loss import PHASES
 from training.snapshot import SampleSheet
 from training.symptoms import Finding, Observation
+from training.thinning import KeptSnapshots
 
 MAX_TICKS = 1000  # of the history; then every second of the older half goes
 # Images from one measurement of diversity to the next, at least, for each process: while the main
@@ -39,6 +40,7 @@ class Watch:
         networks: Contains `D` and `G_ema`.
         sheet: The sheet of images, part of which is measured.
         log: The log of the run.
+        kept: The network snapshots that the run keeps.
     """
 
     def __init__(
@@ -48,12 +50,14 @@ class Watch:
         networks: Mapping[str, torch.nn.Module],
         sheet: SampleSheet,
         log: RunLog,
+        kept: KeptSnapshots,
     ) -> None:
         self.config = config
         self.metrics = list(metrics)
         self.networks = networks
         self.sheet = sheet
         self.log = log
+        self.kept = kept
         self.history: list[Observation] = []
         # Name -> severity of the last warning, and thousands of images at that time.
         self._said: dict[str, tuple[float, float]] = {}
@@ -163,23 +167,25 @@ class Watch:
         tick_nimg = max(self.config.kimg_per_tick * 1000, self.config.batch_size)
         num_ticks = math.ceil(nimg_left / tick_nimg)
         states = [path.stat().st_size for path in checkpoint.states(run_dir)]
-        snapshots = [
+        pickle_bytes, sheet_bytes = (
             max((path.stat().st_size for path in run_dir.glob(pattern)), default=0)
             for pattern in ("network-snapshot-*.pkl", "fakes[0-9]*.png")
-        ]
-        if not states or not all(snapshots):
+        )
+        if not states or not pickle_bytes or not sheet_bytes:
             return None
-        num_snapshots = math.ceil(num_ticks / self.config.network_snapshot_ticks)
+        num_pickles = math.ceil(num_ticks / self.config.network_snapshot_ticks)
         if self.config.keep_snapshots:  # one more is written before another is deleted
-            num_there = len(list(run_dir.glob("network-snapshot-*.pkl")))
-            num_snapshots = min(num_snapshots, max(self.config.keep_snapshots + 1 - num_there, 0))
+            num_more = max(self.config.keep_snapshots + 1 - len(self.kept.kimg), 0)
+            num_pickles = min(num_pickles, num_more)
         return symptoms.small_disk(
             free_bytes=shutil.disk_usage(run_dir).free,
             state_bytes=max(states),
-            snapshot_bytes=sum(snapshots),
+            pickle_bytes=pickle_bytes,
+            sheet_bytes=sheet_bytes,
             # A state is written before the oldest is deleted.
             num_states=self.config.keep_states + 1 - len(states),
-            num_snapshots=num_snapshots,
+            num_pickles=num_pickles,
+            num_sheets=math.ceil(num_ticks / self.config.image_snapshot_ticks),
         )
 
 

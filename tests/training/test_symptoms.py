@@ -151,10 +151,27 @@ def test_metrics_that_get_worse(key, higher_is_better):
 
 
 def test_small_disk_is_noticed_before_it_is_full():
-    args = dict(state_bytes=8 * 10**8, snapshot_bytes=3 * 10**8, num_states=2)
-    assert symptoms.small_disk(free_bytes=10**11, num_snapshots=100, **args) is None
-    finding = symptoms.small_disk(free_bytes=10**10, num_snapshots=100, **args)
+    args = dict(
+        state_bytes=8 * 10**8, pickle_bytes=3 * 10**8, sheet_bytes=10**7, num_states=2, num_sheets=0
+    )
+    assert symptoms.small_disk(free_bytes=10**11, num_pickles=100, **args) is None
+    finding = symptoms.small_disk(free_bytes=10**10, num_pickles=100, **args)
     assert "has 10 GB left, and the files to come need 31.6 GB" in finding.text
-    assert "100 snapshots of 0.3 GB" in finding.text and "after 28 more snapshots" in finding.text
-    fuller = symptoms.small_disk(free_bytes=10**9, num_snapshots=90, **args)
-    assert "after 0 more snapshots" in fuller.text and fuller.severity > 10 * finding.severity
+    assert "100 network pickles of 0.3 GB" in finding.text
+    assert "full after 28% of the pickles and sheets" in finding.text
+    fuller = symptoms.small_disk(free_bytes=10**9, num_pickles=90, **args)
+    assert "full after 0% of" in fuller.text and fuller.severity > 9 * finding.severity
+
+
+def test_disk_that_is_too_small_for_sheets_alone_has_a_severity():
+    finding = symptoms.small_disk(
+        free_bytes=10**8,
+        state_bytes=10**8,
+        pickle_bytes=10**9,
+        sheet_bytes=10**6,
+        num_states=0,
+        num_pickles=0,
+        num_sheets=200,
+    )
+    assert "0 network pickles of 1 GB, 200 sheets of 0.001 GB" in finding.text
+    assert "full after 50% of" in finding.text and finding.severity == 2

@@ -172,7 +172,7 @@ def test_small_disk_is_noticed_at_the_first_snapshot(trainer, monkeypatch, capsy
         (trainer.run_dir / name).write_bytes(bytes(10**6))
     monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(10**9, 10**9, 10**7))
     run_ticks(trainer, 2)  # of 25,000 kimg with snapshots after every 1000 ticks of 4 kimg
-    text = "the disk of the run has 0.01 GB left, and the files to come need 0.016 GB: 7 snapshots"
+    text = "the disk of the run has 0.01 GB left, and the files to come need 0.016 GB: 7 network"
     assert capsys.readouterr().out.count(f"Warning: {text}") == 1
     assert trainer.watch.state_dict()["said"] == {}  # another machine may have room
     monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(10**9, 0, 10**9))
@@ -201,12 +201,23 @@ def write_metric(run_dir, values, **more):
 
 
 def test_snapshots_that_will_be_deleted_need_no_room(trainer, monkeypatch, capsys):
-    for name in ("training-state-000000008.pt", "network-snapshot-000000.pkl", "fakes000000.png"):
+    names = ("training-state-000000008.pt", "network-snapshot-000000.pkl", "fakes000000.png")
+    for name in (*names, "network-snapshot-000000-copy.pkl"):
         (trainer.run_dir / name).write_bytes(bytes(10**6))
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(10**9, 10**9, 10**7))
     trainer.watch.config = dataclasses.replace(trainer.config, keep_snapshots=1)
-    run_ticks(trainer, 2)
+    free = [11 * 10**6]  # for two states, two pickles, and all seven sheets
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(10**9, 10**9, free[0]))
+    run_ticks(trainer, 1)
     assert "the disk of the run" not in capsys.readouterr().out
+    free[0] -= 10**6
+    run_ticks(trainer, 2)
+    text = "need 0.011 GB: 2 network pickles of 0.001 GB, 7 sheets of 0.001 GB"
+    assert capsys.readouterr().out.count(text) == 1
+    trainer.snapshots.kept.add(8)  # one of the two
+    run_ticks(trainer, 1)
+    assert records(trainer)[-1]["Warning/disk"]["mean"] == 1  # what was found before
+    run_ticks(trainer, 1)
+    assert records(trainer)[-1]["Warning/disk"]["mean"] == 0
 
 
 def test_metrics_that_get_worse_are_noticed(trainer, capsys):
