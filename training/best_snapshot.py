@@ -106,7 +106,7 @@ class BestSnapshot:
         self._run_dir = run_dir
         self.standing = Standing()
         # State of earlier sessions, handed on to later ones while nothing is followed.
-        self._unfollowed: Mapping[str, Any] | None = None
+        self._unfollowed: dict[str, Any] | None = None
         self.ranking: Ranking | None = None
         if value_name is not None:
             self.ranking = ranking.of_metrics(available).get(value_name)
@@ -135,7 +135,9 @@ class BestSnapshot:
             is_other_data: Whether the run goes on with other data than those of the state.
         """
         if self.ranking is None:
-            self._unfollowed = None if is_other_data else copy.deepcopy(state)
+            self._unfollowed = None
+            if state is not None and not is_other_data:
+                self._unfollowed = copy.deepcopy(dict(state))
             return
         if state is None:
             reason = "the run has not looked for it until now"

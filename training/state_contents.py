@@ -220,7 +220,9 @@ def _are_durations_or_none(value: Any) -> bool:
 def _is_watch_or_none(value: Any) -> bool:
     return value is None or (
         isinstance(value, dict)
-        and value.keys() == {"history", "said"}
+        and value.keys() in ({"history", "said"}, {"history", "said", "found"})
+        and isinstance(value.get("found", []), list)
+        and all(isinstance(name, str) for name in value.get("found", []))
         and isinstance(value["history"], list)
         and all(_is_observation(tick) for tick in value["history"])
         and _dict_of(list)(value["said"])

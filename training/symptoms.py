@@ -210,13 +210,16 @@ def slow_training(history: History) -> Finding | None:
 
 
 def worse_metrics(
-    values: Mapping[str, Mapping[int, float]], higher_is_better: Callable[[str], bool]
+    values: Mapping[str, Mapping[int, float]],
+    higher_is_better: Callable[[str], bool],
+    is_there: Callable[[int], bool],
 ) -> list[Finding]:
     """Metrics that have become worse in several evaluations in a row.
 
     Args:
         values: For each value of a metric, thousands of images -> value, in ascending order.
         higher_is_better: Tells this for the name of a value.
+        is_there: Whether the snapshot after so many thousand images still exists.
     """
     found = []
     for name, by_kimg in values.items():
@@ -230,14 +233,19 @@ def worse_metrics(
         if loss < WORSE - 1:
             continue  # metrics of the same network with other seeds differ as well
         now = list(by_kimg)[-1]
+        there = [kimg for kimg in costs if is_there(kimg)]
+        take = ""
+        if there:
+            best_there = min(there, key=lambda kimg: costs[kimg])
+            which = "so far" if best_there == best else "of those that still exist"
+            take = f"Take network-snapshot-{best_there:06d}.pkl, the best {which}. "
         found.append(
             Finding(
                 f"metric_{name}",
                 f"{name} has become worse in {NUM_WORSE} evaluations in a row: it was "
                 f"{by_kimg[best]:.4g} at {best} kimg, and is {by_kimg[now]:.4g} at {now} kimg. "
-                f"Take network-snapshot-{best:06d}.pkl, the best so far. If this goes on, stop the "
-                "run, and try more images, --aug=ada, a larger --gamma (three times), or lower "
-                "--glr and --dlr.",
+                f"{take}If this goes on, stop the run, and try more images, --aug=ada, a larger "
+                "--gamma (three times), or lower --glr and --dlr.",
                 1 + loss,
             )
         )

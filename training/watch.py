@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from data import fingerprint
 from dnnlib import errors
 from metrics import ranking
 from torch_utils import devices
@@ -17,6 +18,7 @@ from training import checkpoint, diversity, metric_history, symptoms
 from training.config import TrainConfig
 from training.log import RunLog
 from training.loss import PHASES
+from training.run_dirs import network_path
 from training.snapshot import SampleSheet
 from training.symptoms import Finding, Observation
 from training.thinning import KeptSnapshots
@@ -87,14 +89,20 @@ class Watch:
     def finish_snapshot(self, cur_nimg: int) -> None:
         """Look at the metrics and at the disk, after a tick that may have written a snapshot."""
         run_dir = Path(self.config.run_dir)
+        dataset = fingerprint.short(self.config.dataset_fingerprint)
         try:
-            values = metric_history.read(run_dir, self.metrics, cur_nimg)
+            values = metric_history.read(run_dir, self.metrics, cur_nimg, dataset)
             on_disk = self._look_at_disk(run_dir, cur_nimg)
         except OSError:  # the folder is gone; what cannot be written there has its own warnings
             return
         rankings = ranking.of_metrics(self.metrics)
-        found = symptoms.worse_metrics(values, lambda name: rankings[name].higher_is_better)
-        self._warn(found, {f"metric_{name}" for name in values}, cur_nimg)
+        found = symptoms.worse_metrics(
+            values,
+            lambda name: rankings[name].higher_is_better,
+            lambda kimg: network_path(run_dir, kimg * 1000).exists(),
+        )
+        before = {name for name in self._found if name.startswith("metric_")}
+        self._warn(found, before, cur_nimg)
         self._warn([] if on_disk is None else [on_disk], {"disk"}, cur_nimg)
 
     def stats(self) -> dict[str, dict[str, float]]:
@@ -114,13 +122,15 @@ class Watch:
             for name in symptoms.DURATIONS:
                 del tick[name]
         said = {k: list(v) for k, v in self._said.items() if k not in symptoms.OF_MACHINE}
-        return dict(history=saved, said=said)
+        lasting = sorted(self._found.difference(symptoms.OF_MACHINE))
+        return dict(history=saved, said=said, found=lasting)
 
     def load_state_dict(self, state: Mapping[str, Any] | None) -> None:
         """Continue from a state; `None` is that of an older version, which watched nothing."""
         if state is not None:
             self.history = [Observation(**tick) for tick in state["history"]]
             self._said = {name: (pair[0], pair[1]) for name, pair in state["said"].items()}
+            self._found = set(state.get("found", []))  # which states of older versions lack
 
     def _warn(self, found: Iterable[Finding], looked_for: Iterable[str], cur_nimg: int) -> None:
         """Print what is new."""

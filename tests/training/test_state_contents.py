@@ -79,6 +79,8 @@ CONTENTS = {
     "watch of a list": lambda: small_state(watch=watch([1.0])),
     "watch that has said texts": lambda: small_state(watch=watch(said={"disk": ["1", "2"]})),
     "watch that has said one number": lambda: small_state(watch=watch(said={"disk": [1.0]})),
+    "watch that has found a number": lambda: small_state(watch=watch() | {"found": [1]}),
+    "watch that has found no list": lambda: small_state(watch=watch() | {"found": 1}),
     "deep": lambda: small_state(x=nested(50)),
     "tensors that share numbers": lambda: small_state(
         x=[torch.zeros(1 << 16)[:] for _ in [0] * 3] + [SHARED[i:] for i in range(60)]
@@ -121,6 +123,8 @@ def test_incomplete_and_wrong_states_are_refused_in_one_line(key, tmp_path):
 def test_the_small_state_is_complete(tmp_path):
     assert checkpoint.load(path_of(tmp_path, small_state()))["tick"] == 0
     full = small_state(watch=watch(dict(kimg=1.0, diversity=None), said={"disk": [1.5, 2.0]}))
+    assert checkpoint.load(path_of(tmp_path, full))["watch"] == full["watch"]
+    full["watch"]["found"] = ["scores"]  # newer than the rest
     assert checkpoint.load(path_of(tmp_path, full))["watch"] == full["watch"]
 
 

@@ -142,12 +142,25 @@ METRICS = {
 def test_metrics_that_get_worse(key, higher_is_better):
     values, is_found = METRICS[key]
     by_kimg = {10 * i: 10 - x if higher_is_better else x for i, x in enumerate(values)}
-    found = symptoms.worse_metrics({"x": by_kimg}, lambda _: higher_is_better)
+    found = symptoms.worse_metrics({"x": by_kimg}, lambda _: higher_is_better, lambda _: True)
     assert [finding.name for finding in found] == ["metric_x"] * is_found
     if is_found:
         was, now = (3, 2) if higher_is_better else (7, 8)
         assert f"was {was} at 20 kimg, and is {now} at 50 kimg" in found[0].text
-        assert "network-snapshot-000020.pkl" in found[0].text
+        assert "Take network-snapshot-000020.pkl, the best so far." in found[0].text
+
+
+@pytest.mark.parametrize(
+    ("there", "advice"),
+    [
+        ({0, 10, 30, 50}, "Take network-snapshot-000030.pkl, the best of those that still exist."),
+        (set(), "is 8 at 50 kimg. If this goes on, stop"),
+    ],
+)
+def test_snapshots_that_are_gone_are_not_recommended(there, advice):
+    by_kimg = dict(zip(range(0, 60, 10), [9, 8, 7, 7.2, 7.3, 8], strict=True))
+    (found,) = symptoms.worse_metrics({"x": by_kimg}, lambda _: False, there.__contains__)
+    assert "was 7 at 20 kimg" in found.text and advice in found.text
 
 
 def test_small_disk_is_noticed_before_it_is_full():

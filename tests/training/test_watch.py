@@ -230,12 +230,32 @@ def test_metrics_that_get_worse_are_noticed(trainer, capsys):
     assert records(trainer)[1]["Warning/metric_fid50k_full"]["mean"] == 1
 
 
+def test_metric_that_is_still_worse_after_a_continuation_stays_in_the_statistics(trainer, capsys):
+    trainer.watch.metrics = ["fid50k_full"]
+    trainer.cur_nimg = 5000
+    write_metric(trainer.run_dir, {1: 10, 2: 11, 3: 12, 4: 13})
+    run_ticks(trainer, 1)
+    state = trainer.state_dict()
+    trainer.close()
+    continued = make_trainer(trainer.config, state=state)
+    continued.watch.metrics = ["fid50k_full"]
+    run_ticks(continued, 1)
+    assert records(continued)[-1]["Warning/metric_fid50k_full"]["mean"] == 1
+    continued.watch.metrics = []
+    run_ticks(continued, 2)
+    assert records(continued)[-1]["Warning/metric_fid50k_full"]["mean"] == 0
+    continued.close()
+    assert capsys.readouterr().out.count("Warning: fid50k_full has become worse") == 1
+
+
 def test_records_of_metrics_are_those_of_this_run(tmp_path):
-    write_metric(tmp_path, {4: 5, 2: 7, 1: 9})
+    write_metric(tmp_path, {4: 6, 2: 7, 1: 9})
     write_metric(tmp_path, {2: 6, 30: 1})  # evaluated again; of an abandoned future
     write_metric(tmp_path, {3: 100}, num=10)  # with other settings
     with (tmp_path / "metric-fid50k_full.jsonl").open("a") as f:
         f.write('{"results": {"fid50\n[]\n{"results": 3, "snapshot_pkl": "x"}\n')
-    found = metric_history.read(tmp_path, ["fid50k_full", "kid50k_full"], 5000)
+    write_metric(tmp_path, {5: 1}, dataset="other")
+    write_metric(tmp_path, {4: 5}, dataset="same")
+    found = metric_history.read(tmp_path, ["fid50k_full", "kid50k_full"], 5000, "same")
     assert found == {"fid50k_full": {1: 9, 2: 6, 4: 5}}
     assert list(found["fid50k_full"]) == [1, 2, 4]
