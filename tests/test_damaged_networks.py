@@ -20,7 +20,7 @@ import gen_video
 import legacy
 from metrics import detectors, feature_cache, metric_main, metric_utils
 from metrics.feature_stats import FeatureStats
-from tests.metrics import stand_ins
+from tests.metrics import small_transformers, stand_ins
 from tests.metrics.conftest import dataset_zip, detector_files  # noqa: F401
 from training import networks_stylegan2, networks_stylegan3
 
@@ -278,10 +278,16 @@ def calc_options(network, dataset, files) -> list:
     return [f"--network={network}", f"--data={dataset}", "--num=40", "--device=cpu", *found]
 
 
+@pytest.fixture(scope="module")
+def all_detector_files(detector_files, tmp_path_factory) -> dict[str, Path]:  # noqa: F811
+    models = small_transformers.save_models(tmp_path_factory.mktemp("models"))
+    return {**detector_files, **models}
+
+
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("name", ["weight", "infinite weight", "bias", "mapping"])
-def test_metric_is_refused(name, metric, network, dataset_zip, detector_files):  # noqa: F811
-    options = calc_options(network, dataset_zip, detector_files)
+def test_metric_is_refused(name, metric, network, dataset_zip, all_detector_files):  # noqa: F811
+    options = calc_options(network, dataset_zip, all_detector_files)
     error = refused(calc_metrics.main, *options, f"--metrics={metric}", "--verbose=0")
     assert "NaN or infinite" in error
     assert not list(network.parent.glob("metric-*.jsonl"))

@@ -43,7 +43,8 @@ def runs(tmp_path_factory) -> Path:
         log.write(
             "Continuing at 0.5 kimg, tick 1.\nWarning: </script><b>the images look alike</b>\n"
         )
-    record = dict(results=dict(fid50k_full=12.5), snapshot_pkl="network-snapshot-000001.pkl")
+    results = dict(fid50k_full=12.5)
+    record = dict(metric="fid50k_full", results=results, snapshot_pkl="network-snapshot-000001.pkl")
     (other / "metric-fid50k_full.jsonl").write_text(json.dumps(record) + "\n")
     return folder
 
@@ -223,6 +224,11 @@ def test_page_keeps_to_its_size_and_says_what_became_smaller(tiny):
     PIL.Image.fromarray(noise).save(tiny / "fakes000000.png")
     for kimg in range(1, 20):
         shutil.copy(tiny / "fakes000000.png", tiny / f"fakes{kimg:06d}.png")
+    assert any("18 sheets of later images" in text for text in run_folder.read(tiny).problems)
+    with (tiny / "training_stats.jsonl").open("r+") as stats:
+        tick = json.loads(stats.readlines()[-1])
+        tick["Progress/kimg"]["mean"] = 19
+        stats.write(json.dumps(tick) + "\n")
     made = page_module.make([run_folder.read(tiny)], 400_000)
     assert len(made.html) < 400_000 and 3 <= made.num_sheets < 15
     few, small = made.left_out

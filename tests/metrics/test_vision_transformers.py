@@ -27,13 +27,12 @@ from metrics import (
     servers,
     vision_transformers,
 )
-from tests.metrics import stand_ins
+from tests.metrics import small_transformers, stand_ins
 from tests.metrics.test_clip_mmd import oracle
 
 transformers = pytest.importorskip("transformers", reason="needs requirements-metrics.txt")
 huggingface_hub = pytest.importorskip("huggingface_hub")
 CPU = torch.device("cpu")
-SMALL = dict(hidden_size=24, num_hidden_layers=2, num_attention_heads=2, patch_size=14)
 METRICS = ["fd_dinov2", "kd_dinov2", "cmmd"]
 PREPROCESSING = {  # size, mean, standard deviation
     "dinov2": (224, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]),
@@ -45,38 +44,10 @@ PREPROCESSING = {  # size, mean, standard deviation
 }
 
 
-def build_dinov2(image_size: int = 224) -> torch.nn.Module:
-    torch.manual_seed(0)
-    model = transformers.Dinov2Model(transformers.Dinov2Config(**SMALL, image_size=image_size))
-    return model.eval()
-
-
-def build_clip() -> torch.nn.Module:
-    """A whole CLIP, with texts."""
-    torch.manual_seed(1)
-    vision = dict(**SMALL, intermediate_size=48, image_size=56)
-    text = dict(hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=1)
-    tokens = dict(vocab_size=20, bos_token_id=0, eos_token_id=1, pad_token_id=2)
-    config = transformers.CLIPConfig(
-        vision_config=vision, text_config={**text, **tokens}, projection_dim=20
-    )
-    return transformers.CLIPModel(config).eval()
-
-
-def save(model: torch.nn.Module, folder: Path) -> Path:
-    transformers.utils.logging.disable_progress_bar()
-    model.save_pretrained(folder)
-    transformers.utils.logging.enable_progress_bar()
-    return folder
-
-
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory) -> dict[str, Path]:
     """Folders of small models, by name."""
-    folder = tmp_path_factory.mktemp("models")
-    return dict(
-        dinov2=save(build_dinov2(), folder / "dinov2"), clip=save(build_clip(), folder / "clip")
-    )
+    return small_transformers.save_models(tmp_path_factory.mktemp("models"))
 
 
 @pytest.fixture
@@ -127,8 +98,12 @@ def reference(name: str, images: np.ndarray) -> torch.Tensor:
     """Features by the library and Pillow."""
     with torch.no_grad():
         if name == "dinov2":
-            return build_dinov2()(by_pillow(name, images)).pooler_output
-        x = build_clip().get_image_features(by_pillow(name, images)).pooler_output
+            return small_transformers.build_dinov2()(by_pillow(name, images)).pooler_output
+        x = (
+            small_transformers.build_clip()
+            .get_image_features(by_pillow(name, images))
+            .pooler_output
+        )
         return x / x.norm(dim=1, keepdim=True)
 
 
@@ -175,8 +150,8 @@ def test_positions_are_resampled_as_in_the_published_network(tmp_path):
     np.testing.assert_allclose(new[0, 1:].numpy().reshape(16, 16, 5), expected, atol=1e-12)
 
     # The library would resample them a little differently.
-    model = build_dinov2(image_size=518)
-    network = load("dinov2", save(model, tmp_path))
+    model = small_transformers.build_dinov2(image_size=518)
+    network = load("dinov2", small_transformers.save(model, tmp_path))
     img = to_tensor(pictures())
     with torch.no_grad():
         x = network.preprocess(img)
@@ -269,7 +244,7 @@ def covariance(x: np.ndarray) -> np.ndarray:
 def test_weights_of_torch_save_are_data(own):
     """`pytorch_model.bin`, which some repositories have alone, with names of old versions."""
     expected = load("dinov2", own)(to_tensor(pictures()))
-    state = build_dinov2().state_dict()
+    state = small_transformers.build_dinov2().state_dict()
     state["embeddings.position_ids"] = torch.arange(5)[None]
     (own / "model.safetensors").unlink()
     torch.save(state, own / "pytorch_model.bin")
@@ -337,7 +312,7 @@ def test_settings_that_do_not_fit_are_refused(own, changes, message):
 
 
 def test_weights_that_are_missing_are_no_random_ones(own):
-    state = build_dinov2().state_dict()
+    state = small_transformers.build_dinov2().state_dict()
     state["spare"] = state.pop("layernorm.weight")
     (own / "model.safetensors").unlink()
     torch.save(state, own / "pytorch_model.bin")
@@ -492,7 +467,7 @@ def test_models_are_downloaded_once(own, serve_hub, has_safetensors, capsys):
     expected = load("dinov2", own)(to_tensor(pictures()))
     if not has_safetensors:
         (own / "model.safetensors").unlink()
-        torch.save(build_dinov2().state_dict(), own / "pytorch_model.bin")
+        torch.save(small_transformers.build_dinov2().state_dict(), own / "pytorch_model.bin")
     requests = serve_hub("facebook/dinov2-small", own)
     assert not metric_main.find_missing(["fd_dinov2"], dict(dinov2="small"))
     assert "facebook/dinov2-small" in capsys.readouterr().err
