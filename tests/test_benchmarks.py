@@ -32,6 +32,7 @@ from benchmarks import (
     training,
     training_step,
     video,
+    watching,
     work,
 )
 from benchmarks.calls import Layout
@@ -463,6 +464,20 @@ def test_resident_bytes_remember_the_peak():
         for page in range(0, len(block), mmap.PAGESIZE):
             block[page] = 1
     assert memory.resident_bytes("VmHWM") > 1.2 * memory.resident_bytes("VmRSS")
+
+
+# benchmarks.watching
+
+
+def test_watching_prints_its_share_of_the_time():
+    sizes = ["--resolution=16", "--cbase=64", "--cmax=4", "--batch=4", "--batch-gpu=4"]
+    arguments = [*sizes, "--cfg=stylegan2", "--iterations=1", "--device=cpu"]
+    result = CliRunner().invoke(watching.main, arguments)
+    assert result.exit_code == 0, result.output
+    rows = dict(line.split()[:2] for line in result.stdout.splitlines() if line.endswith(" 1"))
+    shares = [float(word[:-1]) for word in result.stdout.split() if word.endswith("%")][-2:]
+    expected = 100 * float(rows["diversity"]) / (250 * float(rows["iteration"]))
+    assert shares == pytest.approx([expected, expected / 4], rel=0.02, abs=0.01)
 
 
 # benchmarks.metrics
