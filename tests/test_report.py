@@ -239,6 +239,12 @@ def test_page_keeps_to_its_size_and_says_what_became_smaller(tiny):
     assert "Generated images, before training" in text and "Generated images, 19 kimg" in text
 
 
+def test_page_whose_text_alone_is_too_large_is_made_and_says_so(tiny):
+    made = page_module.make([run_folder.read(tiny)], 1000)
+    assert made.num_sheets == 1
+    assert made.left_out[-1].endswith("MB, most of it without the sheets.")
+
+
 def test_runs_named_twice_are_shown_once(tiny, tmp_path):
     text = make(str(tiny), f"{tiny}/", f"--out={tmp_path / 'page.html'}")
     assert text.startswith("Note: runs that are named twice are shown once.") and ": 1 run," in text
