@@ -121,6 +121,7 @@ NAMES = {
         "dnnlib.interrupts": "ignore_signals",
     },
     "calc_metrics": {"metrics.dataset_checks": "check_dataset choose_dataset compare_dataset"},
+    "viz.capture_widget": {"viz.capture_folder": "next_path"},
     "viz.layers": {"editing.middle_features": "content_width"},
     "viz.application": {
         "viz.screenshot": "STILL_FRAMES take_screenshot",

@@ -87,21 +87,28 @@ def drag_delta(button: int = imgui.MouseButton_.left) -> tuple[float, float]:
     return delta.x / em(), delta.y / em()
 
 
-def input_int(name: str, value: int) -> tuple[bool, int]:
-    """Draw a whole number with buttons; returns whether it was changed, and its new value."""
+def input_int(name: str, value: int) -> int:
+    """Draw a whole number with buttons; returns its new value."""
     if _are_blank:
         imgui.input_text(name, "")
-        return False, value
+        return value
     # Dear ImGui's integers end at 2**31 - 1, but seeds at 2**32 - 1.
     changed, number = imgui.input_double(name, value, 1, 100, "%.0f")
     if not changed or not math.isfinite(number):
-        return False, value
-    return True, int(min(max(number, -MAX_INT), MAX_INT))
+        return value
+    return int(min(max(number, -MAX_INT), MAX_INT))
 
 
-def slider_int(name: str, value: int, low: int, high: int, form: str = "%d") -> tuple[bool, int]:
-    """Draw a slider for whole numbers; returns the same as `input_int`."""
-    return imgui.slider_int(name, value, low, high, _shown(form))
+def slider_int(name: str, value: int, low: int, high: int, form: str = "%d") -> int:
+    """Draw a slider for whole numbers; returns its new value."""
+    changed, number = imgui.slider_int(name, value, low, high, _shown(form))
+    return number if changed else value
+
+
+def slider_int2(name: str, value: tuple[int, int], low: int, high: int) -> tuple[int, int]:
+    """Draw two sliders for whole numbers."""
+    changed, (x, y) = imgui.slider_int2(name, list(value), low, high)
+    return (x, y) if changed else value
 
 
 def slider(name: str, value: float, low: float, high: float, form: str = "%.2f") -> float:

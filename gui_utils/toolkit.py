@@ -142,7 +142,7 @@ class Toolkit(Protocol):
         """A list to choose from; the index of the chosen option."""
 
     def searched_choice(self, name: str, idx: int, options: Sequence[str], none: str) -> int:
-        """Like `choice`, for thousands of options: a text narrows them; `none` says none is left."""
+        """Like `choice`, for thousands of options that a text narrows; `none` says none is left."""
 
     def menu(self, name: str, width_ems: float, tooltip: str = "") -> AbstractContextManager[bool]:
         """A button that opens a menu; whether it is open. Only then draw its content."""

@@ -1,29 +1,44 @@
-"""Save the picture, the whole window, or the latent on screen, in numbered files."""
+"""Save the picture, the whole window, or the latent on screen; copy the view as a command."""
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
-import click
 import numpy as np
 import torch
-from imgui_bundle import imgui
 
-from dnnlib.paths import expand_home
+from dnnlib import moved
 from generation import latent_files
 from generation.latent_files import Latents
-from gui_utils import controls, text
+from gui_utils.toolkit import Toolkit
 from torch_utils import images
 from viz.command_line import gen_images_command
 from viz.renderer import Result
 
+__getattr__ = moved.names_of(__name__)
+
+
+class Store(Protocol):
+    """Where files are saved: a folder, or the computer of a browser.
+
+    Attributes:
+        place: Its name.
+    """
+
+    place: str
+
+    def draw(self, ui: Toolkit) -> None:
+        """Draw the controls of the store."""
+
+    def save(self, stem: str, suffix: str, write: Callable[[Path], None]) -> str:
+        """Save a file that `write` writes, and return where; see `CaptureFolder.save`."""
+
 
 @dataclass
 class CaptureState:
-    """The folder, whether to save the window, and the last message."""
+    """Whether to save the window, and the last message."""
 
-    folder: str
     is_window_requested: bool = False
     message: str = ""
 
@@ -32,52 +47,56 @@ class CaptureWidget:
     """The pane "Capture".
 
     Args:
-        folder: Folder for the files; it is created when the first file is saved.
+        store: Where files are saved.
+        copy: Puts a command into the clipboard; it also gets the names of the settings that the
+            command cannot express.
+        has_window: Whether there is a window that can be saved.
     """
 
     title = "Capture"
 
-    def __init__(self, folder: Path) -> None:
-        self.state = CaptureState(str(folder))
+    def __init__(
+        self, store: Store, copy: Callable[[str, list[str]], None], has_window: bool
+    ) -> None:
+        self.state = CaptureState()
+        self.store = store
+        self._copy = copy
+        self._has_window = has_window
 
-    def draw(self, result: Result | None) -> None:
+    def draw(self, ui: Toolkit, result: Result | None) -> None:
         """Draw the pane."""
-        state = self.state
-        controls.label("Folder")
-        controls.fill_width()
-        changed, folder = imgui.input_text("##capture folder", text.drawable(state.folder))
-        state.folder = folder if changed else state.folder
-        controls.label("")
+        self.store.draw(ui)
+        ui.label("")
         has_image = result is not None and result.image is not None
-        with controls.disabled(not has_image, "there is no picture"):
-            if controls.button("Save image", 7, "Ctrl+S; in the picture's own size"):
+        with ui.disabled(not has_image, "there is no picture"):
+            if ui.button("Save image", 7, "Ctrl+S; in the picture's own size"):
                 self.save_image(result)
-        imgui.same_line()
-        if controls.button("Save GUI", 7, "The whole window"):
-            state.is_window_requested = True
-        controls.label("")
-        with controls.disabled(not has_image, "there is no picture"):
-            if controls.button("Save latent", 7, "What is on screen, for --latents of all scripts"):
+        if self._has_window:
+            ui.same_line()
+            if ui.button("Save GUI", 7, "The whole window"):
+                self.state.is_window_requested = True
+        ui.label("")
+        with ui.disabled(not has_image, "there is no picture"):
+            if ui.button("Save latent", 7, "What is on screen, for --latents of all scripts"):
                 self.save_latent(result)
-            imgui.same_line()
-            if controls.button("Copy as command", 8, "Ctrl+Shift+C; a line for gen_images.py"):
+            ui.same_line()
+            if ui.button("Copy as command", 8, "Ctrl+Shift+C; a line for gen_images.py"):
                 self.copy_command(result)
 
     def copy_command(self, result: Result | None) -> None:
-        """Copy the `gen_images.py` line of the view to the clipboard, and print it."""
+        """Copy the `gen_images.py` line of the view."""
         if result is None or result.network is None:
             self.state.message = "nothing to copy: there is no picture"
             return
         command, left_out = gen_images_command(
             result.view, result.network, result.latents.num if result.latents else 1
         )
-        command = text.drawable(command)
-        imgui.set_clipboard_text(command)
-        click.echo(command)  # there may be no clipboard, over SSH for example
+        # Bytes of file names that are not Unicode become escapes.
+        command = command.encode("utf-8", "backslashreplace").decode("utf-8")
+        self._copy(command, left_out)
         self.state.message = f"copied: {command}"
         if left_out:
             self.state.message = f"copied, without {', '.join(left_out)}: {command}"
-            click.echo(f"Note: gen_images.py does not know {', '.join(left_out)}.", err=True)
 
     def save_latent(self, result: Result | None) -> None:
         """Save the styles on screen, and the transform of the content if the network has one."""
@@ -107,20 +126,9 @@ class CaptureWidget:
         self, stem: str, suffix: str, write: Callable[[Path], None], notice: str | None = None
     ) -> None:
         try:
-            folder = Path(expand_home(self.state.folder))
-            folder.mkdir(parents=True, exist_ok=True)
-            path = next_path(folder, stem, suffix)
-            write(path)
-        except (OSError, ValueError) as error:  # a ValueError for a NUL in the path, for example
+            path = self.store.save(stem, suffix, write)
+        except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or error
-            self.state.message = f"not saved to {self.state.folder}: {reason}"
+            self.state.message = f"not saved to {self.store.place}: {reason}"
         else:
             self.state.message = f"saved {path}" + ("" if notice is None else f": {notice}")
-
-
-def next_path(folder: Path, stem: str, suffix: str) -> Path:
-    """The path of the next number in the folder: `stem0000.png`, and so on."""
-    name = rf"{stem}(\d+){re.escape(suffix)}"
-    matches = [re.fullmatch(name, path.name) for path in folder.iterdir()]
-    number = max((int(match[1]) + 1 for match in matches if match), default=0)
-    return folder / f"{stem}{number:04d}{suffix}"

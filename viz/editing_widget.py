@@ -1,5 +1,6 @@
 """Directions and points: what changes the shown image."""
 
+from gui_utils.toolkit import Toolkit
 from viz.directions_widget import DirectionsWidget
 from viz.points_widget import PointsWidget
 from viz.renderer import Result, View
@@ -24,7 +25,7 @@ class EditingWidget:
         """Whether the pane needs continuous frames."""
         return self.points.is_animated
 
-    def draw(self, view: View, result: Result | None, elapsed_sec: float) -> View:
+    def draw(self, ui: Toolkit, view: View, result: Result | None, elapsed_sec: float) -> View:
         """Draw the pane, and return the view to render now."""
-        view = self.directions.draw(view, result)
-        return self.points.draw(view, result)
+        view = self.directions.draw(ui, view, result)
+        return self.points.draw(ui, view, result)

@@ -2,9 +2,7 @@
 
 import os
 
-from imgui_bundle import imgui
-
-from gui_utils import controls, text
+from gui_utils.toolkit import Toolkit
 
 
 class FileRow:
@@ -24,25 +22,17 @@ class FileRow:
         self._shown: str | None = None  # the path that `_typed` was set from
         self._is_entered = False
 
-    def draw(self, path: str | None) -> str | None:
+    def draw(self, ui: Toolkit, path: str | None) -> str | None:
         """Draw the row, and return the path now; None if there is no file."""
         if path != self._shown:
-            self._typed, self._shown = text.drawable(path or ""), path
-        controls.label(self._name, self._tooltip)
-        controls.fill_width(4.6)
+            self._typed, self._shown = path or "", path
+        ui.label(self._name, self._tooltip)
+        ui.fill_width(4.6)
         key = f"##{self._tooltip}"
-        is_entered, self._typed = imgui.input_text_with_hint(
-            key,
-            self._placeholder,
-            self._typed,
-            imgui.InputTextFlags_.enter_returns_true | imgui.InputTextFlags_.auto_select_all,
-        )
-        controls.hint(self._typed)
-        imgui.same_line()
-        with controls.disabled(path is None, "there is no file"):
-            is_closed = controls.button(
-                f"Close{key}", 4, f"Do without {os.path.basename(path or '')}"
-            )
+        is_entered, self._typed = ui.input_text(key, self._typed, self._placeholder, self._typed)
+        ui.same_line()
+        with ui.disabled(path is None, "there is no file"):
+            is_closed = ui.button(f"Close{key}", 4, f"Do without {os.path.basename(path or '')}")
         if is_closed:
             return None
         typed = self._typed.strip().strip("\"'")

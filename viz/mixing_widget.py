@@ -2,10 +2,8 @@
 
 from dataclasses import replace
 
-from imgui_bundle import imgui
-
 from dnnlib import moved
-from gui_utils import controls
+from gui_utils.toolkit import Color, Toolkit
 from viz.motion import SeedMotion, wrapped
 from viz.renderer import Result, View
 
@@ -13,7 +11,9 @@ SEEDS_PER_SEC = 2  # speed of the animation
 COLUMNS = 9
 __getattr__ = moved.names_of(__name__)
 PARTS = ("coarse", "middle", "fine")  # thirds of the styles
-PART_COLORS = ((0.95, 0.75, 0.4), (0.6, 0.85, 0.6), (0.5, 0.75, 1))
+PART_COLORS: dict[str, Color] = dict(
+    zip(PARTS, ((0.95, 0.75, 0.4), (0.6, 0.85, 0.6), (0.5, 0.75, 1)), strict=True)
+)
 
 
 class MixingWidget:
@@ -29,52 +29,45 @@ class MixingWidget:
         """Whether the pane needs continuous frames."""
         return self.state.is_animated
 
-    def draw(self, view: View, result: Result | None, elapsed_sec: float) -> View:
+    def draw(self, ui: Toolkit, view: View, result: Result | None, elapsed_sec: float) -> View:
         """Draw the pane, and return the view to render now."""
         state = self.state
         seed = view.mix_seed
         if state.is_animated:
             seed = state.advance(seed, elapsed_sec * SEEDS_PER_SEC)
-        controls.label("Seed", "Where the checked layers take their style from")
-        imgui.set_next_item_width(controls.em(9))
-        _, seed = controls.input_int("##mix seed", seed)
-        imgui.same_line()
-        _, state.is_animated = imgui.checkbox("Animate##mixing", state.is_animated)
+        ui.label("Seed", "Where the checked layers take their style from")
+        ui.width(9)
+        seed = ui.input_int("##mix seed", seed)
+        ui.same_line()
+        state.is_animated = ui.checkbox("Animate##mixing", state.is_animated)
         view = replace(view, mix_seed=wrapped(seed))
 
         num_ws = result.network.num_ws if result is not None and result.network else 0
         if num_ws == 0:
             return view
         layers = set(view.mix_layers)
-        controls.label("Styles", "One for each layer, from the coarsest to the finest")
-        start = imgui.get_cursor_pos_x()
-        if controls.button("All##mixing", 2.2):
+        ui.label("Styles", "One for each layer, from the coarsest to the finest")
+        if ui.button("All##mixing", 2.2):
             layers = set(range(num_ws))
-        imgui.same_line()
-        if controls.button("None##mixing", 3):
+        ui.same_line()
+        if ui.button("None##mixing", 3):
             layers = set()
-        for part, color in zip(PARTS, PART_COLORS, strict=True):
-            members = {idx for idx in range(num_ws) if part_of(idx, num_ws) == part}
-            imgui.same_line()
-            imgui.push_style_color(imgui.Col_.text, (*color, 1))
+        parts = [part_of(idx, num_ws) for idx in range(num_ws)]
+        for part in PARTS:
+            members = {idx for idx in range(num_ws) if parts[idx] == part}
+            ui.same_line()
             is_on = bool(members) and members <= layers
-            if controls.toggle(f"{part}##mixing", is_on, 3.5, f"The {part} styles") != is_on:
+            hint, color = f"The {part} styles", PART_COLORS[part]
+            if ui.toggle(f"{part}##mixing", is_on, 3.5, hint, color) != is_on:
                 layers = layers - members if is_on else layers | members
-            imgui.pop_style_color()
-        width = (imgui.get_content_region_avail().x + imgui.get_cursor_pos_x() - start) / COLUMNS
-        for idx in range(num_ws):
-            if idx % COLUMNS == 0:
-                imgui.set_cursor_pos_x(start)
-            else:
-                imgui.same_line(start + idx % COLUMNS * width)
-            part = part_of(idx, num_ws)
-            imgui.push_style_color(imgui.Col_.text, (*PART_COLORS[PARTS.index(part)], 1))
-            width_ems = width / controls.em() - 0.25
-            is_mixed = controls.toggle(
-                f"{idx}##mix", idx in layers, width_ems, f"style {idx}, {part}"
-            )
-            imgui.pop_style_color()
-            (layers.add if is_mixed else layers.discard)(idx)
+        are_mixed = ui.toggles(
+            [f"{idx}##mix" for idx in range(num_ws)],
+            [idx in layers for idx in range(num_ws)],
+            [f"style {idx}, {part}" for idx, part in enumerate(parts)],
+            [PART_COLORS[part] for part in parts],
+            COLUMNS,
+        )
+        layers = {idx for idx in range(num_ws) if are_mixed[idx]}
         return replace(view, mix_layers=tuple(sorted(layers)))
 
 

@@ -3,9 +3,7 @@
 from collections import deque
 from dataclasses import dataclass, field, replace
 
-from imgui_bundle import imgui
-
-from gui_utils import controls
+from gui_utils.toolkit import Toolkit
 from viz.renderer import Result, View
 
 HISTORY = 120  # length of the graphs, in pictures and in frames
@@ -26,11 +24,16 @@ class PerformanceState:
 
 
 class PerformanceWidget:
-    """The pane "Performance"."""
+    """The pane "Performance".
+
+    Args:
+        has_window: Whether the panes are in a window, which has settings of its own.
+    """
 
     title = "Performance"
 
-    def __init__(self) -> None:
+    def __init__(self, has_window: bool) -> None:
+        self._has_window = has_window
         self.state = PerformanceState()
         self._last_result_sec: float | None = None
 
@@ -61,29 +64,36 @@ class PerformanceWidget:
         intervals = self.state.interval_ms
         return 1e3 * len(intervals) / sum(intervals) if len(intervals) >= 2 else None
 
-    def draw(self, view: View) -> View:
+    def draw(self, ui: Toolkit, view: View) -> View:
         """Draw the pane, and return the view to render now."""
-        state = self.state
         rate = self.pictures_per_sec
         shown_rate = "" if rate is None else f", {rate:.1f} pictures/s"
-        controls.label("Render", "Time that the last pictures took, without the first one")
-        controls.graph("##render", state.render_ms, _last(state.render_ms) + shown_rate)
-        controls.label("Window", "Time that this window took to draw its last frames")
-        controls.graph("##frame", state.window_ms, _last(state.window_ms))
-
-        controls.label("FPS limit")
-        imgui.set_next_item_width(controls.em(8))
-        _, state.fps_limit = imgui.slider_int("##fps limit", state.fps_limit, 5, 240)
-        state.fps_limit = min(max(state.fps_limit, 5), 1000)
-        imgui.same_line()
-        _, state.use_vsync = imgui.checkbox("Vsync", state.use_vsync)
-        controls.label("")
-        _, state.is_async = imgui.checkbox("Async", state.is_async)
-        controls.hint("Render in a process of its own: the window never waits")
-        imgui.same_line()
-        _, force_fp32 = imgui.checkbox("Force FP32", view.force_fp32)
-        controls.hint("Never use half precision (it is used on GPUs only)")
+        render_ms = self.state.render_ms
+        ui.label("Render", "Time that the last pictures took, without the first one")
+        ui.graph("##render", render_ms, _last(render_ms) + shown_rate)
+        if self._has_window:
+            self._draw_window(ui)
+        else:
+            ui.label("")
+        force_fp32 = ui.checkbox("Force FP32", view.force_fp32)
+        ui.hint("Never use half precision (it is used on GPUs only)")
         return replace(view, force_fp32=force_fp32)
+
+    def _draw_window(self, ui: Toolkit) -> None:
+        """Draw the controls of the window."""
+        state = self.state
+        ui.label("Window", "Time that this window took to draw its last frames")
+        ui.graph("##frame", state.window_ms, _last(state.window_ms))
+        ui.label("FPS limit")
+        ui.width(8)
+        state.fps_limit = ui.slider_int("##fps limit", state.fps_limit, 5, 240)
+        state.fps_limit = min(max(state.fps_limit, 5), 1000)
+        ui.same_line()
+        state.use_vsync = ui.checkbox("Vsync", state.use_vsync)
+        ui.label("")
+        state.is_async = ui.checkbox("Async", state.is_async)
+        ui.hint("Render in a process of its own: the window never waits")
+        ui.same_line()
 
 
 def _last(values_ms: deque[float]) -> str:

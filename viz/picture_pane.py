@@ -1,7 +1,5 @@
 """The right part of the window: the picture, or an error in its place, and a status line."""
 
-from dataclasses import dataclass
-
 import numpy as np
 from imgui_bundle import imgui
 
@@ -9,9 +7,10 @@ from gui_utils import controls, text
 from gui_utils.placement import Area, Zoom, panned, scaled, zoomed
 from gui_utils.texture import Texture
 from viz import spectrum_axes
+from viz.pointer import Pointer
 from viz.points_overlay import PointsOverlay
 from viz.renderer import Result
-from viz.view import Drag, Point
+from viz.view import Drag
 
 ERROR_COLOR = (1, 0.45, 0.4)
 NOTICE_BACKGROUND = (0.1, 0.05, 0.05, 0.9)  # readable on any picture
@@ -21,26 +20,7 @@ BUTTONS = (
     | imgui.ButtonFlags_.mouse_button_right
     | imgui.ButtonFlags_.mouse_button_middle
 )
-
-
 GRIP_EMS = 0.8  # distance at which the mouse takes hold of a point
-
-
-@dataclass(frozen=True)
-class Pointer:
-    """The left mouse button in the picture.
-
-    Attributes:
-        position: Place in pixels of the image, inside the image.
-        reach: Distance at which the mouse takes hold of a point, in pixels of the image.
-        is_pressed: Whether the button went down on the image in this frame.
-        is_held: Whether the button is down since it went down on the image.
-    """
-
-    position: Point
-    reach: float
-    is_pressed: bool
-    is_held: bool
 
 
 class PicturePane:

@@ -5,11 +5,10 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
-from imgui_bundle import imgui
 
-from gui_utils import controls
+from gui_utils.toolkit import Toolkit
 from viz.frozen_array import FrozenArray
-from viz.picture_pane import Pointer
+from viz.pointer import Pointer
 from viz.renderer import Result, View
 from viz.view import Drag, DragProgress, base_of, rendered
 
@@ -83,76 +82,76 @@ class PointsWidget:
             return replace(drag, points=progress.points)
         return drag
 
-    def draw(self, view: View, result: Result | None) -> View:
+    def draw(self, ui: Toolkit, view: View, result: Result | None) -> View:
         """Draw the controls, and return the view to render now."""
         self.is_folded = False
         reason = _obstacle(view, result)
-        self._draw_mouse(reason)
-        view = self._draw_actions(view, result, reason)
+        self._draw_mouse(ui, reason)
+        view = self._draw_actions(ui, view, result, reason)
         if reason:
             self.stop()
-        self._draw_status(view, result)
+        self._draw_status(ui, view, result)
         return self._advanced(view, result)
 
-    def _draw_mouse(self, reason: str) -> None:
+    def _draw_mouse(self, ui: Toolkit, reason: str) -> None:
         state = self.state
-        controls.label("Mouse", "What the left mouse button does in the picture")
-        with controls.disabled(reason != "", reason):
+        ui.label("Mouse", "What the left mouse button does in the picture")
+        with ui.disabled(reason != "", reason):
             is_on = state.mode == "points"
             hint = "Press on a point of the picture, and drag to where it shall go"
-            if controls.toggle("Set points", is_on, 6.5, hint) != is_on:
+            if ui.toggle("Set points", is_on, 6.5, hint) != is_on:
                 state.mode = None if is_on else "points"
-            imgui.same_line()
+            ui.same_line()
             is_on = state.mode == "mask"
             hint = "Paint the part of the picture that may change; without paint, all of it may"
-            if controls.toggle("Paint mask", is_on, 6.5, hint) != is_on:
+            if ui.toggle("Paint mask", is_on, 6.5, hint) != is_on:
                 state.mode = None if is_on else "mask"
             if state.mode == "mask":
-                imgui.same_line()
-                controls.fill_width()
-                radius = controls.slider("##brush", state.brush, 0.01, MAX_BRUSH, "radius %.2f")
+                ui.same_line()
+                ui.fill_width()
+                radius = ui.slider("##brush", state.brush, 0.01, MAX_BRUSH, "radius %.2f")
                 state.brush = min(max(radius, 0.01), MAX_BRUSH)
 
-    def _draw_actions(self, view: View, result: Result | None, reason: str) -> View:
+    def _draw_actions(self, ui: Toolkit, view: View, result: Result | None, reason: str) -> View:
         state, drag = self.state, view.drag
         is_late = drag is not None and _settled(drag, result) is None
         waits = reason or ("the picture is on its way" if is_late else "")
-        controls.label("Points")
+        ui.label("Points")
         hindrance = waits or _hindrance(drag)
-        with controls.disabled(hindrance != "" and not state.is_running, hindrance):
+        with ui.disabled(hindrance != "" and not state.is_running, hindrance):
             name = "Stop" if state.is_running else "Start"
-            if controls.button(f"{name}##points", 3.8, "Let the points go to their targets"):
+            if ui.button(f"{name}##points", 3.8, "Let the points go to their targets"):
                 state.is_running = not state.is_running
                 if state.is_running:  # the steps begin where the picture is
                     view = _changed(view, result)
-        imgui.same_line()
+        ui.same_line()
         has_points = drag is not None and len(drag.points) > 0
-        with controls.disabled(waits != "" or not has_points, waits or "there are no points"):
-            if controls.button("Clear##points", 3.8, "Forget the points; the picture stays"):
+        with ui.disabled(waits != "" or not has_points, waits or "there are no points"):
+            if ui.button("Clear##points", 3.8, "Forget the points; the picture stays"):
                 view, state.is_running = _changed(view, result, points=(), targets=()), False
-        imgui.same_line()
+        ui.same_line()
         has_mask = drag is not None and drag.mask is not None
-        with controls.disabled(waits != "" or not has_mask, waits or "nothing is painted"):
-            if controls.button("No mask", 4.8, "Let all of the picture change"):
+        with ui.disabled(waits != "" or not has_mask, waits or "nothing is painted"):
+            if ui.button("No mask", 4.8, "Let all of the picture change"):
                 view = _changed(view, result, mask=None)
-        imgui.same_line()
-        with controls.disabled(drag is None, "nothing was dragged"):
-            if controls.button("Reset##points", 3.8, "The picture as it was, without points"):
+        ui.same_line()
+        with ui.disabled(drag is None, "nothing was dragged"):
+            if ui.button("Reset##points", 3.8, "The picture as it was, without points"):
                 view, state.is_running = replace(view, drag=None), False
         return view
 
-    def _draw_status(self, view: View, result: Result | None) -> None:
+    def _draw_status(self, ui: Toolkit, view: View, result: Result | None) -> None:
         drag = view.drag
         if drag is None or not drag.points:
-            imgui.text_disabled("Press on the picture to set points" if self.state.mode else " ")
+            ui.text("Press on the picture to set points" if self.state.mode else " ")
             return
         progress = None if result is None else _progress_of(drag, result)
         if progress is None or drag.num_steps == 0:
-            imgui.text_disabled(f"{drag.num_steps} steps" if drag.num_steps else " ")
+            ui.text(f"{drag.num_steps} steps" if drag.num_steps else " ")
         elif progress.is_done:
-            imgui.text_disabled(f"arrived after {drag.num_steps} steps")
+            ui.text(f"arrived after {drag.num_steps} steps")
         else:
-            imgui.text_disabled(f"{drag.num_steps} steps, {progress.distance:.1f} pixels to go")
+            ui.text(f"{drag.num_steps} steps, {progress.distance:.1f} pixels to go")
 
     def _advanced(self, view: View, result: Result | None) -> View:
         """Take the next step if the last one is on screen."""
