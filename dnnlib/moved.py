@@ -122,6 +122,7 @@ NAMES = {
     },
     "calc_metrics": {"metrics.dataset_checks": "check_dataset choose_dataset compare_dataset"},
     "viz.capture_widget": {"viz.capture_folder": "next_path"},
+    "viz.layer_widget": {"gui_utils.imgui_toolkit": "MIN_ROWS"},
     "viz.layers": {"editing.middle_features": "content_width"},
     "viz.application": {
         "viz.screenshot": "STILL_FRAMES take_screenshot",
@@ -142,6 +143,7 @@ RENAMED = {
         "torch_utils.ops.cuda.upfirdn2d_tiles.best_tile"
     ),
     "torch_utils.ops.cuda.upfirdn2d.TILES": "torch_utils.ops.cuda.upfirdn2d_tiles.best_tile",
+    "viz.latent_widget.MAX_NAMES": "gui_utils.imgui_toolkit.MAX_FOUND",
     "viz.mixing_widget.MixingState": "viz.motion.SeedMotion",
     "viz.settings.Memory": "viz.settings.Settings",
     "viz.settings.load_memory": "viz.settings.load_settings",

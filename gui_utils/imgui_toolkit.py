@@ -199,9 +199,9 @@ class ImguiToolkit:
                 imgui.end_popup()
 
     def menu_item(self, name: str) -> bool:
-        shown, mark, key = name.partition("##")
+        shown, _, key = name.partition("##")
         shown = text.shorten(shown, controls.em(MENU_EMS))
-        clicked, _ = imgui.menu_item(text.drawable(shown + mark + key), "", False)
+        clicked, _ = imgui.menu_item(text.drawable(f"{shown}##{key or name}"), "", False)
         return clicked
 
     @contextmanager

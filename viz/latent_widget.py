@@ -4,11 +4,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from dnnlib import moved
 from gui_utils.toolkit import Toolkit
 from viz.file_row import FileRow
 from viz.renderer import SEEDS_PER_ROW, Result, View
 from viz.target_picture import TargetPicture
 
+__getattr__ = moved.names_of(__name__)
 MAX_SPEED = 4  # seeds per second
 SEEDS_PER_EM = 0.1  # dragging by ten times the font size leads to the next seed
 

@@ -2,10 +2,12 @@
 
 from dataclasses import replace
 
+from dnnlib import moved
 from gui_utils.toolkit import Toolkit
 from viz import color_maps
 from viz.renderer import LayerInfo, Result, Stats, View
 
+__getattr__ = moved.names_of(__name__)
 COLORS_EMS = 7  # width of the list of colour maps
 MAX_DB = 120  # limit of the range of spectra, above and below zero
 COLUMNS = (("Layer", 2.2), ("Size", 1.4), ("Channels", 1.1), ("Type", 1.1))

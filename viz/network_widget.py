@@ -117,7 +117,7 @@ def _items(ui: Toolkit, paths: Sequence[str]) -> str | None:
     """Draw a list of paths, and return the clicked one."""
     chosen = None
     for path in paths:
-        if ui.menu_item(f"{path}##{path}"):
+        if ui.menu_item(path):
             chosen = path
     return chosen
 

@@ -73,18 +73,18 @@ def test_status_is_shown_while_waiting(slow):
     slow.do("mousemove", *slow.position("##seed", 0.97))
     slow.do("click", 1)
     seen = []
-    while not app._is_late:
-        seen.append(app._status())
+    while not app.is_late:
+        seen.append(app.status())
         slow.window.step(app.draw)
     assert set(seen) == {"16x16, 200 ms"}  # not at once
-    assert app._status() == "compiling upfirdn2d …"
+    assert app.status() == "compiling upfirdn2d …"
     left, _, _, bottom = (int(edge) for edge in app.picture.area)
     line = (slice(bottom, None), slice(left, None))
     assert not np.array_equal(slow.pixels()[line], before[line])
     app.renderer.status = None
-    assert app._status() == "rendering …"
+    assert app.status() == "rendering …"
     slow.settle()
-    assert app._status() == "16x16, 2000 ms"
+    assert app.status() == "16x16, 2000 ms"
 
 
 def test_loading_is_said_in_the_middle_of_the_window(slow, monkeypatch):
@@ -115,10 +115,10 @@ def test_status_is_shown_for_each_picture_that_takes_long(slow):
     slow.do("click", 1)
     while app.result.view.x != 1:
         slow.window.step(app.draw)
-    assert not app._is_late and app.renderer.is_busy
-    while app.result.view.x != 2 and not app._is_late:  # without another event
+    assert not app.is_late and app.renderer.is_busy
+    while app.result.view.x != 2 and not app.is_late:  # without another event
         slow.window.step(app.draw)
-    assert app._status() == "rendering …"
+    assert app.status() == "rendering …"
 
 
 def test_folded_panes_and_networks_without_a_transform_keep_nothing_busy(

@@ -37,7 +37,7 @@ def rows(person) -> list[str]:
     """The classes that the open list shows."""
     person.items.clear()
     person.pump(2)
-    found = [name.partition("##class ") for name in person.items]
+    found = [name.partition("##class name ") for name in person.items]
     return [name for name, mark, _ in found if name and mark]
 
 
@@ -64,7 +64,7 @@ def test_class_is_searched_by_name_and_enter_takes_the_first(person):
     person.click_without_settling("##class name")
     assert len(rows(person)) == 200  # a new search
     person.type("owl 7")
-    person.click("owl 71##class 286")
+    person.click("owl 71##class name 286")
     person.check(class_idx=286)
 
 

@@ -101,7 +101,7 @@ def test_a_broken_file_is_dropped(person, styles, capfd):
     person.window.on_drop([str(styles / "broken.npz")])
     np.testing.assert_array_equal(person.check(latents=None, directions=None), before)
     assert "broken.npz is not an NPZ file" in capfd.readouterr().err
-    assert "broken.npz" in person.application._status()
+    assert "broken.npz" in person.application.status()
 
 
 def test_directions_are_dropped_moved_limited_and_reset(person, styles):

@@ -1,9 +1,12 @@
 """Paths that are typed into the window may begin with `~`."""
 
+from pathlib import Path
+
 import numpy as np
-import pytest
 
 from tests.viz import networks
+from viz.capture_folder import CaptureFolder
+from viz.capture_widget import CaptureWidget
 from viz.renderer import Renderer, View
 from viz.settings import Settings
 
@@ -17,18 +20,19 @@ def test_a_typed_network_may_be_below_home(tmp_path, monkeypatch):
     assert error.startswith("~nobody-of-this-name/t.pkl: there is no user")
 
 
-def test_pictures_go_below_home_or_nowhere(tmp_path, monkeypatch):
-    pytest.importorskip("imgui_bundle", reason="needs requirements-gui.txt")
-    from viz.capture_widget import CaptureWidget
+def saving_to(folder: str) -> CaptureWidget:
+    return CaptureWidget(CaptureFolder(Path(folder)), lambda *command: None, has_window=True)
 
+
+def test_pictures_go_below_home_or_nowhere(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     pixels = np.zeros([2, 2, 3], np.uint8)
-    capture = CaptureWidget("~/pictures")
+    capture = saving_to("~/pictures")
     capture.save_window(pixels)
     assert capture.state.message == f"saved {tmp_path / 'pictures' / 'window0000.png'}"
     for folder in ("~nobody-of-this-name", "~nobody-of-this-name/x"):
-        capture = CaptureWidget(folder)
+        capture = saving_to(folder)
         capture.save_window(pixels)
         assert capture.state.message.startswith(f"not saved to {folder}: ")
         assert "there is no user 'nobody-of-this-name'" in capture.state.message

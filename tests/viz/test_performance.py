@@ -14,7 +14,7 @@ def picture(render_sec: float = 0.1, **fields) -> Result:
 
 
 def test_first_pictures_and_errors_are_left_out_of_the_graph():
-    widget = PerformanceWidget()
+    widget = PerformanceWidget(has_window=True)
     widget.add_result(picture(30, is_first=True), 0, 31)
     widget.add_result(picture(0.25), 31, 31.3)
     widget.add_result(Result(View(), error="no", render_sec=7), 32, 39)
@@ -23,7 +23,7 @@ def test_first_pictures_and_errors_are_left_out_of_the_graph():
 
 
 def test_rate_is_that_of_pictures_without_gaps():
-    widget = PerformanceWidget()
+    widget = PerformanceWidget(has_window=True)
     assert widget.pictures_per_sec is None
     for end in (1.2, 1.4, 1.6, 1.8):  # each asked for when the one before has come
         widget.add_result(picture(), end - 0.2, end)
@@ -31,7 +31,7 @@ def test_rate_is_that_of_pictures_without_gaps():
 
 
 def test_pauses_are_not_counted():
-    widget = PerformanceWidget()
+    widget = PerformanceWidget(has_window=True)
     now = 0.0
     for _ in range(5):  # the user thinks for ten seconds before each click
         widget.add_result(picture(), now + 10, now + 10.2)
@@ -51,7 +51,7 @@ def test_pauses_are_not_counted():
 
 
 def test_first_picture_of_a_network_does_not_slow_the_rate():
-    widget = PerformanceWidget()
+    widget = PerformanceWidget(has_window=True)
     widget.add_result(picture(30, is_first=True), 0, 30)
     for end in (30.1, 30.2, 30.3):
         widget.add_result(picture(), end - 0.1, end)
@@ -59,7 +59,7 @@ def test_first_picture_of_a_network_does_not_slow_the_rate():
 
 
 def test_times_of_the_window_are_apart():
-    widget = PerformanceWidget()
+    widget = PerformanceWidget(has_window=True)
     widget.add_frame(0.004)
     widget.add_result(picture(0.3), 0, 0.3)
     widget.add_frame(0.005)

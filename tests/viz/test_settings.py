@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 from viz.browse import list_folder
+from viz.capture_folder import CaptureFolder
+from viz.capture_widget import CaptureWidget
 from viz.settings import MAX_RECENT, Settings, load_settings, settings_path
 
 
@@ -77,10 +79,8 @@ def test_folders_and_networks_newest_first(tmp_path):
 
 
 def test_files_are_numbered_from_the_highest(tmp_path):
-    pytest.importorskip("imgui_bundle", reason="needs requirements-gui.txt")
-    from viz.capture_widget import CaptureWidget
-
-    capture = CaptureWidget(tmp_path / "new")
+    store = CaptureFolder(tmp_path / "new")
+    capture = CaptureWidget(store, lambda *command: None, has_window=True)
     capture.save_window(np.zeros([4, 4, 3], np.uint8))
     (tmp_path / "new" / "window0041.png").write_text("")
     (tmp_path / "new" / "window9999x.png").write_text("")

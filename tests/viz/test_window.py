@@ -57,7 +57,7 @@ def test_a_network_in_the_box_is_chosen_or_typed(open_window, folder, tmp_path, 
     person.click(next(name for name in person.items if name.endswith("boxpretrained:gray")))
     person.check(network="pretrained:gray")
     person.click("Browse")
-    person.click("pretrained:t")
+    person.click("pretrained:t##pretrained:t")
     person.check(network="pretrained:t")
     person.enter("##network", "pretrained:gray")
     person.check(network="pretrained:gray")
@@ -393,9 +393,9 @@ def test_classes_that_another_network_lacks_are_mended_without_an_error(person, 
     person.application.load(str(folder / "cond.pkl"))
     person.check(class_idx=2)
     assert capfd.readouterr().err == ""
-    assert person.application._status() == "this network has classes 0 to 2 only"
+    assert person.application.status() == "this network has classes 0 to 2 only"
     person.click("##seed", 0.97)
-    assert person.application._status().startswith("16x16")
+    assert person.application.status().startswith("16x16")
 
 
 def test_speed_sliders_are_finer_near_zero(person):

@@ -24,7 +24,7 @@ def test_wheel_zooms_at_the_mouse_and_buttons_pan(person):
         assert color_at(person, x, y) == tuple(fitted[4, 11])
     scale = app.picture.zoom.scale
     assert scale > factor + 5
-    assert "enlarged" in app._status() and "Ctrl+0" in app._status()
+    assert "enlarged" in app.status() and "Ctrl+0" in app.status()
 
     view = app.view
     for button in (3, 2):
