@@ -127,6 +127,7 @@ NAMES = {
     "viz.application": {
         "viz.screenshot": "STILL_FRAMES take_screenshot",
     },
+    "viz.welcome": {"viz.offers": "MAX_OFFERED"},
 }
 
 RENAMED = {

@@ -1,9 +1,10 @@
-"""Key presses: the key, by the user's own keyboard layout, and Ctrl and Shift."""
+"""Reads key presses of GLFW: the key, by the user's own keyboard layout, and Ctrl and Shift."""
 
 import sys
-from dataclasses import dataclass
 
 import glfw
+
+from gui_utils.inputs import KeyPress
 
 NAMED = {
     glfw.KEY_ESCAPE: "Esc",
@@ -13,24 +14,6 @@ NAMED = {
 }
 # On macOS the command key does what Ctrl does elsewhere.
 CTRL = glfw.MOD_CONTROL | (glfw.MOD_SUPER if sys.platform == "darwin" else 0)
-
-
-@dataclass(frozen=True)
-class KeyPress:
-    """A key that went down.
-
-    Attributes:
-        name: `Esc`, `F1`, or the character of the key in the user's keyboard layout, as a capital
-            letter. If the layout has another alphabet, the letter of the US layout.
-        ctrl: Whether Ctrl is held; on macOS the command key, too.
-        shift: Whether Shift is held.
-        is_repeat: Whether the key is held down; false for the first press.
-    """
-
-    name: str
-    ctrl: bool = False
-    shift: bool = False
-    is_repeat: bool = False
 
 
 def read_key(key: int, scancode: int, action: int, mods: int) -> KeyPress | None:

@@ -12,7 +12,7 @@ from imgui_bundle import imgui
 from dnnlib import moved
 from gui_utils import controls
 from gui_utils.imgui_toolkit import ImguiToolkit
-from gui_utils.keys import KeyPress
+from gui_utils.inputs import KeyPress
 from gui_utils.placement import Zoom
 from gui_utils.window import SETTLE_FRAMES, Window
 from viz.async_renderer import AsyncRenderer, InlineRenderer

@@ -27,6 +27,10 @@ class DirectionsWidget:
         path = self._row.draw(ui, view.directions)
         if path != view.directions:
             return replace(view, directions=path, amounts=(), direction_layers=None)
+        return self.draw_sliders(ui, view, result)
+
+    def draw_sliders(self, ui: Toolkit, view: View, result: Result | None) -> View:
+        """Draw the controls without that of the file, and return the view to render now."""
         if view.directions is None or result is None or result.view.directions != view.directions:
             return view
         info = result.directions

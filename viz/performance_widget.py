@@ -28,12 +28,16 @@ class PerformanceWidget:
 
     Args:
         has_window: Whether the panes are in a window, which has settings of its own.
+
+    Attributes:
+        connection: What the connection to a browser takes; empty without a browser.
     """
 
     title = "Performance"
 
     def __init__(self, has_window: bool) -> None:
         self._has_window = has_window
+        self.connection = ""
         self.state = PerformanceState()
         self._last_result_sec: float | None = None
 
@@ -74,6 +78,8 @@ class PerformanceWidget:
         if self._has_window:
             self._draw_window(ui)
         else:
+            ui.label("Connection", "Pictures on the way to this browser")
+            ui.text(self.connection)
             ui.label("")
         force_fp32 = ui.checkbox("Force FP32", view.force_fp32)
         ui.hint("Never use half precision (it is used on GPUs only)")

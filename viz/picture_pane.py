@@ -4,10 +4,10 @@ import numpy as np
 from imgui_bundle import imgui
 
 from gui_utils import controls, text
+from gui_utils.inputs import Pointer
 from gui_utils.placement import Area, Zoom, panned, scaled, zoomed
 from gui_utils.texture import Texture
 from viz import spectrum_axes
-from viz.pointer import Pointer
 from viz.points_overlay import PointsOverlay
 from viz.renderer import Result
 from viz.view import Drag

@@ -6,9 +6,9 @@ from typing import Any, Literal
 
 import numpy as np
 
+from gui_utils.inputs import Pointer
 from gui_utils.toolkit import Toolkit
 from viz.frozen_array import FrozenArray
-from viz.pointer import Pointer
 from viz.renderer import Result, View
 from viz.view import Drag, DragProgress, base_of, rendered
 

@@ -28,14 +28,19 @@ class TruncationWidget:
 
     def draw(self, ui: Toolkit, view: View, result: Result | None, elapsed_sec: float) -> View:
         """Draw the pane, and return the view to render now."""
+        view = self.draw_truncation(ui, view, result)
+        info = result.network if result is not None else None
+        return self._draw_noise(ui, view, info is not None and info.has_noise, elapsed_sec)
+
+    def draw_truncation(self, ui: Toolkit, view: View, result: Result | None) -> View:
+        """Draw the controls without those of the noise, and return the view to render now."""
         info = result.network if result is not None else None
         # Layers that are mixed in come from a seed, and are truncated.
         is_from_file = view.latents is not None and not view.mix_layers
         with ui.disabled(is_from_file, "latents of a file are not truncated"):
-            view = self._draw_truncation(ui, view, info.num_ws if info is not None else 0)
-        return self._draw_noise(ui, view, info is not None and info.has_noise, elapsed_sec)
+            return self._draw_psi(ui, view, info.num_ws if info is not None else 0)
 
-    def _draw_truncation(self, ui: Toolkit, view: View, num_ws: int) -> View:
+    def _draw_psi(self, ui: Toolkit, view: View, num_ws: int) -> View:
         ui.label("Psi", "1: full variety; 0: the average image")
         ui.fill_width(4.6)
         psi = ui.slider("##psi", view.truncation_psi, -1, 2)

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from dnnlib import errors
 from dnnlib.paths import expand_home
+from gui_utils.inputs import Pointer
 from gui_utils.toolkit import Toolkit
 from torch_utils import npz
 from viz import browse
@@ -21,7 +22,6 @@ from viz.layer_widget import LayerWidget
 from viz.mixing_widget import MixingWidget
 from viz.network_widget import NetworkWidget
 from viz.performance_widget import PerformanceWidget
-from viz.pointer import Pointer
 from viz.renderer import Result, View
 from viz.settings import Settings
 from viz.truncation_widget import TruncationWidget
@@ -251,6 +251,11 @@ class Viewer(ABC):
         return is_rendered or self.view.network is None
 
     @property
+    def is_blank(self) -> bool:
+        """Whether no network has been loaded yet."""
+        return self._is_blank
+
+    @property
     def is_late(self) -> bool:
         """Whether the picture lets the user wait."""
         waited_sec = time.perf_counter() - self._submit_sec
@@ -259,7 +264,7 @@ class Viewer(ABC):
     def submit(self) -> bool:
         """Request a picture if the view has changed, and return whether it has."""
         wanted = rendered(self.view)
-        if self.view.network is None or wanted == self._submitted:
+        if self.view.network is None or self.is_submitted(wanted):
             return False
         if not self.renderer.is_busy:
             self._submit_sec = time.perf_counter()
@@ -289,6 +294,17 @@ class Viewer(ABC):
         self._is_blank = self._is_blank and result.network is None
         self.result = result
         return True
+
+    def is_submitted(self, wanted: View) -> bool:
+        """Whether a view is the last one that was requested."""
+        return wanted == self._submitted
+
+    def refuse(self, wanted: View, reason: str) -> None:
+        """Show a reason in place of the picture of a view, which is not requested."""
+        self._submitted = wanted
+        network = self.result.network if self.result is not None else None
+        layers = self.result.layers if self.result is not None else ()
+        self.result = Result(wanted, error=reason, network=network, layers=layers)
 
     def forget_submitted(self) -> None:
         """Request the view again, although it has not changed."""

@@ -1,0 +1,253 @@
+"""The viewer in one browser, without the page: what the page shows, and what it hands on."""
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from web_utils.overlay import Axes, Overlay
+
+from dnnlib.errors import InputError
+from gui_utils.inputs import KeyPress
+from gui_utils.toolkit import Toolkit
+from viz import color_maps, view_link
+from viz.capture_widget import Store
+from viz.renderer import Result, View
+from viz.settings import Settings
+from viz.view import rendered
+from viz.viewer import Viewer, ViewRenderer
+from viz.web import simple_panes
+
+QUIET_SEC = 0.4  # changes of the view that follow one another faster are one step
+MAX_STEP_SEC = 0.5  # largest step of animations, which wait for slow pictures
+OF_SIMPLE = ("x", "y", "class_idx", "truncation_psi", "truncation_cutoff", "amounts")
+
+log = logging.getLogger(__name__)
+
+
+class Files(Protocol):
+    """Which files a visitor may open."""
+
+    def check(self, path: str) -> None:
+        """Raise an `InputError` for a path that may not be opened."""
+
+    def is_uploaded(self, path: str) -> bool:
+        """Whether the visitor has uploaded a file."""
+
+
+class Session(Viewer):
+    """The viewer in one browser.
+
+    Args:
+        renderer: Renders for this session alone.
+        store: Where captured files go.
+        files: Which files may be opened.
+        networks: Networks of the command line; the first is shown.
+        view: The first view, without its network.
+        browse_dirs: Folders of runs.
+        is_simple: Whether there are few controls only.
+        request_frame: Called when something has changed.
+        copy: Puts text into the clipboard.
+    """
+
+    def __init__(
+        self,
+        renderer: ViewRenderer,
+        store: Store,
+        files: Files,
+        *,
+        networks: Sequence[str] = (),
+        view: View | None = None,
+        browse_dirs: Sequence[Path] = (),
+        is_simple: bool = False,
+        request_frame: Callable[[], None],
+        copy: Callable[[str], None],
+    ) -> None:
+        self._request_frame = request_frame
+        self._copy = copy
+        self._files = files
+        self._is_simple = is_simple
+        settings = Settings(recent=list(networks))
+        super().__init__(settings, store, view=view, browse_dirs=browse_dirs, has_window=False)
+        self.renderer = renderer
+        self._first_view = self.view
+        self._last_frame_sec = time.monotonic()
+        self._last_change_sec = 0.0
+        self._shown_view = self.view
+        self._was_animated = False
+        if networks:
+            self.load(networks[0])
+            self._first_view = self.view
+
+    # What front ends provide
+
+    def copy(self, command: str, left_out: list[str]) -> None:
+        self._copy(command)
+
+    def request_frame(self) -> None:
+        self._request_frame()
+
+    def report(self, message: str) -> None:
+        log.warning("%s", message)
+
+    # Files
+
+    def open(self, path: str) -> None:
+        if self._is_refused(path):
+            return
+        super().open(path)
+
+    def load(self, network: str) -> None:
+        if not self._is_refused(network):
+            super().load(network)
+
+    def submit(self) -> bool:
+        """Request a picture if the view has changed, and if its files may be opened."""
+        wanted = rendered(self.view)
+        if wanted.network is not None and not self.is_submitted(wanted):
+            for path in (wanted.network, wanted.latents, wanted.directions):
+                try:
+                    if path is not None:
+                        self._files.check(path)
+                except InputError as error:
+                    self.refuse(wanted, str(error))
+                    return False
+        return super().submit()
+
+    def _is_refused(self, path: str) -> bool:
+        try:
+            self._files.check(path)
+        except InputError as error:
+            self.say(f"not opened: {error}")
+            self.request_frame()
+            return True
+        return False
+
+    # Frames
+
+    def draw_panes(self, ui: Toolkit, elapsed_sec: float) -> None:
+        if self._is_simple:
+            simple_panes.draw(self, ui, elapsed_sec)
+        else:
+            super().draw_panes(ui, elapsed_sec)
+
+    def elapsed(self) -> float:
+        """Seconds by which animations go on in this frame; call it once a frame."""
+        now, before = time.monotonic(), self._last_frame_sec
+        self._last_frame_sec = now
+        return min(now - before, MAX_STEP_SEC) if self._was_animated else 0.0
+
+    def advance(self) -> float | None:
+        """Let the picture follow the view, once the panes are drawn.
+
+        Returns:
+            Seconds until the next frame is due, if nothing else asks for one; None for never.
+        """
+        self.follow()
+        self.submit()
+        now = time.monotonic()
+        if self.view != self._shown_view:
+            self._shown_view, self._last_change_sec = self.view, now
+        is_changing = self.is_animated or now - self._last_change_sec < QUIET_SEC
+        self.history.note(self.view, is_changing)
+        self._was_animated = self.is_animated
+        if self.is_animated and self.view.network is not None and not self.renderer.is_busy:
+            return 0.0
+        if self.renderer.is_busy and not self.is_late:
+            return QUIET_SEC  # then the page says that it waits
+        return QUIET_SEC if is_changing and not self.is_animated else None
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether the view has rested for a while."""
+        return not self.is_animated and time.monotonic() - self._last_change_sec >= QUIET_SEC
+
+    # The picture
+
+    def picture(self) -> tuple[np.ndarray | None, Overlay]:
+        """The picture on screen, uint8 `[H, W, C]`, and what is drawn over it."""
+        if self.view.network is None:
+            return None, Overlay()
+        if (message := self.message()) is not None:
+            return None, Overlay(message=message)
+        result = self.result
+        if result is None:
+            return None, Overlay()
+        if result.image is None:
+            return None, Overlay(message=result.error or "", is_error=True)
+        drag = self.points.shown(self.view, result)
+        return result.image, Overlay(
+            points=() if drag is None else drag.points,
+            targets=() if drag is None else drag.targets,
+            mask=None if drag is None or drag.mask is None else drag.mask.array(),
+            axes=_axes(result),
+            target=self.latent.target(result),
+            notice=result.notice or "",
+        )
+
+    # Keys and links
+
+    def press(self, key: KeyPress) -> None:
+        """Do what a key of `viz.web.keys` does."""
+        if key.ctrl and key.name in ("Z", "Y"):
+            self.undo(is_redo=key.name == "Y" or key.shift)
+        elif key.ctrl and key.name == "S" and not key.is_repeat:
+            self.capture.save_image(self.result)
+        elif key.ctrl and key.shift and key.name == "C" and not key.is_repeat:
+            self.capture.copy_command(self.result)
+        elif key.name in STEPS and not key.ctrl and self.view.latents is None:
+            dx, dy = STEPS[key.name]
+            x, y = np.rint(self.view.x) + dx, np.rint(self.view.y) + dy
+            self.view = replace(self.view, x=float(x), y=float(y))
+
+    def link(self) -> tuple[str, list[str]]:
+        """The link of the view, and what it leaves out."""
+        left_out = view_link.left_out(self.view)
+        view = replace(self.view, network=None) if self._is_simple else self.view
+        for name in ("network", "latents", "directions"):
+            path = getattr(view, name)
+            if path is not None and self._files.is_uploaded(path):
+                view = replace(view, **{name: None})
+                left_out = [*left_out, "the uploaded file"]
+        if view.latents is None:
+            view = replace(view, latent_idx=0)
+        if view.directions is None:
+            view = replace(view, amounts=(), direction_layers=None)
+        return view_link.to_link(view), left_out
+
+    def follow_link(self, link: str) -> None:
+        """Show the view of a link; a wrong one is refused in the status line."""
+        try:
+            view = view_link.from_link(link)
+        except InputError as error:
+            self.say(f"the link is wrong: {error}")
+            self.request_frame()
+            return
+        first = self._first_view
+        if self._is_simple:
+            shown = {name: getattr(view, name) for name in OF_SIMPLE}
+            self.view = replace(first, **shown)
+        else:
+            network = view.network
+            self.view = replace(view, network=None)
+            network = first.network if network is None else network
+            if network is not None:
+                self.load(network)
+        self.request_frame()
+
+
+STEPS = {"ArrowLeft": (-1, 0), "ArrowRight": (1, 0), "ArrowUp": (0, -1), "ArrowDown": (0, 1)}
+
+
+def _axes(result: Result) -> Axes | None:
+    """Axes of a spectrum."""
+    view = result.view
+    if not view.fft:
+        return None
+    is_own = view.color_map == color_maps.GREY
+    colors = color_maps.colors(color_maps.SPECTRUM if is_own else view.color_map)
+    low_db, high_db = view.fft_range_db
+    return Axes(result.content_width / 2, low_db, high_db, colors)
