@@ -23,6 +23,7 @@ FLOORS = (
     "generation",
     "editing",
     "gui_utils",
+    "web_utils",
     "viz",
 )
 # These stand beside the house: they import any floor, and no floor imports them.
@@ -141,12 +142,13 @@ def test_text_that_travels_in_pickles_imports_only_what_opens_a_pickle(module):
     assert outside <= sys.stdlib_module_names
 
 
-def test_dnnlib_does_without_torch_and_gui_utils_without_networks():
+def test_dnnlib_does_without_torch_and_front_ends_without_networks():
     used = {
         package: {
             package_of(b) for a in sources() if package_of(a) == package for b in all_imports(a)
         }
-        for package in ("dnnlib", "gui_utils")
+        for package in ("dnnlib", "gui_utils", "web_utils")
     }
     assert "torch" not in used["dnnlib"]
     assert used["gui_utils"] & {*FLOORS} <= {"dnnlib", "gui_utils", "torch_utils"}
+    assert used["web_utils"] & {*FLOORS, "torch"} <= {"dnnlib", "gui_utils", "web_utils"}

@@ -1,0 +1,1 @@
+"""Panes and pictures in a browser, drawn with NiceGUI; knows no networks."""
