@@ -1,0 +1,225 @@
+"""The stream of frames, with a browser that is played by a few lines."""
+
+import asyncio
+import io
+import json
+
+import numpy as np
+import PIL.Image
+import pytest
+
+from tests.web_utils.samples import sample
+from web_utils import pace
+from web_utils.frames import MAX_IN_FLIGHT, REST_SEC, FrameStream
+from web_utils.overlay import Axes, Overlay
+
+
+class Browser:
+    """A connection that keeps what it is sent, and answers as it is told.
+
+    Args:
+        stream: Gets the answers.
+        bytes_per_sec: What the connection takes; None for no limit.
+        answers: Whether frames are answered at all.
+    """
+
+    def __init__(self, stream, bytes_per_sec=None, answers=True):
+        self.stream, self.bytes_per_sec, self.answers = stream, bytes_per_sec, answers
+        self.frames = []  # headers, with their files
+        self.drawn = asyncio.Event()
+
+    async def send_text(self, data):
+        header = json.loads(data)
+        self.frames.append((header, {}))
+        self.stream.acknowledge(header["number"], is_drawn=False)
+        if not header["files"]:
+            self._answer(header["number"])
+
+    async def send_bytes(self, data):
+        header, files = self.frames[-1]
+        files[header["files"][len(files)]["name"]] = data
+        if self.bytes_per_sec is not None:
+            await asyncio.sleep(len(data) / self.bytes_per_sec)
+        if len(files) == len(header["files"]):
+            self._answer(header["number"])
+
+    def _answer(self, number):
+        if self.answers:
+            self.stream.acknowledge(number, is_drawn=True)
+        self.drawn.set()
+
+
+def play(scene, quality=85, **options):
+    """Run `scene(stream, browser)` while frames are sent."""
+
+    async def run():
+        stream = FrameStream(quality)
+        browser = Browser(stream, **options)
+        sending = asyncio.create_task(stream.send_to(browser))
+        try:
+            await asyncio.wait_for(scene(stream, browser), 60)
+        finally:
+            sending.cancel()
+        return browser
+
+    return asyncio.run(run())
+
+
+async def until(condition):
+    while not condition():
+        await asyncio.sleep(0.002)
+
+
+def opened(data):
+    picture = PIL.Image.open(io.BytesIO(data))
+    pixels = np.asarray(picture)
+    return picture.format, pixels[..., None] if pixels.ndim == 2 else pixels
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+@pytest.mark.parametrize("size", [(256, 256), (96, 33), (65, 1), (64, 64), (1, 1)])
+def test_resting_picture_is_exact(size, channels):
+    image = sample(0, *size, channels)
+
+    async def scene(stream, browser):
+        stream.put(image)
+        await until(lambda: browser.frames and browser.frames[-1][0]["isExact"])
+        await asyncio.sleep(2 * REST_SEC)
+
+    frames = play(scene).frames
+    is_small = max(size) <= 64
+    assert len(frames) == (1 if is_small else 2)
+    form, pixels = opened(frames[-1][1]["image"])
+    assert form == "PNG" and frames[-1][0]["size"] == list(size)
+    np.testing.assert_array_equal(pixels, image)
+    if not is_small:
+        form, pixels = opened(frames[0][1]["image"])
+        assert form == ("WEBP" if channels == 4 else "JPEG")
+        assert pixels.shape[:2] == image.shape[:2]
+
+
+def test_only_the_newest_picture_is_sent_when_the_browser_is_busy():
+    async def scene(stream, browser):
+        for seed in range(20):
+            stream.put(sample(seed, 128, 128))
+            await asyncio.sleep(0.01)
+        await until(lambda: len(browser.frames) == MAX_IN_FLIGHT)
+        stream.put(sample(20, 128, 128))
+        browser.answers = True
+        stream.acknowledge(browser.frames[0][0]["number"], is_drawn=True)
+        await until(lambda: browser.frames[-1][0]["isExact"])
+        _, pixels = opened(browser.frames[-1][1]["image"])
+        np.testing.assert_array_equal(pixels, sample(20, 128, 128))
+
+    browser = play(scene, answers=False)
+    assert len(browser.frames) == MAX_IN_FLIGHT + 2  # the newest one, and exactly
+
+
+def test_moving_pictures_shrink_for_a_slow_connection_and_grow_again():
+    async def scene(stream, browser):
+        image = sample(0, 256, 256)
+        for _ in range(8):
+            count = len(browser.frames)
+            stream.put(image.copy())
+            await until(lambda before=count: len(browser.frames) > before)
+            await until(lambda: not stream._browser.in_flight)
+        slow = stream.statistic
+        assert slow.reduction > 1 and slow.quality < 85
+        browser.bytes_per_sec = None
+        for _ in range(400):
+            count = len(browser.frames)
+            stream.put(image.copy())
+            await until(lambda before=count: len(browser.frames) > before)
+            await until(lambda: not stream._browser.in_flight)
+            if stream.statistic.quality == 85:
+                break
+        assert stream.statistic.quality == 85 and stream.statistic.reduction == 1
+
+    browser = play(scene, bytes_per_sec=20_000)
+    headers = [header for header, _ in browser.frames]
+    assert all(header["size"] == [256, 256] for header in headers)
+    lengths = [len(files["image"]) for header, files in browser.frames if not header["isExact"]]
+    assert min(lengths) < lengths[0] / 3
+
+
+def test_pace_waits_longer_after_each_failed_attempt():
+    chosen = pace.Pace(80)
+    attempts = []
+    for count in range(400):
+        is_too_much = chosen.reduction == 1
+        if is_too_much:
+            attempts.append(count)
+        chosen.add(2 * pace.SLOW_SEC if is_too_much else pace.FAST_SEC / 2)
+    gaps = np.diff(attempts[3:])
+    assert len(gaps) >= 3 and (np.diff(gaps) > 0).all()
+
+
+def test_new_overlay_on_the_same_picture_sends_no_picture():
+    image, mask, target = sample(0, 96, 96), np.eye(96, dtype=bool), sample(1, 70, 50)
+
+    async def scene(stream, browser):
+        stream.put(image, Overlay(mask=mask, target=target))
+        await until(lambda: browser.frames and browser.frames[-1][0]["isExact"])
+        for x in range(5):
+            points = Overlay(((x, 1.5),), ((2.0, 3.0),), mask=mask, target=target)
+            stream.put(image, points)
+            await until(
+                lambda now=points: (
+                    list(map(tuple, browser.frames[-1][0]["overlay"]["points"])) == list(now.points)
+                )
+            )
+        await asyncio.sleep(2 * REST_SEC)
+
+    frames = play(scene).frames
+    assert len(frames) == 7
+    assert set(frames[0][1]) == {"image", "mask", "target"} and set(frames[1][1]) == {"image"}
+    assert all(not files and header["isExact"] for header, files in frames[2:])
+    assert all(header["has"] == ["image", "target", "mask"] for header, _ in frames)
+    np.testing.assert_array_equal(opened(frames[0][1]["target"])[1], target)
+    shade = opened(frames[0][1]["mask"])[1]
+    np.testing.assert_array_equal(shade[..., 1] == 0, mask)
+
+
+def test_moving_overlay_does_not_keep_a_resting_picture_inexact():
+    image = sample(0, 96, 96)
+
+    async def scene(stream, browser):
+        count = 0
+        while not (browser.frames and browser.frames[-1][0]["isExact"]):
+            count += 1
+            stream.put(image, Overlay(((count, 1.5),), ((2.0, 3.0),)))
+            await asyncio.sleep(REST_SEC / 8)
+
+    play(scene)
+
+
+def test_message_takes_the_place_of_the_picture_and_a_new_browser_gets_everything():
+    async def scene(stream, browser):
+        stream.put(sample(0, 96, 96))
+        await until(lambda: browser.frames)
+        stream.put(None, Overlay(message="No picture: the file is gone", is_error=True))
+        await until(lambda: browser.frames[-1][0]["overlay"]["isError"])
+        assert browser.frames[-1][0]["has"] == [] and stream.size == (0, 0)
+        stream.put(sample(1, 96, 96), Overlay(axes=Axes(32, -80, 20, np.zeros([256, 3], np.uint8))))
+        await until(lambda: browser.frames[-1][0]["isExact"] and stream.size == (96, 96))
+        other = Browser(stream)
+        sending = asyncio.create_task(stream.send_to(other))
+        await until(lambda: other.frames and other.frames[-1][0]["isExact"])
+        sending.cancel()
+        header, files = other.frames[-1]
+        assert header["overlay"]["axes"]["colors"] == "00" * 768
+        np.testing.assert_array_equal(opened(files["image"])[1], sample(1, 96, 96))
+
+    play(scene)
+
+
+def test_statistic_forgets_and_what_is_no_picture_is_refused():
+    stream = FrameStream()
+    assert stream.statistic.frames_per_sec == 0
+    for wrong in (np.zeros([4, 4], np.uint8), np.zeros([4, 4, 3]), np.zeros([0, 4, 3], np.uint8)):
+        with pytest.raises(ValueError, match="a picture"):
+            stream.put(wrong)
+    with pytest.raises(ValueError, match="each point has a target"):
+        Overlay(points=((0, 0),))
+    with pytest.raises(ValueError, match="quality"):
+        FrameStream(0)

@@ -1,0 +1,106 @@
+"""What the user does in the picture and on the keyboard, as the browser sends it."""
+
+import json
+import math
+from dataclasses import dataclass
+from typing import Any
+
+MAX_EVENTS = 256  # in one message
+MAX_NAME = 32  # characters of the name of a key
+
+
+@dataclass(frozen=True)
+class DragMove:
+    """Movement of the left mouse button or a finger, to the right and down, in ems of 15 pixels."""
+
+    dx: float
+    dy: float
+
+
+@dataclass(frozen=True)
+class Pointer:
+    """The left mouse button, or one finger, in the picture.
+
+    Attributes:
+        position: Place in pixels of the image, inside the image.
+        reach: Distance at which the mouse takes hold of a point, in pixels of the image.
+        is_pressed: Whether the button went down on the image just now.
+        is_held: Whether the button is down since it went down on the image.
+    """
+
+    position: tuple[float, float]
+    reach: float
+    is_pressed: bool
+    is_held: bool
+
+
+@dataclass(frozen=True)
+class KeyPress:
+    """A key that went down; the attributes are those of `gui_utils.keys.KeyPress`.
+
+    Attributes:
+        name: `Esc`, or the character of the key as a capital letter, or another name that browsers
+            give to keys, such as `F1` and `ArrowLeft`.
+        ctrl: Whether Ctrl is held; on macOS the command key, too.
+        shift: Whether Shift is held.
+        is_repeat: Whether the key is held down; false for the first press.
+    """
+
+    name: str
+    ctrl: bool = False
+    shift: bool = False
+    is_repeat: bool = False
+
+
+Event = DragMove | Pointer | KeyPress
+
+
+def read_events(values: Any, size: tuple[int, int]) -> list[Event]:
+    """Check events from a browser.
+
+    Args:
+        values: A list from JSON; each event is a list of its kind and its attributes.
+        size: Width and height of the image, to keep positions inside.
+
+    Raises:
+        ValueError: If anything is not as the page sends it.
+    """
+    if not isinstance(values, list) or len(values) > MAX_EVENTS:
+        raise ValueError(f"events are a list of at most {MAX_EVENTS}")
+    return [_read_event(value, size) for value in values]
+
+
+def read_message(text: str) -> dict[str, Any]:
+    """Read a message from a browser.
+
+    Raises:
+        ValueError: If the message is not a JSON object.
+    """
+    try:
+        message = json.loads(text)
+    except RecursionError:
+        raise ValueError("a message is an object, got many inside one another") from None
+    if not isinstance(message, dict):
+        raise ValueError(f"a message is an object, got {type(message).__name__}")
+    return message
+
+
+def _read_event(value: Any, size: tuple[int, int]) -> Event:
+    match value:
+        case ["drag", dx, dy]:
+            return DragMove(_number(dx), _number(dy))
+        case ["pointer", x, y, reach, bool(is_pressed), bool(is_held)]:
+            x, y = (
+                min(max(_number(place), 0.0), float(limit))
+                for place, limit in zip((x, y), size, strict=True)
+            )
+            return Pointer((x, y), max(_number(reach), 0.0), is_pressed, is_held)
+        case ["key", str(name), bool(ctrl), bool(shift), bool(is_repeat)] if len(name) <= MAX_NAME:
+            return KeyPress(name, ctrl, shift, is_repeat)
+    raise ValueError("an event is a drag, a pointer or a key")
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError("an event has finite numbers")
+    return float(value)
