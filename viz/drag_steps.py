@@ -1,6 +1,7 @@
 """Point dragging for the renderer, which asks for the state after a number of steps."""
 
 import math
+import time
 from typing import Literal
 
 import numpy as np
@@ -20,9 +21,13 @@ class DragSteps:
 
     After a return to an earlier state of another drag, the window begins a new drag there; only a
     view that somebody kept needs all of its steps again.
+
+    Args:
+        drag_sec: Time for new steps in one call of `state`, which takes one at least.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, drag_sec: float = math.inf) -> None:
+        self._drag_sec = drag_sec
         self._key: tuple | None = None  # of the drag that can go on
         self._dragging: Dragging | None = None
         self._states: dict[tuple, tuple[Tensor, DragProgress]] = {}  # by key and number of steps
@@ -42,6 +47,8 @@ class DragSteps:
     ) -> tuple[Tensor, DragProgress]:
         """The styles `[1, num_ws, w_dim]` and the points after the steps of a drag.
 
+        If there is no time for all steps, they are those after fewer steps; the next call goes on.
+
         Args:
             G: The generator.
             ws: Styles of the view, where a drag without a start of its own begins.
@@ -56,7 +63,7 @@ class DragSteps:
             ws = torch.from_numpy(drag.start.array().copy()).to(ws).unsqueeze(0)
             check_shape(ws, G, "of the dragged image")
         if drag.num_steps == 0 or not drag.points:
-            return ws, DragProgress(drag.points, _distance(drag), False)
+            return ws, DragProgress(drag.points, _distance(drag), False, drag.num_steps)
         placement = None if transform is None else transform.tobytes()
         what = (drag.points, drag.targets, drag.mask, noise_mode, placement)
         key = (id(G), ws.cpu().numpy().tobytes(), *what)
@@ -74,12 +81,18 @@ class DragSteps:
                     transform=transform,
                 )
             self._key, self._dragging = key, dragging
+            start_sec = time.monotonic()
             while dragging.num_steps < drag.num_steps:
                 state = dragging.step()
-                progress = DragProgress(state.points, max(state.distances), state.is_done)
+                progress = DragProgress(
+                    state.points, max(state.distances), state.is_done, state.num_steps
+                )
                 self._states[key, state.num_steps] = state.ws, progress
+                if time.monotonic() - start_sec >= self._drag_sec:
+                    break
             for oldest in list(self._states)[:-MAX_STATES]:
                 del self._states[oldest]
+            return self._states[key, dragging.num_steps]
         return self._states[key, drag.num_steps]
 
 

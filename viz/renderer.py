@@ -6,32 +6,28 @@
 """
 
 import contextlib
-import os
+import math
 import time
-import traceback
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from dnnlib import errors
 from dnnlib.errors import InputError
 from dnnlib.paths import expand_home
-from dnnlib.text import printable
 from editing.middle_features import content_width
-from generation.latent_files import network_hash
-from network_files.load import load_network
 from torch_utils import devices, latents
 from torch_utils.networks import Generator
-from viz.class_names import find_class_names
 from viz.layers import synthesize
+from viz.loaded_networks import LoadedNetwork, LoadedNetworks, Reader
 from viz.pixels import spectrum, to_pixels, untransform
+from viz.reasons import explain
 from viz.render_keywords import NOTHING, translate
 from viz.styles import SEEDS_PER_ROW, Styles, ViewStyles
-from viz.view import LayerInfo, NetworkInfo, Result, Stats, View
+from viz.view import DragProgress, LayerInfo, NetworkInfo, Result, Stats, View
 
 VISIBLE = 0.01  # smallest share of a pixel that counts
 
@@ -53,6 +49,10 @@ class Renderer:
         device: Where to compute, a value of `--device`.
         allow_untrusted: As for `network_files.load.load_network_pkl`.
         tell: Called with a line for the user when loading begins, and with None at its end.
+        networks: Networks in memory, which several renderers can share; None for a store of its
+            own, which holds one network.
+        drag_sec: Time that one picture may take for new steps of a drag, of which it takes one at
+            least. A picture of fewer steps than asked for has their number in its view.
     """
 
     def __init__(
@@ -60,12 +60,13 @@ class Renderer:
         device: str = "auto",
         allow_untrusted: bool | None = None,
         tell: Callable[[str | None], None] = lambda text: None,
+        networks: LoadedNetworks | None = None,
+        drag_sec: float = math.inf,
     ) -> None:
         self.device = devices.resolve_device(device)
-        self.allow_untrusted = allow_untrusted
-        self._tell = tell
-        self._loaded: _LoadedNetwork | None = None
-        self._styles = ViewStyles()
+        self._networks = LoadedNetworks() if networks is None else networks
+        self._styles = ViewStyles(drag_sec)
+        self._reader = Reader(self.device, allow_untrusted, tell, self._styles.forget_drag)
 
     def render(self, view: View | None = None, **keywords: Any) -> Result:
         """Render one picture. An error in the view or in a file becomes a part of the result.
@@ -84,7 +85,7 @@ class Renderer:
         start = time.perf_counter()
         try:
             if given.G is not None:
-                loaded = self._loaded = self._wrap(given.G)
+                loaded = self._networks.give(self._reader, given.G)
             elif view.network is None:
                 raise InputError("no network: choose a file")
             else:
@@ -94,7 +95,7 @@ class Renderer:
             styles = self._styles.of(loaded.G, loaded.info, view, given)
             result = replace(_render(loaded, view, styles), is_first=is_first)
         except Exception as error:
-            reason, details = self._explain(error)
+            reason, details = explain(error, self.device)
             result = Result(view, error=reason, details=details)
         if loaded is not None:
             layers = loaded.layers.get(view.force_fp32, ())
@@ -114,80 +115,12 @@ class Renderer:
         """
         return self._load(network).G
 
-    def _load(self, network: str) -> "_LoadedNetwork":
-        network = expand_home(network)  # a user may have typed it
-        version, loaded = _file_version(network), self._loaded
-        if loaded is None or loaded.name != network:
-            self._loaded = None  # two networks may not fit into memory
-            self._loaded = loaded = self._read(network, version)
-        elif version == loaded.version:
-            self._loaded = loaded = replace(loaded, refused_version=None, notice=None)
-        elif version not in (None, loaded.refused_version):
-            try:
-                self._loaded = loaded = self._read(network, version)
-            except Exception as error:  # training may be writing the file
-                reason = self._explain(error)[0].removeprefix(f"{network}: ")
-                notice = (
-                    f"{printable(os.path.basename(network))} has changed and cannot be loaded"
-                    f" ({reason}); this is the network as it was"
-                )
-                self._loaded = loaded = replace(loaded, refused_version=version, notice=notice)
-        return loaded
-
-    def _wrap(self, G: Generator) -> "_LoadedNetwork":
-        if self._loaded is not None and self._loaded.G is G:
-            return self._loaded
-        return _LoadedNetwork(None, None, G, _network_info(G, ()), {})
-
-    def _read(self, network: str, version: tuple[int, int] | None) -> "_LoadedNetwork":
-        if os.path.isdir(network):
-            raise InputError(f"{network} is a folder; choose a network in it, such as a .pkl file")
-        self._styles.forget_drag()  # holds the network as it was
-        self._tell(f"loading {network} …")
-        try:
-            data = load_network(network, allow_untrusted=self.allow_untrusted)
-            G = data["G_ema"].eval().requires_grad_(False).to(self.device)
-            class_names = find_class_names(data["training_set_kwargs"], G.c_dim)
-        finally:
-            self._tell(None)
-        return _LoadedNetwork(network, version, G, _network_info(G, class_names), {})
-
-    def _explain(self, error: Exception) -> tuple[str, str | None]:
-        """One line for the user, and the traceback of an unexpected error."""
-        if errors.is_out_of_memory(error):
-            if self.device.type == "cuda":
-                torch.cuda.empty_cache()
-            return f"out of memory: {str(error).partition(chr(10))[0]}", None
-        if errors.is_for_users(error):
-            return errors.message_of(error), None
-        return f"{type(error).__name__}: {error}", traceback.format_exc()
-
-
-@dataclass(frozen=True)
-class _LoadedNetwork:
-    """A network and facts about its file.
-
-    Attributes:
-        name: Path or URL; None for a generator that the caller gave.
-        version: Version of the loaded file; None for a URL.
-        G: The network.
-        info: Facts about the network.
-        layers: Layers by `force_fp32`; filled when the network first runs.
-        refused_version: Version of a file in the same place that could not be loaded.
-        notice: The reason of the refusal, for the user.
-    """
-
-    name: str | None
-    version: tuple[int, int] | None
-    G: Generator
-    info: NetworkInfo
-    layers: dict[bool, tuple[LayerInfo, ...]]
-    refused_version: tuple[int, int] | None = None
-    notice: str | None = None
+    def _load(self, network: str) -> LoadedNetwork:
+        return self._networks.show(self._reader, expand_home(network))  # a user may have typed it
 
 
 @torch.no_grad()
-def _render(loaded: _LoadedNetwork, view: View, styles: Styles) -> Result:
+def _render(loaded: LoadedNetwork, view: View, styles: Styles) -> Result:
     G, ws, matrix = loaded.G, styles.ws, styles.moved
     with latents.content_transform(G, styles.transform), _noise_seed(view, ws.device):
         img, module = synthesize(G.synthesis, ws, view, loaded.layers)
@@ -225,7 +158,7 @@ def _render(loaded: _LoadedNetwork, view: View, styles: Styles) -> Result:
         pixels = pixels.masked_fill(is_black, 0)
     image = pixels.permute(1, 2, 0).contiguous().cpu().numpy()
     return Result(
-        view,
+        _with_steps(view, styles.drag),
         image,
         notice="; ".join(notices) or None,
         ws=ws[0].cpu().numpy(),
@@ -237,6 +170,13 @@ def _render(loaded: _LoadedNetwork, view: View, styles: Styles) -> Result:
         selected_stats=selected_stats,
         content_width=width,
     )
+
+
+def _with_steps(view: View, progress: DragProgress | None) -> View:
+    """The view with the steps that its drag has taken."""
+    if view.drag is None or progress is None or progress.num_steps == view.drag.num_steps:
+        return view
+    return replace(view, drag=replace(view.drag, num_steps=progress.num_steps))
 
 
 @contextlib.contextmanager
@@ -260,25 +200,3 @@ def _stats(x: Tensor, shown: Tensor) -> tuple[Stats, Stats, int]:
     num_nonfinite = int(values.pop())
     stats = [Stats(mean, std, high) for std, mean, high in zip(*[iter(values)] * 3, strict=True)]
     return stats[0], stats[-1], num_nonfinite
-
-
-def _network_info(G: Generator, class_names: tuple[str, ...]) -> NetworkInfo:
-    return NetworkInfo(
-        img_resolution=G.img_resolution,
-        img_channels=G.img_channels,
-        z_dim=G.z_dim,
-        c_dim=G.c_dim,
-        num_ws=G.num_ws,
-        has_transform=latents.transform_buffer(G) is not None,
-        has_noise=any(name.endswith("noise_const") for name, _ in G.synthesis.named_buffers()),
-        class_names=class_names,
-        hash=network_hash(G),
-    )
-
-
-def _file_version(network: str) -> tuple[int, int] | None:
-    try:
-        status = os.stat(network)
-    except OSError:  # a URL, or a missing file, which loading will report
-        return None
-    return status.st_mtime_ns, status.st_size

@@ -1,5 +1,6 @@
 """The styles that a view shows: of a point or a file, mixed, moved along directions, dragged."""
 
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -48,11 +49,15 @@ class Styles:
 
 
 class ViewStyles:
-    """Finds the styles of views; keeps the last files and the last drag."""
+    """Finds the styles of views; keeps the last files and the last drag.
 
-    def __init__(self) -> None:
+    Args:
+        drag_sec: See `DragSteps`.
+    """
+
+    def __init__(self, drag_sec: float = math.inf) -> None:
         self._files = StyleFiles()
-        self._drag_steps = DragSteps()
+        self._drag_steps = DragSteps(drag_sec)
 
     def forget_drag(self) -> None:
         """Let go of the network whose points were dragged."""

@@ -189,11 +189,13 @@ class DragProgress:
         points: Places in the image.
         distance: How far the point that is furthest from its target has to go, in pixels.
         is_done: Whether all points have arrived.
+        num_steps: Steps from the start.
     """
 
     points: tuple[Point, ...]
     distance: float
     is_done: bool
+    num_steps: int
 
 
 @dataclass(frozen=True)

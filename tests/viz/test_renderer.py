@@ -12,8 +12,7 @@ import torch
 import gen_images
 from tests.viz import networks
 from torch_utils import images, latents
-from viz import color_maps, pixels
-from viz import renderer as renderer_module
+from viz import color_maps, loaded_networks, pixels
 from viz.renderer import Renderer, View
 
 SPECTRUM = [  # of `torch.randn([2, 4, 4])` with seed 0
@@ -427,13 +426,13 @@ def test_network_stays_while_its_file_cannot_be_loaded(renderer, folder, tmp_pat
     view = View(network=str(path))
     before = renderer.render(view)
     tries = []
-    load_network = renderer_module.load_network
+    load_network = loaded_networks.load_network
 
     def load(*args, **kwargs):
         tries.append(args)
         return load_network(*args, **kwargs)
 
-    monkeypatch.setattr(renderer_module, "load_network", load)
+    monkeypatch.setattr(loaded_networks, "load_network", load)
     path.write_bytes(whole[:2000])
     for _ in range(3):
         result = renderer.render(view)
