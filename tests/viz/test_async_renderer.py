@@ -13,7 +13,7 @@ import torch
 
 from tests.viz import networks
 from torch_utils.ops.cpu import toolchain
-from viz import async_renderer
+from viz import rendering_process
 from viz.async_renderer import AsyncRenderer, InlineRenderer
 from viz.renderer import Renderer, Result, View
 
@@ -134,7 +134,7 @@ def test_compiling_is_a_message_of_the_process_before_the_result(monkeypatch):
     class Compiling:
         device = torch.device("cpu")
 
-        def __init__(self, device, allow_untrusted, tell):
+        def __init__(self, *options):
             pass
 
         def render(self, view):
@@ -142,13 +142,14 @@ def test_compiling_is_a_message_of_the_process_before_the_result(monkeypatch):
                 time.sleep(0.1)
             return Result(view)
 
-    monkeypatch.setattr(async_renderer, "Renderer", Compiling)
-    monkeypatch.setattr(async_renderer.signal, "signal", lambda *args: None)
-    monkeypatch.setattr(async_renderer.devices, "configure_backends", lambda device: None)
+    monkeypatch.setattr(rendering_process, "Renderer", Compiling)
+    monkeypatch.setattr(rendering_process.signal, "signal", lambda *args: None)
+    monkeypatch.setattr(rendering_process.devices, "configure_backends", lambda device: None)
     ours, theirs = multiprocessing.Pipe()
-    serving = threading.Thread(target=async_renderer._serve, args=(theirs, "cpu", None))
+    serving = threading.Thread(target=rendering_process.serve, args=(theirs, "cpu", None))
     serving.start()
-    ours.send(View(x=5))
+    assert ours.recv() is None  # it has started
+    ours.send((0, View(x=5)))
     assert ours.recv() == "Building kernels ..."
     assert ours.recv() == Result(View(x=5))
     ours.close()
