@@ -1,7 +1,6 @@
 """The process that renders the views of several sessions, one after another."""
 
 import contextlib
-import gc
 import signal
 import threading
 from multiprocessing.connection import Connection
@@ -44,7 +43,8 @@ def serve(connection: Connection, device: str, allow_untrusted: bool | None) -> 
             return
         if view is None:
             renderers.pop(session, None)
-            _free_memory()
+            if torch.cuda.is_initialized():
+                torch.cuda.empty_cache()  # a network may have left
             continue
         if session not in renderers:
             try:
@@ -74,10 +74,3 @@ def death(exitcode: int | None) -> str:
     return (
         f"the rendering process was ended {how}{hint}; any change of the controls starts a new one"
     )
-
-
-def _free_memory() -> None:
-    """Give memory back to other programs; a network of the ended session may have left."""
-    gc.collect()
-    if torch.cuda.is_initialized():
-        torch.cuda.empty_cache()
