@@ -1,4 +1,4 @@
-"""Make text from files safe to print on a terminal, and lay out tables."""
+"""Make text from files safe to print on a terminal, write numbers, and lay out tables."""
 
 from collections.abc import Sequence
 
@@ -19,6 +19,12 @@ def one_line(text: str, max_characters: int = MAX_CHARACTERS) -> str:
     if len(text) > max_characters:
         text = f"{text[:max_characters]} ..."
     return printable(text)
+
+
+def shortest_number(value: float) -> str:
+    """A short text that reads back as the same number."""
+    short = f"{value:g}"
+    return short if float(short) == value else repr(float(value))
 
 
 def format_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -7,6 +7,7 @@ import subprocess
 import numpy as np
 
 from dnnlib.cli import MAX_SEED
+from dnnlib.text import shortest_number
 from viz.renderer import SEEDS_PER_ROW, NetworkInfo, View
 
 
@@ -30,27 +31,21 @@ def gen_images_command(
     else:
         args.append(f"--seeds={(x + SEEDS_PER_ROW * y) % (MAX_SEED + 1)}")
         if view.truncation_psi != 1:
-            args.append(f"--trunc={_exact(view.truncation_psi)}")
+            args.append(f"--trunc={shortest_number(view.truncation_psi)}")
         if info is not None and info.c_dim > 0:
             args.append(f"--class={view.class_idx}")
     for name, amount in view.amounts:
-        args.append(f"--direction={view.directions}:{name}={_exact(amount)}")
+        args.append(f"--direction={view.directions}:{name}={shortest_number(amount)}")
     if view.noise_mode != "const" and (info is None or info.has_noise):
         args.append(f"--noise-mode={view.noise_mode}")
     if info is None or info.has_transform:
         if view.translate != (0, 0):
-            args.append(f"--translate={_exact(view.translate[0])},{_exact(view.translate[1])}")
+            args.append(f"--translate={','.join(map(shortest_number, view.translate))}")
         if view.rotate != 0:
-            args.append(f"--rotate={_exact(view.rotate)}")
+            args.append(f"--rotate={shortest_number(view.rotate)}")
     args.append("--outdir=out")
     join = subprocess.list2cmdline if os.name == "nt" else shlex.join
     return join(["python", "gen_images.py", *args]), _left_out(view, num_latents)
-
-
-def _exact(value: float) -> str:
-    """The shortest text that reads back as the same number."""
-    short = f"{value:g}"
-    return short if float(short) == value else repr(float(value))
 
 
 def _left_out(view: View, num_latents: int) -> list[str]:
