@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-from web_utils.overlay import Axes, Overlay
 
 from dnnlib.errors import InputError
 from gui_utils.inputs import KeyPress
@@ -20,6 +19,7 @@ from viz.settings import Settings
 from viz.view import rendered
 from viz.viewer import Viewer, ViewRenderer
 from viz.web import simple_panes
+from web_utils.overlay import Axes, Overlay
 
 QUIET_SEC = 0.4  # changes of the view that follow one another faster are one step
 MAX_STEP_SEC = 0.5  # largest step of animations, which wait for slow pictures

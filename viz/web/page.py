@@ -1,0 +1,289 @@
+"""The page of the viewer, made anew for each browser."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+from nicegui import Client, background_tasks, events, json, ui
+
+from dnnlib import errors
+from dnnlib.errors import InputError
+from gui_utils.inputs import KeyPress, Pointer
+from viz.offers import offers
+from viz.web.downloads import Downloads
+from viz.web.keys import KEPT, KEYS
+from viz.web.served import Served, VisitorFiles
+from viz.web.session import Session
+from viz.web.uploads import SUFFIXES
+from web_utils.elements import Text
+from web_utils.panes import Panes
+from web_utils.picture import Picture
+from web_utils.toolkit import WebToolkit
+
+STYLE = Path(__file__).with_name("page.css")
+SCRIPT = Path(__file__).with_name("page.js")
+CONNECT_SEC = 60  # time for a browser to show the page
+FRAME_SEC = 1 / 60  # least time between frames
+THEMES = {None: "brightness_auto", True: "dark_mode", False: "light_mode"}  # icons; None: automatic
+INTRODUCTION = "Choose a network, upload one, or type its path or address among the controls."
+COPY = (
+    "try {{ await navigator.clipboard.writeText({text}); return true; }} catch {{ return false; }}"
+)
+
+
+class Page:
+    """One page. Its session begins when the browser shows the page, and ends when the page goes.
+
+    Args:
+        served: What all pages share.
+        client: The browser.
+    """
+
+    def __init__(self, served: Served, client: Client) -> None:
+        self._served = served
+        self._client = client
+        self._session: Session | None = None
+        self._wake = asyncio.Event()
+        self._link = ""  # in the address bar
+        ui.add_css(STYLE)
+        ui.add_body_html(f"<script>{SCRIPT.read_text('utf-8')}</script>")
+        client.content.classes("p-0 gap-0")
+        self._theme = ui.dark_mode(None)
+        self._toolkit = WebToolkit()
+        with ui.element("div").classes("viewer"):
+            with ui.element("div").classes("viewer-side"):
+                with ui.element("header").classes("viewer-bar"):
+                    self._draw_bar()
+                with ui.element("div").classes("viewer-panes"):
+                    self._panes = Panes(self._toolkit, self._wake.set)
+            with ui.element("main").classes("viewer-main"):
+                self._picture = Picture(
+                    on_drag=self._drag,
+                    on_pointer=self._point,
+                    on_key=self._press,
+                    kept_keys=KEPT,
+                    quality=served.options.quality,
+                )
+                self._offers = ui.element("div").classes("viewer-offers")
+                self._offers.set_visibility(False)
+        self._help = _help()
+        ui.on("link", self._follow_link)
+        client.on_delete(self._wake.set)
+        background_tasks.create(self._live(), name="page of the viewer")
+
+    # Parts of the page
+
+    def _draw_bar(self) -> None:
+        options = self._served.options
+        Text("h1", "Visualizer", "viewer-title")
+        if options.max_upload_bytes > 0 and not options.simple:
+            self._draw_upload(options.max_upload_bytes)
+        _icon("link", "Copy the link of this view", self._copy_link)
+        _icon("help_outline", "Keys (F1)", lambda: self._help.open())
+        self._theme_icon = _icon(THEMES[None], "Light, dark, or as the system", self._change_theme)
+
+    def _draw_upload(self, max_bytes: int) -> None:
+        size = f"{max_bytes / 2**20:.0f} MB"
+        upload = ui.upload(
+            max_file_size=max_bytes,
+            auto_upload=True,
+            on_begin_upload=lambda: self._say("the file is on its way …"),
+            on_upload=self._take_upload,
+            on_rejected=lambda: self._say(f"not uploaded: a file may have {size} (--max-upload)"),
+        )
+        upload.classes("viewer-upload hidden")
+        hint = f"Upload a network, latents or directions ({', '.join(SUFFIXES)}), up to {size}"
+        _icon("upload_file", hint, lambda: upload.run_method("pickFiles"))
+
+    def _draw_offers(self, session: Session) -> None:
+        """Offer networks in place of a picture, if none is shown."""
+        is_needed = session.view.network is None
+        if is_needed == self._offers.visible:
+            return
+        self._offers.clear()
+        self._offers.set_visibility(is_needed)
+        if not is_needed:
+            return
+        with self._offers, ui.element("div"):
+            Text("p", INTRODUCTION)
+            for title, names in offers(session.settings.recent, session.browse_dirs).items():
+                Text("h2", title)
+                for name in names:
+                    Text("button", name).on("click", lambda _, name=name: session.open(name))
+
+    def _change_theme(self) -> None:
+        order = list(THEMES)
+        value = order[(order.index(self._theme.value) + 1) % len(order)]
+        self._theme.set_value(value)
+        self._theme_icon.props(f"icon={THEMES[value]}")
+
+    # The session
+
+    async def _live(self) -> None:
+        """Wait for the browser, and draw frames until the page goes."""
+        try:
+            await self._client.connected(timeout=CONNECT_SEC)
+        except TimeoutError:
+            return
+        if self._served.is_full:
+            self._picture.set_status(
+                f"{self._served.num_sessions} browsers show this viewer, which is the limit of "
+                "--max-sessions; close one, and load this page again"
+            )
+            return
+        async with self._begin() as session:
+            link = await self._client.run_javascript("return location.hash", timeout=10)
+            if isinstance(link, str) and len(link) > 1:
+                session.follow_link(link)
+            while not self._client.is_deleted:
+                self._wake.clear()
+                next_sec = self._frame(session)
+                await asyncio.sleep(FRAME_SEC)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._wake.wait(), next_sec)
+
+    @contextlib.asynccontextmanager
+    async def _begin(self) -> AsyncIterator[Session]:
+        """Begin the session, and end it."""
+        served, loop = self._served, asyncio.get_running_loop()
+        served.num_sessions += 1
+        self._uploads = served.uploads.begin_session()
+        renderer = served.renderer.session(lambda: loop.call_soon_threadsafe(self._wake.set))
+        self._session = Session(
+            renderer,
+            Downloads(lambda name, content: self._client.download(content, name)),
+            VisitorFiles(served.places, self._uploads),
+            networks=served.networks,
+            view=served.view,
+            browse_dirs=served.browse_dirs,
+            is_simple=served.options.simple,
+            request_frame=self._wake.set,
+            copy=lambda text: _run(self._copy(text)),
+        )
+        try:
+            yield self._session
+        finally:
+            served.num_sessions -= 1
+            renderer.close()
+            self._uploads.close()
+
+    def _frame(self, session: Session) -> float | None:
+        """Draw what has changed; returns the seconds until the next frame, None for never."""
+        session.take_result()
+        session.performance.connection = self._connection()
+        elapsed_sec = session.elapsed()
+        sections = self._toolkit.frame(lambda ui: session.draw_panes(ui, elapsed_sec))
+        next_sec = session.advance()
+        self._panes.update(sections)
+        self._picture.set_mode("points" if session.points.takes_mouse else "drag")
+        self._picture.show(*session.picture())
+        self._picture.set_status(session.status())
+        self._draw_offers(session)
+        if session.is_quiet:
+            self._show_link(session)
+        return next_sec
+
+    def _connection(self) -> str:
+        statistic = self._picture.statistic
+        size = "" if statistic.reduction == 1 else f", 1/{statistic.reduction} of the size"
+        return (
+            f"{statistic.frames_per_sec:.0f} pictures/s, {statistic.kb_per_frame:.0f} kB, "
+            f"{statistic.answer_ms:.0f} ms, quality {statistic.quality}{size}"
+        )
+
+    # What the user does besides the panes
+
+    def _drag(self, dx: float, dy: float) -> None:
+        if self._session is not None:
+            self._session.drag_picture(dx, dy)
+            self._wake.set()
+
+    def _point(self, pointer: Pointer) -> None:
+        if self._session is not None:
+            self._session.point(pointer)
+            self._wake.set()
+
+    def _press(self, key: KeyPress) -> None:
+        if key.name == "F1" and not key.is_repeat:
+            self._help.open()
+        elif self._session is not None:
+            self._session.press(key)
+            self._wake.set()
+
+    async def _take_upload(self, event: events.UploadEventArguments) -> None:
+        event.sender.run_method("reset")
+        if self._session is None:
+            return
+        try:
+            path = await self._uploads.save(event.file.name, event.file.iterate())
+        except (InputError, OSError) as error:
+            self._say(f"not uploaded: {errors.message_of(error)}")
+        else:
+            self._session.open(path)
+            self._say(f"uploaded {self._uploads.name_of(path)}")
+
+    def _say(self, message: str) -> None:
+        if self._session is not None:
+            self._session.say(message)
+            self._wake.set()
+
+    def _follow_link(self, event: events.GenericEventArguments) -> None:
+        link = event.args
+        if self._session is not None and isinstance(link, str) and link != f"#{self._link}":
+            self._session.follow_link(link)
+            self._wake.set()
+
+    def _show_link(self, session: Session) -> None:
+        """Put the link of the view into the address bar, so that loading the page restores it."""
+        link, _ = session.link()
+        if link != self._link:
+            self._link = link
+            address = json.dumps(f"#{link}" if link else "")
+            self._client.run_javascript(
+                f"history.replaceState(null, '', {address} || location.pathname)"
+            )
+
+    async def _copy_link(self) -> None:
+        if self._session is None:
+            return
+        _, left_out = self._session.link()
+        self._show_link(self._session)
+        address = await self._client.run_javascript("return location.href", timeout=10)
+        await self._copy(str(address))
+        without = f", without {', '.join(left_out)}" if left_out else ""
+        self._say(f"copied the link of this view{without}")
+
+    async def _copy(self, text: str) -> None:
+        """Copy a text, or show it where the browser does not let the page copy."""
+        code = COPY.format(text=json.dumps(text))
+        if await self._client.run_javascript(code, timeout=10) is not False:
+            return
+        with self._client, ui.dialog(value=True) as dialog, ui.card():
+            ui.label("Your browser lets only you copy; the text is:")
+            ui.textarea(value=text).props("readonly outlined autogrow").classes("w-96")
+            ui.button("Close", on_click=dialog.close).props("flat no-caps")
+        dialog.on("hide", dialog.delete)
+
+
+def _help() -> ui.dialog:
+    with ui.dialog() as dialog, ui.card():
+        with ui.grid(columns="auto auto").classes("gap-x-6 gap-y-1 text-sm"):
+            for keys, effect in KEYS:
+                ui.label(keys)
+                ui.label(effect).classes("opacity-70")
+        ui.button("Close", on_click=dialog.close).props("flat no-caps")
+    return dialog
+
+
+def _icon(name: str, hint: str, on_click: Callable) -> ui.button:
+    """Draw a button of the bar."""
+    button = ui.button(icon=name, on_click=on_click).props("flat dense round size=sm")
+    button.props["aria-label"] = hint
+    with button:
+        ui.tooltip(hint)
+    return button
+
+
+def _run(coroutine) -> None:
+    background_tasks.create(coroutine)
