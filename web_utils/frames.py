@@ -1,8 +1,9 @@
 """Sends a browser the newest picture as fast as the browser takes pictures, and no faster.
 
-The browser answers twice. It says when it has the header of a frame, a short text, and when it has
-drawn the frame. The time between both answers is what the size of the frame costs: a long way to
-the browser delays both alike.
+The browser answers to each frame: "begun" when it has the header, a short text; "got" for each
+piece of the files; "drawn" when the frame is on screen. The time from "begun" to "drawn" is what
+the size of the frame costs, because a long way to the browser delays both alike. The pieces let a
+large exact picture give way as soon as the picture moves again.
 """
 
 import asyncio
@@ -12,7 +13,7 @@ import time
 from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
@@ -22,7 +23,12 @@ from web_utils.pace import Pace
 
 REST_SEC = 0.25  # a picture without a successor for so long rests, and is sent exactly
 MAX_IN_FLIGHT = 2  # frames on their way: the next one is encoded while the last one travels
+PIECE_BYTES = 65536
+MAX_PIECES = 4  # of an exact picture on their way
 STATISTIC_SEC = 2.0  # time over which frames are averaged
+
+
+Step = Literal["begun", "got", "drawn"]
 
 
 class Connection(Protocol):
@@ -72,6 +78,7 @@ class _Frame:
     num_bytes: int
     sent_sec: float
     begun_sec: float = math.nan
+    num_got: int = 0  # pieces
 
 
 @dataclass
@@ -144,25 +151,28 @@ class FrameStream:
         self._picture = _Picture(0 if last is None else last.number + 1, image, overlay, sec)
         self._wake.set()
 
-    def acknowledge(self, number: int, is_drawn: bool) -> None:
+    def acknowledge(self, number: int, step: Step) -> None:
         """Take an answer to a frame. An answer that is late, to a lost connection, changes nothing.
 
         Args:
             number: Number of the frame.
-            is_drawn: Whether the frame is drawn; otherwise only its header has arrived.
+            step: What the browser has done.
         """
         frame = self._browser.in_flight.get(number)
         if frame is None:
             return
         now = time.monotonic()
-        if not is_drawn:
+        if step == "begun":
             frame.begun_sec = now
             return
-        del self._browser.in_flight[number]
-        self._drawn.append((now, now - frame.sent_sec, frame.num_bytes))
-        self._forget()
-        if frame.is_moving and not math.isnan(frame.begun_sec):
-            self._pace.add(now - frame.begun_sec)
+        if step == "got":
+            frame.num_got += 1
+        else:
+            del self._browser.in_flight[number]
+            self._drawn.append((now, now - frame.sent_sec, frame.num_bytes))
+            self._forget()
+            if frame.is_moving and not math.isnan(frame.begun_sec):
+                self._pace.add(now - frame.begun_sec)
         self._wake.set()
 
     async def send_to(self, connection: Connection) -> None:
@@ -208,13 +218,21 @@ class FrameStream:
             files["mask"] = await asyncio.to_thread(encoding.shade, overlay.mask, SHADE)
         browser.picture, browser.is_exact = picture, is_exact
         browser.frame_number += 1
-        is_moving = "image" in files and not is_exact
+        number, is_moving = browser.frame_number, "image" in files and not is_exact
         num_bytes = sum(len(data) for data, _ in files.values())
-        browser.in_flight[browser.frame_number] = _Frame(is_moving, num_bytes, time.monotonic())
-        header = _header(browser.frame_number, picture, files, is_exact)
+        frame = browser.in_flight[number] = _Frame(is_moving, num_bytes, time.monotonic())
+        header = _header(number, picture, files, is_exact)
         await connection.send_text(json.dumps(header))
-        for data, _ in files.values():
-            await connection.send_bytes(data)
+        pieces = [piece for data, _ in files.values() for piece in _pieces(data)]
+        for count, piece in enumerate(pieces):
+            while is_resting and count - frame.num_got >= MAX_PIECES:
+                self._wake.clear()
+                if self._picture is not picture:
+                    del browser.in_flight[number]  # the next header makes the browser drop it, too
+                    browser.is_exact = False
+                    return
+                await self._wake.wait()
+            await connection.send_bytes(piece)
 
     async def _encoded(self, image: np.ndarray, is_exact: bool) -> tuple[bytes, str]:
         """The file of a picture; other messages are handled in the meantime."""
@@ -240,6 +258,13 @@ def _header(
         "size": [0, 0] if image is None else [image.shape[1], image.shape[0]],
         "isExact": is_exact,
         "has": [name for name, array in arrays.items() if array is not None],
-        "files": [{"name": name, "type": kind} for name, (_, kind) in files.items()],
+        "files": [
+            {"name": name, "type": kind, "numPieces": len(_pieces(data))}
+            for name, (data, kind) in files.items()
+        ],
         "overlay": overlay.to_json(),
     }
+
+
+def _pieces(data: bytes) -> list[bytes]:
+    return [data[start : start + PIECE_BYTES] for start in range(0, len(data), PIECE_BYTES)]

@@ -1,5 +1,6 @@
 """What the browser draws over a picture, or beside it, or in its place."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +10,7 @@ Point = tuple[float, float]  # right and down, in pixels of the image
 SHADE = 140  # of the part outside the mask, of 255
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Axes:
     """Axes and colour bar of a spectrum. The browser chooses ticks that fit the size on screen.
 
@@ -26,6 +27,17 @@ class Axes:
     high_db: float
     colors: np.ndarray
     title: str = "cycles per image width"
+
+    def __post_init__(self) -> None:
+        if not (0 < self.highest < math.inf and -math.inf < self.low_db < self.high_db < math.inf):
+            raise ValueError(
+                f"axes have a highest frequency above 0 and levels that rise, got {self.highest}, "
+                f"{self.low_db} and {self.high_db}"
+            )
+        if self.colors.dtype != np.uint8 or self.colors.ndim != 2 or self.colors.shape[1] != 3:
+            raise ValueError(
+                f"colours are uint8 [N, 3], got {self.colors.dtype} {list(self.colors.shape)}"
+            )
 
     def to_json(self) -> dict[str, Any]:
         """The same as JSON; colours become six hexadecimal digits each."""
@@ -68,6 +80,8 @@ class Overlay:
                 f"each point has a target, got {len(self.points)} points "
                 f"and {len(self.targets)} targets"
             )
+        if not all(math.isfinite(value) for point in self.points + self.targets for value in point):
+            raise ValueError(f"points are finite, got {self.points} and {self.targets}")
 
     def to_json(self) -> dict[str, Any]:
         """All but the two arrays, which travel as files."""

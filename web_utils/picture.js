@@ -75,7 +75,11 @@ export default {
     this.zoom = FITTED;
     this.density = 1; // pixels of the display for one of the page
     this.resizing = new ResizeObserver(([entry]) => this.resize(entry));
-    this.resizing.observe(this.$refs.canvas);
+    try {
+      this.resizing.observe(this.$refs.canvas, { box: "device-pixel-content-box" });
+    } catch {
+      this.resizing.observe(this.$refs.canvas); // Safari does not count pixels of the display
+    }
     this.theming = new MutationObserver(() => (this.isDark = isDark()));
     this.theming.observe(document.body, { attributeFilter: ["class"] });
     document.addEventListener("fullscreenchange", this.noteFull);
@@ -167,9 +171,9 @@ export default {
       const { canvas } = this.$refs;
       const exact = entry.devicePixelContentBoxSize?.[0];
       const { width, height } = entry.contentRect;
-      this.density = window.devicePixelRatio;
-      canvas.width = exact ? exact.inlineSize : Math.round(width * this.density);
-      canvas.height = exact ? exact.blockSize : Math.round(height * this.density);
+      canvas.width = exact ? exact.inlineSize : Math.round(width * window.devicePixelRatio);
+      canvas.height = exact ? exact.blockSize : Math.round(height * window.devicePixelRatio);
+      this.density = width > 0 ? canvas.width / width : 1;
       this.draw();
     },
 

@@ -20,6 +20,7 @@ from web_utils.frames import FrameStream, Statistic
 from web_utils.inputs import DragMove, Event, KeyPress, Pointer, read_events, read_message
 from web_utils.overlay import NOTHING, Overlay
 
+BEAT_SEC = 4  # the browser waits three times as long
 EM_PIXELS = 15  # of the page; the font size of the window
 GONE, REFUSED, REPLACED = 1001, 1008, 4409  # codes of closed sockets
 
@@ -95,6 +96,7 @@ class Picture(ui.element, component="picture.js", dependencies=["picture_*.js"])
         tasks = [
             asyncio.create_task(self._receive(socket)),
             asyncio.create_task(self._stream.send_to(socket)),
+            asyncio.create_task(_beat(socket)),
         ]
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -125,10 +127,8 @@ class Picture(ui.element, component="picture.js", dependencies=["picture_*.js"])
     async def _take(self, text: str, socket: WebSocket) -> None:
         message = read_message(text)
         match message:
-            case {"begun": int(number)}:
-                self._stream.acknowledge(number, is_drawn=False)
-            case {"drawn": int(number)}:
-                self._stream.acknowledge(number, is_drawn=True)
+            case {"frame": int(number), "step": "begun" | "got" | "drawn" as step}:
+                self._stream.acknowledge(number, step)
             case {"events": values}:
                 for event in read_events(values, self._stream.size):
                     self._handle(event)
@@ -162,6 +162,13 @@ class Picture(ui.element, component="picture.js", dependencies=["picture_*.js"])
         if self._task is not None:
             self._task.cancel()
         super()._handle_delete()
+
+
+async def _beat(socket: WebSocket) -> None:
+    """Send a sign of life, so that the browser notices when nothing arrives any more."""
+    while True:
+        await asyncio.sleep(BEAT_SEC)
+        await socket.send_text("{}")
 
 
 @app.websocket("/frames/{token}")

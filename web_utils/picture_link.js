@@ -1,10 +1,11 @@
 // The web socket of a picture: frames come, answers and events go.
 //
-// A frame is a text message with its header, and then one binary message for each of its files.
-// The answer {begun} follows the header at once, and {drawn} when the frame is on screen.
+// A frame is a text message with its header, and then binary messages with the pieces of its files.
+// The answers are {frame, step}, see web_utils/frames.py.
 
 const FIRST_PAUSE_MS = 250;
 const LAST_PAUSE_MS = 5000;
+const SILENCE_MS = 12000; // the server sends a sign of life three times as often
 const MAX_UNTAKEN = 2; // messages with events that the server has not taken yet
 
 export class Link {
@@ -23,15 +24,22 @@ export class Link {
     this.socket.binaryType = "arraybuffer";
     this.socket.onopen = () => {
       this.say(true);
-      this.flush();
+      this.watch();
     };
     this.socket.onmessage = ({ data }) => this.receive(data);
     this.socket.onclose = () => this.retry();
   }
 
+  // Give the connection up if nothing arrives: a computer that slept is not told that it is lost.
+  watch() {
+    clearTimeout(this.timer);
+    this.timer = setTimeout(() => this.retry(), SILENCE_MS);
+  }
+
   retry() {
     if (this.isClosed) return;
-    this.events = []; // the server has released the button itself
+    this.leave();
+    this.events = []; // the server releases the button itself
     this.say(false);
     this.timer = setTimeout(() => this.connect(), this.pauseMs);
     this.pauseMs = Math.min(this.pauseMs * 2, LAST_PAUSE_MS);
@@ -39,39 +47,54 @@ export class Link {
 
   close() {
     this.isClosed = true;
+    this.leave();
+  }
+
+  leave() {
     clearTimeout(this.timer);
+    this.socket.onopen = this.socket.onmessage = this.socket.onclose = null;
     this.socket.close();
   }
 
   receive(data) {
     this.pauseMs = FIRST_PAUSE_MS; // the server is well
+    this.watch();
     if (typeof data === "string") {
       const message = JSON.parse(data);
       if (message.taken) {
         this.numUntaken--;
         this.flush();
-        return;
       }
-      this.frame = { header: message, files: [] };
-      this.send({ begun: message.number });
+      if (!message.number) return;
+      this.frame = { header: message, pieces: [] }; // one that is not complete is given up
+      this.answer(message, "begun");
     } else {
-      this.frame.files.push(data);
+      this.frame.pieces.push(data);
+      this.answer(this.frame.header, "got");
     }
-    const { header, files } = this.frame;
-    if (files.length === header.files.length) this.finish(header, files);
+    const { header, pieces } = this.frame;
+    const count = header.files.reduce((sum, { numPieces }) => sum + numPieces, 0);
+    if (pieces.length === count) this.finish(header, pieces);
   }
 
-  finish(header, files) {
+  finish(header, pieces) {
     const socket = this.socket;
     this.shown = this.shown.then(async () => {
-      const bitmaps = await decoded(header, files);
+      const bitmaps = await decoded(header, pieces);
       if (socket !== this.socket || this.isClosed) {
         for (const bitmap of Object.values(bitmaps)) bitmap?.close();
         return;
       }
       await this.show({ header, bitmaps });
-      this.send({ drawn: header.number });
+      this.answer(header, "drawn");
+    }).catch((error) => {
+      console.error("a frame was not drawn", error);
+      if (socket === this.socket) this.retry(); // the server begins anew
     });
+  }
+
+  answer(header, step) {
+    this.send({ frame: header.number, step });
   }
 
   // Report an event, a list of its kind and its attributes. Movements wait for the next animation
@@ -109,14 +132,16 @@ function isMove([kind, , , , isPressed, isHeld]) {
 }
 
 // Bitmaps by name: new ones, and null for those that are gone.
-async function decoded(header, files) {
-  const options = { colorSpaceConversion: "none" };
+async function decoded(header, pieces) {
   const bitmaps = {};
   for (const name of ["image", "target", "mask"]) {
     if (!header.has.includes(name)) bitmaps[name] = null;
   }
-  await Promise.all(header.files.map(async ({ name, type }, idx) => {
-    bitmaps[name] = await createImageBitmap(new Blob([files[idx]], { type }), options);
-  }));
+  let start = 0;
+  const decoding = header.files.map(async ({ name, type, numPieces }) => {
+    const file = new Blob(pieces.slice(start, (start += numPieces)), { type });
+    bitmaps[name] = await createImageBitmap(file, { colorSpaceConversion: "none" });
+  });
+  await Promise.all(decoding);
   return bitmaps;
 }

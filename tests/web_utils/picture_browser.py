@@ -39,7 +39,9 @@ def serve() -> Iterator[str]:
         port = probe.getsockname()[1]
     address = f"http://127.0.0.1:{port}"
     command = [sys.executable, "-m", "tests.web_utils.picture_page", str(port)]
-    server = subprocess.Popen(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    # NiceGUI does something else if it sees that pytest runs it.
+    environment = {name: os.environ[name] for name in os.environ if not name.startswith("PYTEST_")}
+    server = subprocess.Popen(command, cwd=ROOT, env={**environment, "PYTHONPATH": str(ROOT)})
 
     def is_up() -> bool:
         assert server.poll() is None, "the server has ended"
@@ -130,10 +132,34 @@ class PicturePage:
         )
         return np.frombuffer(base64.b64decode(data), np.uint8).reshape(height, width, 4)
 
-    def wait_for_pixels(self, name: str, condition: Callable[[np.ndarray], Any], what: str) -> Any:
-        return wait_for(lambda: condition(self.pixels(name)), what)
-
-    def cdp_mouse(self, kind: str, x: float, y: float, **options: Any) -> None:
+    def mouse(self, kind: str, x: float, y: float, button: str = "none", **options: Any) -> None:
+        """A mouse event of the developer tools, such as `mousePressed`."""
+        buttons = {"none": 0, "left": 1, "right": 2, "middle": 4}[button]
         self.driver.execute_cdp_cmd(
-            "Input.dispatchMouseEvent", dict(type=kind, x=x, y=y, **options)
+            "Input.dispatchMouseEvent",
+            dict(type=kind, x=x, y=y, button=button, buttons=buttons, clickCount=1) | options,
+        )
+
+    def wheel(self, x: float, y: float, pixels: float) -> None:
+        """Scroll down by so many pixels."""
+        self.mouse("mouseWheel", x, y, deltaX=0, deltaY=pixels)
+
+    def double_click(self, x: float, y: float) -> None:
+        for count in (1, 2):
+            for kind in ("mousePressed", "mouseReleased"):
+                self.mouse(kind, x, y, "left", clickCount=count)
+
+    def key(self, key: str, code: str, ctrl: bool = False, shift: bool = False) -> None:
+        """Press and release a key."""
+        modifiers = 2 * ctrl + 8 * shift
+        for kind in ("rawKeyDown", "keyUp"):
+            self.driver.execute_cdp_cmd(
+                "Input.dispatchKeyEvent", dict(type=kind, key=key, code=code, modifiers=modifiers)
+            )
+
+    def touch(self, kind: str, points: list[tuple[float, float]]) -> None:
+        """A touch event of the developer tools, with all fingers that are down."""
+        touched = [dict(x=x, y=y, id=idx) for idx, (x, y) in enumerate(points)]
+        self.driver.execute_cdp_cmd(
+            "Input.dispatchTouchEvent", dict(type=kind, touchPoints=touched)
         )

@@ -5,6 +5,7 @@ Run as `python -m tests.web_utils.picture_page PORT`.
 
 import sys
 from dataclasses import asdict
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -20,9 +21,14 @@ events: dict[str, list[Any]] = {}
 is_echoing = False
 
 
+@cache
+def base(size: int) -> np.ndarray:
+    return sample(7, size, size)
+
+
 def color(number: int, size: int) -> np.ndarray:
     """A picture of one of many colours; the first pixel has the number in its red."""
-    image = sample(7, size, size).copy()
+    image = base(size).copy()
     image[: size // 4, : size // 4] = (number % 256, 90, 160)
     return image
 
@@ -82,6 +88,7 @@ async def statistic(name: str) -> dict[str, float]:
 def add_picture(name: str, size: int) -> None:
     events[name] = []
     number = 0
+    base(size)
 
     def note(*values: Any) -> None:
         nonlocal number

@@ -10,7 +10,7 @@ import pytest
 
 from tests.web_utils.samples import sample
 from web_utils import pace
-from web_utils.frames import MAX_IN_FLIGHT, REST_SEC, FrameStream
+from web_utils.frames import MAX_IN_FLIGHT, MAX_PIECES, REST_SEC, FrameStream
 from web_utils.overlay import Axes, Overlay
 
 
@@ -25,27 +25,29 @@ class Browser:
 
     def __init__(self, stream, bytes_per_sec=None, answers=True):
         self.stream, self.bytes_per_sec, self.answers = stream, bytes_per_sec, answers
-        self.frames = []  # headers, with their files
+        self.frames = []  # headers, with the pieces of their files
         self.drawn = asyncio.Event()
 
     async def send_text(self, data):
         header = json.loads(data)
-        self.frames.append((header, {}))
-        self.stream.acknowledge(header["number"], is_drawn=False)
+        self.frames.append((header, []))
+        self.stream.acknowledge(header["number"], "begun")
         if not header["files"]:
             self._answer(header["number"])
 
     async def send_bytes(self, data):
-        header, files = self.frames[-1]
-        files[header["files"][len(files)]["name"]] = data
+        header, pieces = self.frames[-1]
         if self.bytes_per_sec is not None:
             await asyncio.sleep(len(data) / self.bytes_per_sec)
-        if len(files) == len(header["files"]):
+        pieces.append(data)
+        if self.answers:
+            self.stream.acknowledge(header["number"], "got")
+        if len(pieces) == sum(file["numPieces"] for file in header["files"]):
             self._answer(header["number"])
 
     def _answer(self, number):
         if self.answers:
-            self.stream.acknowledge(number, is_drawn=True)
+            self.stream.acknowledge(number, "drawn")
         self.drawn.set()
 
 
@@ -70,6 +72,16 @@ async def until(condition):
         await asyncio.sleep(0.002)
 
 
+def files_of(frame):
+    """The files of a frame by name."""
+    header, pieces = frame
+    pieces = iter(pieces)
+    return {
+        file["name"]: b"".join(next(pieces) for _ in range(file["numPieces"]))
+        for file in header["files"]
+    }
+
+
 def opened(data):
     picture = PIL.Image.open(io.BytesIO(data))
     pixels = np.asarray(picture)
@@ -89,11 +101,11 @@ def test_resting_picture_is_exact(size, channels):
     frames = play(scene).frames
     is_small = max(size) <= 64
     assert len(frames) == (1 if is_small else 2)
-    form, pixels = opened(frames[-1][1]["image"])
+    form, pixels = opened(files_of(frames[-1])["image"])
     assert form == "PNG" and frames[-1][0]["size"] == list(size)
     np.testing.assert_array_equal(pixels, image)
     if not is_small:
-        form, pixels = opened(frames[0][1]["image"])
+        form, pixels = opened(files_of(frames[0])["image"])
         assert form == ("WEBP" if channels == 4 else "JPEG")
         assert pixels.shape[:2] == image.shape[:2]
 
@@ -106,9 +118,9 @@ def test_only_the_newest_picture_is_sent_when_the_browser_is_busy():
         await until(lambda: len(browser.frames) == MAX_IN_FLIGHT)
         stream.put(sample(20, 128, 128))
         browser.answers = True
-        stream.acknowledge(browser.frames[0][0]["number"], is_drawn=True)
+        stream.acknowledge(browser.frames[0][0]["number"], "drawn")
         await until(lambda: browser.frames[-1][0]["isExact"])
-        _, pixels = opened(browser.frames[-1][1]["image"])
+        _, pixels = opened(files_of(browser.frames[-1])["image"])
         np.testing.assert_array_equal(pixels, sample(20, 128, 128))
 
     browser = play(scene, answers=False)
@@ -138,8 +150,26 @@ def test_moving_pictures_shrink_for_a_slow_connection_and_grow_again():
     browser = play(scene, bytes_per_sec=20_000)
     headers = [header for header, _ in browser.frames]
     assert all(header["size"] == [256, 256] for header in headers)
-    lengths = [len(files["image"]) for header, files in browser.frames if not header["isExact"]]
+    lengths = [sum(map(len, pieces)) for header, pieces in browser.frames if not header["isExact"]]
     assert min(lengths) < lengths[0] / 3
+
+
+def test_exact_picture_gives_way_to_a_moving_one():
+    async def scene(stream, browser):
+        stream.put(sample(0, 512, 512))
+        await until(lambda: len(browser.frames) == 2 and len(browser.frames[1][1]) == MAX_PIECES)
+        stream.put(sample(1, 512, 512))
+        await until(lambda: len(browser.frames) == 3)
+        browser.answers = True
+        for number, _ in enumerate(browser.frames, 1):
+            stream.acknowledge(number, "drawn")
+        await until(lambda: len(browser.frames) == 4 and not stream._browser.in_flight)
+
+    frames = play(scene, answers=False).frames
+    assert [header["isExact"] for header, _ in frames] == [False, True, False, True]
+    (file,) = frames[1][0]["files"]
+    assert len(frames[1][1]) == MAX_PIECES < file["numPieces"]
+    np.testing.assert_array_equal(opened(files_of(frames[3])["image"])[1], sample(1, 512, 512))
 
 
 def test_pace_waits_longer_after_each_failed_attempt():
@@ -172,11 +202,12 @@ def test_new_overlay_on_the_same_picture_sends_no_picture():
 
     frames = play(scene).frames
     assert len(frames) == 7
-    assert set(frames[0][1]) == {"image", "mask", "target"} and set(frames[1][1]) == {"image"}
+    assert set(files_of(frames[0])) == {"image", "mask", "target"}
+    assert set(files_of(frames[1])) == {"image"}
     assert all(not files and header["isExact"] for header, files in frames[2:])
     assert all(header["has"] == ["image", "target", "mask"] for header, _ in frames)
-    np.testing.assert_array_equal(opened(frames[0][1]["target"])[1], target)
-    shade = opened(frames[0][1]["mask"])[1]
+    np.testing.assert_array_equal(opened(files_of(frames[0])["target"])[1], target)
+    shade = opened(files_of(frames[0])["mask"])[1]
     np.testing.assert_array_equal(shade[..., 1] == 0, mask)
 
 
@@ -206,7 +237,7 @@ def test_message_takes_the_place_of_the_picture_and_a_new_browser_gets_everythin
         sending = asyncio.create_task(stream.send_to(other))
         await until(lambda: other.frames and other.frames[-1][0]["isExact"])
         sending.cancel()
-        header, files = other.frames[-1]
+        header, files = other.frames[-1][0], files_of(other.frames[-1])
         assert header["overlay"]["axes"]["colors"] == "00" * 768
         np.testing.assert_array_equal(opened(files["image"])[1], sample(1, 96, 96))
 
@@ -221,5 +252,11 @@ def test_statistic_forgets_and_what_is_no_picture_is_refused():
             stream.put(wrong)
     with pytest.raises(ValueError, match="each point has a target"):
         Overlay(points=((0, 0),))
+    with pytest.raises(ValueError, match="points are finite"):
+        Overlay(points=((0, float("nan")),), targets=((0, 0),))
+    with pytest.raises(ValueError, match="levels that rise"):
+        Axes(32, 0, 0, np.zeros([256, 3], np.uint8))
+    with pytest.raises(ValueError, match="colours"):
+        Axes(32, 0, 1, np.zeros([256, 4], np.uint8))
     with pytest.raises(ValueError, match="quality"):
         FrameStream(0)
