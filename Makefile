@@ -54,6 +54,6 @@ $(VENV)/.installed: requirements.txt | $(VENV)/bin/python
 	$(VENV)/bin/python -m pip install --disable-pip-version-check -q -r requirements.txt
 	@touch $@
 
-$(VENV)/.installed-dev: requirements-dev.txt requirements-gui.txt requirements-metrics.txt requirements-wandb.txt $(VENV)/.installed
+$(VENV)/.installed-dev: requirements-dev.txt requirements-gui.txt requirements-metrics.txt requirements-wandb.txt requirements-web.txt $(VENV)/.installed
 	$(VENV)/bin/python -m pip install --disable-pip-version-check -q -r requirements-dev.txt
 	@touch $@

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import click
-from click.core import ParameterSource
 
 from data import dataset_info, listing, notes
 from data.conversion import inspection_report, sources
@@ -219,7 +218,7 @@ def main(
         )
     if sources.is_synthetic(source) and transform is not None:
         raise click.UsageError("--transform: synthetic images need none; leave it out")
-    if is_given(ctx, "resize_filter") and (resolution is None or sources.is_synthetic(source)):
+    if cli.is_given(ctx, "resize_filter") and (resolution is None or sources.is_synthetic(source)):
         raise click.UsageError(
             "--resize-filter: only --resolution resizes, and never synthetic images; leave it out"
         )
@@ -238,16 +237,11 @@ def refuse_options_of_conversion(ctx: click.Context) -> None:
     """Refuse options that do nothing together with `--inspect`."""
     names = ("source", "transform", "resolution", "resize_filter", "on_error", "seed")
     for name in (*names, "keep_profile_values", "background"):
-        if is_given(ctx, name):
+        if cli.is_given(ctx, name):
             option = f"--{name.replace('_', '-')}"
             raise click.UsageError(
                 f"{option}: --inspect converts nothing; leave out {option} or --inspect"
             )
-
-
-def is_given(ctx: click.Context, name: str) -> bool:
-    """Whether an option is on the command line."""
-    return ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
 
 
 def inspect_dataset(

@@ -1,4 +1,4 @@
-"""Explore a network in a window: move through its latents and look into its layers."""
+"""Explore a network in a window or a browser: move through its latents and look into its layers."""
 
 if __name__ == "__main__":  # Ctrl-C ends the script quietly even during the other imports
     from dnnlib import interrupts
@@ -17,6 +17,12 @@ from dnnlib.errors import MachineError
 
 if TYPE_CHECKING:
     from viz.view import Result, View
+    from viz.web.options import ServeOptions
+
+# Options that mean something only with --serve, or never with it.
+OF_SERVING = ("host", "port", "quality", "max_sessions", "max_upload", "token", "simple")
+OF_THE_WINDOW = ("screenshot", "size", "capture_dir")
+MAX_UPLOAD_MB = 2**20
 
 
 @click.command(cls=cli.Command)
@@ -50,6 +56,45 @@ if TYPE_CHECKING:
 @options.translate_option
 @options.rotate_option
 @options.size_option("--size", "Size of the window.  [default: the size in the last session]")
+@click.option(
+    "--serve",
+    is_flag=True,
+    help="Serve the viewer to browsers, also those of other computers, in place of the window.",
+)
+@options.value_option(
+    "--host",
+    click.STRING,
+    "With --serve: name or address to serve at; 0.0.0.0 is all of this machine.",
+    default="127.0.0.1",
+)
+@options.value_option(
+    "--port", cli.WholeNumber(0, 65535), "With --serve: port; 0 takes any free one.", default=8080
+)
+@click.option(
+    "--token",
+    is_flag=True,
+    help="With --serve: ask for a token at 127.0.0.1, too, where other users of this machine can "
+    "connect. At other addresses there always is one; it is in the link that is printed.",
+)
+@click.option(
+    "--simple",
+    is_flag=True,
+    help="With --serve: picture, seed, truncation and directions only, to show a network.",
+)
+@options.value_option(
+    "--quality",
+    cli.WholeNumber(1, 100),
+    "With --serve: quality of the pictures while they move (JPEG).",
+    default=85,
+)
+@options.count_option("--max-sessions", "With --serve: browsers at the same time.", default=8)
+@options.value_option(
+    "--max-upload",
+    cli.WholeNumber(0, MAX_UPLOAD_MB),
+    "With --serve: largest file that browsers may upload; 0 for none.",
+    default=1024,
+    metavar="MB",
+)
 @options.allow_untrusted_option
 @options.device_option
 @options.version_option
@@ -68,6 +113,14 @@ def main(
     translate: tuple[float, float],
     rotate: float,
     size: tuple[int, int] | None,
+    serve: bool,
+    host: str,
+    port: int,
+    token: bool,
+    simple: bool,
+    quality: int,
+    max_sessions: int,
+    max_upload: int,
     allow_untrusted: bool,
     device: str,
 ) -> None:
@@ -75,6 +128,10 @@ def main(
 
     Opens the first network; the menu Recent offers the others. In the window, F1 shows the keys.
     The window needs more packages: pip install -r requirements-gui.txt
+
+    With --serve, a browser takes the place of the window. Visitors may open the networks of the
+    command line, those in --browse-dir, and what they upload.
+    The server needs more packages: pip install -r requirements-web.txt
 
     \b
     Examples:
@@ -88,8 +145,16 @@ def main(
       # A picture of the window, on a machine without a display: the spectrum of a layer
       python visualizer.py --screenshot=window.png --layer=L5_84_512 --fft --size=1280x800 \\
           network-snapshot-025000.pkl
+      # In a browser: prints a link, and the line of ssh that makes the link work from elsewhere
+      python visualizer.py --serve net.pkl
+      # For visitors, who need the link: it has a token
+      python visualizer.py --serve --host=0.0.0.0 --simple --directions=pca.npz net.pkl
     """
-    _import_window()
+    _check_options(serve, allow_untrusted)
+    if serve:
+        _import_server()
+    else:
+        _import_window()
     from torch_utils import devices
     from viz.view import View
 
@@ -110,6 +175,20 @@ def main(
         warnings.warn("--seed, --class and --trunc have no effect with --latents", stacklevel=1)
     if screenshot is not None and not paths and view != View():
         raise click.UsageError("Name the network that --screenshot is to show.")
+    if serve:
+        from viz.web.options import ServeOptions, is_loopback, make_token
+
+        serving = ServeOptions(
+            host=host,
+            port=port,
+            quality=quality,
+            max_sessions=max_sessions,
+            max_upload_bytes=max_upload * 2**20,
+            token=make_token() if token or not is_loopback(host) else None,
+            simple=simple,
+        )
+        _serve(serving, list(paths), view, browse_dir, device)
+        return
     start = dict(
         view=view,
         capture_dir=capture_dir,
@@ -121,6 +200,47 @@ def main(
         _save_screenshot(screenshot, size or (1280, 800), paths, **start)
     else:
         _open_window(size, list(paths), **start)
+
+
+def _check_options(serve: bool, allow_untrusted: bool) -> None:
+    """Refuse options that have no effect, and code in files that visitors may choose."""
+    ctx = click.get_current_context()
+    for name in OF_THE_WINDOW if serve else OF_SERVING:
+        option = f"--{name.replace('_', '-')}"
+        if not cli.is_given(ctx, name):
+            continue
+        if serve:
+            raise click.UsageError(
+                f"{option} is for the window; leave it out with --serve: browsers have a size of "
+                "their own, and download pictures."
+            )
+        raise click.UsageError(f"{option} is for browsers; add --serve, or leave out {option}.")
+    if serve and allow_untrusted:
+        from dnnlib import trust
+
+        where = "--allow-untrusted"
+        if not cli.is_given(ctx, "allow_untrusted"):
+            where = f"{trust.VARIABLE} in the environment"
+        raise click.UsageError(
+            f"--serve runs no code in files, because visitors choose the files: leave out {where}. "
+            "legacy.py --allow-untrusted converts a network that you trust."
+        )
+
+
+def _import_server() -> None:
+    """Import NiceGUI; the error says what to install."""
+    try:
+        import nicegui  # noqa: F401
+    except ImportError as error:
+        raise MachineError(
+            f"--serve needs more packages ({error}): pip install -r requirements-web.txt"
+        ) from error
+
+
+def _serve(serving: "ServeOptions", paths: list[str], view: "View", *start: Any) -> None:
+    from viz.web.server import serve
+
+    serve(serving, paths, view, *start)
 
 
 def _import_window() -> None:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from dnnlib import interrupts, moved
 from dnnlib.errors import is_for_users, message_of, printable_lines
@@ -67,6 +68,11 @@ class Group(click.Group):
     """Several commands, each of them a `Command`."""
 
     command_class = Command
+
+
+def is_given(ctx: click.Context, name: str) -> bool:
+    """Whether an option is on the command line, rather than its default or from the environment."""
+    return ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
 
 
 @contextmanager

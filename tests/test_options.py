@@ -21,7 +21,8 @@ from metrics import detectors
 from training import precompile
 
 ROOT = Path(__file__).parent.parent
-NO_PATHS = ("train --desc", "gen_video --layer", "visualizer --layer")  # texts that are no paths
+# Texts that are no paths.
+NO_PATHS = ("train --desc", "gen_video --layer", "visualizer --layer", "visualizer --host")
 NO_PATH_TYPES = (  # types that make no paths
     click.Choice,
     click.types.BoolParamType,

@@ -18,6 +18,7 @@ PINS = {
     "requirements-gui.txt": ["gui"],
     "requirements-metrics.txt": ["metrics"],
     "requirements-wandb.txt": ["wandb"],
+    "requirements-web.txt": ["web"],
     "requirements-dev.txt": ["dev", "lsun"],
 }
 

@@ -2,8 +2,9 @@
 
 import os
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
 
@@ -50,12 +51,14 @@ class Reader:
         allow_untrusted: As for `network_files.load.load_network_pkl`.
         tell: Called with a line for the user when loading begins, and with None at its end.
         let_go: Called when the network that the renderer shows is to leave the memory.
+        dataset_dirs: Where names of classes may be read, see `class_names`; None for everywhere.
     """
 
     device: torch.device
     allow_untrusted: bool | None
     tell: Callable[[str | None], None]
     let_go: Callable[[], None]
+    dataset_dirs: Sequence[Path] | None = None
 
     def read(self, network: str, version: tuple[int, int] | None) -> LoadedNetwork:
         """Read a network from a path or URL."""
@@ -65,7 +68,7 @@ class Reader:
         try:
             data = load_network(network, allow_untrusted=self.allow_untrusted)
             G = data["G_ema"].eval().requires_grad_(False).to(self.device)
-            class_names = find_class_names(data["training_set_kwargs"], G.c_dim)
+            class_names = find_class_names(data["training_set_kwargs"], G.c_dim, self.dataset_dirs)
         finally:
             self.tell(None)
         return LoadedNetwork(network, version, G, _network_info(G, class_names), {})

@@ -8,8 +8,9 @@
 import contextlib
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -53,6 +54,7 @@ class Renderer:
             own, which holds one network.
         drag_sec: Time that one picture may take for new steps of a drag, of which it takes one at
             least. A picture of fewer steps than asked for has their number in its view.
+        dataset_dirs: Where names of classes may be read, see `class_names`; None for everywhere.
     """
 
     def __init__(
@@ -62,11 +64,14 @@ class Renderer:
         tell: Callable[[str | None], None] = lambda text: None,
         networks: LoadedNetworks | None = None,
         drag_sec: float = math.inf,
+        dataset_dirs: Sequence[Path] | None = None,
     ) -> None:
         self.device = devices.resolve_device(device)
         self._networks = LoadedNetworks() if networks is None else networks
         self._styles = ViewStyles(drag_sec)
-        self._reader = Reader(self.device, allow_untrusted, tell, self._styles.forget_drag)
+        self._reader = Reader(
+            self.device, allow_untrusted, tell, self._styles.forget_drag, dataset_dirs
+        )
 
     def render(self, view: View | None = None, **keywords: Any) -> Result:
         """Render one picture. An error in the view or in a file becomes a part of the result.

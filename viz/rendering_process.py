@@ -3,7 +3,9 @@
 import contextlib
 import signal
 import threading
+from collections.abc import Sequence
 from multiprocessing.connection import Connection
+from pathlib import Path
 
 import torch
 
@@ -15,7 +17,12 @@ from viz.renderer import Renderer, Result
 DRAG_SEC = 0.5  # for steps of a drag, then it is the turn of another session
 
 
-def serve(connection: Connection, device: str, allow_untrusted: bool | None) -> None:
+def serve(
+    connection: Connection,
+    device: str,
+    allow_untrusted: bool | None,
+    dataset_dirs: Sequence[Path] | None,
+) -> None:
     """Render incoming views until the connection ends.
 
     The first message that goes out is None: the process has started. Each message that comes in is
@@ -48,7 +55,7 @@ def serve(connection: Connection, device: str, allow_untrusted: bool | None) -> 
             continue
         if session not in renderers:
             try:
-                renderer = Renderer(device, allow_untrusted, tell, networks, DRAG_SEC)
+                renderer = Renderer(device, allow_untrusted, tell, networks, DRAG_SEC, dataset_dirs)
             except RuntimeError as error:  # the machine lacks the device
                 send(Result(view, error=str(error)))
                 continue

@@ -11,9 +11,10 @@ import multiprocessing
 import threading
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
+from pathlib import Path
 
 from dnnlib import interrupts
 from dnnlib.errors import message_of
@@ -33,10 +34,16 @@ class SharedRenderer:
     Args:
         device: As for `Renderer`.
         allow_untrusted: As for `Renderer`.
+        dataset_dirs: As for `Renderer`.
     """
 
-    def __init__(self, device: str = "auto", allow_untrusted: bool | None = None) -> None:
-        self._options = (device, allow_untrusted)
+    def __init__(
+        self,
+        device: str = "auto",
+        allow_untrusted: bool | None = None,
+        dataset_dirs: Sequence[Path] | None = None,
+    ) -> None:
+        self._options = (device, allow_untrusted, dataset_dirs)
         self._lock = threading.Lock()
         self._numbers = itertools.count()
         self._process: SpawnProcess | None = None

@@ -36,6 +36,21 @@ def test_names_are_those_of_the_dataset(tmp_path, is_zip):
 
 
 @pytest.mark.parametrize("is_zip", [False, True], ids=["folder", "zip"])
+def test_visitors_see_names_of_the_allowed_folders_only(tmp_path, is_zip):
+    inside, outside = tmp_path / "inside", tmp_path / "outside"
+    for folder in (inside, outside):
+        folder.mkdir()
+        kwargs = write(folder, {"labels": LABELS, "class_names": NAMES}, is_zip)
+        expected = tuple(NAMES) if folder is inside else ()
+        assert find_class_names(kwargs, 3, [inside]) == expected
+        assert find_class_names(kwargs, 3, []) == ()
+    (inside / "link.zip").symlink_to(kwargs["path"])
+    hostile = {"path": str(inside / "link.zip")}
+    assert find_class_names(hostile, 3, [inside]) == ()
+    assert find_class_names({"path": f"{inside}/../outside"}, 3, [inside]) == ()
+
+
+@pytest.mark.parametrize("is_zip", [False, True], ids=["folder", "zip"])
 @pytest.mark.parametrize(
     "content",
     [

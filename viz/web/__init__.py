@@ -1,1 +1,1 @@
-"""The viewer in a browser."""
+"""The viewer in a browser: what knows both networks and pages."""
