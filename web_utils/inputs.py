@@ -5,6 +5,8 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from gui_utils.inputs import KeyPress, Pointer
+
 MAX_EVENTS = 256  # in one message
 MAX_NAME = 32  # characters of the name of a key
 
@@ -15,41 +17,6 @@ class DragMove:
 
     dx: float
     dy: float
-
-
-@dataclass(frozen=True)
-class Pointer:
-    """The left mouse button, or one finger, in the picture.
-
-    Attributes:
-        position: Place in pixels of the image, inside the image.
-        reach: Distance at which the mouse takes hold of a point, in pixels of the image.
-        is_pressed: Whether the button went down on the image just now.
-        is_held: Whether the button is down since it went down on the image.
-    """
-
-    position: tuple[float, float]
-    reach: float
-    is_pressed: bool
-    is_held: bool
-
-
-@dataclass(frozen=True)
-class KeyPress:
-    """A key that went down; the attributes are those of `gui_utils.keys.KeyPress`.
-
-    Attributes:
-        name: `Esc`, or the character of the key as a capital letter, or another name that browsers
-            give to keys, such as `F1` and `ArrowLeft`.
-        ctrl: Whether Ctrl is held; on macOS the command key, too.
-        shift: Whether Shift is held.
-        is_repeat: Whether the key is held down; false for the first press.
-    """
-
-    name: str
-    ctrl: bool = False
-    shift: bool = False
-    is_repeat: bool = False
 
 
 Event = DragMove | Pointer | KeyPress

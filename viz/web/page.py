@@ -149,7 +149,12 @@ class Page:
         served, loop = self._served, asyncio.get_running_loop()
         served.num_sessions += 1
         self._uploads = served.uploads.begin_session()
-        renderer = served.renderer.session(lambda: loop.call_soon_threadsafe(self._wake.set))
+
+        def wake() -> None:  # in another thread
+            with contextlib.suppress(RuntimeError):  # the server has ended
+                loop.call_soon_threadsafe(self._wake.set)
+
+        renderer = served.renderer.session(wake)
         self._session = Session(
             renderer,
             Downloads(lambda name, content: self._client.download(content, name)),
@@ -159,7 +164,7 @@ class Page:
             browse_dirs=served.browse_dirs,
             is_simple=served.options.simple,
             request_frame=self._wake.set,
-            copy=lambda text: _run(self._copy(text)),
+            copy=lambda text: background_tasks.create(self._copy(text)),
         )
         try:
             yield self._session
@@ -283,7 +288,3 @@ def _icon(name: str, hint: str, on_click: Callable) -> ui.button:
     with button:
         ui.tooltip(hint)
     return button
-
-
-def _run(coroutine) -> None:
-    background_tasks.create(coroutine)

@@ -12,10 +12,16 @@ import click
 import psutil
 
 from dnnlib.errors import InputError
+from viz import browse
+from viz.shared_renderer import SharedRenderer
 from viz.view import View
 from viz.web.options import ServeOptions, is_loopback
+from viz.web.places import Places
+from viz.web.served import Served
+from viz.web.uploads import Uploads
 from web_utils.guard import SERVER_SETTINGS, Guard
 
+RECONNECT_SEC = 15  # a browser that was away for longer begins a new session
 NUM_TRIED = 100  # ports, to name a free one
 ALL_ADDRESSES = ("0.0.0.0", "::")
 
@@ -38,20 +44,37 @@ def serve(
     """
     import uvicorn
     from fastapi import FastAPI
-    from nicegui import ui
+    from nicegui import Client, ui
+
+    from viz.web.page import Page
 
     listening = bind(options.host, options.port)
+    browse_dirs = browse_dirs or browse.usual_folders()
+    named = [path for path in (*networks, view.latents, view.directions) if path is not None]
+    served = Served(
+        options,
+        networks,
+        view,
+        browse_dirs,
+        SharedRenderer(device, False, browse_dirs),
+        Uploads(options.max_upload_bytes),
+        Places(browse_dirs, named, options.allow_addresses),
+    )
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
 
-    @ui.page("/")
-    def show() -> None:  # TODO: waits for viz/web/page.py
-        ui.label("The viewer")
+    @ui.page("/", title="Visualizer")
+    def show(client: Client) -> None:
+        Page(served, client)
 
-    ui.run_with(app, title="Visualizer", show_welcome_message=False)
+    ui.run_with(app, show_welcome_message=False, reconnect_timeout=RECONNECT_SEC)
     guarded = Guard(app, token=options.token, max_upload_bytes=options.max_upload_bytes)
     port = listening.getsockname()[1]
     click.echo(printed_address(options.host, port, options.token))
-    uvicorn.Server(uvicorn.Config(guarded, **SERVER_SETTINGS)).run(sockets=[listening])
+    try:
+        uvicorn.Server(uvicorn.Config(guarded, **SERVER_SETTINGS)).run(sockets=[listening])
+    finally:
+        served.renderer.close()
+        served.uploads.close()
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -99,8 +122,8 @@ def printed_address(host: str, port: int, token: str | None) -> str:
         lines += [f"From another computer, first run there: ssh -L {far}"]
     else:
         lines += [
-            "Whoever has this link can use the viewer. Nothing is encrypted on its way: in a network "
-            "of strangers, use --host=127.0.0.1 and ssh -L instead."
+            "Whoever has this link can use the viewer. Nothing is encrypted on its way: in a "
+            "network of strangers, use --host=127.0.0.1 and ssh -L instead."
         ]
     return "\n".join(lines)
 

@@ -23,7 +23,6 @@ from web_utils.overlay import Axes, Overlay
 
 QUIET_SEC = 0.4  # changes of the view that follow one another faster are one step
 MAX_STEP_SEC = 0.5  # largest step of animations, which wait for slow pictures
-OF_SIMPLE = ("x", "y", "class_idx", "truncation_psi", "truncation_cutoff", "amounts")
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +63,7 @@ class Session(Viewer):
         browse_dirs: Sequence[Path] = (),
         is_simple: bool = False,
         request_frame: Callable[[], None],
-        copy: Callable[[str], None],
+        copy: Callable[[str], object],
     ) -> None:
         self._request_frame = request_frame
         self._copy = copy
@@ -205,17 +204,20 @@ class Session(Viewer):
 
     def link(self) -> tuple[str, list[str]]:
         """The link of the view, and what it leaves out."""
-        left_out = view_link.left_out(self.view)
-        view = replace(self.view, network=None) if self._is_simple else self.view
-        for name in ("network", "latents", "directions"):
-            path = getattr(view, name)
-            if path is not None and self._files.is_uploaded(path):
-                view = replace(view, **{name: None})
-                left_out = [*left_out, "the uploaded file"]
-        if view.latents is None:
-            view = replace(view, latent_idx=0)
-        if view.directions is None:
-            view = replace(view, amounts=(), direction_layers=None)
+        view, left_out = self.view, view_link.left_out(self.view)
+        uploaded = {
+            path
+            for path in (view.network, view.latents, view.directions)
+            if path is not None and self._files.is_uploaded(path)
+        }
+        if self._is_simple or view.network in uploaded:
+            view = replace(view, network=None)
+        if view.latents in uploaded:
+            view = replace(view, latents=None, latent_idx=0)
+        if view.directions in uploaded:
+            view = replace(view, directions=None, amounts=(), direction_layers=None)
+        if uploaded:
+            left_out = [*left_out, "what was uploaded"]
         return view_link.to_link(view), left_out
 
     def follow_link(self, link: str) -> None:
@@ -228,8 +230,16 @@ class Session(Viewer):
             return
         first = self._first_view
         if self._is_simple:
-            shown = {name: getattr(view, name) for name in OF_SIMPLE}
-            self.view = replace(first, **shown)
+            self.view = replace(
+                first,
+                x=view.x,
+                y=view.y,
+                class_idx=view.class_idx,
+                truncation_psi=view.truncation_psi,
+                truncation_cutoff=view.truncation_cutoff,
+                amounts=view.amounts,
+                direction_layers=view.direction_layers,
+            )
         else:
             network = view.network
             self.view = replace(view, network=None)
