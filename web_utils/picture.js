@@ -169,10 +169,10 @@ export default {
 
     resize(entry) {
       const { canvas } = this.$refs;
-      const exact = entry.devicePixelContentBoxSize?.[0];
       const { width, height } = entry.contentRect;
-      canvas.width = exact ? exact.inlineSize : Math.round(width * window.devicePixelRatio);
-      canvas.height = exact ? exact.blockSize : Math.round(height * window.devicePixelRatio);
+      const exact = entry.devicePixelContentBoxSize?.[0];
+      canvas.width = onDisplay(width, exact?.inlineSize);
+      canvas.height = onDisplay(height, exact?.blockSize);
       this.density = width > 0 ? canvas.width / width : 1;
       this.draw();
     },
@@ -198,6 +198,13 @@ export default {
     },
   },
 };
+
+// A length in pixels of the display: what the browser counts, unless developer tools emulate a
+// display, which the browser does not count.
+function onDisplay(length, counted) {
+  const computed = Math.round(length * window.devicePixelRatio);
+  return Math.abs(counted - computed) <= 1 ? counted : computed;
+}
 
 function isDark() {
   return document.body.classList.contains("body--dark");

@@ -130,7 +130,7 @@ def test_only_the_newest_picture_is_sent_when_the_browser_is_busy():
 def test_moving_pictures_shrink_for_a_slow_connection_and_grow_again():
     async def scene(stream, browser):
         image = sample(0, 256, 256)
-        for _ in range(8):
+        for _ in range(12):
             count = len(browser.frames)
             stream.put(image.copy())
             await until(lambda before=count: len(browser.frames) > before)
@@ -179,9 +179,20 @@ def test_pace_waits_longer_after_each_failed_attempt():
         is_too_much = chosen.reduction == 1
         if is_too_much:
             attempts.append(count)
-        chosen.add(2 * pace.SLOW_SEC if is_too_much else pace.FAST_SEC / 2)
+        chosen.add(2 * pace.VERY_SLOW_SEC if is_too_much else pace.FAST_SEC / 2)
     gaps = np.diff(attempts[3:])
     assert len(gaps) >= 3 and (np.diff(gaps) > 0).all()
+
+
+def test_pace_ignores_a_single_slow_picture_but_not_two():
+    chosen = pace.Pace(80)
+    for _ in range(9):
+        chosen.add(2 * pace.SLOW_SEC)
+        chosen.add(pace.FAST_SEC)
+        assert (chosen.quality, chosen.reduction) == (80, 1)
+    chosen.add(2 * pace.SLOW_SEC)
+    chosen.add(2 * pace.SLOW_SEC)
+    assert chosen.quality < 80
 
 
 def test_new_overlay_on_the_same_picture_sends_no_picture():
