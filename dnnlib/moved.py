@@ -128,6 +128,7 @@ NAMES = {
         "viz.screenshot": "STILL_FRAMES take_screenshot",
     },
     "viz.welcome": {"viz.offers": "MAX_OFFERED"},
+    "viz.async_renderer": {"viz.shared_renderer": "STOP_SEC"},
 }
 
 RENAMED = {

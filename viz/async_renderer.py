@@ -5,8 +5,11 @@
 
 from collections.abc import Callable
 
+from dnnlib import moved
 from viz.renderer import Renderer, Result, View
 from viz.shared_renderer import SessionRenderer, SharedRenderer
+
+__getattr__ = moved.names_of(__name__)
 
 
 class InlineRenderer:

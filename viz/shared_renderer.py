@@ -127,14 +127,14 @@ class SharedRenderer:
 
     def _start(self) -> None:
         context = multiprocessing.get_context("spawn")  # PyTorch's threads do not survive a fork
-        ours, theirs = context.Pipe()
-        process = context.Process(
-            target=serve, args=(theirs, *self._options), name="renderer", daemon=True
-        )
         try:
+            ours, theirs = context.Pipe()
+            process = context.Process(
+                target=serve, args=(theirs, *self._options), name="renderer", daemon=True
+            )
             with interrupts.held_back():
                 process.start()
-        except OSError as error:  # no memory, or too many processes
+        except OSError as error:  # no memory, or too many processes or open files
             while self._turns:
                 reason = f"the rendering process does not start: {message_of(error)}"
                 self._turns.popleft()._give_up(View(), reason)
@@ -184,11 +184,11 @@ class SharedRenderer:
         if self._rendering is None:  # a compiler reports late
             return []
         session, view = self._rendering
+        is_open = session._number in self._sessions
         if not isinstance(message, Result):
             self._status = message
-            return [session]
+            return [session] if is_open else []
         self._rendering = self._status = None
-        is_open = session._number in self._sessions
         if is_open:
             session._result = message
             if _is_unfinished(message, view):
@@ -254,7 +254,10 @@ class SessionRenderer:
         return self._shared.pid
 
     def submit(self, view: View) -> None:
-        """Request a view. It replaces the waiting view, if there is one."""
+        """Request a view. It replaces the waiting view, if there is one.
+
+        If the process cannot start, the result with the reason is there at once.
+        """
         self._shared._submit(self, view)
 
     def poll(self) -> Result | None:
