@@ -38,7 +38,8 @@ def test_data_files_of_packages_are_installed():
     packages = [path.parent for path in ROOT.glob("*/__init__.py")]
     packages = [path for path in packages if path.name not in ("tests", "benchmarks", "docs")]
     for package in packages:
-        suffixes = {p.removeprefix("*") for p in [*patterns["*"], *patterns.get(package.name, [])]}
+        own = [p for key in patterns if key.split(".")[0] == package.name for p in patterns[key]]
+        suffixes = {p.removeprefix("*") for p in [*patterns["*"], *own]}
         for path in package.rglob("*"):
             if path.is_file() and "__pycache__" not in path.parts:
                 assert path.suffix in suffixes | {".py"}, path

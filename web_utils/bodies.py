@@ -57,12 +57,11 @@ class Bodies:
                 return message
             size = len(message.get("body", b""))
             num_bytes += size
+            self._running_bytes += size if is_upload else 0
             if num_bytes > limit:
                 return await refuse(too_large)
-            if is_upload:
-                self._running_bytes += size
-                if self._running_bytes > 2 * limit:
-                    return await refuse(Refusal(503, "Other uploads are running.", 10))
+            if is_upload and self._running_bytes > 2 * limit:
+                return await refuse(Refusal(503, "Other uploads are running.", 10))
             return message
 
         async def send_part(message: Message) -> None:

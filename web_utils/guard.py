@@ -3,8 +3,8 @@
 The guard knows what visitors send: a token, a `Host`, an `Origin`, bodies and messages. What a
 visitor may open is not its business.
 
-A browser sends a cookie to all ports of a machine. Whoever opens a page of another server on the
-same machine shows the cookie to this server, too; only a machine of one's own prevents that.
+Browsers send cookies to all ports of a machine: if a visitor opens a page of another server on the
+same machine, that server sees the cookie, and could use it. No server with a cookie can prevent it.
 """
 
 import base64
@@ -49,6 +49,7 @@ SERVER_SETTINGS: dict[str, Any] = dict(
     log_level="warning",
     limit_concurrency=500,  # connections; many systems allow a process 1024 files
     ws_max_size=bodies.MAX_MESSAGE_BYTES,
+    timeout_graceful_shutdown=2,  # seconds; sockets of open pages would hold up Ctrl-C
 )
 
 # NiceGUI's page has scripts in its text, and evaluates code that comes over its socket. All else

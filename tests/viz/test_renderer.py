@@ -487,6 +487,8 @@ def test_network_knows_its_class_names(renderer, folder, tmp_path):
     path = tmp_path / "cond.pkl"
     path.write_bytes(pickle.dumps(data))
     assert renderer.render(View(network=str(path))).network.class_names == ("cat", "dog", "eel")
+    elsewhere = Renderer("cpu", dataset_dirs=[folder])
+    assert elsewhere.render(View(network=str(path))).network.class_names == ()
 
 
 def test_network_info(render):

@@ -353,6 +353,8 @@ def test_running_uploads_share_a_limit():
     shared = Guard(app, token=None, max_upload_bytes=3 * 2**20)
     assert ask(shared, UPLOAD, "POST", [bytes(2**20)] * 3).status == 200
     assert [status for status in statuses if status] == [503, 200]
+    assert ask(shared, UPLOAD, "POST", [bytes(2**20)] * 5).status == 413
+    assert shared._bodies._running_bytes == 0
     assert ask(shared, UPLOAD, "POST", [bytes(2**20)] * 3).status == 200
 
 

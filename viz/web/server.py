@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 import psutil
 
+from dnnlib import cli
 from dnnlib.errors import InputError
 from viz import browse
 from viz.shared_renderer import SharedRenderer
@@ -70,11 +71,12 @@ def serve(
     guarded = Guard(app, token=options.token, max_upload_bytes=options.max_upload_bytes)
     port = listening.getsockname()[1]
     click.echo(printed_address(options.host, port, options.token))
-    try:
-        uvicorn.Server(uvicorn.Config(guarded, **SERVER_SETTINGS)).run(sockets=[listening])
-    finally:
-        served.renderer.close()
-        served.uploads.close()
+    with cli.exit_when_terminated():  # uvicorn ends, and sends itself the signal again
+        try:
+            uvicorn.Server(uvicorn.Config(guarded, **SERVER_SETTINGS)).run(sockets=[listening])
+        finally:
+            served.renderer.close()
+            served.uploads.close()
 
 
 def bind(host: str, port: int) -> socket.socket:

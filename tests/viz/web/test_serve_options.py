@@ -1,6 +1,11 @@
 """Options of serving, addresses to bind to, and the links that are printed."""
 
+import http.client
+import os
+import re
+import signal
 import socket
+import subprocess
 import sys
 
 import pytest
@@ -119,6 +124,30 @@ def test_missing_packages_are_named(monkeypatch):
     assert result.exit_code == 1
     assert "pip install -r requirements-web.txt" in result.output
     assert result.output.count("\n") == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_a_server_that_is_stopped_leaves_no_uploads(tmp_path, name):
+    pytest.importorskip("nicegui", reason="needs requirements-web.txt")
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTEST_")}
+    process = subprocess.Popen(
+        [sys.executable, visualizer.__file__, "--serve", "--port=0", "--device=cpu"],
+        cwd=tmp_path,
+        env={**environment, "TMPDIR": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    port = int(re.search(r"Open http://127.0.0.1:(\d+)/", process.stdout.readline())[1])
+    assert list(tmp_path.glob("viewer-uploads-*"))
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    connection.request("GET", "/favicon.ico")  # is answered when the server runs
+    assert connection.getresponse().status == 200
+    process.send_signal(getattr(signal, name))
+    assert process.wait(60) == (130 if name == "SIGINT" else 128 + getattr(signal, name))
+    process.stdout.close()
+    assert list(tmp_path.glob("viewer-uploads-*")) == []
 
 
 def test_a_socket_accepts_before_the_server_runs():

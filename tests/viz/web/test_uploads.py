@@ -1,6 +1,7 @@
 """Uploads: hostile names, too much, at the wrong time; nothing stays behind."""
 
 import asyncio
+import io
 import os
 import stat
 import subprocess
@@ -184,3 +185,20 @@ def test_a_server_that_ends_leaves_nothing(tmp_path):
     )
     assert result.stdout.startswith(f"{tmp_path}/viewer-uploads-"), result.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("size", [10, 900], ids=["small", "large"])
+def test_uploads_of_the_page_are_saved(uploads, monkeypatch, size):
+    pytest.importorskip("nicegui", reason="needs requirements-web.txt")
+    from nicegui.elements.upload_files import create_file_upload
+    from starlette.datastructures import UploadFile
+    from starlette.formparsers import MultiPartParser
+
+    monkeypatch.setattr(MultiPartParser, "spool_max_size", 100)  # larger files go to the disk
+    session = uploads.begin_session()
+
+    async def receive() -> str:
+        file = await create_file_upload(UploadFile(io.BytesIO(b"x" * size), filename="net.pkl"))
+        return await session.save(file.name, file.iterate(chunk_size=100))
+
+    assert Path(asyncio.run(receive())).read_bytes() == b"x" * size
