@@ -21,7 +21,7 @@ def serve(
     connection: Connection,
     device: str,
     allow_untrusted: bool | None,
-    dataset_dirs: Sequence[Path] | None,
+    dataset_dirs: Sequence[Path] | None = None,
 ) -> None:
     """Render incoming views until the connection ends.
 
