@@ -64,7 +64,6 @@ class Statistic:
 class _Picture:
     """A picture of the stream, and when its pixels came; the overlay may be newer."""
 
-    number: int
     image: np.ndarray | None
     overlay: Overlay
     sec: float
@@ -148,7 +147,7 @@ class FrameStream:
         last, sec = self._picture, time.monotonic()
         if last is not None and last.image is image:
             sec = last.sec
-        self._picture = _Picture(0 if last is None else last.number + 1, image, overlay, sec)
+        self._picture = _Picture(image, overlay, sec)
         self._wake.set()
 
     def acknowledge(self, number: int, step: Step) -> None:
@@ -199,11 +198,12 @@ class FrameStream:
         return math.inf if browser.is_exact else picture.sec + REST_SEC - time.monotonic()
 
     async def _send(self, connection: Connection, browser: _Browser) -> None:
+        """Send the newest picture, or once more and exactly the picture that the browser has."""
         picture, last = self._picture, browser.picture
         assert picture is not None
         is_resting = last is picture
-        files: dict[str, tuple[bytes, str]] = {}
         is_exact = picture.image is None or browser.is_exact
+        files: dict[str, tuple[bytes, str]] = {}
         if picture.image is not None and (
             is_resting or last is None or last.image is not picture.image
         ):
@@ -221,18 +221,24 @@ class FrameStream:
         number, is_moving = browser.frame_number, "image" in files and not is_exact
         num_bytes = sum(len(data) for data, _ in files.values())
         frame = browser.in_flight[number] = _Frame(is_moving, num_bytes, time.monotonic())
-        header = _header(number, picture, files, is_exact)
-        await connection.send_text(json.dumps(header))
+        await connection.send_text(json.dumps(_header(number, picture, files, is_exact)))
         pieces = [piece for data, _ in files.values() for piece in _pieces(data)]
         for count, piece in enumerate(pieces):
-            while is_resting and count - frame.num_got >= MAX_PIECES:
-                self._wake.clear()
-                if self._picture is not picture:
-                    del browser.in_flight[number]  # the next header makes the browser drop it, too
-                    browser.is_exact = False
-                    return
-                await self._wake.wait()
+            if is_resting and not await self._has_room(frame, count, picture):
+                # It moves again. The next header makes the browser drop the pieces.
+                del browser.in_flight[number]
+                browser.is_exact = False
+                return
             await connection.send_bytes(piece)
+
+    async def _has_room(self, frame: _Frame, num_sent: int, picture: _Picture) -> bool:
+        """Wait until few pieces are on their way; false if the picture is not the newest then."""
+        while num_sent - frame.num_got >= MAX_PIECES:
+            self._wake.clear()
+            if self._picture is not picture:
+                return False
+            await self._wake.wait()
+        return True
 
     async def _encoded(self, image: np.ndarray, is_exact: bool) -> tuple[bytes, str]:
         """The file of a picture; other messages are handled in the meantime."""

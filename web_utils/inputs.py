@@ -7,6 +7,7 @@ from typing import Any
 
 from gui_utils.inputs import KeyPress, Pointer
 
+MAX_MESSAGE = 65536  # characters
 MAX_EVENTS = 256  # in one message
 MAX_NAME = 32  # characters of the name of a key
 
@@ -22,6 +23,23 @@ class DragMove:
 Event = DragMove | Pointer | KeyPress
 
 
+def read_message(text: str) -> dict[str, Any]:
+    """Read a message from a browser.
+
+    Raises:
+        ValueError: If the message is not a JSON object, or long.
+    """
+    if len(text) > MAX_MESSAGE:
+        raise ValueError(f"a message has at most {MAX_MESSAGE} characters, got {len(text)}")
+    try:
+        message = json.loads(text)
+    except RecursionError:
+        raise ValueError("a message is an object, got many inside one another") from None
+    if not isinstance(message, dict):
+        raise ValueError(f"a message is an object, got {type(message).__name__}")
+    return message
+
+
 def read_events(values: Any, size: tuple[int, int]) -> list[Event]:
     """Check events from a browser.
 
@@ -35,21 +53,6 @@ def read_events(values: Any, size: tuple[int, int]) -> list[Event]:
     if not isinstance(values, list) or len(values) > MAX_EVENTS:
         raise ValueError(f"events are a list of at most {MAX_EVENTS}")
     return [_read_event(value, size) for value in values]
-
-
-def read_message(text: str) -> dict[str, Any]:
-    """Read a message from a browser.
-
-    Raises:
-        ValueError: If the message is not a JSON object.
-    """
-    try:
-        message = json.loads(text)
-    except RecursionError:
-        raise ValueError("a message is an object, got many inside one another") from None
-    if not isinstance(message, dict):
-        raise ValueError(f"a message is an object, got {type(message).__name__}")
-    return message
 
 
 def _read_event(value: Any, size: tuple[int, int]) -> Event:

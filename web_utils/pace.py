@@ -10,8 +10,8 @@ LEVELS = ((1.0, 1), (0.75, 1), (0.5, 1), (0.5, 2), (0.5, 4), (0.25, 4))
 class Pace:
     """Chooses quality and size.
 
-    A very slow picture, or two slow ones in a row, make the next ones smaller; a single slow one may
-    be due to anything. Some fast pictures in a row make the next ones better. If these are slow,
+    A very slow picture, or two slow ones in a row, make the next ones smaller. A single slow one
+    may have any cause. Some fast pictures in a row make the next ones better. If these are slow,
     the pace waits twice as long before it tries them again.
 
     Args:

@@ -17,7 +17,7 @@ const LIGHT = { background: "#ececef", ink: "#3c3c44", error: "#b3261e" };
 export default {
   template: `
     <div :style="{ display: 'flex', flexDirection: 'column', background: colors.background, color: colors.ink }">
-      <div ref="room" style="position: relative; flex: 1; min-height: 0">
+      <div style="position: relative; flex: 1; min-height: 0">
         <canvas ref="canvas" class="picture-canvas"
           style="position: absolute; inset: 0; width: 100%; height: 100%; touch-action: none;
             image-rendering: pixelated; outline: none; user-select: none"></canvas>

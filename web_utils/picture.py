@@ -93,16 +93,16 @@ class Picture(ui.element, component="picture.js", dependencies=["picture_*.js"])
             self._task.cancel()
             self._release()
         self._task = asyncio.current_task()
-        tasks = [
-            asyncio.create_task(self._receive(socket)),
-            asyncio.create_task(self._stream.send_to(socket)),
-            asyncio.create_task(_beat(socket)),
-        ]
+        receiving = asyncio.create_task(self._receive(socket))
+        sending = asyncio.create_task(self._stream.send_to(socket))
+        beating = asyncio.create_task(_beat(socket))
+        tasks = (receiving, sending, beating)
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             ended = next(task for task in tasks if task.done())
             error = ended.exception()
-            if isinstance(error, ValueError | KeyError):  # a KeyError is a binary message
+            # A binary message is a KeyError.
+            if ended is receiving and isinstance(error, ValueError | KeyError):
                 await self._close(socket, REFUSED, str(error))
             elif error is not None and not isinstance(error, WebSocketDisconnect):
                 raise error

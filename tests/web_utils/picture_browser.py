@@ -19,7 +19,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 CHROMIUM, DRIVER = "/usr/bin/chromium", "/usr/bin/chromedriver"
-DEADLINE_SEC = 8
+DEADLINE_SEC = 30
 
 
 def wait_for(condition: Callable[[], Any], what: str) -> Any:

@@ -9,6 +9,9 @@ import pytest
 
 pytest.importorskip("nicegui", reason="needs requirements-web.txt")
 
+import websockets
+from websockets.sync.client import connect
+
 from tests.web_utils.picture_browser import PicturePage, chromium, resize, serve, wait_for
 from tests.web_utils.samples import sample
 from web_utils.overlay import SHADE
@@ -287,6 +290,25 @@ def test_broken_socket_is_said_and_replaced_and_the_button_released(page):
     assert page.script("return window.wasLost")
     wait_for(lambda: not page.script("return document.querySelector('.picture-lost')"), "recovery")
     wait_for_picture(page, "b", (4, 96, 96))
+
+
+def test_socket_refuses_unknown_tokens_and_closes_on_wrong_messages(page):
+    page.show("a", SMALL)
+    wait_for_picture(page, "a", SMALL)
+    address = page.address.replace("http", "ws")
+    with pytest.raises(websockets.InvalidStatus, match="403"):
+        connect(f"{address}/frames/guess")
+    path = page.script("return getElement(document.querySelector('.a').id.slice(1)).socket")
+    for message in ("[]", "{", '{"events": [["drag", 1e999, 0]]}', b"{}", "[" * 60_000):
+        with connect(address + path) as socket:
+            socket.send(message)
+            with pytest.raises(websockets.ConnectionClosed):
+                while True:
+                    socket.recv(timeout=30)
+            assert socket.close_code == 1008
+    page.show("a", (2, 96, 96))
+    wait_for_picture(page, "a", (2, 96, 96))  # the browser has come back
+    assert page.call("events/a") == []
 
 
 def test_deleted_picture_leaves_the_other(page):
