@@ -74,6 +74,10 @@ class ControlView:
     def show(self, control: Control) -> None:
         """Change what differs."""
 
+    def explanation(self, control: Control) -> str:
+        """What its tooltip says."""
+        return control.reason or control.tooltip
+
     def update(self, control: Control) -> None:
         """Show another state of the control, see `row_views.structure`."""
         if control != self.control or self.hand.touched:
@@ -95,7 +99,7 @@ class ControlView:
         self.control = control
         set_class(self.frame, "pane-off", control.is_disabled)
         set_class(self.frame, "pane-blank", control.is_blank)
-        self._explain(control.reason if control.is_disabled and control.reason else control.tooltip)
+        self._explain(self.explanation(control))
         # What the user has just done is not replaced by an older value.
         if not self.hand.is_waiting(control.key):
             self._is_showing = True

@@ -1,11 +1,12 @@
-// What is inside can be pressed and dragged; a press without movement stays a click.
+// What is inside can be pressed and dragged; a number that is pressed and not dragged can be typed.
 const MIN_PIXELS = 3;
 const INTERVAL_MS = 33;
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 
 export default {
   template: `
-    <div @pointerdown="press" @pointermove="move" @pointerup="release" @pointercancel="release" @keydown="arrow">
+    <div @pointerdown="press" @pointermove="move" @pointerup="release" @pointercancel="release"
+      @mousedown="keepFocus" @dragstart.prevent @keydown="arrow">
       <slot></slot>
     </div>`,
   emits: ["move"],
@@ -27,23 +28,26 @@ export default {
     press(event) {
       // In a field that has the focus, dragging selects text.
       const isEdited = document.activeElement?.tagName === "INPUT" && this.$el.contains(document.activeElement);
-      if (event.button === 0 && !this.isDisabled && !isEdited) this.last = [event.clientX, event.clientY];
+      if (event.button !== 0 || this.isDisabled || isEdited) return;
+      this.last = [event.clientX, event.clientY];
+      this.$el.setPointerCapture(event.pointerId);
     },
     move(event) {
       if (this.last === null) return;
       const [dx, dy] = [event.clientX - this.last[0], event.clientY - this.last[1]];
       if (!this.isHeld && Math.hypot(dx, dy) < MIN_PIXELS) return;
-      if (!this.isHeld) {
-        this.isHeld = true;
-        this.$el.setPointerCapture(event.pointerId);
-        if (this.inPixels) document.activeElement?.blur();
-      }
+      this.isHeld = true;
       const unit = this.inPixels ? 1 : parseFloat(getComputedStyle(this.$el).fontSize);
       this.unsent = [this.unsent[0] + dx / unit, this.unsent[1] + dy / unit];
       this.last = [event.clientX, event.clientY];
       if (this.timer === null) this.send();
     },
+    // A number gets the focus, and its text is selected, only if it was not dragged.
+    keepFocus(event) {
+      if (this.inPixels && this.last !== null) event.preventDefault();
+    },
     release() {
+      if (this.inPixels && this.last !== null && !this.isHeld) this.$el.querySelector("input")?.focus();
       this.last = null;
       this.isHeld = false;
       clearTimeout(this.timer);

@@ -113,7 +113,14 @@ def make_view(control: Control, hand: Hand, label: str) -> ControlView:
     return VIEWS[control.kind](control, hand, label or name)
 
 
-class GridView(ControlView):
+class GroupView(ControlView):
+    """Several controls, which themselves say why they are disabled."""
+
+    def explanation(self, control: Control) -> str:
+        return control.tooltip
+
+
+class GridView(GroupView):
     """Controls in columns."""
 
     def build(self, control: Control) -> None:
@@ -128,7 +135,7 @@ class GridView(ControlView):
             view.update(child)
 
 
-class ScrollAreaView(ControlView):
+class ScrollAreaView(GroupView):
     """Rows, of which some are visible at a time."""
 
     def build(self, control: Control) -> None:

@@ -4,6 +4,7 @@ A server is a process of its own, because NiceGUI has one application for each p
 `tests/web_utils/conftest.py` shows how to use the fixture in another folder.
 """
 
+import os
 import shutil
 import socket
 import subprocess
@@ -51,7 +52,11 @@ def serve(*command: str) -> Iterator[str]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     args = [sys.executable, "-m", *command, f"--port={port}"]
-    server = subprocess.Popen(args, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    # NiceGUI has ways of its own where it finds pytest.
+    environment = {name: text for name, text in os.environ.items() if "PYTEST" not in name}
+    server = subprocess.Popen(
+        args, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
     try:
         wait_for(lambda: server.poll() is not None or _answers(port))
         if server.poll() is not None:

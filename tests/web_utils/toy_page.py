@@ -7,7 +7,7 @@ import json
 import sys
 from dataclasses import asdict, dataclass, field
 
-from nicegui import ui
+from nicegui import app, ui
 
 from web_utils.panes import Panes
 from web_utils.toolkit import WebToolkit
@@ -183,8 +183,13 @@ class Toy:
         tk.graph("##render", [3 + i % 7 for i in range(60)], "12.3 ms, 60.0 pictures/s")
 
 
+errors: list[str] = []  # of all pages
+app.on_exception(lambda error: errors.append(repr(error)))
+
+
 @ui.page("/")
-def page(dark: bool = False) -> None:
+def page(dark: bool = False, lag_sec: float = 0) -> None:
+    """Show the pane, in frames that come at once or with a lag."""
     toy, toolkit = Toy(), WebToolkit()
     ui.dark_mode(dark)
     ui.query(".nicegui-content").classes("p-2")
@@ -193,13 +198,14 @@ def page(dark: bool = False) -> None:
         if toy.state.is_animated:
             toy.state.psi = (toy.state.psi + 0.01) % 1
         panes.update(toolkit.settle(toy.draw))
-        known.set_text(json.dumps(asdict(toy.state)))
+        dropped = dict(num_dropped=toolkit.num_dropped, errors=errors)
+        known.set_text(json.dumps({**asdict(toy.state), **dropped}))
 
     with ui.element("div").style("width: 380px; max-width: 100%"):
-        panes = Panes(toolkit, refresh)
+        panes = Panes(toolkit, refresh if lag_sec == 0 else lambda: None)
         known = ui.label().classes("state hidden")
     refresh()
-    ui.timer(0.05, lambda: refresh() if toy.state.is_animated else None)
+    ui.timer(lag_sec or 0.05, lambda: refresh() if toy.state.is_animated or lag_sec else None)
 
 
 if __name__ in ("__main__", "__mp_main__"):
