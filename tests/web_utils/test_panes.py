@@ -124,10 +124,9 @@ def test_checkboxes_radios_and_toggles(person):
     wait_for(lambda: person.state["mixed"][:4] == [True, True, False, True])
     person.click("Other/middle")
     wait_for(lambda: all(person.state["mixed"][5:10]))
-    pressed = [
-        e.get_attribute("aria-pressed") for e in person.all(".pane-grid .pane-toggle button")
-    ]
-    assert pressed == [str(is_on).lower() for is_on in person.state["mixed"]]
+    toggles = person.all(".pane-grid .pane-toggle button")
+    wanted = [str(is_on).lower() for is_on in person.state["mixed"]]
+    wait_for(lambda: [e.get_attribute("aria-pressed") for e in toggles] == wanted)
     person.click("Latent/Round")
     person.expect(is_on=False)
 
@@ -155,8 +154,8 @@ def test_whole_numbers(person):
 def test_sliders_move_and_their_numbers_follow(person):
     person.drag(person.find("Latent/##psi", ".q-slider"), 40)
     wait_for(lambda: person.state["psi"] > 0.8)
-    person.shows("Latent/##psi", f"{person.state['psi']:.2f}")
     psi = person.state["psi"]
+    person.shows("Latent/##psi", f"{psi:.2f}")
     person.run("arguments[0].focus()", person.find("Latent/##psi", "[role=slider]"))
     person.press(Keys.ARROW_RIGHT)
     person.expect(psi=pytest.approx(psi + 0.01))
@@ -172,7 +171,8 @@ def test_typed_numbers_may_lie_beyond_a_slider_but_not_beyond_a_speed(person):
     person.enter("Latent/##psi", "2,75")
     person.expect(psi=2.75)
     person.shows("Latent/##psi", "2.75")
-    assert person.find("Latent/##psi", ".q-slider").get_attribute("aria-valuenow") == "2"
+    slider = person.find("Latent/##psi", ".q-slider")
+    wait_for(lambda: slider.get_attribute("aria-valuenow") == "2")
     person.enter("Latent/##speed", "-9 seeds/s")
     person.expect(speed=-4)
     person.shows("Latent/##speed", "-4.000 seeds/s")
@@ -236,7 +236,7 @@ def test_a_list_is_searched(person):
     person.press(Keys.ENTER)
     person.expect(class_idx=99)
     wait_for(lambda: not person.all(".pane-popup"))
-    assert person.find("Lists/##name", "button").text.startswith("class 99")
+    wait_for(lambda: person.find("Lists/##name", "button").text.startswith("class 99"))
     person.shows("Lists/##class", "99")
 
 
@@ -254,7 +254,8 @@ def test_menus(person):
     wait_for(lambda: person.all(".pane-popup"))
     person.press(Keys.ESCAPE)
     wait_for(lambda: not person.all(".pane-popup"))
-    assert person.find("Lists/Recent", "button").get_attribute("aria-expanded") == "false"
+    button = person.find("Lists/Recent", "button")
+    wait_for(lambda: button.get_attribute("aria-expanded") == "false")
 
 
 def test_a_table_takes_clicks_and_arrows_and_scrolls_to_the_chosen_row(person):
@@ -265,15 +266,15 @@ def test_a_table_takes_clicks_and_arrows_and_scrolls_to_the_chosen_row(person):
         listbox.send_keys(Keys.ARROW_DOWN)
     person.expect(row=15)
     wait_for(lambda: listbox.get_property("scrollTop") > 0)
-    (chosen,) = person.all(".pane-table-list [aria-selected=true]")
-    assert chosen.text.startswith("L15")
+    selected = ".pane-table-list [aria-selected=true]"
+    wait_for(lambda: [e.text[:3] for e in person.all(selected)] == ["L15"])
 
 
 def test_disabled_controls_say_why_and_take_no_input(person):
     person.click("Lists/Blocked")
     person.expect(is_blocked=True)
-    assert not wait_for(lambda: person.find("Latent/Reset##psi", "button")).is_enabled()
-    assert not person.find("Latent/##psi", "input").is_enabled()
+    wait_for(lambda: not person.find("Latent/Reset##psi", "button").is_enabled())
+    wait_for(lambda: not person.find("Latent/##psi", "input").is_enabled())
     person.shows("Latent/##cutoff", "")
     psi = person.state["psi"]
     person.drag(person.find("Latent/##psi", ".q-slider"), 40)
@@ -354,9 +355,9 @@ def test_input_between_two_frames_adds_up_and_is_not_overwritten(person):
 def test_only_what_differs_is_sent(person):
     person.run(
         "window.updated = [];"
-        "const keyOf = (id) => document.getElementById('c' + id)?.closest('[data-key]')?.dataset.key;"
+        "const shownAt = (id) => document.getElementById('c' + id)?.closest('[data-key]');"
         "window.socket.on('update', (message) =>"
-        " window.updated.push(Object.keys(message).map((id) => keyOf(id) ?? 'page')));"
+        " window.updated.push(Object.keys(message).map((id) => shownAt(id)?.dataset.key ?? 'page')));"
     )
     person.click("Latent/##animate")
     frames = person.state["num_frames"]
