@@ -355,9 +355,9 @@ def test_input_between_two_frames_adds_up_and_is_not_overwritten(person):
 def test_only_what_differs_is_sent(person):
     person.run(
         "window.updated = [];"
-        "const shownAt = (id) => document.getElementById('c' + id)?.closest('[data-key]');"
+        "const at = (id) => document.getElementById('c' + id)?.closest('[data-key]');"
         "window.socket.on('update', (message) =>"
-        " window.updated.push(Object.keys(message).map((id) => shownAt(id)?.dataset.key ?? 'page')));"
+        " window.updated.push(Object.keys(message).map((id) => at(id)?.dataset.key ?? 'page')));"
     )
     person.click("Latent/##animate")
     frames = person.state["num_frames"]
