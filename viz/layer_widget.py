@@ -6,6 +6,7 @@ from dnnlib import moved
 from gui_utils.toolkit import Toolkit
 from viz import color_maps
 from viz.renderer import LayerInfo, Result, Stats, View
+from viz.view import MAX_BETA, MAX_GAIN_DB
 
 __getattr__ = moved.names_of(__name__)
 COLORS_EMS = 7  # width of the list of colour maps
@@ -66,6 +67,7 @@ class LayerWidget:
         ui.label("Scale", "Brightness of the picture")
         ui.width(8)
         gain_db = ui.slider("##gain", view.gain_db, -40, 40, "%.1f dB")
+        gain_db = min(max(gain_db, -MAX_GAIN_DB), MAX_GAIN_DB)
         ui.same_line()
         normalize = ui.checkbox("Normalise", view.normalize)
         ui.hint("Scale so that the largest magnitude is 1, before the scale in dB")
@@ -90,7 +92,9 @@ class LayerWidget:
         ui.label("Kaiser beta", "Window before the transform: 0 is none")
         ui.fill_width(COLORS_EMS)
         beta = ui.slider("##beta", view.fft_beta, 0, 40, "%.1f")
-        return _draw_color_map(ui, replace(view, fft_all=fft_all, fft_beta=max(beta, 0)))
+        return _draw_color_map(
+            ui, replace(view, fft_all=fft_all, fft_beta=min(max(beta, 0), MAX_BETA))
+        )
 
 
 def _num_shown(view: View, layer: LayerInfo | None, result: Result | None) -> int | None:

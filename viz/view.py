@@ -9,6 +9,8 @@ from viz.color_maps import GREY
 from viz.frozen_array import FrozenArray
 
 NoiseMode = Literal["const", "random", "none"]
+MAX_GAIN_DB = 700  # the factor is still a number in float32
+MAX_BETA = 700  # the values of the Kaiser window are still numbers
 Point = tuple[float, float]  # (x, y) in pixels of the image; the first pixel is from 0 to 1
 
 

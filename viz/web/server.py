@@ -4,9 +4,12 @@ import contextlib
 import errno
 import getpass
 import os
+import signal
 import socket
 from collections.abc import Sequence
 from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING
 
 import click
 import psutil
@@ -21,6 +24,9 @@ from viz.web.places import Places
 from viz.web.served import Served
 from viz.web.uploads import Uploads
 from web_utils.guard import SERVER_SETTINGS, Guard
+
+if TYPE_CHECKING:
+    import uvicorn
 
 RECONNECT_SEC = 15  # a browser that was away for longer begins a new session
 NUM_TRIED = 100  # ports, to name a free one
@@ -71,12 +77,28 @@ def serve(
     guarded = Guard(app, token=options.token, max_upload_bytes=options.max_upload_bytes)
     port = listening.getsockname()[1]
     click.echo(printed_address(options.host, port, options.token))
-    with cli.exit_when_terminated():  # uvicorn ends, and sends itself the signal again
-        try:
-            uvicorn.Server(uvicorn.Config(guarded, **SERVER_SETTINGS)).run(sockets=[listening])
-        finally:
-            served.renderer.close()
-            served.uploads.close()
+    try:
+        _run(uvicorn.Server(uvicorn.Config(guarded, **SERVER_SETTINGS)), listening)
+    finally:
+        served.renderer.close()
+        served.uploads.close()
+
+
+def _run(server: "uvicorn.Server", listening: socket.socket) -> None:
+    """Run until a signal ends the server."""
+    hung_up = []
+
+    def hang_up(number: int, frame: FrameType | None) -> None:
+        hung_up.append(number)
+        server.handle_exit(number, frame)
+
+    # uvicorn ends at SIGINT and SIGTERM, and sends itself the signal again; SIGHUP is new to it.
+    with cli.exit_when_terminated():
+        if hasattr(signal, "SIGHUP"):
+            signal.signal(signal.SIGHUP, hang_up)
+        server.run(sockets=[listening])
+    if hung_up:
+        raise SystemExit(128 + hung_up[0])
 
 
 def bind(host: str, port: int) -> socket.socket:
