@@ -91,10 +91,8 @@ class LayerWidget:
             view = replace(view, fft_range_db=(low, min(max(high, low + 1), MAX_DB)))
         ui.label("Kaiser beta", "Window before the transform: 0 is none")
         ui.fill_width(COLORS_EMS)
-        beta = ui.slider("##beta", view.fft_beta, 0, 40, "%.1f")
-        return _draw_color_map(
-            ui, replace(view, fft_all=fft_all, fft_beta=min(max(beta, 0), MAX_BETA))
-        )
+        beta = min(max(ui.slider("##beta", view.fft_beta, 0, 40, "%.1f"), 0), MAX_BETA)
+        return _draw_color_map(ui, replace(view, fft_all=fft_all, fft_beta=beta))
 
 
 def _num_shown(view: View, layer: LayerInfo | None, result: Result | None) -> int | None:
