@@ -321,8 +321,8 @@ def _explain(errors: list[str]) -> str:
     reason = errors[-1] if errors else "unknown error"
     if any("DISPLAY" in error or "isplay" in error or "latform" in error for error in errors):
         return (
-            f"there is no display for a window ({reason}): over SSH connect with ssh -X, or use a "
-            "virtual display, xvfb-run -a python visualizer.py ...; --screenshot needs no display"
+            f"there is no display for a window ({reason}): over SSH connect with ssh -X, or "
+            "use --serve and a browser; --screenshot needs no display, either"
         )
     return (
         f"no OpenGL 3.2 window ({reason}): update the graphics driver, or install Mesa "

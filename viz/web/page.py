@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from viz.web.served import Served, VisitorFiles
 from viz.web.session import Session
 from viz.web.uploads import SUFFIXES
 from web_utils.elements import Text
+from web_utils.overlay import Overlay
 from web_utils.panes import Panes
 from web_utils.picture import Picture
 from web_utils.toolkit import WebToolkit
@@ -30,6 +32,8 @@ INTRODUCTION = "Choose a network, upload one, or type its path or address among 
 COPY = (
     "try {{ await navigator.clipboard.writeText({text}); return true; }} catch {{ return false; }}"
 )
+
+log = logging.getLogger(__name__)
 
 
 class Page:
@@ -121,7 +125,7 @@ class Page:
     # The session
 
     async def _live(self) -> None:
-        """Wait for the browser, and draw frames until the page goes."""
+        """Wait for the browser, and show a session until the page goes."""
         try:
             await self._client.connected(timeout=CONNECT_SEC)
         except TimeoutError:
@@ -132,6 +136,15 @@ class Page:
                 "--max-sessions; close one, and load this page again"
             )
             return
+        try:
+            await self._show_session()
+        except Exception:
+            log.exception("a page of the viewer has failed")
+            reason = "This page has failed, and the server has printed why. Load it again."
+            self._picture.show(None, Overlay(message=reason, is_error=True))
+
+    async def _show_session(self) -> None:
+        """Draw frames until the page goes."""
         async with self._begin() as session:
             link = await self._client.run_javascript("return location.hash", timeout=10)
             if isinstance(link, str) and len(link) > 1:
@@ -140,7 +153,7 @@ class Page:
                 self._wake.clear()
                 next_sec = self._frame(session)
                 await asyncio.sleep(FRAME_SEC)
-                with contextlib.suppress(TimeoutError):
+                with contextlib.suppress(asyncio.TimeoutError):
                     await asyncio.wait_for(self._wake.wait(), next_sec)
 
     @contextlib.asynccontextmanager

@@ -1,0 +1,198 @@
+"""The viewer of one browser, without a page and without NiceGUI."""
+
+from dataclasses import replace
+
+import pytest
+
+from dnnlib.errors import InputError
+from gui_utils.inputs import KeyPress
+from viz.async_renderer import InlineRenderer
+from viz.view import Drag, View, base_of
+from viz.view_link import from_link
+from viz.web import session as sessions
+from viz.web.downloads import Downloads
+from viz.web.session import Session
+from web_utils.toolkit import WebToolkit
+
+
+class Files:
+    """Files whose names hold `secret` may not be opened; others may be uploaded."""
+
+    def __init__(self):
+        self.uploaded: set[str] = set()
+
+    def check(self, path: str) -> None:
+        if "secret" in path:
+            raise InputError(f"{path} is outside")
+
+    def is_uploaded(self, path: str) -> bool:
+        return path in self.uploaded
+
+
+class Visitor:
+    """A session, what its page would show, and what the page would get."""
+
+    def __init__(self, *networks, **options):
+        self.files = Files()
+        self.downloads: list[tuple[str, bytes]] = []
+        self.copied: list[str] = []
+        self.toolkit = WebToolkit()
+        self.session = Session(
+            InlineRenderer("cpu"),
+            Downloads(lambda *file: self.downloads.append(file)),
+            self.files,
+            networks=networks,
+            request_frame=lambda: None,
+            copy=self.copied.append,
+            **options,
+        )
+
+    def settle(self) -> list:
+        """Draw frames until the picture shows the view; the panes."""
+        session = self.session
+        for _ in range(10):
+            session.take_result()
+            sections = self.toolkit.frame(lambda ui: session.draw_panes(ui, 0))
+            session.advance()
+        assert session.is_settled
+        return sections
+
+    def keys(self) -> list[str]:
+        """Keys of all controls."""
+        return [
+            control.key
+            for section in self.settle()
+            for row in section.rows
+            for control in row.controls
+        ]
+
+
+@pytest.fixture
+def network(folder):
+    return str(folder / "t.pkl")
+
+
+@pytest.fixture
+def visitor(network):
+    visitor = Visitor(network)
+    visitor.settle()
+    return visitor
+
+
+def test_first_network_is_shown(visitor, network):
+    image, overlay = visitor.session.picture()
+    assert image.shape == (16, 16, 3) and overlay.message == ""
+    assert visitor.session.link() == (f"network={network}", [])
+
+
+def test_controls_change_the_picture(visitor):
+    before, _ = visitor.session.picture()
+    visitor.toolkit.send("Truncation & noise/##psi", 0.5)
+    visitor.settle()
+    after, _ = visitor.session.picture()
+    assert visitor.session.view.truncation_psi == 0.5 and (before != after).any()
+
+
+@pytest.mark.parametrize("field", ["network", "latents", "directions"])
+def test_files_outside_are_never_read(visitor, field):
+    visitor.session.view = replace(visitor.session.view, **{field: "secret/file"})
+    rendered = []
+    visitor.session.renderer.submit = rendered.append
+    visitor.settle()
+    image, overlay = visitor.session.picture()
+    assert image is None and overlay.is_error and overlay.message == "secret/file is outside"
+    assert rendered == []
+
+
+@pytest.mark.parametrize("name", ["secret.pkl", "secret.npz", "secret"])
+def test_files_outside_are_not_opened(visitor, name, monkeypatch):
+    before = visitor.session.view
+    monkeypatch.setattr(sessions.Viewer, "open", lambda *args: pytest.fail("opened"))
+    monkeypatch.setattr(sessions.Viewer, "load", lambda *args: pytest.fail("loaded"))
+    visitor.session.open(name)
+    visitor.session.load(name)
+    assert visitor.session.view == before
+    assert visitor.session.status() == f"not opened: {name} is outside"
+
+
+def test_a_link_restores_the_view(visitor, network):
+    visitor.session.follow_link(f"#network={network}&seed=7&trunc=0.5&translate=0.25,0")
+    visitor.settle()
+    link, left_out = visitor.session.link()
+    assert from_link(link) == visitor.session.view and left_out == []
+    assert visitor.session.view.x == 7 and visitor.session.view.translate == (0.25, 0)
+
+
+def test_a_link_without_a_network_is_for_the_first_one(visitor, network):
+    visitor.session.follow_link("#seed=3")
+    visitor.settle()
+    assert visitor.session.view == View(network=network, x=3)
+
+
+def test_a_wrong_link_changes_nothing_and_is_said(visitor):
+    before = visitor.session.view
+    visitor.session.follow_link("#seed=abc")
+    assert visitor.session.view == before
+    assert visitor.session.status().startswith("the link is wrong: #seed=abc: ")
+
+
+def test_a_link_to_a_file_outside_keeps_the_rest(visitor):
+    visitor.session.follow_link("#network=secret.pkl&seed=3")
+    visitor.settle()
+    assert visitor.session.view == View(x=3)  # the page offers networks
+    assert visitor.session.picture()[0] is None
+
+
+def test_links_leave_out_what_was_uploaded_and_dragged(visitor, network):
+    visitor.files.uploaded.add(network)
+    view = replace(visitor.session.view, x=2.0)
+    drag = Drag(base_of(view), ((1.0, 1.0),), ((3.0, 3.0),))
+    visitor.session.view = replace(view, drag=drag)
+    link, left_out = visitor.session.link()
+    assert link == "seed=2"
+    assert left_out == ["points and paint", "what was uploaded"]
+
+
+def test_simple_has_few_controls_and_no_others_by_link(network, folder):
+    visitor = Visitor(network, is_simple=True)
+    keys = visitor.keys()
+    assert any("##seed" in key for key in keys) and any("##psi" in key for key in keys)
+    for name in ("##network", "layers", "##mix seed", "##translate", "FFT", "##File", "##beta"):
+        assert not any(name in key for key in keys)
+    visitor.session.follow_link(
+        f"#network={folder / 'cond.pkl'}&layer=L1_36_8&fft=1&rotate=30&seed=4&trunc=0.5"
+    )
+    visitor.settle()
+    assert visitor.session.view == View(network=network, x=4, truncation_psi=0.5)
+    assert visitor.session.link()[0] == "seed=4&trunc=0.5"  # no path of the server
+
+
+def test_arrows_go_to_the_next_seeds_and_ctrl_z_back(visitor, monkeypatch):
+    for name, place in (("ArrowRight", (1, 0)), ("ArrowDown", (1, 1)), ("ArrowLeft", (0, 1))):
+        visitor.session.press(KeyPress(name))
+        assert (visitor.session.view.x, visitor.session.view.y) == place
+    visitor.settle()
+    monkeypatch.setattr(sessions, "QUIET_SEC", 0)  # the user has paused
+    visitor.settle()
+    visitor.session.press(KeyPress("Z", ctrl=True))
+    assert (visitor.session.view.x, visitor.session.view.y) == (0, 0)
+    visitor.session.press(KeyPress("Y", ctrl=True))
+    assert (visitor.session.view.x, visitor.session.view.y) == (0, 1)
+
+
+def test_captures_are_downloads(visitor):
+    visitor.session.press(KeyPress("S", ctrl=True))
+    visitor.session.press(KeyPress("S", ctrl=True))
+    assert [name for name, _ in visitor.downloads] == ["image0000.png", "image0001.png"]
+    assert visitor.downloads[0][1].startswith(b"\x89PNG")
+    visitor.session.press(KeyPress("C", ctrl=True, shift=True))
+    assert visitor.copied[0].startswith("python gen_images.py --network=")
+
+
+def test_an_idle_session_needs_no_frames(visitor, monkeypatch):
+    monkeypatch.setattr(sessions, "QUIET_SEC", 0)
+    visitor.settle()
+    assert visitor.session.advance() is None
+    visitor.session.latent.state.is_animated = True
+    visitor.settle()
+    assert visitor.session.advance() == 0
