@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -27,6 +28,9 @@ STYLE = Path(__file__).with_name("page.css")
 SCRIPT = Path(__file__).with_name("page.js")
 CONNECT_SEC = 60  # time for a browser to show the page
 FRAME_SEC = 1 / 60  # least time between frames
+# Least time between changes of the panes and the status line: NiceGUI's page then looks through all
+# of its elements, and pictures would wait.
+PANES_SEC = 0.1
 THEMES = {None: "brightness_auto", True: "dark_mode", False: "light_mode"}  # icons; None: automatic
 INTRODUCTION = "Choose a network, upload one, or type its path or address among the controls."
 COPY = (
@@ -50,6 +54,7 @@ class Page:
         self._session: Session | None = None
         self._wake = asyncio.Event()
         self._link = ""  # in the address bar
+        self._panes_due_sec = 0.0  # when the panes may change again
         ui.add_css(STYLE)
         ui.add_body_html(f"<script>{SCRIPT.read_text('utf-8')}</script>")
         client.content.classes("p-0 gap-0")
@@ -193,9 +198,14 @@ class Page:
         elapsed_sec = session.elapsed()
         sections = self._toolkit.frame(lambda ui: session.draw_panes(ui, elapsed_sec))
         next_sec = session.advance()
+        self._picture.show(*session.picture())
+        now = time.monotonic()
+        if now < self._panes_due_sec:
+            rest_sec = self._panes_due_sec - now
+            return rest_sec if next_sec is None else min(next_sec, rest_sec)
+        self._panes_due_sec = now + PANES_SEC
         self._panes.update(sections)
         self._picture.set_mode("points" if session.points.takes_mouse else "drag")
-        self._picture.show(*session.picture())
         self._picture.set_status(session.status())
         self._draw_offers(session)
         if session.is_quiet:
