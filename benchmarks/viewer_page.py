@@ -104,6 +104,11 @@ class ViewerPage:
         """Run JavaScript."""
         return self._driver.execute_script(text, *arguments)
 
+    def processes(self) -> list[psutil.Process]:
+        """The processes of the browser that hold its pages."""
+        children = psutil.Process(self._driver.service.process.pid).children(recursive=True)
+        return [process for process in children if "--type=renderer" in process.cmdline()]
+
     def settle(self) -> None:
         """Wait until the picture rests: its exact form comes last."""
         wait_for(
