@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from functools import partial
 
 from benchmarks.viewer_page import ANIMATE, CANVAS, SLIDER, ViewerPage, open_page, serve
 from benchmarks.viewer_speed import FrontEnd, Latency
@@ -51,7 +52,7 @@ def _drag_picture(page: ViewerPage, count: int) -> Latency:
     page.settle()
     page.mouse("mousePressed", x, y)
     places = [x + DRAG_PIXELS * (1 - idx % 2) for idx in range(count)]
-    latency = _measure(page, [lambda x=x: page.mouse("mouseMoved", x, y) for x in places])
+    latency = _measure(page, [partial(page.mouse, "mouseMoved", x, y) for x in places])
     page.mouse("mouseReleased", x, y)
     return latency
 
@@ -63,7 +64,7 @@ def _press_slider(page: ViewerPage, count: int) -> Latency:
     y = top + height / 2
     return _measure(
         page,
-        [lambda x=x: page.mouse("mousePressed", x, y) for x in places],
+        [partial(page.mouse, "mousePressed", x, y) for x in places],
         lambda: page.mouse("mouseReleased", left + width / 2, y),
     )
 

@@ -65,6 +65,11 @@ def front_end_rows(name: str, found: FrontEnd) -> list[list[str]]:
     ]
 
 
+def missing_row(name: str, reason: str) -> list[str]:
+    """A row of the table for a front end that cannot be measured."""
+    return [f"{name}: {reason}", *["-"] * 6]
+
+
 def _cells(latency: Latency) -> list[str]:
     total, beside = latency.total_sec, latency.beside_sec
     high = [float(np.percentile(values, 95)) for values in (total, beside)]

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from functools import partial
 
 from imgui_bundle import imgui
 from OpenGL import GL
@@ -117,7 +118,7 @@ class _User:
         self._press(True)
         self.settle()
         moves = [x + DRAG_PIXELS * (1 - idx % 2) for idx in range(count)]
-        latency = self._measure([lambda x=x: self._move(x, y) for x in moves])
+        latency = self._measure([partial(self._move, x, y) for x in moves])
         self._press(False)
         self.settle()
         return latency
