@@ -29,7 +29,10 @@ def measure_browser(
     Raises:
         RuntimeError: If the network cannot be rendered, or if an input changes nothing.
     """
-    with serve(network, device) as (address, _), open_page(address, size) as page:
+    with (
+        serve(f"--device={device}", network) as server,
+        open_page(server.links[0], size) as page,
+    ):
         rate = count_pictures(page, seconds)
         return FrontEnd(rate, _drag_picture(page, num_inputs), _press_slider(page, num_inputs))
 

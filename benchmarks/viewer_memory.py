@@ -69,10 +69,13 @@ def main(
     with tempfile.TemporaryDirectory() as folder:
         if network is None:
             network = viewer_networks.save_fast(Path(folder))
-        with serve(network, device) as (address, server), open_page(address, size) as page:
+        with (
+            serve(f"--device={device}", network) as server,
+            open_page(server.links[0], size) as page,
+        ):
             page.click(ANIMATE)
             count, start = page.num_pictures(), time.monotonic()
-            seconds, samples = watch(_sizes(server, page), minutes * 60, every)
+            seconds, samples = watch(_sizes(server.process, page), minutes * 60, every)
             count, sec = page.num_pictures() - count, time.monotonic() - start
     click.echo(timing.describe_machine(devices.resolve_device(device)))
     click.echo(f"{sec / 60:.1f} minutes, {count} pictures, {count / sec:.1f} a second")

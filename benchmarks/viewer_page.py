@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,6 +18,7 @@ import psutil
 from benchmarks import PROJECT_DIR
 
 WATCH = Path(__file__).with_name("viewer_watch.js")
+LINK = re.compile(r"(?:Open|  or) (http://\S+)")  # in what the server prints
 TIMEOUT_SEC = 600  # for a picture of a large network on a busy machine
 # Selectors of CSS.
 CANVAS = ".picture-canvas"
@@ -37,21 +39,37 @@ def missing() -> str | None:
     return None
 
 
+@dataclass(frozen=True)
+class Server:
+    """A server that listens: the links that it has printed, and its process."""
+
+    links: list[str]
+    process: psutil.Process
+
+
 @contextmanager
-def serve(network: str, device: str) -> Iterator[tuple[str, psutil.Process]]:
-    """Run `visualizer.py --serve`; its address, and its process."""
-    command = [sys.executable, "visualizer.py", "--serve", "--port=0", f"--device={device}"]
+def serve(*args: str) -> Iterator[Server]:
+    """Run `visualizer.py --serve` with more arguments, on any free port."""
     # NiceGUI has ways of its own where it finds pytest.
     environment = {name: text for name, text in os.environ.items() if "PYTEST" not in name}
     server = subprocess.Popen(
-        [*command, network], cwd=PROJECT_DIR, env=environment, stdout=subprocess.PIPE, text=True
+        [sys.executable, "visualizer.py", "--serve", "--port=0", *args],
+        cwd=PROJECT_DIR,
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
     )
     try:
         assert server.stdout is not None
-        line = server.stdout.readline()  # comes when the server listens
-        if not line.startswith("Open "):
+        links: list[str] = []
+        for line in server.stdout:
+            found = LINK.match(line)
+            if found is None:  # the line after the links
+                break
+            links.append(found[1])
+        if not links:
             raise RuntimeError("visualizer.py --serve has ended")
-        yield line.split()[1], psutil.Process(server.pid)
+        yield Server(links, psutil.Process(server.pid))
     finally:
         server.terminate()
         server.communicate()
