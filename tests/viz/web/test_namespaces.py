@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+import torch
 
 from benchmarks.viewer_page import serve
 from tests.viz import networks
@@ -91,6 +92,7 @@ def far() -> Iterator[Far]:
 def link(request, far, tmp_path_factory) -> Iterator[str]:
     """The link that a server has printed for the address of this machine."""
     path = tmp_path_factory.mktemp("network") / "net.pkl"
+    torch.manual_seed(0)
     networks.save(networks.stylegan3(RESOLUTION), path)
     host = far.near_address if request.param == "its address" else request.param
     with serve("--device=cpu", f"--host={host}", str(path)) as server:
@@ -117,7 +119,7 @@ def test_without_the_token_there_is_nothing(far, link, token):
 def test_a_browser_shows_the_picture(far, link):
     got = far.visit("look", link)
     assert re.match(rf"{RESOLUTION}x{RESOLUTION}, \d+ ms", got["line"])
-    assert got["num_values"] > 30
+    assert got["num_values"] > 8  # an empty canvas has one
     assert "token" not in got["address"]
 
 
