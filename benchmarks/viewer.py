@@ -12,6 +12,7 @@ if __name__ == "__main__":  # Ctrl-C ends the script quietly even during the oth
 import statistics
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -141,11 +142,17 @@ def _window_rows(
     network: str, device: str, seconds: float, size: tuple[int, int], num_inputs: int
 ) -> list[list[str]]:
     try:
-        from benchmarks.viewer_window import measure_window
+        measure_window = _import_window()
     except ImportError as error:
         return [viewer_speed.missing_row("window", f"{error}: install requirements-gui.txt")]
     found = measure_window(network, device, seconds, size, num_inputs)
     return viewer_speed.front_end_rows("window", found)
+
+
+def _import_window() -> Callable[..., viewer_speed.FrontEnd]:
+    from benchmarks.viewer_window import measure_window
+
+    return measure_window
 
 
 def _browser_rows(
