@@ -45,6 +45,7 @@ def count_pictures(page: ViewerPage, seconds: float) -> float:
     time.sleep(seconds)
     count, sec = page.num_pictures() - before, time.perf_counter() - start
     page.click(ANIMATE)
+    page.rest()
     return count / sec
 
 
@@ -85,5 +86,7 @@ def _measure(
         if page.pixels() == before:
             raise RuntimeError("the picture of the page has not changed")
         render_sec.append(page.render_sec())
+        if render_sec[-1] > total_sec[-1] + 1e-3:
+            raise RuntimeError("a picture came before it could be rendered")
         end()
     return Latency(total_sec, render_sec)

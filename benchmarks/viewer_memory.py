@@ -130,6 +130,7 @@ def _row(name: str, seconds: np.ndarray, sizes: np.ndarray) -> list[str]:
 def _sizes(server: psutil.Process, page: ViewerPage) -> dict[str, Callable[[], int]]:
     """What is watched: resident memory of processes, and the heap of the page."""
     (renderer,) = [p for p in server.children() if "spawn_main" in " ".join(p.cmdline())]
+    holder = page.process()
 
     def heap() -> int:
         page.command("HeapProfiler.collectGarbage")
@@ -139,7 +140,7 @@ def _sizes(server: psutil.Process, page: ViewerPage) -> dict[str, Callable[[], i
         "server": lambda: server.memory_info().rss,
         "rendering process": lambda: renderer.memory_info().rss,
         "heap of the page, after garbage collection": heap,
-        "process of the page": lambda: sum(p.memory_info().rss for p in page.processes()),
+        "process of the page": lambda: holder.memory_info().rss,
     }
 
 

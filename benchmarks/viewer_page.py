@@ -122,10 +122,11 @@ class ViewerPage:
         """Run JavaScript."""
         return self._driver.execute_script(text, *arguments)
 
-    def processes(self) -> list[psutil.Process]:
-        """The processes of the browser that hold its pages."""
+    def process(self) -> psutil.Process:
+        """The process of the browser that holds the page: the largest, as the others are idle."""
         children = psutil.Process(self._driver.service.process.pid).children(recursive=True)
-        return [process for process in children if "--type=renderer" in process.cmdline()]
+        candidates = [process for process in children if "--type=renderer" in process.cmdline()]
+        return max(candidates, key=lambda process: process.memory_info().rss)
 
     def settle(self) -> None:
         """Wait until the picture rests: its exact form comes last."""
@@ -134,6 +135,13 @@ class ViewerPage:
                 "return viewerWatch.isExact && performance.now() - viewerWatch.lastMs > 300"
             )
         )
+
+    def rest(self) -> None:
+        """Wait until no picture is on its way after an animation, which leaves no other trace."""
+        count = -1
+        while count != (count := self.num_pictures()):
+            self.settle()
+            time.sleep(1 + 3 * self.render_sec())
 
     def num_pictures(self) -> int:
         """New pictures on the canvas so far; those that only become exact do not count."""
