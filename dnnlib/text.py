@@ -21,6 +21,11 @@ def one_line(text: str, max_characters: int = MAX_CHARACTERS) -> str:
     return printable(text)
 
 
+def drawable(text: str) -> str:
+    """Text that every program can show: bytes of file names that are not Unicode become escapes."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 def shortest_number(value: float) -> str:
     """A short text that reads back as the same number."""
     short = f"{value:g}"

@@ -5,6 +5,8 @@ from pathlib import Path
 import imgui_bundle
 from imgui_bundle import imgui
 
+from dnnlib.text import drawable
+
 FONT_SIZE = 15  # pixels, on displays of ordinary density
 FONT = Path(imgui_bundle.__file__).parent / "assets" / "fonts" / "Roboto" / "Roboto-Regular.ttf"
 
@@ -17,11 +19,6 @@ def load_fonts() -> None:
     else:
         fonts.add_font_default()
     imgui.get_style().font_size_base = FONT_SIZE
-
-
-def drawable(message: str) -> str:
-    """Text that Dear ImGui can draw: bytes of file names that are not Unicode become escapes."""
-    return message.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def draw_centered(

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from dnnlib import moved
+from dnnlib.text import drawable
 from generation import latent_files
 from generation.latent_files import Latents
 from gui_utils.toolkit import Toolkit
@@ -91,8 +92,7 @@ class CaptureWidget:
         command, left_out = gen_images_command(
             result.view, result.network, result.latents.num if result.latents else 1
         )
-        # Bytes of file names that are not Unicode become escapes.
-        command = command.encode("utf-8", "backslashreplace").decode("utf-8")
+        command = drawable(command)
         self._copy(command, left_out)
         self.state.message = f"copied: {command}"
         if left_out:

@@ -135,7 +135,7 @@ class FrameStream:
         Args:
             image: uint8 `[H, W, C]` with 1 (grey), 3 or 4 channels, or None for none. The arrays
                 must not change afterwards. If the same array comes again, only what is drawn over
-                the picture is sent.
+                the picture is sent, and nothing if this is the same, too.
             overlay: What is drawn over the picture.
 
         Raises:
@@ -146,6 +146,8 @@ class FrameStream:
                 encoding.check(array)
         last, sec = self._picture, time.monotonic()
         if last is not None and last.image is image:
+            if overlay.is_same(last.overlay):
+                return
             sec = last.sec
         self._picture = _Picture(image, overlay, sec)
         self._wake.set()

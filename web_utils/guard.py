@@ -49,6 +49,7 @@ SERVER_SETTINGS: dict[str, Any] = dict(
     log_level="warning",
     limit_concurrency=500,  # connections; many systems allow a process 1024 files
     ws_max_size=bodies.MAX_MESSAGE_BYTES,
+    ws_per_message_deflate=False,  # frames are files that are compressed already
     timeout_graceful_shutdown=2,  # seconds; sockets of open pages would hold up Ctrl-C
 )
 

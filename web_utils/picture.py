@@ -16,6 +16,7 @@ import numpy as np
 from nicegui import app, events, ui
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from dnnlib.text import drawable
 from web_utils.frames import FrameStream, Statistic
 from web_utils.inputs import DragMove, Event, KeyPress, Pointer, read_events, read_message
 from web_utils.overlay import NOTHING, Overlay
@@ -79,6 +80,7 @@ class Picture(ui.element, component="picture.js", dependencies=["picture_*.js"])
 
     def set_status(self, status: str) -> None:
         """Write the line beneath the picture; the browser adds how far it has zoomed in."""
+        status = drawable(status)
         if self._props["status"] != status:
             self._props["status"] = status
 

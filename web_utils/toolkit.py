@@ -23,6 +23,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
+from dnnlib.text import drawable
 from gui_utils.toolkit import Color, Toolkit
 from web_utils import untrusted
 from web_utils.number_form import parse_form
@@ -136,7 +137,7 @@ class WebToolkit:
 
     def label(self, name: str, tooltip: str = "") -> None:
         """Begin a row with its name."""
-        self._rows.append(_Row(name, tooltip))
+        self._rows.append(_Row(drawable(name), drawable(tooltip)))
         self._joins = True
 
     def same_line(self) -> None:
@@ -167,7 +168,7 @@ class WebToolkit:
         """Explain the last control."""
         if self._last is not None:
             row, idx = self._last
-            row.controls[idx] = replace(row.controls[idx], tooltip=tooltip)
+            row.controls[idx] = replace(row.controls[idx], tooltip=drawable(tooltip))
 
     @contextmanager
     def disabled(self, is_disabled: bool = True, reason: str = "") -> Iterator[None]:
@@ -175,7 +176,7 @@ class WebToolkit:
         if not is_disabled:
             yield
             return
-        self._reasons.append(reason)
+        self._reasons.append(drawable(reason))
         try:
             yield
         finally:
@@ -307,17 +308,18 @@ class WebToolkit:
         self, name: str, value: str, placeholder: str = "", tooltip: str = ""
     ) -> tuple[bool, str]:
         """Whether the text was entered, and the text now."""
-        control = self._add("input_text", name, value, tooltip=tooltip, placeholder=placeholder)
+        shown = drawable(value)
+        control = self._add("input_text", name, shown, tooltip=tooltip, placeholder=placeholder)
         event = self._event(control, untrusted.entry)
         if event is None:
             return False, value
         text, is_entered = event
         self._record(text)
-        return is_entered, text
+        return is_entered, value if text == shown else text
 
     def choice(self, name: str, idx: int, options: Sequence[str]) -> int:
         """The index of the chosen option."""
-        control = self._add("choice", name, idx, options=tuple(options))
+        control = self._add("choice", name, idx, options=tuple(map(drawable, options)))
         return self._changed(control, lambda value: untrusted.index(value, len(options)), idx)
 
     def searched_choice(self, name: str, idx: int, options: Sequence[str], none: str) -> int:
@@ -379,7 +381,7 @@ class WebToolkit:
         selected: int | None,
     ) -> int | None:
         """The index of a clicked row."""
-        cells = tuple(map(tuple, rows))
+        cells = _drawable_cells(rows)
         control = self._add("table", name, selected, columns=tuple(columns), cells=cells)
         idx = self._event(control, lambda value: untrusted.index(value, len(cells)))
         if idx is not None:
@@ -388,7 +390,7 @@ class WebToolkit:
 
     def cells(self, name: str, rows: Sequence[Sequence[str]]) -> None:
         """Rows of texts in columns of equal width."""
-        self._add("cells", name, cells=tuple(map(tuple, rows)))
+        self._add("cells", name, cells=_drawable_cells(rows))
 
     def graph(self, name: str, values: Sequence[float], overlay: str) -> None:
         """A graph of values from zero up, with a text over it, over the remaining width."""
@@ -405,9 +407,11 @@ class WebToolkit:
         *,
         shown: str | None = None,
         width: float | None = None,
+        tooltip: str = "",
         **facts: Any,
     ) -> Control:
         """Record a control; its text is `shown`, or the part of its name before `##`."""
+        name = drawable(name)
         if not (self._joins and self._rows):
             self._rows.append(_Row())
         row = self._rows[-1]
@@ -415,8 +419,9 @@ class WebToolkit:
         control = Control(
             kind,
             self._key(name),
-            name.partition("##")[0] if shown is None else shown,
+            name.partition("##")[0] if shown is None else drawable(shown),
             value,
+            tooltip=drawable(tooltip),
             width=width,
             fills=fills,
             is_disabled=bool(self._reasons or self._num_blank),
@@ -546,6 +551,10 @@ class WebToolkit:
         if key not in self._warned:
             self._warned.add(key)
             log.warning("%s: %r", message, key)
+
+
+def _drawable_cells(rows: Sequence[Sequence[str]]) -> tuple[tuple[str, ...], ...]:
+    return tuple(tuple(map(drawable, row)) for row in rows)
 
 
 class _Share(float):

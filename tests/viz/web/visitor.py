@@ -1,0 +1,190 @@
+"""A visitor of the viewer: uses the page like a person, and compares it with the renderer."""
+
+import base64
+from dataclasses import replace
+from typing import Any
+from urllib.parse import urlsplit
+
+import numpy as np
+
+from tests.web_utils.browser import wait_for
+from tests.web_utils.person import Person
+from viz import view_link
+from viz.renderer import Renderer
+from viz.view import View, rendered
+
+# The image on the canvas: its size and one sample of each of its pixels, if each pixel is one
+# square. `shown` is the element's own account of where the image is.
+READ_PICTURE = """
+const canvas = document.querySelector(".picture-canvas");
+const element = canvas?.closest(".viewer-main > *");
+const shown = element && getElement(Number(element.id.slice(1)))?.shown();
+if (!shown) return null;
+const { size: [width, height], area } = shown;
+const room = [area.right - area.left, area.bottom - area.top];
+const scale = Math.floor(Math.min(room[0] / width, room[1] / height));
+if (scale < 1) return null;
+const left = Math.trunc((area.left + area.right) / 2 - width * scale / 2);
+const top = Math.trunc((area.top + area.bottom) / 2 - height * scale / 2);
+const { data } = canvas.getContext("2d").getImageData(left, top, width * scale, height * scale);
+const pixels = new Uint32Array(data.buffer);
+const samples = new Uint32Array(width * height);
+for (let y = 0, at = 0; y < height * scale; y++)
+  for (let x = 0; x < width * scale; x++, at++) {
+    const sample = Math.floor(y / scale) * width + Math.floor(x / scale);
+    if (y % scale === 0 && x % scale === 0) samples[sample] = pixels[at];
+    else if (samples[sample] !== pixels[at]) return null;
+  }
+return [width, height, btoa(String.fromCharCode(...new Uint8Array(samples.buffer)))];
+"""
+# Where the image is on the page: left, top, and the size of one of its pixels.
+READ_PLACE = """
+const canvas = document.querySelector(".picture-canvas");
+const { size, area } = getElement(Number(canvas.closest(".viewer-main > *").id.slice(1))).shown();
+const box = canvas.getBoundingClientRect();
+const scale = Math.floor(Math.min((area.right - area.left) / size[0], (area.bottom - area.top) / size[1]));
+return [box.left + (area.left + area.right - size[0] * scale) / 2,
+  box.top + (area.top + area.bottom - size[1] * scale) / 2, scale];
+"""
+READ_MESSAGE = """
+const element = document.querySelector(".picture-canvas")?.closest(".viewer-main > *");
+return element && getElement(Number(element.id.slice(1)))?.frame?.header.overlay.message || "";
+"""
+
+
+class Visitor(Person):
+    """Uses the viewer.
+
+    Args:
+        browser: A driver of selenium.
+        address: Of the page.
+
+    Attributes:
+        view: The view that the page should show, see `check`.
+    """
+
+    def __init__(self, browser: Any, address: str) -> None:
+        super().__init__(browser, address)
+        self.view = View()
+        self._reference = Renderer("cpu")
+
+    def open(self, link: str = "") -> None:
+        """Open the page anew, perhaps with the link of a view."""
+        self.go(f"{self.address}/{f'#{link}' if link else ''}")
+
+    def go(self, address: str) -> None:
+        """Open an address."""
+        self.browser.get("about:blank")  # with another fragment, a browser does not load a page
+        self.browser.get(address)
+
+    def unfold(self, *titles: str) -> None:
+        """Open panes."""
+        for title in titles:
+            if self.find(title).get_attribute("aria-expanded") == "false":
+                self.click(title)
+            wait_for(lambda title=title: self.all(f'[data-key^="{title}/"]'))
+
+    @property
+    def status(self) -> str:
+        """The line beneath the picture."""
+        return self.run("return document.querySelector('.picture-status')?.textContent ?? ''")
+
+    @property
+    def message(self) -> str:
+        """The text in place of the picture."""
+        return self.run(READ_MESSAGE)
+
+    @property
+    def fragment(self) -> str:
+        """What follows `#` in the address bar."""
+        return urlsplit(self.run("return location.href")).fragment
+
+    def says(self, text: str) -> None:
+        """Wait for a text in the line beneath the picture."""
+        _wait(lambda: text in self.status, lambda: f"{text!r} is not in {self.status!r}")
+
+    def tells(self, text: str) -> None:
+        """Wait for a text in place of the picture."""
+        _wait(lambda: text in self.message, lambda: f"{text!r} is not in {self.message!r}")
+
+    def picture(self) -> np.ndarray | None:
+        """The picture on screen, uint8 `[H, W, 3]`; None while it is not sharp, or covered."""
+        found = self.run(READ_PICTURE)
+        if found is None:
+            return None
+        width, height, data = found
+        pixels = np.frombuffer(base64.b64decode(data), np.uint8).reshape(height, width, 4)
+        return pixels[:, :, :3]
+
+    def check(self, **changes: Any) -> np.ndarray:
+        """Wait until the page shows the last view with these changes, to the bit."""
+        self.view = replace(self.view, **changes)
+        result = self._reference.render(rendered(self.view))
+        assert result.image is not None, result.error
+        expected = np.broadcast_to(result.image[:, :, :3], [*result.image.shape[:2], 3])
+
+        def is_shown() -> bool:
+            picture = self.picture()
+            return picture is not None and np.array_equal(picture, expected)
+
+        _wait(is_shown, lambda: f"not shown: {self.view}, but {self.fragment}; {self.status}")
+        return expected
+
+    def check_link(self, **changes: Any) -> np.ndarray:
+        """Wait until the address bar has the view with these changes, and check the picture."""
+        self.view = replace(self.view, **changes)
+        wanted = replace(self.view, drag=None)
+        _wait(
+            lambda: view_link.from_link(self.fragment) == wanted,
+            lambda: f"{view_link.from_link(self.fragment)}\nis not {wanted}",
+        )
+        return self.check()
+
+    def take_link(self, before: View | None = None) -> View:
+        """Wait until the address bar has another view, and check the picture of this view."""
+        before = before or self.view
+        _wait(
+            lambda: view_link.from_link(self.fragment) != replace(before, drag=None),
+            lambda: f"the link does not change: {self.fragment}",
+        )
+        self.view = view_link.from_link(self.fragment)
+        self.check()
+        return self.view
+
+    # The mouse in the picture
+
+    def mouse(self, kind: str, x: float, y: float, button: str = "none", **options: Any) -> None:
+        """A mouse event of the developer tools, such as `mousePressed`, at a place of the page."""
+        buttons = {"none": 0, "left": 1, "right": 2}[button]
+        self.browser.execute_cdp_cmd(
+            "Input.dispatchMouseEvent",
+            dict(type=kind, x=x, y=y, button=button, buttons=buttons, clickCount=1) | options,
+        )
+
+    def on_page(self, x: float, y: float) -> tuple[float, float]:
+        """Where a place of the fitted image, in its pixels, is on the page."""
+        left, top, scale = wait_for(lambda: self.run(READ_PLACE))
+        return left + x * scale, top + y * scale
+
+    def pull(self, start: tuple[float, float], end: tuple[float, float]) -> None:
+        """Press on a place of the image, in its pixels, move to another one, release."""
+        (x0, y0), (x1, y1) = self.on_page(*start), self.on_page(*end)
+        self.mouse("mousePressed", x0, y0, "left")
+        for step in (1, 2, 3):
+            x, y = x0 + (x1 - x0) * step / 3, y0 + (y1 - y0) * step / 3
+            self.mouse("mouseMoved", x, y, "left")
+        self.mouse("mouseReleased", x1, y1, "left")
+
+    def touch(self, kind: str, *points: tuple[float, float]) -> None:
+        """A touch event of the developer tools, with all fingers that are down."""
+        touched = [dict(x=x, y=y, id=idx) for idx, (x, y) in enumerate(points)]
+        self.browser.execute_cdp_cmd(
+            "Input.dispatchTouchEvent", dict(type=kind, touchPoints=touched)
+        )
+
+
+def _wait(condition: Any, complaint: Any) -> None:
+    try:
+        wait_for(condition, 20)
+    except AssertionError:
+        raise AssertionError(complaint()) from None
