@@ -33,9 +33,11 @@ export default {
             stroke-width="1.6"><path :d="isFull ? 'M6 1v5H1M10 1v5h5M6 15v-5H1M10 15v-5h5' : 'M1 6V1h5M15 6V1h-5M1 10v5h5M15 10v5h-5'" /></svg>
         </button>
       </div>
-      <div class="picture-status" :title="statusLine"
-        style="height: 1.5em; line-height: 1.5em; padding: 0 0.5em; opacity: 0.75; white-space: nowrap;
-          overflow: hidden; text-overflow: ellipsis">{{ statusLine }}</div>
+      <div style="position: relative; height: 1.5em">
+        <div class="picture-status" style="position: absolute; inset: auto 0 0; max-height: 9em; line-height: 1.5em;
+          padding: 0 0.5em; opacity: 0.85; overflow: auto; overflow-wrap: anywhere"
+          :style="{ background: colors.background }">{{ statusLine }}</div>
+      </div>
     </div>
   `,
   props: {

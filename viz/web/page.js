@@ -1,4 +1,5 @@
-// Loaded once in each page: files may be dropped anywhere, and a new link in the address bar counts.
+// Loaded once in each page: files may be dropped anywhere, a new link in the address bar counts, and
+// the server is told whether the mouse is held, and when the page goes.
 
 const isFiles = (event) => [...event.dataTransfer.types].includes("Files");
 
@@ -18,3 +19,14 @@ addEventListener("drop", (event) => {
   input.dispatchEvent(new Event("change"));
 });
 addEventListener("hashchange", () => emitEvent("link", location.hash));
+
+let isHeld = false;
+function hold(isDown) {
+  if (isDown !== isHeld) emitEvent("held", (isHeld = isDown));
+}
+addEventListener("pointerdown", () => hold(true), true);
+for (const name of ["pointerup", "pointercancel", "blur"]) addEventListener(name, () => hold(false), true);
+
+addEventListener("pagehide", () => emitEvent("leave"));
+// A page that comes back from the browser's memory has no session any more.
+addEventListener("pageshow", (event) => event.persisted && location.reload());

@@ -11,6 +11,7 @@ from nicegui import Client, background_tasks, events, json, ui
 
 from dnnlib import errors
 from dnnlib.errors import InputError
+from dnnlib.text import drawable
 from gui_utils.inputs import KeyPress, Pointer
 from viz.offers import offers
 from viz.web.downloads import Downloads
@@ -31,8 +32,14 @@ FRAME_SEC = 1 / 60  # least time between frames
 # Least time between changes of the panes and the status line: NiceGUI's page then looks through all
 # of its elements, and pictures would wait.
 PANES_SEC = 0.1
+FULL_SEC = 1  # how often a page looks whether another one has gone
+LINK_SEC = 2  # least time between links in the address bar while the view changes
 THEMES = {None: "brightness_auto", True: "dark_mode", False: "light_mode"}  # icons; None: automatic
 INTRODUCTION = "Choose a network, upload one, or type its path or address among the controls."
+FULL = (
+    "{} browsers show this viewer, which is the limit of --max-sessions. This page goes on as soon "
+    "as one of them leaves."
+)
 COPY = (
     "try {{ await navigator.clipboard.writeText({text}); return true; }} catch {{ return false; }}"
 )
@@ -53,8 +60,11 @@ class Page:
         self._client = client
         self._session: Session | None = None
         self._wake = asyncio.Event()
+        self._has_left = False
         self._link = ""  # in the address bar
         self._panes_due_sec = 0.0  # when the panes may change again
+        self._link_sec = 0.0  # when it was put there
+        self._title = ""
         ui.add_css(STYLE)
         ui.add_body_html(f"<script>{SCRIPT.read_text('utf-8')}</script>")
         client.content.classes("p-0 gap-0")
@@ -77,7 +87,9 @@ class Page:
                 self._offers = ui.element("div").classes("viewer-offers")
                 self._offers.set_visibility(False)
         self._help = _help()
-        ui.on("link", self._follow_link)
+        ui.on("link", self._take_link)
+        ui.on("held", self._hold)
+        ui.on("leave", self._leave)
         client.on_delete(self._wake.set)
         background_tasks.create(self._live(), name="page of the viewer")
 
@@ -119,7 +131,8 @@ class Page:
             for title, names in offers(session.settings.recent, session.browse_dirs).items():
                 Text("h2", title)
                 for name in names:
-                    Text("button", name).on("click", lambda _, name=name: session.open(name))
+                    button = Text("button", drawable(name))
+                    button.on("click", lambda _, name=name: session.open(name))
 
     def _change_theme(self) -> None:
         order = list(THEMES)
@@ -135,11 +148,10 @@ class Page:
             await self._client.connected(timeout=CONNECT_SEC)
         except TimeoutError:
             return
-        if self._served.is_full:
-            self._picture.set_status(
-                f"{self._served.num_sessions} browsers show this viewer, which is the limit of "
-                "--max-sessions; close one, and load this page again"
-            )
+        while self._served.is_full and not self._is_gone:
+            self._picture.show(None, Overlay(message=FULL.format(self._served.num_sessions)))
+            await asyncio.sleep(FULL_SEC)
+        if self._is_gone:
             return
         try:
             await self._show_session()
@@ -153,13 +165,18 @@ class Page:
         async with self._begin() as session:
             link = await self._client.run_javascript("return location.hash", timeout=10)
             if isinstance(link, str) and len(link) > 1:
-                session.follow_link(link)
-            while not self._client.is_deleted:
+                self._follow_link(session, link)
+            while not self._is_gone:
                 self._wake.clear()
                 next_sec = self._frame(session)
                 await asyncio.sleep(FRAME_SEC)
                 with contextlib.suppress(asyncio.TimeoutError):
                     await asyncio.wait_for(self._wake.wait(), next_sec)
+
+    @property
+    def _is_gone(self) -> bool:
+        """Whether nobody sees this page any more."""
+        return self._has_left or self._client.is_deleted
 
     @contextlib.asynccontextmanager
     async def _begin(self) -> AsyncIterator[Session]:
@@ -208,7 +225,8 @@ class Page:
         self._picture.set_mode("points" if session.points.takes_mouse else "drag")
         self._picture.set_status(session.status())
         self._draw_offers(session)
-        if session.is_quiet:
+        self._show_title(session)
+        if session.is_quiet or time.monotonic() - self._link_sec >= LINK_SEC:
             self._show_link(session)
         return next_sec
 
@@ -248,29 +266,56 @@ class Page:
         except (InputError, OSError) as error:
             self._say(f"not uploaded: {errors.message_of(error)}")
         else:
+            before = self._session.view
             self._session.open(path)
-            self._say(f"uploaded {self._uploads.name_of(path)}")
+            if self._session.view != before:  # otherwise the session has said why
+                self._say(f"uploaded {self._uploads.name_of(path)}")
 
     def _say(self, message: str) -> None:
         if self._session is not None:
             self._session.say(message)
             self._wake.set()
 
-    def _follow_link(self, event: events.GenericEventArguments) -> None:
+    def _hold(self, event: events.GenericEventArguments) -> None:
+        """A button of the mouse, or a finger, goes down or up anywhere on the page."""
+        if self._session is not None:
+            self._session.is_held = event.args is True
+            self._wake.set()
+
+    def _leave(self) -> None:
+        """The page is closed, or loaded again: its place and its files are free at once."""
+        self._has_left = True
+        self._wake.set()
+
+    def _take_link(self, event: events.GenericEventArguments) -> None:
+        """The visitor has entered another link."""
         link = event.args
         if self._session is not None and isinstance(link, str) and link != f"#{self._link}":
-            self._session.follow_link(link)
+            self._follow_link(self._session, link)
             self._wake.set()
+
+    def _follow_link(self, session: Session, link: str) -> None:
+        is_right = session.follow_link(link)
+        # A wrong link stays in the address bar, where it can be mended.
+        self._link = link.removeprefix("#") if is_right else session.link()[0]
 
     def _show_link(self, session: Session) -> None:
         """Put the link of the view into the address bar, so that loading the page restores it."""
         link, _ = session.link()
         if link != self._link:
-            self._link = link
+            self._link, self._link_sec = link, time.monotonic()
             address = json.dumps(f"#{link}" if link else "")
             self._client.run_javascript(
                 f"history.replaceState(null, '', {address} || location.pathname)"
             )
+
+    def _show_title(self, session: Session) -> None:
+        """Name the network in the title of the page."""
+        network = session.view.network
+        title = "Visualizer" if network is None else f"{Path(network).name} - Visualizer"
+        if title != self._title:
+            self._title = title
+            self._client.run_javascript(f"document.title = {json.dumps(drawable(title))}")
 
     async def _copy_link(self) -> None:
         if self._session is None:

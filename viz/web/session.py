@@ -14,10 +14,11 @@ from gui_utils.inputs import KeyPress
 from gui_utils.toolkit import Toolkit
 from viz import color_maps, view_link
 from viz.capture_widget import Store
+from viz.frozen_array import FrozenArray
 from viz.renderer import Result, View
 from viz.settings import Settings
 from viz.view import rendered
-from viz.viewer import Viewer, ViewRenderer
+from viz.viewer import PATIENCE_SEC, Viewer, ViewRenderer
 from viz.web import simple_panes
 from web_utils.overlay import Axes, Overlay
 
@@ -50,6 +51,9 @@ class Session(Viewer):
         is_simple: Whether there are few controls only.
         request_frame: Called when something has changed.
         copy: Puts text into the clipboard.
+
+    Attributes:
+        is_held: Whether a button of the mouse or a finger is down; changes are one step until then.
     """
 
     def __init__(
@@ -77,6 +81,8 @@ class Session(Viewer):
         self._last_change_sec = 0.0
         self._shown_view = self.view
         self._was_animated = False
+        self._mask: tuple[FrozenArray, np.ndarray] | None = None  # the last one, and its values
+        self.is_held = False
         if networks:
             self.load(networks[0])
             self._first_view = self.view
@@ -150,14 +156,16 @@ class Session(Viewer):
         now = time.monotonic()
         if self.view != self._shown_view:
             self._shown_view, self._last_change_sec = self.view, now
-        is_changing = self.is_animated or now - self._last_change_sec < QUIET_SEC
-        self.history.note(self.view, is_changing)
+        self.history.note(self.view, self.is_held or not self.is_quiet)
         self._was_animated = self.is_animated
         if self.is_animated and self.view.network is not None and not self.renderer.is_busy:
             return 0.0
+        waits_sec = []
         if self.renderer.is_busy and not self.is_late:
-            return QUIET_SEC  # then the page says that it waits
-        return QUIET_SEC if is_changing and not self.is_animated else None
+            waits_sec.append(PATIENCE_SEC)  # then the page says that it waits
+        if not (self.is_quiet or self.is_animated):
+            waits_sec.append(QUIET_SEC)
+        return min(waits_sec, default=None)
 
     @property
     def is_quiet(self) -> bool:
@@ -181,11 +189,17 @@ class Session(Viewer):
         return result.image, Overlay(
             points=() if drag is None else drag.points,
             targets=() if drag is None else drag.targets,
-            mask=None if drag is None or drag.mask is None else drag.mask.array(),
+            mask=None if drag is None or drag.mask is None else self._values(drag.mask),
             axes=_axes(result),
             target=self.latent.target(result),
             notice=result.notice or "",
         )
+
+    def _values(self, mask: FrozenArray) -> np.ndarray:
+        """The values of a mask; the same array as long as they are the same."""
+        if self._mask is None or self._mask[0] != mask:
+            self._mask = (mask, mask.array())
+        return self._mask[1]
 
     # Keys and links
 
@@ -220,14 +234,14 @@ class Session(Viewer):
             left_out = [*left_out, "what was uploaded"]
         return view_link.to_link(view), left_out
 
-    def follow_link(self, link: str) -> None:
-        """Show the view of a link; a wrong one is refused in the status line."""
+    def follow_link(self, link: str) -> bool:
+        """Show the view of a link; a wrong one is refused in the status line, and false."""
         try:
             view = view_link.from_link(link)
         except InputError as error:
             self.say(f"the link is wrong: {error}")
             self.request_frame()
-            return
+            return False
         first = self._first_view
         if self._is_simple:
             self.view = replace(
@@ -247,6 +261,7 @@ class Session(Viewer):
             if network is not None:
                 self.load(network)
         self.request_frame()
+        return True
 
 
 STEPS = {"ArrowLeft": (-1, 0), "ArrowRight": (1, 0), "ArrowUp": (0, -1), "ArrowDown": (0, 1)}

@@ -70,7 +70,7 @@ def visit(browser) -> Iterator[Callable]:
     """Open the page of a server, and return its visitor; `visit(server, LINK)`."""
     from tests.viz.web.visitor import Visitor
 
-    def visit(server, link: str = "", size: tuple[int, int] = (1280, 800), is_phone: bool = False):
+    def visit(server, link: str = "", size: tuple[int, int] = (900, 600), is_phone: bool = False):
         visitor = Visitor(browser, server.address)
         visitor.resize(*size, is_phone)
         visitor.open(link)
@@ -88,3 +88,17 @@ def visitor(visit, server, files, browser):
     visitor.check(network=str(files / "t.pkl"))
     yield visitor
     assert [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []
+
+
+@pytest.fixture
+def downloads(browser, tmp_path) -> Callable[[str], Path | None]:
+    """The path of a file that the browser has downloaded whole, by its name; None before."""
+    options = dict(behavior="allow", downloadPath=str(tmp_path))
+    browser.execute_cdp_cmd("Browser.setDownloadBehavior", options)
+    permissions = dict(permissions=["clipboardReadWrite", "clipboardSanitizedWrite"])
+    browser.execute_cdp_cmd("Browser.grantPermissions", permissions)
+
+    def find(name: str) -> Path | None:
+        return tmp_path / name if (tmp_path / name).is_file() else None
+
+    return find

@@ -10,7 +10,7 @@ import numpy as np
 from tests.web_utils.browser import wait_for
 from tests.web_utils.person import Person
 from viz import view_link
-from viz.renderer import Renderer
+from viz.renderer import Renderer, Result
 from viz.view import View, rendered
 
 # The image on the canvas: its size and one sample of each of its pixels, if each pixel is one
@@ -46,6 +46,10 @@ const scale = Math.floor(Math.min((area.right - area.left) / size[0], (area.bott
 return [box.left + (area.left + area.right - size[0] * scale) / 2,
   box.top + (area.top + area.bottom - size[1] * scale) / 2, scale];
 """
+READ_MODE = """
+const element = document.querySelector(".picture-canvas").closest(".viewer-main > *");
+return getElement(Number(element.id.slice(1))).mode;
+"""
 READ_MESSAGE = """
 const element = document.querySelector(".picture-canvas")?.closest(".viewer-main > *");
 return element && getElement(Number(element.id.slice(1)))?.frame?.header.overlay.message || "";
@@ -67,6 +71,7 @@ class Visitor(Person):
         super().__init__(browser, address)
         self.view = View()
         self._reference = Renderer("cpu")
+        self._result: Result | None = None  # of the reference
 
     def open(self, link: str = "") -> None:
         """Open the page anew, perhaps with the link of a view."""
@@ -83,6 +88,20 @@ class Visitor(Person):
             if self.find(title).get_attribute("aria-expanded") == "false":
                 self.click(title)
             wait_for(lambda title=title: self.all(f'[data-key^="{title}/"]'))
+
+    def value(self, key: str) -> str:
+        """The text in the field of a control."""
+        return self.find(key, "input").get_property("value")
+
+    def waits_for_mode(self, mode: str) -> None:
+        """Wait until the left button in the picture means something else."""
+        wait_for(lambda: self.run(READ_MODE) == mode)
+
+    def clipboard(self) -> str:
+        """What the page has copied."""
+        return self.browser.execute_async_script(
+            "navigator.clipboard.readText().then(arguments[0], arguments[0])"
+        )
 
     @property
     def status(self) -> str:
@@ -116,19 +135,28 @@ class Visitor(Person):
         pixels = np.frombuffer(base64.b64decode(data), np.uint8).reshape(height, width, 4)
         return pixels[:, :, :3]
 
+    def shows_view(self, view: View) -> bool:
+        """Whether the picture on screen is that of a view, to the bit."""
+        picture = self.picture()
+        return picture is not None and np.array_equal(picture, self.expected(view))
+
+    def expected(self, view: View) -> np.ndarray:
+        """What the renderer says about a view, uint8 `[H, W, 3]`."""
+        view = rendered(view)
+        if self._result is None or self._result.view != view:
+            self._result = self._reference.render(view)
+        image = self._result.image
+        assert image is not None, self._result.error
+        return np.broadcast_to(image[:, :, :3], [*image.shape[:2], 3])
+
     def check(self, **changes: Any) -> np.ndarray:
         """Wait until the page shows the last view with these changes, to the bit."""
         self.view = replace(self.view, **changes)
-        result = self._reference.render(rendered(self.view))
-        assert result.image is not None, result.error
-        expected = np.broadcast_to(result.image[:, :, :3], [*result.image.shape[:2], 3])
-
-        def is_shown() -> bool:
-            picture = self.picture()
-            return picture is not None and np.array_equal(picture, expected)
-
-        _wait(is_shown, lambda: f"not shown: {self.view}, but {self.fragment}; {self.status}")
-        return expected
+        _wait(
+            lambda: self.shows_view(self.view),
+            lambda: f"not shown: {self.view}, but {self.fragment}; {self.status}",
+        )
+        return self.expected(self.view)
 
     def check_link(self, **changes: Any) -> np.ndarray:
         """Wait until the address bar has the view with these changes, and check the picture."""
@@ -140,15 +168,15 @@ class Visitor(Person):
         )
         return self.check()
 
-    def take_link(self, before: View | None = None) -> View:
-        """Wait until the address bar has another view, and check the picture of this view."""
-        before = before or self.view
-        _wait(
-            lambda: view_link.from_link(self.fragment) != replace(before, drag=None),
-            lambda: f"the link does not change: {self.fragment}",
-        )
-        self.view = view_link.from_link(self.fragment)
-        self.check()
+    def take_link(self) -> View:
+        """Wait until picture and address bar show the same new view, and return it."""
+        before = replace(self.view, drag=None)
+
+        def is_new() -> bool:
+            self.view = view_link.from_link(self.fragment)
+            return self.view != before and self.shows_view(self.view)
+
+        _wait(is_new, lambda: f"no new view: {self.fragment}")
         return self.view
 
     # The mouse in the picture
