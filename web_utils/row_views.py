@@ -149,6 +149,10 @@ class ScrollAreaView(GroupView):
 class MenuView(ButtonView):
     """A button that opens a menu."""
 
+    def explanation(self, control: Control) -> str:
+        # It would cover the menu.
+        return "" if control.value else super().explanation(control)
+
     def build(self, control: Control) -> None:
         super().build(control)
         self.button.props["aria-haspopup"] = "menu"

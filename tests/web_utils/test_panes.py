@@ -12,6 +12,8 @@ pytest.importorskip("selenium", reason="needs selenium")
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.keys import Keys
 
+from tests.web_utils.person import Person
+
 pytestmark = needs_browser
 
 
@@ -21,37 +23,17 @@ def address():
         yield address
 
 
-class Person:
-    """Uses a page."""
-
-    def __init__(self, browser, address: str) -> None:
-        self.browser = browser
-        self.address = address
+class PersonOfToy(Person):
+    """Uses the page of the pane, which tells what it knows."""
 
     def open(
         self, width: int = 1280, height: int = 1400, is_phone: bool = False, query: str = ""
     ) -> None:
-        size = dict(width=width, height=height, deviceScaleFactor=1, mobile=is_phone)
-        self.browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-        touch = dict(enabled=is_phone)
-        self.browser.execute_cdp_cmd("Emulation.setTouchEmulationEnabled", touch)
+        self.resize(width, height, is_phone)
         self.browser.get(f"{self.address}/?{query}")
         wait_for(
             lambda: self.all(".pane-graph polyline") and self.run("return window.did_handshake")
         )
-
-    def run(self, script: str, *args):
-        return self.browser.execute_script(script, *args)
-
-    def all(self, selector: str) -> list:
-        return self.browser.find_elements("css selector", selector)
-
-    def find(self, key: str, inner: str = ""):
-        """An element of a control, by its key."""
-        return wait_for(lambda: self.all(f'[data-key="{key}"] {inner}'))[0]
-
-    def click(self, key: str, inner: str = "") -> None:
-        self.find(key, inner).click()
 
     @property
     def state(self) -> dict:
@@ -68,41 +50,10 @@ class Person:
             assert {n: self.state[n] for n in wanted} == wanted
             raise
 
-    def shows(self, key: str, value: str, inner: str = "input") -> None:
-        """Wait until a field shows a text."""
-        try:
-            wait_for(lambda: self.find(key, inner).get_property("value") == value, 10)
-        except AssertionError:
-            assert self.find(key, inner).get_property("value") == value
-            raise
-
-    def enter(self, key: str, text: str, inner: str = "input") -> None:
-        self.click(key, inner)
-        self.press(Keys.CONTROL, "a")
-        self.press(text)
-        self.press(Keys.ENTER)
-
-    def press(self, *keys: str) -> None:
-        """Type text, or press a key while others are held."""
-        chain = ActionChains(self.browser, duration=0)
-        for key in keys[:-1]:
-            chain.key_down(key)
-        chain.send_keys(keys[-1])
-        for key in keys[:-1]:
-            chain.key_up(key)
-        chain.perform()
-
-    def drag(self, element, dx: int, dy: int = 0) -> None:
-        """Press on the middle of an element, move, release."""
-        chain = ActionChains(self.browser, duration=20).click_and_hold(element)
-        for _ in range(5):
-            chain.move_by_offset(dx // 5, dy // 5)
-        chain.release().perform()
-
 
 @pytest.fixture
 def person(browser, address):
-    person = Person(browser, address)
+    person = PersonOfToy(browser, address)
     person.open()
     yield person
     assert person.state["errors"] == []

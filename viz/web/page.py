@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
 from nicegui import Client, background_tasks, events, json, ui
@@ -15,7 +15,7 @@ from dnnlib.text import drawable
 from gui_utils.inputs import KeyPress, Pointer
 from viz.offers import offers
 from viz.web.downloads import Downloads
-from viz.web.keys import KEPT, KEYS
+from viz.web.keys import KEPT, KEYS, OF_UPLOADS
 from viz.web.served import Served, VisitorFiles
 from viz.web.session import Session
 from viz.web.uploads import SUFFIXES
@@ -86,7 +86,7 @@ class Page:
                 )
                 self._offers = ui.element("div").classes("viewer-offers")
                 self._offers.set_visibility(False)
-        self._help = _help()
+        self._help = _help(KEYS + OF_UPLOADS if served.takes_uploads else KEYS)
         ui.on("link", self._take_link)
         ui.on("held", self._hold)
         ui.on("leave", self._leave)
@@ -96,10 +96,9 @@ class Page:
     # Parts of the page
 
     def _draw_bar(self) -> None:
-        options = self._served.options
         Text("h1", "Visualizer", "viewer-title")
-        if options.max_upload_bytes > 0 and not options.simple:
-            self._draw_upload(options.max_upload_bytes)
+        if self._served.takes_uploads:
+            self._draw_upload(self._served.options.max_upload_bytes)
         _icon("link", "Copy the link of this view", self._copy_link)
         _icon("help_outline", "Keys (F1)", lambda: self._help.open())
         self._theme_icon = _icon(THEMES[None], "Light, dark, or as the system", self._change_theme)
@@ -339,10 +338,11 @@ class Page:
         dialog.on("hide", dialog.delete)
 
 
-def _help() -> ui.dialog:
+def _help(lines: Sequence[tuple[str, str]]) -> ui.dialog:
+    """What keys and the mouse do."""
     with ui.dialog() as dialog, ui.card():
         with ui.grid(columns="auto auto").classes("gap-x-6 gap-y-1 text-sm"):
-            for keys, effect in KEYS:
+            for keys, effect in lines:
                 ui.label(keys)
                 ui.label(effect).classes("opacity-70")
         ui.button("Close", on_click=dialog.close).props("flat no-caps")

@@ -40,6 +40,11 @@ class Served:
         """Whether there may be no other session."""
         return self.num_sessions >= self.options.max_sessions
 
+    @property
+    def takes_uploads(self) -> bool:
+        """Whether visitors may upload files."""
+        return self.options.max_upload_bytes > 0 and not self.options.simple
+
 
 class VisitorFiles:
     """The files that one visitor may open.

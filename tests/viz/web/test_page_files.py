@@ -83,8 +83,9 @@ def test_names_of_files_that_are_not_unicode(visitor, files):
         visitor.click("Network/Browse", "button")
         key = f"Network/{name}##{files / name}".encode(errors="backslashreplace").decode()
         visitor.click(key.replace("\\", "\\\\"), "button")
-        visitor.check_link(network=str(files / name))
-        visitor.shows("Network/##network", f"{files}/caf\\udce9.pkl")
+        visitor.says("caf\\udce9.pkl is outside of --browse-dir")  # like other odd names
+        visitor.enter("Latent/##seed", "3")
+        visitor.check_link(x=3)
     finally:
         (files / name).unlink()
 

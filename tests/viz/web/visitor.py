@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
+from dnnlib.errors import InputError
 from tests.web_utils.browser import wait_for
 from tests.web_utils.person import Person
 from viz import view_link
@@ -154,7 +155,7 @@ class Visitor(Person):
         self.view = replace(self.view, **changes)
         _wait(
             lambda: self.shows_view(self.view),
-            lambda: f"not shown: {self.view}, but {self.fragment}; {self.status}",
+            lambda: f"{self.fragment}; {self.status}; {self.message}\nnot {self.view}",
         )
         return self.expected(self.view)
 
@@ -163,17 +164,24 @@ class Visitor(Person):
         self.view = replace(self.view, **changes)
         wanted = replace(self.view, drag=None)
         _wait(
-            lambda: view_link.from_link(self.fragment) == wanted,
-            lambda: f"{view_link.from_link(self.fragment)}\nis not {wanted}",
+            lambda: self.linked_view() == wanted,
+            lambda: f"{self.linked_view()}\nis not {wanted}\n{self.status}; {self.message}",
         )
         return self.check()
+
+    def linked_view(self) -> View | None:
+        """The view of the address bar; None if the link is wrong."""
+        try:
+            return view_link.from_link(self.fragment)
+        except InputError:
+            return None
 
     def take_link(self) -> View:
         """Wait until picture and address bar show the same new view, and return it."""
         before = replace(self.view, drag=None)
 
         def is_new() -> bool:
-            self.view = view_link.from_link(self.fragment)
+            self.view = self.linked_view() or before
             return self.view != before and self.shows_view(self.view)
 
         _wait(is_new, lambda: f"no new view: {self.fragment}")
@@ -213,6 +221,6 @@ class Visitor(Person):
 
 def _wait(condition: Any, complaint: Any) -> None:
     try:
-        wait_for(condition, 20)
+        wait_for(condition)
     except AssertionError:
         raise AssertionError(complaint()) from None
