@@ -59,7 +59,8 @@ MAX_UPLOAD_MB = 2**20
 @click.option(
     "--serve",
     is_flag=True,
-    help="Serve the viewer to browsers, also those of other computers, in place of the window.",
+    help="Show the viewer in a browser in place of the window. Other computers reach it through "
+    "ssh -L, or with --host.",
 )
 @options.value_option(
     "--host",

@@ -146,6 +146,7 @@ RENAMED = {
     ),
     "torch_utils.ops.cuda.upfirdn2d.TILES": "torch_utils.ops.cuda.upfirdn2d_tiles.best_tile",
     "viz.latent_widget.MAX_NAMES": "gui_utils.imgui_toolkit.MAX_FOUND",
+    "viz.layer_widget.MAX_DB": "viz.view.MAX_RANGE_DB",
     "viz.mixing_widget.MixingState": "viz.motion.SeedMotion",
     "viz.settings.Memory": "viz.settings.Settings",
     "viz.settings.load_memory": "viz.settings.load_settings",

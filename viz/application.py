@@ -25,7 +25,6 @@ from viz.viewer import PATIENCE_SEC, Viewer
 from viz.welcome import Welcome
 
 PANE_EMS = 27  # width of the panes
-MAX_STEP_SEC = 0.5  # largest step of animations, which wait for slow pictures
 LARGER, SMALLER = ("=", "+"), ("-", "_")  # keys, also those of the number pad
 FIXED = (
     imgui.WindowFlags_.no_title_bar
@@ -69,7 +68,6 @@ class Application(Viewer):
         self.window = window
         self._options = (device, allow_untrusted)
         self._inline_sec = 0.0  # rendering time in the last frame
-        self._was_animated = False
         self._toolkit = ImguiToolkit()
         self._dialogs = Dialogs()
         self._welcome = Welcome(settings, self.browse_dirs)
@@ -93,7 +91,7 @@ class Application(Viewer):
     def draw(self) -> None:
         """Draw one frame."""
         self._take_result()
-        elapsed_sec = min(self.window.interval_sec, MAX_STEP_SEC) if self._was_animated else 0
+        elapsed_sec = self.elapsed(self.window.interval_sec)
         if self.window.frame_sec > 0:
             self.performance.add_frame(max(self.window.frame_sec - self._inline_sec, 0))
         for key in self.window.take_keys():
@@ -119,10 +117,7 @@ class Application(Viewer):
         imgui.end()
         if self._dialogs.draw():
             self.window.request_close()
-        self.history.note(self.view, imgui.is_any_item_active() or self.is_animated)
-        self._was_animated = self.is_animated
-        # Rendering gets the whole processor; the finished picture wakes the window.
-        if self.is_animated and self.view.network is not None and not self.renderer.is_busy:
+        if self.end_frame(imgui.is_any_item_active()):
             self.window.request_frame(1)
 
     def close(self) -> None:
@@ -146,16 +141,10 @@ class Application(Viewer):
     def _handle_chord(self, key: KeyPress) -> None:
         if key.name in LARGER + SMALLER:
             self.window.ui_scale *= 1.1 if key.name in LARGER else 1 / 1.1
-        elif key.name in "ZY" and not imgui.get_io().want_text_input:
-            self.undo(is_redo=key.name == "Y" or key.shift)
-        elif key.is_repeat:
-            return
-        elif key.name == "S":
-            self.capture.save_image(self.result)
         elif key.name == "0":
             self.picture.zoom = Zoom()
-        elif key.name == "C" and key.shift:
-            self.capture.copy_command(self.result)
+        elif key.name not in ("Z", "Y") or not imgui.get_io().want_text_input:
+            self.press(key)  # a field of text has an undo of its own
 
     def _escape(self) -> None:
         """Close the popup or dialog that was opened last; if none is open, ask whether to quit."""

@@ -3,16 +3,15 @@
 from imgui_bundle import imgui
 
 from gui_utils import controls
+from viz.keys import COMMON, DRAG, PAN
 
 KEYS = (
-    ("Drag in the picture", "move through the latents, or set points"),
+    DRAG,
     ("Wheel in the picture", "zoom"),
-    ("Drag with the right button", "move the enlarged picture"),
+    PAN,
     ("Ctrl + 0", "the whole picture"),
     ("Drop a file", "load a network, latents, directions"),
-    ("Ctrl + S", "save the picture"),
-    ("Ctrl + Shift + C", "copy the gen_images.py command"),
-    ("Ctrl + Z, Ctrl + Y", "undo, redo changes of the view"),
+    *COMMON,
     ("Ctrl + Plus, Ctrl + Minus", "larger, smaller controls"),
     ("Ctrl + click on a slider", "type a number"),
     ("F1", "show or hide this help"),

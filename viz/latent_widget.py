@@ -50,12 +50,19 @@ class LatentWidget:
 
     def draw(self, ui: Toolkit, view: View, result: Result | None, elapsed_sec: float) -> View:
         """Draw the pane, and return the view to render now."""
+        if view.latents is not None:
+            path = self._row.draw(ui, view.latents)
+            if path != view.latents:
+                return replace(view, latents=path, latent_idx=0)
+        return self.draw_place(ui, view, result, elapsed_sec)
+
+    def draw_place(
+        self, ui: Toolkit, view: View, result: Result | None, elapsed_sec: float
+    ) -> View:
+        """Draw the controls without that of the file, and return the view to render now."""
         self._is_possible = view.latents is None
         if view.latents is None:
             return self._draw_plane(ui, view, result, elapsed_sec)
-        path = self._row.draw(ui, view.latents)
-        if path != view.latents:
-            return replace(view, latents=path, latent_idx=0)
         view = self._draw_file(ui, view, result)
         return self._draw_class(ui, view, result) if view.mix_layers else view
 

@@ -6,11 +6,10 @@ from dnnlib import moved
 from gui_utils.toolkit import Toolkit
 from viz import color_maps
 from viz.renderer import LayerInfo, Result, Stats, View
-from viz.view import MAX_BETA, MAX_GAIN_DB
+from viz.view import MAX_BETA, MAX_GAIN_DB, MAX_RANGE_DB
 
 __getattr__ = moved.names_of(__name__)
 COLORS_EMS = 7  # width of the list of colour maps
-MAX_DB = 120  # limit of the range of spectra, above and below zero
 COLUMNS = (("Layer", 2.2), ("Size", 1.4), ("Channels", 1.1), ("Type", 1.1))
 
 
@@ -87,8 +86,8 @@ class LayerWidget:
         ui.fill_width()
         low, high = ui.drag2("##range", view.fft_range_db, 0.5, "%.0f dB")
         if (low, high) != view.fft_range_db:
-            low = min(max(low, -MAX_DB), MAX_DB - 1)
-            view = replace(view, fft_range_db=(low, min(max(high, low + 1), MAX_DB)))
+            low = min(max(low, -MAX_RANGE_DB), MAX_RANGE_DB - 1)
+            view = replace(view, fft_range_db=(low, min(max(high, low + 1), MAX_RANGE_DB)))
         ui.label("Kaiser beta", "Window before the transform: 0 is none")
         ui.fill_width(COLORS_EMS)
         beta = min(max(ui.slider("##beta", view.fft_beta, 0, 40, "%.1f"), 0), MAX_BETA)

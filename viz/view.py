@@ -9,6 +9,7 @@ from viz.color_maps import GREY
 from viz.frozen_array import FrozenArray
 
 NoiseMode = Literal["const", "random", "none"]
+MAX_RANGE_DB = 120  # ends of the powers that have colours, above and below zero
 MAX_GAIN_DB = 700  # the factor is still a number in float32
 MAX_BETA = 700  # the values of the Kaiser window are still numbers
 Point = tuple[float, float]  # (x, y) in pixels of the image; the first pixel is from 0 to 1
@@ -112,6 +113,12 @@ class View:
     fft_beta: float = 8
     fft_all: bool = True
     force_fp32: bool = False
+
+    @property
+    def files(self) -> dict[str, str]:
+        """Paths and addresses of the files that the view names, by field."""
+        named = {"network": self.network, "latents": self.latents, "directions": self.directions}
+        return {field: path for field, path in named.items() if path is not None}
 
 
 def base_of(view: View) -> View:

@@ -14,7 +14,7 @@ from dnnlib.cli import LARGEST_FLOAT32, MAX_SEED
 from dnnlib.errors import InputError
 from dnnlib.text import one_line, shortest_number
 from viz import color_maps
-from viz.view import MAX_BETA, MAX_GAIN_DB, View, rendered
+from viz.view import MAX_BETA, MAX_GAIN_DB, MAX_RANGE_DB, View, rendered
 
 MAX_LINK = 32_000  # characters of a whole link
 MAX_PATH = 4096  # characters of a path or address
@@ -23,7 +23,7 @@ MAX_SHOWN = 60  # characters of a part in a message
 MAX_PLACE = 2**53  # seeds from the origin of the plane; whole numbers are exact up to here
 MAX_LAYER = 999  # of styles; no network has as many
 MAX_INDEX = 2**31 - 1  # of classes, channels, and images in a file
-MAX_RANGE_DB, MIN_RANGE_DB = 120, 1  # ends of the powers that have colours, and their distance
+MIN_RANGE_DB = 1  # distance of the powers that are black and white
 DIRECTION = "direction:"  # the name of a part begins with it, and ends with that of a direction
 SAFE = "/:,@"  # characters that are not encoded, besides letters, digits and `-._~`
 NUMBER = re.compile(r"-?\d{1,400}(\.\d{1,400})?(e[+-]?\d{1,3})?", re.ASCII)

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from dnnlib import errors
 from dnnlib.paths import expand_home
-from gui_utils.inputs import Pointer
+from gui_utils.inputs import KeyPress, Pointer
 from gui_utils.toolkit import Toolkit
 from torch_utils import npz
 from viz import browse
@@ -27,6 +27,7 @@ from viz.settings import Settings
 from viz.truncation_widget import TruncationWidget
 from viz.view import rendered
 
+MAX_STEP_SEC = 0.5  # largest step of animations, which wait for slow pictures
 PATIENCE_SEC = 0.5  # wait before the viewer says that it is waiting
 
 
@@ -64,6 +65,8 @@ class Viewer(ABC):
     Attributes:
         view: The view to render.
         result: The last result.
+        is_animated: Whether an open pane changes the view all the time; whoever draws the panes
+            sets it.
         renderer: What renders; the front end sets it.
     """
 
@@ -98,7 +101,8 @@ class Viewer(ABC):
         self._layer_idx: int | None = None  # of the shown layer of the previous network
         self._is_blank = True  # no network has been loaded yet
         self._note: tuple[View | None, str] = (None, "")  # a view, and a status line about it
-        self._is_animated = False  # by an open pane
+        self.is_animated = False
+        self._was_animated = False  # in the last frame
         if self.view.directions is not None:
             self._unfold(self.editing.title)
 
@@ -171,7 +175,7 @@ class Viewer(ABC):
         """
         view, result = self.view, self.result
         chosen = None
-        self._is_animated = False
+        self.is_animated = False
         self.points.is_folded = True
         if self._section(ui, self.network.title):
             chosen = self.network.draw(ui, view, result)
@@ -179,7 +183,7 @@ class Viewer(ABC):
             if self._section(ui, widget.title):
                 with ui.blank(self._is_blank):
                     view = widget.draw(ui, view, result, elapsed_sec)
-                self._is_animated |= widget.is_animated
+                self.is_animated |= widget.is_animated
         for pane in (self.latent, self.editing.directions):
             if pane.take_entry():
                 self._submitted = None  # read the same file again, too
@@ -189,7 +193,7 @@ class Viewer(ABC):
         if self._section(ui, self.equivariance.title):
             with ui.blank(self._is_blank):
                 view = self.equivariance.draw(ui, view, result, elapsed_sec)
-            self._is_animated |= self.equivariance.is_animated
+            self.is_animated |= self.equivariance.is_animated
         if self._section(ui, self.performance.title):
             view = self.performance.draw(ui, view)
         if self._section(ui, self.capture.title):
@@ -212,10 +216,34 @@ class Viewer(ABC):
         if title in self.settings.folded:
             self.settings.folded.remove(title)
 
-    @property
-    def is_animated(self) -> bool:
-        """Whether the view changes all the time."""
-        return self._is_animated
+    # Frames and keys
+
+    def elapsed(self, interval_sec: float) -> float:
+        """Seconds by which animations go on, a time after the last frame."""
+        return min(interval_sec, MAX_STEP_SEC) if self._was_animated else 0.0
+
+    def end_frame(self, is_changing: bool) -> bool:
+        """End a frame, after the request for a picture; whether the next one shall follow at once.
+
+        Args:
+            is_changing: Whether the user goes on with the last change, see `History.note`.
+        """
+        self.history.note(self.view, is_changing or self.is_animated)
+        self._was_animated = self.is_animated
+        # Rendering gets the whole processor; a finished picture asks for a frame.
+        has_network = self.view.network is not None
+        return self.is_animated and has_network and not self.renderer.is_busy
+
+    def press(self, key: KeyPress) -> None:
+        """Do what a key of `viz.keys.COMMON` does."""
+        if key.ctrl and key.name in ("Z", "Y"):
+            self.undo(is_redo=key.name == "Y" or key.shift)
+        elif key.is_repeat or not key.ctrl:
+            return
+        elif key.name == "S":
+            self.capture.save_image(self.result)
+        elif key.name == "C" and key.shift:
+            self.capture.copy_command(self.result)
 
     # The picture
 
@@ -287,8 +315,9 @@ class Viewer(ABC):
                 self.report(f"Error: {result.details or result.error}")
         elif result.error is None and result.view.network is not None:
             self.settings.add_recent(result.view.network)
-            for path in filter(None, (result.view.latents, result.view.directions)):
-                self.settings.add_recent_file(path)
+            for field, path in result.view.files.items():
+                if field != "network":
+                    self.settings.add_recent_file(path)
         if result.notice is not None and (self.result is None or not self.result.notice):
             self.report(f"Warning: {result.notice}")
         self._is_blank = self._is_blank and result.network is None

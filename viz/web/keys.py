@@ -1,15 +1,15 @@
 """Keys of the page."""
 
+from viz.keys import COMMON, DRAG, PAN
+
 # What the help shows.
 KEYS = (
-    ("Drag in the picture", "move through the latents, or set points"),
+    DRAG,
     ("Wheel, two fingers", "zoom at the mouse"),
-    ("Drag with the right button", "move the enlarged picture"),
+    PAN,
     ("Double click, Ctrl + 0", "the whole picture"),
     ("Arrow keys", "the next seeds"),
-    ("Ctrl + S", "download the picture"),
-    ("Ctrl + Shift + C", "copy the gen_images.py command"),
-    ("Ctrl + Z, Ctrl + Y", "undo, redo changes of the view"),
+    *COMMON,
     ("F1", "this help"),
 )
 OF_UPLOADS = (("Drop a file on the page", "upload a network, latents or directions"),)

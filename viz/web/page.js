@@ -3,8 +3,10 @@
 
 const isFiles = (event) => [...event.dataTransfer.types].includes("Files");
 
+const uploader = () => document.querySelector(".viewer-upload input[type=file]");
+
 function mark(event, isOver) {
-  if (!isFiles(event)) return;
+  if (!isFiles(event) || !uploader()) return;
   event.preventDefault();
   document.body.classList.toggle("viewer-drop", isOver);
 }
@@ -13,7 +15,7 @@ addEventListener("dragover", (event) => mark(event, true));
 addEventListener("dragleave", (event) => mark(event, false));
 addEventListener("drop", (event) => {
   mark(event, false);
-  const input = document.querySelector(".viewer-upload input[type=file]");
+  const input = uploader();
   if (!input || !event.dataTransfer.files.length) return;
   input.files = event.dataTransfer.files;
   input.dispatchEvent(new Event("change"));

@@ -35,7 +35,8 @@ PANES_SEC = 0.1
 FULL_SEC = 1  # how often a page looks whether another one has gone
 LINK_SEC = 2  # least time between links in the address bar while the view changes
 THEMES = {None: "brightness_auto", True: "dark_mode", False: "light_mode"}  # icons; None: automatic
-INTRODUCTION = "Choose a network, upload one, or type its path or address among the controls."
+INTRODUCTION = "Choose a network, or type its name among the controls."
+OF_UPLOADS_TOO = "Choose a network, drop one on this page, or type its name among the controls."
 FULL = (
     "{} browsers show this viewer, which is the limit of --max-sessions. This page goes on as soon "
     "as one of them leaves."
@@ -108,9 +109,11 @@ class Page:
         upload = ui.upload(
             max_file_size=max_bytes,
             auto_upload=True,
-            on_begin_upload=lambda: self._say("the file is on its way …"),
+            on_begin_upload=lambda: self._say("uploading …"),
             on_upload=self._take_upload,
-            on_rejected=lambda: self._say(f"not uploaded: a file may have {size} (--max-upload)"),
+            on_rejected=lambda: self._say(
+                f"not uploaded: a file can be at most {size} (--max-upload)"
+            ),
         )
         upload.classes("viewer-upload hidden")
         hint = f"Upload a network, latents or directions ({', '.join(SUFFIXES)}), up to {size}"
@@ -126,7 +129,7 @@ class Page:
         if not is_needed:
             return
         with self._offers, ui.element("div"):
-            Text("p", INTRODUCTION)
+            Text("p", OF_UPLOADS_TOO if self._served.takes_uploads else INTRODUCTION)
             for title, names in offers(session.settings.recent, session.browse_dirs).items():
                 Text("h2", title)
                 for name in names:
@@ -211,9 +214,12 @@ class Page:
         """Draw what has changed; returns the seconds until the next frame, None for never."""
         session.take_result()
         session.performance.connection = self._connection()
-        elapsed_sec = session.elapsed()
+        elapsed_sec = session.elapsed(session.interval())
+        is_changing = self._toolkit.has_events
         sections = self._toolkit.frame(lambda ui: session.draw_panes(ui, elapsed_sec))
         next_sec = session.advance()
+        if is_changing:  # what was drawn before the changed control may be out of date
+            next_sec = 0.0
         self._picture.show(*session.picture())
         now = time.monotonic()
         if now < self._panes_due_sec:
@@ -231,11 +237,12 @@ class Page:
 
     def _connection(self) -> str:
         statistic = self._picture.statistic
+        if statistic.frames_per_sec == 0:
+            return "at rest"
         size = "" if statistic.reduction == 1 else f", 1/{statistic.reduction} of the size"
-        return (
-            f"{statistic.frames_per_sec:.0f} pictures/s, {statistic.kb_per_frame:.0f} kB, "
-            f"{statistic.answer_ms:.0f} ms, quality {statistic.quality}{size}"
-        )
+        pictures = f"{statistic.frames_per_sec:.0f} pictures/s of {statistic.kb_per_frame:.0f} kB"
+        latency = f"latency {statistic.answer_ms:.0f} ms"
+        return f"{pictures}, {latency}, quality {statistic.quality}{size}"
 
     # What the user does besides the panes
 
@@ -332,7 +339,7 @@ class Page:
         if await self._client.run_javascript(code, timeout=10) is not False:
             return
         with self._client, ui.dialog(value=True) as dialog, ui.card():
-            ui.label("Your browser lets only you copy; the text is:")
+            ui.label("This page may not use the clipboard. Copy the text yourself:")
             ui.textarea(value=text).props("readonly outlined autogrow").classes("w-96")
             ui.button("Close", on_click=dialog.close).props("flat no-caps")
         dialog.on("hide", dialog.delete)

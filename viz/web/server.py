@@ -57,13 +57,13 @@ def serve(
 
     listening = bind(options.host, options.port)
     browse_dirs = browse_dirs or browse.usual_folders()
-    named = [path for path in (*networks, view.latents, view.directions) if path is not None]
+    named = [*networks, *view.files.values()]
     served = Served(
         options,
         networks,
         view,
         browse_dirs,
-        SharedRenderer(device, False, browse_dirs),
+        SharedRenderer(device, allow_untrusted=False, dataset_dirs=browse_dirs),
         Uploads(options.max_upload_bytes),
         Places(browse_dirs, named, options.allow_addresses),
     )

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -23,7 +23,6 @@ from viz.web import simple_panes
 from web_utils.overlay import Axes, Overlay
 
 QUIET_SEC = 0.4  # changes of the view that follow one another faster are one step
-MAX_STEP_SEC = 0.5  # largest step of animations, which wait for slow pictures
 
 log = logging.getLogger(__name__)
 
@@ -80,7 +79,6 @@ class Session(Viewer):
         self._last_frame_sec = time.monotonic()
         self._last_change_sec = 0.0
         self._shown_view = self.view
-        self._was_animated = False
         self._mask: tuple[FrozenArray, np.ndarray] | None = None  # the last one, and its values
         self.is_held = False
         if networks:
@@ -113,10 +111,9 @@ class Session(Viewer):
         """Request a picture if the view has changed, and if its files may be opened."""
         wanted = rendered(self.view)
         if wanted.network is not None and not self.is_submitted(wanted):
-            for path in (wanted.network, wanted.latents, wanted.directions):
+            for path in wanted.files.values():
                 try:
-                    if path is not None:
-                        self._files.check(path)
+                    self._files.check(path)
                 except InputError as error:
                     self.refuse(wanted, str(error))
                     return False
@@ -139,11 +136,10 @@ class Session(Viewer):
         else:
             super().draw_panes(ui, elapsed_sec)
 
-    def elapsed(self) -> float:
-        """Seconds by which animations go on in this frame; call it once a frame."""
-        now, before = time.monotonic(), self._last_frame_sec
-        self._last_frame_sec = now
-        return min(now - before, MAX_STEP_SEC) if self._was_animated else 0.0
+    def interval(self) -> float:
+        """Seconds since the last call."""
+        before, self._last_frame_sec = self._last_frame_sec, time.monotonic()
+        return self._last_frame_sec - before
 
     def advance(self) -> float | None:
         """Let the picture follow the view, once the panes are drawn.
@@ -156,9 +152,7 @@ class Session(Viewer):
         now = time.monotonic()
         if self.view != self._shown_view:
             self._shown_view, self._last_change_sec = self.view, now
-        self.history.note(self.view, self.is_held or not self.is_quiet)
-        self._was_animated = self.is_animated
-        if self.is_animated and self.view.network is not None and not self.renderer.is_busy:
+        if self.end_frame(self.is_held or not self.is_quiet):
             return 0.0
         waits_sec = []
         if self.renderer.is_busy and not self.is_late:
@@ -205,13 +199,8 @@ class Session(Viewer):
 
     def press(self, key: KeyPress) -> None:
         """Do what a key of `viz.web.keys` does."""
-        if key.ctrl and key.name in ("Z", "Y"):
-            self.undo(is_redo=key.name == "Y" or key.shift)
-        elif key.ctrl and key.name == "S" and not key.is_repeat:
-            self.capture.save_image(self.result)
-        elif key.ctrl and key.shift and key.name == "C" and not key.is_repeat:
-            self.capture.copy_command(self.result)
-        elif key.name in STEPS and not key.ctrl and self.view.latents is None:
+        super().press(key)
+        if key.name in STEPS and not key.ctrl and self.view.latents is None:
             dx, dy = STEPS[key.name]
             x, y = np.rint(self.view.x) + dx, np.rint(self.view.y) + dy
             self.view = replace(self.view, x=float(x), y=float(y))
@@ -219,12 +208,8 @@ class Session(Viewer):
     def link(self) -> tuple[str, list[str]]:
         """The link of the view, and what it leaves out."""
         view, left_out = self.view, view_link.left_out(self.view)
-        uploaded = {
-            path
-            for path in (view.network, view.latents, view.directions)
-            if path is not None and self._files.is_uploaded(path)
-        }
-        if self._is_simple or view.network in uploaded:
+        uploaded = {path for path in view.files.values() if self._files.is_uploaded(path)}
+        if view.network in uploaded:
             view = replace(view, network=None)
         if view.latents in uploaded:
             view = replace(view, latents=None, latent_idx=0)
@@ -232,6 +217,8 @@ class Session(Viewer):
             view = replace(view, directions=None, amounts=(), direction_layers=None)
         if uploaded:
             left_out = [*left_out, "what was uploaded"]
+        if self._is_simple:  # the paths of the server are no business of visitors
+            view = replace(view, network=None)
         return view_link.to_link(view), left_out
 
     def follow_link(self, link: str) -> bool:
@@ -244,16 +231,8 @@ class Session(Viewer):
             return False
         first = self._first_view
         if self._is_simple:
-            self.view = replace(
-                first,
-                x=view.x,
-                y=view.y,
-                class_idx=view.class_idx,
-                truncation_psi=view.truncation_psi,
-                truncation_cutoff=view.truncation_cutoff,
-                amounts=view.amounts,
-                direction_layers=view.direction_layers,
-            )
+            kept: dict[str, Any] = {name: getattr(view, name) for name in simple_panes.FIELDS}
+            self.view = replace(first, **kept)
         else:
             network = view.network
             self.view = replace(view, network=None)

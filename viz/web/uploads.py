@@ -17,8 +17,8 @@ from pathlib import Path
 
 from dnnlib.errors import InputError
 from dnnlib.text import one_line
+from viz.web.places import SUFFIXES
 
-SUFFIXES = (".pkl", ".safetensors", ".npz", ".pt")
 MAX_NAME = 60  # characters of the name on disk
 FILES_OF_SESSION = 2  # of the largest size, or more of smaller ones
 FILES_OF_ALL = 4
@@ -127,16 +127,16 @@ class SessionUploads:
         if most == 0:
             raise InputError(f"{shown}: this server takes no files (--max-upload=0)")
         if size > most:
-            raise InputError(f"{shown}: a file may have {_megabytes(most)} (--max-upload)")
+            raise InputError(f"{shown}: a file can be at most {_megabytes(most)} (--max-upload)")
         if self._num_bytes > FILES_OF_SESSION * most:
             raise InputError(
-                f"{shown}: your files may have {_megabytes(FILES_OF_SESSION * most)} together; "
-                "open the page anew to begin without them"
+                f"{shown}: your files can be at most {_megabytes(FILES_OF_SESSION * most)} "
+                "together; open the page anew to begin without them"
             )
         if self._uploads.num_bytes > FILES_OF_ALL * most:
             raise InputError(
-                f"{shown}: the files of all visitors may have {_megabytes(FILES_OF_ALL * most)} "
-                "together; try again when others have left"
+                f"{shown}: the files of all visitors can be at most "
+                f"{_megabytes(FILES_OF_ALL * most)} together; try again when others have left"
             )
 
 

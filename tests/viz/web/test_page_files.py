@@ -120,7 +120,7 @@ def test_uploads(visit, start_server, files, tmp_path):
 
     (tmp_path / "large.pkl").write_bytes(bytes(2**20 + 1))
     upload(visitor, tmp_path / "large.pkl")
-    visitor.says("a file may have 1 MB")
+    visitor.says("a file can be at most 1 MB")
     (tmp_path / "a.txt").write_text("no network")
     upload(visitor, tmp_path / "a.txt")
     visitor.says("a.txt: the name of a file must end in")

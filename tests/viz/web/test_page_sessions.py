@@ -1,4 +1,4 @@
-"""Sessions of the page of the viewer: links, keys, tokens, several browsers, lost servers, phones."""
+"""Sessions of the viewer's page: links, keys, tokens, several browsers, lost servers, phones."""
 
 import re
 from dataclasses import replace
@@ -228,9 +228,11 @@ def test_an_idle_page_sends_and_draws_nothing(visitor):
     visitor.run(
         "window.messages = []; window.socket.onAny((name) => messages.push(name));"
         "const { socket } = getElement("
-        "Number(document.querySelector('.picture-canvas').closest('.viewer-main > *').id.slice(1))).link;"
+        "Number(document.querySelector('.picture-canvas').closest('.viewer-main > *').id.slice(1))"
+        ").link;"
         "socket.addEventListener('message', ({ data }) => data !== '{}' && messages.push(data));"
-        "window.beats = 0; socket.addEventListener('message', ({ data }) => (beats += data === '{}'));"
+        "window.beats = 0;"
+        "socket.addEventListener('message', ({ data }) => (beats += data === '{}'));"
     )
     wait_for(lambda: visitor.run("return beats") >= 1)  # every four seconds
     assert visitor.run("return messages") == []
@@ -244,7 +246,8 @@ def test_texts_are_never_cut(visitor):
     visitor.says("is outside of --browse-dir")
     (status,) = visitor.all(".picture-status")
     sizes = visitor.run(
-        "const s = arguments[0]; return [s.scrollWidth - s.clientWidth, s.scrollHeight - s.clientHeight]",
+        "const s = arguments[0];"
+        "return [s.scrollWidth - s.clientWidth, s.scrollHeight - s.clientHeight]",
         status,
     )
     assert sizes == [0, 0] and re.search(r"visitors may open files in \S+$", visitor.status)

@@ -102,7 +102,7 @@ def test_a_large_file_is_refused_before_it_ends(uploads):
             yield taken[-1]
 
     session = uploads.begin_session()
-    with pytest.raises(InputError, match=r"big.pkl: a file may have .* MB \(--max-upload\)"):
+    with pytest.raises(InputError, match=r"big.pkl: a file can be at most .* MB \(--max-upload\)"):
         asyncio.run(session.save("big.pkl", endless()))
     assert len(taken) == 4
     assert (files_of(uploads), len(session), uploads.num_bytes) == ([], 0, 0)

@@ -43,7 +43,8 @@ READ_PLACE = """
 const canvas = document.querySelector(".picture-canvas");
 const { size, area } = getElement(Number(canvas.closest(".viewer-main > *").id.slice(1))).shown();
 const box = canvas.getBoundingClientRect();
-const scale = Math.floor(Math.min((area.right - area.left) / size[0], (area.bottom - area.top) / size[1]));
+const [width, height] = [area.right - area.left, area.bottom - area.top];
+const scale = Math.floor(Math.min(width / size[0], height / size[1]));
 return [box.left + (area.left + area.right - size[0] * scale) / 2,
   box.top + (area.top + area.bottom - size[1] * scale) / 2, scale];
 """
