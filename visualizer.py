@@ -33,7 +33,7 @@ MAX_UPLOAD_MB = 2**20
     metavar="DIR",
     default="screenshots",
     show_default=True,
-    help="Folder for saved pictures.",
+    help="Folder for pictures that the window saves.",
 )
 @click.option(
     "--browse-dir",
@@ -174,6 +174,8 @@ def main(
     )
     if latents is not None and (seed != 0 or trunc != 1 or class_idx is not None):
         warnings.warn("--seed, --class and --trunc have no effect with --latents", stacklevel=1)
+    if simple and not paths:
+        raise click.UsageError("Name the network that --simple is to show.")
     if screenshot is not None and not paths and view != View():
         raise click.UsageError("Name the network that --screenshot is to show.")
     if serve:

@@ -165,9 +165,10 @@ class Page:
     async def _show_session(self) -> None:
         """Draw frames until the page goes."""
         async with self._begin() as session:
-            link = await self._client.run_javascript("return location.hash", timeout=10)
-            if isinstance(link, str) and len(link) > 1:
-                self._follow_link(session, link)
+            with contextlib.suppress(TimeoutError):  # the browser is slow; its first view comes
+                link = await self._client.run_javascript("return location.hash", timeout=30)
+                if isinstance(link, str) and len(link) > 1:
+                    self._follow_link(session, link)
             while not self._is_gone:
                 self._wake.clear()
                 next_sec = self._frame(session)
@@ -184,31 +185,27 @@ class Page:
     async def _begin(self) -> AsyncIterator[Session]:
         """Begin the session, and end it."""
         served, loop = self._served, asyncio.get_running_loop()
-        served.num_sessions += 1
-        self._uploads = served.uploads.begin_session()
 
         def wake() -> None:  # in another thread
             with contextlib.suppress(RuntimeError):  # the server has ended
                 loop.call_soon_threadsafe(self._wake.set)
 
-        renderer = served.renderer.session(wake)
-        self._session = Session(
-            renderer,
-            Downloads(lambda name, content: self._client.download(content, name)),
-            VisitorFiles(served.places, self._uploads),
-            networks=served.networks,
-            view=served.view,
-            browse_dirs=served.browse_dirs,
-            is_simple=served.options.simple,
-            request_frame=self._wake.set,
-            copy=lambda text: background_tasks.create(self._copy(text)),
-        )
-        try:
+        with contextlib.ExitStack() as stack:  # gives back what it has got, whatever fails
+            stack.enter_context(served.place())
+            self._uploads = stack.enter_context(contextlib.closing(served.uploads.begin_session()))
+            renderer = stack.enter_context(contextlib.closing(served.renderer.session(wake)))
+            self._session = Session(
+                renderer,
+                Downloads(lambda name, content: self._client.download(content, name)),
+                VisitorFiles(served.places, self._uploads),
+                networks=served.networks,
+                view=served.view,
+                browse_dirs=served.browse_dirs,
+                is_simple=served.options.simple,
+                request_frame=self._wake.set,
+                copy=lambda text: background_tasks.create(self._copy(text)),
+            )
             yield self._session
-        finally:
-            served.num_sessions -= 1
-            renderer.close()
-            self._uploads.close()
 
     def _frame(self, session: Session) -> float | None:
         """Draw what has changed; returns the seconds until the next frame, None for never."""

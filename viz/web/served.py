@@ -1,6 +1,7 @@
 """What all pages of a server share."""
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -34,6 +35,15 @@ class Served:
     uploads: Uploads
     places: Places
     num_sessions: int = field(default=0, init=False)
+
+    @contextlib.contextmanager
+    def place(self) -> Iterator[None]:
+        """Count a session."""
+        self.num_sessions += 1
+        try:
+            yield
+        finally:
+            self.num_sessions -= 1
 
     @property
     def is_full(self) -> bool:

@@ -22,6 +22,7 @@ from viz.viewer import PATIENCE_SEC, Viewer, ViewRenderer
 from viz.web import simple_panes
 from web_utils.overlay import Axes, Overlay
 
+HIDDEN = "-"  # in links, in place of a path
 QUIET_SEC = 0.4  # changes of the view that follow one another faster are one step
 
 log = logging.getLogger(__name__)
@@ -72,6 +73,7 @@ class Session(Viewer):
         self._copy = copy
         self._files = files
         self._is_simple = is_simple
+        self._refused: tuple[View, str] | None = None  # a view that may not be rendered, and why
         settings = Settings(recent=list(networks))
         super().__init__(settings, store, view=view, browse_dirs=browse_dirs, has_window=False)
         self.renderer = renderer
@@ -111,13 +113,22 @@ class Session(Viewer):
         """Request a picture if the view has changed, and if its files may be opened."""
         wanted = rendered(self.view)
         if wanted.network is not None and not self.is_submitted(wanted):
+            self._refused = None
             for path in wanted.files.values():
                 try:
                     self._files.check(path)
                 except InputError as error:
-                    self.refuse(wanted, str(error))
+                    self._refused = (wanted, str(error))
+                    self.refuse(*self._refused)
                     return False
         return super().submit()
+
+    def take_result(self) -> bool:
+        """Take the next result, and return whether there was one."""
+        has_come = super().take_result()
+        if has_come and self._refused is not None and rendered(self.view) == self._refused[0]:
+            self.refuse(*self._refused)  # the result of a view before comes late
+        return has_come
 
     def _is_refused(self, path: str) -> bool:
         try:
@@ -199,7 +210,8 @@ class Session(Viewer):
 
     def press(self, key: KeyPress) -> None:
         """Do what a key of `viz.web.keys` does."""
-        super().press(key)
+        if not (self._is_simple and key.name == "C"):  # a command has the paths of the server
+            super().press(key)
         if key.name in STEPS and not key.ctrl and self.view.latents is None:
             dx, dy = STEPS[key.name]
             x, y = np.rint(self.view.x) + dx, np.rint(self.view.y) + dy
@@ -218,7 +230,8 @@ class Session(Viewer):
         if uploaded:
             left_out = [*left_out, "what was uploaded"]
         if self._is_simple:  # the paths of the server are no business of visitors
-            view = replace(view, network=None)
+            hidden: dict[str, Any] = dict.fromkeys(view.files, HIDDEN)
+            view = replace(view, **{**hidden, "network": None})
         return view_link.to_link(view), left_out
 
     def follow_link(self, link: str) -> bool:

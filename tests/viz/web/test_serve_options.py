@@ -40,12 +40,18 @@ def test_defaults_are_for_this_machine_alone(served):
 def test_options_reach_the_server(served, tmp_path):
     run(
         "--serve", "--host=0.0.0.0", "--port=0", "--quality=70", "--max-sessions=2",
-        "--max-upload=5", "--simple", f"--browse-dir={tmp_path}",
+        "--max-upload=5", "--simple", f"--browse-dir={tmp_path}", "net.pkl",
     )  # fmt: skip
     ((options, networks, _, browse_dirs, _),) = served
     assert options.token is not None and len(options.token) == 43
     assert options == ServeOptions("0.0.0.0", 0, 70, 2, 5 * 2**20, options.token, True)
-    assert (networks, browse_dirs) == ([], (tmp_path,))
+    assert (networks, browse_dirs) == (["net.pkl"], (tmp_path,))
+
+
+def test_simple_shows_a_network_that_is_named(served):
+    result = run("--serve", "--simple")
+    assert result.exit_code == 2 and "Name the network that --simple is to show." in result.output
+    assert served == []
 
 
 @pytest.mark.parametrize(

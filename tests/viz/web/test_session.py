@@ -1,6 +1,6 @@
 """The viewer of one browser, without a page and without NiceGUI."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 
@@ -165,6 +165,39 @@ def test_simple_has_few_controls_and_no_others_by_link(network, folder):
     visitor.settle()
     assert visitor.session.view == View(network=network, x=4, truncation_psi=0.5)
     assert visitor.session.link()[0] == "seed=4&trunc=0.5"  # no path of the server
+
+
+def test_links_of_simple_hold_no_paths(network, tmp_path):
+    view = View(directions="secret.npz", amounts=(("pc1", 2.0),))
+    visitor = Visitor(network, is_simple=True, view=view)
+    link, _ = visitor.session.link()
+    assert "secret" not in link and network not in link
+    visitor.session.view = replace(visitor.session.view, amounts=())
+    assert visitor.session.follow_link(f"#{link}")
+    assert visitor.session.view == replace(view, network=network)
+
+
+def test_simple_animates(network):
+    visitor = Visitor(network, is_simple=True)
+    visitor.settle()
+    visitor.toolkit.send("/##animate latent", True)
+    visitor.settle()
+    assert visitor.session.elapsed(0.2) == 0.2
+
+
+def test_a_late_picture_does_not_hide_a_refusal(visitor):
+    late = visitor.session.result
+    visitor.session.view = replace(visitor.session.view, latents="secret/file")
+    visitor.settle()
+    visitor.session.renderer.poll = lambda: late
+    assert visitor.session.take_result()
+    assert visitor.session.picture()[1].message == "secret/file is outside"
+
+
+def test_files_of_a_view_are_all_fields_with_paths():
+    paths = {field.name for field in fields(View) if field.type == str | None} - {"layer"}
+    view = View(**dict.fromkeys(paths, "x"))
+    assert view.files == dict.fromkeys(paths, "x") and len(paths) == 3
 
 
 def test_arrows_go_to_the_next_seeds_and_ctrl_z_back(visitor, monkeypatch):
