@@ -14,6 +14,7 @@ from web_utils.toolkit import WebToolkit
 from web_utils.tree import Section
 
 STYLE = Path(__file__).with_name("panes.css")
+PRIMARY = "#1565c0"  # a blue on which white text is easy to read, and which is so on white
 
 
 class Panes:
@@ -28,6 +29,7 @@ class Panes:
 
     def __init__(self, toolkit: WebToolkit, on_event: Callable[[], None]) -> None:
         ui.add_css(STYLE)
+        ui.colors(primary=PRIMARY)
         self._toolkit = toolkit
         self._on_event = on_event
         self._hand = Hand(self._send, toolkit.is_waiting)

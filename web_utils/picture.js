@@ -1,16 +1,18 @@
-// The live picture: a canvas, a line of status beneath, a button for the full screen.
+// The live picture: a canvas, texts over it, a line of status beneath, a button for the full screen.
 //
-// The parts, from the ground up: picture_placement (where the picture is), picture_text,
-// picture_axes and picture_painting (draw), picture_link (web socket), picture_gestures and
-// picture_keys (input).
+// The parts, from the ground up: picture_placement (where the picture is), picture_axes and
+// picture_painting (draw), picture_link (web socket), picture_gestures and picture_keys (input).
 
 import { FITTED, place } from "picture_placement";
-import { ERROR_COLOR } from "picture_text";
 import { imageArea, paint } from "picture_painting";
 import { Link } from "picture_link";
 import { Gestures } from "picture_gestures";
 import { chord, readKey } from "picture_keys";
 
+const ERROR_COLOR = "rgb(255, 115, 102)"; // on dark ground
+const STRIPE = `color: ${ERROR_COLOR}; background: rgba(26, 13, 13, 0.9); padding: 0.5em 0.8em; border-radius: 0.5em`;
+// Text that can be selected, and wraps: a path anywhere.
+const TEXT = "white-space: pre-wrap; overflow-wrap: anywhere; user-select: text; cursor: text; pointer-events: auto";
 const DARK = { background: "#0f0f12", ink: "#bfbfc7", error: ERROR_COLOR };
 const LIGHT = { background: "#ececef", ink: "#3c3c44", error: "#b3261e" };
 
@@ -21,14 +23,23 @@ export default {
         <canvas ref="canvas" class="picture-canvas"
           style="position: absolute; inset: 0; width: 100%; height: 100%; touch-action: none;
             image-rendering: pixelated; outline: none; user-select: none"></canvas>
+        <div :style="{ fontSize: em + 'px' }" style="position: absolute; inset: 0; padding: 1em; display: flex;
+          overflow: auto; line-height: 1.35; text-align: center; pointer-events: none">
+          <div style="margin: auto; max-width: min(40em, 100%); ${TEXT}">
+            <div v-if="isError" class="picture-error" role="alert" :style="{ color: colors.error }">{{ message }}</div>
+            <div class="picture-message" role="status">{{ isError ? "" : message }}</div>
+          </div>
+        </div>
+        <div :style="{ fontSize: em + 'px' }" role="status" style="position: absolute; inset: auto 0 1em; max-height: 100%;
+          display: flex; justify-content: center; line-height: 1.35; text-align: center; pointer-events: none">
+          <div v-if="notice" class="picture-notice" style="max-width: min(40em, 90%); ${STRIPE}; ${TEXT}">{{ notice }}</div>
+        </div>
         <div v-if="!isConnected" class="picture-lost" role="alert"
-          style="position: absolute; left: 50%; top: 1em; transform: translateX(-50%); max-width: 90%;
-            padding: 0.5em 0.8em; border-radius: 0.5em; background: rgba(26, 13, 13, 0.9)"
-          :style="{ color: lostColor }">The connection is lost; trying again …</div>
+          style="position: absolute; left: 50%; top: 1em; transform: translateX(-50%); max-width: 90%; ${STRIPE}">The connection is lost; trying again …</div>
         <button v-if="canFill" class="picture-full" type="button" @click="toggleFull"
           :title="isFull ? 'Leave the full screen' : 'Full screen'" :aria-label="isFull ? 'Leave the full screen' : 'Full screen'"
           style="position: absolute; right: 0.4em; top: 0.4em; width: 2em; height: 2em; padding: 0;
-            opacity: 0.7; cursor: pointer; border: 0; border-radius: 0.3em; background: rgba(127, 127, 127, 0.25); color: inherit">
+            cursor: pointer; border: 0; border-radius: 0.3em; background: rgba(0, 0, 0, 0.5); color: white">
           <svg viewBox="0 0 16 16" width="60%" style="margin: auto; display: block" fill="none" stroke="currentColor"
             stroke-width="1.6"><path :d="isFull ? 'M6 1v5H1M10 1v5h5M6 15v-5H1M10 15v-5h5' : 'M1 6V1h5M15 6V1h-5M1 10v5h5M15 10v5h-5'" /></svg>
         </button>
@@ -55,7 +66,9 @@ export default {
       isFull: false,
       canFill: Boolean(document.fullscreenEnabled),
       zoomNote: "",
-      lostColor: ERROR_COLOR,
+      message: "", // in place of the picture
+      isError: false,
+      notice: "", // at its lower edge
     };
   },
   computed: {
@@ -141,6 +154,7 @@ export default {
       this.frame = { header, bitmaps: { ...before, ...bitmaps } };
       return new Promise((resolve) => {
         requestAnimationFrame(() => {
+          ({ message: this.message, isError: this.isError, notice: this.notice } = header.overlay);
           this.draw();
           resolve();
         });
@@ -150,7 +164,7 @@ export default {
     draw() {
       const { canvas } = this.$refs;
       if (!this.frame || !canvas || canvas.width === 0 || canvas.height === 0) return;
-      paint(canvas, this.frame, this.zoom, this.em * this.density, this.colors);
+      paint(canvas, this.frame, this.zoom, this.em * this.density, this.colors.ink);
       this.noteZoom();
     },
 

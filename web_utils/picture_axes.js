@@ -1,7 +1,5 @@
 // Axes and colour bar of a spectrum; the rules are those of viz/spectrum_axes.py.
 
-import { setFont } from "picture_text";
-
 const MARGIN_EMS = { left: 4.5, top: 0.8, right: 6.5, bottom: 3.2 }; // around the spectrum
 const BAR_EMS = 1; // width of the colour bar
 const LINE_EMS = 1.2;
@@ -25,7 +23,7 @@ export function drawAxes(context, axes, size, area, whole, em, ink) {
   const right = Math.min(area.right, whole.left + whole.width);
   const bottom = Math.min(area.bottom, whole.top + whole.height);
   if (right <= left || bottom <= top) return;
-  setFont(context, em);
+  context.font = `${em}px Roboto, system-ui, sans-serif`;
   context.strokeStyle = context.fillStyle = ink;
   context.lineWidth = Math.max(Math.round(em / 15), 1);
   context.strokeRect(left - 0.5, top - 0.5, right - left + 1, bottom - top + 1);

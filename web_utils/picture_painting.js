@@ -1,13 +1,10 @@
-// Draws a picture and all that belongs to it on a canvas. Lengths are in pixels of the display.
+// Draws a picture and all that belongs to it, except texts, on a canvas. Lengths are in pixels of the display.
 
 import { place } from "picture_placement";
 import { drawAxes, innerArea } from "picture_axes";
-import { ERROR_COLOR, drawCentered } from "picture_text";
 
 const [POINT, TARGET] = ["rgb(242, 64, 51)", "rgb(64, 140, 255)"];
 const [WAY, EDGE] = ["rgba(255, 255, 255, 0.9)", "rgba(0, 0, 0, 0.8)"];
-const NOTICE_BACKGROUND = "rgba(26, 13, 13, 0.9)"; // readable on any picture
-const NOTICE_EMS = 5; // height of the stripe for notices, at the lower edge of the picture
 const RADIUS_EMS = 0.32; // of points
 const GAP_EMS = 0.4; // between the other picture and the image
 
@@ -19,27 +16,18 @@ export function imageArea(canvas, header, em) {
   return axes ? innerArea(area, em) : area;
 }
 
-// Draw a frame {header, bitmaps} in colors {ink, error}.
-export function paint(canvas, frame, zoom, em, colors) {
+// Draw a frame {header, bitmaps}, with axes in the colour of the ink.
+export function paint(canvas, frame, zoom, em, ink) {
   const context = canvas.getContext("2d");
   context.clearRect(0, 0, canvas.width, canvas.height);
   const { header, bitmaps } = frame;
-  const { overlay } = header;
-  if (overlay.message) {
-    const color = overlay.isError ? colors.error : colors.ink;
-    drawCentered(context, overlay.message, wholeArea(canvas), em, color);
-    return;
-  }
+  if (header.overlay.message) return; // it stands in place of the picture
   if (bitmaps.target) {
     const left = { ...wholeArea(canvas), right: (canvas.width - GAP_EMS * em) / 2 };
     const { width, height } = bitmaps.target;
     drawBitmap(context, bitmaps.target, place([width, height], left, { scale: null }));
   }
-  if (bitmaps.image) drawImage(context, frame, imageArea(canvas, header, em), zoom, em, colors.ink);
-  if (overlay.notice) {
-    const low = { ...wholeArea(canvas), top: canvas.height - NOTICE_EMS * em };
-    drawCentered(context, overlay.notice, low, em, ERROR_COLOR, NOTICE_BACKGROUND);
-  }
+  if (bitmaps.image) drawImage(context, frame, imageArea(canvas, header, em), zoom, em, ink);
 }
 
 function drawImage(context, { header, bitmaps }, area, zoom, em, ink) {

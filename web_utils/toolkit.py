@@ -18,6 +18,7 @@ a browser, so they are checked: a wrong one is dropped with a warning.
 """
 
 import logging
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -29,7 +30,6 @@ from web_utils import untrusted
 from web_utils.number_form import parse_form
 from web_utils.tree import Control, Kind, Row, Section, Value
 
-ROW_EMS = 22  # width of a row beside the column of labels, where the page has no say
 MAX_FOUND = 200  # options of a searched list at a time
 MAX_FRAMES = 4  # until the values on screen are up to date
 MIN_EMS = 2  # of a control that takes the remaining width
@@ -153,8 +153,8 @@ class WebToolkit:
         self._rest = rest_ems
 
     def share(self, count: int) -> float:
-        """Width of one of `count` buttons that fill a row together."""
-        return _Share(ROW_EMS / count)
+        """No limit: the page divides a row equally among the buttons without one."""
+        return math.inf
 
     def text(self, message: str) -> None:
         """A faint line of text."""
@@ -226,6 +226,7 @@ class WebToolkit:
         num_columns: int,
     ) -> list[bool]:
         """Which of the toggles are pressed now."""
+        self.label("")
         with self._grid(f"##toggles from {''.join(names[:1])}", num_columns):
             return [
                 self._flag(self._add("toggle", name, is_on, tooltip=tooltip, color=color))
@@ -437,7 +438,7 @@ class WebToolkit:
         """The width of the next control, and whether it fills the row."""
         asked, self._width = self._width, None
         rest, self._rest = self._rest, None
-        if isinstance(width, _Share):
+        if width == math.inf:
             return None, True
         if rest is None:
             return (width if asked is None else asked), False
@@ -555,10 +556,6 @@ class WebToolkit:
 
 def _drawable_cells(rows: Sequence[Sequence[str]]) -> tuple[tuple[str, ...], ...]:
     return tuple(tuple(map(drawable, row)) for row in rows)
-
-
-class _Share(float):
-    """A width that stands for an equal part of what the row has."""
 
 
 @dataclass

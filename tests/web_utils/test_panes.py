@@ -369,6 +369,21 @@ def test_nothing_overflows(person, width, is_phone):
     assert right <= width
 
 
+def test_a_finger_finds_a_slider_beside_its_number(person):
+    person.open(390, 844, is_phone=True)
+    slider, number = (person.find("Latent/##speed", inner) for inner in (".q-slider", "input"))
+    assert slider.rect["width"] > 80 and number.rect["width"] > 100
+
+
+@pytest.mark.parametrize("is_dark", [False, True], ids=["light", "dark"])
+def test_a_pressed_toggle_is_easy_to_read(person, is_dark):
+    person.open(query="dark=true" if is_dark else "")
+    style = "const style = getComputedStyle(arguments[0]); return [style.color, style.background];"
+    toggle = person.find("Other/0##mix", "button")
+    wait_for(lambda: "rgb(21, 101, 192)" in person.run(style, toggle)[1])
+    assert person.run(style, toggle)[0] == "rgb(255, 255, 255)"  # a contrast of 5.7
+
+
 def test_every_control_has_a_name_for_people_who_hear_the_page(person):
     person.click("Latent/##animate")
     person.find("Latent/##speed 2/0")

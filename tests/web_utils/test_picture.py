@@ -257,14 +257,37 @@ def test_other_picture_stands_at_the_left_and_axes_around(page):
 def test_messages_stand_in_place_of_the_picture_and_notices_over_it(page):
     page.show("a", SMALL)
     wait_for_picture(page, "a", SMALL)
-    page.show("a", None, message="No picture: net.pkl: no such file", is_error=True)
-    wait_for(lambda: not page.pixels("a")[TOP + 20, LEFT + 20, 3], "no picture")
-    colors = page.pixels("a").reshape(-1, 4)
-    assert any(is_near(color, (179, 38, 30)) for color in colors[colors[:, 3] == 255])
+    texts = """
+        const texts = [...document.querySelectorAll(`.a [role=${arguments[0]}]`)];
+        return texts.map((element) => element.textContent).join("")"""
+
+    def told(role: str) -> str:
+        return page.script(texts, role)
+
+    page.show("a", None, message="Loading …")
+    wait_for(lambda: told("status") == "Loading …", "a message")
+    wait_for(lambda: not page.pixels("a")[..., 3].any(), "no picture")
+    error = f"No picture: {'long/' * 50}net.pkl: no such file"
+    page.show("a", None, message=error, is_error=True)
+    wait_for(lambda: told("alert") == error and not told("status"), "an error")
+    left, right, lines, selected = page.script(
+        """
+        const element = document.querySelector(".a [role=alert]");
+        const { left, right, height } = element.getBoundingClientRect();
+        getSelection().selectAllChildren(element);
+        return [left, right, height / 20.25, getSelection().toString()];
+        """
+    )
+    assert 0 < left < right < 500 and left == pytest.approx(500 - right, abs=1) and lines > 3
+    assert selected == error
     page.show("a", SMALL, notice="the process has ended; this picture is the last one")
-    lower = slice(579 - 75, 579)
-    wait_for(lambda: is_near(page.pixels("a")[lower].min((0, 1)), (5, 0, 0)), "a dark stripe")
-    wait_for(lambda: page.pixels("a")[TOP + 20, LEFT + 20, 3], "the picture")
+    wait_for(lambda: "has ended" in told("status") and not told("alert"), "a notice")
+    wait_for_picture(page, "a", SMALL)
+    top, bottom = page.script(
+        "const { top, bottom } = document.querySelector('.picture-notice').getBoundingClientRect();"
+        "return [top, bottom]"
+    )
+    assert 500 < top < bottom < 579
 
 
 def test_broken_socket_is_said_and_replaced_and_the_button_released(page):

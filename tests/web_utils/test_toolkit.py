@@ -142,7 +142,9 @@ def test_toggles_are_a_grid_and_each_has_its_own_event():
     toolkit.send("Pane/2##mix", True)
     (section,) = toolkit.frame(draw)
     assert returned == [[True, False, False], [False, False, True]]
-    (grid,) = section.rows[0].controls
+    (row,) = section.rows
+    (grid,) = row.controls
+    assert row.label == ""  # beside the column of labels
     assert [child.name for child in grid.children] == ["0", "1", "2"] and grid.num_columns == 2
 
 

@@ -167,7 +167,6 @@ class Toy:
                     s.mixed[i] = not is_on
             tk.same_line()
         self.clicked(tk.button("None##mixing", 3), "none")
-        tk.label("")
         names = [f"{i}##mix" for i in range(14)]
         colors = [COLORS[i // 5] for i in range(14)]
         s.mixed = tk.toggles(names, s.mixed, [f"style {i}" for i in range(14)], colors, 9)
