@@ -88,6 +88,20 @@ def opened(data):
     return picture.format, pixels[..., None] if pixels.ndim == 2 else pixels
 
 
+def test_an_unchanged_picture_is_not_sent_again():
+    image = sample(0, 64, 64)
+    shown = [Overlay(notice="a"), Overlay(notice="a"), Overlay(notice="b"), Overlay(notice="b")]
+
+    async def scene(stream, browser):
+        for count, overlay in enumerate(shown):
+            stream.put(image, overlay)
+            await until(lambda count=count: len(browser.frames) > count // 2)
+        await asyncio.sleep(2 * REST_SEC)
+
+    notices = [header["overlay"]["notice"] for header, *_ in play(scene).frames]
+    assert notices == ["a", "b"]
+
+
 @pytest.mark.parametrize("channels", [1, 3, 4])
 @pytest.mark.parametrize("size", [(256, 256), (96, 33), (65, 1), (64, 64), (1, 1)])
 def test_resting_picture_is_exact(size, channels):

@@ -1,7 +1,8 @@
 """The toolkit of the browser, without a browser: what panes get, and the tree that is shown."""
 
+import json
 import math
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 
@@ -568,3 +569,24 @@ def test_indices_are_checked_against_the_options_that_are_drawn_now():
     del options[1:]
     toolkit.frame(draw)
     assert returned == [0, 0]
+
+
+def test_names_that_are_not_unicode_become_escapes_and_texts_stay_unless_they_are_typed():
+    toolkit, name, shown = WebToolkit(), "caf\udce9", "caf\\udce9"
+    typed = []
+
+    def draw(ui):
+        ui.label(name, name)
+        typed.append(ui.input_text("##path", name, tooltip=name))
+        ui.choice(f"##{name}", 0, [name])
+        ui.table("table", [("Name", 1)], [[name]], None)
+        ui.text(name)
+
+    (section,) = toolkit.frame(draw)
+    json.dumps(asdict(section), ensure_ascii=False).encode()
+    assert section.rows[0].label == section.rows[0].controls[0].value == shown
+    toolkit.send("/##path", (shown, True))
+    toolkit.frame(draw)
+    toolkit.send("/##path", ("cafe", False))
+    toolkit.frame(draw)
+    assert typed == [(False, name), (True, name), (False, "cafe")]

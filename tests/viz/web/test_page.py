@@ -132,10 +132,8 @@ def test_noise_and_classes(visitor, files):
 
 def test_layers_pane(visitor):
     image = visitor.check()
-    names = [
-        e.text
-        for e in visitor.all('[data-key="Layers & channels/layers"] [data-idx] > :first-child')
-    ]
+    first_cells = '[data-key="Layers & channels/layers"] [data-idx] > :first-child'
+    names = [cell.text for cell in visitor.all(first_cells)]
     assert names[0] == "image" and len(names) > 4
     visitor.find("Layers & channels/layers", "[data-idx='2']").click()
     layer = visitor.check(layer=names[2])
@@ -211,13 +209,8 @@ def test_performance_pane(visitor):
     visitor.unfold("Performance")
     visitor.click("Performance/Force FP32", ".q-checkbox")
     visitor.check_link(force_fp32=True)
-    connection = '.pane-section:has([data-key^="Performance/"]) .pane-text'
-    wait_for(
-        lambda: (
-            "pictures/s"
-            in visitor.run(f"return document.querySelector('{connection}').textContent")
-        )
-    )
+    connection = '[data-key^="Performance/"].pane-text'
+    wait_for(lambda: "pictures/s" in visitor.all(connection)[0].text)
 
 
 def test_downloads_and_commands(visitor, downloads, files):

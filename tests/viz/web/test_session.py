@@ -2,11 +2,13 @@
 
 from dataclasses import fields, replace
 
+import numpy as np
 import pytest
 
 from dnnlib.errors import InputError
 from gui_utils.inputs import KeyPress
 from viz.async_renderer import InlineRenderer
+from viz.frozen_array import FrozenArray
 from viz.view import Drag, View, base_of
 from viz.view_link import from_link
 from viz.web import session as sessions
@@ -229,3 +231,29 @@ def test_an_idle_session_needs_no_frames(visitor, monkeypatch):
     visitor.session.latent.state.is_animated = True
     visitor.settle()
     assert visitor.session.advance() == 0
+
+
+def test_changes_are_one_step_while_the_mouse_is_held(visitor, monkeypatch):
+    monkeypatch.setattr(sessions, "QUIET_SEC", 0)
+    session = visitor.session
+    session.is_held = True
+    for seed in (1, 2, 3):
+        session.view = replace(session.view, x=seed)
+        visitor.settle()
+    session.is_held = False
+    visitor.settle()
+    session.undo()
+    assert session.view.x == 0
+
+
+def test_the_array_of_a_mask_is_kept(visitor):
+    session = visitor.session
+    mask = FrozenArray.of(np.eye(16, dtype=bool))
+    session.view = replace(session.view, drag=Drag(base_of(session.view), mask=mask))
+    visitor.settle()
+    first = session.picture()[1]
+    session.view = replace(session.view, drag=Drag(base_of(session.view), mask=replace(mask)))
+    second = session.picture()[1]
+    assert first.mask is second.mask is not None and first.is_same(second)
+    session.view = replace(session.view, drag=None)
+    assert not first.is_same(session.picture()[1])

@@ -14,19 +14,22 @@ from viz import view_link
 from viz.renderer import Renderer, Result
 from viz.view import View, rendered
 
-# The image on the canvas: its size and one sample of each of its pixels, if each pixel is one
-# square. `shown` is the element's own account of where the image is.
-READ_PICTURE = """
+# The element of the picture, of Vue.
+PICTURE = """getElement(
+  Number(document.querySelector(".picture-canvas").closest(".viewer-main > *").id.slice(1)))"""
+# Where the image is on the canvas: left, top, and the size of one of its pixels.
+PLACE = f"""
 const canvas = document.querySelector(".picture-canvas");
-const element = canvas?.closest(".viewer-main > *");
-const shown = element && getElement(Number(element.id.slice(1)))?.shown();
+const shown = canvas && {PICTURE}.shown();
 if (!shown) return null;
-const { size: [width, height], area } = shown;
-const room = [area.right - area.left, area.bottom - area.top];
-const scale = Math.floor(Math.min(room[0] / width, room[1] / height));
+const {{ size: [width, height], area: {{ left: x0, top: y0, right: x1, bottom: y1 }} }} = shown;
+const scale = Math.floor(Math.min((x1 - x0) / width, (y1 - y0) / height));
+const left = Math.trunc((x0 + x1) / 2 - width * scale / 2);
+const top = Math.trunc((y0 + y1) / 2 - height * scale / 2);
+"""
+# The size of the image and one sample of each of its pixels, if each pixel is one square.
+READ_PICTURE = """
 if (scale < 1) return null;
-const left = Math.trunc((area.left + area.right) / 2 - width * scale / 2);
-const top = Math.trunc((area.top + area.bottom) / 2 - height * scale / 2);
 const { data } = canvas.getContext("2d").getImageData(left, top, width * scale, height * scale);
 const pixels = new Uint32Array(data.buffer);
 const samples = new Uint32Array(width * height);
@@ -38,23 +41,12 @@ for (let y = 0, at = 0; y < height * scale; y++)
   }
 return [width, height, btoa(String.fromCharCode(...new Uint8Array(samples.buffer)))];
 """
-# Where the image is on the page: left, top, and the size of one of its pixels.
 READ_PLACE = """
-const canvas = document.querySelector(".picture-canvas");
-const { size, area } = getElement(Number(canvas.closest(".viewer-main > *").id.slice(1))).shown();
 const box = canvas.getBoundingClientRect();
-const [width, height] = [area.right - area.left, area.bottom - area.top];
-const scale = Math.floor(Math.min(width / size[0], height / size[1]));
-return [box.left + (area.left + area.right - size[0] * scale) / 2,
-  box.top + (area.top + area.bottom - size[1] * scale) / 2, scale];
+return [box.left + left, box.top + top, scale];
 """
-READ_MODE = """
-const element = document.querySelector(".picture-canvas").closest(".viewer-main > *");
-return getElement(Number(element.id.slice(1))).mode;
-"""
-READ_MESSAGE = """
-const element = document.querySelector(".picture-canvas")?.closest(".viewer-main > *");
-return element && getElement(Number(element.id.slice(1)))?.frame?.header.overlay.message || "";
+READ_MESSAGE = f"""
+return document.querySelector(".picture-canvas") && {PICTURE}.frame?.header.overlay.message || "";
 """
 
 
@@ -97,7 +89,7 @@ class Visitor(Person):
 
     def waits_for_mode(self, mode: str) -> None:
         """Wait until the left button in the picture means something else."""
-        wait_for(lambda: self.run(READ_MODE) == mode)
+        wait_for(lambda: self.run(f"return {PICTURE}.mode") == mode)
 
     def clipboard(self) -> str:
         """What the page has copied."""
@@ -130,7 +122,7 @@ class Visitor(Person):
 
     def picture(self) -> np.ndarray | None:
         """The picture on screen, uint8 `[H, W, 3]`; None while it is not sharp, or covered."""
-        found = self.run(READ_PICTURE)
+        found = self.run(PLACE + READ_PICTURE)
         if found is None:
             return None
         width, height, data = found
@@ -200,7 +192,7 @@ class Visitor(Person):
 
     def on_page(self, x: float, y: float) -> tuple[float, float]:
         """Where a place of the fitted image, in its pixels, is on the page."""
-        left, top, scale = wait_for(lambda: self.run(READ_PLACE))
+        left, top, scale = wait_for(lambda: self.run(PLACE + READ_PLACE))
         return left + x * scale, top + y * scale
 
     def pull(self, start: tuple[float, float], end: tuple[float, float]) -> None:
