@@ -14,7 +14,7 @@ from web_utils.toolkit import WebToolkit
 from web_utils.tree import Section
 
 STYLE = Path(__file__).with_name("panes.css")
-PRIMARY = "#1565c0"  # a blue on which white text is easy to read, and which is so on white
+PRIMARY = "#1565c0"  # a blue that is easy to read on white, as is white on it
 
 
 class Panes:
