@@ -1,11 +1,11 @@
 """What the user does in the picture and on the keyboard, as the browser sends it."""
 
 import json
-import math
 from dataclasses import dataclass
 from typing import Any
 
 from gui_utils.inputs import KeyPress, Pointer
+from web_utils import untrusted
 
 MAX_MESSAGE = 65536  # characters
 MAX_EVENTS = 256  # in one message
@@ -71,6 +71,7 @@ def _read_event(value: Any, size: tuple[int, int]) -> Event:
 
 
 def _number(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise ValueError("an event has finite numbers")
-    return float(value)
+    number = untrusted.number(value)
+    if number is None:
+        raise ValueError(f"an event has numbers up to {untrusted.MAX_FLOAT:g}")
+    return number

@@ -63,6 +63,17 @@ def test_archives_of_other_kinds_are_refused(tmp_path, offset, value):
         npz.read_array(tmp_path / "x.npz", "w")
 
 
+@pytest.mark.parametrize("version", [b"\x14", b"\xff"], ids=["end", "version"])
+def test_damaged_files_have_no_names(tmp_path, version):
+    buffer = io.BytesIO()
+    np.savez(buffer, w=np.ones(3))
+    data = bytearray(buffer.getvalue())
+    data[data.rindex(b"PK\x01\x02") + 6] = version[0]  # to extract it
+    (tmp_path / "x.npz").write_bytes(data if version == b"\xff" else data[:-4])
+    with pytest.raises(ValueError, match=r"x.npz is not an NPZ file"):
+        npz.names(tmp_path / "x.npz")
+
+
 def test_objects_and_other_names_are_refused(tmp_path):
     np.savez(tmp_path / "x.npz", w=np.array([{}], dtype=object))
     for name in ("w", "v"):
@@ -70,3 +81,23 @@ def test_objects_and_other_names_are_refused(tmp_path):
             npz.read_array(tmp_path / "x.npz", name)
     with pytest.raises(FileNotFoundError):
         npz.read_array(tmp_path / "missing.npz", "w")
+
+
+def test_a_long_list_of_arrays_is_refused_unparsed(tmp_path, monkeypatch):
+    path = tmp_path / "x.npz"
+    with zipfile.ZipFile(path, "w") as archive:
+        for n in range(12_000):
+            archive.writestr(str(n), b"")
+    monkeypatch.setattr(zipfile.ZipInfo, "__init__", lambda *args: pytest.fail("parsed"))
+    with pytest.raises(ValueError, match=r"x.npz lists more arrays") as info:
+        npz.names(path)
+    assert "\n" not in str(info.value)
+    with pytest.raises(ValueError, match="has no array 'w' that can be read"):
+        npz.read_array(path, "w")
+
+
+def test_large_arrays_are_not_taken_for_a_list(tmp_path):
+    x = np.array(["x" * npz.MAX_DIRECTORY_BYTES])  # NumPy reads it at once
+    np.savez(tmp_path / "x.npz", w=x)
+    assert npz.names(tmp_path / "x.npz") == {"w"}
+    np.testing.assert_array_equal(npz.read_array(tmp_path / "x.npz", "w"), x, strict=True)

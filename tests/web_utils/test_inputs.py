@@ -40,6 +40,8 @@ def test_events_become_values_and_positions_stay_in_the_image():
         [["drag", "1", 2]],
         [["drag", True, 2]],
         [["drag", float("inf"), 2]],
+        [["drag", 10**400, 0]],
+        [["pointer", 1, -(10**400), 3, True, True]],
         [["pointer", 1, 2, float("nan"), True, True]],
         [["pointer", 1, 2, 3, 1, 0]],
         [["key", "x" * 100, False, False, False]],

@@ -75,3 +75,7 @@ class VisitorFiles:
     def is_uploaded(self, path: str) -> bool:
         """Whether the visitor has uploaded a file."""
         return path in self._uploads
+
+    def with_names(self, text: str) -> str:
+        """A message in the visitor's own names, see `SessionUploads.with_names`."""
+        return self._uploads.with_names(text)

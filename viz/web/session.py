@@ -37,6 +37,9 @@ class Files(Protocol):
     def is_uploaded(self, path: str) -> bool:
         """Whether the visitor has uploaded a file."""
 
+    def with_names(self, text: str) -> str:
+        """A message, in which uploaded files have their own names in place of paths."""
+
 
 class Session(Viewer):
     """The viewer in one browser.
@@ -189,7 +192,7 @@ class Session(Viewer):
         if result is None:
             return None, Overlay()
         if result.image is None:
-            return None, Overlay(message=result.error or "", is_error=True)
+            return None, Overlay(message=self._files.with_names(result.error or ""), is_error=True)
         drag = self.points.shown(self.view, result)
         return result.image, Overlay(
             points=() if drag is None else drag.points,
@@ -197,8 +200,17 @@ class Session(Viewer):
             mask=None if drag is None or drag.mask is None else self._values(drag.mask),
             axes=_axes(result),
             target=self.latent.target(result),
-            notice=result.notice or "",
+            notice=self._files.with_names(result.notice or ""),
         )
+
+    def message(self) -> str | None:
+        """As for all viewers; uploaded files have their own names."""
+        message = super().message()
+        return None if message is None else self._files.with_names(message)
+
+    def status(self) -> str:
+        """As for all viewers; uploaded files have their own names."""
+        return self._files.with_names(super().status())
 
     def _values(self, mask: FrozenArray) -> np.ndarray:
         """The values of a mask; the same array as long as they are the same."""

@@ -22,6 +22,7 @@ from viz.web.places import SUFFIXES
 MAX_NAME = 60  # characters of the name on disk
 FILES_OF_SESSION = 2  # of the largest size, or more of smaller ones
 FILES_OF_ALL = 4
+MAX_FILES = 20  # in a session; empty files have no size that counts
 
 
 class Uploads:
@@ -57,6 +58,7 @@ class SessionUploads:
         self._num_bytes = 0  # of files that are still coming, too
         self._whole_bytes = 0
         self._num_begun = 0
+        self._num_coming = 0
         self._is_closed = False
 
     def __contains__(self, path: object) -> bool:
@@ -71,6 +73,12 @@ class SessionUploads:
     def name_of(self, path: str) -> str:
         """The name that the visitor has given to a file; other paths are returned unchanged."""
         return self._names.get(path, path)
+
+    def with_names(self, text: str) -> str:
+        """The text of a message, in which files have the names that the visitor has given them."""
+        for path, name in self._names.items():
+            text = text.replace(path, name)
+        return text
 
     async def save(self, name: str, chunks: AsyncIterator[bytes]) -> str:
         """Save a file, and return its path.
@@ -87,11 +95,17 @@ class SessionUploads:
         suffix = Path(shown).suffix.lower()
         if suffix not in SUFFIXES:
             raise InputError(f"{shown}: the name of a file must end in {', '.join(SUFFIXES)}")
+        if len(self) + self._num_coming >= MAX_FILES:
+            raise InputError(
+                f"{shown}: you can upload at most {MAX_FILES} files; "
+                "open the page anew to begin without them"
+            )
         self._num_begun += 1
         stem = re.sub(r"[^A-Za-z0-9_-]+", "-", Path(shown).stem)[:MAX_NAME].strip("-") or "file"
         path = self._folder / f"{self._num_begun}-{stem}{suffix}"
         size = 0
         self._check(shown, size)
+        self._num_coming += 1
         try:
             with path.open("xb") as file:
                 async for chunk in chunks:
@@ -104,6 +118,8 @@ class SessionUploads:
             path.unlink(missing_ok=True)
             self._count(-size)
             raise
+        finally:
+            self._num_coming -= 1
         self._names[str(path)] = shown
         self._whole_bytes += size
         return str(path)

@@ -30,6 +30,11 @@ class Files:
     def is_uploaded(self, path: str) -> bool:
         return path in self.uploaded
 
+    def with_names(self, text: str) -> str:
+        for path in self.uploaded:
+            text = text.replace(path, "its own name")
+        return text
+
 
 class Visitor:
     """A session, what its page would show, and what the page would get."""
@@ -115,6 +120,19 @@ def test_files_outside_are_not_opened(visitor, name, monkeypatch):
     visitor.session.load(name)
     assert visitor.session.view == before
     assert visitor.session.status() == f"not opened: {name} is outside"
+
+
+@pytest.mark.parametrize("name", ["broken.npz", "broken.pkl"])
+def test_errors_have_the_names_of_uploads_and_no_paths(visitor, tmp_path, name):
+    path = tmp_path / name
+    path.write_bytes(b"damaged")
+    visitor.files.uploaded.add(str(path))
+    visitor.session.open(str(path))
+    shown = [visitor.session.status(), visitor.session.message() or ""]
+    visitor.settle()
+    shown.append(visitor.session.picture()[1].message)
+    assert any("its own name" in text for text in shown)
+    assert not any(str(tmp_path) in text for text in shown)
 
 
 def test_a_link_restores_the_view(visitor, network):

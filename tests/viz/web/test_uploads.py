@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from dnnlib.errors import InputError
-from viz.web.uploads import Uploads
+from viz.web.uploads import MAX_FILES, Uploads
 
 
 async def chunks(*parts: bytes):
@@ -50,6 +50,7 @@ def test_a_file_is_saved_and_goes_with_its_session(uploads):
     assert list(session) == [path]
     assert session.name_of(path) == "my net.PKL"
     assert session.name_of("/x/net.pkl") == "/x/net.pkl"
+    assert session.with_names(f"{path} is damaged") == "my net.PKL is damaged"
     kept = save(other, "my net.PKL", b"x")
     session.close()
     assert files_of(uploads) == [Path(kept)]
@@ -122,6 +123,22 @@ def test_sessions_have_a_limit_each_and_together(uploads):
     session.close()
     save(third, "net.pkl", b"x")
     assert uploads.num_bytes == 2001
+
+
+def test_a_session_has_a_limit_of_files_that_are_empty(uploads):
+    session = uploads.begin_session()
+    for _ in range(MAX_FILES + 1):
+        assert "a file can be" in refusal(session, "net.pkl", b"x" * 1001)  # is not counted
+    for _ in range(MAX_FILES - 1):
+        save(session, "net.pkl")
+
+    async def during_another():
+        yield b""
+        with pytest.raises(InputError, match=f"b.pkl: you can upload at most {MAX_FILES} files"):
+            await session.save("b.pkl", chunks())
+
+    asyncio.run(session.save("a.pkl", during_another()))
+    assert len(files_of(uploads)) == len(session) == MAX_FILES
 
 
 def test_uploads_can_be_switched_off():
