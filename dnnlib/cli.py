@@ -77,8 +77,12 @@ def is_given(ctx: click.Context, name: str) -> bool:
 
 @contextmanager
 def exit_when_terminated() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP raise `SystemExit` inside, so that unfinished files are removed."""
+    """Let SIGTERM and SIGHUP raise `SystemExit` inside, so that unfinished files are removed.
+
+    A signal that was ignored before stays ignored, such as SIGHUP under `nohup`.
+    """
     names = [name for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    names = [name for name in names if not is_ignored(getattr(signal, name))]
     if threading.current_thread() is not threading.main_thread():
         names = []  # Python allows handlers only in the main thread
     before = {name: signal.signal(getattr(signal, name), _exit_by_signal) for name in names}
@@ -87,6 +91,11 @@ def exit_when_terminated() -> Iterator[None]:
     finally:
         for name, handler in before.items():
             signal.signal(getattr(signal, name), handler)
+
+
+def is_ignored(number: int) -> bool:
+    """Whether this process ignores a signal."""
+    return signal.getsignal(number) is signal.SIG_IGN
 
 
 @contextmanager

@@ -48,7 +48,8 @@ def read_array(path: str | os.PathLike, name: str) -> np.ndarray:
 
     Raises:
         OSError: If the file cannot be read.
-        InputError: If the file is damaged, lists very many arrays, lacks the array, or the array holds Python objects.
+        InputError: If the file is damaged, lists very many arrays, lacks the array, or the array
+            holds Python objects.
     """
     try:
         with _open(path) as archive:

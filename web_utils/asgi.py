@@ -1,8 +1,9 @@
 """Requests and answers of ASGI, for what stands before an application."""
 
 import html
+import ipaddress
 import math
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from typing import Any
 
 Scope = MutableMapping[str, Any]
@@ -74,3 +75,20 @@ async def answer(send: Send, status: int, text: str, headers: Mapping[bytes, byt
     pairs = [*headers.items(), (b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": status, "headers": pairs})
     await send({"type": "http.response.body", "body": body})
+
+
+def visitor(client: Sequence[Any] | None) -> str:
+    """Whose a connection is: its address; in IPv6 the network, which belongs to one visitor.
+
+    Args:
+        client: Address and port, as in a scope.
+    """
+    if not client:
+        return ""
+    try:
+        address = ipaddress.ip_address(client[0].partition("%")[0])
+    except ValueError:
+        return client[0]
+    if address.version == 4 or address.ipv4_mapped is not None:
+        return str(getattr(address, "ipv4_mapped", None) or address)
+    return str(ipaddress.ip_network((address, 64), strict=False))

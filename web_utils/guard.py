@@ -10,7 +10,6 @@ same machine, that server sees the cookie, and could use it. No server with a co
 import base64
 import hashlib
 import hmac
-import ipaddress
 import re
 import secrets
 import time
@@ -29,6 +28,7 @@ from web_utils.asgi import (
     answer,
     header,
     page,
+    visitor,
     wants_page,
 )
 from web_utils.bodies import Bodies
@@ -38,6 +38,7 @@ TOKEN = "token"  # in `?token=...`
 # At once, and a second from then on. A page asks for some sixty files; all visitors through
 # `ssh -L` have one address.
 REQUESTS = (2000, 200)  # of an address
+PAGES = (20, 1)  # of an address; a page takes the server much longer than a file
 WRONG_TOKENS = (10, 0.1)  # of an address
 ALL_WRONG_TOKENS = (100, 1)
 # For `uvicorn.Config`. Its log of requests is not needed, and `X-Forwarded-For` would come from a
@@ -69,8 +70,7 @@ _HEADERS = {
     b"content-security-policy": _POLICY.encode(),
     b"cache-control": b"no-store",
 }
-# A click in a chat or in a notebook comes from another site, and browsers would not send a strict
-# cookie after a redirection of it. A script begins anew; the fragment stays.
+# The script repeats nothing that a visitor has sent, as a redirection would; the fragment stays.
 _ENTER = (
     "const address = new URL(location.href);"
     f'address.searchParams.delete("{TOKEN}");'
@@ -115,6 +115,7 @@ class Guard:
         self._clock = clock
         self._bodies = Bodies(max_upload_bytes)
         self._requests = Rates(*REQUESTS, clock)
+        self._pages = Rates(*PAGES, clock)
         self._wrong_tokens = Rates(*WRONG_TOKENS, clock)
         self._all_wrong_tokens = Rate(*ALL_WRONG_TOKENS, clock)
 
@@ -134,11 +135,14 @@ class Guard:
             await bodies.pass_messages(self.app, scope, receive, send, self._clock)
         elif self._token is not None and tokens and scope["method"] == "GET" and wants_page(scope):
             await self._enter(scope, send)
+        elif (wait_sec := self._wait_for_page(scope)) > 0:
+            message = "Too many pages at once: load this one later."
+            await Refusal(429, message, wait_sec).send(scope, send)
         else:
             await self._bodies.pass_on(self.app, scope, receive, send)
 
     def _check(self, scope: Scope, tokens: list[bytes]) -> None:
-        address = _address(scope)
+        address = visitor(scope.get("client"))
         if (wait_sec := self._requests.take(address)) > 0:
             raise Refusal(429, "Too many requests.", wait_sec)
         host = header(scope, b"host").lower()
@@ -151,6 +155,10 @@ class Guard:
         _check_site(scope, host, needs_origin=self._token is None)
         if self._token is not None and not self._has_cookie(scope, host):
             self._check_tokens(tokens, self._token, address)
+
+    def _wait_for_page(self, scope: Scope) -> float:
+        """Count a request for the page; seconds until the page may be asked for."""
+        return self._pages.take(visitor(scope.get("client"))) if scope["path"] == "/" else 0.0
 
     def _has_cookie(self, scope: Scope, host: str) -> bool:
         name = _cookie_name(host)
@@ -165,24 +173,23 @@ class Guard:
             raise Refusal(
                 403, "This server asks for a token: open the whole link that it has printed."
             )
-        # Whoever is inside has a cookie, and does not wait because of others.
-        wait_sec = max(self._wrong_tokens.wait_sec(address), self._all_wrong_tokens.wait_sec())
+        # One try a request. Whoever has the token does not wait because of others who guess.
+        if len(tokens) == 1 and hmac.compare_digest(tokens[0], expected):
+            return
+        wait_sec = max(self._wrong_tokens.take(address), self._all_wrong_tokens.take())
         if wait_sec > 0:
             raise Refusal(429, "Too many wrong tokens.", wait_sec)
-        # One try a request.
-        if len(tokens) > 1 or not hmac.compare_digest(tokens[0], expected):
-            self._wrong_tokens.take(address)
-            self._all_wrong_tokens.take()
-            raise Refusal(
-                403,
-                "This is not the token of this server, which makes a new one whenever it starts: "
-                "open the link that it has printed last.",
-            )
+        raise Refusal(
+            403,
+            "This is not the token of this server, which makes a new one whenever it starts: "
+            "open the link that it has printed last.",
+        )
 
     async def _enter(self, scope: Scope, send: Send) -> None:
         """Set the cookie, and take the token out of the address of the page."""
         name = _cookie_name(header(scope, b"host").lower())
-        cookie = f"{name}={self._cookie.decode()}; HttpOnly; SameSite=Strict; Path=/"
+        # Links on other sites lead to a view, too; `_check_site` admits nothing else from there.
+        cookie = f"{name}={self._cookie.decode()}; HttpOnly; SameSite=Lax; Path=/"
         headers = {
             b"content-type": b"text/html; charset=utf-8",
             b"content-security-policy": _ENTER_POLICY.encode(),
@@ -219,20 +226,6 @@ def _take_tokens(scope: Scope) -> list[bytes]:
             rest.append(piece)
     scope["query_string"] = b"&".join(rest)
     return tokens
-
-
-def _address(scope: Scope) -> str:
-    """The address of a visitor; in IPv6 that of the network, which belongs to one visitor."""
-    client = scope.get("client")
-    if not client:
-        return ""
-    try:
-        address = ipaddress.ip_address(client[0].partition("%")[0])
-    except ValueError:
-        return client[0]
-    if address.version == 4 or address.ipv4_mapped is not None:
-        return str(getattr(address, "ipv4_mapped", None) or address)
-    return str(ipaddress.ip_network((address, 64), strict=False))
 
 
 def _cookie_name(host: str) -> str:

@@ -186,6 +186,17 @@ def test_signals_unwind_inside_and_act_as_before_outside(number):
     assert signal.getsignal(number) == before
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_signals_that_are_ignored_stay_ignored(number):
+    before = signal.signal(number, signal.SIG_IGN)
+    try:
+        with cli.exit_when_terminated():
+            os.kill(os.getpid(), number)
+        assert signal.getsignal(number) is signal.SIG_IGN
+    finally:
+        signal.signal(number, before)
+
+
 def test_commands_of_a_group_report_errors_alike():
     @click.group(cls=cli.Group)
     def main():

@@ -10,6 +10,7 @@ import uvicorn
 from fastapi import FastAPI
 from nicegui import ui
 
+from web_utils.connections import Connection
 from web_utils.guard import SERVER_SETTINGS, Guard
 
 
@@ -31,7 +32,7 @@ def main(token: str, max_upload_bytes: int) -> None:
     listening = socket.create_server(("127.0.0.1", 0))
     print(listening.getsockname()[1], flush=True)
     settings = {**SERVER_SETTINGS, "access_log": True, "log_level": "info"}  # worse than in earnest
-    uvicorn.Server(uvicorn.Config(guard, **settings)).run(sockets=[listening])
+    uvicorn.Server(uvicorn.Config(guard, http=Connection, **settings)).run(sockets=[listening])
 
 
 if __name__ == "__main__":

@@ -84,7 +84,7 @@ def test_the_link_gives_a_cookie_and_a_clean_address(closed, inside):
     answer = ask(closed, f"/?a=1&token={SECRET}", **PAGE)
     assert answer.status == 200 and inside.scopes == []
     assert re.fullmatch(
-        r"token-8080=[\w-]{43}; HttpOnly; SameSite=Strict; Path=/", answer.headers["set-cookie"]
+        r"token-8080=[\w-]{43}; HttpOnly; SameSite=Lax; Path=/", answer.headers["set-cookie"]
     )
     assert SECRET not in str(answer)
     assert answer.headers["referrer-policy"] == "no-referrer"
@@ -143,18 +143,20 @@ def test_wrong_tokens_are_limited_for_each_address(closed, clock):
     most = guard.WRONG_TOKENS[0]
     tries = [ask(closed, f"/?token={n}", client="10.0.0.1").status for n in range(most + 1)]
     assert tries == [403] * most + [429]
-    late = ask(closed, f"/?token={SECRET}", client="10.0.0.1")
+    late = ask(closed, "/?token=x", client="10.0.0.1")
     assert (late.status, late.headers["retry-after"]) == (429, "10")
     assert ask(closed, cookie=cookie, client="10.0.0.1").status == 200  # whoever is inside
-    assert ask(closed, f"/?token={SECRET}", client="10.0.0.2").status == 200
-    clock.now += 11
     assert ask(closed, f"/?token={SECRET}", client="10.0.0.1").status == 200
+    assert ask(closed, "/?token=x", client="10.0.0.2").status == 403
+    clock.now += 11
+    assert ask(closed, "/?token=x", client="10.0.0.1").status == 403
 
 
 def test_wrong_tokens_are_limited_in_all(closed):
     most = guard.ALL_WRONG_TOKENS[0]
     tries = [ask(closed, f"/?token={n}", client=f"10.0.1.{n}").status for n in range(most + 1)]
     assert tries == [403] * most + [429]
+    assert ask(closed, f"/?token={SECRET}", client="10.0.2.1").status == 200
 
 
 def test_all_addresses_of_a_network_of_ipv6_are_one_visitor(closed):
@@ -267,6 +269,11 @@ def test_sockets_without_an_origin_need_the_token(local, inside):
     assert inside.scopes == []
 
 
+def test_links_of_other_sites_reach_the_page_with_the_cookie(closed):
+    cookie = cookie_of(ask(closed, f"/?token={SECRET}", **PAGE))
+    assert ask(closed, cookie=cookie, sec_fetch_site="cross-site", **PAGE).status == 200
+
+
 @pytest.mark.parametrize("site", ["cross-site", "same-site"])
 def test_other_pages_may_link_but_not_embed(local, inside, site):
     assert ask(local, sec_fetch_site=site, **PAGE).status == 200
@@ -301,11 +308,29 @@ def test_headers_of_the_application_win(clock):
 
 def test_a_flood_of_requests_is_limited(local, clock):
     for _ in range(guard.REQUESTS[0]):
-        assert ask(local).status == 200
-    assert ask(local).status == 429
-    assert ask(local, client="10.0.0.1").status == 200
+        assert ask(local, "/x").status == 200
+    assert ask(local, "/x").status == 429
+    assert ask(local, "/x", client="10.0.0.1").status == 200
+    clock.now += 1
+    assert ask(local, "/x").status == 200
+
+
+def test_a_flood_of_pages_is_limited(local, closed, clock, inside):
+    for _ in range(guard.PAGES[0]):
+        assert ask(local, "/?a=1").status == 200
+    late = ask(local)
+    assert (late.status, late.headers["retry-after"]) == (429, "1")
+    assert len(inside.scopes) == guard.PAGES[0]
+    assert ask(local, "/x").status == ask(local, client="10.0.0.1").status == 200
+    assert connect(local, origin=ORIGIN).status is None
     clock.now += 1
     assert ask(local).status == 200
+
+
+def test_pages_that_are_refused_use_up_nothing(closed):
+    for _ in range(guard.PAGES[0] + 1):
+        assert ask(closed).status == 403
+    assert ask(closed, f"/?token={SECRET}").status == 200
 
 
 def test_an_announced_body_is_refused_before_it_comes(local, inside):

@@ -23,6 +23,7 @@ from viz.web.options import ServeOptions, is_loopback
 from viz.web.places import Places
 from viz.web.served import Served
 from viz.web.uploads import Uploads
+from web_utils import browser_log
 from web_utils.guard import SERVER_SETTINGS, Guard
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ def serve(
     from nicegui import Client, ui
 
     from viz.web.page import Page
+    from web_utils.connections import Connection
 
     listening = bind(options.host, options.port)
     browse_dirs = browse_dirs or browse.usual_folders()
@@ -74,11 +76,13 @@ def serve(
         Page(served, client)
 
     ui.run_with(app, show_welcome_message=False, reconnect_timeout=RECONNECT_SEC)
+    browser_log.make_printable()
     guarded = Guard(app, token=options.token, max_upload_bytes=options.max_upload_bytes)
     port = listening.getsockname()[1]
     click.echo(printed_address(options.host, port, options.token))
     try:
-        _run(uvicorn.Server(uvicorn.Config(guarded, **SERVER_SETTINGS)), listening)
+        config = uvicorn.Config(guarded, http=Connection, **SERVER_SETTINGS)
+        _run(uvicorn.Server(config), listening)
     finally:
         served.renderer.close()
         served.uploads.close()
@@ -94,7 +98,7 @@ def _run(server: "uvicorn.Server", listening: socket.socket) -> None:
 
     # uvicorn ends at SIGINT and SIGTERM, and sends itself the signal again; SIGHUP is new to it.
     with cli.exit_when_terminated():
-        if hasattr(signal, "SIGHUP"):
+        if hasattr(signal, "SIGHUP") and not cli.is_ignored(signal.SIGHUP):
             signal.signal(signal.SIGHUP, hang_up)
         server.run(sockets=[listening])
     if hung_up:

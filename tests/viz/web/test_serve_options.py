@@ -156,6 +156,27 @@ def test_a_server_that_is_stopped_leaves_no_uploads(tmp_path, name):
     assert list(tmp_path.glob("viewer-uploads-*")) == []
 
 
+def test_a_server_under_nohup_outlives_its_terminal():
+    handled = []
+
+    class Server:
+        def handle_exit(self, number, frame):
+            handled.append(number)
+
+        def run(self, sockets):
+            os.kill(os.getpid(), signal.SIGHUP)
+
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        server._run(Server(), None)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert handled == []
+    with pytest.raises(SystemExit):
+        server._run(Server(), None)
+    assert handled == [signal.SIGHUP]
+
+
 def test_a_socket_accepts_before_the_server_runs():
     with server.bind("127.0.0.1", 0) as bound:
         socket.create_connection(bound.getsockname()).close()
