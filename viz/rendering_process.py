@@ -55,13 +55,15 @@ def serve(
             continue
         if session not in renderers:
             try:
-                renderer = Renderer(device, allow_untrusted, tell, networks, DRAG_SEC, dataset_dirs)
+                # No local name, which would keep the renderer and its network in memory.
+                renderers[session] = Renderer(
+                    device, allow_untrusted, tell, networks, DRAG_SEC, dataset_dirs
+                )
             except RuntimeError as error:  # the machine lacks the device
                 send(Result(view, error=str(error)))
                 continue
-            if not renderers:
-                devices.configure_backends(renderer.device)
-            renderers[session] = renderer
+            if len(renderers) == 1:
+                devices.configure_backends(renderers[session].device)
         with compilation.listener(tell):
             result = renderers[session].render(view)
         send(result)

@@ -371,13 +371,14 @@ def test_long_drag_lets_others_take_turns_and_ends_for_a_newer_view(visit, folde
 
 def test_process_forgets_a_session_that_has_ended(monkeypatch):
     """Run here and with renderers that draw nothing, to see them go."""
-    alive = weakref.WeakSet()
+    alive, gone = weakref.WeakSet(), threading.Semaphore(0)
 
     class Nothing:
         device = torch.device("cpu")
 
         def __init__(self, *options):
             alive.add(self)
+            weakref.finalize(self, gone.release)
 
         def render(self, view):
             return Result(view)
@@ -386,7 +387,9 @@ def test_process_forgets_a_session_that_has_ended(monkeypatch):
     monkeypatch.setattr(rendering_process.signal, "signal", lambda *args: None)
     monkeypatch.setattr(rendering_process.devices, "configure_backends", lambda device: None)
     ours, theirs = multiprocessing.Pipe()
-    serving = threading.Thread(target=rendering_process.serve, args=(theirs, "cpu", None))
+    serving = threading.Thread(
+        target=rendering_process.serve, args=(theirs, "cpu", None), daemon=True
+    )
     serving.start()
     assert ours.recv() is None
     for session, num_alive in ((0, 1), (1, 2), (0, 2)):
@@ -397,6 +400,9 @@ def test_process_forgets_a_session_that_has_ended(monkeypatch):
     ours.send((1, View()))
     assert ours.recv() == Result(View())
     assert len(alive) == 1
+    ours.send((1, None))
+    for _ in range(2):  # also the renderer that was made last
+        assert gone.acquire(timeout=TIMEOUT_SEC)
     ours.close()
     serving.join(TIMEOUT_SEC)
     assert not serving.is_alive()
