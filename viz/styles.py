@@ -113,19 +113,24 @@ def _mixed(G: Generator, ws: Tensor, view: View) -> Tensor:
 
 def _interpolated(G: Generator, view: View) -> Tensor:
     """Styles of the point in the plane of latents."""
-    x, y = int(np.floor(view.x)), int(np.floor(view.y))
-    weights_x = {x: x + 1 - view.x, x + 1: view.x - x}
-    weights_y = {y: y + 1 - view.y, y + 1: view.y - y}
     weights = {
         (col + SEEDS_PER_ROW * row) % (cli.MAX_SEED + 1): weight_x * weight_y
-        for row, weight_y in weights_y.items()
-        for col, weight_x in weights_x.items()
+        for row, weight_y in _neighbours(view.y).items()
+        for col, weight_x in _neighbours(view.x).items()
         if weight_x * weight_y > 0
     }
     ws = _map_seeds(G, list(weights), view)
     if len(weights) > 1:
         ws = (ws * ws.new_tensor(list(weights.values()))[:, None, None]).sum(0, keepdim=True)
     return ws
+
+
+def _neighbours(place: float) -> dict[int, float]:
+    """Weights of the whole numbers beside a place, which add up to 1."""
+    before = int(np.floor(place))
+    if place == before:  # `before + 1` may be too large for a float
+        return {before: 1.0}
+    return {before: before + 1 - place, before + 1: place - before}
 
 
 def _map_seeds(G: Generator, seeds: list[int], view: View) -> Tensor:

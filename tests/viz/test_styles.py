@@ -70,6 +70,15 @@ def drawn(G, ws, transform=None):
         return images.to_uint8(G.synthesis(ws, noise_mode="const"))[0].permute(1, 2, 0).numpy()
 
 
+@pytest.mark.parametrize("place", [2.0**53, -(2.0**53)])
+def test_the_farthest_places_of_a_link_are_those_of_their_seeds(render, place):
+    at_seed_0 = render().image  # 2 ** 53 is a multiple of the number of seeds
+    for axis in ("x", "y"):
+        result = render(**{axis: place})
+        assert result.error is None
+        np.testing.assert_array_equal(result.image, at_seed_0)
+
+
 @pytest.mark.parametrize("idx", [0, 2])
 def test_latents_of_a_file_are_drawn_with_their_transforms(G, render, some, idx):
     path, content = some
