@@ -22,6 +22,7 @@ from viz.rendering_process import death, serve
 from viz.view import Result, View
 
 STOP_SEC = 1  # time for a process to end
+ABANDONED_SEC = 5  # others wait so long for a view of a session that has ended
 STARTING = "starting the rendering process …"
 OTHERS = "waiting for the pictures of other sessions …"
 
@@ -52,6 +53,8 @@ class SharedRenderer:
         self._sessions: dict[int, SessionRenderer] = {}
         self._turns: deque[SessionRenderer] = deque()  # those with a waiting view
         self._rendering: tuple[SessionRenderer, View] | None = None
+        self._limited: tuple[SessionRenderer, View] | None = None  # the view that a timer watches
+        self._is_replaced = False  # the process has been killed for a view of nobody
         self._ended: list[int] = []  # sessions that the process still knows
         self._is_closed = False
 
@@ -101,6 +104,7 @@ class SharedRenderer:
             if self._process is not None:
                 self._ended.append(session._number)
             self._take_turn()
+            self._limit()
 
     def _submit(self, session: "SessionRenderer", view: View) -> None:
         with self._lock:
@@ -113,6 +117,7 @@ class SharedRenderer:
             if self._process is None:
                 self._start()
             self._take_turn()
+            self._limit()
 
     def _is_rendering(self, session: "SessionRenderer") -> bool:
         return self._rendering is not None and self._rendering[0] is session
@@ -161,6 +166,26 @@ class SharedRenderer:
                 self._rendering = (session, view)
                 self._connection.send((session._number, view))
 
+    def _limit(self) -> None:
+        """Do not let others wait long for a view whose session has ended."""
+        rendering = self._rendering
+        if rendering is None or not self._turns or self._limited is rendering:
+            return
+        if rendering[0]._number not in self._sessions:
+            self._limited = rendering
+            timer = threading.Timer(ABANDONED_SEC, self._abandon, [rendering])
+            timer.daemon = True
+            timer.start()
+
+    def _abandon(self, rendering: "tuple[SessionRenderer, View]") -> None:
+        """Kill the process if others still wait for this view; `_mourn` starts another one."""
+        with self._lock:
+            self._limited = None
+            if self._rendering is rendering and self._turns and self._process is not None:
+                self._connection = None  # the next view is for the next process
+                self._is_replaced = True
+                self._process.kill()
+
     def _receive(self, process: SpawnProcess, connection: Connection) -> None:
         """Collect results and statuses until the process ends; runs in a thread of its own."""
         with contextlib.suppress(EOFError, OSError):
@@ -203,14 +228,17 @@ class SharedRenderer:
 
         The view that was rendered may have caused it, so it is not tried again, nor is the next
         view of its session. If no view was rendered, the process may not start at all, and no view
-        is tried again.
+        is tried again. The death is no failure if `_abandon` has caused it.
         """
         self._process = self._connection = self._status = None
+        is_replaced, self._is_replaced = self._is_replaced, False
         rendering, self._rendering = self._rendering, None
         self._ended.clear()
         if self._is_closed:
             return []
-        if rendering is not None:
+        if is_replaced:
+            failed = []
+        elif rendering is not None:
             failed = [rendering]
         else:
             failed = [(session, View()) for session in self._sessions.values()]

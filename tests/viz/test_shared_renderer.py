@@ -238,6 +238,29 @@ def test_session_that_closes_while_it_is_rendered_hears_no_more(visit, folder):
         assert not visitor.session.is_busy
 
 
+@pytest.mark.parametrize("is_before", [False, True])
+def test_view_of_a_session_that_has_ended_does_not_hold_up_others(
+    visit, folder, monkeypatch, is_before
+):
+    monkeypatch.setattr(shared_renderer, "ABANDONED_SEC", 0.1)
+    ann, bob, eve = visit(), visit(), visit()
+    eve.show(view_of(folder))
+    pid = eve.session.pid
+    with stopped(pid):  # as if it rendered for ever
+        ann.submit(view_of(folder, x=1))
+        if is_before:
+            ann.session.close()
+        bob.submit(view_of(folder, x=2))
+        assert bob.session.status == OTHERS
+        ann.session.close()
+        check(bob.wait(), view_of(folder, x=2))
+    assert bob.session.pid != pid
+    assert STARTING in bob.statuses
+    assert ann.results == [] and ann.session.poll() is None
+    assert len(bob.results) == len(eve.results) == 1
+    check(eve.show(view_of(folder, x=3)), view_of(folder, x=3))
+
+
 def test_sessions_open_and_close_in_many_threads(visit, shared, folder):
     failures = []
 
