@@ -216,9 +216,11 @@ class Application(Viewer):
         """Request a picture if the view has changed."""
         self._inline_sec = 0.0
         start_sec = time.perf_counter()
+        was_busy = self.renderer.is_busy  # then the user waits already
         if not self.submit():
             return
-        self.window.request_frame_in(PATIENCE_SEC, "patience")
+        if not was_busy:
+            self.window.request_frame_in(PATIENCE_SEC, "patience")
         self._inline_sec = time.perf_counter() - start_sec
         if not self.renderer.is_busy:
             self._take_result()

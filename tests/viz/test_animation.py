@@ -53,6 +53,21 @@ def test_animation_draws_a_frame_or_two_for_each_picture(slow):
     assert 0 < app.performance.pictures_per_sec <= 5.5
 
 
+def test_second_change_does_not_delay_the_message_about_the_first(slow):
+    reasons, request = [], slow.window.request_frame_in
+    slow.window.request_frame_in = lambda sec, reason, *args: (
+        reasons.append(reason),
+        request(sec, reason, *args),
+    )
+    app = slow.application
+    app.renderer.render_sec = 60
+    for x in (1, 2):
+        app.view = replace(app.view, x=x)
+        slow.pump(1)
+    assert app.renderer._waiting.x == 2
+    assert reasons.count("patience") == 1
+
+
 def test_animation_of_anything_advances_at_its_own_speed(slow):
     app = slow.application
     app.equivariance.state.is_turning, app.equivariance.state.turn_speed = True, 20
