@@ -8,6 +8,7 @@ from viz.renderer import Result, View
 from viz.view import DirectionsInfo
 
 MAX_ROWS = 8  # sliders without a scroll bar
+MAX_DRAWN = 200  # sliders; a browser waits long for thousands
 
 
 class DirectionsWidget:
@@ -59,8 +60,11 @@ class DirectionsWidget:
 
     def _draw_amounts(self, ui: Toolkit, view: View, info: DirectionsInfo) -> View:
         amounts = dict(view.amounts)
+        num_left_out = len(info.names[MAX_DRAWN:])
+        if num_left_out > 0:
+            ui.text(f"the first {MAX_DRAWN} directions; {num_left_out} more are left out")
         with ui.scroll_area("amounts", min(len(info.names), MAX_ROWS)):
-            for name in info.names:
+            for name in info.names[:MAX_DRAWN]:
                 ui.label(name, info.method)
                 ui.fill_width(2.6)
                 amount = amounts.get(name, 0.0)

@@ -22,7 +22,9 @@ from viz.rendering_process import death, serve
 from viz.view import Result, View
 
 STOP_SEC = 1  # time for a process to end
-ABANDONED_SEC = 5  # others wait so long for a view of a session that has ended
+ABANDONED_SEC = (
+    20  # others wait so long for a view of a session that has ended; networks load for seconds
+)
 STARTING = "starting the rendering process …"
 OTHERS = "waiting for the pictures of other sessions …"
 

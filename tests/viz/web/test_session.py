@@ -1,13 +1,17 @@
 """The viewer of one browser, without a page and without NiceGUI."""
 
+import re
 from dataclasses import fields, replace
 
 import numpy as np
 import pytest
 
 from dnnlib.errors import InputError
+from editing import directions
+from editing.directions import Directions
 from gui_utils.inputs import KeyPress
 from viz.async_renderer import InlineRenderer
+from viz.directions_widget import MAX_DRAWN
 from viz.frozen_array import FrozenArray
 from viz.view import Drag, View, base_of
 from viz.view_link import from_link
@@ -98,6 +102,23 @@ def test_controls_change_the_picture(visitor):
     visitor.settle()
     after, _ = visitor.session.picture()
     assert visitor.session.view.truncation_psi == 0.5 and (before != after).any()
+
+
+def test_only_the_first_of_many_directions_are_drawn(visitor, tmp_path):
+    path, names = tmp_path / "many.npz", tuple(f"d{idx}" for idx in range(1000))
+    vectors = np.zeros([1000, 1, 8], np.float32)
+    vectors[:, 0, 0] = 1
+    directions.save(path, Directions(vectors, np.ones(1000), names, "drawn"))
+    amounts = (("d999", 0.5),)
+    visitor.session.open(str(path))
+    visitor.session.view = replace(visitor.session.view, amounts=amounts)
+    drawn = set(re.findall(r"[^']+/##d\d+", str(visitor.settle())))
+    assert len(drawn) == MAX_DRAWN
+    visitor.toolkit.send(next(key for key in drawn if key.endswith("/##d3")), 0.25)
+    sections = visitor.settle()
+    assert visitor.session.view.amounts == (*amounts, ("d3", 0.25))
+    assert visitor.session.result.error is None
+    assert "the first 200 directions; 800 more are left out" in str(sections)
 
 
 @pytest.mark.parametrize("field", ["network", "latents", "directions"])
