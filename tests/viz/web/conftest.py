@@ -4,6 +4,7 @@ import json
 import pickle
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -43,26 +44,30 @@ def files(folder) -> Path:
 
 
 @pytest.fixture(scope="session")
-def start_server(tmp_path_factory) -> Iterator[Callable]:
-    """Start a server; `start_server(ARGS...)`."""
+def server(tmp_path_factory, files) -> Iterator[Any]:
+    """A server for most tests; it shows the network `t`."""
+    from tests.viz.web.viewer_server import ViewerServer
+
+    log = tmp_path_factory.mktemp("server") / "log.txt"
+    server = ViewerServer(log, f"--browse-dir={files}", "--max-sessions=50", files / "t.pkl")
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def start_server(tmp_path) -> Iterator[Callable]:
+    """Start a server for one test; `start_server(ARGS...)`."""
     from tests.viz.web.viewer_server import ViewerServer
 
     servers = []
 
-    def start(*args: str | Path, **options: int) -> ViewerServer:
-        log = tmp_path_factory.mktemp("server") / "log.txt"
-        servers.append(ViewerServer(log, *args, **options))
+    def start(*args: str | Path) -> ViewerServer:
+        servers.append(ViewerServer(tmp_path / f"server{len(servers)}.txt", *args))
         return servers[-1]
 
     yield start
     for server in servers:
         server.stop()
-
-
-@pytest.fixture(scope="session")
-def server(start_server, files):
-    """A server for most tests; it shows the network `t`."""
-    return start_server(f"--browse-dir={files}", "--max-sessions=50", files / "t.pkl")
 
 
 @pytest.fixture

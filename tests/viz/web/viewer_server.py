@@ -18,12 +18,11 @@ class ViewerServer:
     Args:
         log: File for what the server prints.
         args: More of the command line.
-        port: Port; by default any free one.
     """
 
-    def __init__(self, log: Path, *args: str | Path, port: int = 0) -> None:
+    def __init__(self, log: Path, *args: str | Path) -> None:
         self.log = log
-        self.port = port or _free_port()
+        self.port = _free_port()
         self._args = [str(arg) for arg in args]
         self.start()
 
