@@ -114,12 +114,13 @@ def test_loading_is_said_in_the_middle_of_the_window(slow, monkeypatch):
 
 
 def test_benchmark_counts_pictures(monkeypatch):
-    from benchmarks import viewer
+    from benchmarks import viewer_window
 
     monkeypatch.setattr(application, "AsyncRenderer", SlowRenderer)
-    frames, pictures = viewer.measure_window("network.pkl", "cpu", 1.5, (640, 480))
-    assert 4 <= pictures <= 9
-    assert pictures <= len(frames) <= 2 * pictures + 8  # some when the window opens
+    found = viewer_window.measure_window("network.pkl", "cpu", 1.5, (640, 480), num_inputs=2)
+    assert 2.5 <= found.pictures_per_sec <= 5.5  # 0.2 seconds each
+    assert found.moves.render_sec == found.slides.render_sec == [0.2, 0.2]
+    assert min(found.moves.total_sec + found.slides.total_sec) >= 0.19
 
 
 def test_status_is_shown_for_each_picture_that_takes_long(slow):
