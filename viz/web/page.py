@@ -68,7 +68,7 @@ class Page:
         self._title = ""
         ui.add_css(STYLE)
         ui.add_body_html(f"<script>{SCRIPT.read_text('utf-8')}</script>")
-        client.content.classes("p-0 gap-0")
+        client.content.classes("viewer-page")
         self._theme = ui.dark_mode(None)
         self._toolkit = WebToolkit()
         with ui.element("div").classes("viewer"):
@@ -337,7 +337,7 @@ class Page:
             return
         with self._client, ui.dialog(value=True) as dialog, ui.card():
             ui.label("This page may not use the clipboard. Copy the text yourself:")
-            ui.textarea(value=text).props("readonly outlined autogrow").classes("w-96")
+            ui.textarea(value=text).props("readonly outlined autogrow").classes("viewer-text")
             ui.button("Close", on_click=dialog.close).props("flat no-caps")
         dialog.on("hide", dialog.delete)
 
@@ -345,10 +345,10 @@ class Page:
 def _help(lines: Sequence[tuple[str, str]]) -> ui.dialog:
     """What keys and the mouse do."""
     with ui.dialog() as dialog, ui.card():
-        with ui.grid(columns="auto auto").classes("gap-x-6 gap-y-1 text-sm"):
+        with ui.grid(columns="auto auto").classes("viewer-keys"):
             for keys, effect in lines:
                 ui.label(keys)
-                ui.label(effect).classes("opacity-70")
+                ui.label(effect).classes("viewer-effect")
         ui.button("Close", on_click=dialog.close).props("flat no-caps")
     return dialog
 

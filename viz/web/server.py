@@ -75,7 +75,12 @@ def serve(
     def show(client: Client) -> None:
         Page(served, client)
 
-    ui.run_with(app, show_welcome_message=False, reconnect_timeout=RECONNECT_SEC)
+    ui.run_with(
+        app,
+        show_welcome_message=False,
+        reconnect_timeout=RECONNECT_SEC,
+        tailwind=False,  # it leaves marks for each change of a class, and the page grows
+    )
     browser_log.make_printable()
     guarded = Guard(app, token=options.token, max_upload_bytes=options.max_upload_bytes)
     port = listening.getsockname()[1]
