@@ -126,6 +126,7 @@ NAMES = {
     "viz.layers": {"editing.middle_features": "content_width"},
     "viz.application": {
         "viz.screenshot": "STILL_FRAMES take_screenshot",
+        "viz.viewer": "MAX_STEP_SEC",
     },
     "viz.welcome": {"viz.offers": "MAX_OFFERED"},
     "viz.async_renderer": {"viz.shared_renderer": "STOP_SEC"},
