@@ -53,6 +53,8 @@ class PersonOfToy(Person):
 
 @pytest.fixture
 def person(browser, address):
+    browser.get("about:blank")
+    browser.get_log("browser")  # forgets what pages of other tests have said
     person = PersonOfToy(browser, address)
     person.open()
     yield person
