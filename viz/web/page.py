@@ -267,7 +267,9 @@ class Page:
         try:
             path = await self._uploads.save(event.file.name, event.file.iterate())
         except (InputError, OSError) as error:
-            self._say(f"not uploaded: {errors.message_of(error)}")
+            # Not the path of the server, which belongs to messages about an `OSError`.
+            reason = getattr(error, "strerror", None) or errors.message_of(error)
+            self._say(f"not uploaded: {reason}")
         else:
             before = self._session.view
             self._session.open(path)
